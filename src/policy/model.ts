@@ -1,0 +1,170 @@
+/**
+ * The vocabulary of the policy stage: what the API objects mean, with the API's defaults already applied.
+ * Everything here is immutable data. S- and C-numbers refer to the semantics specification (docs/conformance.md).
+ */
+import type { Cidr } from '../net/cidr.ts';
+
+export type Direction = 'ingress' | 'egress';
+export const DIRECTIONS = ['ingress', 'egress'] as const satisfies readonly Direction[];
+
+/** The protocols a NetworkPolicy port entry can name (S-34). */
+export type Protocol = 'TCP' | 'UDP' | 'SCTP';
+
+/** IANA protocol numbers of the protocols the API names, and of the two ICMPs. */
+export const PROTOCOL_NUMBER = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPv6: 58 } as const;
+
+export type Labels = Readonly<Record<string, string>>;
+
+export interface NamedPort {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+}
+
+export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
+
+/** The slim record kept of a pod. */
+export interface Pod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** Absent until scheduled. */
+  readonly nodeName?: string;
+  /** `status.podIPs`, falling back to `status.podIP` (S-57), as canonical text (RFC 5952), in the order given. */
+  readonly addresses: readonly string[];
+  readonly hostNetwork: boolean;
+  readonly phase: PodPhase;
+  /** `metadata.deletionTimestamp` is set; such a pod still counts fully (S-72). */
+  readonly terminating: boolean;
+  /** `metadata.creationTimestamp` in milliseconds since the epoch; 0 if absent. Decides who owns an address (S-73). */
+  readonly createdAtMs: number;
+  readonly labels: Labels;
+  /** Of `containers` and of sidecar `initContainers` (S-45). */
+  readonly namedPorts: readonly NamedPort[];
+}
+
+export interface Namespace {
+  readonly name: string;
+  readonly uid: string;
+  /** Always holds `kubernetes.io/metadata.name` (S-21). */
+  readonly labels: Labels;
+}
+
+/** What the agent needs of a Node object. */
+export interface NodeRecord {
+  readonly name: string;
+  readonly addresses: readonly string[];
+  /** Value of the annotation `portcullis.dev/mode`, if any, unchecked. */
+  readonly modeAnnotation?: string;
+}
+
+export type SelectorOperator = 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+
+/** One term of a selector; `matchLabels k: v` is `k In [v]` (S-17). */
+export interface Requirement {
+  readonly key: string;
+  readonly operator: SelectorOperator;
+  /** Sorted, without duplicates; empty for Exists and DoesNotExist. */
+  readonly values: readonly string[];
+}
+
+/** A label selector. `all-of` with no requirement matches everything; `nothing` is a selector that cannot be used (S-19). */
+export type Selector =
+  | { readonly kind: 'all-of'; readonly requirements: readonly Requirement[] }
+  | { readonly kind: 'nothing'; readonly reason: string };
+
+export const EVERYTHING: Selector = { kind: 'all-of', requirements: [] };
+
+export type Peer =
+  /** Pods by labels; `namespaces: 'own'` means the policy's namespace (S-24). */
+  | { readonly kind: 'pods'; readonly namespaces: Selector | 'own'; readonly pods: Selector }
+  /** Addresses in `cidr` and in none of `except` (S-28). Host bits are already cleared (S-29). */
+  | { readonly kind: 'ip-block'; readonly cidr: Cidr; readonly except: readonly Cidr[] }
+  /** An entry that matches nothing (S-19, S-25, S-31). */
+  | { readonly kind: 'nothing'; readonly reason: string };
+
+export type PortMatch =
+  /** Destination ports first..last inclusive; 0..65535 means the whole protocol (S-34, S-36, S-37). */
+  | { readonly kind: 'range'; readonly protocol: Protocol; readonly first: number; readonly last: number }
+  /** A name resolved on each destination pod (S-40). */
+  | { readonly kind: 'named'; readonly protocol: Protocol; readonly name: string };
+
+export interface Rule {
+  /** 'any': every protocol and port (S-32). An empty list, left when no entry could be used, matches nothing. */
+  readonly ports: readonly PortMatch[] | 'any';
+  /** 'any': every address, pod or not (S-23). */
+  readonly peers: readonly Peer[] | 'any';
+}
+
+export interface Policy {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly podSelector: Selector;
+  /** The effective policyTypes (S-11, S-12). */
+  readonly isolates: { readonly ingress: boolean; readonly egress: boolean };
+  /** Empty unless the direction is isolated (S-13). The index is the position in the object's own list. */
+  readonly ingress: readonly Rule[];
+  readonly egress: readonly Rule[];
+}
+
+/** Something wrong with an object, in words for the person who wrote it. */
+export interface Problem {
+  readonly object: { readonly kind: string; readonly namespace?: string; readonly name: string };
+  /** Path inside the object, e.g. `spec.ingress[0].from[1].ipBlock.cidr`. */
+  readonly field: string;
+  /** What is wrong, and what the agent does about it. */
+  readonly message: string;
+}
+
+export interface PolicyRef {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export interface RuleRef {
+  readonly policy: PolicyRef;
+  readonly direction: Direction;
+  /** Position in `spec.ingress` or `spec.egress`. */
+  readonly index: number;
+}
+
+/** Everything the agent knows of the cluster at one moment. Maps are keyed `namespace/name` (pods, policies) or `name`. */
+export interface ClusterSnapshot {
+  readonly pods: ReadonlyMap<string, Pod>;
+  readonly namespaces: ReadonlyMap<string, Namespace>;
+  readonly policies: ReadonlyMap<string, Policy>;
+  readonly nodes: ReadonlyMap<string, NodeRecord>;
+  readonly problems: readonly Problem[];
+}
+
+export function objectKey(object: { readonly namespace: string; readonly name: string }): string {
+  return `${object.namespace}/${object.name}`;
+}
+
+/**
+ * One connection attempt as the forward hook sees it: after DNAT, before SNAT (S-51).
+ * Addresses are canonical text; pods are found by address (S-73).
+ */
+export interface Flow {
+  readonly source: string;
+  readonly destination: string;
+  /** IANA protocol number. */
+  readonly protocol: number;
+  /** Destination port as the destination sees it; ignored for protocols without ports. */
+  readonly port: number;
+  /** Name of the node on whose host network the connection starts; absent if it starts in a pod or outside (S-60). */
+  readonly fromNode?: string;
+}
+
+export type DirectionVerdict =
+  | { readonly kind: 'exempt'; readonly reason: 'not-a-subject' | 'self' | 'own-node' }
+  | { readonly kind: 'not-isolated' }
+  | { readonly kind: 'allowed'; readonly by: readonly RuleRef[] }
+  | { readonly kind: 'denied'; readonly isolatedBy: readonly PolicyRef[] };
+
+export interface Verdict {
+  readonly allowed: boolean;
+  readonly egress: DirectionVerdict;
+  readonly ingress: DirectionVerdict;
+}
