@@ -1,1 +1,201 @@
+/**
+ * IP addresses as numbers, and their one canonical text.
+ *
+ * An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`) is the IPv4 address it names: that is what the wire carries (S-31).
+ */
+
 export type Family = 4 | 6;
+
+export interface Address {
+  readonly family: Family;
+  /** Family 4: one uint32. Family 6: four uint32, most significant first. */
+  readonly words: readonly number[];
+}
+
+/** Length of an address in bits. */
+export const ADDRESS_BITS = { 4: 32, 6: 128 } as const satisfies Record<Family, number>;
+
+/** Length of an address in 32-bit words. */
+export const ADDRESS_WORDS = { 4: 1, 6: 4 } as const satisfies Record<Family, number>;
+
+const GROUPS = 8;
+const DOT = 0x2e;
+const COLON = 0x3a;
+
+/**
+ * The address that `text` names, or undefined. Takes IPv4 dotted decimal and every form of RFC 4291 section 2.2; no zone, no
+ * spaces, no `/n`. Leading zeros never change a value: `010.0.0.1` is 10.0.0.1 (S-31), as in the parser behind the API's own
+ * validation (k8s.io/utils/net ParseIPSloppy).
+ */
+export function parseAddress(text: string): Address | undefined {
+  const words = parseWords(text, text.length);
+  return words === undefined ? undefined : addressOf(words);
+}
+
+/** The address with these words; IPv4-mapped becomes family 4. */
+function addressOf(words: readonly number[]): Address {
+  if (words.length === 1) return { family: 4, words };
+  return isMapped(words) ? { family: 4, words: [words[3]!] } : { family: 6, words };
+}
+
+/** Whether four words lie in `::ffff:0:0/96`. */
+export function isMapped(words: readonly number[]): boolean {
+  return words[2] === 0xffff && words[1] === 0 && words[0] === 0;
+}
+
+/** The words of the address in `text[0..end)`: one for IPv4, four for IPv6 (mapped or not); undefined if it is none. */
+export function parseWords(text: string, end: number): readonly number[] | undefined {
+  for (let i = 0; i < end; i++) {
+    const code = text.charCodeAt(i);
+    if (code === COLON) return parseIPv6(text, end);
+    if (code === DOT) {
+      const word = parseIPv4(text, 0, end);
+      return word < 0 ? undefined : [word];
+    }
+  }
+  return undefined;
+}
+
+/** Dotted decimal in `text[start..end)` as a uint32; -1 if it is not. */
+function parseIPv4(text: string, start: number, end: number): number {
+  let word = 0;
+  let octet = -1;
+  let dots = 0;
+  for (let i = start; i < end; i++) {
+    const code = text.charCodeAt(i);
+    if (code === DOT) {
+      if (octet < 0 || dots === 3) return -1;
+      word = word * 256 + octet;
+      octet = -1;
+      dots++;
+    } else {
+      const digit = code - 0x30;
+      if (digit < 0 || digit > 9) return -1;
+      octet = octet < 0 ? digit : octet * 10 + digit;
+      if (octet > 255) return -1;
+    }
+  }
+  return octet < 0 || dots !== 3 ? -1 : word * 256 + octet;
+}
+
+/** Value of a hexadecimal digit's character code; -1 for any other character. */
+function hexDigit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const lower = code | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+}
+
+/** Words of the IPv6 address in `text[0..end)`. */
+function parseIPv6(text: string, end: number): number[] | undefined {
+  const groups = [0, 0, 0, 0, 0, 0, 0, 0];
+  let count = 0;
+  let gap = -1;
+  let i = 0;
+  if (text.charCodeAt(0) === COLON) {
+    if (end < 2 || text.charCodeAt(1) !== COLON) return undefined;
+    gap = 0;
+    i = 2;
+  }
+  while (i < end) {
+    if (count === GROUPS) return undefined;
+    const start = i;
+    let group = 0;
+    for (; i < end; i++) {
+      const digit = hexDigit(text.charCodeAt(i));
+      if (digit < 0) break;
+      group = group * 16 + digit;
+      if (group > 0xffff) return undefined;
+    }
+    if (i === start) return undefined;
+    if (i < end && text.charCodeAt(i) === DOT) {
+      const tail = parseIPv4(text, start, end);
+      if (tail < 0 || count > GROUPS - 2) return undefined;
+      groups[count++] = tail >>> 16;
+      groups[count++] = tail & 0xffff;
+      break;
+    }
+    groups[count++] = group;
+    if (i === end) break;
+    if (text.charCodeAt(i++) !== COLON || i === end) return undefined;
+    if (text.charCodeAt(i) === COLON) {
+      if (gap >= 0) return undefined;
+      gap = count;
+      i++;
+    }
+  }
+  return joinGroups(groups, count, gap);
+}
+
+/** Four words from `count` groups, of which those from `gap` on (-1: no `::`) belong at the end. */
+function joinGroups(groups: number[], count: number, gap: number): number[] | undefined {
+  if (gap < 0 ? count !== GROUPS : count === GROUPS) return undefined;
+  if (gap >= 0) {
+    const shift = GROUPS - count;
+    for (let i = count - 1; i >= gap; i--) groups[i + shift] = groups[i]!;
+    groups.fill(0, gap, gap + shift);
+  }
+  return [join(groups, 0), join(groups, 2), join(groups, 4), join(groups, 6)];
+}
+
+function join(groups: readonly number[], index: number): number {
+  return groups[index]! * 0x10000 + groups[index + 1]!;
+}
+
+/**
+ * Canonical text: RFC 5952, with the two choices that glibc's inet_ntop makes and `ipset save` therefore prints: the IPv4-mapped
+ * and the IPv4-compatible addresses (`::/96` with a group other than the last set, `::0.1.0.0`) end in dotted decimal.
+ * musl's inet_ntop prints the latter in hexadecimal, so compare read-back text after parsing it.
+ */
+export function formatAddress(address: Address): string {
+  return formatWords(address.words);
+}
+
+/** Canonical text of one or four words; see `formatAddress`. */
+export function formatWords(words: readonly number[]): string {
+  if (words.length === 1) return formatIPv4(words[0]!);
+  const groups = words.flatMap((word) => [word >>> 16, word & 0xffff]);
+  const { start, length } = longestZeroRun(groups);
+  if (start === 0 && length === 6) return `::${formatIPv4(words[3]!)}`;
+  if (isMapped(words)) return `::ffff:${formatIPv4(words[3]!)}`;
+  if (length < 2) return formatGroups(groups);
+  return `${formatGroups(groups.slice(0, start))}::${formatGroups(groups.slice(start + length))}`;
+}
+
+function formatIPv4(word: number): string {
+  return `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`;
+}
+
+function formatGroups(groups: readonly number[]): string {
+  return groups.map((group) => group.toString(16)).join(':');
+}
+
+/** The longest run of zero groups, the first of equals; length 0 if there is none. */
+function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
+  let best = { start: 0, length: 0 };
+  let start = 0;
+  for (let i = 0; i < groups.length; i++) {
+    if (groups[i] !== 0) start = i + 1;
+    else if (i + 1 - start > best.length) best = { start, length: i + 1 - start };
+  }
+  return best;
+}
+
+/** `text` as canonical text; undefined if it is not an address. */
+export function canonicalAddress(text: string): string | undefined {
+  const address = parseAddress(text);
+  return address === undefined ? undefined : formatAddress(address);
+}
+
+/** Order of the numbers behind two lists of the same length: negative, 0 or positive. */
+export function compareWords(a: readonly number[], b: readonly number[]): number {
+  for (let i = 0; i < a.length; i++) {
+    const difference = a[i]! - b[i]!;
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** IPv4 before IPv6, then by number. */
+export function compareAddresses(a: Address, b: Address): number {
+  return a.family - b.family || compareWords(a.words, b.words);
+}
