@@ -1,4 +1,28 @@
-import type { Policy, Problem } from './model.ts';
+/**
+ * NetworkPolicy objects as the API server or a file gives them -> Policy, with the API's defaults applied.
+ *
+ * What cannot be understood never widens what a policy allows (S-50). From the outside in:
+ * - no usable name or namespace: no policy at all, there is nothing to attach it to;
+ * - `spec` or `spec.podSelector` unusable: every pod of the namespace is isolated and no rule is kept (S-19);
+ * - `policyTypes` with an unusable entry: both directions are isolated;
+ * - a rule that is not an object or has unknown fields: allows nothing;
+ * - a peer or port entry that is unusable in any part: matches nothing, its siblings keep their meaning.
+ * Each is reported with the path of the field. `null` counts as absent for a field (as in the API), but not for a list entry.
+ */
+import { type Cidr, parseCidr } from '../net/cidr.ts';
+import {
+  type Direction,
+  EVERYTHING,
+  type Peer,
+  type Policy,
+  type PortMatch,
+  type Problem,
+  type Protocol,
+  type Rule,
+  type Selector,
+} from './model.ts';
+import { isRecord, quote, type RawRecord, unknownFields } from './raw-values.ts';
+import { type FieldProblem, parseSelector } from './selector.ts';
 
 export interface ParsedPolicy {
   /** Absent only when the object has no usable name and namespace. */
@@ -6,7 +30,258 @@ export interface ParsedPolicy {
   readonly problems: readonly Problem[];
 }
 
-/** Reads a NetworkPolicy as the API server (or a file) gives it. Never throws, whatever `object` is. */
+/** Of one policy; a line telling how many more there are follows. Lists may hold a hundred thousand bad entries. */
+export const MAX_PROBLEMS = 50;
+
+const MAX_PORT = 65535;
+/** Longest DNS subdomain (S-47). */
+const MAX_NAME = 253;
+const POLICY_TYPE = { ingress: 'Ingress', egress: 'Egress' } as const;
+const PEERS_FIELD = { ingress: 'from', egress: 'to' } as const;
+
+/** Never throws, whatever `object` is. */
 export function parsePolicy(object: unknown): ParsedPolicy {
-  return { problems: [{ object: { kind: 'NetworkPolicy', name: String(typeof object) }, field: '', message: 'not yet' }] };
+  const metadata = isRecord(object) && isRecord(object.metadata) ? object.metadata : {};
+  const { name, namespace, uid } = metadata;
+  const problems: FieldProblem[] = [];
+  if (!isRecord(object) || !isUsableName(name) || !isUsableName(namespace)) {
+    checkName(namespace, 'metadata.namespace', problems);
+    checkName(name, 'metadata.name', problems);
+    return { problems: attach(problems, typeof name === 'string' ? name.slice(0, MAX_NAME) : '', namespace) };
+  }
+  const spec = parseSpec(object.spec ?? {}, problems);
+  const policy: Policy = { namespace, name, uid: typeof uid === 'string' ? uid : '', ...spec };
+  return { policy, problems: attach(problems, name, namespace) };
+}
+
+/** Looser than the API (DNS-1123), but a name that passes is safe in a `namespace/name` key and on one line. */
+function isUsableName(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= MAX_NAME && /^[^\s/\x00-\x1f\x7f]+$/.test(value);
+}
+
+function checkName(value: unknown, field: string, problems: FieldProblem[]): void {
+  if (!isUsableName(value)) problems.push({ field, message: `is ${quote(value)}: the policy is ignored` });
+}
+
+function attach(found: readonly FieldProblem[], name: string, namespace: unknown): Problem[] {
+  const object = { kind: 'NetworkPolicy', ...(isUsableName(namespace) ? { namespace } : {}), name };
+  const problems = found.slice(0, MAX_PROBLEMS).map((problem) => ({ object, ...problem }));
+  if (found.length > MAX_PROBLEMS) {
+    problems.push({ object, field: 'spec', message: `has ${found.length - MAX_PROBLEMS} more problems` });
+  }
+  return problems;
+}
+
+type Spec = Pick<Policy, 'podSelector' | 'isolates' | 'ingress' | 'egress'>;
+
+function parseSpec(raw: unknown, problems: FieldProblem[]): Spec {
+  if (!isRecord(raw)) {
+    problems.push({ field: 'spec', message: `is ${quote(raw)}: every pod is isolated in both directions` });
+    return { podSelector: EVERYTHING, isolates: { ingress: true, egress: true }, ingress: [], egress: [] };
+  }
+  problems.push(...unknownFields(raw, ['podSelector', 'policyTypes', 'ingress', 'egress'], 'spec'));
+  const isolates = parsePolicyTypes(raw, problems);
+  const podSelector = parseSubject(raw.podSelector ?? {}, problems);
+  // S-13: a section whose type is not in effect is not even read. S-19: an unusable subject selector keeps no rules.
+  const rulesOf = (direction: Direction) =>
+    podSelector.kind !== 'nothing' && isolates[direction] ? parseRules(raw[direction] ?? [], direction, problems) : [];
+  return {
+    podSelector: podSelector.kind === 'nothing' ? EVERYTHING : podSelector,
+    isolates,
+    ingress: rulesOf('ingress'),
+    egress: rulesOf('egress'),
+  };
+}
+
+/** S-15: absent, null and {} select every pod of the namespace. */
+function parseSubject(raw: unknown, problems: FieldProblem[]): Selector {
+  const { selector, problems: found } = parseSelector(raw, 'spec.podSelector');
+  for (const { field, message } of found) {
+    problems.push({ field, message: `${message}: every pod of the namespace is isolated and no rule is used` });
+  }
+  return selector;
+}
+
+/** S-11, S-12. */
+function parsePolicyTypes(spec: RawRecord, problems: FieldProblem[]): Policy['isolates'] {
+  const field = 'spec.policyTypes';
+  const types = spec.policyTypes ?? [];
+  if (!Array.isArray(types)) {
+    problems.push({ field, message: `is ${quote(types)}, not a list: both directions are isolated` });
+    return { ingress: true, egress: true };
+  }
+  if (types.length === 0) return { ingress: true, egress: hasEgressRules(spec.egress) };
+  const unknown = types.findIndex((type) => type !== POLICY_TYPE.ingress && type !== POLICY_TYPE.egress);
+  if (unknown >= 0) {
+    const message = `is ${quote(types[unknown])}, not Ingress or Egress: both directions are isolated`;
+    problems.push({ field: `${field}[${unknown}]`, message });
+    return { ingress: true, egress: true };
+  }
+  return { ingress: types.includes(POLICY_TYPE.ingress), egress: types.includes(POLICY_TYPE.egress) };
+}
+
+/** A section that is there but is not a list was meant to say something about egress. */
+function hasEgressRules(egress: unknown): boolean {
+  return Array.isArray(egress) ? egress.length > 0 : egress !== undefined && egress !== null;
+}
+
+function parseRules(raw: unknown, direction: Direction, problems: FieldProblem[]): Rule[] {
+  const field = `spec.${direction}`;
+  if (!Array.isArray(raw)) {
+    problems.push({ field, message: `is ${quote(raw)}, not a list: it allows nothing` });
+    return [];
+  }
+  return raw.map((entry: unknown, index) => parseRule(entry, `${field}[${index}]`, direction, problems));
+}
+
+const ALLOWS_NOTHING: Rule = { ports: [], peers: [] };
+
+function parseRule(raw: unknown, field: string, direction: Direction, problems: FieldProblem[]): Rule {
+  if (!isRecord(raw)) {
+    problems.push({ field, message: `is ${quote(raw)}, not a rule: it allows nothing` });
+    return ALLOWS_NOTHING;
+  }
+  const peersField = PEERS_FIELD[direction];
+  const unknown = unknownFields(raw, ['ports', peersField], field);
+  if (unknown.length > 0) {
+    for (const problem of unknown)
+      problems.push({ ...problem, message: `${problem.message}: the rule allows nothing` });
+    return ALLOWS_NOTHING;
+  }
+  return {
+    ports: parsePorts(raw.ports ?? [], `${field}.ports`, problems),
+    peers: parsePeers(raw[peersField] ?? [], `${field}.${peersField}`, problems),
+  };
+}
+
+/** Reports one unusable entry of a list, whose effect is always the same. */
+function matchesNothing(field: string, message: string, problems: FieldProblem[]): undefined {
+  problems.push({ field, message: `${message}: the entry matches nothing` });
+  return undefined;
+}
+
+/** S-32: absent, null and [] mean every protocol and port. */
+function parsePorts(raw: unknown, field: string, problems: FieldProblem[]): Rule['ports'] {
+  if (!Array.isArray(raw)) {
+    problems.push({ field, message: `is ${quote(raw)}, not a list: the rule allows nothing` });
+    return [];
+  }
+  if (raw.length === 0) return 'any';
+  return raw.flatMap((entry: unknown, index) => parsePort(entry, `${field}[${index}]`, problems) ?? []);
+}
+
+function parsePort(raw: unknown, field: string, problems: FieldProblem[]): PortMatch | undefined {
+  if (!isRecord(raw)) return matchesNothing(field, `is ${quote(raw)}, not a port entry`, problems);
+  const [unknown] = unknownFields(raw, ['protocol', 'port', 'endPort'], field);
+  if (unknown) return matchesNothing(unknown.field, unknown.message, problems);
+  // S-34: absent means TCP.
+  const protocol = raw.protocol ?? 'TCP';
+  if (!isProtocol(protocol)) {
+    return matchesNothing(`${field}.protocol`, `is ${quote(protocol)}, not TCP, UDP or SCTP`, problems);
+  }
+  const port = raw.port ?? undefined;
+  if (typeof port === 'number') return parseRange(protocol, port, raw.endPort ?? port, field, problems);
+  // S-37: read without its endPort, the entry would allow more than the range that was asked for.
+  if (raw.endPort !== undefined && raw.endPort !== null) {
+    return matchesNothing(`${field}.endPort`, 'needs a numeric port', problems);
+  }
+  if (port === undefined) return { kind: 'range', protocol, first: 0, last: MAX_PORT };
+  if (typeof port !== 'string' || port === '') {
+    return matchesNothing(`${field}.port`, `is ${quote(port)}, neither a number nor a name`, problems);
+  }
+  // S-39: a string is a name and is kept as one, but pods can only declare names with a letter in them.
+  if (!/[a-z]/.test(port)) {
+    problems.push({ field: `${field}.port`, message: `is the name ${quote(port)}, which no container port can have` });
+  }
+  return { kind: 'named', protocol, name: port };
+}
+
+/** S-36, S-37. `last` below `first` is an empty range, not a single port: that is all the two numbers say. */
+function parseRange(
+  protocol: Protocol,
+  first: number,
+  last: unknown,
+  field: string,
+  problems: FieldProblem[],
+): PortMatch | undefined {
+  if (!isPortNumber(first)) return matchesNothing(`${field}.port`, `is ${first}, not in 1-${MAX_PORT}`, problems);
+  if (!isPortNumber(last)) {
+    return matchesNothing(`${field}.endPort`, `is ${quote(last)}, not a number in 1-${MAX_PORT}`, problems);
+  }
+  if (last < first) return matchesNothing(`${field}.endPort`, `is ${last}, less than port ${first}`, problems);
+  return { kind: 'range', protocol, first, last };
+}
+
+function isPortNumber(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= MAX_PORT;
+}
+
+function isProtocol(value: unknown): value is Protocol {
+  return value === 'TCP' || value === 'UDP' || value === 'SCTP';
+}
+
+/** S-23: absent, null and [] mean every address. */
+function parsePeers(raw: unknown, field: string, problems: FieldProblem[]): Rule['peers'] {
+  if (!Array.isArray(raw)) {
+    problems.push({ field, message: `is ${quote(raw)}, not a list: the rule allows nothing` });
+    return [];
+  }
+  if (raw.length === 0) return 'any';
+  return raw.map((entry: unknown, index) => {
+    const found: FieldProblem[] = [];
+    const peer = parsePeer(entry, `${field}[${index}]`, found);
+    for (const problem of found) problems.push(problem);
+    return peer ?? { kind: 'nothing', reason: `${found[0]?.field} ${found[0]?.message}` };
+  });
+}
+
+/** S-16, S-24, S-25. */
+function parsePeer(raw: unknown, field: string, problems: FieldProblem[]): Peer | undefined {
+  if (!isRecord(raw)) return matchesNothing(field, `is ${quote(raw)}, not a peer`, problems);
+  const [unknown] = unknownFields(raw, ['podSelector', 'namespaceSelector', 'ipBlock'], field);
+  if (unknown) return matchesNothing(unknown.field, unknown.message, problems);
+  const podSelector = raw.podSelector ?? undefined;
+  const namespaceSelector = raw.namespaceSelector ?? undefined;
+  const ipBlock = raw.ipBlock ?? undefined;
+  const hasSelectors = podSelector !== undefined || namespaceSelector !== undefined;
+  if (ipBlock !== undefined) {
+    if (hasSelectors) return matchesNothing(field, 'has both an ipBlock and a selector', problems);
+    return parseIpBlock(ipBlock, `${field}.ipBlock`, problems);
+  }
+  if (!hasSelectors) return matchesNothing(field, 'has no podSelector, namespaceSelector or ipBlock', problems);
+  const namespaces = parsePeerSelector(namespaceSelector, `${field}.namespaceSelector`, problems) ?? 'own';
+  const pods = parsePeerSelector(podSelector, `${field}.podSelector`, problems) ?? EVERYTHING;
+  return problems.length === 0 ? { kind: 'pods', namespaces, pods } : undefined;
+}
+
+function parsePeerSelector(raw: unknown, field: string, problems: FieldProblem[]): Selector | undefined {
+  if (raw === undefined) return undefined;
+  const { selector, problems: found } = parseSelector(raw, field);
+  for (const problem of found) matchesNothing(problem.field, problem.message, problems);
+  return selector;
+}
+
+/** S-28, S-29, S-31. An exception that cannot be read makes the whole block unusable: without it the block allows too much. */
+function parseIpBlock(raw: unknown, field: string, problems: FieldProblem[]): Peer | undefined {
+  if (!isRecord(raw)) return matchesNothing(field, `is ${quote(raw)}, not an ipBlock`, problems);
+  const [unknown] = unknownFields(raw, ['cidr', 'except'], field);
+  if (unknown) return matchesNothing(unknown.field, unknown.message, problems);
+  const cidr = readCidr(raw.cidr);
+  if (!cidr) return matchesNothing(`${field}.cidr`, `is ${quote(raw.cidr)}, not a CIDR`, problems);
+  const rawExcept = raw.except ?? [];
+  if (!Array.isArray(rawExcept)) {
+    return matchesNothing(`${field}.except`, `is ${quote(rawExcept)}, not a list`, problems);
+  }
+  const except: Cidr[] = [];
+  for (const [index, entry] of rawExcept.entries()) {
+    const hole = readCidr(entry);
+    if (!hole) return matchesNothing(`${field}.except[${index}]`, `is ${quote(entry)}, not a CIDR`, problems);
+    // No address of the block is in a CIDR of the other family: nothing to exclude.
+    if (hole.family === cidr.family) except.push(hole);
+  }
+  return { kind: 'ip-block', cidr, except };
+}
+
+function readCidr(raw: unknown): Cidr | undefined {
+  return typeof raw === 'string' ? parseCidr(raw) : undefined;
 }

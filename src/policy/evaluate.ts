@@ -1,0 +1,190 @@
+/**
+ * The reference evaluator: section 1.1 of the semantics, clause by clause. Slow and obvious on purpose: it is what the
+ * compiled rules are compared with, so it shares nothing with the compiler, and it is what people get as an explanation.
+ *
+ * NDP (S-58), ICMP errors and replies (S-07) are not connections and have no Flow.
+ */
+import { cidrContains } from '../net/cidr.ts';
+import { type Address, parseAddress } from '../net/ip.ts';
+import { addressOwners } from './address-owners.ts';
+import {
+  type ClusterSnapshot,
+  type Direction,
+  type DirectionVerdict,
+  type Flow,
+  type Labels,
+  type Peer,
+  type Pod,
+  type Policy,
+  type PolicyRef,
+  type PortMatch,
+  PROTOCOL_NUMBER,
+  type Rule,
+  type RuleRef,
+  type Selector,
+  type Verdict,
+} from './model.ts';
+import { matches } from './selector.ts';
+
+export interface Evaluator {
+  evaluate(flow: Flow): Verdict;
+}
+
+/** One flow with everything the clauses ask about its ends. */
+interface Connection {
+  readonly flow: Flow;
+  readonly sourcePod: Pod | undefined;
+  readonly destinationPod: Pod | undefined;
+}
+
+/** For many flows over one snapshot, which must not change meanwhile. */
+export function createEvaluator(snapshot: ClusterSnapshot): Evaluator {
+  const owners = addressOwners(snapshot.pods.values());
+  return {
+    evaluate(flow) {
+      const sourcePod = owners.get(flow.source);
+      const destinationPod = owners.get(flow.destination);
+      const connection = { flow, sourcePod, destinationPod };
+      const egress = judgeEgress(snapshot, connection);
+      const ingress = judgeIngress(snapshot, connection);
+      return { allowed: letsPass(egress) && letsPass(ingress), egress, ingress };
+    },
+  };
+}
+
+/** For a single flow. Addresses that are not IP addresses are an error of the caller and throw. */
+export function evaluate(snapshot: ClusterSnapshot, flow: Flow): Verdict {
+  return createEvaluator(snapshot).evaluate(flow);
+}
+
+/** S-06: both sides are asked, neither overrides the other. */
+export function letsPass(verdict: DirectionVerdict): boolean {
+  switch (verdict.kind) {
+    case 'exempt':
+    case 'not-isolated':
+    case 'allowed':
+      return true;
+    case 'denied':
+      return false;
+  }
+}
+
+function judgeEgress(snapshot: ClusterSnapshot, connection: Connection): DirectionVerdict {
+  const { flow, sourcePod } = connection;
+  if (flow.source === flow.destination) return { kind: 'exempt', reason: 'self' }; // S-62
+  // What a node's host network sends is node traffic, whatever address it carries (S-60, S-64).
+  if (flow.fromNode !== undefined || !isSubject(sourcePod)) return { kind: 'exempt', reason: 'not-a-subject' };
+  return judge(snapshot, 'egress', sourcePod, connection);
+}
+
+function judgeIngress(snapshot: ClusterSnapshot, connection: Connection): DirectionVerdict {
+  const { flow, destinationPod } = connection;
+  if (flow.source === flow.destination) return { kind: 'exempt', reason: 'self' }; // S-62
+  if (!isSubject(destinationPod)) return { kind: 'exempt', reason: 'not-a-subject' };
+  if (flow.fromNode === destinationPod.nodeName) return { kind: 'exempt', reason: 'own-node' }; // S-60
+  return judge(snapshot, 'ingress', destinationPod, connection);
+}
+
+/** S-70: an eligible pod (only those own addresses) that is on a node: without one nobody enforces anything for it. */
+function isSubject(pod: Pod | undefined): pod is Pod {
+  return pod?.nodeName !== undefined;
+}
+
+/** S-04, S-05: the union of all rules of all policies that isolate the pod in this direction. */
+function judge(
+  snapshot: ClusterSnapshot,
+  direction: Direction,
+  subject: Pod,
+  connection: Connection,
+): DirectionVerdict {
+  const policies = isolatingPolicies(snapshot, direction, subject);
+  if (policies.length === 0) return { kind: 'not-isolated' }; // S-02
+  const by: RuleRef[] = [];
+  for (const policy of policies) {
+    for (const [index, rule] of policy[direction].entries()) {
+      if (ruleAllows(snapshot, rule, policy, direction, connection))
+        by.push({ policy: refOf(policy), direction, index });
+    }
+  }
+  return by.length > 0 ? { kind: 'allowed', by } : { kind: 'denied', isolatedBy: policies.map(refOf) };
+}
+
+/** S-03. Sorted by name, so that reasons do not depend on the order of the watch. */
+function isolatingPolicies(snapshot: ClusterSnapshot, direction: Direction, subject: Pod): Policy[] {
+  return [...snapshot.policies.values()]
+    .filter((policy) => policy.namespace === subject.namespace)
+    .filter((policy) => policy.isolates[direction] && matches(policy.podSelector, subject.labels))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function refOf({ namespace, name }: Policy): PolicyRef {
+  return { namespace, name };
+}
+
+/** S-33. */
+function ruleAllows(
+  snapshot: ClusterSnapshot,
+  rule: Rule,
+  policy: Policy,
+  direction: Direction,
+  connection: Connection,
+): boolean {
+  const { flow, sourcePod, destinationPod } = connection;
+  const other = direction === 'ingress' ? sourcePod : destinationPod;
+  const otherAddress = readAddress(direction === 'ingress' ? flow.source : flow.destination);
+  return (
+    (rule.ports === 'any' || rule.ports.some((port) => portMatches(port, flow, destinationPod))) && // S-32
+    (rule.peers === 'any' || rule.peers.some((peer) => peerMatches(snapshot, peer, policy, other, otherAddress))) // S-23
+  );
+}
+
+/** S-34..S-38; S-40..S-46 for names, which only the destination pod itself can resolve, in either direction. */
+function portMatches(port: PortMatch, flow: Flow, destinationPod: Pod | undefined): boolean {
+  if (PROTOCOL_NUMBER[port.protocol] !== flow.protocol) return false; // S-66: nothing but the named protocol
+  switch (port.kind) {
+    case 'range':
+      return port.first <= flow.port && flow.port <= port.last;
+    case 'named':
+      // S-44: whatever is no eligible pod declares nothing.
+      return (destinationPod?.namedPorts ?? []).some(
+        (declared) => declared.name === port.name && declared.protocol === port.protocol && declared.port === flow.port,
+      );
+  }
+}
+
+function peerMatches(
+  snapshot: ClusterSnapshot,
+  peer: Peer,
+  policy: Policy,
+  other: Pod | undefined,
+  otherAddress: Address,
+): boolean {
+  switch (peer.kind) {
+    case 'nothing':
+      return false;
+    case 'ip-block':
+      // S-28, S-30: the address alone counts, pod or not, and only this block's own exceptions.
+      return cidrContains(peer.cidr, otherAddress) && !peer.except.some((except) => cidrContains(except, otherAddress));
+    case 'pods':
+      // S-24, S-26, S-27: an eligible pod, or no match.
+      return (
+        other !== undefined &&
+        matches(peer.pods, other.labels) &&
+        (peer.namespaces === 'own'
+          ? other.namespace === policy.namespace
+          : namespaceMatches(peer.namespaces, snapshot.namespaces.get(other.namespace)?.labels))
+      );
+  }
+}
+
+/** S-22: a namespace that is not known (yet) matches only the selector of all namespaces. */
+function namespaceMatches(selector: Selector, labels: Labels | undefined): boolean {
+  if (labels !== undefined) return matches(selector, labels);
+  return selector.kind === 'all-of' && selector.requirements.length === 0;
+}
+
+function readAddress(text: string): Address {
+  const address = parseAddress(text);
+  if (address === undefined) throw new Error(`flow: ${JSON.stringify(text)} is not an IP address`);
+  return address;
+}

@@ -1,0 +1,46 @@
+/** A Verdict in plain words. */
+import type { Direction, DirectionVerdict, PolicyRef, RuleRef, Verdict } from './model.ts';
+
+/** Three lines without a newline at the end: the answer, then egress, then ingress with their reasons. */
+export function explainVerdict(verdict: Verdict): string {
+  return [
+    verdict.allowed ? 'allowed' : 'denied',
+    `  egress:  ${explainDirection('egress', verdict.egress)}`,
+    `  ingress: ${explainDirection('ingress', verdict.ingress)}`,
+  ].join('\n');
+}
+
+const END = { egress: 'source', ingress: 'destination' } as const;
+
+export function explainDirection(direction: Direction, verdict: DirectionVerdict): string {
+  const end = END[direction];
+  switch (verdict.kind) {
+    case 'exempt':
+      return explainExemption(end, verdict.reason);
+    case 'not-isolated':
+      return `open: no policy isolates the ${end} for ${direction}`;
+    case 'allowed':
+      return `allowed by ${verdict.by.map(ruleText).join(', ')}`;
+    case 'denied':
+      return `denied: the ${end} is isolated by ${verdict.isolatedBy.map(policyText).join(', ')}, and no rule there allows this`;
+  }
+}
+
+function explainExemption(end: string, reason: (DirectionVerdict & { kind: 'exempt' })['reason']): string {
+  switch (reason) {
+    case 'not-a-subject':
+      return `open: the ${end} is not a pod that policies apply to (outside, a node, host network, or finished)`;
+    case 'self':
+      return 'open: a pod always reaches its own address';
+    case 'own-node':
+      return 'open: a node always reaches its own pods';
+  }
+}
+
+function policyText({ namespace, name }: PolicyRef): string {
+  return `${namespace}/${name}`;
+}
+
+function ruleText({ policy, direction, index }: RuleRef): string {
+  return `${policyText(policy)} spec.${direction}[${index}]`;
+}

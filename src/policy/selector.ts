@@ -1,0 +1,150 @@
+import {
+  EVERYTHING,
+  type Labels,
+  type Problem,
+  type Requirement,
+  type Selector,
+  type SelectorOperator,
+} from './model.ts';
+import { isRecord, quote, unknownFields } from './raw-values.ts';
+
+/** A problem before it is known to which object it belongs. */
+export type FieldProblem = Pick<Problem, 'field' | 'message'>;
+
+export interface ParsedSelector {
+  readonly selector: Selector;
+  readonly problems: readonly FieldProblem[];
+}
+
+/** S-17, S-18: every requirement holds; comparison is exact and case-sensitive. */
+export function matches(selector: Selector, labels: Labels): boolean {
+  switch (selector.kind) {
+    case 'nothing':
+      return false;
+    case 'all-of':
+      return selector.requirements.every((requirement) => holds(requirement, labels));
+  }
+}
+
+function holds(requirement: Requirement, labels: Labels): boolean {
+  // Labels are plain objects and keys are what users wrote: `constructor` must not find Object.prototype.
+  const value = Object.hasOwn(labels, requirement.key) ? labels[requirement.key] : undefined;
+  switch (requirement.operator) {
+    case 'In':
+      return value !== undefined && requirement.values.includes(value);
+    case 'NotIn':
+      return value === undefined || !requirement.values.includes(value);
+    case 'Exists':
+      return value !== undefined;
+    case 'DoesNotExist':
+      return value === undefined;
+  }
+}
+
+/**
+ * The same text for selectors that differ only in the order or repetition of terms and values, different text otherwise.
+ * All unusable selectors share one key: they match the same (nothing). Not meant for people: see selectorText.
+ */
+export function selectorKey(selector: Selector): string {
+  if (selector.kind === 'nothing') return 'nothing';
+  const terms = selector.requirements.map(({ key, operator, values }) =>
+    JSON.stringify([key, operator, ...[...new Set(values)].sort()]),
+  );
+  return `[${[...new Set(terms)].sort().join(',')}]`;
+}
+
+/** For people, in the notation of `kubectl --selector`: `app=web,tier in (a,b),!legacy`. */
+export function selectorText(selector: Selector): string {
+  if (selector.kind === 'nothing') return '<nothing>';
+  if (selector.requirements.length === 0) return '<everything>';
+  return selector.requirements.map(requirementText).join(',');
+}
+
+function requirementText({ key, operator, values }: Requirement): string {
+  switch (operator) {
+    case 'In':
+      return values.length === 1 ? `${key}=${values[0]}` : `${key} in (${values.join(',')})`;
+    case 'NotIn':
+      return `${key} notin (${values.join(',')})`;
+    case 'Exists':
+      return key;
+    case 'DoesNotExist':
+      return `!${key}`;
+  }
+}
+
+/**
+ * Reads a LabelSelector that is present; what an absent one means is the caller's to say (S-15, S-16).
+ * A selector with any term that cannot be used is wholly unusable and matches nothing (S-19): leaving the term out would
+ * match more than was asked for. Odd keys and values are compared literally.
+ */
+export function parseSelector(raw: unknown, field: string): ParsedSelector {
+  if (!isRecord(raw)) return unusable([{ field, message: `is ${quote(raw)}, not a label selector` }]);
+  const problems: FieldProblem[] = unknownFields(raw, ['matchLabels', 'matchExpressions'], field);
+  const requirements = [
+    ...parseMatchLabels(raw.matchLabels ?? {}, `${field}.matchLabels`, problems),
+    ...parseMatchExpressions(raw.matchExpressions ?? [], `${field}.matchExpressions`, problems),
+  ];
+  if (problems.length > 0) return unusable(problems);
+  return { selector: requirements.length === 0 ? EVERYTHING : { kind: 'all-of', requirements }, problems };
+}
+
+function unusable(problems: readonly FieldProblem[]): ParsedSelector {
+  const [first] = problems;
+  return { selector: { kind: 'nothing', reason: `${first?.field} ${first?.message}` }, problems };
+}
+
+function parseMatchLabels(raw: unknown, field: string, problems: FieldProblem[]): Requirement[] {
+  if (!isRecord(raw)) {
+    problems.push({ field, message: `is ${quote(raw)}, not a map of labels` });
+    return [];
+  }
+  const requirements: Requirement[] = [];
+  for (const [key, value] of Object.entries(raw)) {
+    if (typeof value === 'string') requirements.push({ key, operator: 'In', values: [value] });
+    else problems.push({ field: `${field}[${quote(key)}]`, message: `is ${quote(value)}, not a string` });
+  }
+  return requirements;
+}
+
+function parseMatchExpressions(raw: unknown, field: string, problems: FieldProblem[]): Requirement[] {
+  if (!Array.isArray(raw)) {
+    problems.push({ field, message: `is ${quote(raw)}, not a list` });
+    return [];
+  }
+  return raw.flatMap((entry: unknown, index) => parseExpression(entry, `${field}[${index}]`, problems) ?? []);
+}
+
+function parseExpression(raw: unknown, field: string, problems: FieldProblem[]): Requirement | undefined {
+  if (!isRecord(raw)) {
+    problems.push({ field, message: `is ${quote(raw)}, not an expression with key and operator` });
+    return undefined;
+  }
+  problems.push(...unknownFields(raw, ['key', 'operator', 'values'], field));
+  const { key, operator } = raw;
+  if (typeof key !== 'string' || key === '') {
+    problems.push({ field: `${field}.key`, message: `is ${quote(key)}, not a label key` });
+    return undefined;
+  }
+  const values = raw.values ?? [];
+  if (!Array.isArray(values) || !values.every((value) => typeof value === 'string')) {
+    problems.push({ field: `${field}.values`, message: `is ${quote(values)}, not a list of strings` });
+    return undefined;
+  }
+  if (!isOperator(operator)) {
+    const known = 'In, NotIn, Exists or DoesNotExist';
+    problems.push({ field: `${field}.operator`, message: `is ${quote(operator)}, not ${known}` });
+    return undefined;
+  }
+  const takesValues = operator === 'In' || operator === 'NotIn';
+  if (takesValues !== values.length > 0) {
+    const message = takesValues ? `must not be empty for ${operator}` : `must be empty for ${operator}`;
+    problems.push({ field: `${field}.values`, message });
+    return undefined;
+  }
+  return { key, operator, values: [...new Set(values)].sort() };
+}
+
+function isOperator(value: unknown): value is SelectorOperator {
+  return value === 'In' || value === 'NotIn' || value === 'Exists' || value === 'DoesNotExist';
+}
