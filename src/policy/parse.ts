@@ -9,7 +9,7 @@
  * - a peer or port entry that is unusable in any part: matches nothing, its siblings keep their meaning.
  * Each is reported with the path of the field. `null` counts as absent for a field (as in the API), but not for a list entry.
  */
-import { type Cidr, parseCidr } from '../net/cidr.ts';
+import { type Cidr, cidrCovers, parseCidr } from '../net/cidr.ts';
 import {
   type Direction,
   EVERYTHING,
@@ -56,7 +56,7 @@ export function parsePolicy(object: unknown): ParsedPolicy {
 
 /** Looser than the API (DNS-1123), but a name that passes is safe in a `namespace/name` key and on one line. */
 function isUsableName(value: unknown): value is string {
-  return typeof value === 'string' && value.length <= MAX_NAME && /^[^\s/\x00-\x1f\x7f]+$/.test(value);
+  return typeof value === 'string' && value.length <= MAX_NAME && /^[^\s/\p{Cc}]+$/u.test(value);
 }
 
 function checkName(value: unknown, field: string, problems: FieldProblem[]): void {
@@ -204,7 +204,8 @@ function parseRange(
   field: string,
   problems: FieldProblem[],
 ): PortMatch | undefined {
-  if (!isPortNumber(first)) return matchesNothing(`${field}.port`, `is ${first}, not in 1-${MAX_PORT}`, problems);
+  if (!isPortNumber(first))
+    return matchesNothing(`${field}.port`, `is ${quote(first)}, not a number in 1-${MAX_PORT}`, problems);
   if (!isPortNumber(last)) {
     return matchesNothing(`${field}.endPort`, `is ${quote(last)}, not a number in 1-${MAX_PORT}`, problems);
   }
@@ -276,10 +277,17 @@ function parseIpBlock(raw: unknown, field: string, problems: FieldProblem[]): Pe
   for (const [index, entry] of rawExcept.entries()) {
     const hole = readCidr(entry);
     if (!hole) return matchesNothing(`${field}.except[${index}]`, `is ${quote(entry)}, not a CIDR`, problems);
+    checkExcept(cidr, hole, `${field}.except[${index}]`, problems);
     // No address of the block is in a CIDR of the other family: nothing to exclude.
     if (hole.family === cidr.family) except.push(hole);
   }
   return { kind: 'ip-block', cidr, except };
+}
+
+/** S-48: the API takes only strict subsets. Others have a clear meaning all the same, though hardly the intended one. */
+function checkExcept(cidr: Cidr, hole: Cidr, field: string, problems: FieldProblem[]): void {
+  if (cidrCovers(hole, cidr)) problems.push({ field, message: 'covers the whole cidr: the entry matches nothing' });
+  else if (!cidrCovers(cidr, hole)) problems.push({ field, message: 'is not inside cidr: it excludes nothing' });
 }
 
 function readCidr(raw: unknown): Cidr | undefined {

@@ -17,8 +17,10 @@ export function quote(value: unknown): string {
   if (value === undefined) return 'absent';
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (isRecord(value)) return 'an object';
-  if (typeof value !== 'string') return String(value);
-  return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value);
+  if (typeof value === 'string') {
+    return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value);
+  }
+  return value === null || typeof value === 'number' || typeof value === 'boolean' ? `${value}` : typeof value;
 }
 
 /**
