@@ -1,0 +1,138 @@
+/** When to pass: coalesce, minimum gap, back-off after a failure, periodic read-back with jitter. One pass at a time. */
+
+/** Time as the loop needs it, so that tests can turn the hands. */
+export interface LoopClock {
+  /** Monotonic milliseconds. */
+  now(): number;
+  /** Calls back once after `ms`; the returned function cancels. */
+  after(ms: number, callback: () => void): () => void;
+}
+
+export interface LoopOptions {
+  /** Runs one pass. `readBack`: compare with the kernel first. Must not reject; 'failed' means try again with back-off. */
+  readonly pass: (request: { readBack: boolean; reasons: readonly string[] }) => Promise<LoopVerdict>;
+  readonly clock: LoopClock;
+  /** 0..1, for jitter. */
+  readonly random: () => number;
+  /** Least time between the ends of two passes. An idle loop starts at once. */
+  readonly minGapMs: number;
+  /** Read-back at least this often, +-10 %. */
+  readonly resyncIntervalMs: number;
+}
+
+/**
+ * `later`: all went in, but something waits (a set still in use): pass again soon.
+ * `partial`: what the kernel refused was left out, the rest went in: try that again with back-off, hold up nothing else.
+ * `failed`: nothing can go in now: every pass waits for the back-off.
+ */
+export type LoopVerdict = 'done' | 'later' | 'partial' | 'failed';
+
+const BACKOFF_FIRST_MS = 500;
+const BACKOFF_MAX_MS = 30_000;
+const LATER_MS = 1_000;
+
+const TIMERS = ['wake', 'retry', 'resync'] as const;
+type Timer = (typeof TIMERS)[number];
+
+export class ReconcileLoop {
+  readonly #options: LoopOptions;
+  readonly #reasons = new Set<string>();
+  #readBack = true;
+  readonly #timers: Partial<Record<Timer, () => void>> = {};
+  #lastEndMs = Number.NEGATIVE_INFINITY;
+  #failures = 0;
+  #notBeforeMs = Number.NEGATIVE_INFINITY;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+  #lastTurnMs: number;
+
+  constructor(options: LoopOptions) {
+    this.#options = options;
+    this.#lastTurnMs = options.clock.now();
+  }
+
+  /** Asks for a pass; any number of calls before it starts are one pass. `readBack` asks for a comparison with the kernel. */
+  nudge(reason: string, readBack = false): void {
+    if (this.#stopped) return;
+    this.#reasons.add(reason);
+    this.#readBack ||= readBack;
+    this.#schedule();
+  }
+
+  /** Stops for good; resolves when a pass under way has ended. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const timer of TIMERS) this.#cancel(timer);
+    await this.#running;
+  }
+
+  /** Consecutive failed passes. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** Monotonic time of the last sign of life, for the health check. */
+  get lastTurnMs(): number {
+    return this.#lastTurnMs;
+  }
+
+  #schedule(): void {
+    if (this.#stopped || this.#running || this.#timers.wake) return;
+    const { clock, minGapMs } = this.#options;
+    const startMs = Math.max(this.#lastEndMs + minGapMs, this.#notBeforeMs);
+    this.#arm('wake', Math.max(0, startMs - clock.now()), () => {
+      this.#running = this.#pass().finally(() => {
+        this.#running = undefined;
+        if (this.#reasons.size > 0) this.#schedule();
+      });
+    });
+  }
+
+  async #pass(): Promise<void> {
+    const { clock } = this.#options;
+    this.#lastTurnMs = clock.now();
+    const request = { readBack: this.#readBack, reasons: [...this.#reasons].sort() };
+    this.#reasons.clear();
+    this.#readBack = false;
+    const verdict = await this.#options.pass(request);
+    this.#lastEndMs = clock.now();
+    this.#lastTurnMs = this.#lastEndMs;
+    this.#settle(verdict);
+    if (request.readBack || !this.#timers.resync) this.#scheduleResync();
+  }
+
+  #settle(verdict: LoopVerdict): void {
+    const { clock } = this.#options;
+    this.#cancel('retry');
+    this.#notBeforeMs = Number.NEGATIVE_INFINITY;
+    if (verdict === 'done' || verdict === 'later') this.#failures = 0;
+    if (verdict === 'done') return;
+    const delay = verdict === 'later' ? LATER_MS : this.#backoffMs();
+    if (verdict !== 'later') this.#failures++;
+    if (verdict === 'failed') this.#notBeforeMs = clock.now() + delay;
+    this.#arm('retry', delay, () => this.nudge('retry', verdict !== 'later'));
+  }
+
+  #backoffMs(): number {
+    return Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures) * (0.5 + this.#options.random() / 2);
+  }
+
+  #scheduleResync(): void {
+    const { random, resyncIntervalMs } = this.#options;
+    this.#arm('resync', resyncIntervalMs * (0.9 + random() * 0.2), () => this.nudge('resync', true));
+  }
+
+  #arm(timer: Timer, delayMs: number, callback: () => void): void {
+    this.#cancel(timer);
+    if (this.#stopped) return;
+    this.#timers[timer] = this.#options.clock.after(delayMs, () => {
+      delete this.#timers[timer];
+      callback();
+    });
+  }
+
+  #cancel(timer: Timer): void {
+    this.#timers[timer]?.();
+    delete this.#timers[timer];
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * What one node has to enforce, in no backend's words: which local pods are isolated, which class of policies applies
+ * to each, what each class lets through, and the address sets its rules speak of. All lists are sorted by key, so the
+ * same cluster gives the same value whatever order the watch delivered it in.
+ */
+import type { Family } from '../net/ip.ts';
+import type { PortRange } from '../net/port-range.ts';
+import type { Direction, PolicyRef, Problem, Protocol, RuleRef } from '../policy/model.ts';
+
+/** The union of one rule's peers within one family, as a set whose membership follows the cluster. */
+export interface AddressSet {
+  /** Says what the set means (selectors and blocks), never who is in it now; equal meaning, equal key. */
+  readonly key: string;
+  readonly family: Family;
+  /** `addresses`: pods only. `prefixes`: blocks are involved; entries resolve by longest prefix match. */
+  readonly kind: 'addresses' | 'prefixes';
+  /** Canonical text (an address, or a CIDR for `prefixes`) -> true: in the set, false: carved out (`nomatch`). */
+  readonly members: ReadonlyMap<string, boolean>;
+}
+
+/** Named ports resolved to (pod address, protocol, number) triples (S-41). */
+export interface EndpointSet {
+  readonly key: string;
+  readonly family: Family;
+  /** `address,protocolNumber:port`, e.g. `10.0.0.1,6:8080`. */
+  readonly members: ReadonlySet<string>;
+}
+
+/** Which ports one clause lets through. */
+export type PortClause =
+  | { readonly kind: 'any' }
+  | { readonly kind: 'ranges'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
+  /** Destination address, protocol and port together must be in the endpoint set. */
+  | { readonly kind: 'endpoints'; readonly set: Readonly<Record<Family, string>> };
+
+/** Which peers one clause lets through, for one family. */
+export type PeerClause =
+  | { readonly kind: 'any' }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'set'; readonly key: string };
+
+/** One thing a class allows. A flow is allowed if any clause matches both ports and peers. */
+export interface Clause {
+  readonly ref: RuleRef;
+  readonly ports: PortClause;
+  readonly peers: Readonly<Record<Family, PeerClause>>;
+}
+
+/** The local pods with the same list of applicable policies in one direction share one of these. */
+export interface PolicyClass {
+  readonly key: string;
+  readonly direction: Direction;
+  /** Sorted by namespace/name; never empty. */
+  readonly policies: readonly PolicyRef[];
+  readonly clauses: readonly Clause[];
+}
+
+/** A local pod isolated in at least one direction. */
+export interface Subject {
+  /** `namespace/name`. */
+  readonly pod: string;
+  /** The addresses this pod owns (S-73), canonical text. */
+  readonly addresses: readonly string[];
+  /** Key of its class; absent: not isolated in that direction. */
+  readonly classes: Readonly<Partial<Record<Direction, string>>>;
+}
+
+export interface NodeIntent {
+  readonly nodeName: string;
+  readonly subjects: readonly Subject[];
+  readonly classes: readonly PolicyClass[];
+  readonly addressSets: ReadonlyMap<string, AddressSet>;
+  readonly endpointSets: ReadonlyMap<string, EndpointSet>;
+  /** Whether an address belongs to a live pod: taking it out of a set can cut flows that must be judged again. */
+  readonly isLiveAddress: (address: string) => boolean;
+  readonly problems: readonly Problem[];
+}

@@ -1,0 +1,32 @@
+/** A rule's port entries, split into what can be matched by number and what must be looked up by name. */
+import type { PortRange } from '../net/port-range.ts';
+import type { PortMatch, Protocol } from '../policy/model.ts';
+
+import { mergePortRanges } from '../net/port-range.ts';
+
+export interface NamedPortRef {
+  readonly protocol: Protocol;
+  readonly name: string;
+}
+
+export interface SplitPorts {
+  /** One entry per protocol that occurs, in the order TCP, UDP, SCTP; ranges disjoint and ascending. */
+  readonly numeric: readonly { readonly protocol: Protocol; readonly ranges: readonly PortRange[] }[];
+  /** Sorted by name, then protocol; without duplicates. */
+  readonly named: readonly NamedPortRef[];
+}
+
+const PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
+
+export function splitPorts(ports: readonly PortMatch[] | 'any'): SplitPorts | 'any' {
+  if (ports === 'any') return 'any';
+  const numeric = PROTOCOLS.map((protocol) => ({
+    protocol,
+    ranges: mergePortRanges(ports.filter((port) => port.kind === 'range').filter((port) => port.protocol === protocol)),
+  })).filter(({ ranges }) => ranges.length > 0);
+  const named = new Map<string, NamedPortRef>();
+  for (const port of ports) {
+    if (port.kind === 'named') named.set(`${port.name}/${port.protocol}`, { protocol: port.protocol, name: port.name });
+  }
+  return { numeric, named: [...named.keys()].sort().map((key) => named.get(key)!) };
+}

@@ -1,0 +1,119 @@
+/** The real kernel, through `ipset` and the restore and save programs of one iptables variant, called by full name. */
+import type { Family } from '../net/ip.ts';
+import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
+import type { CommandResult, RunCommand } from './command.ts';
+import type { Backend, Kernel } from './kernel.ts';
+
+import { readSavedRules, readSavedSets } from '../plan/read-saved.ts';
+
+import { CommandFailed } from './command.ts';
+import { StepFailed } from './kernel.ts';
+
+const READ_TIMEOUT_MS = 30_000;
+const WRITE_TIMEOUT_MS = 60_000;
+/** iptables exit code for "resource problem": the xtables lock was not free in time. */
+const EXIT_RESOURCE_PROBLEM = 4;
+/** Sets still in use are stepped over this often in one go; the rest waits for the next pass. */
+const MAX_BUSY_SETS = 8;
+
+export interface LinuxKernelOptions {
+  readonly backend: Backend;
+  readonly families: readonly Family[];
+  readonly run: RunCommand;
+  /** How long iptables may wait for /run/xtables.lock, in whole seconds. */
+  readonly lockWaitSeconds: number;
+  /** Called for each command that ran, with what it was for. */
+  readonly onCommand?: (event: { tool: string; write: boolean; durationMs: number; waitedForLock: boolean }) => void;
+}
+
+export function createLinuxKernel(options: LinuxKernelOptions): Kernel {
+  return {
+    backend: options.backend,
+    families: options.families,
+    observe: () => observe(options),
+    apply: (step) => apply(options, step),
+  };
+}
+
+/** `iptables-nft` + 6 + `restore` -> `ip6tables-nft-restore`. */
+export function toolName(backend: Backend, family: Family, verb: 'save' | 'restore'): string {
+  const variant = backend === 'iptables-nft' ? 'nft' : 'legacy';
+  return `${family === 4 ? 'iptables' : 'ip6tables'}-${variant}-${verb}`;
+}
+
+async function observe(options: LinuxKernelOptions): Promise<ObservedState> {
+  const families: Partial<Record<Family, ObservedFamily>> = {};
+  for (const family of options.families) {
+    const { stdout } = await read(options, [toolName(options.backend, family, 'save'), '-t', 'mangle']);
+    families[family] = readSavedRules(stdout);
+  }
+  const { stdout } = await read(options, ['ipset', 'save']);
+  return { families, sets: readSavedSets(stdout) };
+}
+
+async function read(options: LinuxKernelOptions, argv: readonly [string, ...string[]]): Promise<CommandResult> {
+  const result = await options.run({ argv, timeoutMs: READ_TIMEOUT_MS });
+  options.onCommand?.({ tool: argv[0], write: false, durationMs: result.durationMs, waitedForLock: false });
+  return result;
+}
+
+async function apply(options: LinuxKernelOptions, step: Step): Promise<readonly string[]> {
+  if (step.kind === 'destroy-sets') return destroySets(options, step);
+  if (step.kind === 'rules' || step.kind === 'bump-generation') {
+    const tool = toolName(options.backend, step.family, 'restore');
+    await write(options, step, [tool, '--noflush', '-w', String(options.lockWaitSeconds)], step.lines);
+  } else {
+    await write(options, step, ['ipset', 'restore', '-exist'], step.lines);
+  }
+  return [];
+}
+
+async function write(
+  options: LinuxKernelOptions,
+  step: Step,
+  argv: readonly [string, ...string[]],
+  lines: Step['lines'],
+): Promise<void> {
+  const stdin = `${lines.map((line) => line.text).join('\n')}\n`;
+  try {
+    const result = await options.run({ argv, stdin, timeoutMs: WRITE_TIMEOUT_MS });
+    const waitedForLock = result.stderr.includes('xtables lock');
+    options.onCommand?.({ tool: argv[0], write: true, durationMs: result.durationMs, waitedForLock });
+  } catch (error) {
+    if (error instanceof CommandFailed)
+      throw new StepFailed(step, argv[0], failureReason(error), failedLine(error), error);
+    throw error;
+  }
+}
+
+function failureReason(error: CommandFailed): StepFailed['reason'] {
+  if (error.exitCode === EXIT_RESOURCE_PROBLEM && error.stderr.includes('lock')) return 'lock';
+  return error.reason === 'exit' ? 'refused' : 'unavailable';
+}
+
+/** The tools say `Error in line 3: ...`, `Error occurred at: line 3`, `line 3 failed` or `line 3: RULE_APPEND failed`. */
+function failedLine(error: CommandFailed): number | undefined {
+  const found = /\bline (\d+)\b/.exec(error.stderr);
+  return found ? Number(found[1]) : undefined;
+}
+
+/** Rules that were just replaced may hold on to a set for a moment; that set is left for later, the others go. */
+async function destroySets(options: LinuxKernelOptions, step: Step): Promise<readonly string[]> {
+  const busy: string[] = [];
+  let lines = step.lines;
+  while (lines.length > 0) {
+    try {
+      await write(options, step, ['ipset', 'restore', '-exist'], lines);
+      return busy;
+    } catch (error) {
+      if (!(error instanceof StepFailed) || error.line === undefined || error.reason !== 'refused') throw error;
+      const refused = lines[error.line - 1];
+      if (!refused) throw error;
+      const gone = error.message.includes('does not exist');
+      if (!gone) busy.push(refused.object);
+      lines = lines.slice(error.line);
+      if (busy.length >= MAX_BUSY_SETS) return [...busy, ...lines.map((line) => line.object)];
+    }
+  }
+  return busy;
+}

@@ -1,0 +1,71 @@
+/** What somebody else changed in our chains, jumps and sets since we last wrote them. */
+import type { ObservedState } from './plan.ts';
+
+export interface Drift {
+  readonly kind: 'chain' | 'jump' | 'set' | 'member';
+  /** Chain, hook or set. */
+  readonly object: string;
+  /** What was found, in words. */
+  readonly what: string;
+}
+
+/** `written`: the state our own writes left; `found`: the state as read back. */
+export function findDrift(written: ObservedState, found: ObservedState): readonly Drift[] {
+  return [...ruleDrift(written, found), ...setDrift(written, found)];
+}
+
+function ruleDrift(written: ObservedState, found: ObservedState): Drift[] {
+  const drift: Drift[] = [];
+  for (const family of [4, 6] as const) {
+    const ours = written.families[family];
+    const now = found.families[family];
+    if (!ours || !now) continue;
+    for (const [name, lines] of ours.chains) {
+      const what = chainDrift(lines, now.chains.get(name));
+      if (what) drift.push({ kind: 'chain', object: name, what: `IPv${family}: ${what}` });
+    }
+    for (const name of now.chains.keys()) {
+      if (!ours.chains.has(name))
+        drift.push({ kind: 'chain', object: name, what: `IPv${family}: a chain we did not make` });
+    }
+    for (const hook of ['FORWARD', 'INPUT'] as const) {
+      const first = ours.hooks[hook][0];
+      if (first !== undefined && now.hooks[hook][0] !== first) {
+        drift.push({ kind: 'jump', object: hook, what: `IPv${family}: our jump is no longer first` });
+      }
+    }
+  }
+  return drift;
+}
+
+function chainDrift(written: readonly string[], found: readonly string[] | undefined): string | undefined {
+  if (!found) return 'chain is gone';
+  if (found.length === written.length && written.every((line, index) => line === found[index])) return undefined;
+  const missing = written.filter((line) => !found.includes(line)).length;
+  const extra = found.filter((line) => !written.includes(line)).length;
+  if (missing === 0 && extra === 0) return 'rules are in another order or repeated';
+  return `${missing} rules missing or edited, ${extra} rules that are not ours`;
+}
+
+function setDrift(written: ObservedState, found: ObservedState): Drift[] {
+  const drift: Drift[] = [];
+  for (const [name, set] of written.sets) {
+    const now = found.sets.get(name);
+    if (!now) {
+      drift.push({ kind: 'set', object: name, what: 'set is gone' });
+      continue;
+    }
+    let missing = 0;
+    for (const [member, match] of set.members) if (now.members.get(member) !== match) missing++;
+    let extra = 0;
+    for (const member of now.members.keys()) if (!set.members.has(member)) extra++;
+    if (missing + extra > 0) {
+      drift.push({
+        kind: 'member',
+        object: name,
+        what: `${missing} entries missing or changed, ${extra} entries that are not ours`,
+      });
+    }
+  }
+  return drift;
+}

@@ -1,0 +1,81 @@
+/** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
+import type { Family } from '../net/ip.ts';
+import type { Hook, IpSet } from '../render/ruleset.ts';
+
+/** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
+export interface ObservedFamily {
+  /** Chain name -> rules in order, each as `iptables-save` prints it without `-A CHAIN`. Ours only. */
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+  /** All rules of the hook's built-in chain, ours and others', in order, without `-A CHAIN`. */
+  readonly hooks: Readonly<Record<Hook, readonly string[]>>;
+}
+
+export interface ObservedSet {
+  readonly name: string;
+  readonly family: Family;
+  readonly type: IpSet['type'] | string;
+  readonly maxElements: number;
+  /** Entry text with protocol numbers -> false for `nomatch`. */
+  readonly members: ReadonlyMap<string, boolean>;
+}
+
+export interface ObservedState {
+  /** A family is absent when the host cannot filter it (no IPv6, say). */
+  readonly families: Readonly<Partial<Record<Family, ObservedFamily>>>;
+  /** Ours only. */
+  readonly sets: ReadonlyMap<string, ObservedSet>;
+}
+
+/** One line of restore input, and the chain or set it belongs to. */
+export interface PlanLine {
+  readonly text: string;
+  readonly object: string;
+}
+
+/**
+ * One command's worth of change.
+ * `fill-sets` before `rules` before `drain-sets` before `bump-generation`: no packet between two steps is judged more
+ * loosely than both the old and the new state judge it, nor more strictly than both (S-09). `destroy-sets` may fail while
+ * the kernel still lets go of a set; it is simply planned again.
+ */
+export type Step =
+  | { readonly kind: 'fill-sets' | 'drain-sets' | 'destroy-sets'; readonly lines: readonly PlanLine[] }
+  | { readonly kind: 'rules' | 'bump-generation'; readonly family: Family; readonly lines: readonly PlanLine[] };
+
+/** Counts of what a plan does, for logs and metrics. */
+export interface PlanSummary {
+  readonly chainsWritten: number;
+  readonly chainsDeleted: number;
+  readonly jumpsRepaired: number;
+  readonly setsCreated: number;
+  readonly setsDestroyed: number;
+  readonly membersAdded: number;
+  readonly membersDeleted: number;
+  readonly generationBumps: number;
+}
+
+export interface Plan {
+  readonly steps: readonly Step[];
+  readonly summary: PlanSummary;
+  /** The state after every step succeeded. */
+  readonly after: ObservedState;
+  /** Per family, the generation in force afterwards; absent without marks. */
+  readonly generations: Readonly<Partial<Record<Family, number>>>;
+  /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is broken. */
+  readonly heldBack: readonly { readonly address: string; readonly wanted: string; readonly got: string }[];
+}
+
+export function isEmptyPlan(plan: Plan): boolean {
+  return plan.steps.length === 0;
+}
+
+/** The plan as a person reads it: the very lines the kernel tools get, step by step. */
+export function planText(plan: Plan): string {
+  if (isEmptyPlan(plan)) return 'nothing to do\n';
+  return plan.steps
+    .map((step) => {
+      const family = 'family' in step ? ` IPv${step.family}` : '';
+      return `# ${step.kind}${family}\n${step.lines.map((line) => line.text).join('\n')}\n`;
+    })
+    .join('');
+}

@@ -1,0 +1,72 @@
+/** The text of iptables-save and ipset save -> ObservedState. Ours only: everything is recognised by prefix, with no memory. */
+import type { Family } from '../net/ip.ts';
+import type { Hook } from '../render/ruleset.ts';
+import type { ObservedFamily, ObservedSet } from './plan.ts';
+
+import { isOurChain, isOurSet } from '../render/names.ts';
+import { HOOKS } from '../render/ruleset.ts';
+
+/** Reads `iptables-save -t mangle` of one family. Lines that are not ours, or not understood, are left out. */
+export function readSavedRules(text: string): ObservedFamily {
+  const chains = new Map<string, string[]>();
+  const hooks: Record<Hook, string[]> = { FORWARD: [], INPUT: [] };
+  let inMangle = false;
+  for (const line of text.split('\n')) {
+    if (line.startsWith('*')) inMangle = line.trim() === '*mangle';
+    else if (!inMangle) continue;
+    else if (line.startsWith(':')) declare(chains, line);
+    else if (line.startsWith('-A ')) append(chains, hooks, line);
+  }
+  return { chains, hooks };
+}
+
+function declare(chains: Map<string, string[]>, line: string): void {
+  const name = line.slice(1).split(' ', 1)[0]!;
+  if (isOurChain(name)) chains.set(name, []);
+}
+
+function append(chains: Map<string, string[]>, hooks: Record<Hook, string[]>, line: string): void {
+  const end = line.indexOf(' ', 3);
+  const name = end < 0 ? line.slice(3) : line.slice(3, end);
+  const body = end < 0 ? '' : line.slice(end + 1).trimEnd();
+  const hook = HOOKS.find((candidate) => candidate === name);
+  if (hook) hooks[hook].push(body);
+  else if (isOurChain(name)) {
+    const rules = chains.get(name);
+    if (rules) rules.push(body);
+    else chains.set(name, [body]);
+  }
+}
+
+const PROTOCOL_NAMES: Readonly<Record<string, string>> = { tcp: '6', udp: '17', sctp: '132' };
+
+/** Reads `ipset save`. */
+export function readSavedSets(text: string): Map<string, ObservedSet> {
+  const sets = new Map<string, ObservedSet & { members: Map<string, boolean> }>();
+  for (const line of text.split('\n')) {
+    const words = line.trimEnd().split(' ');
+    const name = words[1] ?? '';
+    if (!isOurSet(name)) continue;
+    if (words[0] === 'create') sets.set(name, readCreate(name, words));
+    else if (words[0] === 'add') {
+      sets.get(name)?.members.set(canonicalMember(words[2] ?? ''), !words.includes('nomatch', 3));
+    }
+  }
+  return sets;
+}
+
+function readCreate(name: string, words: readonly string[]): ObservedSet & { members: Map<string, boolean> } {
+  const option = (key: string): string | undefined => words[words.indexOf(key, 3) + 1];
+  const family: Family = words.includes('inet6', 3) ? 6 : 4;
+  const maxElements = words.includes('maxelem', 3) ? Number(option('maxelem')) : 0;
+  return { name, family, type: words[2] ?? '', maxElements, members: new Map() };
+}
+
+/** `10.0.0.1,tcp:80` is written `10.0.0.1,6:80`: numbers load three times faster, so they are our canonical form. */
+function canonicalMember(member: string): string {
+  const comma = member.indexOf(',');
+  if (comma < 0) return member;
+  const colon = member.indexOf(':', comma);
+  const protocol = member.slice(comma + 1, colon);
+  return `${member.slice(0, comma)},${PROTOCOL_NAMES[protocol] ?? protocol}${member.slice(colon)}`;
+}

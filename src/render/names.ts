@@ -1,0 +1,59 @@
+/** Chain and set names: our prefix, then a hash of the full key, within the kernel's limits. */
+import { createHash } from 'node:crypto';
+
+import type { Family } from '../net/ip.ts';
+import type { Direction } from '../policy/model.ts';
+
+export const PREFIX = 'PCL';
+/** iptables XT_EXTENSION_MAXNAMELEN (29) less the NUL. */
+export const MAX_CHAIN_NAME = 28;
+/** ipset IPSET_MAXNAMELEN (32) less the NUL. */
+export const MAX_SET_NAME = 31;
+
+export const FORWARD_CHAIN = `${PREFIX}-FWD`;
+export const INPUT_CHAIN = `${PREFIX}-INP`;
+
+/** 80 bits: two of a million names collide with a chance of about 4e-13. */
+const HASH_LENGTH = 16;
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
+
+/** The chain that sends each isolated pod's packets to its bucket. */
+export function dispatchChain(direction: Direction): string {
+  return `${PREFIX}-${direction === 'egress' ? 'EG' : 'IN'}`;
+}
+
+export function bucketChain(direction: Direction, bucket: number): string {
+  return `${dispatchChain(direction)}-${bucket.toString(16)}`;
+}
+
+export function classChain(direction: Direction, content: string): string {
+  return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-${hash(content)}`;
+}
+
+/** The chain for pods whose own chain cannot be built: everything in that direction is denied. */
+export function closedChain(direction: Direction): string {
+  return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-closed`;
+}
+
+export function setName(family: Family, meaning: string): string {
+  return `${PREFIX}${family}-${hash(meaning)}`;
+}
+
+export function isOurChain(name: string): boolean {
+  return name.startsWith(`${PREFIX}-`);
+}
+
+export function isOurSet(name: string): boolean {
+  return name.startsWith(`${PREFIX}4-`) || name.startsWith(`${PREFIX}6-`);
+}
+
+/** First 80 bits of SHA-256, in RFC 4648 base32, lower case. */
+function hash(key: string): string {
+  const digest = createHash('sha256').update(key).digest();
+  let text = '';
+  for (let bit = 0; text.length < HASH_LENGTH; bit += 5) {
+    const value = (digest.readUInt16BE(bit >> 3) >> (11 - (bit & 7))) & 31;
+    text += ALPHABET[value];
+  }
+  return text;
+}

@@ -1,0 +1,292 @@
+/**
+ * The door of this stage: NodeIntent -> Ruleset. The chain layout is drawn here.
+ *
+ *   mangle FORWARD -> PCL-FWD                                   mangle INPUT -> PCL-INP (egress only)
+ *     1 established, current generation          RETURN         every packet of every live flow ends here
+ *     2 established, denied flag, reply          DROP
+ *     3 established, reply                       RETURN         only the original direction is judged
+ *     4 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
+ *     5 source = destination                     RETURN         hairpin, S-62
+ *     6 neighbour discovery (IPv6)               RETURN         S-58
+ *     7 jump PCL-EG                                             by source: egress of local pods
+ *     8 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
+ *     9 stamp generation, clear denied flag
+ *   PCL-EG      -s 0.0.0.k/0.0.0.15 -g PCL-EG-k                 PCL-IN likewise with -d, after the trunk exemption
+ *   PCL-EG-k    -s <pod> -g PCL-E-<hash>                        one per isolated local pod whose address ends in k
+ *   PCL-E-<hash>  INVALID DROP; one RETURN per clause; flag, log, DROP; legend
+ *
+ * A RETURN inside a class chain goes back to PCL-FWD behind the jump, because every hop below it is a goto: egress
+ * allowed never skips ingress (S-06).
+ */
+import type { Family } from '../net/ip.ts';
+import type { PortRange } from '../net/port-range.ts';
+import type { Direction } from '../policy/model.ts';
+import type { Clause, NodeIntent, PolicyClass } from '../compile/intent.ts';
+import type { Chain, ClassChain, FamilyRules, IpSet, Layout, Match, Rule, Ruleset } from './ruleset.ts';
+
+import { bucketChain, classChain, closedChain, dispatchChain, FORWARD_CHAIN, INPUT_CHAIN, setName } from './names.ts';
+import { ruleText } from './write-text.ts';
+
+/** ICMPv6 types that must always pass (S-58): RS, RA, NS, NA, redirect; MLD query, report, done, v2 report. */
+const NEIGHBOUR_DISCOVERY_TYPES = [133, 134, 135, 136, 137, 130, 131, 132, 143];
+/** xt_multiport XT_MULTI_PORTS. */
+const MAX_MULTIPORT_SLOTS = 15;
+const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
+
+export function renderNode(intent: NodeIntent, layout: Layout): Ruleset {
+  const sets = new Map<string, IpSet>();
+  const names = new Map<string, string>();
+  for (const set of intent.addressSets.values()) {
+    const name = setName(set.family, set.key);
+    names.set(set.key, name);
+    const type = set.kind === 'addresses' ? 'hash:ip' : 'hash:net';
+    sets.set(name, { name, family: set.family, type, members: set.members, meaning: set.key });
+  }
+  for (const set of intent.endpointSets.values()) {
+    const name = setName(set.family, set.key);
+    names.set(set.key, name);
+    const members = new Map([...set.members].map((member) => [member, true]));
+    sets.set(name, { name, family: set.family, type: 'hash:ip,port', members, meaning: set.key });
+  }
+  const families = { 4: renderFamily(intent, 4, layout, names), 6: renderFamily(intent, 6, layout, names) };
+  const used = new Set(
+    [...families[4].classes.values(), ...families[6].classes.values()].flatMap((chain) => chain.sets),
+  );
+  for (const name of sets.keys()) if (!used.has(name)) sets.delete(name);
+  return { families, sets, layout, isLiveAddress: intent.isLiveAddress };
+}
+
+function renderFamily(
+  intent: NodeIntent,
+  family: Family,
+  layout: Layout,
+  setNames: ReadonlyMap<string, string>,
+): FamilyRules {
+  const classes = new Map<string, ClassChain>();
+  const chainOf = new Map<string, string>();
+  for (const policyClass of intent.classes) {
+    const chain = renderClass(policyClass, family, layout, setNames);
+    classes.set(chain.name, chain);
+    chainOf.set(policyClass.key, chain.name);
+  }
+  const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
+  for (const subject of intent.subjects) {
+    for (const address of subject.addresses) {
+      if (address.includes(':') !== (family === 6)) continue;
+      for (const direction of ['egress', 'ingress'] as const) {
+        const key = subject.classes[direction];
+        if (key !== undefined) dispatch[direction].set(address, chainOf.get(key)!);
+      }
+    }
+  }
+  return {
+    family,
+    jumps: [
+      { hook: 'FORWARD', chain: FORWARD_CHAIN },
+      { hook: 'INPUT', chain: INPUT_CHAIN },
+    ],
+    entry: [
+      { name: FORWARD_CHAIN, rules: entryRules(family, layout, ['egress', 'ingress']) },
+      { name: INPUT_CHAIN, rules: entryRules(family, layout, ['egress']) },
+    ],
+    dispatch,
+    classes,
+  };
+}
+
+const RETURN = { kind: 'return' } as const;
+const DROP = { kind: 'drop' } as const;
+
+function rule(matches: readonly Match[], target: Rule['target']): Rule {
+  return { matches, target };
+}
+
+function entryRules(family: Family, layout: Layout, directions: readonly Direction[]): Rule[] {
+  const always: Rule[] = [
+    rule([{ kind: 'same-address' }], RETURN),
+    ...(family === 6 ? NEIGHBOUR_DISCOVERY_TYPES.map((type) => rule([{ kind: 'icmpv6-type', type }], RETURN)) : []),
+    ...directions.map((direction) => rule([], { kind: 'jump', chain: dispatchChain(direction) })),
+  ];
+  return [...establishedRules(layout), ...always, ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : [])];
+}
+
+/** Marks decide only while something is enforced; audit judges NEW packets alone and never touches a mark. */
+function stamps(layout: Layout): boolean {
+  return layout.mode === 'enforce' && layout.marks !== undefined;
+}
+
+function establishedRules(layout: Layout): Rule[] {
+  if (layout.mode === 'audit') return [rule([{ kind: 'conntrack-not', state: 'NEW' }], RETURN)];
+  const states = ['RELATED', 'ESTABLISHED'] as const;
+  if (!layout.marks) return [rule([{ kind: 'conntrack', states }], RETURN)];
+  return [
+    rule([{ kind: 'conntrack', states }, { kind: 'current-generation' }], RETURN),
+    rule(
+      [
+        { kind: 'conntrack', states, direction: 'REPLY' },
+        { kind: 'denied-flag', set: true },
+      ],
+      DROP,
+    ),
+    rule([{ kind: 'conntrack', states, direction: 'REPLY' }], RETURN),
+    rule([{ kind: 'icmp' }, { kind: 'conntrack', states: ['RELATED'] }, { kind: 'denied-flag', set: false }], RETURN),
+  ];
+}
+
+/**
+ * The chains that lead from the entry chains to the class chains, for any dispatch (the planner may hold pods back).
+ * Empty buckets get neither a chain nor a rule.
+ */
+export function dispatchChains(dispatch: FamilyRules['dispatch'], layout: Layout): Chain[] {
+  return (['egress', 'ingress'] as const).flatMap((direction) => {
+    const buckets = new Map<number, Rule[]>();
+    for (const address of [...dispatch[direction].keys()].sort()) {
+      const bucket = bucketOf(address);
+      const match: Match = { kind: direction === 'egress' ? 'source' : 'destination', address };
+      const rules = buckets.get(bucket) ?? [];
+      rules.push(rule([match], { kind: 'goto', chain: dispatch[direction].get(address)! }));
+      buckets.set(bucket, rules);
+    }
+    const numbers = [...buckets.keys()].sort((a, b) => a - b);
+    const kind = direction === 'egress' ? 'source-bucket' : 'destination-bucket';
+    const top = numbers.map((bucket) =>
+      rule([{ kind, bucket }], { kind: 'goto', chain: bucketChain(direction, bucket) }),
+    );
+    return [
+      { name: dispatchChain(direction), rules: [...(direction === 'ingress' ? trunkExemption(layout) : []), ...top] },
+      ...numbers.map((bucket) => ({ name: bucketChain(direction, bucket), rules: buckets.get(bucket)! })),
+    ];
+  });
+}
+
+/** With security groups for pods the node's own traffic comes back through FORWARD; a pod cannot forge the interface (S-60). */
+function trunkExemption(layout: Layout): Rule[] {
+  if (layout.trunkInterfacePrefix === '') return [];
+  return [
+    rule([{ kind: 'in-interface-prefix', prefix: layout.trunkInterfacePrefix }, { kind: 'source-is-local' }], RETURN),
+  ];
+}
+
+/** The low four bits of an address in canonical text. */
+export function bucketOf(address: string): number {
+  if (!address.includes(':')) return Number(address.slice(address.lastIndexOf('.') + 1)) & 15;
+  if (address.includes('.')) return Number(address.slice(address.lastIndexOf('.') + 1)) & 15;
+  const tail = address.slice(address.lastIndexOf(':') + 1);
+  return tail === '' ? 0 : Number.parseInt(tail.at(-1)!, 16);
+}
+
+function renderClass(
+  policyClass: PolicyClass,
+  family: Family,
+  layout: Layout,
+  setNames: ReadonlyMap<string, string>,
+): ClassChain {
+  const { direction, policies } = policyClass;
+  const allows = distinct(policyClass.clauses.flatMap((clause) => clauseRules(clause, direction, family, setNames)));
+  const legend = legendRules(policyClass);
+  const key = JSON.stringify([policyClass.key, family, layout, [...allows, ...legend]]);
+  const name = classChain(direction, key);
+  const rules = [...headRules(layout), ...allows, ...tailRules(name, layout), ...legend];
+  const sets = new Set(rules.flatMap((r) => r.matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))));
+  return { name, rules, direction, policies, sets: [...sets].sort() };
+}
+
+function headRules(layout: Layout): Rule[] {
+  return layout.mode === 'enforce' ? [rule([{ kind: 'conntrack', states: ['INVALID'] }], DROP)] : [];
+}
+
+/** What happens to a packet no clause allows. In audit the last rule's counter is one per connection that would be denied. */
+function tailRules(chain: string, layout: Layout): Rule[] {
+  const { group, perSecond, burst } = layout.log;
+  const verb = layout.mode === 'audit' ? 'audit' : 'drop';
+  const log = rule([{ kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix: `${chain} ${verb}` });
+  if (layout.mode === 'audit') return [log, rule([], RETURN)];
+  const flag = rule([{ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }], { kind: 'set-denied-flag' });
+  return [...(stamps(layout) ? [flag] : []), log, rule([], DROP)];
+}
+
+/** Rules for the chain that judges pods whose own chain could not be built: nothing is allowed. */
+export function closedClass(direction: Direction, layout: Layout): ClassChain {
+  const name = closedChain(direction);
+  const legend = rule(
+    [{ kind: 'comment', text: 'closed: the rules of these pods could not be loaded; see the agent log' }],
+    {
+      kind: 'none',
+    },
+  );
+  return { name, rules: [...headRules(layout), ...tailRules(name, layout), legend], direction, policies: [], sets: [] };
+}
+
+/** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */
+function legendRules(policyClass: PolicyClass): Rule[] {
+  return policyClass.policies.map(({ namespace, name }) => {
+    const clauses = policyClass.clauses.filter(
+      ({ ref }) => ref.policy.namespace === namespace && ref.policy.name === name,
+    );
+    const indexes = [...new Set(clauses.map(({ ref }) => ref.index))].sort((a, b) => a - b);
+    const allows = indexes.length === 0 ? 'no rule' : `rules ${indexes.join(',')}`;
+    return rule([{ kind: 'comment', text: `${namespace}/${name} ${policyClass.direction} ${allows}` }], {
+      kind: 'none',
+    });
+  });
+}
+
+function clauseRules(
+  clause: Clause,
+  direction: Direction,
+  family: Family,
+  setNames: ReadonlyMap<string, string>,
+): Rule[] {
+  const peer = clause.peers[family];
+  if (peer.kind === 'none') return [];
+  const peers: Match[] =
+    peer.kind === 'any'
+      ? []
+      : [{ kind: 'set', set: setNames.get(peer.key)!, dimensions: direction === 'egress' ? 'dst' : 'src' }];
+  return portMatches(clause, family, setNames).map((ports) => rule([...ports, ...peers], RETURN));
+}
+
+/** Alternatives, each a list of matches that must all hold. Ports come before peer sets: a port miss costs 20 ns, a set 120. */
+function portMatches(clause: Clause, family: Family, setNames: ReadonlyMap<string, string>): Match[][] {
+  const { ports } = clause;
+  switch (ports.kind) {
+    case 'any':
+      return [[]];
+    case 'endpoints':
+      return [[{ kind: 'set', set: setNames.get(ports.set[family])!, dimensions: 'dst,dst' }]];
+    case 'ranges':
+      return portGroups(ports.ranges).map((ranges) => [{ kind: 'ports', protocol: ports.protocol, ranges }]);
+  }
+}
+
+/** Splits ranges into groups that fit one multiport match; one group without ranges for the whole protocol. */
+function portGroups(ranges: readonly PortRange[]): PortRange[][] {
+  if (ranges.some((range) => range.first <= WHOLE_PROTOCOL.first && range.last >= WHOLE_PROTOCOL.last)) return [[]];
+  const groups: PortRange[][] = [];
+  let slots = MAX_MULTIPORT_SLOTS;
+  for (const range of ranges) {
+    const needed = range.first === range.last ? 1 : 2;
+    if (slots + needed > MAX_MULTIPORT_SLOTS) {
+      groups.push([]);
+      slots = 0;
+    }
+    groups.at(-1)!.push(range);
+    slots += needed;
+  }
+  return groups;
+}
+
+/** Two policies may allow the same thing; one rule is enough, the legend still names both. */
+function distinct(rules: readonly Rule[]): Rule[] {
+  const seen = new Map<string, Rule>();
+  for (const candidate of rules) {
+    const key = JSON.stringify(candidate);
+    if (!seen.has(key)) seen.set(key, candidate);
+  }
+  return [...seen.values()];
+}
+
+/** The chain as text, for people and golden files. */
+export function chainText(chain: Chain, context: Parameters<typeof ruleText>[1]): string[] {
+  return chain.rules.map((r) => `-A ${chain.name} ${ruleText(r, context)}`);
+}

@@ -1,0 +1,121 @@
+/** What the kernel should hold, as values: iptables chains per family, and ipsets. Text is made in write-text.ts only. */
+import type { Family } from '../net/ip.ts';
+import type { PortRange } from '../net/port-range.ts';
+import type { Direction, PolicyRef, Protocol } from '../policy/model.ts';
+
+/** Every match the layout uses. Closed: the tracer and the text writer know each of them. */
+export type Match =
+  /** One host address. */
+  | { readonly kind: 'source'; readonly address: string }
+  | { readonly kind: 'destination'; readonly address: string }
+  /** The low four bits of the address. */
+  | { readonly kind: 'source-bucket'; readonly bucket: number }
+  | { readonly kind: 'destination-bucket'; readonly bucket: number }
+  /** conntrack state is one of `states`; and, if given, the packet travels in `direction`. */
+  | { readonly kind: 'conntrack'; readonly states: readonly ConntrackState[]; readonly direction?: 'REPLY' }
+  | { readonly kind: 'conntrack-not'; readonly state: 'NEW' }
+  /** The connection's generation bits equal the current generation and its denied flag is clear. */
+  | { readonly kind: 'current-generation' }
+  /** The connection's denied flag. */
+  | { readonly kind: 'denied-flag'; readonly set: boolean }
+  /** Source address = destination address, both as on the wire (xt_bpf). */
+  | { readonly kind: 'same-address' }
+  | { readonly kind: 'icmp' }
+  | { readonly kind: 'icmpv6-type'; readonly type: number }
+  /** Destination port in any of `ranges` (at most 15 slots, a range of several ports takes two); no ranges: the whole protocol. */
+  | { readonly kind: 'ports'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
+  | { readonly kind: 'set'; readonly set: string; readonly dimensions: 'src' | 'dst' | 'dst,dst' }
+  | { readonly kind: 'in-interface-prefix'; readonly prefix: string }
+  /** The source is an address of this host. */
+  | { readonly kind: 'source-is-local' }
+  | { readonly kind: 'limit'; readonly perSecond: number; readonly burst: number }
+  | { readonly kind: 'comment'; readonly text: string };
+
+export type ConntrackState = 'NEW' | 'ESTABLISHED' | 'RELATED' | 'INVALID';
+
+export type Target =
+  | { readonly kind: 'return' }
+  | { readonly kind: 'drop' }
+  | { readonly kind: 'jump'; readonly chain: string }
+  | { readonly kind: 'goto'; readonly chain: string }
+  /** Set the generation bits to the current generation, clear the denied flag. */
+  | { readonly kind: 'stamp-generation' }
+  | { readonly kind: 'set-denied-flag' }
+  | { readonly kind: 'log'; readonly group: number; readonly prefix: string }
+  /** No target: the rule counts, or only carries a comment. */
+  | { readonly kind: 'none' };
+
+export interface Rule {
+  /** Evaluated left to right: cheap matches first. */
+  readonly matches: readonly Match[];
+  readonly target: Target;
+}
+
+export interface Chain {
+  readonly name: string;
+  readonly rules: readonly Rule[];
+}
+
+/** One policy class as a chain; the name is a hash of everything the chain holds, so an edit makes a new chain. */
+export interface ClassChain extends Chain {
+  readonly direction: Direction;
+  readonly policies: readonly PolicyRef[];
+  /** Names of the sets its rules refer to. */
+  readonly sets: readonly string[];
+}
+
+export const HOOKS = ['FORWARD', 'INPUT'] as const;
+export type Hook = (typeof HOOKS)[number];
+
+/** The first rule of a built-in chain: jump to ours. */
+export interface HookJump {
+  readonly hook: Hook;
+  readonly chain: string;
+}
+
+/** Address -> name of the class chain that judges it. */
+export type Dispatch = ReadonlyMap<string, string>;
+
+export interface FamilyRules {
+  readonly family: Family;
+  readonly jumps: readonly HookJump[];
+  /** The chains the hooks enter; they hold the generation. */
+  readonly entry: readonly Chain[];
+  readonly dispatch: Readonly<Record<Direction, Dispatch>>;
+  readonly classes: ReadonlyMap<string, ClassChain>;
+}
+
+export interface IpSet {
+  readonly name: string;
+  readonly family: Family;
+  readonly type: 'hash:ip' | 'hash:net' | 'hash:ip,port';
+  /** Entry text as `ipset restore` takes it with protocol numbers -> false for `nomatch`. */
+  readonly members: ReadonlyMap<string, boolean>;
+  /** What the set means; the name is a hash of it. */
+  readonly meaning: string;
+}
+
+export interface Ruleset {
+  readonly families: Readonly<Record<Family, FamilyRules>>;
+  readonly sets: ReadonlyMap<string, IpSet>;
+  readonly layout: Layout;
+  /** Whether an address belongs to a live pod (see NodeIntent). */
+  readonly isLiveAddress: (address: string) => boolean;
+}
+
+/** How connection-mark bits are used: `mask` is contiguous; its lowest bit is the denied flag, the rest the generation. */
+export interface MarkBits {
+  readonly mask: number;
+}
+
+export type EnforcingMode = 'enforce' | 'audit';
+
+/** What shapes the rules besides the cluster. */
+export interface Layout {
+  readonly mode: EnforcingMode;
+  /** Absent: no connection marks; established flows always pass ("new connections only"). */
+  readonly marks?: MarkBits;
+  /** Interfaces over which node traffic may come back to a pod (security groups for pods). */
+  readonly trunkInterfacePrefix: string;
+  readonly log: { readonly group: number; readonly perSecond: number; readonly burst: number };
+}

@@ -1,0 +1,205 @@
+/**
+ * Values -> the lines of iptables-restore and ipset-restore; the only place where such text is made.
+ * Rules are written exactly as `iptables-save` prints them (iptables 1.8, both variants), so reading back is a comparison of text.
+ */
+import type { Family } from '../net/ip.ts';
+import type { PortRange } from '../net/port-range.ts';
+import type { ConntrackState, IpSet, MarkBits, Match, Rule, Target } from './ruleset.ts';
+
+/** What rule text depends on besides the rule. */
+export interface TextContext {
+  readonly family: Family;
+  readonly marks?: MarkBits;
+  /** Current generation, 1..generationCount(marks). */
+  readonly generation: number;
+}
+
+/** Order in which `iptables-save` prints connection states. */
+const STATE_ORDER: readonly ConntrackState[] = ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED'];
+/** nfnetlink_log NF_LOG_PREFIXLEN (128) less room; iptables refuses prefixes over 63 characters. */
+export const MAX_LOG_PREFIX = 63;
+/** xt_comment XT_MAX_COMMENT_LEN (256) less the NUL. */
+export const MAX_COMMENT = 255;
+
+/** IPv4: load source, keep it, load destination, compare. Offsets count from the IP header (xt_bpf). */
+const SAME_ADDRESS_V4 = '7,32 0 0 12,7 0 0 0,32 0 0 16,29 0 1 0,6 0 0 65535,6 0 0 0,6 0 0 0';
+/** IPv6: the same, word by word; any difference jumps to the last instruction, which answers no. */
+const SAME_ADDRESS_V6 =
+  '16,32 0 0 8,7 0 0 0,32 0 0 24,29 0 11 0,32 0 0 12,7 0 0 0,32 0 0 28,29 0 7 0,' +
+  '32 0 0 16,7 0 0 0,32 0 0 32,29 0 3 0,6 0 0 0,6 0 0 65535,6 0 0 0,6 0 0 0';
+
+/** A rule without `-A CHAIN`. */
+export function ruleText(rule: Rule, context: TextContext): string {
+  const words = [...rule.matches.flatMap((match) => matchWords(match, context)), ...targetWords(rule.target, context)];
+  return words.join(' ');
+}
+
+function matchWords(match: Match, context: TextContext): string[] {
+  const { family } = context;
+  switch (match.kind) {
+    case 'source':
+      return ['-s', hostCidr(match.address, family)];
+    case 'destination':
+      return ['-d', hostCidr(match.address, family)];
+    case 'source-bucket':
+      return ['-s', bucketMask(match.bucket, family)];
+    case 'destination-bucket':
+      return ['-d', bucketMask(match.bucket, family)];
+    case 'conntrack':
+      return [
+        '-m conntrack --ctstate',
+        STATE_ORDER.filter((state) => match.states.includes(state)).join(','),
+        ...(match.direction ? ['--ctdir', match.direction] : []),
+      ];
+    case 'conntrack-not':
+      return ['-m conntrack ! --ctstate', match.state];
+    case 'current-generation':
+      return ['-m connmark --mark', `${hex(generationBits(context))}/${hex(marksOf(context).mask)}`];
+    case 'denied-flag': {
+      const flag = hex(deniedBit(marksOf(context)));
+      return ['-m connmark', ...(match.set ? [] : ['!']), '--mark', `${flag}/${flag}`];
+    }
+    case 'same-address':
+      return ['-m bpf --bytecode', quote(family === 4 ? SAME_ADDRESS_V4 : SAME_ADDRESS_V6)];
+    case 'icmp':
+      return ['-p', family === 4 ? 'icmp' : 'ipv6-icmp'];
+    case 'icmpv6-type':
+      return ['-p ipv6-icmp -m icmp6 --icmpv6-type', String(match.type)];
+    case 'ports':
+      return portWords(match.protocol.toLowerCase(), match.ranges);
+    case 'set':
+      return ['-m set --match-set', match.set, match.dimensions];
+    case 'in-interface-prefix':
+      return ['-i', `${match.prefix}+`];
+    case 'source-is-local':
+      return ['-m addrtype --src-type LOCAL'];
+    case 'limit':
+      return ['-m limit --limit', `${match.perSecond}/sec`, '--limit-burst', String(match.burst)];
+    case 'comment':
+      return ['-m comment --comment', quote(safeText(match.text, MAX_COMMENT))];
+  }
+}
+
+function targetWords(target: Target, context: TextContext): string[] {
+  switch (target.kind) {
+    case 'return':
+      return ['-j RETURN'];
+    case 'drop':
+      return ['-j DROP'];
+    case 'jump':
+      return ['-j', target.chain];
+    case 'goto':
+      return ['-g', target.chain];
+    case 'stamp-generation':
+      return ['-j CONNMARK --set-xmark', `${hex(generationBits(context))}/${hex(marksOf(context).mask)}`];
+    case 'set-denied-flag': {
+      const flag = hex(deniedBit(marksOf(context)));
+      return ['-j CONNMARK --set-xmark', `${flag}/${flag}`];
+    }
+    case 'log':
+      return [
+        '-j NFLOG --nflog-prefix',
+        quoteIfSpaced(safeText(target.prefix, MAX_LOG_PREFIX)),
+        ...(target.group === 0 ? [] : ['--nflog-group', String(target.group)]),
+      ];
+    case 'none':
+      return [];
+  }
+}
+
+function portWords(protocol: string, ranges: readonly PortRange[]): string[] {
+  if (ranges.length === 0) return ['-p', protocol];
+  const list = ranges.map(({ first, last }) => (first === last ? String(first) : `${first}:${last}`)).join(',');
+  return ranges.length === 1
+    ? ['-p', protocol, '-m', protocol, '--dport', list]
+    : ['-p', protocol, '-m multiport --dports', list];
+}
+
+function hostCidr(address: string, family: Family): string {
+  return `${address}/${family === 4 ? 32 : 128}`;
+}
+
+function bucketMask(bucket: number, family: Family): string {
+  return family === 4 ? `0.0.0.${bucket}/0.0.0.15` : bucket === 0 ? '::/::f' : `::${bucket.toString(16)}/::f`;
+}
+
+function marksOf(context: TextContext): MarkBits {
+  if (!context.marks) throw new Error('a rule uses connection marks, but the layout has none');
+  return context.marks;
+}
+
+/** How many generations the bits hold; 0 means "never judged" and is not used. */
+export function generationCount(marks: MarkBits): number {
+  return ((marks.mask >>> 0) / deniedBit(marks) - 1) / 2;
+}
+
+export function deniedBit(marks: MarkBits): number {
+  return (marks.mask & -marks.mask) >>> 0;
+}
+
+function generationBits(context: TextContext): number {
+  return (context.generation * deniedBit(marksOf(context)) * 2) >>> 0;
+}
+
+function hex(value: number): string {
+  return `0x${(value >>> 0).toString(16)}`;
+}
+
+/**
+ * Text that cannot end a quoted word or a line, whatever an object was called: printable ASCII without `"`, `\`
+ * and `'`, anything else as `?`; cut to `limit` characters.
+ */
+export function safeText(text: string, limit: number): string {
+  const safe = text.replace(/[^ !#-&(-[\]-~]/g, '?');
+  return safe.length <= limit ? safe : `${safe.slice(0, limit - 3)}...`;
+}
+
+function quote(text: string): string {
+  return `"${text}"`;
+}
+
+/** `iptables-save` quotes a word only if it holds a blank or a character it escapes. */
+function quoteIfSpaced(text: string): string {
+  return /^[A-Za-z0-9_-]+$/.test(text) ? text : quote(text);
+}
+
+/** Room every set gets; a limit, not memory. ipset's own default of 65,536 is hard and would refuse the next pod. */
+const MIN_MAXELEM = 1_048_576;
+const MIN_HASHSIZE = 64;
+const MAX_PRESIZED = 1_048_576;
+
+/** The least `maxelem` that holds `count` entries with room to grow. */
+export function maxElements(count: number): number {
+  let size = MIN_MAXELEM;
+  while (size < count * 2) size *= 2;
+  return size;
+}
+
+function hashSize(count: number): number {
+  let size = MIN_HASHSIZE;
+  while (size < count && size < MAX_PRESIZED) size *= 2;
+  return size;
+}
+
+export function createSetText(set: IpSet, name: string = set.name): string {
+  const family = set.family === 4 ? 'inet' : 'inet6';
+  const count = set.members.size;
+  return `create ${name} ${set.type} family ${family} hashsize ${hashSize(count)} maxelem ${maxElements(count)}`;
+}
+
+/** With `ipset restore -exist` this also turns a `nomatch` entry into a match and back. */
+export function addMemberText(set: string, member: string, match: boolean): string {
+  return match ? `add ${set} ${member}` : `add ${set} ${member} nomatch`;
+}
+
+export function deleteMemberText(set: string, member: string): string {
+  return `del ${set} ${member}`;
+}
+
+export function destroySetText(set: string): string {
+  return `destroy ${set}`;
+}
+
+export function swapSetText(a: string, b: string): string {
+  return `swap ${a} ${b}`;
+}
