@@ -1,0 +1,145 @@
+/** Exact sets of addresses of one family: what ipBlocks allow, and algebra on it. */
+import { type Boundaries, boundariesOf, combine, countUpTo } from './boundaries.ts';
+import { type Cidr, wholeFamily } from './cidr.ts';
+import { ADDRESS_WORDS, type Address, type Family } from './ip.ts';
+import { cidrsOf, type PrefixEntry, prefixTableOf } from './prefix-table.ts';
+
+/** The addresses in `cidr` and in none of its own `except` (S-28). */
+export interface AddressBlock {
+  readonly cidr: Cidr;
+  readonly except: readonly Cidr[];
+}
+
+/** Addresses `first`..`last` inclusive. */
+export interface AddressRange {
+  readonly first: Address;
+  readonly last: Address;
+}
+
+/** Immutable. Operations on two sets want one family and throw otherwise (caller's bug). */
+export class AddressSpace {
+  readonly family: Family;
+  readonly #boundaries: Boundaries;
+
+  private constructor(family: Family, boundaries: Boundaries) {
+    this.family = family;
+    this.#boundaries = boundaries;
+  }
+
+  static empty(family: Family): AddressSpace {
+    return new AddressSpace(family, []);
+  }
+
+  static full(family: Family): AddressSpace {
+    return AddressSpace.fromBlocks(family, [{ cidr: wholeFamily(family), except: [] }]);
+  }
+
+  /**
+   * The union of the blocks, each without its own excepts: what one block excepts, another may hold (S-28). Blocks and excepts of
+   * the other family count for nothing (S-29), nor do excepts outside of their block.
+   */
+  static fromBlocks(family: Family, blocks: readonly AddressBlock[]): AddressSpace {
+    let spaces = blocks
+      .filter(({ cidr }) => cidr.family === family)
+      .map((block) => boundariesOf(block.cidr, block.except));
+    // In pairs, then pairs of pairs: each boundary is copied once a round.
+    while (spaces.length > 1) {
+      const width = ADDRESS_WORDS[family];
+      const pairs: Boundaries[] = [];
+      for (let i = 0; i < spaces.length; i += 2) pairs.push(combine(spaces[i]!, spaces[i + 1] ?? [], width, inEither));
+      spaces = pairs;
+    }
+    return new AddressSpace(family, spaces[0] ?? []);
+  }
+
+  static fromCidrs(family: Family, cidrs: readonly Cidr[]): AddressSpace {
+    return AddressSpace.fromBlocks(
+      family,
+      cidrs.map((cidr) => ({ cidr, except: [] })),
+    );
+  }
+
+  /** Never holds an address of the other family. */
+  contains(address: Address): boolean {
+    return address.family === this.family && countUpTo(this.#boundaries, address.words) % 2 === 1;
+  }
+
+  isEmpty(): boolean {
+    return this.#boundaries.length === 0;
+  }
+
+  isFull(): boolean {
+    return this.#boundaries.length === ADDRESS_WORDS[this.family] && this.#boundaries.every((word) => word === 0);
+  }
+
+  equals(other: AddressSpace): boolean {
+    const theirs = other.#boundaries;
+    return (
+      this.family === other.family &&
+      this.#boundaries.length === theirs.length &&
+      this.#boundaries.every((word, i) => word === theirs[i])
+    );
+  }
+
+  union(other: AddressSpace): AddressSpace {
+    return this.#combine(other, inEither);
+  }
+
+  intersection(other: AddressSpace): AddressSpace {
+    return this.#combine(other, (inThis, inOther) => inThis && inOther);
+  }
+
+  difference(other: AddressSpace): AddressSpace {
+    return this.#combine(other, (inThis, inOther) => inThis && !inOther);
+  }
+
+  complement(): AddressSpace {
+    return AddressSpace.full(this.family).difference(this);
+  }
+
+  #combine(other: AddressSpace, op: (inThis: boolean, inOther: boolean) => boolean): AddressSpace {
+    if (this.family !== other.family) throw new TypeError(`address sets of IPv${this.family} and IPv${other.family}`);
+    return new AddressSpace(this.family, combine(this.#boundaries, other.#boundaries, ADDRESS_WORDS[this.family], op));
+  }
+
+  /** The smallest longest-prefix-match table, for ipset's hash:net; see `prefixTableOf`. */
+  toPrefixTable(): readonly PrefixEntry[] {
+    return prefixTableOf(this.family, this.#boundaries);
+  }
+
+  /** The fewest disjoint prefixes, ascending; the whole family is one `/0`. */
+  toCidrs(): readonly Cidr[] {
+    return cidrsOf(this.family, this.#boundaries);
+  }
+
+  /** The fewest ranges: ascending, neither overlapping nor touching. */
+  toRanges(): readonly AddressRange[] {
+    const { family } = this;
+    const width = ADDRESS_WORDS[family];
+    const ranges: AddressRange[] = [];
+    for (let i = 0; i < this.#boundaries.length; i += 2 * width) {
+      const first = this.#boundaries.slice(i, i + width);
+      const end = this.#boundaries.slice(i + width, i + 2 * width);
+      const last = end.length === 0 ? new Array<number>(width).fill(0xffffffff) : wordsBefore(end);
+      ranges.push({ first: { family, words: first }, last: { family, words: last } });
+    }
+    return ranges;
+  }
+}
+
+function inEither(inA: boolean, inB: boolean): boolean {
+  return inA || inB;
+}
+
+/** The address before `words`, which is not zero. */
+function wordsBefore(words: readonly number[]): readonly number[] {
+  const before = words.slice();
+  for (let i = before.length - 1; i >= 0; i--) {
+    if (before[i] !== 0) {
+      before[i]!--;
+      break;
+    }
+    before[i] = 0xffffffff;
+  }
+  return before;
+}
