@@ -43,6 +43,8 @@ export interface PassOutcome {
   /** Found by this pass's read-back; empty when it did not read. */
   readonly drift: readonly Drift[];
   readonly failures: readonly PassFailure[];
+  /** There were failures, but everything that does not depend on what was refused went in. */
+  readonly partial: boolean;
   /** Sets that wait for the kernel to let go of them. */
   readonly busySets: readonly string[];
   readonly seconds: Readonly<Partial<Record<Phase, number>>>;
@@ -263,6 +265,7 @@ class Pass {
       stepsApplied: this.#stepsApplied,
       drift: this.#drift,
       failures: this.#failures,
+      partial: this.#failures.length > 0 && this.known !== undefined,
       busySets: this.#busySets,
       seconds: this.#seconds,
       problems: this.#intent?.problems ?? [],

@@ -37,6 +37,7 @@ export function compileNode(snapshot: ClusterSnapshot, nodeName: string): NodeIn
     addressSets: sets.addressSets,
     endpointSets: sets.endpointSets,
     isLiveAddress: (address) => index.isLive(address),
+    policyCount: snapshot.policies.size,
     problems: nodeAddressProblems(snapshot, nodeName, nodeAddresses),
   };
 }

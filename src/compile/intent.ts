@@ -73,5 +73,7 @@ export interface NodeIntent {
   readonly endpointSets: ReadonlyMap<string, EndpointSet>;
   /** Whether an address belongs to a live pod: taking it out of a set can cut flows that must be judged again. */
   readonly isLiveAddress: (address: string) => boolean;
+  /** Policies in the cluster, whether or not they select a local pod. */
+  readonly policyCount: number;
   readonly problems: readonly Problem[];
 }

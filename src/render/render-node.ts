@@ -197,12 +197,17 @@ function headRules(layout: Layout): Rule[] {
 
 /** What happens to a packet no clause allows. In audit the last rule's counter is one per connection that would be denied. */
 function tailRules(chain: string, layout: Layout): Rule[] {
+  const log = logRules(chain, layout);
+  if (layout.mode === 'audit') return [...log, rule([], RETURN)];
+  const flag = rule([{ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }], { kind: 'set-denied-flag' });
+  return [...(stamps(layout) ? [flag] : []), ...log, rule([], DROP)];
+}
+
+function logRules(chain: string, layout: Layout): Rule[] {
+  if (!layout.log) return [];
   const { group, perSecond, burst } = layout.log;
   const verb = layout.mode === 'audit' ? 'audit' : 'drop';
-  const log = rule([{ kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix: `${chain} ${verb}` });
-  if (layout.mode === 'audit') return [log, rule([], RETURN)];
-  const flag = rule([{ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }], { kind: 'set-denied-flag' });
-  return [...(stamps(layout) ? [flag] : []), log, rule([], DROP)];
+  return [rule([{ kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix: `${chain} ${verb}` })];
 }
 
 /** Rules for the chain that judges pods whose own chain could not be built: nothing is allowed. */

@@ -117,5 +117,6 @@ export interface Layout {
   readonly marks?: MarkBits;
   /** Interfaces over which node traffic may come back to a pod (security groups for pods). */
   readonly trunkInterfacePrefix: string;
-  readonly log: { readonly group: number; readonly perSecond: number; readonly burst: number };
+  /** Absent: denied packets are counted, not logged. */
+  readonly log?: { readonly group: number; readonly perSecond: number; readonly burst: number };
 }
