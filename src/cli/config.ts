@@ -1,0 +1,385 @@
+/**
+ * Flags and environment -> one frozen `AgentConfig`. Every default, unit and allowed value of the agent is in the table
+ * `AGENT_FLAGS`; help text, documentation checks and the parser all read that table.
+ */
+import { parseArgs } from 'node:util';
+import { formatListenAddress, type ListenAddress } from '../status/health.ts';
+import { LOG_LEVELS, type LogLevel } from '../status/log.ts';
+
+export const MODES = ['enforce', 'audit', 'dry-run'] as const;
+export type Mode = (typeof MODES)[number];
+
+export const BACKEND_CHOICES = ['auto', 'iptables-nft', 'iptables-legacy'] as const;
+export type BackendChoice = (typeof BACKEND_CHOICES)[number];
+
+/** How the API server is reached. */
+export type ApiAccess =
+  | { readonly kind: 'kubeconfig'; readonly path: string }
+  /** A folder with `token`, `ca.crt` and `namespace`, as mounted into every pod. */
+  | { readonly kind: 'service-account'; readonly dir: string };
+
+export interface AgentConfig {
+  readonly nodeName: string;
+  readonly apiAccess: ApiAccess;
+  readonly mode: Mode;
+  readonly backend: BackendChoice;
+  /** Null: no HTTP server. */
+  readonly httpAddress: ListenAddress | null;
+  readonly logLevel: LogLevel;
+  readonly trunkInterfacePrefix: string;
+  /** Contiguous bits of the connection mark, unsigned; null: the mark is not used, changes reach new connections only. */
+  readonly connmarkMask: number | null;
+  readonly nflogGroup: number;
+  /** Log records per second and final drop rule; 0: drops are counted, not logged. */
+  readonly dropLogRatePerSecond: number;
+  readonly resyncIntervalMs: number;
+  readonly minGapMs: number;
+  readonly xtablesLockWaitSeconds: number;
+}
+
+export type AgentConfigResult = { readonly config: AgentConfig } | { readonly error: string };
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Text -> value, or what is wrong with it and what is allowed. */
+type Reading<T> = { readonly value: T } | { readonly problem: string };
+type Reader<T> = (text: string) => Reading<T>;
+
+export interface Flag<T> {
+  /** Without the leading dashes. */
+  readonly name: string;
+  /** The environment variable read when the flag is not given. */
+  readonly env: string;
+  readonly placeholder: string;
+  /** As the user would write it; absent: no default. */
+  readonly defaultText?: string;
+  readonly help: string;
+  readonly read: Reader<T>;
+}
+
+const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** xt_limit counts in ten-thousandths of a second (XT_LIMIT_SCALE). */
+const MAX_LIMIT_PER_SECOND = 10_000;
+/** IFNAMSIZ (16) less the NUL, less one character that the prefix must leave for the name's end. */
+const MAX_INTERFACE_PREFIX = 14;
+/** One bit says "denied", two are the least that tell three generations apart. */
+const MIN_CONNMARK_BITS = 3;
+/** RFC 1123 subdomain: what the API server accepts as the name of a Node. */
+const NODE_NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+const MAX_NODE_NAME = 253;
+
+export const AGENT_FLAGS = {
+  nodeName: flag(
+    'node-name',
+    'NODE_NAME',
+    '<name>',
+    undefined,
+    'name of the Node object this agent works for; required',
+    readNodeName,
+  ),
+  kubeconfig: flag(
+    'kubeconfig',
+    'KUBECONFIG',
+    '<file>',
+    undefined,
+    'kubeconfig file to reach the API server with, instead of a service account',
+    readText,
+  ),
+  serviceAccountDir: flag(
+    'service-account-dir',
+    'PORTCULLIS_SERVICE_ACCOUNT_DIR',
+    '<folder>',
+    SERVICE_ACCOUNT_DIR,
+    'folder with the token and CA certificate of a service account',
+    readText,
+  ),
+  mode: flag(
+    'mode',
+    'PORTCULLIS_MODE',
+    '<mode>',
+    'enforce',
+    `${MODES.join(', ')}: drop what policies deny; only count and log it; or write nothing at all and show the plan`,
+    oneOf(MODES),
+  ),
+  backend: flag(
+    'backend',
+    'PORTCULLIS_BACKEND',
+    '<backend>',
+    'auto',
+    `${BACKEND_CHOICES.join(', ')}: which iptables to write to; auto follows the kubelet's own chains`,
+    oneOf(BACKEND_CHOICES),
+  ),
+  httpAddress: flag(
+    'http-address',
+    'PORTCULLIS_HTTP_ADDRESS',
+    '<host:port>',
+    '127.0.0.1:9847',
+    'where /healthz, /readyz, /metrics and /plan are served ([...] around an IPv6 address), or off',
+    readListenAddress,
+  ),
+  logLevel: flag(
+    'log-level',
+    'PORTCULLIS_LOG_LEVEL',
+    '<level>',
+    'info',
+    `${LOG_LEVELS.join(', ')}; one JSON object per line on stdout`,
+    oneOf(LOG_LEVELS),
+  ),
+  trunkInterfacePrefix: flag(
+    'trunk-interface-prefix',
+    'PORTCULLIS_TRUNK_INTERFACE_PREFIX',
+    '<prefix>',
+    'vlan.eth.',
+    'the node reaches its own pods unhindered when its packets come in by an interface with this prefix ' +
+      '(VPC CNI security groups for pods)',
+    readInterfacePrefix,
+  ),
+  connmarkMask: flag(
+    'connmark-mask',
+    'PORTCULLIS_CONNMARK_MASK',
+    '<hex>',
+    '0xff000000',
+    `bits of the connection mark the agent may use: at least ${MIN_CONNMARK_BITS} in a row; ` +
+      'none: leave the mark alone, and a tightened policy reaches new connections only',
+    readMask,
+  ),
+  nflogGroup: flag(
+    'nflog-group',
+    'PORTCULLIS_NFLOG_GROUP',
+    '<number>',
+    '9847',
+    'netfilter log group for denied packets, 0 to 65535; the default is the HTTP port again, ' +
+      'far from the low groups that ulogd and other agents use',
+    integer(0, 65_535, ''),
+  ),
+  dropLogRate: flag(
+    'drop-log-rate',
+    'PORTCULLIS_DROP_LOG_RATE',
+    '<number>',
+    '10',
+    `denied packets logged per second and class of pods, 0 to ${MAX_LIMIT_PER_SECOND}; 0: counted, not logged`,
+    integer(0, MAX_LIMIT_PER_SECOND, ' per second'),
+  ),
+  resyncInterval: flag(
+    'resync-interval',
+    'PORTCULLIS_RESYNC_INTERVAL',
+    '<seconds>',
+    '60',
+    'how often the kernel is compared with what it should hold, 1 to 86400, jittered',
+    integer(1, 86_400, ' seconds'),
+  ),
+  minGap: flag(
+    'min-gap-ms',
+    'PORTCULLIS_MIN_GAP_MS',
+    '<milliseconds>',
+    '100',
+    'least pause between two passes, 0 to 60000; changes that come meanwhile are taken together',
+    integer(0, 60_000, ' milliseconds'),
+  ),
+  xtablesLockWait: flag(
+    'xtables-lock-wait',
+    'PORTCULLIS_XTABLES_LOCK_WAIT',
+    '<seconds>',
+    '5',
+    'how long one commit waits for the xtables lock, 1 to 300',
+    integer(1, 300, ' seconds'),
+  ),
+} as const;
+
+/**
+ * Reads the agent's configuration. Flags win over the environment, the environment over defaults; an empty environment
+ * variable counts as absent; of a repeated flag the last counts. The error is one line that names the flag or variable
+ * and what is allowed.
+ */
+export function parseAgentConfig(argv: readonly string[], env: Environment): AgentConfigResult {
+  const given = readFlags(argv);
+  if ('problem' in given) return { error: given.problem };
+  try {
+    return { config: Object.freeze(buildConfig(given.value, env)) };
+  } catch (error) {
+    if (error instanceof ConfigProblem) return { error: error.message };
+    throw error;
+  }
+}
+
+/** The effective configuration as flat fields for the first log line, under the flags' names. Holds nothing secret. */
+export function describeConfig(config: AgentConfig): Readonly<Record<string, string | number>> {
+  const access = config.apiAccess;
+  return {
+    'node-name': config.nodeName,
+    ...(access.kind === 'kubeconfig' ? { kubeconfig: access.path } : { 'service-account-dir': access.dir }),
+    mode: config.mode,
+    backend: config.backend,
+    'http-address': config.httpAddress === null ? 'off' : formatListenAddress(config.httpAddress),
+    'log-level': config.logLevel,
+    'trunk-interface-prefix': config.trunkInterfacePrefix,
+    'connmark-mask': config.connmarkMask === null ? 'none' : `0x${config.connmarkMask.toString(16).padStart(8, '0')}`,
+    'nflog-group': config.nflogGroup,
+    'drop-log-rate': config.dropLogRatePerSecond,
+    'resync-interval': config.resyncIntervalMs / 1000,
+    'min-gap-ms': config.minGapMs,
+    'xtables-lock-wait': config.xtablesLockWaitSeconds,
+  };
+}
+
+/** Leaves `buildConfig` at the first value that cannot be used; never leaves this file. */
+class ConfigProblem extends Error {}
+
+type Given = ReadonlyMap<string, string>;
+
+function buildConfig(given: Given, env: Environment): AgentConfig {
+  const value = <T>(of: Flag<T>): T => {
+    const found = effectiveValue(of, given, env);
+    if (found === undefined) {
+      throw new ConfigProblem(`--${of.name}: required; give the flag or set ${of.env}`);
+    }
+    return found;
+  };
+  return {
+    nodeName: value(AGENT_FLAGS.nodeName),
+    apiAccess: Object.freeze(chooseApiAccess(given, env)),
+    mode: value(AGENT_FLAGS.mode),
+    backend: value(AGENT_FLAGS.backend),
+    httpAddress: value(AGENT_FLAGS.httpAddress),
+    logLevel: value(AGENT_FLAGS.logLevel),
+    trunkInterfacePrefix: value(AGENT_FLAGS.trunkInterfacePrefix),
+    connmarkMask: value(AGENT_FLAGS.connmarkMask),
+    nflogGroup: value(AGENT_FLAGS.nflogGroup),
+    dropLogRatePerSecond: value(AGENT_FLAGS.dropLogRate),
+    resyncIntervalMs: value(AGENT_FLAGS.resyncInterval) * 1000,
+    minGapMs: value(AGENT_FLAGS.minGap),
+    xtablesLockWaitSeconds: value(AGENT_FLAGS.xtablesLockWait),
+  };
+}
+
+/** A flag beats the other one's environment variable; both from one source is a contradiction. */
+function chooseApiAccess(given: Given, env: Environment): ApiAccess {
+  const { kubeconfig, serviceAccountDir } = AGENT_FLAGS;
+  const file = locate(kubeconfig, given, env);
+  const folder = locate(serviceAccountDir, given, env);
+  if (file && folder && file.fromFlag === folder.fromFlag) {
+    throw new ConfigProblem(`${file.source} and ${folder.source} exclude each other: give one`);
+  }
+  if (file && (file.fromFlag || !folder)) return { kind: 'kubeconfig', path: file.text };
+  return { kind: 'service-account', dir: folder?.text ?? SERVICE_ACCOUNT_DIR };
+}
+
+interface Located {
+  readonly text: string;
+  readonly fromFlag: boolean;
+  /** As errors name it. */
+  readonly source: string;
+}
+
+function locate(of: Flag<unknown>, given: Given, env: Environment): Located | undefined {
+  const flagText = given.get(of.name);
+  if (flagText !== undefined) return { text: flagText, fromFlag: true, source: `--${of.name}` };
+  const envText = env[of.env];
+  if (envText) return { text: envText, fromFlag: false, source: of.env };
+  return undefined;
+}
+
+function effectiveValue<T>(of: Flag<T>, given: Given, env: Environment): T | undefined {
+  const found = locate(of, given, env);
+  const text = found?.text ?? of.defaultText;
+  if (text === undefined) return undefined;
+  const reading = of.read(text);
+  if ('value' in reading) return reading.value;
+  throw new ConfigProblem(`${found?.source ?? `--${of.name}`}: ${reading.problem}`);
+}
+
+/** Argument list -> flag texts by name. Only long flags with a value exist, as `--name value` or `--name=value`. */
+function readFlags(argv: readonly string[]): Reading<Given> {
+  const known = new Set<string>(Object.values(AGENT_FLAGS).map((one) => one.name));
+  const options = Object.fromEntries([...known].map((name) => [name, { type: 'string' as const }]));
+  const { tokens } = parseArgs({ args: [...argv], options, strict: false, allowPositionals: true, tokens: true });
+  const given = new Map<string, string>();
+  for (const token of tokens) {
+    if (token.kind === 'positional') return { problem: `unexpected argument ${JSON.stringify(token.value)}` };
+    if (token.kind === 'option-terminator') continue;
+    if (!known.has(token.name)) return { problem: `unknown flag ${token.rawName}` };
+    // A flag followed by the next flag was left without its value.
+    if (!token.value || (!token.inlineValue && token.value.startsWith('--'))) {
+      return { problem: `${token.rawName}: needs a value` };
+    }
+    given.set(token.name, token.value);
+  }
+  return { value: given };
+}
+
+function flag<T>(
+  name: string,
+  env: string,
+  placeholder: string,
+  defaultText: string | undefined,
+  help: string,
+  read: Reader<T>,
+): Flag<T> {
+  return { name, env, placeholder, help, read, ...(defaultText === undefined ? {} : { defaultText }) };
+}
+
+function readText(text: string): Reading<string> {
+  return { value: text };
+}
+
+function oneOf<const T extends string>(allowed: readonly T[]): Reader<T> {
+  return (text) => {
+    const value = allowed.find((one) => one === text);
+    return value === undefined ? notA(text, `one of ${allowed.join(', ')}`) : { value };
+  };
+}
+
+function integer(least: number, most: number, unit: string): Reader<number> {
+  return (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    return value >= least && value <= most ? { value } : notA(text, `a whole number from ${least} to ${most}${unit}`);
+  };
+}
+
+/** A name that is no Node's would leave every pod of this node unprotected, so a typing mistake must not get through. */
+function readNodeName(text: string): Reading<string> {
+  if (text.length <= MAX_NODE_NAME && NODE_NAME.test(text)) return { value: text };
+  return notA(
+    text,
+    `the name of a Node (lower-case letters, digits, "-" and ".", at most ${MAX_NODE_NAME} characters)`,
+  );
+}
+
+function readListenAddress(text: string): Reading<ListenAddress | null> {
+  if (text === 'off') return { value: null };
+  const parts = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]/]+)):(\d{1,5})$/i.exec(text);
+  const host = parts?.[1] ?? parts?.[2];
+  const port = Number(parts?.[3]);
+  if (host === undefined || port < 1 || port > 65_535) {
+    return notA(text, 'host:port (such as 127.0.0.1:9847 or [::1]:9847, port 1 to 65535) or off');
+  }
+  return { value: Object.freeze({ host, port }) };
+}
+
+function readInterfacePrefix(text: string): Reading<string> {
+  // "+" would end the prefix early in an iptables match, and "/" and blanks are in no interface name.
+  if (text.length <= MAX_INTERFACE_PREFIX && /^[A-Za-z0-9._-]+$/.test(text)) return { value: text };
+  return notA(
+    text,
+    `the beginning of an interface name (letters, digits, ".", "_", "-", at most ${MAX_INTERFACE_PREFIX} characters)`,
+  );
+}
+
+function readMask(text: string): Reading<number | null> {
+  if (text === 'none') return { value: null };
+  const mask = /^0x[0-9a-f]{1,8}$/i.test(text) ? Number(text) : 0;
+  if (countContiguousBits(mask) >= MIN_CONNMARK_BITS) return { value: mask };
+  return notA(text, `a hexadecimal mask of at least ${MIN_CONNMARK_BITS} bits in a row (such as 0xff000000) or none`);
+}
+
+/** Number of set bits if they are all neighbours, else 0. */
+export function countContiguousBits(mask: number): number {
+  if (mask === 0) return 0;
+  const lowest = (mask & -mask) >>> 0;
+  const bits = Math.log2(mask / lowest + 1);
+  return Number.isInteger(bits) ? bits : 0;
+}
+
+function notA(text: string, allowed: string): { readonly problem: string } {
+  return { problem: `${JSON.stringify(text)} is not ${allowed}` };
+}

@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import {
+  AGENT_FLAGS,
+  type AgentConfig,
+  countContiguousBits,
+  describeConfig,
+  type Environment,
+  parseAgentConfig,
+} from '../../src/cli/config.ts';
+
+const NODE = ['--node-name', 'node-1'];
+
+function configOf(argv: readonly string[], env: Environment = {}): AgentConfig {
+  const parsed = parseAgentConfig(argv, env);
+  if ('error' in parsed) assert.fail(parsed.error);
+  return parsed.config;
+}
+
+function errorOf(argv: readonly string[], env: Environment = {}): string {
+  const parsed = parseAgentConfig(argv, env);
+  if ('config' in parsed) assert.fail(`accepted: ${JSON.stringify(parsed.config)}`);
+  return parsed.error;
+}
+
+interface FlagRow {
+  readonly flag: keyof typeof AGENT_FLAGS;
+  /** Text -> what the configuration holds then. */
+  readonly good: readonly (readonly [text: string, of: (config: AgentConfig) => unknown, value: unknown])[];
+  readonly bad: readonly string[];
+  /** Must be part of every error. */
+  readonly allowed: RegExp;
+  readonly defaultValue?: readonly [of: (config: AgentConfig) => unknown, value: unknown];
+}
+
+const mode = (config: AgentConfig): unknown => config.mode;
+const backend = (config: AgentConfig): unknown => config.backend;
+const http = (config: AgentConfig): unknown => config.httpAddress;
+const access = (config: AgentConfig): unknown => config.apiAccess;
+const mask = (config: AgentConfig): unknown => config.connmarkMask;
+
+const ROWS: readonly FlagRow[] = [
+  {
+    flag: 'nodeName',
+    good: [
+      ['ip-203-0-113-7.example.internal', (config) => config.nodeName, 'ip-203-0-113-7.example.internal'],
+      ['a'.repeat(253), (config) => config.nodeName, 'a'.repeat(253)],
+    ],
+    bad: ['Node-1', 'a b', 'a/b', '-a', 'a-', 'a..b', 'a'.repeat(254)],
+    allowed: /the name of a Node/,
+  },
+  {
+    flag: 'kubeconfig',
+    good: [['/etc/k.conf', access, { kind: 'kubeconfig', path: '/etc/k.conf' }]],
+    bad: [],
+    allowed: /./,
+  },
+  {
+    flag: 'serviceAccountDir',
+    good: [['/sa', access, { kind: 'service-account', dir: '/sa' }]],
+    bad: [],
+    allowed: /./,
+    defaultValue: [access, { kind: 'service-account', dir: '/var/run/secrets/kubernetes.io/serviceaccount' }],
+  },
+  {
+    flag: 'mode',
+    good: [
+      ['enforce', mode, 'enforce'],
+      ['audit', mode, 'audit'],
+      ['dry-run', mode, 'dry-run'],
+    ],
+    bad: ['off', 'Enforce', 'enforce '],
+    allowed: /one of enforce, audit, dry-run$/,
+    defaultValue: [mode, 'enforce'],
+  },
+  {
+    flag: 'backend',
+    good: [
+      ['auto', backend, 'auto'],
+      ['iptables-nft', backend, 'iptables-nft'],
+      ['iptables-legacy', backend, 'iptables-legacy'],
+    ],
+    bad: ['nft', 'legacy'],
+    allowed: /one of auto, iptables-nft, iptables-legacy$/,
+    defaultValue: [backend, 'auto'],
+  },
+  {
+    flag: 'httpAddress',
+    good: [
+      ['203.0.113.9:80', http, { host: '203.0.113.9', port: 80 }],
+      ['[2001:db8::1]:65535', http, { host: '2001:db8::1', port: 65535 }],
+      ['localhost:1', http, { host: 'localhost', port: 1 }],
+      ['off', http, null],
+    ],
+    bad: ['9847', ':9847', '127.0.0.1', '127.0.0.1:', '127.0.0.1:0', '127.0.0.1:65536', '::1:9847', '[::1]', 'a b:1'],
+    allowed: /host:port .* or off$/,
+    defaultValue: [http, { host: '127.0.0.1', port: 9847 }],
+  },
+  {
+    flag: 'logLevel',
+    good: [['debug', (config) => config.logLevel, 'debug']],
+    bad: ['trace', 'DEBUG', '10'],
+    allowed: /one of debug, info, warn, error$/,
+    defaultValue: [(config) => config.logLevel, 'info'],
+  },
+  {
+    flag: 'trunkInterfacePrefix',
+    good: [['trunk-', (config) => config.trunkInterfacePrefix, 'trunk-']],
+    bad: ['+', 'vlan+', 'a/b', 'a b', 'a'.repeat(15)],
+    allowed: /beginning of an interface name/,
+    defaultValue: [(config) => config.trunkInterfacePrefix, 'vlan.eth.'],
+  },
+  {
+    flag: 'connmarkMask',
+    good: [
+      ['0x7', mask, 7],
+      ['0xFF000000', mask, 0xff000000],
+      ['0xffffffff', mask, 0xffffffff],
+      ['0x00f00000', mask, 0x00f00000],
+      ['none', mask, null],
+    ],
+    bad: ['0', '0x0', '0x3', '0xc0000000', '0x5', '0xff0000ff', '255', '0x1ffffffff', '0xfg', 'ff000000', 'None'],
+    allowed: /at least 3 bits in a row .* or none$/,
+    defaultValue: [mask, 0xff000000],
+  },
+  {
+    flag: 'nflogGroup',
+    good: [
+      ['0', (config) => config.nflogGroup, 0],
+      ['65535', (config) => config.nflogGroup, 65535],
+    ],
+    bad: ['65536', '-1', '1.5', 'x', '1e3'],
+    allowed: /a whole number from 0 to 65535$/,
+    defaultValue: [(config) => config.nflogGroup, 9847],
+  },
+  {
+    flag: 'dropLogRate',
+    good: [['0', (config) => config.dropLogRatePerSecond, 0]],
+    bad: ['10001', '-1', '10/s'],
+    allowed: /a whole number from 0 to 10000 per second$/,
+    defaultValue: [(config) => config.dropLogRatePerSecond, 10],
+  },
+  {
+    flag: 'resyncInterval',
+    good: [['5', (config) => config.resyncIntervalMs, 5000]],
+    bad: ['0', '86401', '1m', '99999999999'],
+    allowed: /a whole number from 1 to 86400 seconds$/,
+    defaultValue: [(config) => config.resyncIntervalMs, 60_000],
+  },
+  {
+    flag: 'minGap',
+    good: [['0', (config) => config.minGapMs, 0]],
+    bad: ['60001', 'x'],
+    allowed: /a whole number from 0 to 60000 milliseconds$/,
+    defaultValue: [(config) => config.minGapMs, 100],
+  },
+  {
+    flag: 'xtablesLockWait',
+    good: [['300', (config) => config.xtablesLockWaitSeconds, 300]],
+    bad: ['0', '301'],
+    allowed: /a whole number from 1 to 300 seconds$/,
+    defaultValue: [(config) => config.xtablesLockWaitSeconds, 5],
+  },
+];
+
+describe('parseAgentConfig', () => {
+  it('has a row below for every flag', () => {
+    assert.deepEqual(
+      ROWS.map((row) => row.flag),
+      Object.keys(AGENT_FLAGS),
+    );
+  });
+
+  for (const row of ROWS) {
+    const { name, env } = AGENT_FLAGS[row.flag];
+    const rest = row.flag === 'nodeName' ? [] : NODE;
+
+    describe(`--${name}`, () => {
+      for (const [text, of, value] of row.good) {
+        it(`takes ${text} from the flag, joined or apart, and from ${env}`, () => {
+          assert.deepEqual(of(configOf([...rest, `--${name}`, text])), value);
+          assert.deepEqual(of(configOf([...rest, `--${name}=${text}`])), value);
+          assert.deepEqual(of(configOf(rest, { [env]: text })), value);
+        });
+      }
+      for (const text of row.bad) {
+        it(`refuses ${JSON.stringify(text)} and names where it came from`, () => {
+          const byFlag = errorOf([...rest, `--${name}=${text}`]);
+          assert.match(byFlag, row.allowed);
+          assert.ok(byFlag.startsWith(`--${name}: ${JSON.stringify(text)} is not `), byFlag);
+          const byEnv = errorOf(rest, { [env]: text });
+          assert.match(byEnv, row.allowed);
+          assert.ok(byEnv.startsWith(`${env}: `), byEnv);
+        });
+      }
+      it('wants a value', () => {
+        assert.equal(errorOf([...rest, `--${name}`]), `--${name}: needs a value`);
+        assert.equal(errorOf([...rest, `--${name}=`]), `--${name}: needs a value`);
+        assert.equal(errorOf([`--${name}`, ...NODE]), `--${name}: needs a value`);
+      });
+      const { defaultValue } = row;
+      if (defaultValue) {
+        it('has its default, also when the variable is empty', () => {
+          const [of, value] = defaultValue;
+          assert.deepEqual(of(configOf(NODE)), value);
+          assert.deepEqual(of(configOf(NODE, { [env]: '' })), value);
+        });
+      }
+    });
+  }
+
+  it('prefers a flag to its variable, and does not look at a variable it does not need', () => {
+    assert.equal(configOf(['--node-name=b', '--mode=audit'], { NODE_NAME: 'a', PORTCULLIS_MODE: '?' }).mode, 'audit');
+    assert.equal(configOf(['--node-name=b'], { NODE_NAME: 'a' }).nodeName, 'b');
+  });
+
+  it('lets the last of a repeated flag count', () => {
+    assert.equal(configOf([...NODE, '--mode=audit', '--mode', 'dry-run']).mode, 'dry-run');
+  });
+
+  it('says how to give the node name', () => {
+    assert.equal(errorOf([]), '--node-name: required; give the flag or set NODE_NAME');
+    assert.equal(errorOf([], { NODE_NAME: '' }), '--node-name: required; give the flag or set NODE_NAME');
+  });
+
+  it('refuses what it does not know', () => {
+    assert.equal(errorOf([...NODE, '--moed=audit']), 'unknown flag --moed');
+    assert.equal(errorOf([...NODE, '-v']), 'unknown flag -v');
+    assert.equal(errorOf([...NODE, 'audit']), 'unexpected argument "audit"');
+    assert.equal(errorOf([...NODE, '--', 'audit']), 'unexpected argument "audit"');
+  });
+
+  it('chooses between kubeconfig and service account by where they were given', () => {
+    const both = ['--kubeconfig=/k', '--service-account-dir=/s'];
+    const bothEnv = { KUBECONFIG: '/k', PORTCULLIS_SERVICE_ACCOUNT_DIR: '/s' };
+    assert.equal(errorOf([...NODE, ...both]), '--kubeconfig and --service-account-dir exclude each other: give one');
+    assert.equal(errorOf(NODE, bothEnv), 'KUBECONFIG and PORTCULLIS_SERVICE_ACCOUNT_DIR exclude each other: give one');
+    assert.equal(configOf([...NODE, both[1]!], { KUBECONFIG: '/k' }).apiAccess.kind, 'service-account');
+    assert.equal(configOf([...NODE, both[0]!], { PORTCULLIS_SERVICE_ACCOUNT_DIR: '/s' }).apiAccess.kind, 'kubeconfig');
+  });
+
+  it('gives a value that cannot be changed', () => {
+    const config = configOf(NODE);
+    assert.ok(Object.isFrozen(config) && Object.isFrozen(config.apiAccess) && Object.isFrozen(config.httpAddress));
+  });
+});
+
+describe('describeConfig', () => {
+  it('writes a configuration so that it reads back as the same', () => {
+    for (const argv of [
+      NODE,
+      [...NODE, '--connmark-mask=none', '--http-address=off', '--kubeconfig=/k', '--resync-interval=7'],
+      [...NODE, '--connmark-mask=0x7', '--http-address=[2001:db8::1]:80', '--service-account-dir=/s'],
+    ]) {
+      const config = configOf(argv);
+      const flags = Object.entries(describeConfig(config)).map(([name, value]) => `--${name}=${value}`);
+      assert.deepEqual(configOf(flags), config);
+    }
+  });
+});
+
+describe('countContiguousBits', () => {
+  it('is 0 unless all set bits are neighbours', () => {
+    const table = [
+      [0, 0],
+      [1, 1],
+      [0x80000000, 1],
+      [0xff000000, 8],
+      [0xffffffff, 32],
+      [0b101, 0],
+      [0xf000000f, 0],
+      [0x7ffffffe, 30],
+    ] as const;
+    for (const [value, bits] of table) assert.equal(countContiguousBits(value), bits, value.toString(16));
+  });
+});
