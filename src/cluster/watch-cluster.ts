@@ -1,4 +1,19 @@
-import type { ClusterSnapshot } from '../policy/model.ts';
+/** Door of this folder: the Kubernetes API -> ClusterSnapshot, kept up to date. */
+import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { RESOURCES } from './kinds.ts';
+import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
+import {
+  type ObjectRecord,
+  type Project,
+  projectNamespace,
+  projectNode,
+  projectPod,
+  projectPolicy,
+} from './project.ts';
+import { Reflector } from './reflector.ts';
+import { ObjectStore, type StoreChange } from './store.ts';
+import type { Transport } from './transport.ts';
 
 export type ObjectKind = 'pods' | 'namespaces' | 'networkpolicies' | 'nodes';
 
@@ -8,6 +23,10 @@ export interface ClusterChange {
   /** `namespace/name` or `name`. */
   readonly key: string;
   readonly type: 'added' | 'changed' | 'deleted';
+  /** Absent if added. */
+  readonly before?: ObjectRecord;
+  /** Absent if deleted. */
+  readonly after?: ObjectRecord;
   /** performance.now() at which the line arrived. */
   readonly arrivedAtMs: number;
 }
@@ -36,7 +55,189 @@ export interface ClusterWatch {
   snapshot(): ClusterSnapshot;
   /** `listener` is called synchronously for each effective change (after projection; no-op updates are dropped). */
   onChange(listener: (change: ClusterChange) => void): void;
-  /** Called once, when inSync becomes true. */
+  /** Called once, when inSync becomes true; at once if it already is. */
   onSync(listener: () => void): void;
   status(): readonly KindStatus[];
+}
+
+export interface ClusterWatchOptions {
+  readonly connection: Transport;
+  /** The only node that is watched. */
+  readonly nodeName: string;
+  readonly clock?: Clock;
+  /** In [0, 1); default Math.random. */
+  readonly random?: () => number;
+  readonly observer?: Partial<ReflectorObserver>;
+  readonly log?: ClusterLog;
+}
+
+/** Watches pods, namespaces, network policies and the own node of one cluster. Nothing is opened before `start`. */
+export function createClusterWatch(options: ClusterWatchOptions): ClusterWatch {
+  return new ApiClusterWatch(options);
+}
+
+interface Watched<T extends ObjectRecord> {
+  readonly kind: ObjectKind;
+  readonly store: ObjectStore<T>;
+  readonly reflector: Reflector;
+}
+
+/** What all kinds have in common. */
+interface AnyWatched {
+  readonly kind: ObjectKind;
+  readonly store: { readonly records: ReadonlyMap<string, ObjectRecord>; readonly problems: readonly Problem[] };
+  readonly reflector: Reflector;
+}
+
+class ApiClusterWatch implements ClusterWatch {
+  readonly #options: ClusterWatchOptions;
+  readonly #observer: ReflectorObserver;
+  readonly #log: ClusterLog;
+  readonly #changeListeners: ((change: ClusterChange) => void)[] = [];
+  #syncListeners: (() => void)[] = [];
+  readonly #pods: Watched<Pod>;
+  readonly #namespaces: Watched<Namespace>;
+  readonly #policies: Watched<Policy>;
+  readonly #nodes: Watched<NodeRecord>;
+  readonly #all: readonly AnyWatched[];
+  #started = false;
+  #inSync = false;
+  #problems: { readonly parts: readonly (readonly Problem[])[]; readonly all: readonly Problem[] } = {
+    parts: [],
+    all: [],
+  };
+
+  constructor(options: ClusterWatchOptions) {
+    this.#options = options;
+    this.#log = options.log ?? SILENT_LOG;
+    this.#observer = guarded(options.observer ?? {}, this.#log);
+    this.#pods = this.#watched('pods', projectPod, (pod) => pod.uid);
+    this.#namespaces = this.#watched('namespaces', projectNamespace, (namespace) => namespace.uid);
+    this.#policies = this.#watched('networkpolicies', projectPolicy, (policy) => policy.uid);
+    // The slim node has no uid: a new node of the same name is a change of the same one.
+    this.#nodes = this.#watched('nodes', projectNode, () => '', options.nodeName);
+    this.#all = [this.#pods, this.#namespaces, this.#policies, this.#nodes];
+  }
+
+  get inSync(): boolean {
+    return this.#inSync;
+  }
+
+  start(signal: AbortSignal): void {
+    if (this.#started) throw new Error('cluster watch: started twice');
+    this.#started = true;
+    for (const { kind, reflector } of this.#all)
+      reflector.run(signal).catch((error: unknown) => {
+        // Only a bug gets here. Dying loudly beats a watch that is silently dead: the rules stay in the kernel.
+        queueMicrotask(() => {
+          throw new Error(`cluster watch: ${kind}: reflector ended: ${String(error)}`, { cause: error });
+        });
+      });
+  }
+
+  snapshot(): ClusterSnapshot {
+    return {
+      pods: this.#pods.store.records,
+      namespaces: this.#namespaces.store.records,
+      policies: this.#policies.store.records,
+      nodes: this.#nodes.store.records,
+      problems: this.#allProblems(),
+    };
+  }
+
+  onChange(listener: (change: ClusterChange) => void): void {
+    this.#changeListeners.push(listener);
+  }
+
+  onSync(listener: () => void): void {
+    if (this.#inSync) this.#call('pods', listener);
+    else this.#syncListeners.push(listener);
+  }
+
+  status(): readonly KindStatus[] {
+    return this.#all.map(({ kind, store, reflector }) => ({
+      kind,
+      listed: reflector.listed,
+      connected: reflector.connected,
+      objects: store.records.size,
+      lastHeardMs: reflector.lastHeardMs,
+      restarts: reflector.restarts,
+      ...(reflector.problem === undefined ? {} : { problem: reflector.problem }),
+    }));
+  }
+
+  #watched<T extends ObjectRecord>(
+    kind: ObjectKind,
+    project: Project<T>,
+    uidOf: (record: T) => string,
+    onlyName?: string,
+  ): Watched<T> {
+    const resource = RESOURCES[kind];
+    const onChange = (change: StoreChange): void => this.#changed({ kind, ...change });
+    const only = onlyName === undefined ? {} : { onlyKey: onlyName };
+    const store = new ObjectStore<T>({ project, namespaced: resource.namespaced, uidOf, onChange, ...only });
+    const reflector = new Reflector({
+      resource,
+      ...(onlyName === undefined ? {} : { fieldSelector: `metadata.name=${onlyName}` }),
+      transport: this.#options.connection,
+      sink: store,
+      clock: this.#options.clock ?? systemClock,
+      random: this.#options.random ?? Math.random,
+      observer: this.#observer,
+      log: this.#log,
+      onListed: () => this.#checkSync(),
+    });
+    return { kind, store, reflector };
+  }
+
+  #changed(change: ClusterChange): void {
+    for (const listener of this.#changeListeners) this.#call(change.kind, () => listener(change));
+  }
+
+  #checkSync(): void {
+    if (this.#inSync || !this.#all.every(({ reflector }) => reflector.listed)) return;
+    this.#inSync = true;
+    const listeners = this.#syncListeners;
+    this.#syncListeners = [];
+    for (const listener of listeners) this.#call('pods', listener);
+  }
+
+  /** A listener's failure is its own: the watch goes on. */
+  #call(kind: ObjectKind, action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#observer.onListenerFailed(kind);
+      this.#log.warn({ kind, err: error }, 'a listener of the cluster watch failed');
+    }
+  }
+
+  #allProblems(): readonly Problem[] {
+    const parts = this.#all.map(({ store }) => store.problems);
+    if (parts.some((part, index) => part !== this.#problems.parts[index]))
+      this.#problems = { parts, all: parts.flat() };
+    return this.#problems.all;
+  }
+}
+
+/** The observer with every method present; a metric that throws must not end a watch. */
+function guarded(observer: Partial<ReflectorObserver>, log: ClusterLog): ReflectorObserver {
+  const guard =
+    <A extends readonly unknown[]>(action: ((...args: A) => void) | undefined) =>
+    (...args: A): void => {
+      try {
+        action?.apply(observer, args as unknown as A & unknown[]);
+      } catch (error) {
+        log.warn({ err: error }, 'an observer of the cluster watch failed');
+      }
+    };
+  return {
+    onEvent: guard(observer.onEvent),
+    onRestart: guard(observer.onRestart),
+    onListed: guard(observer.onListed),
+    onHeard: guard(observer.onHeard),
+    onMalformed: guard(observer.onMalformed),
+    onMissedFoundByRelist: guard(observer.onMissedFoundByRelist),
+    onListenerFailed: guard(observer.onListenerFailed),
+  };
 }

@@ -1,0 +1,286 @@
+/** How to reach the API server: where it is, whom to trust, who we are. One keep-alive agent for the whole process. */
+import { readFile, stat } from 'node:fs/promises';
+import * as http from 'node:http';
+import * as https from 'node:https';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { type Clock, systemClock } from './clock.ts';
+import { describeFileFailure, describeNetworkFailure, errorCode } from './describe-failure.ts';
+import type { ApiRequest, ApiResponse, Transport } from './transport.ts';
+
+export const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
+/** As client-go: a bound token lives an hour and is replaced at 80 % of that. */
+const TOKEN_MAX_AGE_MS = 60_000;
+const TCP_KEEP_ALIVE_MS = 30_000;
+
+/** The API server cannot be reached the way it was asked for; the message says what to repair. */
+export class ConnectionProblem extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'ConnectionProblem';
+  }
+}
+
+export interface Connection extends Transport {
+  /** Closes idle sockets; exchanges under way are ended by their own signals. */
+  close(): void;
+}
+
+export interface ConnectionOptions {
+  /** File name; several separated by `:` are merged as kubectl does. Wins over everything else. */
+  readonly kubeconfig?: string;
+  readonly serviceAccountDir?: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock?: Clock;
+  readonly userAgent?: string;
+  /** Called when credentials or CA can no longer be read and the last good ones stay in use. */
+  readonly onWarning?: (message: string) => void;
+}
+
+/** What every request of one server needs. Read before each request. */
+export interface Credentials {
+  readonly headers: Readonly<Record<string, string>>;
+  /** TLS material; a change of `tlsVersion` makes a new agent. */
+  readonly tls: https.AgentOptions;
+  readonly tlsVersion: string;
+  /** Where the CA came from, for messages. */
+  readonly caName: string;
+  /** An agent made elsewhere (kubeconfig with proxy-url); used instead of ours. */
+  readonly agent?: http.Agent;
+}
+
+export interface CredentialSource {
+  readonly server: URL;
+  read(): Promise<Credentials>;
+  /** The next `read` asks the origin again. */
+  refresh(): void;
+}
+
+/**
+ * Finds the API server. In this order: `kubeconfig`; the pod's service account, if KUBERNETES_SERVICE_HOST is set; the file
+ * named by KUBECONFIG; `~/.kube/config`. Everything needed is read once, so that a missing file is reported here.
+ * Rejects with `ConnectionProblem`.
+ */
+export async function loadConnection(options: ConnectionOptions): Promise<Connection> {
+  const source = await findSource(options);
+  await source.read();
+  return connect(source, options.userAgent ?? 'portcullis');
+}
+
+async function findSource(options: ConnectionOptions): Promise<CredentialSource> {
+  const { env } = options;
+  const host = env.KUBERNETES_SERVICE_HOST;
+  if (options.kubeconfig === undefined && host) return serviceAccount(options, host);
+  const named = options.kubeconfig ?? env.KUBECONFIG;
+  const files = (named || join(env.HOME ?? homedir(), '.kube', 'config'))
+    .split(delimiter)
+    .filter((file) => file !== '');
+  if (!named && !(await exists(files[0]!)))
+    throw new ConnectionProblem(
+      `no API server to talk to: not in a pod (KUBERNETES_SERVICE_HOST is not set), no kubeconfig given, KUBECONFIG is not set and ${files[0]} does not exist`,
+    );
+  // Loaded on demand: the library costs about 60 MB and a second, and a DaemonSet never needs it.
+  const { readKubeconfig } = await import('./kubeconfig.ts');
+  return readKubeconfig(files);
+}
+
+/** The projected service account of the pod: token re-read every 60 s, CA when its file changes. */
+function serviceAccount(options: ConnectionOptions, host: string): CredentialSource {
+  const directory = options.serviceAccountDir ?? SERVICE_ACCOUNT_DIR;
+  const port = options.env.KUBERNETES_SERVICE_PORT || '443';
+  const server = parseServer(
+    `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT',
+  );
+  const token = tokenFile(join(directory, 'token'), options);
+  const ca = caFile(join(directory, 'ca.crt'), options);
+  return {
+    server,
+    async read() {
+      const [authority, bearer] = await Promise.all([ca(), token.read()]);
+      return {
+        headers: { authorization: `Bearer ${bearer}` },
+        tls: { ca: authority.pem },
+        tlsVersion: authority.version,
+        caName: join(directory, 'ca.crt'),
+      };
+    },
+    refresh: () => token.refresh(),
+  };
+}
+
+function tokenFile(file: string, options: ConnectionOptions): { read(): Promise<string>; refresh(): void } {
+  const clock = options.clock ?? systemClock;
+  let token: string | undefined;
+  let readAtMs = Number.NEGATIVE_INFINITY;
+  return {
+    async read() {
+      if (token !== undefined && clock.monotonic() - readAtMs < TOKEN_MAX_AGE_MS) return token;
+      try {
+        const text = (await readFile(file, 'utf8')).trim();
+        if (text === '') throw new ConnectionProblem(`service account token: file ${file} is empty`);
+        token = text;
+        readAtMs = clock.monotonic();
+      } catch (error) {
+        // While the kubelet swaps the volume the file may be gone for a moment; an old token is better than none.
+        token = keepLast(token, fileProblem(error, 'service account token', file), options);
+      }
+      return token;
+    },
+    refresh: () => {
+      readAtMs = Number.NEGATIVE_INFINITY;
+    },
+  };
+}
+
+function caFile(file: string, options: ConnectionOptions): () => Promise<{ pem: string; version: string }> {
+  let last: { pem: string; version: string } | undefined;
+  return async () => {
+    try {
+      const { mtimeMs, size, ino } = await stat(file);
+      const version = `${ino}:${mtimeMs}:${size}`;
+      if (last?.version === version) return last;
+      const pem = await readFile(file, 'utf8');
+      if (!pem.includes('-----BEGIN CERTIFICATE-----'))
+        throw new ConnectionProblem(`service account CA: file ${file} holds no PEM certificate`);
+      last = { pem, version };
+    } catch (error) {
+      last = keepLast(last, fileProblem(error, 'service account CA', file), options);
+    }
+    return last;
+  };
+}
+
+function keepLast<T>(last: T | undefined, problem: ConnectionProblem, options: ConnectionOptions): T {
+  if (last === undefined) throw problem;
+  options.onWarning?.(`${problem.message}; the last good one stays in use`);
+  return last;
+}
+
+function fileProblem(error: unknown, what: string, file: string): ConnectionProblem {
+  if (error instanceof ConnectionProblem) return error;
+  return new ConnectionProblem(describeFileFailure(error, what, file), { cause: error });
+}
+
+/** Checks a server URL. `where` says what to correct. */
+export function parseServer(text: string, where: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || url.hostname === '' || (url.protocol !== 'https:' && url.protocol !== 'http:'))
+    throw new ConnectionProblem(`${where}: "${text}" is not a server URL such as https://192.0.2.1:6443`);
+  return url;
+}
+
+/** A connection over one keep-alive agent, made anew when the TLS material changes. Exported for tests and the lab. */
+export function connect(source: CredentialSource, userAgent = 'portcullis'): Connection {
+  const name = source.server.href.replace(/\/$/, '');
+  let agent: http.Agent | undefined;
+  let agentVersion: string | undefined;
+  let reading: Promise<Credentials> | undefined;
+
+  /** One reader at a time: four watches that start together must not run an exec plugin four times. */
+  const credentials = (): Promise<Credentials> => {
+    reading ??= source.read().finally(() => {
+      reading = undefined;
+    });
+    return reading;
+  };
+  const agentFor = (current: Credentials): http.Agent => {
+    if (current.agent) return current.agent;
+    if (agent !== undefined && agentVersion === current.tlsVersion) return agent;
+    retire(agent);
+    agentVersion = current.tlsVersion;
+    const keepAlive = { keepAlive: true, keepAliveMsecs: TCP_KEEP_ALIVE_MS };
+    agent =
+      source.server.protocol === 'https:'
+        ? new https.Agent({ ...keepAlive, ...current.tls })
+        : new http.Agent(keepAlive);
+    return agent;
+  };
+
+  return {
+    server: name,
+    async open(request) {
+      const current = await unlessAborted(credentials(), request.signal);
+      const options = requestOptions(source.server, request, { ...current.headers, 'user-agent': userAgent });
+      return exchange({ ...options, agent: agentFor(current) }, request, name, current.caName);
+    },
+    refreshCredentials: () => source.refresh(),
+    close: () => retire(agent),
+  };
+}
+
+/** Idle sockets go at once; sockets in use go when their exchange ends. */
+function retire(agent: http.Agent | undefined): void {
+  if (!agent) return;
+  agent.maxFreeSockets = 0;
+  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
+}
+
+function requestOptions(server: URL, request: ApiRequest, headers: http.OutgoingHttpHeaders): https.RequestOptions {
+  return {
+    protocol: server.protocol,
+    hostname: server.hostname.replace(/^\[|\]$/g, ''),
+    port: server.port || (server.protocol === 'https:' ? 443 : 80),
+    // A server URL may have a path of its own (a proxy in front of several clusters).
+    path: server.pathname.replace(/\/$/, '') + request.path,
+    method: request.method ?? 'GET',
+    headers: {
+      accept: 'application/json',
+      ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    signal: request.signal,
+  };
+}
+
+function exchange(
+  options: https.RequestOptions,
+  request: ApiRequest,
+  server: string,
+  caName: string,
+): Promise<ApiResponse> {
+  const explain = (error: unknown): Error =>
+    request.signal.aborted
+      ? aborted()
+      : new ConnectionProblem(describeNetworkFailure(error, server, caName), { cause: error });
+  return new Promise((resolve, reject) => {
+    const outgoing = (options.protocol === 'https:' ? https : http).request(options);
+    outgoing.on('socket', (socket) => socket.setKeepAlive(true, TCP_KEEP_ALIVE_MS));
+    outgoing.on('error', (error) => reject(explain(error)));
+    outgoing.on('response', (response) =>
+      resolve({ status: response.statusCode ?? 0, headers: response.headers, body: readBody(response, explain) }),
+    );
+    outgoing.end(request.body);
+  });
+}
+
+async function* readBody(response: http.IncomingMessage, explain: (error: unknown) => Error): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of response) yield chunk as Buffer;
+  } catch (error) {
+    throw explain(error);
+  }
+}
+
+function aborted(): Error {
+  return new DOMException('stopped', 'AbortError');
+}
+
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(aborted());
+    if (signal.aborted) return stop();
+    signal.addEventListener('abort', stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
+}
+
+async function exists(file: string): Promise<boolean> {
+  try {
+    await stat(file);
+    return true;
+  } catch (error) {
+    // Anything but "not there" is better told by the attempt to read it.
+    return errorCode(error) !== 'ENOENT';
+  }
+}

@@ -1,0 +1,46 @@
+import type { Clock } from './clock.ts';
+
+/** Ends an attempt that hears nothing for too long. */
+export class Deadline {
+  expired = false;
+  readonly #clock: Clock;
+  readonly #controller: AbortController;
+  #limitMs = 0;
+  #sinceMs = 0;
+  #cancel: (() => void) | undefined;
+
+  constructor(clock: Clock, controller: AbortController) {
+    this.#clock = clock;
+    this.#controller = controller;
+  }
+
+  get limitMs(): number {
+    return this.#limitMs;
+  }
+
+  set(limitMs: number): void {
+    this.clear();
+    this.#limitMs = limitMs;
+    this.touch();
+    this.#arm(limitMs);
+  }
+
+  /** Cheap enough for each chunk: the timer looks at it only when it fires. */
+  touch(): void {
+    this.#sinceMs = this.#clock.monotonic();
+  }
+
+  clear(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+
+  #arm(ms: number): void {
+    this.#cancel = this.#clock.after(ms, () => {
+      const leftMs = this.#sinceMs + this.#limitMs - this.#clock.monotonic();
+      if (leftMs > 0) return this.#arm(leftMs);
+      this.expired = true;
+      this.#controller.abort();
+    });
+  }
+}

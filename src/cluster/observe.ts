@@ -1,0 +1,48 @@
+import type { ObjectKind } from './watch-cluster.ts';
+
+export type EventType = 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+
+/** Why a list or watch ended and another one was opened. */
+export type RestartReason =
+  /** The server closed it in an orderly way (its own timeout, a restart). */
+  | 'ended'
+  /** 410: our resource version is too old; everything is listed again. */
+  | 'gone'
+  /** No byte within the deadline, or no answer at all. */
+  | 'silence'
+  /** Refused, reset, name not found, TLS. */
+  | 'network'
+  /** An ERROR event other than 410. */
+  | 'error-event'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'throttled'
+  | 'http-status'
+  /** Something answered that is no Kubernetes API. */
+  | 'wrong-content'
+  /** The server has no streaming lists; pages from here on. */
+  | 'no-streaming-list';
+
+/** What metrics want to know. Called synchronously; what it throws is caught. */
+export interface ReflectorObserver {
+  onEvent(kind: ObjectKind, type: EventType): void;
+  onRestart(kind: ObjectKind, reason: RestartReason): void;
+  /** A list is complete. `how`: as a stream of events, or in pages. */
+  onListed(kind: ObjectKind, seconds: number, how: 'stream' | 'pages'): void;
+  /** Bytes came. */
+  onHeard(kind: ObjectKind): void;
+  onMalformed(kind: ObjectKind): void;
+  /** A list after the first one found changes that no watch had told. */
+  onMissedFoundByRelist(kind: ObjectKind, count: number): void;
+  /** A change or sync listener threw. */
+  onListenerFailed(kind: ObjectKind): void;
+}
+
+/** A pino logger fits. */
+export interface ClusterLog {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+export const SILENT_LOG: ClusterLog = { debug: () => {}, info: () => {}, warn: () => {} };

@@ -1,0 +1,259 @@
+/**
+ * One API object -> the slim record we keep. Called for each line as it arrives, with whatever the line held: nothing here
+ * throws. What cannot be used is left out and reported; what is left out of a pod can only make it match less.
+ */
+import { canonicalAddress } from '../net/ip.ts';
+import type { NamedPort, Namespace, NodeRecord, Pod, PodPhase, Policy, Problem, Protocol } from '../policy/model.ts';
+import { parsePolicy } from '../policy/parse.ts';
+import { isRecord, quote, type RawRecord } from '../policy/raw-values.ts';
+import type { Sharing } from './sharing.ts';
+
+export const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
+export const MODE_ANNOTATION = 'portcullis.dev/mode';
+
+/** Of one object: the first ones tell the story. */
+const MAX_PROBLEMS = 20;
+const MAX_NAME = 253;
+const MAX_PORT = 65535;
+const PHASES = new Set<PodPhase>(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown']);
+const PROTOCOLS = new Set<Protocol>(['TCP', 'UDP', 'SCTP']);
+
+export type ObjectRecord = Pod | Namespace | Policy | NodeRecord;
+
+export type Projection<T> =
+  /** `key` is `namespace/name` or `name`. */
+  | { readonly kind: 'record'; readonly key: string; readonly record: T; readonly problems: readonly Problem[] }
+  /** The object cannot even be named, so it cannot be kept. */
+  | { readonly kind: 'unusable'; readonly problems: readonly Problem[] };
+
+export type Project<T> = (object: unknown, sharing: Sharing) => Projection<T>;
+
+/** What identifies an object; undefined if it has no usable name (or namespace, where it needs one). */
+export interface Identity {
+  readonly key: string;
+  readonly uid: string;
+}
+
+export function identify(object: unknown, namespaced: boolean): Identity | undefined {
+  const metadata = metadataOf(object);
+  const { name, namespace } = metadata;
+  if (!isUsableName(name)) return undefined;
+  if (!namespaced) return { key: name, uid: text(metadata.uid) };
+  return isUsableName(namespace) ? { key: `${namespace}/${name}`, uid: text(metadata.uid) } : undefined;
+}
+
+/** `namespace/name`, as far as known, for log lines about objects that cannot be used. */
+export function nameForLog(object: unknown): string {
+  const { name, namespace } = metadataOf(object);
+  return `${isUsableName(namespace) ? `${namespace}/` : ''}${isUsableName(name) ? name : '(no usable name)'}`;
+}
+
+export const projectPod: Project<Pod> = (object, sharing) => {
+  const report = new Report('Pod', object);
+  const metadata = metadataOf(object);
+  const { namespace, name } = metadata;
+  if (!report.names(true) || !isUsableName(namespace) || !isUsableName(name)) return report.unusable();
+  const spec = part(object, 'spec', report);
+  const status = part(object, 'status', report);
+  const record: Pod = {
+    namespace: sharing.text(namespace),
+    name,
+    uid: text(metadata.uid),
+    ...(isUsableName(spec.nodeName) ? { nodeName: sharing.text(spec.nodeName) } : {}),
+    addresses: podAddresses(status, report),
+    hostNetwork: spec.hostNetwork === true,
+    phase: podPhase(status.phase, report),
+    terminating: metadata.deletionTimestamp !== undefined && metadata.deletionTimestamp !== null,
+    createdAtMs: timestamp(metadata.creationTimestamp),
+    labels: sharing.labels(readLabels(metadata.labels, report)),
+    namedPorts: sharing.ports(namedPorts(spec, report)),
+  };
+  return { kind: 'record', key: `${namespace}/${name}`, record, problems: report.problems };
+};
+
+export const projectNamespace: Project<Namespace> = (object, sharing) => {
+  const report = new Report('Namespace', object);
+  const metadata = metadataOf(object);
+  const { name } = metadata;
+  if (!report.names(false) || !isUsableName(name)) return report.unusable();
+  const labels = readLabels(metadata.labels, report);
+  // S-21: as if the API server had set it.
+  if (!Object.hasOwn(labels, NAMESPACE_NAME_LABEL)) labels[NAMESPACE_NAME_LABEL] = name;
+  const record: Namespace = { name, uid: text(metadata.uid), labels: sharing.labels(labels) };
+  return { kind: 'record', key: name, record, problems: report.problems };
+};
+
+export const projectNode: Project<NodeRecord> = (object) => {
+  const report = new Report('Node', object);
+  const metadata = metadataOf(object);
+  const { name } = metadata;
+  if (!report.names(false) || !isUsableName(name)) return report.unusable();
+  const listed = list(part(object, 'status', report).addresses, 'status.addresses', report);
+  // Host names stand in the same list; only what reads as an address is one.
+  const addresses = listed.flatMap(
+    (entry) => canonicalAddress(text(isRecord(entry) ? entry.address : undefined)) ?? [],
+  );
+  const annotations = isRecord(metadata.annotations) ? metadata.annotations : {};
+  const mode = annotations[MODE_ANNOTATION];
+  const record: NodeRecord = {
+    name,
+    addresses: unique(addresses),
+    ...(typeof mode === 'string' ? { modeAnnotation: mode } : {}),
+  };
+  return { kind: 'record', key: name, record, problems: report.problems };
+};
+
+export const projectPolicy: Project<Policy> = (object) => {
+  const { policy, problems } = parsePolicy(object);
+  if (!policy) return { kind: 'unusable', problems };
+  return { kind: 'record', key: `${policy.namespace}/${policy.name}`, record: policy, problems };
+};
+
+/** Problems of one object, gathered. */
+class Report {
+  readonly problems: Problem[] = [];
+  readonly #kind: string;
+  readonly #metadata: RawRecord;
+
+  constructor(kind: string, object: unknown) {
+    this.#kind = kind;
+    this.#metadata = metadataOf(object);
+  }
+
+  add(field: string, message: string): void {
+    if (this.problems.length >= MAX_PROBLEMS) return;
+    const { name, namespace } = this.#metadata;
+    const object = {
+      kind: this.#kind,
+      ...(isUsableName(namespace) ? { namespace } : {}),
+      name: isUsableName(name) ? name : '',
+    };
+    this.problems.push({ object, field, message });
+  }
+
+  /** Reports a name that cannot be used; false then. */
+  names(namespaced: boolean): boolean {
+    for (const field of namespaced ? (['namespace', 'name'] as const) : (['name'] as const))
+      if (!isUsableName(this.#metadata[field]))
+        this.add(`metadata.${field}`, `is ${quote(this.#metadata[field])}: the object is ignored`);
+    return this.problems.length === 0;
+  }
+
+  unusable(): { readonly kind: 'unusable'; readonly problems: readonly Problem[] } {
+    return { kind: 'unusable', problems: this.problems };
+  }
+}
+
+/** S-57: `status.podIPs`, falling back to `status.podIP`. */
+function podAddresses(status: RawRecord, report: Report): readonly string[] {
+  const addresses: string[] = [];
+  for (const [index, entry] of list(status.podIPs, 'status.podIPs', report).entries()) {
+    const ip = isRecord(entry) ? entry.ip : entry;
+    const address = typeof ip === 'string' ? canonicalAddress(ip) : undefined;
+    if (address !== undefined) addresses.push(address);
+    else report.add(`status.podIPs[${index}].ip`, `is ${quote(ip)}, not an IP address: ignored`);
+  }
+  const { podIP } = status;
+  if (addresses.length > 0 || podIP === undefined || podIP === null || podIP === '') return unique(addresses);
+  const address = typeof podIP === 'string' ? canonicalAddress(podIP) : undefined;
+  if (address !== undefined) return [address];
+  report.add('status.podIP', `is ${quote(podIP)}, not an IP address: ignored`);
+  return [];
+}
+
+function podPhase(phase: unknown, report: Report): PodPhase {
+  if (phase === undefined || phase === null || phase === '') return 'Pending';
+  if (PHASES.has(phase as PodPhase)) return phase as PodPhase;
+  report.add('status.phase', `is ${quote(phase)}: taken as Unknown`);
+  return 'Unknown';
+}
+
+/** S-45: of `containers`, and of `initContainers` that stay (restartPolicy Always). */
+function namedPorts(spec: RawRecord, report: Report): NamedPort[] {
+  const found: NamedPort[] = [];
+  for (const field of ['containers', 'initContainers'] as const) {
+    for (const [index, container] of list(spec[field], `spec.${field}`, report).entries()) {
+      if (!isRecord(container) || (field === 'initContainers' && container.restartPolicy !== 'Always')) continue;
+      const at = `spec.${field}[${index}].ports`;
+      for (const [position, port] of list(container.ports, at, report).entries()) {
+        const named = namedPort(port, `${at}[${position}]`, report);
+        if (named && !found.some((other) => samePort(other, named))) found.push(named);
+      }
+    }
+  }
+  return found;
+}
+
+function namedPort(port: unknown, field: string, report: Report): NamedPort | undefined {
+  if (!isRecord(port)) {
+    report.add(field, `is ${quote(port)}, not a port: ignored`);
+    return undefined;
+  }
+  const { name, containerPort } = port;
+  if (name === undefined || name === null || name === '') return undefined;
+  const protocol = port.protocol ?? 'TCP';
+  if (typeof name !== 'string') report.add(`${field}.name`, `is ${quote(name)}, not a name: ignored`);
+  else if (!PROTOCOLS.has(protocol as Protocol)) report.add(`${field}.protocol`, `is ${quote(protocol)}: port ignored`);
+  else if (!isPort(containerPort)) report.add(`${field}.containerPort`, `is ${quote(containerPort)}: port ignored`);
+  else return { name, protocol: protocol as Protocol, port: containerPort };
+  return undefined;
+}
+
+function isPort(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_PORT;
+}
+
+function samePort(a: NamedPort, b: NamedPort): boolean {
+  return a.name === b.name && a.protocol === b.protocol && a.port === b.port;
+}
+
+/** Without a prototype, so that no key (`__proto__`, `constructor`) means anything but itself. */
+function readLabels(raw: unknown, report: Report): Record<string, string> {
+  const labels: Record<string, string> = Object.create(null);
+  if (raw === undefined || raw === null) return labels;
+  if (!isRecord(raw)) {
+    report.add('metadata.labels', `is ${quote(raw)}: taken as no labels`);
+    return labels;
+  }
+  for (const key of Object.keys(raw)) {
+    const value = raw[key];
+    if (typeof value === 'string') labels[key] = value;
+    else report.add(`metadata.labels[${quote(key)}]`, `is ${quote(value)}, not a string: ignored`);
+  }
+  return labels;
+}
+
+function metadataOf(object: unknown): RawRecord {
+  return isRecord(object) && isRecord(object.metadata) ? object.metadata : {};
+}
+
+function part(object: unknown, name: 'spec' | 'status', report: Report): RawRecord {
+  const value = isRecord(object) ? object[name] : undefined;
+  if (isRecord(value)) return value;
+  if (value !== undefined && value !== null) report.add(name, `is ${quote(value)}, not an object: taken as empty`);
+  return {};
+}
+
+function list(value: unknown, field: string, report: Report): readonly unknown[] {
+  if (Array.isArray(value)) return value;
+  if (value !== undefined && value !== null) report.add(field, `is ${quote(value)}, not a list: taken as empty`);
+  return [];
+}
+
+/** As in policy/parse.ts: looser than the API, but safe in a `namespace/name` key and on one line. */
+function isUsableName(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= MAX_NAME && /^[^\s/\p{Cc}]+$/u.test(value);
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function timestamp(value: unknown): number {
+  const ms = typeof value === 'string' ? Date.parse(value) : Number.NaN;
+  return Number.isNaN(ms) ? 0 : ms;
+}
+
+function unique(values: readonly string[]): readonly string[] {
+  return values.length < 2 ? values : [...new Set(values)];
+}

@@ -1,0 +1,501 @@
+/**
+ * List and watch of one kind, for ever.
+ *
+ *            410, or a line was lost
+ *        ┌──────────────────────────────────┐
+ *        ▼                                  │
+ *   list as a stream ──── end bookmark ──► watch ◄─┐ ended, broken, silent: resume at the last version
+ *        │ 400, 422, no end bookmark        ▲  └───┘
+ *        ▼                                  │
+ *   list in pages ──────── last page ───────┘
+ *
+ * Between attempts it waits as retry.ts says. It never gives up and ends only by its signal; nothing is opened or reported
+ * after that.
+ */
+import { isRecord, type RawRecord } from '../policy/raw-values.ts';
+import type { Clock } from './clock.ts';
+import { Deadline } from './deadline.ts';
+import type { Resource } from './kinds.ts';
+import type { ClusterLog, EventType, ReflectorObserver, RestartReason } from './observe.ts';
+import { nameForLog } from './project.ts';
+import {
+  endsInitialEvents,
+  errorEvent,
+  failed,
+  forbiddenText,
+  header,
+  type Outcome,
+  type Page,
+  parseJson,
+  readEnvelope,
+  readEvent,
+  readMessage,
+  versionOf,
+  wrongContent,
+} from './read-answer.ts';
+import { backoffMs, retryAfterMs } from './retry.ts';
+import { ItemSplitter, LineSplitter, TooLong } from './split-bytes.ts';
+import type { Applied, Sink } from './store.ts';
+import type { ApiResponse, Transport } from './transport.ts';
+
+export const PAGE_SIZE = 500;
+/** Bookmarks come about once a minute; longer than this without a byte means the connection is dead. */
+export const SILENCE_MS = 90_000;
+/** For an answer to begin, and between two pieces of a list. */
+export const ANSWER_MS = 30_000;
+/** A watch that lived this long was a good one. */
+const HEALTHY_MS = 5_000;
+const MIN_WATCH_SECONDS = 300;
+const MAX_WATCH_SECONDS = 600;
+/** Longest stretch of parsing before other work gets its turn; four reflectors may be at it at once. */
+const MAX_BUSY_MS = 8;
+const MAX_LOGGED_MALFORMED = 10;
+/** So many unreadable lines and not one readable: this is not a watch. */
+const MAX_ONLY_MALFORMED = 50;
+const MAX_STREAM_FAILURES = 2;
+const MAX_STREAM_LIST_MS = 180_000;
+/** Server errors in a row after which the resource version itself is suspected. */
+const MAX_REFUSED_VERSION = 5;
+const MAX_PAGES = 10_000;
+/** What servers answer to a streaming list they do not know or have switched off. */
+const NO_STREAMING_STATUS = new Set([400, 405, 406, 415, 422, 501]);
+
+export interface ReflectorOptions {
+  readonly resource: Resource;
+  /** As in the query: `metadata.name=node-1`. */
+  readonly fieldSelector?: string;
+  readonly transport: Transport;
+  readonly sink: Sink;
+  readonly clock: Clock;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly observer: ReflectorObserver;
+  readonly log: ClusterLog;
+  /** Called after each complete list. */
+  readonly onListed: () => void;
+}
+
+/** One attempt: a list, a page loop or a watch. */
+interface Attempt {
+  readonly controller: AbortController;
+  readonly deadline: Deadline;
+  /** monotonic() */
+  readonly startedAtMs: number;
+  phase: 'opening' | 'listing' | 'paging' | 'watching';
+  /** monotonic() when the watch was accepted, or the streaming list became one. */
+  openedAtMs?: number;
+  /** A good event or bookmark came. */
+  heard: boolean;
+  malformed: number;
+  /** Something could not be read that may have been about an object we hold. */
+  lost: boolean;
+}
+
+export class Reflector {
+  readonly #options: ReflectorOptions;
+  /** Where to resume; undefined: list first. */
+  #version: string | undefined;
+  #streaming = true;
+  /** Streaming lists in a row that broke before their end. */
+  #streamFailures = 0;
+  #failures = 0;
+  #gone = 0;
+  #refused = 0;
+  #lineLost = false;
+  #busyMs = 0;
+  #listed = false;
+  #connected = false;
+  #lastHeardMs = 0;
+  #restarts = 0;
+  #problem: string | undefined;
+
+  constructor(options: ReflectorOptions) {
+    this.#options = options;
+  }
+
+  get listed(): boolean {
+    return this.#listed;
+  }
+
+  /** A watch is open, and has been heard within its deadline or has not reached it yet. */
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** Wall clock, ms; 0 if never. */
+  get lastHeardMs(): number {
+    return this.#lastHeardMs;
+  }
+
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /** The last failure in words; undefined after a success. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** Runs until `signal` aborts. Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const { outcome, healthy } = await this.#attempt(signal);
+      if (signal.aborted) return;
+      const delayMs = this.#settle(outcome, healthy);
+      if (delayMs > 0) await this.#options.clock.sleep(delayMs, signal);
+    }
+  }
+
+  async #attempt(signal: AbortSignal): Promise<{ outcome: Outcome; healthy: boolean }> {
+    const { clock, sink } = this.#options;
+    const controller = new AbortController();
+    const stop = (): void => controller.abort();
+    signal.addEventListener('abort', stop, { once: true });
+    const attempt: Attempt = {
+      controller,
+      deadline: new Deadline(clock, controller),
+      startedAtMs: clock.monotonic(),
+      phase: 'opening',
+      heard: false,
+      malformed: 0,
+      lost: false,
+    };
+    attempt.deadline.set(ANSWER_MS);
+    let outcome: Outcome;
+    try {
+      if (this.#version !== undefined) outcome = await this.#watch(attempt, this.#version);
+      else if (this.#streaming) outcome = await this.#watch(attempt, undefined);
+      else outcome = await this.#listPages(attempt);
+    } catch (error) {
+      outcome = explain(error, attempt, this.#options.transport.server);
+    }
+    signal.removeEventListener('abort', stop);
+    attempt.deadline.clear();
+    controller.abort();
+    sink.dropList();
+    this.#connected = false;
+    if (attempt.lost) this.#lineLost = true;
+    if (attempt.phase === 'listing' && outcome.kind === 'failed' && ++this.#streamFailures >= MAX_STREAM_FAILURES)
+      this.#streaming = false;
+    const healthy = attempt.openedAtMs !== undefined && clock.monotonic() - attempt.openedAtMs >= HEALTHY_MS;
+    return { outcome, healthy };
+  }
+
+  /** Takes in how an attempt ended. Result: ms to wait before the next one. */
+  #settle(outcome: Outcome, healthy: boolean): number {
+    const { random } = this.#options;
+    if (healthy) {
+      this.#failures = 0;
+      this.#gone = 0;
+    }
+    if (this.#lineLost && outcome.kind !== 'listed') {
+      // We do not know what the line said; only a list can tell.
+      this.#lineLost = false;
+      this.#version = undefined;
+    }
+    if (outcome.kind !== 'failed' || outcome.reason !== 'unauthorized') this.#refused = 0;
+    switch (outcome.kind) {
+      case 'listed':
+        this.#failures = 0;
+        return 0;
+      case 'ended':
+        this.#restarted('ended');
+        return healthy ? 0 : backoffMs(++this.#failures, random());
+      case 'gone':
+        this.#restarted('gone', outcome.text);
+        this.#version = undefined;
+        return backoffMs(++this.#gone, random());
+      case 'no-streaming':
+        this.#restarted('no-streaming-list', outcome.text);
+        this.#streaming = false;
+        this.#version = undefined;
+        return 0;
+      case 'failed':
+        return this.#settleFailure(outcome.reason, outcome.text, outcome.retryAfterMs ?? 0);
+    }
+  }
+
+  #settleFailure(reason: RestartReason, text: string, atLeastMs: number): number {
+    const { random, transport } = this.#options;
+    this.#restarted(reason, text);
+    if (reason === 'unauthorized') {
+      transport.refreshCredentials();
+      if (++this.#refused === 1) return 0;
+    }
+    const waitMs = backoffMs(++this.#failures, random());
+    // A server restored from a backup refuses our version as too new, and not with a 410.
+    if (this.#failures >= MAX_REFUSED_VERSION && (reason === 'http-status' || reason === 'error-event'))
+      this.#version = undefined;
+    // Who is told to come back at the same second should not.
+    return Math.max(waitMs, Math.round(atLeastMs * (1 + random() / 4)));
+  }
+
+  #restarted(reason: RestartReason, text?: string): void {
+    const { observer, log, resource } = this.#options;
+    this.#restarts++;
+    observer.onRestart(resource.kind, reason);
+    const fields = { kind: resource.kind, reason };
+    // A long outage repeats itself every few seconds; once is enough for the log.
+    if (text !== undefined && text !== this.#problem) log.warn(fields, text);
+    else log.debug(fields, text ?? 'watch ended by the server');
+    if (text !== undefined) this.#problem = text;
+  }
+
+  /** A watch from `version`; without one a streaming list that goes on as a watch. */
+  async #watch(attempt: Attempt, version: string | undefined): Promise<Outcome> {
+    const response = await this.#open(attempt, this.#watchPath(version));
+    if (response.status !== 200) return this.#refusal(response, 'watch');
+    const wrong = wrongContent(response);
+    if (wrong) return wrong;
+    if (version === undefined) this.#beginStreamList(attempt);
+    else this.#beginWatch(attempt);
+    const lines = new LineSplitter();
+    for await (const chunk of response.body) {
+      this.#hear(attempt);
+      for (const line of lines.push(chunk)) {
+        const outcome = this.#onLine(attempt, line);
+        if (outcome) return outcome;
+        await this.#breathe(attempt);
+      }
+    }
+    const rest = lines.rest();
+    // A last line without its newline is whole if it parses; otherwise it was cut and will come again.
+    const last = rest && parseJson(rest) !== undefined ? this.#onLine(attempt, rest) : undefined;
+    if (last) return last;
+    if (attempt.phase === 'watching') return { kind: 'ended' };
+    return { kind: 'failed', reason: 'network', text: 'the streaming list ended before its end bookmark' };
+  }
+
+  #beginStreamList(attempt: Attempt): void {
+    attempt.phase = 'listing';
+    this.#options.sink.beginList();
+  }
+
+  #beginWatch(attempt: Attempt): void {
+    attempt.phase = 'watching';
+    attempt.openedAtMs = this.#options.clock.monotonic();
+    attempt.deadline.set(SILENCE_MS);
+    this.#connected = true;
+    this.#problem = undefined;
+  }
+
+  /** One line of a watch. Result: how the attempt ends, if this ends it. */
+  #onLine(attempt: Attempt, line: Buffer): Outcome | undefined {
+    const startedMs = performance.now();
+    try {
+      const event = readEvent(line);
+      if (event === undefined) return this.#lost(attempt, undefined, 'a line that is no watch event');
+      this.#count(event.type);
+      if (event.type === 'ERROR') return errorEvent(event.object);
+      return this.#onEvent(attempt, event.type, event.object);
+    } finally {
+      this.#busyMs += performance.now() - startedMs;
+    }
+  }
+
+  #onEvent(attempt: Attempt, type: Exclude<EventType, 'ERROR'>, object: RawRecord): Outcome | undefined {
+    const version = versionOf(object);
+    if (type === 'BOOKMARK') {
+      if (attempt.phase === 'listing' && !endsInitialEvents(object)) return this.#checkListTime(attempt);
+      if (version === undefined) return this.#lost(attempt, object, 'a bookmark without resourceVersion');
+      if (attempt.phase === 'listing') this.#endStreamList(attempt);
+    } else {
+      const applied = this.#apply(attempt, type === 'DELETED' ? 'remove' : 'upsert', object);
+      // An addition without a usable name says nothing about what we hold; a deletion may mean anything.
+      if (applied === 'malformed' && type === 'DELETED') return this.#lost(attempt, object, 'a deletion of nothing');
+      if (applied === 'malformed') this.#malformed(attempt, object, 'an object that cannot be used');
+    }
+    this.#progress(attempt);
+    // The initial events come in any order: their versions are no place to resume at.
+    if (attempt.phase === 'listing') return this.#checkListTime(attempt);
+    if (version !== undefined) this.#version = version;
+    return undefined;
+  }
+
+  #apply(attempt: Attempt, what: 'upsert' | 'remove', object: RawRecord): Applied {
+    const { sink, clock, log, resource } = this.#options;
+    try {
+      return sink[what](object, clock.monotonic());
+    } catch (error) {
+      // A bug of ours that this object brings to light must not keep the others from being heard.
+      log.warn({ kind: resource.kind, object: nameForLog(object), err: error }, 'an object could not be taken in');
+      attempt.lost = true;
+      return 'malformed';
+    }
+  }
+
+  #progress(attempt: Attempt): void {
+    attempt.heard = true;
+    this.#failures = 0;
+    if (attempt.phase === 'watching') this.#gone = 0;
+  }
+
+  #endStreamList(attempt: Attempt): void {
+    this.#streamFailures = 0;
+    this.#endList(attempt, 'stream');
+    this.#beginWatch(attempt);
+  }
+
+  /** A server that does not know streaming lists may ignore the parameter and just watch. */
+  #checkListTime(attempt: Attempt): Outcome | undefined {
+    if (this.#options.clock.monotonic() - attempt.startedAtMs < MAX_STREAM_LIST_MS) return undefined;
+    return { kind: 'no-streaming', text: `no end bookmark after ${MAX_STREAM_LIST_MS / 1000} s` };
+  }
+
+  /** The whole list, page by page, item by item as its bytes arrive. */
+  async #listPages(attempt: Attempt): Promise<Outcome> {
+    this.#options.sink.beginList();
+    attempt.phase = 'paging';
+    let token: string | undefined;
+    let version: string | undefined;
+    for (let pages = 0; pages < MAX_PAGES; pages++) {
+      const response = await this.#open(attempt, this.#pagePath(token));
+      if (response.status !== 200) return this.#refusal(response, 'list');
+      const wrong = wrongContent(response);
+      if (wrong) return wrong;
+      const page = await this.#readPage(attempt, response);
+      if (page === undefined) return failed('wrong-content', 'the answer to a list is no list with a resourceVersion');
+      // Of the first page: what changed while we paged is then told again by the watch.
+      version ??= page.version;
+      if (page.next === undefined) {
+        this.#endList(attempt, 'pages');
+        this.#version = version;
+        return { kind: 'listed' };
+      }
+      if (page.next === token) return failed('wrong-content', 'the list gives the same continue token again');
+      token = page.next;
+    }
+    return failed('wrong-content', `the list has more than ${MAX_PAGES} pages`);
+  }
+
+  async #readPage(attempt: Attempt, response: ApiResponse): Promise<Page | undefined> {
+    const splitter = new ItemSplitter();
+    for await (const chunk of response.body) {
+      this.#hear(attempt);
+      for (const item of splitter.push(chunk)) {
+        this.#onItem(attempt, item);
+        await this.#breathe(attempt);
+      }
+    }
+    if (!splitter.complete) throw new Error('the list was cut off in the middle');
+    return readEnvelope(splitter.envelope());
+  }
+
+  #onItem(attempt: Attempt, item: Buffer): void {
+    const startedMs = performance.now();
+    const object = parseJson(item);
+    const applied = isRecord(object) ? this.#apply(attempt, 'upsert', object) : 'malformed';
+    if (applied === 'malformed') {
+      if (!isRecord(object)) attempt.lost = true;
+      this.#malformed(attempt, object, 'a list item that cannot be used');
+    }
+    this.#busyMs += performance.now() - startedMs;
+  }
+
+  #endList(attempt: Attempt, how: 'stream' | 'pages'): void {
+    const { sink, clock, observer, resource, log, onListed } = this.#options;
+    const found = sink.endList(clock.monotonic(), !attempt.lost);
+    const seconds = (clock.monotonic() - attempt.startedAtMs) / 1000;
+    observer.onListed(resource.kind, seconds, how);
+    if (this.#listed && found > 0) observer.onMissedFoundByRelist(resource.kind, found);
+    log.info({ kind: resource.kind, seconds, how, changes: found }, 'listed');
+    this.#listed = true;
+    this.#problem = undefined;
+    onListed();
+  }
+
+  /** Something was said that we could not read: goes on, but what comes next is a list. */
+  #lost(attempt: Attempt, object: unknown, what: string): Outcome | undefined {
+    attempt.lost = true;
+    this.#malformed(attempt, object, what);
+    if (attempt.heard || attempt.malformed < MAX_ONLY_MALFORMED) return undefined;
+    return failed(
+      'wrong-content',
+      `${attempt.malformed} lines and none is a watch event: is this a Kubernetes API server?`,
+    );
+  }
+
+  #malformed(attempt: Attempt, object: unknown, what: string): void {
+    const { observer, log, resource } = this.#options;
+    observer.onMalformed(resource.kind);
+    attempt.malformed++;
+    if (attempt.malformed > MAX_LOGGED_MALFORMED) return;
+    log.warn({ kind: resource.kind, object: nameForLog(object) }, `${resource.kind}: the API server sent ${what}`);
+  }
+
+  #count(type: EventType): void {
+    this.#options.observer.onEvent(this.#options.resource.kind, type);
+  }
+
+  #hear(attempt: Attempt): void {
+    attempt.deadline.touch();
+    this.#lastHeardMs = this.#options.clock.now();
+    this.#options.observer.onHeard(this.#options.resource.kind);
+  }
+
+  /** Gives other work its turn after a stretch of parsing. Rejects once the attempt is over. */
+  async #breathe(attempt: Attempt): Promise<void> {
+    if (this.#busyMs > MAX_BUSY_MS) {
+      this.#busyMs = 0;
+      await nextTurn();
+    }
+    attempt.controller.signal.throwIfAborted();
+  }
+
+  #open(attempt: Attempt, path: string): Promise<ApiResponse> {
+    return this.#options.transport.open({ path, signal: attempt.controller.signal });
+  }
+
+  #watchPath(version: string | undefined): string {
+    const span = MAX_WATCH_SECONDS - MIN_WATCH_SECONDS + 1;
+    const timeoutSeconds = MIN_WATCH_SECONDS + Math.floor(this.#options.random() * span);
+    const from: Record<string, string> =
+      version === undefined
+        ? { sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' }
+        : { resourceVersion: version };
+    return this.#path({ watch: 'true', allowWatchBookmarks: 'true', timeoutSeconds: `${timeoutSeconds}`, ...from });
+  }
+
+  #pagePath(token: string | undefined): string {
+    return this.#path({ limit: `${PAGE_SIZE}`, ...(token === undefined ? {} : { continue: token }) });
+  }
+
+  #path(query: Record<string, string>): string {
+    const { resource, fieldSelector } = this.#options;
+    const all = new URLSearchParams({ ...query, ...(fieldSelector === undefined ? {} : { fieldSelector }) });
+    return `${resource.path}?${all.toString()}`;
+  }
+
+  /** An answer other than 200. */
+  async #refusal(response: ApiResponse, verb: 'list' | 'watch'): Promise<Outcome> {
+    const { clock, resource } = this.#options;
+    const { status } = response;
+    const said = await readMessage(response);
+    const text = `${verb} ${resource.kind}: the API server answered ${status}${said ? `: ${said}` : ''}`;
+    const waitMs = retryAfterMs(header(response, 'retry-after'), clock.now());
+    const wait = waitMs === undefined ? {} : { retryAfterMs: waitMs };
+    if (status === 410) return { kind: 'gone', text };
+    if (verb === 'watch' && NO_STREAMING_STATUS.has(status))
+      // A watch refused like this dislikes our resource version: list.
+      return { kind: this.#version === undefined ? 'no-streaming' : 'gone', text };
+    if (status === 401)
+      return failed('unauthorized', `${text}; the token or certificate is not accepted, reading it anew`);
+    if (status === 403) return failed('forbidden', forbiddenText(resource, verb, said));
+    if (status === 404) return failed('http-status', `${text}; this API server does not serve ${resource.path}`);
+    if (status === 429) return { kind: 'failed', reason: 'throttled', text, ...wait };
+    return { kind: 'failed', reason: 'http-status', text, ...wait };
+  }
+}
+
+function explain(error: unknown, attempt: Attempt, server: string): Outcome {
+  if (attempt.deadline.expired) {
+    const seconds = attempt.deadline.limitMs / 1000;
+    return failed('silence', `${server}: nothing heard for ${seconds} s (${attempt.phase}): connecting again`);
+  }
+  const text = error instanceof Error ? error.message : String(error);
+  return failed(error instanceof TooLong ? 'wrong-content' : 'network', text);
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,24 @@
+/** When to try again: pure arithmetic, no clock of its own. */
+
+export const MIN_BACKOFF_MS = 800;
+export const MAX_BACKOFF_MS = 30_000;
+/** A server may ask for patience, not for our silence. */
+export const MAX_RETRY_AFTER_MS = 120_000;
+
+/**
+ * Wait before attempt number `failures + 1`, after `failures` (>= 1) failures in a row: between 0.8 s and a ceiling that
+ * doubles from 1.6 s to 30 s. Spread over the whole interval, so that a thousand agents do not come back together.
+ * `random` is in [0, 1).
+ */
+export function backoffMs(failures: number, random: number): number {
+  const ceiling = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** Math.min(failures, 10));
+  return Math.round(MIN_BACKOFF_MS + random * (ceiling - MIN_BACKOFF_MS));
+}
+
+/** Reads a Retry-After header: seconds or an HTTP date (RFC 9110, 10.2.3). Undefined if absent or unreadable. */
+export function retryAfterMs(header: string | undefined, nowMs: number): number | undefined {
+  if (header === undefined) return undefined;
+  const text = header.trim();
+  const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - nowMs;
+  return Number.isNaN(ms) ? undefined : Math.min(MAX_RETRY_AFTER_MS, Math.max(0, ms));
+}

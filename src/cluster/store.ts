@@ -1,0 +1,181 @@
+import type { Problem } from '../policy/model.ts';
+import { identify, type ObjectRecord, type Project } from './project.ts';
+import { Sharing } from './sharing.ts';
+
+/** One effective change of one object. A new object under an old name is a deletion and an addition. */
+export interface StoreChange {
+  readonly key: string;
+  readonly type: 'added' | 'changed' | 'deleted';
+  readonly before?: ObjectRecord;
+  readonly after?: ObjectRecord;
+  readonly arrivedAtMs: number;
+}
+
+/** What became of one object that arrived. */
+export type Applied = 'changed' | 'unchanged' | 'malformed';
+
+/** Where the reflector puts what it hears. */
+export interface Sink {
+  /** An object as it is now, from an event or a list. */
+  upsert(object: unknown, arrivedAtMs: number): Applied;
+  /** An object that is gone. */
+  remove(object: unknown, arrivedAtMs: number): Applied;
+  /** A list begins: from here on what arrives is remembered as still existing. */
+  beginList(): void;
+  /**
+   * The list is over. What it did not name is deleted, unless a part of it was unreadable (`complete` is false).
+   * Result: changes found, deletions included.
+   */
+  endList(arrivedAtMs: number, complete: boolean): number;
+  /** The list broke off: nothing can be concluded from what it did not name. Harmless outside a list. */
+  dropList(): void;
+}
+
+export interface StoreOptions<T extends ObjectRecord> {
+  readonly project: Project<T>;
+  /** Objects of this kind live in a namespace. */
+  readonly namespaced: boolean;
+  /** '' if the record does not carry one. */
+  readonly uidOf: (record: T) => string;
+  readonly onChange: (change: StoreChange) => void;
+  /** Other keys are ignored, for a server that ignores the field selector. */
+  readonly onlyKey?: string;
+}
+
+/** Of one kind: objects without a usable name cannot be told apart, so only some are kept as problems. */
+const MAX_UNUSABLE = 20;
+
+/**
+ * The slim records of one kind. Repeated and late events are harmless: only what differs from the record we hold is a
+ * change. Resource versions are not looked at here, because their order means nothing to a client.
+ */
+export class ObjectStore<T extends ObjectRecord> implements Sink {
+  readonly #records = new Map<string, T>();
+  readonly #problems = new Map<string, readonly Problem[]>();
+  #unusable: Problem[] = [];
+  #problemList: readonly Problem[] | undefined = [];
+  #listing: { readonly seen: Set<string>; changes: number } | undefined;
+  readonly #options: StoreOptions<T>;
+  readonly #sharing = new Sharing();
+
+  constructor(options: StoreOptions<T>) {
+    this.#options = options;
+  }
+
+  get records(): ReadonlyMap<string, T> {
+    return this.#records;
+  }
+
+  /** The same array until a problem comes or goes. */
+  get problems(): readonly Problem[] {
+    this.#problemList ??= [...[...this.#problems.values()].flat(), ...this.#unusable];
+    return this.#problemList;
+  }
+
+  upsert(object: unknown, arrivedAtMs: number): Applied {
+    const projection = this.#options.project(object, this.#sharing);
+    if (projection.kind === 'unusable') {
+      this.#noteUnusable(projection.problems);
+      return 'malformed';
+    }
+    const { key, record } = projection;
+    if (this.#options.onlyKey !== undefined && key !== this.#options.onlyKey) return 'unchanged';
+    this.#listing?.seen.add(key);
+    this.#noteProblems(key, projection.problems);
+    return this.#put(key, record, arrivedAtMs) ? 'changed' : 'unchanged';
+  }
+
+  remove(object: unknown, arrivedAtMs: number): Applied {
+    const identity = identify(object, this.#options.namespaced);
+    if (identity === undefined) return 'malformed';
+    const record = this.#records.get(identity.key);
+    if (record === undefined) {
+      this.#listing?.seen.delete(identity.key);
+      return 'unchanged';
+    }
+    const uid = this.#options.uidOf(record);
+    // The end of an earlier object of this name, heard late: the one we hold lives on.
+    if (uid !== '' && identity.uid !== '' && uid !== identity.uid) return 'unchanged';
+    this.#listing?.seen.delete(identity.key);
+    this.#delete(identity.key, record, arrivedAtMs);
+    return 'changed';
+  }
+
+  beginList(): void {
+    this.#listing = { seen: new Set(), changes: 0 };
+    if (this.#unusable.length > 0) this.#problemList = undefined;
+    this.#unusable = [];
+  }
+
+  endList(arrivedAtMs: number, complete: boolean): number {
+    const listing = this.#listing;
+    if (!listing) return 0;
+    if (complete)
+      for (const [key, record] of this.#records) if (!listing.seen.has(key)) this.#delete(key, record, arrivedAtMs);
+    this.#listing = undefined;
+    return listing.changes;
+  }
+
+  dropList(): void {
+    this.#listing = undefined;
+  }
+
+  #put(key: string, after: T, arrivedAtMs: number): boolean {
+    const before = this.#records.get(key);
+    if (before === undefined) {
+      this.#records.set(key, after);
+      this.#emit({ key, type: 'added', after, arrivedAtMs });
+      return true;
+    }
+    if (this.#options.uidOf(before) !== this.#options.uidOf(after)) {
+      const problems = this.#problems.get(key);
+      this.#delete(key, before, arrivedAtMs);
+      if (problems) this.#noteProblems(key, problems);
+      this.#records.set(key, after);
+      this.#emit({ key, type: 'added', after, arrivedAtMs });
+      return true;
+    }
+    if (sameData(before, after)) return false;
+    this.#records.set(key, after);
+    this.#emit({ key, type: 'changed', before, after, arrivedAtMs });
+    return true;
+  }
+
+  #delete(key: string, before: T, arrivedAtMs: number): void {
+    this.#records.delete(key);
+    this.#noteProblems(key, []);
+    this.#emit({ key, type: 'deleted', before, arrivedAtMs });
+  }
+
+  #emit(change: StoreChange): void {
+    if (this.#listing) this.#listing.changes++;
+    this.#options.onChange(change);
+  }
+
+  #noteProblems(key: string, problems: readonly Problem[]): void {
+    if (problems.length === 0 && !this.#problems.has(key)) return;
+    if (problems.length === 0) this.#problems.delete(key);
+    else this.#problems.set(key, problems);
+    this.#problemList = undefined;
+  }
+
+  #noteUnusable(problems: readonly Problem[]): void {
+    this.#unusable = [...problems, ...this.#unusable].slice(0, MAX_UNUSABLE);
+    this.#problemList = undefined;
+  }
+}
+
+/** Equal as JSON data: the same values, whatever the order of keys. */
+export function sameData(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a) || Array.isArray(b)) {
+    if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false;
+    return a.every((value, index) => sameData(value, b[index]));
+  }
+  const left = a as Record<string, unknown>;
+  const right = b as Record<string, unknown>;
+  const keys = Object.keys(left);
+  if (keys.length !== Object.keys(right).length) return false;
+  return keys.every((key) => Object.hasOwn(right, key) && sameData(left[key], right[key]));
+}
