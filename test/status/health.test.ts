@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { request } from 'node:http';
+import {
+  formatListenAddress,
+  ListenFailed,
+  type StatusProviders,
+  type StatusServer,
+  startStatusServer,
+} from '../../src/status/health.ts';
+
+interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, unknown>>;
+  readonly body: string;
+}
+
+const PROVIDERS: StatusProviders = {
+  ready: () => [],
+  metrics: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'portcullis_rules 1\n' }),
+  plan: () => ({ text: '-A PCL-FWD -j RETURN\n', value: { steps: 1 } }),
+};
+
+describe('status server', () => {
+  const servers: StatusServer[] = [];
+
+  afterEach(async () => {
+    await Promise.all(servers.splice(0).map((server) => server.close()));
+  });
+
+  async function start(providers: Partial<StatusProviders> = {}): Promise<StatusServer> {
+    const server = await startStatusServer({ host: '127.0.0.1', port: 0, providers: { ...PROVIDERS, ...providers } });
+    servers.push(server);
+    return server;
+  }
+
+  function ask(server: StatusServer, path: string, method = 'GET', headers = {}): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const sent = request(
+        { host: server.host, port: server.port, path, method, headers, agent: false },
+        (response) => {
+          let body = '';
+          response.setEncoding('utf8').on('data', (chunk: string) => {
+            body += chunk;
+          });
+          response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }));
+        },
+      );
+      sent.on('error', reject).end();
+    });
+  }
+
+  it('/healthz answers whatever the rest is doing', async () => {
+    const server = await start({ ready: () => [{ name: 'informers-synced', ok: false, reason: 'no' }] });
+    const { status, body } = await ask(server, '/healthz');
+    assert.deepEqual([status, body], [200, 'ok\n']);
+  });
+
+  it('/readyz is 503 until every condition holds, and gives each with its reason', async () => {
+    const informers = { name: 'informers-synced', ok: true, reason: 'all listed' };
+    const commit = { name: 'first-commit', ok: false, reason: 'waiting' };
+    let conditions = [informers, commit];
+    const server = await start({ ready: () => conditions });
+    const before = await ask(server, '/readyz');
+    assert.equal(before.status, 503);
+    assert.deepEqual(JSON.parse(before.body), { ready: false, conditions });
+    conditions = [informers, { ...commit, ok: true }];
+    const after = await ask(server, '/readyz');
+    assert.equal(after.status, 200);
+    assert.deepEqual(JSON.parse(after.body), { ready: true, conditions });
+    conditions = [{ ...informers, ok: false }];
+    assert.equal((await ask(server, '/readyz')).status, 503);
+  });
+
+  it('/metrics hands on page and content type', async () => {
+    const { headers, body } = await ask(await start(), '/metrics');
+    assert.equal(headers['content-type'], 'text/plain; version=0.0.4');
+    assert.equal(body, 'portcullis_rules 1\n');
+  });
+
+  it('/plan is text, or JSON by query or Accept; the query wins', async () => {
+    const server = await start();
+    const accept = { accept: 'text/html, application/json;q=0.9' };
+    assert.equal((await ask(server, '/plan')).body, '-A PCL-FWD -j RETURN\n');
+    assert.deepEqual(JSON.parse((await ask(server, '/plan?format=json')).body), { steps: 1 });
+    assert.deepEqual(JSON.parse((await ask(server, '/plan', 'GET', accept)).body), { steps: 1 });
+    assert.equal((await ask(server, '/plan?format=text', 'GET', accept)).body, '-A PCL-FWD -j RETURN\n');
+  });
+
+  it('/plan is 503 before the first pass, in the form asked for', async () => {
+    const server = await start({ plan: () => undefined });
+    const asText = await ask(server, '/plan');
+    assert.equal(asText.status, 503);
+    assert.match(asText.body, /no plan yet/);
+    const asJson = await ask(server, '/plan?format=json');
+    assert.equal(asJson.status, 503);
+    assert.match((JSON.parse(asJson.body) as { error: string }).error, /no plan yet/);
+  });
+
+  it('HEAD sends the headers of GET and no body', async () => {
+    const server = await start();
+    const { status, headers, body } = await ask(server, '/plan', 'HEAD');
+    assert.deepEqual([status, headers['content-length'], body], [200, '21', '']);
+  });
+
+  it('refuses other methods and paths', async () => {
+    const server = await start();
+    for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
+      const { status, headers } = await ask(server, '/plan', method);
+      assert.deepEqual([status, headers.allow], [405, 'GET, HEAD'], method);
+    }
+    for (const path of ['/', '/plan/', '/constructor', '/__proto__', '/../healthz', '//healthz']) {
+      assert.equal((await ask(server, path)).status, 404, path);
+    }
+    assert.match((await ask(server, '/nothing')).body, /\/healthz, \/readyz, \/metrics, \/plan/);
+  });
+
+  it('answers 500 when a provider throws, tells its owner, and goes on', async () => {
+    const seen: unknown[] = [];
+    const failure = new Error('store is gone');
+    const server = await startStatusServer({
+      host: '127.0.0.1',
+      port: 0,
+      providers: { ...PROVIDERS, metrics: () => Promise.reject(failure) },
+      onError: (path, error) => seen.push([path, error]),
+    });
+    servers.push(server);
+    const { status, body } = await ask(server, '/metrics');
+    assert.deepEqual([status, body], [500, 'store is gone\n']);
+    assert.deepEqual(seen, [['/metrics', failure]]);
+    assert.equal((await ask(server, '/healthz')).status, 200);
+  });
+
+  it('says which address is taken and which flag changes it', async () => {
+    const { port } = await start();
+    const second = startStatusServer({ host: '127.0.0.1', port, providers: PROVIDERS });
+    await assert.rejects(second, (error: Error) => {
+      assert.ok(error instanceof ListenFailed);
+      assert.match(error.message, new RegExp(`^cannot listen on 127\\.0\\.0\\.1:${port}: another program already`));
+      assert.match(error.message, /--http-address/);
+      return true;
+    });
+  });
+
+  it('says that the host does not have the address', async () => {
+    const started = startStatusServer({ host: '203.0.113.77', port: 9847, providers: PROVIDERS });
+    await assert.rejects(started, /cannot listen on 203\.0\.113\.77:9847: this host does not have that address/);
+  });
+
+  it('close frees the port even while a client keeps its connection', async () => {
+    const server = await start();
+    await ask(server, '/healthz', 'GET', { connection: 'keep-alive' });
+    servers.length = 0;
+    await server.close();
+    await assert.rejects(ask(server, '/healthz'), /ECONNREFUSED/);
+  });
+});
+
+describe('formatListenAddress', () => {
+  it('puts brackets around IPv6 only', () => {
+    assert.equal(formatListenAddress({ host: '2001:db8::1', port: 1 }), '[2001:db8::1]:1');
+    assert.equal(formatListenAddress({ host: '127.0.0.1', port: 1 }), '127.0.0.1:1');
+  });
+});
