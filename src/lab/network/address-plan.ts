@@ -7,7 +7,8 @@
  *   outside    203.0.113.0/24              2001:db8::/64               hosts that are not of the cluster
  *   gateways   169.254.1.1                 fe80::1                     next hop of nodes, outside hosts and routed pods
  */
-import type { Family } from '../../net/ip.ts';
+import { cidrContains, parseCidr } from '../../net/cidr.ts';
+import { type Family, parseAddress } from '../../net/ip.ts';
 
 /** One pod CIDR per node, numbered by the third byte. */
 export const MAX_NODES = 200;
@@ -52,6 +53,11 @@ export function podAddress(node: number, family: Family, number: number): string
   return family === 4 ? `10.244.${node}.${number}` : `${podPrefix6(node)}::${hex(number)}`;
 }
 
+/** Whether `address` lies in one of the node's pod CIDRs. */
+export function isPodAddressOf(node: number, address: string): boolean {
+  return cidrContains(parseCidr(podCidr(node, familyOf(address)))!, parseAddress(address)!);
+}
+
 /** Default address of outside host `index`, counted from 0; undefined when the range is used up. */
 export function outsideAddress(index: number, family: Family): string | undefined {
   const number = FIRST_OUTSIDE + index;
@@ -70,13 +76,14 @@ export function familyOf(address: string): Family {
 }
 
 /**
- * The next free pod number after `last`, going round, so that an address is used again only when a caller asks for it or the
- * range has been gone through. Undefined when all are taken.
+ * The next free pod number after `last` (none yet: undefined), going round, so that an address is used again only when a caller
+ * asks for it or all others had their turn. Undefined when all are taken.
  */
-export function nextPodNumber(last: number, isFree: (number: number) => boolean): number | undefined {
+export function nextPodNumber(last: number | undefined, isFree: (number: number) => boolean): number | undefined {
   const size = LAST_POD - FIRST_POD + 1;
-  for (let step = 1; step <= size; step++) {
-    const number = FIRST_POD + ((last - FIRST_POD + step + size) % size);
+  const start = last === undefined ? 0 : last - FIRST_POD + 1;
+  for (let step = 0; step < size; step++) {
+    const number = FIRST_POD + ((start + step) % size);
     if (isFree(number)) return number;
   }
   return undefined;

@@ -100,7 +100,12 @@ export function fabricScript(lab: LabWiring): NamespaceScript {
 }
 
 /** The fabric's side of a link: routes to what lies behind it. */
-function fabricPort(port: string, lab: LabWiring, direct: readonly string[], behind: readonly [cidr: string, via: string][]) {
+function fabricPort(
+  port: string,
+  lab: LabWiring,
+  direct: readonly string[],
+  behind: readonly [cidr: string, via: string][],
+) {
   return [
     `link set ${port} up`,
     ...lab.families.map((family) => `addr add ${hostCidr(GATEWAY[family])} dev ${port} ${family === 6 ? 'nodad' : ''}`),
@@ -111,7 +116,10 @@ function fabricPort(port: string, lab: LabWiring, direct: readonly string[], beh
 
 export function fabricNodePort(lab: LabWiring, node: NodeWiring): readonly string[] {
   const addresses = lab.families.map((family) => nodeAddress(node.index, family));
-  const behind = lab.families.map((family): [string, string] => [podCidr(node.index, family), nodeAddress(node.index, family)]);
+  const behind = lab.families.map((family): [string, string] => [
+    podCidr(node.index, family),
+    nodeAddress(node.index, family),
+  ]);
   return fabricPort(node.fabricPort, lab, addresses, behind);
 }
 
@@ -142,7 +150,9 @@ function uplink(netns: string, peer: string, peerNetns: string): string[] {
 function hostAddresses(addresses: readonly string[]): string[] {
   const families = new Set(addresses.map(familyOf));
   return [
-    ...addresses.map((address) => `addr add ${hostCidr(address)} dev ${UPLINK} ${familyOf(address) === 6 ? 'nodad' : ''}`),
+    ...addresses.map(
+      (address) => `addr add ${hostCidr(address)} dev ${UPLINK} ${familyOf(address) === 6 ? 'nodad' : ''}`,
+    ),
     ...[...families].flatMap((family) => [
       `route replace ${hostCidr(GATEWAY[family])} dev ${UPLINK}`,
       `route replace default via ${GATEWAY[family]} dev ${UPLINK}`,
@@ -160,7 +170,11 @@ export function nodeScript(lab: LabWiring, node: NodeWiring): NamespaceScript {
     ...(lab.wiring === 'bridge' ? bridgeSysctls : []),
   ];
   const bridge = lab.wiring === 'bridge' ? bridgeLines(lab, node) : [];
-  return { netns: node.netns, sysctls, ip: [...uplink(node.netns, node.fabricPort, lab.fabric), ...hostAddresses(addresses), ...bridge] };
+  return {
+    netns: node.netns,
+    sysctls,
+    ip: [...uplink(node.netns, node.fabricPort, lab.fabric), ...hostAddresses(addresses), ...bridge],
+  };
 }
 
 /** Per network namespace since Linux 5.3, as `test/netns/lab-network.test.ts` checks. */
@@ -180,7 +194,12 @@ function bridgeLines(lab: LabWiring, node: NodeWiring): string[] {
   ];
 }
 
-export function outsideScript(lab: LabWiring, netns: string, port: string, addresses: readonly string[]): NamespaceScript {
+export function outsideScript(
+  lab: LabWiring,
+  netns: string,
+  port: string,
+  addresses: readonly string[],
+): NamespaceScript {
   return {
     netns,
     sysctls: hostSysctls(lab.families),
@@ -251,4 +270,3 @@ export function forgetNeighbours(addresses: readonly string[]): string[] {
 function hostCidr(address: string): string {
   return `${address}/${HOST_PREFIX_LENGTH[familyOf(address)]}`;
 }
-

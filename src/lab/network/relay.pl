@@ -35,6 +35,7 @@ sub open_listener {
     unlink $path if defined $path;
     bind $fh, $address or die "bind $endpoint: $!\n";
     listen $fh, 128 or die "listen $endpoint: $!\n";
+    fcntl $fh, F_SETFL, fcntl($fh, F_GETFL, 0) | O_NONBLOCK;
     $listener{$id} = { fh => $fh, target => $target };
     vec($read_set, fileno $fh, 1) = 1;
     return;

@@ -13,7 +13,6 @@ import type { LabService, LabServicePort } from './types.ts';
 const MASQUERADE_MARK = '0x4000/0x4000';
 
 export interface ServiceNode {
-  readonly index: number;
   /** Of the pods on this node and of the node itself: what `externalTrafficPolicy: Local` may use. */
   readonly localAddresses: ReadonlySet<string>;
 }
@@ -146,8 +145,13 @@ function portRules(node: ServiceNode, family: Family, service: LabService, port:
 }
 
 function withoutEndpoints(matches: readonly string[], nodePort: string | undefined): PortRules {
-  const external = nodePort === undefined ? [] : [`-A KUBE-EXTERNAL-SERVICES ${nodePort} -m addrtype --dst-type LOCAL -j REJECT`];
-  return { chains: [], nat: [], filter: [...matches.map((match) => `-A KUBE-SERVICES ${match} -j REJECT`), ...external] };
+  const external =
+    nodePort === undefined ? [] : [`-A KUBE-EXTERNAL-SERVICES ${nodePort} -m addrtype --dst-type LOCAL -j REJECT`];
+  return {
+    chains: [],
+    nat: [],
+    filter: [...matches.map((match) => `-A KUBE-SERVICES ${match} -j REJECT`), ...external],
+  };
 }
 
 interface Endpoint {
