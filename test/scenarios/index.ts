@@ -1,0 +1,9 @@
+import type { Scenario } from './scenario.ts';
+import { UPSTREAM } from './upstream.ts';
+
+export interface Suite {
+  readonly name: string;
+  readonly scenarios: readonly Scenario[];
+}
+
+export const SUITES: readonly Suite[] = [{ name: 'upstream e2e (E, U, P)', scenarios: UPSTREAM }];

@@ -1,0 +1,87 @@
+/** Short ways to write the values of the policy stage in tests. */
+import {
+  type ClusterSnapshot,
+  type Namespace,
+  type NodeRecord,
+  objectKey,
+  type Pod,
+  type Policy,
+  type Problem,
+} from '../../src/policy/model.ts';
+import { parsePolicy } from '../../src/policy/parse.ts';
+
+/** `x/a` -> namespace and name. */
+export function splitKey(key: string): { readonly namespace: string; readonly name: string } {
+  const [namespace, name, ...rest] = key.split('/');
+  if (!namespace || !name || rest.length > 0) throw new Error(`"${key}" is not namespace/name`);
+  return { namespace, name };
+}
+
+/** A running pod on `node-1` without addresses and with the label `pod: <name>`. */
+export function pod(key: string, fields: Partial<Omit<Pod, 'namespace' | 'name'>> = {}): Pod {
+  const { namespace, name } = splitKey(key);
+  return {
+    namespace,
+    name,
+    uid: `uid-of-${key}`,
+    nodeName: 'node-1',
+    addresses: [],
+    hostNetwork: false,
+    phase: 'Running',
+    terminating: false,
+    createdAtMs: 0,
+    labels: { pod: name },
+    namedPorts: [],
+    ...fields,
+  };
+}
+
+/** A namespace with `labels` and the label the API server adds (S-21). */
+export function namespace(name: string, labels: Readonly<Record<string, string>> = {}): Namespace {
+  return { name, uid: `uid-of-${name}`, labels: { ...labels, 'kubernetes.io/metadata.name': name } };
+}
+
+/** The shape of a NetworkPolicy's spec, loosely: tests also write wrong ones. */
+export type PolicySpec = Readonly<Record<string, unknown>>;
+
+export interface PolicyObject {
+  readonly apiVersion: 'networking.k8s.io/v1';
+  readonly kind: 'NetworkPolicy';
+  readonly metadata: { readonly namespace: string; readonly name: string };
+  readonly spec: PolicySpec;
+}
+
+/** A NetworkPolicy object as a user writes it. */
+export function policyObject(key: string, spec: PolicySpec): PolicyObject {
+  return { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: splitKey(key), spec };
+}
+
+/** The same, read by the parser; throws if the parser finds anything wrong with it. */
+export function policy(key: string, spec: PolicySpec): Policy {
+  const { policy: parsed, problems } = parsePolicy(policyObject(key, spec));
+  if (parsed === undefined || problems.length > 0) throw new Error(problems.map(problemText).join('\n'));
+  return parsed;
+}
+
+export function problemText({ object, field, message }: Problem): string {
+  return `${object.kind} ${object.namespace ?? '?'}/${object.name}: ${field} ${message}`;
+}
+
+/** Namespaces that `namespaces` does not mention but pods are in exist with their default label only. */
+export function snapshot(parts: {
+  readonly pods?: readonly Pod[];
+  readonly namespaces?: readonly Namespace[];
+  readonly policies?: readonly Policy[];
+  readonly nodes?: readonly NodeRecord[];
+}): ClusterSnapshot {
+  const pods = parts.pods ?? [];
+  const namespaces = new Map(pods.map((each) => [each.namespace, namespace(each.namespace)]));
+  for (const each of parts.namespaces ?? []) namespaces.set(each.name, each);
+  return {
+    pods: new Map(pods.map((each) => [objectKey(each), each])),
+    namespaces,
+    policies: new Map((parts.policies ?? []).map((each) => [objectKey(each), each])),
+    nodes: new Map((parts.nodes ?? []).map((each) => [each.name, each])),
+    problems: [],
+  };
+}

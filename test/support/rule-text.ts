@@ -1,0 +1,316 @@
+/**
+ * One rule as `iptables-save` prints it -> a value. Written from the tools' manuals, not from the writer in src/render, and closed:
+ * whatever it does not know is an error, so that no rule can pass a test unread.
+ */
+import type { Family } from '../../src/net/ip.ts';
+import { numberOf, prefixMask, WIDTH } from './address-number.ts';
+
+export interface PortSpan {
+  readonly first: number;
+  readonly last: number;
+}
+
+export type ParsedMatch =
+  | { readonly kind: 'address'; readonly side: 'source' | 'destination'; readonly value: bigint; readonly mask: bigint }
+  | { readonly kind: 'in-interface'; readonly name: string; readonly isPrefix: boolean }
+  | { readonly kind: 'protocol'; readonly protocol: number }
+  | { readonly kind: 'state'; readonly states: readonly string[]; readonly invert: boolean }
+  | { readonly kind: 'conntrack-direction'; readonly direction: 'ORIGINAL' | 'REPLY' }
+  | { readonly kind: 'connmark'; readonly value: number; readonly mask: number; readonly invert: boolean }
+  | { readonly kind: 'bpf'; readonly program: readonly BpfInstruction[] }
+  | { readonly kind: 'icmpv6-type'; readonly type: number }
+  | { readonly kind: 'destination-ports'; readonly spans: readonly PortSpan[] }
+  | {
+      readonly kind: 'set';
+      readonly set: string;
+      readonly dimensions: readonly ('src' | 'dst')[];
+      readonly invert: boolean;
+    }
+  | { readonly kind: 'source-is-local' }
+  | { readonly kind: 'limit'; readonly rate: string; readonly burst: number }
+  | { readonly kind: 'comment'; readonly text: string };
+
+export type ParsedTarget =
+  | { readonly kind: 'none' | 'ACCEPT' | 'DROP' | 'RETURN' }
+  | { readonly kind: 'jump' | 'goto'; readonly chain: string }
+  | { readonly kind: 'connmark'; readonly value: number; readonly mask: number }
+  | { readonly kind: 'nflog'; readonly group: number; readonly prefix: string };
+
+export interface ParsedRule {
+  readonly matches: readonly ParsedMatch[];
+  readonly target: ParsedTarget;
+}
+
+export interface BpfInstruction {
+  readonly code: number;
+  readonly jumpTrue: number;
+  readonly jumpFalse: number;
+  readonly value: number;
+}
+
+const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17, 'ipv6-icmp': 58, sctp: 132 };
+const CONNTRACK_STATES = ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED', 'UNTRACKED'];
+
+/** Throws on anything it does not know. `text` has no `-A CHAIN` in front. */
+export function parseRule(text: string, family: Family): ParsedRule {
+  return new RuleParser(text, family).parse();
+}
+
+/** Words as iptables-restore splits them: blanks part words, `"` quotes, `\` escapes inside quotes. */
+export function splitWords(text: string): string[] {
+  const words: string[] = [];
+  for (const found of text.matchAll(/"((?:[^"\\]|\\.)*)"|(\S+)/g)) {
+    words.push(found[1] === undefined ? found[2]! : found[1].replace(/\\(.)/g, '$1'));
+  }
+  return words;
+}
+
+class RuleParser {
+  readonly #text: string;
+  readonly #words: string[];
+  readonly #family: Family;
+  readonly #matches: ParsedMatch[] = [];
+  readonly #modules = new Set<string>();
+  #target: ParsedTarget = { kind: 'none' };
+  #protocol: number | undefined;
+  #next = 0;
+
+  constructor(text: string, family: Family) {
+    this.#text = text;
+    this.#words = splitWords(text);
+    this.#family = family;
+  }
+
+  parse(): ParsedRule {
+    while (this.#next < this.#words.length) this.#option();
+    return { matches: this.#matches, target: this.#target };
+  }
+
+  #fail(why: string): never {
+    throw new Error(`${why} in rule: ${this.#text}`);
+  }
+
+  #word(): string {
+    return this.#words[this.#next++] ?? this.#fail('word missing');
+  }
+
+  /** Takes the next word if it is `expected`. */
+  #take(expected: string): boolean {
+    if (this.#words[this.#next] !== expected) return false;
+    this.#next++;
+    return true;
+  }
+
+  #expect(expected: string): void {
+    if (!this.#take(expected)) this.#fail(`${expected} expected, not ${this.#words[this.#next]}`);
+  }
+
+  #option(): void {
+    if (this.#target.kind !== 'none') this.#fail('options behind the target');
+    const word = this.#word();
+    switch (word) {
+      case '-s':
+        return this.#address('source');
+      case '-d':
+        return this.#address('destination');
+      case '-i':
+        return this.#interface();
+      case '-p':
+        return this.#protocolOption();
+      case '-m':
+        return this.#module(this.#word());
+      case '-j':
+        return this.#jump(this.#word());
+      case '-g':
+        this.#target = { kind: 'goto', chain: this.#word() };
+        return;
+      default:
+        this.#fail(`unknown option ${word}`);
+    }
+  }
+
+  #add(match: ParsedMatch): void {
+    this.#matches.push(match);
+  }
+
+  #address(side: 'source' | 'destination'): void {
+    const [address = '', mask] = this.#word().split('/');
+    const { family, value } = numberOf(address);
+    if (family !== this.#family) this.#fail(`address of the other family`);
+    if (mask === undefined) this.#fail('a saved rule shows the mask of every address');
+    const bits = /^\d+$/.test(mask) ? this.#prefix(Number(mask)) : numberOf(mask).value;
+    if ((value & bits) !== value) this.#fail('address bits outside the mask');
+    this.#add({ kind: 'address', side, value, mask: bits });
+  }
+
+  #prefix(length: number): bigint {
+    if (length > WIDTH[this.#family]) this.#fail('prefix too long');
+    return prefixMask(this.#family, length);
+  }
+
+  #interface(): void {
+    const name = this.#word();
+    if (name.length > 16) this.#fail('interface name too long');
+    const isPrefix = name.endsWith('+');
+    this.#add({ kind: 'in-interface', name: isPrefix ? name.slice(0, -1) : name, isPrefix });
+  }
+
+  #protocolOption(): void {
+    const name = this.#word();
+    const protocol = PROTOCOLS[name] ?? this.#fail(`unknown protocol ${name}`);
+    if ((protocol === 1 && this.#family === 6) || (protocol === 58 && this.#family === 4)) this.#fail('wrong ICMP');
+    this.#protocol = protocol;
+    this.#add({ kind: 'protocol', protocol });
+  }
+
+  #module(name: string): void {
+    this.#modules.add(name);
+    switch (name) {
+      case 'conntrack':
+        return this.#conntrack();
+      case 'connmark':
+        return this.#connmark();
+      case 'bpf':
+        this.#expect('--bytecode');
+        return this.#add({ kind: 'bpf', program: this.#bytecode(this.#word()) });
+      case 'icmp6':
+        if (this.#protocol !== 58) this.#fail('icmp6 needs -p ipv6-icmp');
+        this.#expect('--icmpv6-type');
+        return this.#add({ kind: 'icmpv6-type', type: this.#number(0, 255) });
+      case 'tcp':
+      case 'udp':
+      case 'sctp':
+        if (this.#protocol !== PROTOCOLS[name]) this.#fail(`-m ${name} needs -p ${name}`);
+        this.#expect('--dport');
+        return this.#add({ kind: 'destination-ports', spans: [this.#span(this.#word())] });
+      case 'multiport':
+        return this.#multiport();
+      case 'set':
+        return this.#set();
+      case 'addrtype':
+        this.#expect('--src-type');
+        this.#expect('LOCAL');
+        return this.#add({ kind: 'source-is-local' });
+      case 'limit':
+        return this.#limit();
+      case 'comment':
+        this.#expect('--comment');
+        return this.#comment(this.#word());
+      default:
+        this.#fail(`unknown match ${name}`);
+    }
+  }
+
+  #conntrack(): void {
+    const invert = this.#take('!');
+    this.#expect('--ctstate');
+    const states = this.#word().split(',');
+    for (const state of states) if (!CONNTRACK_STATES.includes(state)) this.#fail(`unknown state ${state}`);
+    this.#add({ kind: 'state', states, invert });
+    if (!this.#take('--ctdir')) return;
+    const direction = this.#word();
+    if (direction !== 'ORIGINAL' && direction !== 'REPLY') this.#fail(`unknown direction ${direction}`);
+    this.#add({ kind: 'conntrack-direction', direction });
+  }
+
+  #connmark(): void {
+    const invert = this.#take('!');
+    this.#expect('--mark');
+    this.#add({ kind: 'connmark', ...this.#masked(this.#word()), invert });
+  }
+
+  #masked(text: string): { value: number; mask: number } {
+    const found = /^0x([0-9a-f]{1,8})\/0x([0-9a-f]{1,8})$/.exec(text) ?? this.#fail(`not a masked number: ${text}`);
+    const [value, mask] = [Number.parseInt(found[1]!, 16), Number.parseInt(found[2]!, 16)];
+    if ((value & ~mask) !== 0) this.#fail('bits outside the mask');
+    return { value, mask };
+  }
+
+  #bytecode(text: string): BpfInstruction[] {
+    const [count, ...rest] = text.split(',');
+    const program = rest.map((instruction) => {
+      const [code, jumpTrue, jumpFalse, value] = instruction.split(' ').map(Number);
+      return { code: code!, jumpTrue: jumpTrue!, jumpFalse: jumpFalse!, value: value! };
+    });
+    if (Number(count) !== program.length) this.#fail('instruction count is wrong');
+    return program;
+  }
+
+  #number(least: number, most: number): number {
+    const word = this.#word();
+    const value = Number(word);
+    if (!/^\d+$/.test(word) || value < least || value > most) this.#fail(`${word} is not in ${least}..${most}`);
+    return value;
+  }
+
+  #span(text: string): PortSpan {
+    const found = /^(\d+)(?::(\d+))?$/.exec(text) ?? this.#fail(`not a port: ${text}`);
+    const first = Number(found[1]);
+    const last = found[2] === undefined ? first : Number(found[2]);
+    if (first > last || last > 65535) this.#fail(`not a port range: ${text}`);
+    if (first === last && found[2] !== undefined) this.#fail('a range of one port is printed as one port');
+    return { first, last };
+  }
+
+  #multiport(): void {
+    if (![6, 17, 132].includes(this.#protocol ?? -1)) this.#fail('multiport needs a protocol with ports');
+    this.#expect('--dports');
+    const spans = this.#word()
+      .split(',')
+      .map((part) => this.#span(part));
+    const slots = spans.reduce((sum, { first, last }) => sum + (first === last ? 1 : 2), 0);
+    if (slots > 15) this.#fail('too many ports specified');
+    this.#add({ kind: 'destination-ports', spans });
+  }
+
+  #set(): void {
+    const invert = this.#take('!');
+    this.#expect('--match-set');
+    const set = this.#word();
+    const dimensions = this.#word()
+      .split(',')
+      .map((word) => (word === 'src' || word === 'dst' ? word : this.#fail(`unknown dimension ${word}`)));
+    this.#add({ kind: 'set', set, dimensions, invert });
+  }
+
+  #limit(): void {
+    this.#expect('--limit');
+    const rate = this.#word();
+    if (!/^\d+\/(sec|min|hour|day)$/.test(rate)) this.#fail(`not a rate: ${rate}`);
+    const burst = this.#take('--limit-burst') ? this.#number(1, 10_000) : 5;
+    this.#add({ kind: 'limit', rate, burst });
+  }
+
+  #comment(text: string): void {
+    if (text.length > 255) this.#fail('comment too long');
+    this.#add({ kind: 'comment', text });
+  }
+
+  #jump(name: string): void {
+    switch (name) {
+      case 'ACCEPT':
+      case 'DROP':
+      case 'RETURN':
+        this.#target = { kind: name };
+        return;
+      case 'CONNMARK':
+        this.#expect('--set-xmark');
+        this.#target = { kind: 'connmark', ...this.#masked(this.#word()) };
+        return;
+      case 'NFLOG':
+        this.#target = this.#nflog();
+        return;
+      default:
+        if (/^[A-Z]+$/.test(name)) this.#fail(`unknown target ${name}`);
+        this.#target = { kind: 'jump', chain: name };
+    }
+  }
+
+  #nflog(): ParsedTarget {
+    this.#expect('--nflog-prefix');
+    const prefix = this.#word();
+    if (prefix.length > 63) this.#fail('NFLOG prefix too long');
+    const group = this.#take('--nflog-group') ? this.#number(1, 65535) : 0;
+    return { kind: 'nflog', group, prefix };
+  }
+}

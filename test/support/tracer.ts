@@ -1,0 +1,274 @@
+/**
+ * A packet walked through the rules of table mangle as netfilter would walk it, from the text that `iptables-save` and `ipset save`
+ * print. Throws on a rule, match or target it does not know: a packet is never judged by a rule that was not understood.
+ */
+import type { Family } from '../../src/net/ip.ts';
+import type { ObservedSet, ObservedState } from '../../src/plan/plan.ts';
+import type { Hook } from '../../src/render/ruleset.ts';
+import { numberOf, prefixMask, WIDTH } from './address-number.ts';
+import { type BpfInstruction, type ParsedMatch, type ParsedRule, parseRule } from './rule-text.ts';
+
+export type PacketState = 'NEW' | 'ESTABLISHED' | 'RELATED' | 'INVALID' | 'UNTRACKED';
+
+/** What conntrack keeps of a connection, for packets of one connection to share. */
+export interface Connection {
+  /** As a rule set it, 0..0xffffffff. */
+  mark: number;
+}
+
+export interface Packet {
+  readonly family: Family;
+  /** FORWARD unless said. */
+  readonly hook?: Hook;
+  readonly source: string;
+  readonly destination: string;
+  /** IANA number. */
+  readonly protocol: number;
+  /** Destination port on the wire; the type for ICMP; 0 for protocols without ports. */
+  readonly port: number;
+  /** NEW unless said. */
+  readonly state?: PacketState;
+  /** ORIGINAL unless said. */
+  readonly direction?: 'ORIGINAL' | 'REPLY';
+  /** A new connection with mark 0 unless given; CONNMARK rules change it. */
+  readonly connection?: Connection;
+  /** `eth0` unless said. */
+  readonly inInterface?: string;
+  /** The source is an address of this host. */
+  readonly sourceIsLocal?: boolean;
+}
+
+export interface Trace {
+  readonly verdict: 'passed' | 'dropped';
+  /** Prefixes of the NFLOG rules met, as if no limit held them back. */
+  readonly logged: readonly string[];
+  /** Rules that matched, as `CHAIN rule`. */
+  readonly matched: readonly string[];
+}
+
+export function trace(state: ObservedState, packet: Packet): 'passed' | 'dropped' {
+  return traceRules(state, packet).verdict;
+}
+
+export function traceRules(state: ObservedState, packet: Packet): Trace {
+  return new Walk(state, packet).run();
+}
+
+interface Position {
+  readonly chain: string;
+  next: number;
+}
+
+/** Far more rules than a packet can meet without a loop. */
+const MAX_STEPS = 100_000;
+
+class Walk {
+  readonly #state: ObservedState;
+  readonly #packet: Packet;
+  readonly #connection: Connection;
+  readonly #source: bigint;
+  readonly #destination: bigint;
+  readonly #logged: string[] = [];
+  readonly #matched: string[] = [];
+
+  constructor(state: ObservedState, packet: Packet) {
+    this.#state = state;
+    this.#packet = packet;
+    this.#connection = packet.connection ?? { mark: 0 };
+    const [source, destination] = [numberOf(packet.source), numberOf(packet.destination)];
+    if (source.family !== packet.family || destination.family !== packet.family) throw new Error('mixed families');
+    this.#source = source.value;
+    this.#destination = destination.value;
+  }
+
+  run(): Trace {
+    const verdict = this.#walk() === 'DROP' ? 'dropped' : 'passed';
+    return { verdict, logged: this.#logged, matched: this.#matched };
+  }
+
+  /** A jump remembers where to go on; a goto does not, so a RETURN behind it goes back to the last jump (or to the hook's policy). */
+  #walk(): 'ACCEPT' | 'DROP' {
+    const hook = this.#packet.hook ?? 'FORWARD';
+    const stack: Position[] = [];
+    let position: Position = { chain: hook, next: 0 };
+    for (let steps = 0; steps < MAX_STEPS; steps++) {
+      const line = this.#lines(position.chain)[position.next++];
+      const rule = line === undefined ? undefined : parsed(line, this.#packet.family);
+      if (rule && !this.#applies(rule)) continue;
+      if (rule) this.#matched.push(`${position.chain} ${line}`);
+      const target = rule ? rule.target : ({ kind: 'RETURN' } as const);
+      switch (target.kind) {
+        case 'ACCEPT':
+        case 'DROP':
+          return target.kind;
+        case 'RETURN': {
+          const back = stack.pop();
+          if (!back) return 'ACCEPT';
+          position = back;
+          break;
+        }
+        case 'jump':
+          stack.push(position);
+          position = { chain: target.chain, next: 0 };
+          break;
+        case 'goto':
+          position = { chain: target.chain, next: 0 };
+          break;
+        case 'connmark':
+          this.#connection.mark = ((this.#connection.mark & ~target.mask) ^ target.value) >>> 0;
+          break;
+        case 'nflog':
+          this.#logged.push(target.prefix);
+          break;
+        case 'none':
+          break;
+      }
+    }
+    throw new Error('the rules have a loop');
+  }
+
+  #lines(chain: string): readonly string[] {
+    const family = this.#state.families[this.#packet.family];
+    if (!family) throw new Error(`no rules of IPv${this.#packet.family}`);
+    const lines = chain === 'FORWARD' || chain === 'INPUT' ? family.hooks[chain] : family.chains.get(chain);
+    if (!lines) throw new Error(`chain ${chain} is not known`);
+    return lines;
+  }
+
+  #applies(rule: ParsedRule): boolean {
+    return rule.matches.every((match) => this.#holds(match));
+  }
+
+  #holds(match: ParsedMatch): boolean {
+    const packet = this.#packet;
+    switch (match.kind) {
+      case 'address':
+        return ((match.side === 'source' ? this.#source : this.#destination) & match.mask) === match.value;
+      case 'in-interface': {
+        const name = packet.inInterface ?? 'eth0';
+        return match.isPrefix ? name.startsWith(match.name) : name === match.name;
+      }
+      case 'protocol':
+        return packet.protocol === match.protocol;
+      case 'state':
+        return match.states.includes(packet.state ?? 'NEW') !== match.invert;
+      case 'conntrack-direction':
+        return this.#isTracked() && (packet.direction ?? 'ORIGINAL') === match.direction;
+      case 'connmark':
+        return this.#isTracked() && ((this.#connection.mark & match.mask) >>> 0 === match.value) !== match.invert;
+      case 'bpf':
+        return runBpf(match.program, this.#header()) !== 0;
+      case 'icmpv6-type':
+        return packet.port === match.type;
+      case 'destination-ports':
+        return match.spans.some(({ first, last }) => first <= packet.port && packet.port <= last);
+      case 'set':
+        return this.#inSet(match.set, match.dimensions) !== match.invert;
+      case 'source-is-local':
+        return packet.sourceIsLocal ?? false;
+      case 'limit':
+      case 'comment':
+        return true;
+    }
+  }
+
+  /** Packets without a connection have neither direction nor mark. */
+  #isTracked(): boolean {
+    return this.#packet.state !== 'INVALID' && this.#packet.state !== 'UNTRACKED';
+  }
+
+  #header(): Uint8Array {
+    const length = this.#packet.family === 4 ? 4 : 16;
+    const [at, size] = this.#packet.family === 4 ? [12, 20] : [8, 40];
+    const header = new Uint8Array(size);
+    for (const [index, value] of [this.#source, this.#destination].entries()) {
+      for (let byte = 0; byte < length; byte++) {
+        header[at + index * length + byte] = Number((value >> BigInt(8 * (length - 1 - byte))) & 255n);
+      }
+    }
+    return header;
+  }
+
+  #inSet(name: string, dimensions: readonly ('src' | 'dst')[]): boolean {
+    const set = this.#state.sets.get(name);
+    if (!set) throw new Error(`set ${name} is not known`);
+    // ip_set_test: a set of the other family, or of more dimensions than the rule gives, never matches.
+    if (set.family !== this.#packet.family) return false;
+    const text = dimensions[0] === 'src' ? this.#packet.source : this.#packet.destination;
+    switch (set.type) {
+      case 'hash:ip':
+        return index(set).get(`${WIDTH[set.family]} ${numberOf(text).value}`) ?? false;
+      case 'hash:net':
+        return longestPrefix(set, numberOf(text).value);
+      case 'hash:ip,port': {
+        if (dimensions.length < 2) return false;
+        if (dimensions[1] !== 'dst') throw new Error('no rule of ours looks at source ports');
+        return set.members.get(`${text},${this.#packet.protocol}:${this.#packet.port}`) ?? false;
+      }
+      default:
+        throw new Error(`set type ${set.type} is not known`);
+    }
+  }
+}
+
+const rules = new Map<string, ParsedRule>();
+
+function parsed(line: string, family: Family): ParsedRule {
+  const key = `${family} ${line}`;
+  let rule = rules.get(key);
+  if (!rule) rules.set(key, (rule = parseRule(line, family)));
+  return rule;
+}
+
+/** Members by `prefix length, first address`; made once per set, as a set of an observed state never changes. */
+const indexes = new WeakMap<ReadonlyMap<string, boolean>, Map<string, boolean>>();
+
+function index(set: ObservedSet): Map<string, boolean> {
+  let found = indexes.get(set.members);
+  if (!found) {
+    found = new Map();
+    for (const [member, match] of set.members) {
+      const [address = '', length] = member.split('/');
+      found.set(`${length ?? WIDTH[set.family]} ${numberOf(address).value}`, match);
+    }
+    indexes.set(set.members, found);
+  }
+  return found;
+}
+
+/** hash:net: the longest prefix that holds the address decides; `nomatch` says no. */
+function longestPrefix(set: ObservedSet, value: bigint): boolean {
+  const entries = index(set);
+  if (entries.size === 0) return false;
+  for (let length = WIDTH[set.family]; length > 0; length--) {
+    const match = entries.get(`${length} ${value & prefixMask(set.family, length)}`);
+    if (match !== undefined) return match;
+  }
+  return false;
+}
+
+/** Classic BPF, the four instructions our programs use; loads count from the IP header, as xt_bpf does. */
+function runBpf(program: readonly BpfInstruction[], packet: Uint8Array): number {
+  let accumulator = 0;
+  let register = 0;
+  for (let at = 0; at < program.length; at++) {
+    const { code, jumpTrue, jumpFalse, value } = program[at]!;
+    switch (code) {
+      case 0x20: // ld word
+        if (value + 4 > packet.length) return 0;
+        accumulator = new DataView(packet.buffer).getUint32(value);
+        break;
+      case 0x07: // tax
+        register = accumulator;
+        break;
+      case 0x1d: // jeq x
+        at += accumulator === register ? jumpTrue : jumpFalse;
+        break;
+      case 0x06: // ret
+        return value;
+      default:
+        throw new Error(`BPF instruction ${code} is not known`);
+    }
+  }
+  throw new Error('BPF program runs off its end');
+}
