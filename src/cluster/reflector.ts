@@ -298,7 +298,7 @@ export class Reflector {
     if (type === 'BOOKMARK') {
       if (attempt.phase === 'listing' && !endsInitialEvents(object)) return this.#checkListTime(attempt);
       if (version === undefined) return this.#lost(attempt, object, 'a bookmark without resourceVersion');
-      if (attempt.phase === 'listing') this.#endStreamList(attempt);
+      if (attempt.phase === 'listing') return this.#endStreamList(attempt, version);
     } else {
       const applied = this.#apply(attempt, type === 'DELETED' ? 'remove' : 'upsert', object);
       // An addition without a usable name says nothing about what we hold; a deletion may mean anything.
@@ -330,9 +330,12 @@ export class Reflector {
     if (attempt.phase === 'watching') this.#gone = 0;
   }
 
-  #endStreamList(attempt: Attempt): void {
+  #endStreamList(attempt: Attempt, version: string): undefined {
+    attempt.heard = true;
+    this.#failures = 0;
     this.#streamFailures = 0;
     this.#endList(attempt, 'stream');
+    this.#version = version;
     this.#beginWatch(attempt);
   }
 

@@ -1,0 +1,139 @@
+/** An API server that does exactly what a test tells it, exchange by exchange. */
+import * as http from 'node:http';
+import * as https from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import { until } from './virtual-clock.ts';
+
+export interface TlsMaterial {
+  readonly key: string;
+  readonly cert: string;
+  /** Client certificates signed by this CA are asked for and required. */
+  readonly clientCa?: string;
+}
+
+/** One request, held until the test answers. */
+export class Exchange {
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly request: http.IncomingMessage;
+  readonly #response: http.ServerResponse;
+  closed = false;
+
+  constructor(request: http.IncomingMessage, response: http.ServerResponse) {
+    const url = new URL(request.url ?? '/', 'http://localhost');
+    this.path = url.pathname;
+    this.query = url.searchParams;
+    this.headers = request.headers;
+    this.request = request;
+    this.#response = response;
+    response.on('close', () => {
+      this.closed = true;
+    });
+  }
+
+  /** A whole answer. */
+  answer(status: number, body: unknown = '', headers: Record<string, string> = {}): void {
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    this.#response.writeHead(status, { 'content-type': 'application/json', ...headers });
+    this.#response.end(text);
+  }
+
+  /** A Status object, as the API server refuses. */
+  refuse(code: number, reason: string, message: string, headers: Record<string, string> = {}): void {
+    this.answer(code, { kind: 'Status', apiVersion: 'v1', status: 'Failure', code, reason, message }, headers);
+  }
+
+  /** Begins a watch. */
+  accept(): this {
+    this.#response.writeHead(200, { 'content-type': 'application/json' });
+    this.#response.flushHeaders();
+    return this;
+  }
+
+  event(type: string, object: unknown): this {
+    return this.raw(`${JSON.stringify({ type, object })}\n`);
+  }
+
+  bookmark(version: string, endOfInitialEvents = false): this {
+    const annotations = endOfInitialEvents ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {};
+    return this.event('BOOKMARK', { metadata: { resourceVersion: version, ...annotations } });
+  }
+
+  raw(bytes: string | Buffer): this {
+    this.#response.write(bytes);
+    return this;
+  }
+
+  end(): void {
+    this.#response.end();
+  }
+
+  /** Breaks the connection. */
+  reset(): void {
+    this.#response.socket?.resetAndDestroy();
+  }
+}
+
+export class FakeApiServer {
+  readonly #server: http.Server;
+  readonly #sockets = new Set<Socket>();
+  readonly #waiting: Exchange[] = [];
+  /** Every request since the start. */
+  readonly seen: Exchange[] = [];
+  /** TCP connections since the start. */
+  connections = 0;
+  readonly #scheme: string;
+
+  constructor(tls?: TlsMaterial) {
+    const listener: http.RequestListener = (request, response) => {
+      const exchange = new Exchange(request, response);
+      this.seen.push(exchange);
+      this.#waiting.push(exchange);
+    };
+    this.#scheme = tls ? 'https' : 'http';
+    this.#server = tls
+      ? https.createServer(
+          {
+            key: tls.key,
+            cert: tls.cert,
+            ...(tls.clientCa ? { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true } : {}),
+          },
+          listener,
+        )
+      : http.createServer(listener);
+    this.#server.on('connection', (socket: Socket) => {
+      this.connections++;
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket));
+    });
+  }
+
+  async start(port = 0): Promise<this> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(port, '127.0.0.1', resolve);
+    });
+    return this;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  get url(): string {
+    return `${this.#scheme}://127.0.0.1:${this.port}`;
+  }
+
+  /** The next request not yet taken, for `path` if given. */
+  async next(path?: string): Promise<Exchange> {
+    const find = (): number => this.#waiting.findIndex((exchange) => path === undefined || exchange.path === path);
+    await until(() => find() >= 0, `a request${path ? ` for ${path}` : ''}`);
+    return this.#waiting.splice(find(), 1)[0]!;
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}

@@ -1,0 +1,594 @@
+import assert from 'node:assert/strict';
+import { connect } from '../../src/cluster/connection.ts';
+import { RESOURCES } from '../../src/cluster/kinds.ts';
+import type { EventType, ReflectorObserver, RestartReason } from '../../src/cluster/observe.ts';
+import { projectPod } from '../../src/cluster/project.ts';
+import { ANSWER_MS, Reflector, SILENCE_MS } from '../../src/cluster/reflector.ts';
+import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
+import type { Pod } from '../../src/policy/model.ts';
+import { type Exchange, FakeApiServer } from './fake-api-server.ts';
+import { apiList, apiPod } from './objects.ts';
+import { settle, until, VirtualClock } from './virtual-clock.ts';
+
+/** What a reflector told its observer. */
+class Told implements ReflectorObserver {
+  readonly events: EventType[] = [];
+  readonly restarts: RestartReason[] = [];
+  readonly lists: string[] = [];
+  malformed = 0;
+  heard = 0;
+  missed = 0;
+  onEvent = (_kind: string, type: EventType): void => void this.events.push(type);
+  onRestart = (_kind: string, reason: RestartReason): void => void this.restarts.push(reason);
+  onListed = (_kind: string, _seconds: number, how: string): void => void this.lists.push(how);
+  onHeard = (): void => void this.heard++;
+  onMalformed = (): void => void this.malformed++;
+  onMissedFoundByRelist = (_kind: string, count: number): void => {
+    this.missed += count;
+  };
+  onListenerFailed = (): void => {};
+}
+
+class Bench {
+  readonly server: FakeApiServer;
+  readonly clock = new VirtualClock();
+  readonly told = new Told();
+  readonly warnings: string[] = [];
+  readonly changes: string[] = [];
+  readonly stop = new AbortController();
+  readonly store: ObjectStore<Pod>;
+  readonly reflector: Reflector;
+  random = 0;
+  refreshed = 0;
+  onChange: (change: StoreChange) => void = () => {};
+  done: Promise<void> = Promise.resolve();
+
+  constructor(server: FakeApiServer) {
+    this.server = server;
+    this.store = new ObjectStore<Pod>({
+      project: projectPod,
+      namespaced: true,
+      uidOf: (pod) => pod.uid,
+      onChange: (change) => {
+        this.changes.push(`${change.type} ${change.key}`);
+        this.onChange(change);
+      },
+    });
+    const connection = connect({
+      server: new URL(server.url),
+      read: () => Promise.resolve({ headers: {}, tls: {}, tlsVersion: '', caName: 'none' }),
+      refresh: () => {
+        this.refreshed++;
+      },
+    });
+    this.reflector = new Reflector({
+      resource: RESOURCES.pods,
+      transport: connection,
+      sink: this.store,
+      clock: this.clock,
+      random: () => this.random,
+      observer: this.told,
+      log: {
+        debug: () => {},
+        info: () => {},
+        warn: (fields, message) => this.warnings.push(`${JSON.stringify(fields)} ${message}`),
+      },
+      onListed: () => {},
+    });
+  }
+
+  run(): this {
+    this.done = this.reflector.run(this.stop.signal);
+    return this;
+  }
+
+  get pods(): string {
+    return [...this.store.records.keys()].sort().join(' ');
+  }
+
+  /** Takes the changes so far. */
+  changed(): string[] {
+    return this.changes.splice(0);
+  }
+
+  async seeChanges(count: number): Promise<string[]> {
+    await until(() => this.changes.length >= count, `${count} changes, have ${this.changes.join(', ')}`);
+    return this.changed();
+  }
+
+  /** Streams `pods` up to the end bookmark at `version`. Result: the exchange, now a watch. */
+  async listed(pods: readonly object[], version: string): Promise<Exchange> {
+    const lists = this.told.lists.length;
+    const exchange = (await this.server.next()).accept();
+    assert.equal(exchange.query.get('sendInitialEvents'), 'true');
+    for (const pod of pods) exchange.event('ADDED', pod);
+    exchange.bookmark(version, true);
+    await until(() => this.told.lists.length > lists, 'the end of the list');
+    return exchange;
+  }
+}
+
+describe('reflector', () => {
+  let server: FakeApiServer;
+  let bench: Bench;
+
+  beforeEach(async () => {
+    server = await new FakeApiServer().start();
+    bench = new Bench(server).run();
+  });
+
+  afterEach(async () => {
+    bench.stop.abort();
+    await bench.done;
+    await server.stop();
+  });
+
+  describe('listing', () => {
+    it('asks for a streaming list and is listed at its end bookmark, not before', async () => {
+      const exchange = (await server.next()).accept();
+      assert.equal(exchange.path, '/api/v1/pods');
+      assert.deepEqual(Object.fromEntries(exchange.query), {
+        watch: 'true',
+        allowWatchBookmarks: 'true',
+        timeoutSeconds: '300',
+        sendInitialEvents: 'true',
+        resourceVersionMatch: 'NotOlderThan',
+      });
+      exchange.event('ADDED', apiPod('a', { version: '7' }));
+      assert.deepEqual(await bench.seeChanges(1), ['added x/a']);
+      assert.equal(bench.reflector.listed, false);
+      assert.equal(bench.reflector.connected, false);
+      exchange.bookmark('9', true);
+      await until(() => bench.reflector.listed, 'listed');
+      assert.equal(bench.reflector.connected, true);
+      assert.deepEqual(bench.told.lists, ['stream']);
+      exchange.event('ADDED', apiPod('b', { version: '10' }));
+      assert.deepEqual(await bench.seeChanges(1), ['added x/b']);
+      assert.equal(server.seen.length, 1, 'the list goes on as the watch');
+    });
+
+    it('spreads timeoutSeconds over 300..600', async () => {
+      bench.random = 0.9999;
+      (await server.next()).reset();
+      await bench.clock.passSleep();
+      assert.equal((await server.next()).query.get('timeoutSeconds'), '600');
+    });
+
+    for (const status of [400, 422])
+      it(`falls back to pages of 500 when the server answers ${status}, and watches from the first page's version`, async () => {
+        (await server.next()).refuse(status, 'Invalid', 'sendInitialEvents is forbidden for watch');
+        const first = await server.next();
+        assert.deepEqual(Object.fromEntries(first.query), { limit: '500' });
+        first.answer(200, apiList([apiPod('a'), apiPod('b')], '20', 'next-page'));
+        const second = await server.next();
+        assert.deepEqual(Object.fromEntries(second.query), { limit: '500', continue: 'next-page' });
+        assert.equal(bench.reflector.listed, false);
+        second.answer(200, apiList([apiPod('c')], '21'));
+        const watch = await server.next();
+        assert.equal(watch.query.get('resourceVersion'), '20');
+        assert.equal(watch.query.get('allowWatchBookmarks'), 'true');
+        assert.equal(watch.query.has('sendInitialEvents'), false);
+        assert.equal(bench.pods, 'x/a x/b x/c');
+        assert.deepEqual(bench.told.lists, ['pages']);
+        assert.deepEqual(bench.clock.slept, []);
+        watch.accept().reset();
+        await bench.clock.passSleep();
+        (await server.next()).refuse(410, 'Expired', 'too old');
+        await bench.clock.passSleep();
+        assert.equal((await server.next()).query.get('limit'), '500', 'it does not ask for a streaming list again');
+      });
+
+    it('starts the list again when a page answers 410', async () => {
+      (await server.next()).refuse(400, 'BadRequest', 'no');
+      (await server.next()).answer(200, apiList([apiPod('a'), apiPod('gone')], '20', 'token'));
+      (await server.next()).refuse(410, 'Expired', 'The provided continue parameter is too old');
+      await bench.clock.passSleep();
+      const again = await server.next();
+      assert.equal(again.query.has('continue'), false);
+      again.answer(200, apiList([apiPod('a')], '30'));
+      await until(() => bench.reflector.listed, 'listed');
+      assert.equal(bench.pods, 'x/a', 'what only the broken list named is gone');
+      assert.equal((await server.next()).query.get('resourceVersion'), '30');
+    });
+
+    it('treats a list cut in the middle as broken, and an empty list as a list', async () => {
+      (await server.next()).refuse(400, 'BadRequest', 'no');
+      const cut = (await server.next()).accept();
+      cut.raw('{"kind":"PodList","metadata":{"resourceVersion":"5"},"items":[');
+      cut.end();
+      await bench.clock.passSleep();
+      assert.equal(bench.reflector.listed, false);
+      (await server.next()).answer(200, { kind: 'PodList', metadata: { resourceVersion: '6' }, items: null });
+      await until(() => bench.reflector.listed, 'listed');
+    });
+
+    it('gives up streaming lists when the server is silent in the middle of two of them', async () => {
+      for (let round = 0; round < 2; round++) {
+        const exchange = (await server.next()).accept();
+        exchange.event('ADDED', apiPod(`p${round}`));
+        await bench.seeChanges(1);
+        bench.clock.advance(ANSWER_MS);
+        await bench.clock.passSleep();
+      }
+      assert.deepEqual(bench.told.restarts, ['silence', 'silence']);
+      assert.equal((await server.next()).query.get('limit'), '500');
+    });
+
+    it('gives up on a server that takes the streaming list for a plain watch', async () => {
+      const exchange = (await server.next()).accept();
+      for (let round = 0; round < 7; round++) {
+        bench.clock.advance(ANSWER_MS - 1_000);
+        exchange.event('ADDED', apiPod(`p${round}`));
+        if (round < 6) await bench.seeChanges(1);
+      }
+      assert.equal((await server.next()).query.get('limit'), '500');
+      assert.deepEqual(bench.told.restarts, ['no-streaming-list']);
+    });
+
+    it('deletes nothing after a list of which a part was unreadable, and lists again after the watch', async () => {
+      const watch = await bench.listed([apiPod('a'), apiPod('b')], '10');
+      watch.event('ERROR', { code: 410, message: 'too old' });
+      await bench.clock.passSleep();
+      const relist = (await server.next()).accept().event('ADDED', apiPod('a'));
+      relist.raw('{"type":"ADDED","object":{"metadata":{"name":"b"\n').bookmark('12', true);
+      await until(() => bench.told.lists.length === 2, 'the second list');
+      assert.equal(bench.pods, 'x/a x/b');
+      relist.end();
+      await bench.clock.passSleep();
+      await bench.listed([apiPod('a')], '13');
+      assert.equal(bench.pods, 'x/a');
+    });
+  });
+
+  describe('resuming', () => {
+    it('resumes a reset watch at the version of the last event', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      watch.event('MODIFIED', apiPod('a', { version: '14', ip: '203.0.113.9' }));
+      await bench.seeChanges(2);
+      watch.reset();
+      assert.equal(await bench.clock.passSleep(), 800);
+      const again = (await server.next()).accept();
+      assert.equal(again.query.get('resourceVersion'), '14');
+      assert.equal(again.query.has('sendInitialEvents'), false);
+      assert.deepEqual(bench.told.restarts, ['network']);
+      assert.match(bench.reflector.problem ?? '', /connection closed in the middle/);
+      again.bookmark('15');
+      await until(() => bench.reflector.connected, 'connected');
+      assert.equal(bench.reflector.problem, undefined);
+    });
+
+    it('lets bookmarks move the version', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      watch.bookmark('500');
+      await until(() => bench.told.events.length === 3, 'the bookmark');
+      watch.end();
+      await bench.clock.passSleep();
+      assert.equal((await server.next()).query.get('resourceVersion'), '500');
+    });
+
+    it('waits between short watches that end in peace, longer each time, but not after a long one', async () => {
+      bench.random = 0.999;
+      let watch = await bench.listed([], '10');
+      const waits: number[] = [];
+      for (let round = 0; round < 4; round++) {
+        watch.end();
+        waits.push(await bench.clock.passSleep());
+        watch = (await server.next()).accept();
+        await until(() => bench.reflector.connected, 'connected');
+      }
+      assert.deepEqual(
+        waits.map((ms) => Math.round(ms / 100)),
+        [16, 32, 64, 128],
+      );
+      const slept = bench.clock.slept.length;
+      bench.clock.advance(10_000);
+      watch.end();
+      await server.next();
+      assert.equal(bench.clock.slept.length, slept, 'a quiet watch that a proxy closes leaves no gap');
+    });
+
+    for (const code of [500, 504])
+      it(`reconnects at the same version after an ERROR event ${code}, with back-off`, async () => {
+        const watch = await bench.listed([apiPod('a')], '10');
+        watch.event('ERROR', { kind: 'Status', code, message: 'etcdserver: leader changed' });
+        assert.ok((await bench.clock.passSleep()) >= 800);
+        assert.equal((await server.next()).query.get('resourceVersion'), '10');
+        assert.deepEqual(bench.told.restarts, ['error-event']);
+        assert.match(bench.reflector.problem ?? '', new RegExp(`${code} etcdserver: leader changed`));
+        assert.equal(bench.pods, 'x/a');
+      });
+
+    it('suspects its version after five server errors in a row', async () => {
+      const watch = await bench.listed([apiPod('a')], '999');
+      watch.event('ERROR', { code: 504, message: 'Too large resource version' });
+      for (let round = 0; round < 4; round++) {
+        await bench.clock.passSleep();
+        const again = await server.next();
+        assert.equal(again.query.get('resourceVersion'), '999');
+        again.refuse(504, 'Timeout', 'Too large resource version: 999, current: 100');
+      }
+      await bench.clock.passSleep();
+      await bench.listed([apiPod('a')], '100');
+    });
+
+    it('keeps what it knows through a long outage and retries for ever within 0.8 s and 30 s', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      bench.random = 0.999999;
+      watch.reset();
+      const waits: number[] = [];
+      for (let round = 0; round < 25; round++) {
+        waits.push(await bench.clock.passSleep());
+        (await server.next()).refuse(500, 'InternalError', 'boom');
+        if (round >= 3) break;
+      }
+      for (let round = 0; round < 21; round++) {
+        waits.push(await bench.clock.passSleep());
+        (await server.next()).refuse(500, 'InternalError', 'boom');
+      }
+      assert.ok(waits.every((ms) => ms >= 800 && ms <= 30_000));
+      assert.deepEqual(
+        waits.slice(0, 4).map((ms) => Math.round(ms / 100)),
+        [16, 32, 64, 128],
+      );
+      assert.equal(waits.at(-1), 30_000);
+      assert.equal(bench.pods, 'x/a');
+      assert.equal(bench.warnings.length, 2, 'one line for the reset, one for all the 500s');
+      bench.random = 0;
+      await bench.clock.passSleep();
+      const again = await bench.listed([apiPod('a')], '11');
+      again.reset();
+      assert.equal(await bench.clock.passSleep(), 800, 'success resets the back-off');
+    });
+  });
+
+  describe('410', () => {
+    const relists = async (): Promise<void> => {
+      await bench.clock.passSleep();
+      bench.changed();
+      const pods = [
+        apiPod('same'),
+        apiPod('reborn', { uid: 'other' }),
+        apiPod('new'),
+        apiPod('moved', { ip: '203.0.113.7' }),
+      ];
+      await bench.listed(pods, '50');
+      assert.deepEqual(bench.changed(), [
+        'deleted x/reborn',
+        'added x/reborn',
+        'added x/new',
+        'changed x/moved',
+        'deleted x/vanished',
+      ]);
+      assert.equal(bench.told.missed, 5);
+      assert.equal(bench.pods, 'x/moved x/new x/reborn x/same');
+      assert.equal(bench.told.restarts.at(-1), 'gone');
+    };
+    const before = ['same', 'reborn', 'moved', 'vanished'].map((name) => apiPod(name));
+
+    it('as an event: lists again and reports only differences', async () => {
+      const watch = await bench.listed(before, '10');
+      assert.equal(bench.told.missed, 0, 'the first list finds nothing that was missed');
+      watch.event('ERROR', { kind: 'Status', code: 410, reason: 'Expired', message: 'too old resource version' });
+      await relists();
+    });
+
+    it('as a status: lists again and reports only differences', async () => {
+      const watch = await bench.listed(before, '10');
+      watch.reset();
+      await bench.clock.passSleep();
+      (await server.next()).refuse(410, 'Expired', 'too old resource version');
+      await relists();
+    });
+
+    it('again and again: waits longer each time', async () => {
+      bench.random = 0.999;
+      const waits: number[] = [];
+      for (let round = 0; round < 3; round++) {
+        const watch = await bench.listed(before, '10');
+        watch.event('ERROR', { code: 410 });
+        waits.push(await bench.clock.passSleep());
+      }
+      assert.ok(waits[0]! < waits[1]! && waits[1]! < waits[2]!, `${waits.join(' ')}`);
+    });
+  });
+
+  describe('events', () => {
+    it('a pod deleted and made again is a deletion and an addition', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      bench.changed();
+      watch.event('DELETED', apiPod('a', { version: '11' }));
+      watch.event('ADDED', apiPod('a', { version: '12', uid: 'second' }));
+      watch.event('MODIFIED', apiPod('a', { version: '13', uid: 'third' }));
+      assert.deepEqual(await bench.seeChanges(4), ['deleted x/a', 'added x/a', 'deleted x/a', 'added x/a']);
+      watch.event('DELETED', apiPod('a', { version: '14', uid: 'first' })).event('ADDED', apiPod('b'));
+      assert.deepEqual(await bench.seeChanges(1), ['added x/b'], 'a late deletion of an earlier pod changes nothing');
+    });
+
+    it('an update that changes nothing we keep is dropped', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      bench.changed();
+      watch.event('MODIFIED', { ...apiPod('a', { version: '11' }), extra: { conditions: [1, 2] } });
+      watch.event('DELETED', apiPod('unknown', { version: '12' }));
+      watch.event('ADDED', apiPod('b', { version: '13' }));
+      assert.deepEqual(await bench.seeChanges(1), ['added x/b']);
+    });
+
+    it('takes lines cut anywhere, also inside a character, and forgets the half line of a broken watch', async () => {
+      const watch = await bench.listed([], '10');
+      const bytes = Buffer.from(
+        `${JSON.stringify({ type: 'ADDED', object: apiPod('a', { labels: { k: 'grüße' } }) })}\n`,
+      );
+      const middle = bytes.indexOf(0xc3) + 1;
+      watch.raw(bytes.subarray(0, middle));
+      await settle();
+      watch.raw(bytes.subarray(middle));
+      await bench.seeChanges(1);
+      assert.equal(bench.store.records.get('x/a')?.labels.k, 'grüße');
+      watch.raw(bytes.subarray(0, middle)).end();
+      await bench.clock.passSleep();
+      assert.equal(bench.told.malformed, 0);
+      assert.equal((await server.next()).query.get('resourceVersion'), '1');
+    });
+
+    it('a malformed line is counted and logged, the watch goes on, and its end leads to a list', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      bench.changed();
+      watch
+        .raw('{"type":"ADDED","object":{"metadata"\n')
+        .raw('null\n')
+        .raw('[]\n')
+        .raw('{"type":"SURPRISE","object":{}}\n');
+      watch.event('ADDED', apiPod('b', { version: '11' }));
+      assert.deepEqual(await bench.seeChanges(1), ['added x/b']);
+      assert.equal(bench.told.malformed, 4);
+      assert.equal(watch.closed, false);
+      assert.equal(bench.warnings.length, 4);
+      watch.end();
+      await bench.clock.passSleep();
+      await bench.listed([apiPod('a'), apiPod('b')], '12');
+      assert.equal(bench.told.missed, 0);
+    });
+
+    it('a malformed object is counted, logged with what is known of its name, and passed over', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      bench.changed();
+      watch
+        .event('ADDED', { metadata: { namespace: 'x', name: '' } })
+        .event('DELETED', { metadata: { namespace: 'x' } });
+      watch.event('ADDED', { metadata: { namespace: 'x', name: 'b' }, spec: 'nonsense', status: [] });
+      assert.deepEqual(await bench.seeChanges(1), ['added x/b']);
+      assert.equal(bench.told.malformed, 2);
+      assert.match(bench.warnings[0]!, /"kind":"pods".*x\/\(no usable name\)/);
+      assert.equal(bench.store.problems.length, 3, 'the name, spec and status');
+    });
+
+    it('an object that our own code fails on does not end the watch', async () => {
+      const watch = await bench.listed([], '10');
+      bench.onChange = ({ key }) => {
+        if (key === 'x/bad') throw new Error('a bug');
+      };
+      watch.event('ADDED', apiPod('bad')).event('ADDED', apiPod('good'));
+      await until(() => bench.pods.includes('good'), 'the next object');
+      assert.equal(bench.told.malformed, 1);
+      assert.deepEqual(bench.told.restarts, []);
+    });
+  });
+
+  describe('silence', () => {
+    it('drops a watch from which no byte comes for 90 s, and not one that speaks', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      bench.clock.advance(SILENCE_MS - 1_000);
+      watch.bookmark('11');
+      await until(() => bench.told.events.length === 3, 'the bookmark');
+      bench.clock.advance(SILENCE_MS - 1_000);
+      await settle();
+      assert.equal(watch.closed, false);
+      bench.clock.advance(1_000);
+      await bench.clock.passSleep();
+      assert.equal((await server.next()).query.get('resourceVersion'), '11');
+      await until(() => watch.closed, 'the old socket to be closed');
+      assert.deepEqual(bench.told.restarts, ['silence']);
+      assert.match(bench.reflector.problem ?? '', /nothing heard for 90 s/);
+    });
+
+    it('drops a request that is never answered', async () => {
+      const exchange = await server.next();
+      bench.clock.advance(ANSWER_MS);
+      await bench.clock.passSleep();
+      await server.next();
+      await until(() => exchange.closed, 'the old socket to be closed');
+      assert.deepEqual(bench.told.restarts, ['silence']);
+    });
+  });
+
+  describe('refusals', () => {
+    for (const status of [503, 429])
+      it(`honours Retry-After of a ${status}`, async () => {
+        (await server.next()).refuse(status, 'Busy', 'busy', { 'retry-after': '7' });
+        assert.equal(await bench.clock.passSleep(), 7_000);
+        (await server.next()).refuse(status, 'Busy', 'busy', { 'retry-after': '99999' });
+        assert.equal(await bench.clock.passSleep(), 120_000, 'but not without limit');
+        await bench.listed([], '1');
+      });
+
+    it('401: reads the credentials anew and retries at once, then with back-off', async () => {
+      (await server.next()).refuse(401, 'Unauthorized', 'Unauthorized');
+      const second = await server.next();
+      assert.deepEqual(bench.clock.slept, []);
+      assert.equal(bench.refreshed, 1);
+      second.refuse(401, 'Unauthorized', 'Unauthorized');
+      await bench.clock.passSleep();
+      assert.equal(bench.refreshed, 2);
+      await bench.listed([], '1');
+      assert.deepEqual(bench.told.restarts, ['unauthorized', 'unauthorized']);
+    });
+
+    it('403: says which rule is missing and keeps trying', async () => {
+      const said = 'pods is forbidden: User "system:serviceaccount:x:agent" cannot watch resource "pods"';
+      (await server.next()).refuse(403, 'Forbidden', said);
+      await bench.clock.passSleep();
+      const problem = bench.reflector.problem ?? '';
+      assert.match(problem, /^not allowed to watch pods \(API group ""\)/);
+      assert.match(problem, /\{apiGroups: \[""\], resources: \["pods"\], verbs: \["list", "watch"\]\}/);
+      assert.ok(problem.includes(said));
+      assert.deepEqual(bench.told.restarts, ['forbidden']);
+      await bench.listed([], '1');
+      assert.equal(bench.reflector.problem, undefined);
+    });
+
+    it('a page of HTML is called by its name', async () => {
+      (await server.next()).answer(200, '<html>Please log in</html>', { 'content-type': 'text/html' });
+      await bench.clock.passSleep();
+      assert.match(bench.reflector.problem ?? '', /text\/html instead of JSON/);
+      (await server.next()).answer(200, `${'not a watch\n'.repeat(60)}`);
+      await bench.clock.passSleep();
+      assert.deepEqual(bench.told.restarts, ['wrong-content', 'wrong-content']);
+      await bench.listed([], '1');
+    });
+
+    it('a text from the server reaches the log in one bounded line', async () => {
+      (await server.next()).refuse(500, 'InternalError', `line one\nline two\u001b[31m ${'x'.repeat(5_000)}`);
+      await bench.clock.passSleep();
+      const problem = bench.reflector.problem ?? '';
+      assert.ok(problem.length < 400);
+      assert.doesNotMatch(problem, /[\n\u001b]/);
+    });
+  });
+
+  describe('stopping', () => {
+    it('during a list: nothing is opened or reported afterwards', async () => {
+      const exchange = (await server.next()).accept().event('ADDED', apiPod('a'));
+      await bench.seeChanges(1);
+      bench.stop.abort();
+      await bench.done;
+      exchange.event('ADDED', apiPod('b')).bookmark('9', true);
+      await settle();
+      assert.deepEqual(bench.changed(), []);
+      assert.equal(bench.reflector.listed, false);
+      assert.equal(server.seen.length, 1);
+      assert.deepEqual(bench.told.restarts, []);
+      await until(() => exchange.closed, 'the socket to be closed');
+    });
+
+    it('during a back-off and between request and answer', async () => {
+      (await server.next()).reset();
+      await until(() => bench.clock.sleeping === 1, 'the back-off');
+      bench.stop.abort();
+      await bench.done;
+      assert.equal(server.seen.length, 1);
+      const second = new Bench(server).run();
+      await server.next();
+      second.stop.abort();
+      await second.done;
+      assert.equal(second.clock.timers, 0, 'no timer is left');
+    });
+
+    it('from inside a listener', async () => {
+      bench.onChange = () => bench.stop.abort();
+      (await server.next()).accept().event('ADDED', apiPod('a')).event('ADDED', apiPod('b')).bookmark('9', true);
+      await bench.done;
+      assert.deepEqual(bench.changed(), ['added x/a']);
+      assert.equal(bench.reflector.listed, false);
+    });
+  });
+});
