@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { type AddressBlock, AddressSpace } from '../../src/net/address-space.ts';
+import { type Cidr, cidrCovers, compareCidrs, formatCidr, makeCidr, parseCidr } from '../../src/net/cidr.ts';
+import { type Address, compareAddresses, type Family, formatAddress, parseAddress } from '../../src/net/ip.ts';
+import { address, blocksHold, cidr, edgesOf, family } from './arbitraries.ts';
+
+const FAMILIES: readonly Family[] = [4, 6];
+
+/** A block as text: `cidr -except -except`. */
+function block(text: string): AddressBlock {
+  const [whole, ...excepts] = text.split(' -').map((each) => parseCidr(each)!);
+  return { cidr: whole!, except: excepts };
+}
+
+function space(of: Family, ...blocks: readonly string[]): AddressSpace {
+  return AddressSpace.fromBlocks(of, blocks.map(block));
+}
+
+function rangesOf(of: AddressSpace): string[] {
+  return of.toRanges().map(({ first, last }) => `${formatAddress(first)}-${formatAddress(last)}`);
+}
+
+/** Blocks whose excepts mostly lie inside, sometimes around or beside. */
+const arbitraryBlock = (of: Family): fc.Arbitrary<AddressBlock> =>
+  fc.tuple(cidr(of), fc.array(fc.tuple(cidr(of), fc.boolean()), { maxLength: 6 })).map(([whole, candidates]) => ({
+    cidr: whole,
+    except: candidates.map(([each, inside]) => (inside ? moveInto(whole, each) : each)),
+  }));
+
+/** `inner` with its first bits replaced by those of `outer`. */
+function moveInto(outer: Cidr, inner: Cidr): Cidr {
+  const host = inner.words.map((word, i) => {
+    const kept = makeCidr(4, [word], Math.min(32, Math.max(0, outer.prefixLength - 32 * i))).words[0]!;
+    return outer.words[i]! + (word - kept);
+  });
+  return makeCidr(outer.family, host, Math.max(inner.prefixLength, outer.prefixLength));
+}
+
+const arbitraryBlocks = (of: Family): fc.Arbitrary<AddressBlock[]> => fc.array(arbitraryBlock(of), { maxLength: 6 });
+
+function probesOf(blocks: readonly AddressBlock[]): Address[] {
+  return blocks.flatMap((each) => [each.cidr, ...each.except]).flatMap(edgesOf);
+}
+
+describe('AddressSpace.fromBlocks', () => {
+  const cases: readonly (readonly [name: string, of: Family, blocks: readonly string[], ranges: readonly string[]])[] =
+    [
+      ['no block', 4, [], []],
+      ['one block', 4, ['203.0.113.0/24'], ['203.0.113.0-203.0.113.255']],
+      [
+        'an except at either end',
+        4,
+        ['203.0.113.0/24 -203.0.113.0/32 -203.0.113.255/32'],
+        ['203.0.113.1-203.0.113.254'],
+      ],
+      [
+        'neighbouring excepts',
+        4,
+        ['203.0.113.0/24 -203.0.113.64/26 -203.0.113.128/26'],
+        ['203.0.113.0-203.0.113.63', '203.0.113.192-203.0.113.255'],
+      ],
+      [
+        'nested and repeated excepts',
+        4,
+        ['203.0.113.0/24 -203.0.113.0/26 -203.0.113.0/25 -203.0.113.0/26 -203.0.113.127/32'],
+        ['203.0.113.128-203.0.113.255'],
+      ],
+      ['an except of the whole block', 4, ['203.0.113.0/24 -203.0.113.0/24'], []],
+      ['an except wider than the block', 4, ['203.0.113.0/24 -203.0.0.0/16'], []],
+      ['excepts of both halves', 4, ['203.0.113.0/24 -203.0.113.0/25 -203.0.113.128/25'], []],
+      ['an except beside the block', 4, ['203.0.113.0/25 -203.0.113.128/25'], ['203.0.113.0-203.0.113.127']],
+      ['an except of the other family', 4, ['203.0.113.0/24 -2001:db8::/32'], ['203.0.113.0-203.0.113.255']],
+      ['a block of the other family', 6, ['203.0.113.0/24', '2001:db8::/127'], ['2001:db8::-2001:db8::1']],
+      [
+        "one block over another's except",
+        4,
+        ['203.0.113.0/24 -203.0.113.128/25', '203.0.113.192/26'],
+        ['203.0.113.0-203.0.113.127', '203.0.113.192-203.0.113.255'],
+      ],
+      [
+        'the same except twice over',
+        4,
+        ['203.0.113.0/24 -203.0.113.128/25', '203.0.113.0/24 -203.0.113.128/26'],
+        ['203.0.113.0-203.0.113.127', '203.0.113.192-203.0.113.255'],
+      ],
+      ['all of IPv4 but the ends', 4, ['0.0.0.0/0 -0.0.0.0/32 -255.255.255.255/32'], ['0.0.0.1-255.255.255.254']],
+      [
+        'all of IPv6 but the ends',
+        6,
+        ['::/0 -::/128 -ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128'],
+        ['::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe'],
+      ],
+      [
+        'a carry through every word',
+        6,
+        ['2001:db8::/32 -2001:db8:0:0:ffff:ffff:ffff:ffff/128'],
+        ['2001:db8::-2001:db8::ffff:ffff:ffff:fffe', '2001:db8:0:1::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff'],
+      ],
+    ];
+  for (const [name, of, blocks, ranges] of cases) {
+    it(`holds ${name}`, () => assert.deepEqual(rangesOf(space(of, ...blocks)), ranges));
+  }
+
+  it('holds what the blocks hold one by one (S-28)', () =>
+    fc.assert(
+      fc.property(
+        family.chain((of) => fc.tuple(fc.constant(of), arbitraryBlocks(of), fc.array(address(of)))),
+        ([of, blocks, others]) => {
+          const all = AddressSpace.fromBlocks(of, blocks);
+          for (const probe of [...others, ...probesOf(blocks)]) {
+            assert.equal(all.contains(probe), blocksHold(blocks, probe), formatAddress(probe));
+          }
+        },
+      ),
+      { numRuns: 500 },
+    ));
+});
+
+describe('AddressSpace', () => {
+  it('knows nothing and everything', () => {
+    assert.deepEqual([space(4).isEmpty(), space(4).isFull()], [true, false]);
+    for (const each of FAMILIES) {
+      assert.deepEqual([AddressSpace.full(each).isEmpty(), AddressSpace.full(each).isFull()], [false, true]);
+      assert.ok(AddressSpace.empty(each).complement().isFull());
+      assert.ok(AddressSpace.full(each).complement().isEmpty());
+    }
+    assert.ok(space(4, '0.0.0.0/1', '128.0.0.0/1').isFull());
+    assert.equal(space(4, '0.0.0.0/0 -255.255.255.255/32').isFull(), false);
+    assert.equal(space(4, '128.0.0.0/1').isFull(), false);
+    assert.equal(space(6, '::/0 -::/128').isFull(), false);
+  });
+
+  it('holds nothing of the other family', () => {
+    assert.equal(AddressSpace.full(6).contains(parseAddress('203.0.113.7')!), false);
+    assert.equal(AddressSpace.full(4).contains(parseAddress('2001:db8::7')!), false);
+    assert.throws(() => AddressSpace.full(4).union(AddressSpace.full(6)), /IPv4.*IPv6/);
+  });
+
+  it('joins, meets, subtracts and turns around as sets do', () =>
+    fc.assert(
+      fc.property(
+        family.chain((of) => fc.tuple(fc.constant(of), arbitraryBlocks(of), arbitraryBlocks(of))),
+        ([of, left, right]) => {
+          const a = AddressSpace.fromBlocks(of, left);
+          const b = AddressSpace.fromBlocks(of, right);
+          for (const probe of [...probesOf(left), ...probesOf(right)]) {
+            const [inA, inB] = [a.contains(probe), b.contains(probe)];
+            assert.equal(a.union(b).contains(probe), inA || inB);
+            assert.equal(a.intersection(b).contains(probe), inA && inB);
+            assert.equal(a.difference(b).contains(probe), inA && !inB);
+            assert.equal(a.complement().contains(probe), !inA);
+          }
+          // One set has one form.
+          assert.ok(a.difference(b).union(a.intersection(b)).equals(a));
+          assert.ok(a.complement().union(b.complement()).complement().equals(a.intersection(b)));
+          assert.equal(a.equals(b), a.difference(b).isEmpty() && b.difference(a).isEmpty());
+        },
+      ),
+      { numRuns: 300 },
+    ));
+
+  it('lists the fewest disjoint prefixes, which hold the same', () =>
+    fc.assert(
+      fc.property(
+        family.chain((of) => fc.tuple(fc.constant(of), arbitraryBlocks(of))),
+        ([of, blocks]) => {
+          const all = AddressSpace.fromBlocks(of, blocks);
+          const cidrs = all.toCidrs();
+          assert.ok(AddressSpace.fromCidrs(of, cidrs).equals(all));
+          assert.deepEqual(cidrs.toSorted(compareCidrs), cidrs);
+          assert.ok(cidrs.every((each, i) => i === 0 || !cidrCovers(cidrs[i - 1]!, each)));
+          // Fewest: no prefix could be one bit shorter, as the shorter one would reach outside of the set.
+          for (const each of cidrs.filter(({ prefixLength }) => prefixLength > 0)) {
+            const wider = AddressSpace.fromCidrs(of, [makeCidr(of, each.words, each.prefixLength - 1)]);
+            assert.equal(wider.difference(all).isEmpty(), false, formatCidr(each));
+          }
+        },
+      ),
+      { numRuns: 300 },
+    ));
+
+  it('lists ranges that hold the same, in order and apart', () =>
+    fc.assert(
+      fc.property(
+        family.chain((of) => fc.tuple(fc.constant(of), arbitraryBlocks(of))),
+        ([of, blocks]) => {
+          const all = AddressSpace.fromBlocks(of, blocks);
+          const ranges = all.toRanges();
+          for (const probe of probesOf(blocks)) {
+            const held = ranges.some(
+              ({ first, last }) => compareAddresses(first, probe) <= 0 && compareAddresses(probe, last) <= 0,
+            );
+            assert.equal(held, all.contains(probe), formatAddress(probe));
+          }
+          const ends = ranges.flatMap(({ first, last }) => [first, last]);
+          assert.deepEqual(ends.toSorted(compareAddresses), ends);
+        },
+      ),
+    ));
+
+  it('takes thousands of excepts', () => {
+    const excepts = Array.from({ length: 20_000 }, (_, i) => makeCidr(6, [0x20010db8, 0, 0, i * 4], 127));
+    const all = AddressSpace.fromBlocks(6, [{ cidr: parseCidr('2001:db8::/32')!, except: excepts }]);
+    assert.equal(all.toRanges().length, 20_000);
+    const [whole, ...rest] = all.toPrefixTable();
+    assert.deepEqual(whole, { cidr: parseCidr('2001:db8::/32')!, match: true });
+    assert.deepEqual(
+      rest,
+      excepts.map((except) => ({ cidr: except, match: false })),
+    );
+    assert.equal(all.complement().intersection(space(6, '2001:db8::/32')).toCidrs().length, 20_000);
+  });
+});
