@@ -1,4 +1,6 @@
 import type { Scenario } from './scenario.ts';
+import { FACTS } from './facts.ts';
+import { RECIPES } from './recipes.ts';
 import { UPSTREAM } from './upstream.ts';
 
 export interface Suite {
@@ -6,4 +8,8 @@ export interface Suite {
   readonly scenarios: readonly Scenario[];
 }
 
-export const SUITES: readonly Suite[] = [{ name: 'upstream e2e (E, U, P)', scenarios: UPSTREAM }];
+export const SUITES: readonly Suite[] = [
+  { name: 'upstream e2e (E, U, P)', scenarios: UPSTREAM },
+  { name: 'recipes (R)', scenarios: RECIPES },
+  { name: 'facts (F)', scenarios: FACTS },
+];
