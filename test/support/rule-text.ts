@@ -51,8 +51,20 @@ export interface BpfInstruction {
 const PROTOCOLS: Readonly<Record<string, number>> = { icmp: 1, tcp: 6, udp: 17, 'ipv6-icmp': 58, sctp: 132 };
 const CONNTRACK_STATES = ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED', 'UNTRACKED'];
 
+const known = new Map<string, ParsedRule>();
+
 /** Throws on anything it does not know. `text` has no `-A CHAIN` in front. */
-export function parseRule(text: string, family: Family): ParsedRule {
+export function readRule(text: string, family: Family): ParsedRule {
+  const key = `${family} ${text}`;
+  let rule = known.get(key);
+  if (!rule) {
+    rule = parseRule(text, family);
+    known.set(key, rule);
+  }
+  return rule;
+}
+
+function parseRule(text: string, family: Family): ParsedRule {
   return new RuleParser(text, family).parse();
 }
 
@@ -70,7 +82,6 @@ class RuleParser {
   readonly #words: string[];
   readonly #family: Family;
   readonly #matches: ParsedMatch[] = [];
-  readonly #modules = new Set<string>();
   #target: ParsedTarget = { kind: 'none' };
   #protocol: number | undefined;
   #next = 0;
@@ -82,7 +93,7 @@ class RuleParser {
   }
 
   parse(): ParsedRule {
-    while (this.#next < this.#words.length) this.#option();
+    while (this.#next < this.#words.length) this.#matches.push(...this.#option());
     return { matches: this.#matches, target: this.#target };
   }
 
@@ -105,42 +116,40 @@ class RuleParser {
     if (!this.#take(expected)) this.#fail(`${expected} expected, not ${this.#words[this.#next]}`);
   }
 
-  #option(): void {
+  /** The matches of one option; none if it is the target. */
+  #option(): ParsedMatch[] {
     if (this.#target.kind !== 'none') this.#fail('options behind the target');
     const word = this.#word();
     switch (word) {
       case '-s':
-        return this.#address('source');
+        return [this.#address('source')];
       case '-d':
-        return this.#address('destination');
+        return [this.#address('destination')];
       case '-i':
-        return this.#interface();
+        return [this.#interface()];
       case '-p':
-        return this.#protocolOption();
+        return [this.#protocolOption()];
       case '-m':
         return this.#module(this.#word());
       case '-j':
-        return this.#jump(this.#word());
+        this.#target = this.#jump(this.#word());
+        return [];
       case '-g':
         this.#target = { kind: 'goto', chain: this.#word() };
-        return;
+        return [];
       default:
         this.#fail(`unknown option ${word}`);
     }
   }
 
-  #add(match: ParsedMatch): void {
-    this.#matches.push(match);
-  }
-
-  #address(side: 'source' | 'destination'): void {
+  #address(side: 'source' | 'destination'): ParsedMatch {
     const [address = '', mask] = this.#word().split('/');
     const { family, value } = numberOf(address);
     if (family !== this.#family) this.#fail(`address of the other family`);
     if (mask === undefined) this.#fail('a saved rule shows the mask of every address');
     const bits = /^\d+$/.test(mask) ? this.#prefix(Number(mask)) : numberOf(mask).value;
     if ((value & bits) !== value) this.#fail('address bits outside the mask');
-    this.#add({ kind: 'address', side, value, mask: bits });
+    return { kind: 'address', side, value, mask: bits };
   }
 
   #prefix(length: number): bigint {
@@ -148,75 +157,74 @@ class RuleParser {
     return prefixMask(this.#family, length);
   }
 
-  #interface(): void {
+  #interface(): ParsedMatch {
     const name = this.#word();
     if (name.length > 16) this.#fail('interface name too long');
     const isPrefix = name.endsWith('+');
-    this.#add({ kind: 'in-interface', name: isPrefix ? name.slice(0, -1) : name, isPrefix });
+    return { kind: 'in-interface', name: isPrefix ? name.slice(0, -1) : name, isPrefix };
   }
 
-  #protocolOption(): void {
+  #protocolOption(): ParsedMatch {
     const name = this.#word();
     const protocol = PROTOCOLS[name] ?? this.#fail(`unknown protocol ${name}`);
     if ((protocol === 1 && this.#family === 6) || (protocol === 58 && this.#family === 4)) this.#fail('wrong ICMP');
     this.#protocol = protocol;
-    this.#add({ kind: 'protocol', protocol });
+    return { kind: 'protocol', protocol };
   }
 
-  #module(name: string): void {
-    this.#modules.add(name);
+  #module(name: string): ParsedMatch[] {
     switch (name) {
       case 'conntrack':
         return this.#conntrack();
       case 'connmark':
-        return this.#connmark();
+        return [this.#connmark()];
       case 'bpf':
         this.#expect('--bytecode');
-        return this.#add({ kind: 'bpf', program: this.#bytecode(this.#word()) });
+        return [{ kind: 'bpf', program: this.#bytecode(this.#word()) }];
       case 'icmp6':
         if (this.#protocol !== 58) this.#fail('icmp6 needs -p ipv6-icmp');
         this.#expect('--icmpv6-type');
-        return this.#add({ kind: 'icmpv6-type', type: this.#number(0, 255) });
+        return [{ kind: 'icmpv6-type', type: this.#number(0, 255) }];
       case 'tcp':
       case 'udp':
       case 'sctp':
         if (this.#protocol !== PROTOCOLS[name]) this.#fail(`-m ${name} needs -p ${name}`);
         this.#expect('--dport');
-        return this.#add({ kind: 'destination-ports', spans: [this.#span(this.#word())] });
+        return [{ kind: 'destination-ports', spans: [this.#span(this.#word())] }];
       case 'multiport':
-        return this.#multiport();
+        return [this.#multiport()];
       case 'set':
-        return this.#set();
+        return [this.#set()];
       case 'addrtype':
         this.#expect('--src-type');
         this.#expect('LOCAL');
-        return this.#add({ kind: 'source-is-local' });
+        return [{ kind: 'source-is-local' }];
       case 'limit':
-        return this.#limit();
+        return [this.#limit()];
       case 'comment':
         this.#expect('--comment');
-        return this.#comment(this.#word());
+        return [this.#comment(this.#word())];
       default:
         this.#fail(`unknown match ${name}`);
     }
   }
 
-  #conntrack(): void {
+  #conntrack(): ParsedMatch[] {
     const invert = this.#take('!');
     this.#expect('--ctstate');
     const states = this.#word().split(',');
     for (const state of states) if (!CONNTRACK_STATES.includes(state)) this.#fail(`unknown state ${state}`);
-    this.#add({ kind: 'state', states, invert });
-    if (!this.#take('--ctdir')) return;
+    const state: ParsedMatch = { kind: 'state', states, invert };
+    if (!this.#take('--ctdir')) return [state];
     const direction = this.#word();
     if (direction !== 'ORIGINAL' && direction !== 'REPLY') this.#fail(`unknown direction ${direction}`);
-    this.#add({ kind: 'conntrack-direction', direction });
+    return [state, { kind: 'conntrack-direction', direction }];
   }
 
-  #connmark(): void {
+  #connmark(): ParsedMatch {
     const invert = this.#take('!');
     this.#expect('--mark');
-    this.#add({ kind: 'connmark', ...this.#masked(this.#word()), invert });
+    return { kind: 'connmark', ...this.#masked(this.#word()), invert };
   }
 
   #masked(text: string): { value: number; mask: number } {
@@ -252,7 +260,7 @@ class RuleParser {
     return { first, last };
   }
 
-  #multiport(): void {
+  #multiport(): ParsedMatch {
     if (![6, 17, 132].includes(this.#protocol ?? -1)) this.#fail('multiport needs a protocol with ports');
     this.#expect('--dports');
     const spans = this.#word()
@@ -260,49 +268,46 @@ class RuleParser {
       .map((part) => this.#span(part));
     const slots = spans.reduce((sum, { first, last }) => sum + (first === last ? 1 : 2), 0);
     if (slots > 15) this.#fail('too many ports specified');
-    this.#add({ kind: 'destination-ports', spans });
+    return { kind: 'destination-ports', spans };
   }
 
-  #set(): void {
+  #set(): ParsedMatch {
     const invert = this.#take('!');
     this.#expect('--match-set');
     const set = this.#word();
     const dimensions = this.#word()
       .split(',')
       .map((word) => (word === 'src' || word === 'dst' ? word : this.#fail(`unknown dimension ${word}`)));
-    this.#add({ kind: 'set', set, dimensions, invert });
+    return { kind: 'set', set, dimensions, invert };
   }
 
-  #limit(): void {
+  #limit(): ParsedMatch {
     this.#expect('--limit');
     const rate = this.#word();
     if (!/^\d+\/(sec|min|hour|day)$/.test(rate)) this.#fail(`not a rate: ${rate}`);
     const burst = this.#take('--limit-burst') ? this.#number(1, 10_000) : 5;
-    this.#add({ kind: 'limit', rate, burst });
+    return { kind: 'limit', rate, burst };
   }
 
-  #comment(text: string): void {
+  #comment(text: string): ParsedMatch {
     if (text.length > 255) this.#fail('comment too long');
-    this.#add({ kind: 'comment', text });
+    return { kind: 'comment', text };
   }
 
-  #jump(name: string): void {
+  #jump(name: string): ParsedTarget {
     switch (name) {
       case 'ACCEPT':
       case 'DROP':
       case 'RETURN':
-        this.#target = { kind: name };
-        return;
+        return { kind: name };
       case 'CONNMARK':
         this.#expect('--set-xmark');
-        this.#target = { kind: 'connmark', ...this.#masked(this.#word()) };
-        return;
+        return { kind: 'connmark', ...this.#masked(this.#word()) };
       case 'NFLOG':
-        this.#target = this.#nflog();
-        return;
+        return this.#nflog();
       default:
         if (/^[A-Z]+$/.test(name)) this.#fail(`unknown target ${name}`);
-        this.#target = { kind: 'jump', chain: name };
+        return { kind: 'jump', chain: name };
     }
   }
 

@@ -6,7 +6,7 @@ import type { Family } from '../../src/net/ip.ts';
 import type { ObservedSet, ObservedState } from '../../src/plan/plan.ts';
 import type { Hook } from '../../src/render/ruleset.ts';
 import { numberOf, prefixMask, WIDTH } from './address-number.ts';
-import { type BpfInstruction, type ParsedMatch, type ParsedRule, parseRule } from './rule-text.ts';
+import { type BpfInstruction, type ParsedMatch, type ParsedRule, readRule } from './rule-text.ts';
 
 export type PacketState = 'NEW' | 'ESTABLISHED' | 'RELATED' | 'INVALID' | 'UNTRACKED';
 
@@ -93,7 +93,7 @@ class Walk {
     let position: Position = { chain: hook, next: 0 };
     for (let steps = 0; steps < MAX_STEPS; steps++) {
       const line = this.#lines(position.chain)[position.next++];
-      const rule = line === undefined ? undefined : parsed(line, this.#packet.family);
+      const rule = line === undefined ? undefined : readRule(line, this.#packet.family);
       if (rule && !this.#applies(rule)) continue;
       if (rule) this.#matched.push(`${position.chain} ${line}`);
       const target = rule ? rule.target : ({ kind: 'RETURN' } as const);
@@ -209,15 +209,6 @@ class Walk {
         throw new Error(`set type ${set.type} is not known`);
     }
   }
-}
-
-const rules = new Map<string, ParsedRule>();
-
-function parsed(line: string, family: Family): ParsedRule {
-  const key = `${family} ${line}`;
-  let rule = rules.get(key);
-  if (!rule) rules.set(key, (rule = parseRule(line, family)));
-  return rule;
 }
 
 /** Members by `prefix length, first address`; made once per set, as a set of an observed state never changes. */
