@@ -1,0 +1,158 @@
+/** Runs the checks and the test suites one after the other, file by file, and ends with `N passed, N failed, N skipped`. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
+import Mocha from 'mocha';
+import { readOptions, type SuiteName, type SuiteResult, strict, suiteOf, summarise } from './test-summary.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+const IN_CI = process.env.CI === 'true';
+const { timeout: TIMEOUT_MS } = JSON.parse(readFileSync(join(ROOT, '.mocharc.json'), 'utf8')) as { timeout: number };
+
+/** What must hold of the sources besides the tests. They run side by side. */
+const CHECKS: readonly (readonly [name: string, ...argv: string[]])[] = [
+  ['format', 'biome', 'check', '.'],
+  ['lint', 'oxlint', '--type-aware', '--deny-warnings'],
+  ['types', 'tsc', '--noEmit'],
+  ['shell', 'bash', '-n', 'scripts/setup', 'scripts/test', 'scripts/demo', 'scripts/portcullis', '.ci/run'],
+];
+
+const options = readOptions(process.argv.slice(2));
+if ('error' in options) {
+  console.error(options.error);
+  process.exit(2);
+}
+const files = testFiles(options.files);
+process.chdir(ROOT);
+const strange =
+  options.files.length > 0 ? files.find((file) => suiteOf(file) === undefined || !existsSync(file)) : undefined;
+if (strange !== undefined) {
+  console.error(`${strange}: no test file; they are test/**/*.test.ts`);
+  process.exit(2);
+}
+const results: SuiteResult[] = [];
+for (const name of options.suites) {
+  const own = files.filter((file) => suiteOf(file) === name);
+  if (name !== 'checks' && own.length === 0) continue;
+  const result = await runSuite(name, own);
+  results.push(IN_CI ? strict(result) : result);
+}
+const { lines, exitCode } = summarise(results);
+process.stdout.write(`\n${lines.join('\n')}\n`, () => process.exit(exitCode));
+
+function testFiles(chosen: readonly string[]): readonly string[] {
+  if (chosen.length > 0) return chosen.map((file) => relative(ROOT, resolve(file)));
+  const found = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' });
+  return found.map((file) => join('test', file)).sort();
+}
+
+function runSuite(name: SuiteName, own: readonly string[]): Promise<SuiteResult> {
+  console.log(`\n${name}`);
+  switch (name) {
+    case 'checks':
+      return runChecks();
+    case 'pure':
+      return runFiles(name, own);
+    case 'kernel': {
+      const reason = whyNoKernel();
+      return reason === undefined ? runFiles(name, own) : skipFiles(name, own, reason);
+    }
+  }
+}
+
+async function runChecks(): Promise<SuiteResult> {
+  const outcomes = await Promise.all(CHECKS.map(([name, ...argv]) => runCheck(name, argv)));
+  const passed = outcomes.filter((ok) => ok).length;
+  return { name: 'checks', passed, failed: outcomes.length - passed, skipped: [] };
+}
+
+function runCheck(name: string, [program, ...args]: readonly string[]): Promise<boolean> {
+  const startedMs = performance.now();
+  const child: ChildProcess = spawn(program!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (output += String(chunk)));
+  return new Promise((resolve) => {
+    const end = (ok: boolean): void => {
+      report(ok, name, '', startedMs);
+      if (!ok) console.log(output);
+      resolve(ok);
+    };
+    child.on('error', (error) => {
+      output += error.message;
+      end(false);
+    });
+    child.on('close', (code) => end(code === 0));
+  });
+}
+
+/** One runner per file: a file that cannot be loaded fails alone, and says so under its own name. */
+async function runFiles(name: SuiteName, own: readonly string[]): Promise<SuiteResult> {
+  let passed = 0;
+  let failed = 0;
+  const skipped: string[] = [];
+  for (const file of own) {
+    const result = await runFile(file);
+    passed += result.passed;
+    failed += result.failed;
+    skipped.push(...result.skipped);
+  }
+  return { name, passed, failed, skipped };
+}
+
+async function runFile(file: string): Promise<Omit<SuiteResult, 'name'>> {
+  const startedMs = performance.now();
+  const skipped: string[] = [];
+  const failures: Mocha.Test[] = [];
+  let passed = 0;
+  /** Mocha wants a class; ours only counts. */
+  class Count {
+    constructor(runner: Mocha.Runner) {
+      runner.on('pass', () => passed++);
+      runner.on('pending', (test) => skipped.push(test.fullTitle()));
+      // Not on `test`: that would keep only the last of several errors.
+      runner.on('fail', (test, error: unknown) => failures.push(Object.assign(Object.create(test), { err: error })));
+    }
+  }
+  const mocha = new Mocha({ reporter: Count as unknown as Mocha.ReporterConstructor, timeout: TIMEOUT_MS });
+  if (IN_CI) mocha.forbidOnly();
+  mocha.addFile(file);
+  try {
+    await mocha.loadFilesAsync();
+    await new Promise((resolve) => mocha.run(resolve));
+    mocha.dispose();
+  } catch (error) {
+    report(false, file, 'cannot be loaded', startedMs);
+    console.log(error);
+    return { passed: 0, failed: 1, skipped: [] };
+  }
+  const counts = [`${passed} passed`, ...(failures.length > 0 ? [`${failures.length} failed`] : [])];
+  report(failures.length === 0, file, counts.join(', '), startedMs);
+  if (failures.length > 0) Mocha.reporters.Base.list(failures);
+  return { passed, failed: failures.length, skipped };
+}
+
+/** Loads the files, to know the names of the tests that do not run. */
+async function skipFiles(name: SuiteName, own: readonly string[], reason: string): Promise<SuiteResult> {
+  const mocha = new Mocha();
+  for (const file of own) mocha.addFile(file);
+  await mocha.loadFilesAsync();
+  const skipped: string[] = [];
+  mocha.suite.eachTest((test) => void skipped.push(test.fullTitle()));
+  return { name, passed: 0, failed: 0, skipped, reason };
+}
+
+/** Tries, in a network namespace of its own, what every kernel test needs. */
+function whyNoKernel(): string | undefined {
+  if (process.platform !== 'linux') return `needs Linux, this is ${process.platform}`;
+  if (process.getuid?.() !== 0) return 'needs root';
+  const script = 'iptables-nft -t mangle -N PROBE && ipset create probe hash:ip && ip -V >/dev/null';
+  const probe = spawnSync('unshare', ['--net', 'sh', '-c', script], { encoding: 'utf8', timeout: 20_000 });
+  if (probe.status === 0) return undefined;
+  const detail = probe.error?.message ?? probe.stderr.trim().replaceAll('\n', ' ');
+  return `no network namespace with iptables and ipset here (${detail})`;
+}
+
+function report(ok: boolean, name: string, detail: string, startedMs: number): void {
+  const seconds = ((performance.now() - startedMs) / 1000).toFixed(2);
+  console.log(`  ${ok ? 'ok  ' : 'FAIL'}  ${name}${detail === '' ? '' : `  ${detail}`}  ${seconds} s`);
+}

@@ -1,0 +1,87 @@
+/** The pure half of run-tests: its command line, which file belongs to which suite, and what the results add up to. */
+
+export const SUITES = ['checks', 'pure', 'kernel'] as const;
+export type SuiteName = (typeof SUITES)[number];
+
+export interface SuiteResult {
+  readonly name: SuiteName;
+  readonly passed: number;
+  readonly failed: number;
+  /** Full titles of the tests that did not run. */
+  readonly skipped: readonly string[];
+  /** Why the whole suite did not run, if so. */
+  readonly reason?: string;
+}
+
+export interface RunOptions {
+  readonly suites: readonly SuiteName[];
+  /** Paths relative to the root; empty: all. */
+  readonly files: readonly string[];
+}
+
+export const USAGE = 'usage: run-tests [--checks | --pure | --kernel | --no-checks] [test files]';
+
+/** Without arguments everything; naming files leaves out the checks. */
+export function readOptions(argv: readonly string[]): RunOptions | { readonly error: string } {
+  const files = argv.filter((argument) => !argument.startsWith('-'));
+  const flags = argv.filter((argument) => argument.startsWith('-'));
+  const chosen = new Set<SuiteName>();
+  for (const flag of flags) {
+    if (flag === '--no-checks') {
+      chosen.add('pure').add('kernel');
+      continue;
+    }
+    const suite = SUITES.find((name) => flag === `--${name}`);
+    if (!suite) return { error: `unknown flag ${flag}\n${USAGE}` };
+    chosen.add(suite);
+  }
+  if (chosen.size > 0) return { suites: SUITES.filter((name) => chosen.has(name)), files };
+  return { suites: files.length > 0 ? ['pure', 'kernel'] : SUITES, files };
+}
+
+/** The suite of a test file, by its path from the root; undefined for files that no run here covers (a real cluster's). */
+export function suiteOf(path: string): SuiteName | undefined {
+  if (!path.startsWith('test/') || !path.endsWith('.test.ts') || path.startsWith('test/e2e/')) return undefined;
+  return path.startsWith('test/netns/') ? 'kernel' : 'pure';
+}
+
+/** Where a missing kernel must be noticed (CI), a kernel test that did not run has failed. */
+export function strict(result: SuiteResult): SuiteResult {
+  if (result.name !== 'kernel') return result;
+  return { ...result, failed: result.failed + result.skipped.length, skipped: [], reason: blame(result) };
+}
+
+function blame(result: SuiteResult): string {
+  if (result.skipped.length === 0) return result.reason ?? '';
+  return `must run with CI=true, but did not: ${nameSkipped(result)}`;
+}
+
+export interface Summary {
+  readonly lines: readonly string[];
+  readonly exitCode: 0 | 1;
+}
+
+/** One line per suite, one more where tests were skipped, and the total as the last. A run without any test has failed. */
+export function summarise(results: readonly SuiteResult[]): Summary {
+  const lines: string[] = [];
+  for (const result of results) {
+    lines.push(`${result.name}: ${count(result)}`);
+    if (result.skipped.length > 0) lines.push(`  skipped: ${nameSkipped(result)}`);
+    else if (result.reason) lines.push(`  ${result.reason}`);
+  }
+  const add = (of: (result: SuiteResult) => number): number => results.reduce((sum, result) => sum + of(result), 0);
+  const passed = add((result) => result.passed);
+  const failed = add((result) => result.failed);
+  const skipped = results.flatMap((result) => result.skipped);
+  lines.push(count({ passed, failed, skipped }));
+  return { lines, exitCode: failed > 0 || passed + skipped.length === 0 ? 1 : 0 };
+}
+
+function count(result: Pick<SuiteResult, 'passed' | 'failed' | 'skipped'>): string {
+  return `${result.passed} passed, ${result.failed} failed, ${result.skipped.length} skipped`;
+}
+
+function nameSkipped(result: SuiteResult): string {
+  const names = result.skipped.join('; ');
+  return result.reason ? `${result.reason}: ${names}` : names;
+}
