@@ -1,0 +1,224 @@
+/**
+ * The lab's kubelet: pods of the API server that have a node become network namespaces, and their status says so.
+ * Level-triggered: each turn compares what the store holds with what runs, so no event can be missed.
+ */
+import type { ApiStore } from './api/api-store.ts';
+import type { PodObject } from './api/objects.ts';
+import type { LabNetworkDoor, LabPod, Listener, PodSpec } from './network/types.ts';
+
+/** Comma-separated addresses the pod asks for; empty: none at all. For address reuse and late addresses. */
+export const ADDRESSES_ANNOTATION = 'lab.portcullis.dev/addresses';
+/** A pod being deleted with this annotation keeps running until the annotation goes: a long graceful shutdown. */
+export const LINGER_ANNOTATION = 'lab.portcullis.dev/linger';
+
+export interface KubeletOptions {
+  readonly store: ApiStore;
+  readonly network: LabNetworkDoor;
+  /** Something could not be set up; the pod stays Pending with the reason in its status. */
+  readonly onProblem: (message: string) => void;
+}
+
+interface Running {
+  readonly uid: string;
+  readonly wanted: string | undefined;
+  readonly listeners: string;
+}
+
+export class Kubelet {
+  readonly #options: KubeletOptions;
+  readonly #running = new Map<string, Running>();
+  readonly #failed = new Map<string, string>();
+  #turn: Promise<void> | undefined;
+  #again = false;
+  #stopped = false;
+
+  constructor(options: KubeletOptions) {
+    this.#options = options;
+  }
+
+  /** Starts to follow the store; the returned function stops. */
+  start(): () => void {
+    const unsubscribe = this.#options.store.storage.subscribe((resource) => {
+      if (resource === 'pods') this.#wake();
+    });
+    this.#wake();
+    return () => {
+      this.#stopped = true;
+      unsubscribe();
+    };
+  }
+
+  /** Resolves when everything the store asks for now was tried. */
+  async idle(): Promise<void> {
+    while (this.#turn) await this.#turn;
+  }
+
+  #wake(): void {
+    if (this.#stopped) return;
+    this.#again = true;
+    this.#turn ??= this.#run().finally(() => {
+      this.#turn = undefined;
+    });
+  }
+
+  async #run(): Promise<void> {
+    // Let a burst of writes finish: pods are brought up much faster together.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (this.#again && !this.#stopped) {
+      this.#again = false;
+      try {
+        await this.#sync();
+      } catch (error) {
+        if (!this.#stopped)
+          this.#options.onProblem(`lab kubelet: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
+  }
+
+  async #sync(): Promise<void> {
+    const { store } = this.#options;
+    const wanted = new Map<string, PodObject>();
+    for (const pod of store.list('pods')) {
+      if (pod.spec.nodeName !== undefined && shouldRun(pod)) wanted.set(keyOf(pod), pod);
+    }
+    await this.#stopPods(wanted);
+    const starting = [...wanted.values()].filter((pod) => !this.#running.has(keyOf(pod)) && !this.#isFailed(pod));
+    await this.#startPods(starting);
+    for (const pod of wanted.values()) await this.#update(pod);
+    for (const pod of store.list('pods')) {
+      if (isLeaving(pod) && !this.#running.has(keyOf(pod))) store.delete('pods', refOf(pod), { gracePeriodSeconds: 0 });
+    }
+  }
+
+  #isFailed(pod: PodObject): boolean {
+    return this.#failed.get(keyOf(pod)) === `${pod.metadata.uid} ${requested(pod) ?? ''}`;
+  }
+
+  async #stopPods(wanted: ReadonlyMap<string, PodObject>): Promise<void> {
+    for (const [key, running] of this.#running) {
+      if (wanted.get(key)?.metadata.uid === running.uid) continue;
+      const [namespace, name] = key.split('/') as [string, string];
+      await this.#options.network.removePod({ namespace, name });
+      this.#running.delete(key);
+    }
+  }
+
+  async #startPods(pods: readonly PodObject[]): Promise<void> {
+    if (pods.length === 0) return;
+    try {
+      const started = await this.#options.network.addPods(pods.map(specOf));
+      for (const [index, pod] of pods.entries()) {
+        const bare = requested(pod) === '';
+        this.#report(pod, bare ? await this.#options.network.setPodAddresses(refOf(pod), []) : started[index]!);
+      }
+    } catch (error) {
+      if (pods.length > 1) {
+        // One bad pod must not keep the others from starting.
+        for (const pod of pods) await this.#startPods([pod]);
+        return;
+      }
+      const pod = pods[0]!;
+      const message = error instanceof Error ? error.message : String(error);
+      this.#failed.set(keyOf(pod), `${pod.metadata.uid} ${requested(pod) ?? ''}`);
+      this.#options.onProblem(`pod ${keyOf(pod)} cannot start: ${message}`);
+    }
+  }
+
+  #report(pod: PodObject, started: LabPod): void {
+    this.#running.set(keyOf(pod), {
+      uid: pod.metadata.uid,
+      wanted: requested(pod),
+      listeners: JSON.stringify(listenersOf(pod)),
+    });
+    const { store, network } = this.#options;
+    const node = network.nodes().find(({ name }) => name === pod.spec.nodeName);
+    const now = store.timestamp();
+    store.setStatus('pods', refOf(pod), {
+      phase: 'Running',
+      ...addressStatus(started.addresses),
+      hostIP: node?.addresses[0],
+      hostIPs: node?.addresses.map((ip) => ({ ip })),
+      startTime: now,
+      conditions: ['Initialized', 'Ready', 'ContainersReady', 'PodScheduled'].map((type) => ({
+        type,
+        status: 'True',
+        lastTransitionTime: now,
+      })),
+      containerStatuses: pod.spec.containers.map((container) => ({
+        name: container.name,
+        image: container.image ?? '',
+        imageID: '',
+        ready: true,
+        started: true,
+        restartCount: 0,
+        state: { running: { startedAt: now } },
+      })),
+    });
+  }
+
+  /** A changed address annotation moves the pod. */
+  async #update(pod: PodObject): Promise<void> {
+    const running = this.#running.get(keyOf(pod));
+    const wanted = requested(pod);
+    if (!running || running.uid !== pod.metadata.uid || running.wanted === wanted) return;
+    const addresses = (wanted ?? '').split(',').filter((address) => address !== '');
+    const moved = await this.#options.network.setPodAddresses(refOf(pod), addresses);
+    this.#running.set(keyOf(pod), { ...running, wanted });
+    this.#options.store.setStatus('pods', refOf(pod), addressStatus(moved.addresses));
+  }
+}
+
+function addressStatus(addresses: readonly string[]): object {
+  return { podIP: addresses[0] ?? null, podIPs: addresses.length > 0 ? addresses.map((ip) => ({ ip })) : null };
+}
+
+function keyOf(pod: PodObject): string {
+  return `${pod.metadata.namespace}/${pod.metadata.name}`;
+}
+
+function refOf(pod: PodObject): { namespace: string; name: string } {
+  return { namespace: pod.metadata.namespace ?? 'default', name: pod.metadata.name };
+}
+
+function requested(pod: PodObject): string | undefined {
+  return pod.metadata.annotations?.[ADDRESSES_ANNOTATION];
+}
+
+/** A finished pod has given its addresses back, although its status still shows them (S-71). */
+function shouldRun(pod: PodObject): boolean {
+  if (pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') return false;
+  return pod.metadata.deletionTimestamp === undefined || lingers(pod);
+}
+
+function isLeaving(pod: PodObject): boolean {
+  return pod.metadata.deletionTimestamp !== undefined && !lingers(pod);
+}
+
+function lingers(pod: PodObject): boolean {
+  return pod.metadata.annotations?.[LINGER_ANNOTATION] !== undefined;
+}
+
+function specOf(pod: PodObject): PodSpec {
+  const addresses = requested(pod);
+  const listeners = listenersOf(pod);
+  return {
+    ...refOf(pod),
+    node: pod.spec.nodeName!,
+    ...(pod.spec.hostNetwork ? { hostNetwork: true } : {}),
+    ...(addresses ? { addresses: addresses.split(',') } : {}),
+    ...(listeners.length > 0 ? { listeners } : {}),
+  };
+}
+
+/** Every declared container port answers, in containers and sidecars alike. */
+function listenersOf(pod: PodObject): Listener[] {
+  const sidecars = (pod.spec.initContainers ?? []).filter((container) => container.restartPolicy === 'Always');
+  const listeners = new Map<string, Listener>();
+  for (const container of [...pod.spec.containers, ...sidecars]) {
+    for (const { containerPort, protocol = 'TCP' } of container.ports ?? []) {
+      if (protocol !== 'TCP' && protocol !== 'UDP' && protocol !== 'SCTP') continue;
+      listeners.set(`${protocol} ${containerPort}`, { protocol, port: containerPort });
+    }
+  }
+  return [...listeners.values()];
+}
