@@ -46,13 +46,23 @@ async function load(files: readonly string[], where: string): Promise<{ config: 
   }
   const [config, ...others] = configs;
   if (!config) throw new ConnectionProblem(`kubeconfig: none of ${where} exists`);
-  for (const other of others) config.mergeConfig(other, config.currentContext !== '');
+  for (const other of others) merge(config, other);
   const cluster = config.getCurrentCluster();
   if (!cluster)
     throw new ConnectionProblem(
       `kubeconfig ${where}: current-context "${config.currentContext ?? ''}" names no cluster of this file`,
     );
   return { config, cluster };
+}
+
+/** The first file to name something wins; the library's own merge refuses a second one. */
+function merge(config: KubeConfig, other: KubeConfig): void {
+  const isNew = <T extends { readonly name: string }>(known: readonly T[], candidate: T): boolean =>
+    !known.some(({ name }) => name === candidate.name);
+  config.clusters = [...config.clusters, ...other.clusters.filter((cluster) => isNew(config.clusters, cluster))];
+  config.users = [...config.users, ...other.users.filter((user) => isNew(config.users, user))];
+  config.contexts = [...config.contexts, ...other.contexts.filter((context) => isNew(config.contexts, context))];
+  if (!config.currentContext) config.setCurrentContext(other.currentContext);
 }
 
 function parse(file: string): KubeConfig {

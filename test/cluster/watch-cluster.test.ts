@@ -1,0 +1,248 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Connection, loadConnection } from '../../src/cluster/connection.ts';
+import { type ClusterChange, type ClusterWatch, createClusterWatch } from '../../src/cluster/watch-cluster.ts';
+import { makeCertificate } from './certificates.ts';
+import { type Exchange, FakeApiServer } from './fake-api-server.ts';
+import { apiPod } from './objects.ts';
+import { settle, until, VirtualClock } from './virtual-clock.ts';
+
+const PATHS = ['/api/v1/pods', '/api/v1/namespaces', '/apis/networking.k8s.io/v1/networkpolicies', '/api/v1/nodes'];
+
+const denyAll = {
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'NetworkPolicy',
+  metadata: { namespace: 'x', name: 'deny', uid: 'p1', resourceVersion: '3' },
+  spec: { podSelector: {}, policyTypes: ['Ingress'] },
+};
+const node = (mode?: string): object => ({
+  metadata: { name: 'node-1', uid: 'n1', ...(mode ? { annotations: { 'portcullis.dev/mode': mode } } : {}) },
+  status: { addresses: [{ type: 'InternalIP', address: '203.0.113.250' }] },
+});
+
+describe('cluster watch', () => {
+  let directory: string;
+  let server: FakeApiServer;
+  let connection: Connection;
+  let watch: ClusterWatch;
+  let stop: AbortController;
+  let clock: VirtualClock;
+  let tls: { key: string; cert: string };
+  let caPem: string;
+  const told: string[] = [];
+  const changes: ClusterChange[] = [];
+
+  before(async () => {
+    const ca = await makeCertificate('ca');
+    caPem = ca.cert;
+    tls = await makeCertificate('server', ca);
+  });
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'watch-'));
+    await writeFile(join(directory, 'token'), 'first');
+    await writeFile(join(directory, 'ca.crt'), caPem);
+    server = await new FakeApiServer(tls).start();
+    clock = new VirtualClock();
+    connection = await loadConnection({
+      serviceAccountDir: directory,
+      env: { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: `${server.port}` },
+      clock,
+    });
+    stop = new AbortController();
+    told.splice(0);
+    changes.splice(0);
+    watch = createClusterWatch({
+      connection,
+      nodeName: 'node-1',
+      clock,
+      random: () => 0,
+      observer: {
+        onListenerFailed: (kind) => void told.push(`failed ${kind}`),
+        onHeard: () => {
+          throw new Error('a metric that throws');
+        },
+      },
+    });
+    watch.onChange((change) => changes.push(change));
+  });
+
+  afterEach(async () => {
+    stop.abort();
+    connection.close();
+    await server.stop();
+    await rm(directory, { recursive: true });
+  });
+
+  /** Streams the four kinds, `objects` by path, each to its end bookmark. */
+  const listAll = async (objects: Readonly<Record<string, readonly object[]>>): Promise<Record<string, Exchange>> => {
+    const exchanges: Record<string, Exchange> = {};
+    for (const path of PATHS) {
+      const exchange = (await server.next(path)).accept();
+      for (const object of objects[path] ?? []) exchange.event('ADDED', object);
+      exchanges[path] = exchange.bookmark('10', true);
+    }
+    return exchanges;
+  };
+
+  it('is in sync once every kind is listed, and tells so once', async () => {
+    let synced = 0;
+    watch.onSync(() => synced++);
+    watch.start(stop.signal);
+    for (const path of PATHS.slice(1)) (await server.next(path)).accept().bookmark('5', true);
+    await until(() => watch.status().filter(({ listed }) => listed).length === 3, 'three kinds');
+    assert.equal(watch.inSync, false);
+    assert.equal(synced, 0);
+    const pods = (await server.next(PATHS[0])).accept().event('ADDED', apiPod('a')).bookmark('5', true);
+    await until(() => watch.inSync, 'sync');
+    assert.equal(synced, 1);
+    watch.onSync(() => synced++);
+    assert.equal(synced, 2, 'who comes late is told at once');
+    pods.event('ERROR', { code: 410 });
+    await clock.passSleep();
+    (await server.next(PATHS[0])).accept().bookmark('6', true);
+    await until(() => watch.snapshot().pods.size === 0, 'the relist');
+    assert.equal(watch.inSync, true);
+    assert.equal(synced, 2);
+  });
+
+  it('shows one snapshot of four kinds, live, with the problems of all', async () => {
+    watch.start(stop.signal);
+    const exchanges = await listAll({
+      [PATHS[0]!]: [apiPod('a', { ip: 'nonsense' })],
+      [PATHS[1]!]: [{ metadata: { name: 'x', uid: 'n' } }],
+      [PATHS[2]!]: [denyAll],
+      [PATHS[3]!]: [node('audit'), { metadata: { name: 'another' } }],
+    });
+    await until(() => watch.inSync, 'sync');
+    const snapshot = watch.snapshot();
+    assert.deepEqual([...snapshot.pods.keys()], ['x/a']);
+    assert.equal(snapshot.namespaces.get('x')?.labels['kubernetes.io/metadata.name'], 'x');
+    assert.equal(snapshot.policies.get('x/deny')?.isolates.ingress, true);
+    assert.deepEqual(
+      [...snapshot.nodes.values()],
+      [{ name: 'node-1', addresses: ['203.0.113.250'], modeAnnotation: 'audit' }],
+    );
+    assert.deepEqual(
+      snapshot.problems.map(({ object }) => object.kind),
+      ['Pod'],
+    );
+    assert.equal(watch.snapshot().problems, snapshot.problems, 'nothing is copied as long as nothing changes');
+    assert.equal(server.seen.find(({ path }) => path === PATHS[3])?.query.get('fieldSelector'), 'metadata.name=node-1');
+    assert.equal(server.seen.find(({ path }) => path === PATHS[0])?.query.has('fieldSelector'), false);
+    changes.splice(0);
+    exchanges[PATHS[3]!]!.event('MODIFIED', node('enforce'));
+    await until(() => changes.length === 1, 'the node');
+    const [change] = changes;
+    assert.deepEqual([change?.kind, change?.key, change?.type], ['nodes', 'node-1', 'changed']);
+    assert.equal(snapshot.nodes.get('node-1')?.modeAnnotation, 'enforce');
+    assert.equal(change?.arrivedAtMs, clock.monotonic());
+    assert.deepEqual(
+      watch
+        .status()
+        .map(({ kind, listed, connected, objects, restarts, problem }) => [
+          kind,
+          listed,
+          connected,
+          objects,
+          restarts,
+          problem,
+        ]),
+      [
+        ['pods', true, true, 1, 0, undefined],
+        ['namespaces', true, true, 1, 0, undefined],
+        ['networkpolicies', true, true, 1, 0, undefined],
+        ['nodes', true, true, 1, 0, undefined],
+      ],
+    );
+    assert.equal(watch.status()[0]?.lastHeardMs, clock.now());
+  });
+
+  it('refuses to be started twice, so no watch is ever open twice', async () => {
+    watch.start(stop.signal);
+    assert.throws(() => watch.start(stop.signal), /started twice/);
+    await settle();
+    assert.equal(server.seen.length, PATHS.length);
+  });
+
+  it('a listener that throws is counted and harms neither the watch nor the other listeners', async () => {
+    watch.onChange(() => {
+      throw new Error('a listener');
+    });
+    watch.onSync(() => {
+      throw new Error('a sync listener');
+    });
+    const after: string[] = [];
+    watch.onChange(({ key }) => after.push(key));
+    let synced = false;
+    watch.onSync(() => {
+      synced = true;
+    });
+    watch.start(stop.signal);
+    await listAll({ [PATHS[0]!]: [apiPod('a'), apiPod('b')] });
+    await until(() => synced, 'sync');
+    assert.deepEqual(after, ['x/a', 'x/b']);
+    assert.deepEqual(told.slice(0, 2), ['failed pods', 'failed pods']);
+    assert.equal(told.length, 3);
+  });
+
+  it('uses a rotated token at once when the old one is refused', async () => {
+    watch.start(stop.signal);
+    const exchanges = await listAll({ [PATHS[0]!]: [apiPod('a')] });
+    await until(() => watch.inSync, 'sync');
+    await writeFile(join(directory, 'token'), 'second');
+    exchanges[PATHS[0]!]!.end();
+    await clock.passSleep();
+    const refused = await server.next(PATHS[0]);
+    assert.equal(refused.headers.authorization, 'Bearer first');
+    refused.refuse(401, 'Unauthorized', 'Unauthorized');
+    const accepted = await server.next(PATHS[0]);
+    assert.equal(accepted.headers.authorization, 'Bearer second');
+    assert.equal(accepted.query.get('resourceVersion'), '10');
+    assert.equal(clock.sleeping, 0);
+    accepted.accept().event('ADDED', apiPod('b'));
+    await until(() => watch.snapshot().pods.size === 2, 'the next pod');
+    assert.equal(watch.status()[0]?.problem, undefined);
+  });
+
+  it('survives a server that comes back with another CA', async () => {
+    watch.start(stop.signal);
+    await listAll({ [PATHS[0]!]: [apiPod('a')] });
+    await until(() => watch.inSync, 'sync');
+    const { port } = server;
+    await server.stop();
+    const otherCa = await makeCertificate('other');
+    server = await new FakeApiServer(await makeCertificate('server', otherCa)).start(port);
+    const unsigned = (): boolean => watch.status().every(({ problem }) => problem?.includes('not signed by the CA'));
+    while (!unsigned()) {
+      clock.advance(1_600);
+      await settle();
+    }
+    assert.equal(watch.inSync, true);
+    assert.equal(watch.snapshot().pods.size, 1);
+    assert.ok(watch.status().every(({ connected }) => !connected));
+    await writeFile(join(directory, 'ca.crt'), otherCa.cert);
+    while (!server.seen.some(({ path }) => path === PATHS[0])) {
+      clock.advance(1_600);
+      await settle();
+    }
+    const again = await server.next(PATHS[0]);
+    again.accept().event('DELETED', apiPod('a'));
+    await until(() => watch.snapshot().pods.size === 0, 'the deletion');
+  });
+
+  it('stops for good', async () => {
+    watch.start(stop.signal);
+    const exchanges = await listAll({});
+    await until(() => watch.inSync, 'sync');
+    stop.abort();
+    await until(() => Object.values(exchanges).every(({ closed }) => closed), 'every watch to be closed');
+    clock.advance(3_600_000);
+    await settle();
+    assert.equal(server.seen.length, PATHS.length);
+    assert.equal(clock.timers + clock.sleeping, 0);
+    assert.ok(watch.status().every(({ connected }) => !connected));
+  });
+});
