@@ -1,5 +1,6 @@
 import type { Scenario } from './scenario.ts';
 import { FACTS } from './facts.ts';
+import { GAPS } from './gaps.ts';
 import { RECIPES } from './recipes.ts';
 import { UPSTREAM } from './upstream.ts';
 
@@ -12,4 +13,5 @@ export const SUITES: readonly Suite[] = [
   { name: 'upstream e2e (E, U, P)', scenarios: UPSTREAM },
   { name: 'recipes (R)', scenarios: RECIPES },
   { name: 'facts (F)', scenarios: FACTS },
+  { name: 'gaps (G)', scenarios: GAPS },
 ];
