@@ -3,7 +3,7 @@ import type { Server } from 'node:net';
 import { join } from 'node:path';
 import type { Family } from '../../net/ip.ts';
 import { AddressBook } from './address-book.ts';
-import { bridgeAddress, isPodAddressOf, MAX_NODES, nodeAddress, podCidr } from './address-plan.ts';
+import { bridgeAddress, MAX_NODES, nodeAddress, podCidr } from './address-plan.ts';
 import { claimPrefix, type LabClaim, removeLab } from './lab-state.ts';
 import { fabricNetns, hostInterface, nodeNetns, outsideNetns, podNetns } from './names.ts';
 import { Namespaces } from './namespaces.ts';
@@ -457,9 +457,7 @@ export class LabNetwork implements LabNetworkDoor {
 
   /** Lets the rest of the lab know where the pods' addresses are now. */
   async #connect(pods: readonly LabPod[]): Promise<void> {
-    const routes = pods.flatMap((pod) =>
-      this.#foreignAddresses(pod).map((address) => plumbing.fabricPodRoute(this.#podWiring(pod).node, address)),
-    );
+    const routes = pods.flatMap((pod) => plumbing.fabricPodRoutes(this.#lab, this.#podWiring(pod)));
     await this.#namespaces.ip(this.#lab.fabric, routes);
     if (this.wiring !== 'bridge') return;
     // Only on a bridge do others remember by which hardware address they reached the one who had this address before.
@@ -479,7 +477,7 @@ export class LabNetwork implements LabNetworkDoor {
     for (const address of pod.addresses) this.#usedBefore.add(address);
     const wiring = this.#podWiring(pod);
     await this.#namespaces.ip(wiring.node.netns, plumbing.noPodRoutes(this.#lab, wiring));
-    await this.#namespaces.ip(this.#lab.fabric, this.#foreignAddresses(pod).map(plumbing.noFabricPodRoute));
+    await this.#namespaces.ip(this.#lab.fabric, plumbing.noFabricPodRoutes(this.#lab, wiring));
   }
 
   async #startPod(pod: LabPod, spec: PodSpec): Promise<void> {
@@ -495,12 +493,13 @@ export class LabNetwork implements LabNetworkDoor {
     const prober = this.#pods.get(pod.key)?.prober;
     this.#pods.delete(pod.key);
     if (pod.hostNetwork) return;
-    // The interface first: from then on nothing reaches the pod, whatever still runs in it.
-    await this.#namespaces.ip(this.#nodeState(pod.node).node.netns, [`link del ${pod.hostInterface}`]).catch(() => {});
+    const wiring = this.#podWiring(pod);
+    const { netns } = wiring.node;
     for (const address of pod.addresses) this.#usedBefore.add(address);
-    await this.#namespaces
-      .ip(this.#lab.fabric, this.#foreignAddresses(pod).map(plumbing.noFabricPodRoute))
-      .catch(() => {});
+    // The interface first: from then on nothing reaches the pod, whatever still runs in it.
+    await this.#namespaces.ip(netns, [`link del ${wiring.hostInterface}`]).catch(() => {});
+    const gone = plumbing.noFabricPodRoutes(this.#lab, wiring);
+    await this.#namespaces.ip(this.#lab.fabric, gone).catch(() => {});
     if (prober) {
       this.#processes.delete(prober);
       await prober.stop();
@@ -514,11 +513,6 @@ export class LabNetwork implements LabNetworkDoor {
     return { netns: pod.netns, node, hostInterface: pod.hostInterface!, addresses: pod.addresses };
   }
 
-  /** Those that the fabric does not find by the node's pod CIDRs. */
-  #foreignAddresses(pod: LabPod): readonly string[] {
-    const { index } = this.#nodeState(pod.node).wiring;
-    return pod.addresses.filter((address) => !isPodAddressOf(index, address));
-  }
   // Looking things up
 
   /** Tells the prober of this endpoint what to answer on. */

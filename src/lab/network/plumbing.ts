@@ -9,6 +9,7 @@ import type { Family } from '../../net/ip.ts';
 import {
   BRIDGE_PREFIX_LENGTH,
   bridgeAddress,
+  CLUSTER_CIDRS,
   familyOf,
   GATEWAY,
   HOST_PREFIX_LENGTH,
@@ -96,7 +97,9 @@ function routerSysctls(families: readonly Family[]): [string, string][] {
 }
 
 export function fabricScript(lab: LabWiring): NamespaceScript {
-  return { netns: lab.fabric, sysctls: routerSysctls(lab.families), ip: ['link set lo up'] };
+  // What is addressed to no pod ends here, unanswered.
+  const noPod = lab.families.map((family) => `route add blackhole ${CLUSTER_CIDRS[family].pods}`);
+  return { netns: lab.fabric, sysctls: routerSysctls(lab.families), ip: ['link set lo up', ...noPod] };
 }
 
 /** The fabric's side of a link: routes to what lies behind it. */
@@ -116,24 +119,31 @@ function fabricPort(
 
 export function fabricNodePort(lab: LabWiring, node: NodeWiring): readonly string[] {
   const addresses = lab.families.map((family) => nodeAddress(node.index, family));
-  const behind = lab.families.map((family): [string, string] => [
+  const cidrs = lab.families.map((family): [string, string] => [
     podCidr(node.index, family),
     nodeAddress(node.index, family),
   ]);
-  return fabricPort(node.fabricPort, lab, addresses, behind);
+  return fabricPort(node.fabricPort, lab, addresses, lab.wiring === 'bridge' ? cidrs : []);
 }
 
 export function fabricOutsidePort(lab: LabWiring, port: string, addresses: readonly string[]): readonly string[] {
   return fabricPort(port, lab, addresses, []);
 }
 
-/** One host route in the fabric, for a pod's address that is not of its node's pod CIDR. */
-export function fabricPodRoute(node: NodeWiring, address: string): string {
-  return `route replace ${hostCidr(address)} via ${nodeAddress(node.index, familyOf(address))} dev ${node.fabricPort}`;
+/**
+ * In the fabric: on which node a pod's addresses are. Routed pods have theirs from the network itself, as in a VPC, and any node
+ * can have any; with bridges the network knows one pod CIDR per node.
+ */
+export function fabricPodRoutes(lab: LabWiring, pod: PodWiring): readonly string[] {
+  if (lab.wiring === 'bridge') return [];
+  const { index, fabricPort } = pod.node;
+  return pod.addresses.map(
+    (address) => `route replace ${hostCidr(address)} via ${nodeAddress(index, familyOf(address))} dev ${fabricPort}`,
+  );
 }
 
-export function noFabricPodRoute(address: string): string {
-  return `route del ${hostCidr(address)}`;
+export function noFabricPodRoutes(lab: LabWiring, pod: PodWiring): readonly string[] {
+  return lab.wiring === 'bridge' ? [] : pod.addresses.map((address) => `route del ${hostCidr(address)}`);
 }
 
 /** A veth pair from this namespace's `eth0` to `peer` in `peerNetns`, this end up. */
@@ -169,11 +179,11 @@ export function nodeScript(lab: LabWiring, node: NodeWiring): NamespaceScript {
     ['net/ipv4/conf/default/rp_filter', '2'],
     ...(lab.wiring === 'bridge' ? bridgeSysctls : []),
   ];
-  const bridge = lab.wiring === 'bridge' ? bridgeLines(lab, node) : [];
+  const network = lab.wiring === 'bridge' ? bridgeLines(lab, node) : [];
   return {
     netns: node.netns,
     sysctls,
-    ip: [...uplink(node.netns, node.fabricPort, lab.fabric), ...hostAddresses(addresses), ...bridge],
+    ip: [...uplink(node.netns, node.fabricPort, lab.fabric), ...hostAddresses(addresses), ...network],
   };
 }
 

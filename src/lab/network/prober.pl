@@ -738,7 +738,8 @@ sub read_commands {
     return;
 }
 
-$SIG{PIPE} = 'IGNORE';
+# Ctrl-C goes to the whole terminal; this process ends when its parent has cleaned up.
+$SIG{$_} = 'IGNORE' for qw(PIPE INT);
 $0 = "portcullis-lab-prober $name";
 for my $fh (\*STDIN, \*STDOUT) { fcntl $fh, F_SETFL, fcntl($fh, F_GETFL, 0) | O_NONBLOCK }
 watch_read(\*STDIN, \&read_commands);

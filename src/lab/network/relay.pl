@@ -46,7 +46,8 @@ sub close_listener {
     my $gone = delete $listener{$id} or return;
     vec($read_set, fileno $gone->{fh}, 1) = 0;
     close $gone->{fh};
-    for my $end (values %connection) { cut($end) if $end->{listener} eq $id }
+    my @cut = grep { $_->{listener} eq $id } values %connection;
+    cut($_) for @cut;
     return;
 }
 
@@ -67,7 +68,8 @@ sub accept_connection {
 
 sub cut {
     my ($end) = @_;
-    for my $side ($end, $end->{peer} // ()) {
+    my @sides = grep { defined } $end, $end->{peer};
+    for my $side (@sides) {
         my $fd = fileno $side->{fh};
         next unless defined $fd;
         delete $connection{$fd};
@@ -121,7 +123,8 @@ sub obey {
     return answer($done ? "$id ok" : "$id error $@");
 }
 
-$SIG{PIPE} = 'IGNORE';
+# Ctrl-C goes to the whole terminal; this process ends when its parent has cleaned up.
+$SIG{$_} = 'IGNORE' for qw(PIPE INT);
 $0 = 'portcullis-lab-relay';
 vec($read_set, fileno STDIN, 1) = 1;
 while (1) {
