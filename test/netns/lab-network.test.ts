@@ -208,7 +208,7 @@ describe('lab network', function () {
             port: 8080,
           }));
           const servers = new Set((await network.probeMatrix(probes)).map((result) => result.server));
-          assert.deepEqual([...servers].sort(), [key('a1'), key('b0'), key('b1')]);
+          assert.deepEqual(servers, new Set([key('a1'), key('b0'), key('b1')]));
         });
 
         it('bring a pod back to itself', async () => {

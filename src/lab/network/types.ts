@@ -198,8 +198,8 @@ export interface Publication {
   /** What the nodes connect to, `127.0.0.1:<port>`. */
   readonly address: string;
   /** Cuts the node off: connections are closed, new ones refused, until `resume`. */
-  pause(node: string): Promise<void>;
-  resume(node: string): Promise<void>;
+  readonly pause: (node: string) => Promise<void>;
+  readonly resume: (node: string) => Promise<void>;
 }
 
 /** A command that runs inside of a node; start it with the program as `argv[0]`, `env` added to one's own. */

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { LineProcess } from '../../../src/lab/network/line-process.ts';
+import { parseFlowAnswer, parseProbeAnswer, parseRepeatAnswer, probeFields } from '../../../src/lab/network/prober.ts';
+
+const SCRIPTS = ['prober.pl', 'relay.pl'].map((name) =>
+  fileURLToPath(new URL(`../../../src/lab/network/${name}`, import.meta.url)),
+);
+const PROBER = SCRIPTS[0]!;
+
+describe("the prober's lines", () => {
+  it('carry a probe, with a dash for what is left to the kernel', () => {
+    assert.deepEqual(probeFields({ protocol: 'TCP', address: 'fd00::1', port: 80 }), [
+      'tcp',
+      'fd00::1',
+      '80',
+      '-',
+      '-',
+      '250',
+      '2',
+    ]);
+    const full = { sourceAddress: '10.0.0.1', sourcePort: 7, timeoutMs: 90, attempts: 1 };
+    assert.deepEqual(probeFields({ protocol: 'ICMP', address: '10.0.0.2', port: 0, ...full }), [
+      'icmp',
+      '10.0.0.2',
+      '0',
+      '10.0.0.1',
+      '7',
+      '90',
+      '1',
+    ]);
+  });
+
+  it('say who answered and whom it saw', () => {
+    assert.deepEqual(parseProbeAnswer('reached 120 pod/x/a 10.0.0.1 4000 -'.split(' ')), {
+      outcome: 'reached',
+      rttUs: 120,
+      server: 'pod/x/a',
+      seenAddress: '10.0.0.1',
+      seenPort: 4000,
+    });
+    assert.deepEqual(parseProbeAnswer('refused 9 - - - No route to host'.split(' ')), {
+      outcome: 'refused',
+      rttUs: 9,
+      detail: 'No route to host',
+    });
+    assert.throws(() => parseProbeAnswer(['ok']), /not an outcome/);
+  });
+
+  it('say how a flow and a repeated probe are', () => {
+    assert.deepEqual(parseFlowAnswer('open node/a 5 4 3 20 30 -'.split(' ')), {
+      state: 'open',
+      server: 'node/a',
+      sent: 5,
+      delivered: 4,
+      received: 3,
+      silentMs: 20,
+      longestSilenceMs: 30,
+    });
+    assert.deepEqual(parseRepeatAnswer('4 3 2 1 1700:reached 1800:blocked'.split(' ')), {
+      counts: { reached: 4, blocked: 3, refused: 2, error: 1 },
+      changes: [
+        { atMs: 1700, outcome: 'reached' },
+        { atMs: 1800, outcome: 'blocked' },
+      ],
+    });
+  });
+});
+
+describe('the Perl scripts', () => {
+  it('need nothing outside of perl-base', async function () {
+    if (!existsSync('/usr/lib/x86_64-linux-gnu/perl-base') && !existsSync('/usr/lib/aarch64-linux-gnu/perl-base'))
+      this.skip();
+    for (const script of SCRIPTS) {
+      const only =
+        'BEGIN { @INC = grep { m{/perl-base$} } @INC } my $script = shift; do $script; die $@ || $! if $@ || $!';
+      const child = spawn('perl', ['-e', only, script, 'pod/x/a'], { stdio: ['pipe', 'ignore', 'pipe'] });
+      child.stdin.end();
+      let stderr = '';
+      child.stderr.on('data', (text) => (stderr += String(text)));
+      const code = await new Promise((resolve) => child.on('close', resolve));
+      assert.deepEqual([code, stderr], [0, ''], script);
+    }
+  });
+
+  it('answer on loopback, and survive nonsense', async () => {
+    const prober = new LineProcess('prober', ['perl', PROBER, 'pod/x/a']);
+    try {
+      const [unknown, nonsense, noProtocol, refused] = await prober.requests([
+        ['dance'],
+        ['probe', 'tcp', 'nowhere', '80'],
+        ['probe', 'ipx', '127.0.0.1', '80'],
+        ['probe', 'tcp', '127.0.0.1', '1', '-', '-', '200', '1'],
+      ]);
+      assert.equal(unknown!.join(' '), 'error unknown command dance');
+      assert.match(nonsense!.join(' '), /^error \d+ - - - not an address: nowhere/);
+      assert.match(noProtocol!.join(' '), /^error \d+ - - - unknown protocol/);
+      assert.match(refused!.join(' '), /^refused \d+ - - - (connect: )?Connection refused$/);
+      await assert.rejects(prober.request('flow-stat', 'none'), /prober: flow-stat none: no flow none/);
+    } finally {
+      await prober.stop();
+    }
+  });
+
+  it('end with an error that names them', async () => {
+    const broken = new LineProcess('prober pod/x/a', ['perl', '-e', 'die "no luck\\n"']);
+    await assert.rejects(broken.request('serve', '-', '-'), /prober pod\/x\/a ended \(exit code \d+\): no luck/);
+    await assert.rejects(broken.request('serve', '-', '-'), /no luck/);
+    await broken.stop();
+    const missing = new LineProcess('prober pod/x/b', ['no-such-program']);
+    await assert.rejects(missing.request('serve', '-', '-'), /prober pod\/x\/b cannot start/);
+    await missing.stop();
+  });
+});
