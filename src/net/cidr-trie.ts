@@ -110,6 +110,7 @@ export class CidrTrie<V> {
         found = node.entry;
       }
       const { length } = node;
+      // There is no bit to go on by.
       if (length === this.#bits) return found;
       if (length >>> 5 !== wordIndex) {
         wordIndex = length >>> 5;
@@ -130,6 +131,19 @@ export class CidrTrie<V> {
       if (node.entry !== undefined) yield node.entry;
       pending.push(node.right, node.left);
     }
+  }
+
+  /** Nodes in use, by counting them: at least `size`, and fewer than twice as many however many entries came and went. */
+  countNodes(): number {
+    const pending = [this.#root];
+    let count = 0;
+    while (pending.length > 0) {
+      const node = pending.pop();
+      if (node === undefined) continue;
+      count++;
+      pending.push(node.left, node.right);
+    }
+    return count;
   }
 
   #checkFamily(cidr: Cidr): void {

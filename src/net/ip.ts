@@ -64,7 +64,7 @@ function parseIPv4(text: string, start: number, end: number): number {
   for (let i = start; i < end; i++) {
     const code = text.charCodeAt(i);
     if (code === DOT) {
-      if (octet < 0 || dots === 3) return -1;
+      if (octet < 0) return -1;
       word = word * 256 + octet;
       octet = -1;
       dots++;

@@ -63,6 +63,7 @@ describe('CidrTrie', () => {
             else list.remove(key);
             assert.equal(isInsert ? trie.insert(key, value) : trie.remove(key), previous);
             assert.equal(trie.size, list.entries().length);
+            assert.ok(trie.countNodes() <= Math.max(0, 2 * trie.size - 1), 'a node that is of no use was left');
           }
           assert.deepEqual([...trie], list.entries());
           for (const key of cidrs) assert.equal(trie.get(key), list.get(key));
