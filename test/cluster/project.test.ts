@@ -127,7 +127,7 @@ describe('project', () => {
       ['constructor', 'c'],
       ['ok', '1'],
     ]);
-    assert.equal(slim.labels.toString, undefined);
+    assert.equal('toString' in slim.labels, false);
     assert.deepEqual(fields, ['metadata.labels["bad"]']);
     assert.deepEqual(podFields({ metadata: { ...metadata, labels: ['a'] } }), ['metadata.labels']);
   });
