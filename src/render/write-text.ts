@@ -21,6 +21,11 @@ export const MAX_LOG_PREFIX = 63;
 /** xt_comment XT_MAX_COMMENT_LEN (256) less the NUL. */
 export const MAX_COMMENT = 255;
 
+/** xt_limit XT_LIMIT_SCALE: the highest rate per second. */
+const LIMIT_SCALE = 10_000;
+/** xt_limit XT_LIMIT_BURST, which `iptables-save` leaves out. */
+const DEFAULT_LIMIT_BURST = 5;
+
 /** IPv4: load source, keep it, load destination, compare. Offsets count from the IP header (xt_bpf). */
 const SAME_ADDRESS_V4 = '7,32 0 0 12,7 0 0 0,32 0 0 16,29 0 1 0,6 0 0 65535,6 0 0 0,6 0 0 0';
 /** IPv6: the same, word by word; any difference jumps to the last instruction, which answers no. */
@@ -74,9 +79,9 @@ function matchWords(match: Match, context: TextContext): string[] {
     case 'source-is-local':
       return ['-m addrtype --src-type LOCAL'];
     case 'limit':
-      return ['-m limit --limit', `${match.perSecond}/sec`, '--limit-burst', String(match.burst)];
+      return limitWords(match.perSecond, match.burst);
     case 'comment':
-      return ['-m comment --comment', quote(safeText(match.text, MAX_COMMENT))];
+      return ['-m comment --comment', quoteIfSpaced(safeText(match.text, MAX_COMMENT))];
   }
 }
 
@@ -113,6 +118,13 @@ function portWords(protocol: string, ranges: readonly PortRange[]): string[] {
   return ranges.length === 1
     ? ['-p', protocol, '-m', protocol, '--dport', list]
     : ['-p', protocol, '-m multiport --dports', list];
+}
+
+/** The kernel keeps the time between two packets in 1/10,000 s, so only rates that divide 10,000 come back as they were. */
+function limitWords(perSecond: number, burst: number): string[] {
+  const period = Math.max(1, Math.floor(LIMIT_SCALE / perSecond));
+  const words = ['-m limit --limit', `${Math.floor(LIMIT_SCALE / period)}/sec`];
+  return burst === DEFAULT_LIMIT_BURST ? words : [...words, '--limit-burst', String(burst)];
 }
 
 function hostCidr(address: string, family: Family): string {

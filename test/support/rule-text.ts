@@ -285,8 +285,13 @@ class RuleParser {
     this.#expect('--limit');
     const rate = this.#word();
     if (!/^\d+\/(sec|min|hour|day)$/.test(rate)) this.#fail(`not a rate: ${rate}`);
-    const burst = this.#take('--limit-burst') ? this.#number(1, 10_000) : 5;
-    return { kind: 'limit', rate, burst };
+    const perSecond = Number.parseInt(rate, 10);
+    if (rate.endsWith('/sec') && Math.floor(10_000 / Math.floor(10_000 / perSecond)) !== perSecond) {
+      this.#fail('a rate that is printed as another');
+    }
+    const burst = this.#take('--limit-burst') ? this.#number(1, 10_000) : undefined;
+    if (burst === 5) this.#fail('the default burst is not printed');
+    return { kind: 'limit', rate, burst: burst ?? 5 };
   }
 
   #comment(text: string): ParsedMatch {
