@@ -87,13 +87,17 @@ async function write(
 }
 
 function failureReason(error: CommandFailed): StepFailed['reason'] {
-  if (error.exitCode === EXIT_RESOURCE_PROBLEM && error.stderr.includes('lock')) return 'lock';
+  if (error.exitCode === EXIT_RESOURCE_PROBLEM && error.stderr.includes('xtables lock')) return 'lock';
   return error.reason === 'exit' ? 'refused' : 'unavailable';
 }
 
-/** The tools say `Error in line 3: ...`, `Error occurred at: line 3`, `line 3 failed` or `line 3: RULE_APPEND failed`. */
+/**
+ * The tools say `Error in line 3: ...`, `Error occurred at line: 3`, `line 3 failed` or `line 3: RULE_APPEND failed`.
+ * Where a target chain is missing, the nft variant names the line after it: then no line is better than a wrong one.
+ */
 function failedLine(error: CommandFailed): number | undefined {
-  const found = /\bline (\d+)\b/.exec(error.stderr);
+  if (/Chain '.*' does not exist/.test(error.stderr)) return undefined;
+  const found = /\bline:? (\d+)\b/.exec(error.stderr);
   return found ? Number(found[1]) : undefined;
 }
 

@@ -1,0 +1,27 @@
+/** The kernel suite on real kernels: both iptables variants, each in a network namespace of its own. Needs root and ipset. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type RunCommand, runCommand } from '../../src/kernel/command.ts';
+import { createLinuxKernel } from '../../src/kernel/linux-kernel.ts';
+import { type KernelUnderTest, kernelSuite } from '../kernel/kernel-suite.ts';
+
+for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
+  kernelSuite(`Linux, ${backend}`, async (): Promise<KernelUnderTest> => {
+    const directory = await mkdtemp(join(tmpdir(), 'portcullis-kernel-'));
+    const namespace = `pclkt-${process.pid}-${backend === 'iptables-nft' ? 'n' : 'l'}`;
+    // The lock file is one per host: a private one keeps tests of several namespaces from waiting for each other.
+    const env = { XTABLES_LOCKFILE: join(directory, 'xtables.lock') };
+    const run: RunCommand = (request) =>
+      runCommand({ ...request, argv: ['ip', 'netns', 'exec', namespace, ...request.argv], env });
+    await runCommand({ argv: ['ip', 'netns', 'add', namespace], timeoutMs: 10_000 });
+    return {
+      kernel: createLinuxKernel({ backend, families: [4, 6], run, lockWaitSeconds: 5 }),
+      run,
+      close: async () => {
+        await runCommand({ argv: ['ip', 'netns', 'delete', namespace], timeoutMs: 10_000 });
+        await rm(directory, { recursive: true });
+      },
+    };
+  });
+}
