@@ -5,11 +5,18 @@ const MAX_QUOTED = 60;
 /** Of one object; the first already says that it was misread. */
 const MAX_UNKNOWN_FIELDS = 5;
 
+/** What JSON leaves as it is: control and format characters (writing direction), line separators. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
 export type RawRecord = Readonly<Record<string, unknown>>;
 
 /** A JSON object, neither null nor a list. */
 export function isRecord(value: unknown): value is RawRecord {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function escapeCharacter(character: string): string {
+  return `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
 }
 
 /** A value as it may stand in a one-line message: control characters escaped, long strings cut, containers only named. */
@@ -18,7 +25,8 @@ export function quote(value: unknown): string {
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (isRecord(value)) return 'an object';
   if (typeof value === 'string') {
-    return JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value);
+    const text = JSON.stringify(value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED)}…` : value);
+    return text.replaceAll(UNPRINTABLE, escapeCharacter);
   }
   return value === null || typeof value === 'number' || typeof value === 'boolean' ? `${value}` : typeof value;
 }
