@@ -1,0 +1,22 @@
+# docker build -t portcullis:0.1.0 .
+FROM node:24-trixie-slim AS build
+WORKDIR /src
+COPY package.json package-lock.json ./
+RUN npm ci --no-audit --no-fund
+COPY tsconfig.json ./
+COPY scripts/build.ts scripts/
+COPY src src
+RUN node scripts/build.ts
+
+# The same Debian as above, so that node finds the libraries it was linked with; without npm and the rest of that image.
+FROM debian:trixie-slim
+# netbase holds /etc/protocols, by which the tools print protocol names.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends conntrack ipset iptables libstdc++6 netbase \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /usr/local/bin/node /usr/local/bin/node
+COPY --from=build /src/dist /opt/portcullis
+COPY LICENSE /opt/portcullis/
+# Small heaps keep the process small, and a small process starts the netfilter tools faster.
+ENTRYPOINT ["node", "--max-old-space-size=128", "--max-semi-space-size=4", "/opt/portcullis/portcullis.mjs"]
+CMD ["agent"]

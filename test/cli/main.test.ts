@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+function main(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+    encoding: 'utf8',
+    env: { PATH: process.env.PATH, ...env },
+    timeout: 10_000,
+  });
+  return { status, stdout, stderr };
+}
+
+describe('src/main.ts', () => {
+  it('prints the version of package.json', () => {
+    const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+      readonly version: string;
+    };
+    assert.deepEqual(main(['--version']), { status: 0, stdout: `${version}\n`, stderr: '' });
+  });
+
+  it('ends with 2 on wrong usage, nothing on stdout', () => {
+    const { status, stdout, stderr } = main(['agent'], { NODE_NAME: 'node-1', PORTCULLIS_BACKEND: 'nft' });
+    assert.deepEqual([status, stdout], [2, '']);
+    assert.match(stderr, /^portcullis agent: PORTCULLIS_BACKEND: "nft" is not one of /);
+  });
+
+  it('loads every command it lists', () => {
+    const { status, stdout } = main(['lab', '--help']);
+    assert.equal(status, 0);
+    assert.match(stdout, /^Usage: portcullis lab/);
+  });
+
+  it('ends with 1 and one readable line when the agent cannot start', () => {
+    const { status, stdout, stderr } = main([
+      'agent',
+      '--node-name=node-1',
+      '--kubeconfig=/nonexistent/config',
+      '--http-address=off',
+    ]);
+    assert.equal(status, 1);
+    assert.match(stdout + stderr, /\/nonexistent\/config/);
+    assert.doesNotMatch(stdout + stderr, /\n {4}at /);
+  });
+});

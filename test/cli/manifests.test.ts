@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { parse, parseAllDocuments } from 'yaml';
+import { AGENT_FLAGS, parseAgentConfig } from '../../src/cli/config.ts';
+import { RESOURCES } from '../../src/cluster/kinds.ts';
+
+type Json = { readonly [key: string]: Json } & readonly Json[];
+
+interface Container {
+  readonly name: string;
+  readonly image: string;
+  readonly args: readonly string[];
+  readonly env: readonly { readonly name: string; readonly value?: string }[];
+  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
+}
+
+const ROOT = new URL('../../', import.meta.url);
+
+function read(path: string): string {
+  return readFileSync(new URL(path, ROOT), 'utf8');
+}
+
+function documents(path: string): readonly Json[] {
+  return parseAllDocuments(read(path)).map((document) => {
+    assert.deepEqual(document.errors, [], path);
+    return document.toJS() as Json;
+  });
+}
+
+const KUSTOMIZATION = parse(read('manifests/kustomization.yaml')) as {
+  readonly resources: readonly string[];
+  readonly images: readonly { readonly name: string; readonly newTag: string }[];
+};
+const OBJECTS = KUSTOMIZATION.resources.flatMap((file) => documents(`manifests/${file}`));
+
+function only(kind: string): Json {
+  const found = OBJECTS.filter((object) => String(object.kind) === kind);
+  assert.equal(found.length, 1, kind);
+  return found[0]!;
+}
+
+function podSpec(): Json {
+  return only('DaemonSet').spec!.template!.spec!;
+}
+
+function agentContainer(): Container {
+  const { containers } = podSpec() as unknown as { readonly containers: readonly Container[] };
+  assert.equal(containers.length, 1);
+  return containers[0]!;
+}
+
+describe('manifests: RBAC', () => {
+  it('lets the agent get, list and watch each kind it watches, and nothing else', () => {
+    const rules = only('ClusterRole').rules as unknown as {
+      apiGroups: string[];
+      resources: string[];
+      verbs: string[];
+    }[];
+    const granted = rules.flatMap(({ apiGroups, resources, verbs }) =>
+      apiGroups.flatMap((group) => resources.map((resource) => `${group}/${resource}: ${verbs.toSorted().join(' ')}`)),
+    );
+    const needed = Object.values(RESOURCES).map(({ apiGroup, kind }) => `${apiGroup}/${kind}: get list watch`);
+    assert.deepEqual(granted.sort(), needed.sort());
+  });
+
+  it('binds that role to the service account the pods run under', () => {
+    const account = only('ServiceAccount').metadata!;
+    const binding = only('ClusterRoleBinding');
+    assert.deepEqual(binding.subjects, [{ kind: 'ServiceAccount', name: account.name, namespace: account.namespace }]);
+    assert.equal(binding.roleRef!.name, only('ClusterRole').metadata!.name);
+    assert.equal(podSpec().serviceAccountName, account.name);
+    assert.equal(only('DaemonSet').metadata!.namespace, account.namespace);
+  });
+});
+
+describe('manifests: DaemonSet', () => {
+  it('selects the pods it makes', () => {
+    const { selector, template } = only('DaemonSet').spec!;
+    assert.deepEqual(selector!.matchLabels, template!.metadata!.labels);
+  });
+
+  it('gives arguments and environment that the agent understands', () => {
+    const { args, env } = agentContainer();
+    assert.equal(args[0], 'agent');
+    const known = new Set<string>(Object.values(AGENT_FLAGS).map((flag) => flag.env));
+    for (const { name } of env) assert.ok(known.has(name), name);
+    const environment = Object.fromEntries(env.map(({ name, value }) => [name, value ?? 'node-1']));
+    const parsed = parseAgentConfig(args.slice(1), environment);
+    if ('error' in parsed) assert.fail(parsed.error);
+    assert.equal(parsed.config.mode, 'enforce');
+  });
+
+  it('probes the address the agent serves on: liveness never by readiness', () => {
+    const { args } = agentContainer();
+    const parsed = parseAgentConfig(args.slice(1), { NODE_NAME: 'node-1' });
+    assert.ok('config' in parsed);
+    const container = agentContainer() as unknown as Json;
+    for (const [probe, path] of [
+      ['readinessProbe', '/readyz'],
+      ['livenessProbe', '/healthz'],
+    ] as const) {
+      const { host, port, path: asked } = container[probe]!.httpGet!;
+      assert.deepEqual({ host, port }, parsed.config.httpAddress, probe);
+      assert.equal(asked, path);
+    }
+    assert.equal(container.startupProbe, undefined);
+  });
+
+  it('runs in the host network with two capabilities and a read-only root', () => {
+    const { securityContext } = agentContainer() as unknown as Json;
+    assert.deepEqual(securityContext, {
+      runAsUser: 0,
+      privileged: false,
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW'] },
+      seccompProfile: { type: 'RuntimeDefault' },
+    });
+    const { hostNetwork, hostPID, dnsPolicy, priorityClassName, tolerations } = podSpec();
+    assert.deepEqual([hostNetwork, hostPID, dnsPolicy], [true, undefined, 'Default']);
+    assert.equal(priorityClassName, 'system-node-critical');
+    assert.deepEqual(tolerations, [{ operator: 'Exists' }]);
+  });
+
+  it("shares the host's xtables lock, and mounts only volumes that exist", () => {
+    const volumes = podSpec().volumes as unknown as { name: string; hostPath: { path: string; type?: string } }[];
+    const { volumeMounts } = agentContainer();
+    assert.deepEqual(volumeMounts.map(({ name }) => name).sort(), volumes.map(({ name }) => name).sort());
+    const lock = volumes.find(({ hostPath }) => hostPath.path === '/run/xtables.lock');
+    assert.equal(lock?.hostPath.type, 'FileOrCreate');
+    assert.equal(volumeMounts.find(({ name }) => name === lock?.name)?.mountPath, '/run/xtables.lock');
+  });
+
+  it('has memory request = limit and no CPU limit', () => {
+    const { resources } = agentContainer() as unknown as Json;
+    assert.equal(resources!.requests!.memory, resources!.limits!.memory);
+    assert.equal(resources!.limits!.cpu, undefined);
+  });
+
+  it('uses the image that kustomization.yaml sets, in the version of package.json', () => {
+    const { version } = JSON.parse(read('package.json')) as { readonly version: string };
+    const image = KUSTOMIZATION.images.find(({ name }) => name === agentContainer().image);
+    assert.equal(image?.newTag, version);
+    assert.ok(read('Dockerfile').startsWith(`# docker build -t portcullis:${version} .\n`));
+    assert.ok(read('kind-config.yaml').includes(`kind load docker-image portcullis:${version} `));
+  });
+});
+
+describe('kind-config.yaml', () => {
+  it("leaves out kind's own CNI, which enforces policies by itself", () => {
+    const config = parse(read('kind-config.yaml')) as Json;
+    assert.equal(config.kind, 'Cluster');
+    assert.equal(config.networking!.disableDefaultCNI, true);
+  });
+});
+
+describe('Dockerfile', () => {
+  it('copies only what .dockerignore lets through', () => {
+    const allowed = read('.dockerignore')
+      .split('\n')
+      .filter((line) => line.startsWith('!'))
+      .map((line) => line.slice(1));
+    const copies = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.+) \S+$/gm)];
+    const sources = copies.flatMap(([, list]) => list!.split(' '));
+    assert.ok(sources.length > 3);
+    for (const source of sources) assert.ok(allowed.includes(source), source);
+  });
+});
+
+describe('package-lock.json', () => {
+  it('holds every package it names, so that npm ci takes it: also those for other platforms', () => {
+    const { packages } = JSON.parse(read('package-lock.json')) as {
+      readonly packages: Readonly<Record<string, { readonly optionalDependencies?: Readonly<Record<string, string>> }>>;
+    };
+    const missing = Object.entries(packages).flatMap(([path, { optionalDependencies = {} }]) =>
+      Object.keys(optionalDependencies).filter(
+        (name) => !packages[`node_modules/${name}`] && !packages[`${path}/node_modules/${name}`],
+      ),
+    );
+    assert.deepEqual(missing, []);
+  });
+
+  it('repeats the dependencies of package.json', () => {
+    const own = JSON.parse(read('package.json')) as Json;
+    const locked = (JSON.parse(read('package-lock.json')) as Json).packages!['']!;
+    for (const list of ['dependencies', 'devDependencies', 'optionalDependencies']) {
+      assert.deepEqual(locked[list], own[list], list);
+    }
+  });
+});
