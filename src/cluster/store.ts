@@ -89,14 +89,10 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     const identity = identify(object, this.#options.namespaced);
     if (identity === undefined) return 'malformed';
     const record = this.#records.get(identity.key);
-    if (record === undefined) {
-      this.#listing?.seen.delete(identity.key);
-      return 'unchanged';
-    }
+    if (record === undefined) return 'unchanged';
     const uid = this.#options.uidOf(record);
     // The end of an earlier object of this name, heard late: the one we hold lives on.
     if (uid !== '' && identity.uid !== '' && uid !== identity.uid) return 'unchanged';
-    this.#listing?.seen.delete(identity.key);
     this.#delete(identity.key, record, arrivedAtMs);
     return 'changed';
   }

@@ -372,6 +372,29 @@ describe('connection', function () {
       await until(() => exchange.closed, 'the socket to close');
     });
 
+    it('requests that begin together share one reading of the credentials', async () => {
+      server = await serve();
+      let reads = 0;
+      const connection = connect({
+        server: parseServer(server.url, 'test'),
+        read: async () => {
+          reads++;
+          await new Promise((resolve) => setImmediate(resolve));
+          return { headers: {}, tls: {}, tlsVersion: '', caName: 'test' };
+        },
+        refresh: () => {},
+      });
+      connections.push(connection);
+      const opened = [1, 2, 3, 4].map(() => connection.open({ path: '/', signal: never }));
+      for (const _ of opened) (await server.next()).answer(200);
+      await Promise.all(opened);
+      assert.equal(reads, 1);
+      const again = connection.open({ path: '/', signal: never });
+      (await server.next()).answer(200);
+      await again;
+      assert.equal(reads, 2);
+    });
+
     it('an exec plugin that hangs does not hold up a stop', async () => {
       const stop = new AbortController();
       const connection = connect({

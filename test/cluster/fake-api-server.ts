@@ -45,8 +45,8 @@ export class Exchange {
   }
 
   /** Begins a watch. */
-  accept(): this {
-    this.#response.writeHead(200, { 'content-type': 'application/json' });
+  accept(contentType = 'application/json'): this {
+    this.#response.writeHead(200, { 'content-type': contentType });
     this.#response.flushHeaders();
     return this;
   }

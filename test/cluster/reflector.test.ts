@@ -198,6 +198,7 @@ describe('reflector', () => {
       cut.end();
       await bench.clock.passSleep();
       assert.equal(bench.reflector.listed, false);
+      assert.deepEqual(bench.told.restarts, ['no-streaming-list', 'network']);
       (await server.next()).answer(200, { kind: 'PodList', metadata: { resourceVersion: '6' }, items: null });
       await until(() => bench.reflector.listed, 'listed');
     });
@@ -540,9 +541,12 @@ describe('reflector', () => {
       (await server.next()).answer(200, '<html>Please log in</html>', { 'content-type': 'text/html' });
       await bench.clock.passSleep();
       assert.match(bench.reflector.problem ?? '', /text\/html instead of JSON/);
+      const endless = (await server.next()).accept('text/html').raw('<html>');
+      await bench.clock.passSleep();
+      await until(() => endless.closed, 'the socket to be closed');
       (await server.next()).answer(200, `${'not a watch\n'.repeat(60)}`);
       await bench.clock.passSleep();
-      assert.deepEqual(bench.told.restarts, ['wrong-content', 'wrong-content']);
+      assert.deepEqual(bench.told.restarts, ['wrong-content', 'wrong-content', 'wrong-content']);
       await bench.listed([], '1');
     });
 
