@@ -47,6 +47,11 @@ describe('evaluate: exemptions', () => {
     assert.equal(verdictOf(flow(A, NODE_1)).allowed, false);
   });
 
+  it('what a node sends is node traffic, even with the address of a pod (S-60)', () => {
+    const verdict = verdictOf(flow(A, OUTSIDE, { fromNode: 'node-1' }));
+    assert.deepEqual(verdict.egress, { kind: 'exempt', reason: 'not-a-subject' });
+  });
+
   it('not a subject: outside, host network, finished, not yet on a node (S-01, S-64, S-70)', () => {
     const none = { kind: 'exempt', reason: 'not-a-subject' };
     assert.deepEqual(verdictOf(flow(OUTSIDE, NODE_1)), { allowed: true, egress: none, ingress: none });
