@@ -26,12 +26,12 @@ const LIMIT_SCALE = 10_000;
 /** xt_limit XT_LIMIT_BURST, which `iptables-save` leaves out. */
 const DEFAULT_LIMIT_BURST = 5;
 
-/** IPv4: load source, keep it, load destination, compare. Offsets count from the IP header (xt_bpf). */
-const SAME_ADDRESS_V4 = '7,32 0 0 12,7 0 0 0,32 0 0 16,29 0 1 0,6 0 0 65535,6 0 0 0,6 0 0 0';
+/** IPv4: load source, keep it, load destination, compare; answer yes or no. Offsets count from the IP header (xt_bpf). */
+const SAME_ADDRESS_V4 = '6,32 0 0 12,7 0 0 0,32 0 0 16,29 0 1 0,6 0 0 65535,6 0 0 0';
 /** IPv6: the same, word by word; any difference jumps to the last instruction, which answers no. */
 const SAME_ADDRESS_V6 =
-  '16,32 0 0 8,7 0 0 0,32 0 0 24,29 0 11 0,32 0 0 12,7 0 0 0,32 0 0 28,29 0 7 0,' +
-  '32 0 0 16,7 0 0 0,32 0 0 32,29 0 3 0,6 0 0 0,6 0 0 65535,6 0 0 0,6 0 0 0';
+  '18,32 0 0 8,7 0 0 0,32 0 0 24,29 0 13 0,32 0 0 12,7 0 0 0,32 0 0 28,29 0 9 0,' +
+  '32 0 0 16,7 0 0 0,32 0 0 32,29 0 5 0,32 0 0 20,7 0 0 0,32 0 0 36,29 0 1 0,6 0 0 65535,6 0 0 0';
 
 /** A rule without `-A CHAIN`. */
 export function ruleText(rule: Rule, context: TextContext): string {
