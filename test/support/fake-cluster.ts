@@ -1,0 +1,97 @@
+/** Several nodes, each with its own kernel in memory and its own reconciler, and packets that travel between them. */
+import { type PassOutcome, Reconciler } from '../../src/agent/reconcile.ts';
+import type { ClusterSnapshot, Direction, Flow } from '../../src/policy/model.ts';
+import type { Hook, Layout } from '../../src/render/ruleset.ts';
+import { createFakeKernel, type FakeKernel } from './fake-kernel.ts';
+import { type Connection, type Packet, traceRules } from './tracer.ts';
+
+/** As the agent's own defaults (src/cli/config.ts). */
+export const LAYOUT: Omit<Layout, 'mode'> = {
+  marks: { mask: 0xff000000 },
+  trunkInterfacePrefix: 'vlan.eth.',
+  log: { group: 7, perSecond: 10, burst: 20 },
+};
+
+export interface FakeNode {
+  readonly name: string;
+  readonly kernel: FakeKernel;
+  readonly reconciler: Reconciler;
+}
+
+export function createFakeNode(name: string, kernel: FakeKernel = createFakeKernel()): FakeNode {
+  return { name, kernel, reconciler: new Reconciler({ nodeName: name, kernel, now: () => 0, firstGeneration: 1 }) };
+}
+
+/** One pass of a node; throws if anything failed. */
+export async function enforce(node: FakeNode, snapshot: ClusterSnapshot, readBack = false): Promise<PassOutcome> {
+  const outcome = await node.reconciler.pass(snapshot, 'enforce', LAYOUT, readBack);
+  if (outcome.failures.length > 0) throw new Error(`${node.name}: ${JSON.stringify(outcome.failures)}`);
+  return outcome;
+}
+
+/** Where the ends of a flow are on the network: the node they are on, and whether they are its host network. */
+export interface Place {
+  readonly node?: string;
+  readonly isHost: boolean;
+}
+
+/** ICMP echo request, as `Packet.port` wants it. */
+const ECHO_REQUEST: Readonly<Record<number, number>> = { 1: 8, 58: 128 };
+
+/**
+ * Walks the first packet of a flow through the nodes that judge `sides` of it, and its answer back. What a host network sends
+ * leaves by OUTPUT, what it receives comes by INPUT, everything else is forwarded; one node forwards a packet once.
+ */
+export function travel(
+  nodes: ReadonlyMap<string, FakeNode>,
+  flow: Flow,
+  from: Place,
+  to: Place,
+  sides: readonly Direction[],
+): { readonly reaches: boolean; readonly why: string } {
+  const hops = hopsOf(from, to, sides);
+  const why: string[] = [];
+  const packet = packetOf(flow);
+  const passed: { readonly node: FakeNode; readonly hook: Hook; readonly connection: Connection }[] = [];
+  for (const { node: name, hook } of hops) {
+    const node = nodes.get(name)!;
+    const connection = { mark: 0 };
+    const walked = traceRules(node.kernel.state(), { ...packet, hook, connection });
+    why.push(`${name} ${hook}: ${walked.verdict}\n  ${walked.matched.join('\n  ')}`);
+    if (walked.verdict === 'dropped') return { reaches: false, why: why.join('\n') };
+    passed.push({ node, hook, connection });
+  }
+  for (const { node, hook, connection } of passed.reverse()) {
+    // Answers to INPUT leave by OUTPUT.
+    if (hook === 'INPUT') continue;
+    const answer: Packet = {
+      ...packet,
+      source: packet.destination,
+      destination: packet.source,
+      port: packet.protocol === 1 ? 0 : packet.protocol === 58 ? 129 : 40_000,
+      state: 'ESTABLISHED',
+      direction: 'REPLY',
+      connection,
+    };
+    const walked = traceRules(node.kernel.state(), answer);
+    if (walked.verdict === 'dropped') throw new Error(`the answer was dropped:\n  ${walked.matched.join('\n  ')}`);
+  }
+  return { reaches: true, why: why.join('\n') };
+}
+
+function packetOf({ source, destination, protocol, port }: Flow): Packet {
+  const family = source.includes(':') ? 6 : 4;
+  return { family, source, destination, protocol, port: ECHO_REQUEST[protocol] ?? port };
+}
+
+function hopsOf(from: Place, to: Place, sides: readonly Direction[]): { readonly node: string; readonly hook: Hook }[] {
+  const hops: { node: string; hook: Hook }[] = [];
+  const isLocal = from.node !== undefined && from.node === to.node;
+  if (sides.includes('egress') && from.node !== undefined && !from.isHost) {
+    hops.push({ node: from.node, hook: isLocal && to.isHost ? 'INPUT' : 'FORWARD' });
+  }
+  if (sides.includes('ingress') && to.node !== undefined && !(isLocal && (from.isHost || hops.length > 0))) {
+    hops.push({ node: to.node, hook: to.isHost ? 'INPUT' : 'FORWARD' });
+  }
+  return hops;
+}
