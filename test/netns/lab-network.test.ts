@@ -451,7 +451,17 @@ describe('lab network', function () {
           const addresses = ['127.0.0.1', ...network.nodes()[0]!.addresses];
           for (const target of addresses)
             assert.equal((await probe(key('a0'), 'TCP', target, 6443)).outcome, 'refused');
+          const flow = await network.openFlow(nodeKey('a'), {
+            protocol: 'TCP',
+            address: '127.0.0.1',
+            port: 6443,
+            mode: 'talk',
+            intervalMs: 10,
+          });
           await pause('a');
+          await sleep(30);
+          assert.notEqual((await flow.status()).state, 'open');
+          await flow.close();
           assert.equal((await fromNode('a')).outcome, 'refused');
           assert.equal((await fromNode('b')).outcome, 'reached');
           await resume('a');
@@ -539,6 +549,55 @@ describe('lab network', function () {
       });
     });
   }
+
+  for (const family of [4, 6] as const) {
+    it(`with IPv${family} alone`, async () => {
+      const nodes = [{ name: 'a' }, { name: 'b' }];
+      const network = await LabNetwork.create({
+        nodes,
+        wiring: 'routed',
+        backend: 'nft',
+        families: [family],
+        run: runCommand,
+      });
+      try {
+        await network.addPods(nodes.map(({ name }) => ({ namespace: 'x', name, node: name })));
+        const to = [...network.pods(), ...network.outsideHosts()];
+        const probes = PROTOCOLS.flatMap((protocol) =>
+          to.flatMap(({ addresses }) =>
+            addresses.map((address) => ({ from: nodeKey('a'), protocol, address, port: 80 })),
+          ),
+        );
+        const outcomes = (await network.probeMatrix(probes)).map((result) => result.outcome);
+        assert.deepEqual(outcomes, new Array(3 * PROTOCOLS.length).fill('reached'));
+        const interfaces = await runCommand({
+          ...network.nodeCommand('a', ['ip', `-${family === 4 ? 6 : 4}`, 'addr', 'show', 'scope', 'global']),
+          timeoutMs: 5000,
+        });
+        assert.equal(interfaces.stdout, '');
+      } finally {
+        await network.close();
+      }
+    });
+  }
+
+  it('refuses wrong options before it makes anything', async () => {
+    const create = (change: object): Promise<LabNetwork> =>
+      LabNetwork.create({
+        nodes: [{ name: 'a' }],
+        wiring: 'routed',
+        backend: 'nft',
+        families: [4],
+        run: runCommand,
+        ...change,
+      });
+    await assert.rejects(create({ nodes: [] }), /nodes: 0/);
+    await assert.rejects(create({ nodes: [{ name: 'a' }, { name: 'a' }] }), /nodes: a name is there twice/);
+    await assert.rejects(create({ nodes: [{ name: 'a b' }] }), /node: a b is not a DNS name/);
+    await assert.rejects(create({ families: [] }), /families/);
+    await assert.rejects(create({ prefix: 'x' }), /lab prefix: x/);
+    await assert.rejects(create({ outside: [{ name: 'w', addresses: ['2001:db8::1'] }] }), /outside\/w: addresses/);
+  });
 
   describe('end of a lab', () => {
     const options = {

@@ -1,6 +1,8 @@
 /** The lab's network on a real kernel: network namespaces as nodes, pods and outside hosts, with a prober in each. */
+import { existsSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../net/ip.ts';
 import { AddressBook } from './address-book.ts';
 import { bridgeAddress, MAX_NODES, nodeAddress, podCidr } from './address-plan.ts';
@@ -45,8 +47,18 @@ export const DEFAULT_LISTENERS: readonly Listener[] = [
   { protocol: 'SCTP', port: 80 },
 ];
 
+/**
+ * A few hundred probes keep two cores busy for a tenth of their timeout; thousands at once would wait for each other until some
+ * look blocked. A batch that has blocked probes in it does not hold up the next for longer than the interval.
+ */
+const PROBES_PER_BATCH = 300;
+const BATCH_INTERVAL_MS = 50;
+
 /** DNS names, so that they cannot mean anything to a shell, a path or `ip`. */
 const NAME_PATTERN = /^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$/;
+
+/** There when bridges can hand their packets to iptables. */
+const BRIDGE_NETFILTER = '/proc/sys/net/bridge';
 
 type PodName = Pick<PodSpec, 'namespace' | 'name'>;
 
@@ -222,14 +234,13 @@ export class LabNetwork implements LabNetworkDoor {
   // Probes
 
   async probeMatrix(probes: readonly MatrixProbe[]): Promise<readonly ProbeResult[]> {
-    const byProber = Map.groupBy(probes.keys(), (index) => this.#proberOf(probes[index]!.from));
-    const results = new Array<ProbeResult>(probes.length);
-    const batches = [...byProber].map(async ([prober, indexes]) => {
-      const answers = await prober.probe(indexes.map((index) => probes[index]!));
-      for (const [i, index] of indexes.entries()) results[index] = answers[i]!;
-    });
-    await Promise.all(batches);
-    return results;
+    const batches: Promise<readonly ProbeResult[]>[] = [];
+    for (let first = 0; first < probes.length; first += PROBES_PER_BATCH) {
+      const batch = this.#probeBatch(probes.slice(first, first + PROBES_PER_BATCH));
+      batches.push(batch);
+      await Promise.race([batch, sleep(BATCH_INTERVAL_MS)]);
+    }
+    return (await Promise.all(batches)).flat();
   }
 
   async openFlow(from: EndpointKey, request: FlowRequest): Promise<LabFlow> {
@@ -316,6 +327,17 @@ export class LabNetwork implements LabNetworkDoor {
     const result = this.#queue.then(change);
     this.#queue = result.catch(() => {});
     return result;
+  }
+
+  async #probeBatch(probes: readonly MatrixProbe[]): Promise<readonly ProbeResult[]> {
+    const byProber = Map.groupBy(probes.keys(), (index) => this.#proberOf(probes[index]!.from));
+    const results = new Array<ProbeResult>(probes.length);
+    const batches = [...byProber].map(async ([prober, indexes]) => {
+      const answers = await prober.probe(indexes.map((index) => probes[index]!));
+      for (const [i, index] of indexes.entries()) results[index] = answers[i]!;
+    });
+    await Promise.all(batches);
+    return results;
   }
 
   // Nodes and outside hosts
@@ -578,6 +600,9 @@ function checkOptions(options: LabNetworkOptions): void {
   const families = new Set(options.families);
   if (families.size === 0 || families.size !== options.families.length) {
     throw new Error(`families: ${options.families.join(', ')}, must be 4, 6 or both, each once`);
+  }
+  if (options.wiring === 'bridge' && !existsSync(BRIDGE_NETFILTER)) {
+    throw new Error(`wiring: bridge needs the kernel module br_netfilter, and ${BRIDGE_NETFILTER} is not there`);
   }
 }
 

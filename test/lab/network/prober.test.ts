@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { LineProcess } from '../../../src/lab/network/line-process.ts';
 import { parseFlowAnswer, parseProbeAnswer, parseRepeatAnswer, probeFields } from '../../../src/lab/network/prober.ts';
@@ -101,6 +102,44 @@ describe('the Perl scripts', () => {
       await assert.rejects(prober.request('flow-stat', 'none'), /prober: flow-stat none: no flow none/);
     } finally {
       await prober.stop();
+    }
+  });
+
+  it('take an answer that came while nobody ran for an answer, and a connection for no silence', async () => {
+    const server = new LineProcess('server', ['perl', PROBER, 'pod/x/server']);
+    const client = new LineProcess('client', ['perl', PROBER, 'pod/x/client']);
+    const signal = (to: LineProcess, name: 'SIGSTOP' | 'SIGCONT'): boolean => process.kill(to.pid!, name);
+    const port = String(20_000 + (process.pid % 10_000));
+    try {
+      await server.request('serve', '127.0.0.1', `udp/${port},tcp/${port}`);
+      const probe = ['127.0.0.1', port, '-', '-', '40', '1'] as const;
+      signal(server, 'SIGSTOP');
+      await client.requests([['probe', 'tcp', '127.0.0.1', '1']]);
+      const pending = client.requests([
+        ['probe', 'udp', ...probe],
+        ['probe', 'tcp', ...probe],
+      ]);
+      await sleep(15);
+      signal(client, 'SIGSTOP');
+      signal(server, 'SIGCONT');
+      await sleep(50);
+      signal(client, 'SIGCONT');
+      const [udp, tcp] = await pending;
+      assert.match(udp!.join(' '), /^reached \d+ pod\/x\/server /);
+      assert.match(tcp!.join(' '), /^reached \d+ pod\/x\/server /);
+
+      signal(server, 'SIGSTOP');
+      const late = client.requests([
+        ['probe', 'udp', ...probe],
+        ['probe', 'tcp', ...probe],
+      ]);
+      await sleep(60);
+      signal(server, 'SIGCONT');
+      const words = (await late).map(([outcome]) => outcome);
+      assert.deepEqual(words, ['blocked', 'reached']);
+    } finally {
+      signal(server, 'SIGCONT');
+      await Promise.all([server.stop(), client.stop()]);
     }
   });
 
