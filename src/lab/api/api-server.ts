@@ -27,6 +27,7 @@ import { isObject, textOf } from './json.ts';
 import { ListPages } from './list-pages.ts';
 import type { ResourceName } from './objects.ts';
 import { mediaRanges } from './representations.ts';
+import { parseObject, readBody } from './request-body.ts';
 import { WatchStream } from './watch-stream.ts';
 
 export interface ApiServerOptions {
@@ -77,8 +78,6 @@ export interface ApiServer {
 }
 
 const DEFAULT_BOOKMARK_MS = 60_000;
-/** The API server's limit on a request's body. */
-const MAX_BODY_BYTES = 3 * 1024 * 1024;
 const SYSTEM_NAMESPACES = ['default', 'kube-node-lease', 'kube-public', 'kube-system'];
 const WILDCARDS = ['0.0.0.0', '::'];
 
@@ -266,7 +265,6 @@ class RunningServer {
     const incoming: Incoming = {
       request: parsed,
       accept: request.headers.accept,
-      contentType: request.headers['content-type'] ?? '',
       body: await readBody(request),
       warn: (text) => warnings.add(text),
     };
@@ -295,7 +293,7 @@ class RunningServer {
   ): Promise<void> {
     if (path === '/healthz' || path === '/livez' || path === '/readyz') return sendText(response, 'ok');
     if (path === '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews' && request.method === 'POST') {
-      return send(response, 201, JSON.stringify(accessReview(await readBody(request), token)));
+      return send(response, 201, JSON.stringify(accessReview(parseObject(await readBody(request)), token)));
     }
     const aggregated = (path === '/api' || path === '/apis') && wantsAggregated(request.headers.accept);
     const found = aggregated ? aggregatedDiscovery(path === '/api') : plainDocument(path);
@@ -305,7 +303,8 @@ class RunningServer {
   }
 
   #refuse(response: ServerResponse, error: unknown): void {
-    if (!(error instanceof ApiError)) this.#onError(error);
+    // A client that went away is no failure of the server.
+    if (!(error instanceof ApiError) && !response.destroyed) this.#onError(error);
     if (response.destroyed || response.headersSent) {
       response.destroy();
       return;
@@ -331,19 +330,6 @@ async function injected(action: FaultAction, request: IncomingMessage, response:
     case 'status':
       throw serverError(action.code, action.message ?? `injected failure ${action.code}`, action.retryAfterSeconds);
   }
-}
-
-async function readBody(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > MAX_BODY_BYTES) {
-      throw new ApiError(413, 'RequestEntityTooLarge', `the body is larger than the limit of ${MAX_BODY_BYTES} bytes`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 function send(response: ServerResponse, code: number, body: string, contentType = 'application/json'): void {
@@ -395,9 +381,8 @@ function plainDocument(path: string): object | undefined {
 }
 
 /** Answers "may I?" from the token's own rules. */
-function accessReview(body: string, token: AccessToken): object {
-  const review: unknown = JSON.parse(body || '{}');
-  const spec = isObject(review) && isObject(review.spec) ? review.spec : {};
+function accessReview(review: Record<string, unknown>, token: AccessToken): object {
+  const spec = isObject(review.spec) ? review.spec : {};
   const asked = isObject(spec.resourceAttributes) ? spec.resourceAttributes : {};
   const namespace = textOf(asked.namespace);
   const question = {

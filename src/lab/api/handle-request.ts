@@ -1,5 +1,4 @@
 /** The verbs: one resource request in, one answer out. Watches are in handle-watch.ts. */
-import { parse as parseYaml } from 'yaml';
 import type { ResourceRequest } from './api-request.ts';
 import type { ApiStore, DeleteOptions, FieldValidation, PatchType, WriteOptions } from './api-store.ts';
 import {
@@ -17,6 +16,7 @@ import type { ListPages } from './list-pages.ts';
 import { type ApiObject, type ObjectRef, refOf } from './objects.ts';
 import { mergePatch } from './patch.ts';
 import { chooseRepresentation, type ListMeta, type Representation } from './representations.ts';
+import { mediaType, parseBody, parseObject, type RequestBody } from './request-body.ts';
 import { parseSelectors } from './selectors.ts';
 import { selectorText } from './tables.ts';
 
@@ -30,8 +30,7 @@ export interface Answer {
 export interface Incoming {
   readonly request: ResourceRequest;
   readonly accept: string | undefined;
-  readonly contentType: string;
-  readonly body: string;
+  readonly body: RequestBody;
   /** Collects warnings for the answer's headers. */
   readonly warn: (text: string) => void;
 }
@@ -130,35 +129,14 @@ function writeOptions(incoming: Incoming): WriteOptions {
 const isFieldValidation = (text: string | null): text is FieldValidation =>
   text === 'Strict' || text === 'Warn' || text === 'Ignore';
 
-/** The body as JSON or YAML. Throws 415 for other types, 400 for what cannot be read. */
-function parseBody(incoming: Incoming): unknown {
-  const type = mediaType(incoming.contentType);
-  const yaml = type === 'application/yaml' || type === 'application/apply-patch+yaml';
-  if (!yaml && type !== 'application/json' && !type.endsWith('+json')) throw unsupportedMediaType(type);
-  try {
-    return yaml ? parseYaml(incoming.body) : JSON.parse(incoming.body);
-  } catch (error) {
-    throw badRequest(`the object provided is unrecognized: ${(error as Error).message}`);
-  }
-}
-
-// A missing type is taken as JSON, as curl users expect.
-const mediaType = (contentType: string): string => (contentType.split(';')[0] ?? '').trim() || 'application/json';
-
-function parseObject(incoming: Incoming): Record<string, unknown> {
-  const body = parseBody(incoming);
-  if (!isObject(body)) throw badRequest('the body must hold one object');
-  return body;
-}
-
 function createObject(store: ApiStore, incoming: Incoming): Answer {
   const { info } = incoming.request;
-  return answer(incoming, store, 201, store.create(info.plural, parseObject(incoming), writeOptions(incoming)));
+  return answer(incoming, store, 201, store.create(info.plural, parseObject(incoming.body), writeOptions(incoming)));
 }
 
 function updateObject(store: ApiStore, incoming: Incoming): Answer {
   const { info, name } = incoming.request;
-  const body = parseObject(incoming);
+  const body = parseObject(incoming.body);
   const metadata = isObject(body.metadata) ? body.metadata : {};
   if (textOf(metadata.name) !== name) {
     throw badRequest('the name of the object does not match the name on the URL');
@@ -176,7 +154,7 @@ const PATCH_TYPES: Readonly<Record<string, PatchType>> = {
 
 function patchObject(store: ApiStore, incoming: Incoming): Answer {
   const { info, query } = incoming.request;
-  const type = mediaType(incoming.contentType);
+  const type = mediaType(incoming.body.contentType);
   const options = writeOptions(incoming);
   if (type === 'application/apply-patch+yaml' || type === 'application/apply-patch+json') {
     const manager = query.get('fieldManager');
@@ -185,7 +163,7 @@ function patchObject(store: ApiStore, incoming: Incoming): Answer {
     const { object, created } = store.apply(
       info.plural,
       named(incoming.request),
-      parseObject(incoming),
+      parseObject(incoming.body),
       manager,
       options,
     );
@@ -193,7 +171,7 @@ function patchObject(store: ApiStore, incoming: Incoming): Answer {
   }
   const patchType = PATCH_TYPES[type];
   if (!patchType) throw unsupportedMediaType(type);
-  const patched = store.patch(info.plural, named(incoming.request), patchType, parseBody(incoming), options);
+  const patched = store.patch(info.plural, named(incoming.request), patchType, parseBody(incoming.body), options);
   return answer(incoming, store, 200, patched);
 }
 
@@ -201,7 +179,7 @@ function patchObject(store: ApiStore, incoming: Incoming): Answer {
 
 function deleteOptions(incoming: Incoming): DeleteOptions {
   const { query } = incoming.request;
-  const body = incoming.body.trim() === '' ? {} : parseObject(incoming);
+  const body = incoming.body.bytes.length === 0 ? {} : parseObject(incoming.body);
   const grace = body.gracePeriodSeconds ?? query.get('gracePeriodSeconds') ?? undefined;
   if (grace !== undefined && !/^\d+$/.test(textOf(grace)))
     throw badRequest('gracePeriodSeconds must be a number, 0 or more');
@@ -252,7 +230,7 @@ const statusAnswer = (code: number, fields: object): Answer => ({
 
 function createSubresource(store: ApiStore, incoming: Incoming): Answer {
   const { subresource } = incoming.request;
-  const body = parseObject(incoming);
+  const body = parseObject(incoming.body);
   if (subresource === 'binding') {
     const target = isObject(body.target) ? textOf(body.target.name) : '';
     if (target === '') throw badRequest('Binding: target.name: Required value');
@@ -295,7 +273,7 @@ function getScale(store: ApiStore, request: ResourceRequest): Answer {
 function writeScale(store: ApiStore, incoming: Incoming): Answer {
   const { request } = incoming;
   const scale = scaleOf(store, request);
-  const wanted = mergePatch(scale, parseObject(incoming));
+  const wanted = mergePatch(scale, parseObject(incoming.body));
   const spec = isObject(wanted) && isObject(wanted.spec) ? wanted.spec : {};
   const metadata = isObject(wanted) && isObject(wanted.metadata) ? wanted.metadata : {};
   store.modify(

@@ -41,6 +41,7 @@ export function watchOptions(
     matches,
     initial: sendInitial ? storage.list(info.plural, request.namespace).filter(matches) : [],
     position,
+    afterVersion: sendInitial ? 0 : from,
     ...(streamsList && sendInitial && bookmarks ? { initialEventsEnd: { version: storage.version } } : {}),
     bookmarkIntervalMs: bookmarks ? faults.bookmarkIntervalMs : 0,
     timeoutMs: seconds * 1000,

@@ -10,6 +10,9 @@ import type { Storage, StoredEvent } from './storage.ts';
 /** Lines are joined up to about this size before they are written. */
 const WRITE_BYTES = 64 * 1024;
 
+/** Node's timers take no more. */
+const MAX_TIMER_MS = 0x7fffffff;
+
 export interface WatchOptions {
   readonly resource: ResourceName;
   readonly storage: Storage;
@@ -20,6 +23,8 @@ export interface WatchOptions {
   readonly initial: readonly ApiObject[];
   /** Position in the history where changes start. */
   readonly position: number;
+  /** Changes up to this version are not sent; matters to clients that come from a server with a longer past. */
+  readonly afterVersion: number;
   /** Sent after the initial objects as the bookmark that says they are complete. */
   readonly initialEventsEnd?: { readonly version: number };
   /** 0: no bookmarks. */
@@ -52,7 +57,7 @@ export class WatchStream {
     this.#position = options.position;
     response.flushHeaders();
     response.on('close', () => this.#close());
-    this.#timers.push(setTimeout(() => this.end('end'), options.timeoutMs).unref());
+    this.#timers.push(setTimeout(() => this.end('end'), Math.min(options.timeoutMs, MAX_TIMER_MS)).unref());
     if (options.bookmarkIntervalMs > 0) {
       this.#timers.push(setInterval(() => this.#bookmark(), options.bookmarkIntervalMs).unref());
     }
@@ -154,7 +159,8 @@ export class WatchStream {
 
   /** A change seen through the selection: an object that comes into it is added, one that leaves it is deleted. */
   #eventLine(event: StoredEvent): string {
-    const { matches } = this.#options;
+    const { matches, afterVersion } = this.#options;
+    if (event.version <= afterVersion) return '';
     const before = event.previous !== undefined && matches(event.previous);
     const after = event.type !== 'DELETED' && matches(event.object);
     if (after) return this.#line(before ? 'MODIFIED' : 'ADDED', event.object);
