@@ -131,7 +131,8 @@ async function answer(options: StatusServerOptions, request: IncomingMessage, re
     'cache-control': 'no-store',
     ...(reply.status === 405 ? { allow: 'GET, HEAD' } : {}),
   });
-  response.end(request.method === 'HEAD' ? undefined : reply.body);
+  // Node leaves the body out of an answer to HEAD.
+  response.end(reply.body);
 }
 
 function makeReply(
@@ -140,7 +141,7 @@ function makeReply(
   pathname: string,
   format: string | null,
 ): Reply | Promise<Reply> {
-  const page = Object.hasOwn(PAGES, pathname) ? PAGES[pathname] : undefined;
+  const page = PAGES[pathname];
   if (!page) return text(404, `no such page; there are ${Object.keys(PAGES).join(', ')}\n`);
   if (request.method !== 'GET' && request.method !== 'HEAD') return text(405, 'only GET and HEAD\n');
   return page(providers, { format, accept: request.headers.accept ?? '' });
