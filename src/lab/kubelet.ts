@@ -8,7 +8,7 @@ import type { LabNetworkDoor, LabPod, Listener, PodSpec } from './network/types.
 
 /** Comma-separated addresses the pod asks for; empty: none at all. For address reuse and late addresses. */
 export const ADDRESSES_ANNOTATION = 'lab.portcullis.dev/addresses';
-/** A pod being deleted with this annotation keeps running until the annotation goes: a long graceful shutdown. */
+/** A pod with this annotation keeps running while its object exists, also when it is being deleted or has finished. */
 export const LINGER_ANNOTATION = 'lab.portcullis.dev/linger';
 
 export interface KubeletOptions {
@@ -186,8 +186,9 @@ function requested(pod: PodObject): string | undefined {
 
 /** A finished pod has given its addresses back, although its status still shows them (S-71). */
 function shouldRun(pod: PodObject): boolean {
-  if (pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') return false;
-  return pod.metadata.deletionTimestamp === undefined || lingers(pod);
+  if (lingers(pod)) return true;
+  const finished = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+  return !finished && pod.metadata.deletionTimestamp === undefined;
 }
 
 function isLeaving(pod: PodObject): boolean {

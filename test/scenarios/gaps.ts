@@ -148,6 +148,7 @@ const operators: Scenario = {
   id: 'G-02',
   title: 'every operator, with the key absent, empty and of another value',
   cites: ['S-17', 'S-18'],
+  refusedByApi: true,
   topology: tiers,
   steps: [
     peersOfA('matchLabels', labelled({ tier: 'web' }), '. X X X'),
@@ -1461,6 +1462,7 @@ const oddBlocks: Scenario = {
   id: 'G-15c',
   title: 'blocks written in ways that were once accepted',
   cites: ['S-31', 'S-48'],
+  refusedByApi: true,
   topology: small,
   steps: ['203.000.0113.0/24', '::ffff:203.0.113.0/120', '::FFFF:CB00:7100/120', '203.0.113.77/024'].map((cidr) =>
     named(
