@@ -68,7 +68,11 @@ async function runChecks(): Promise<SuiteResult> {
 
 function runCheck(name: string, [program, ...args]: readonly string[]): Promise<boolean> {
   const startedMs = performance.now();
-  const child: ChildProcess = spawn(program!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child: ChildProcess = spawn(program!, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // Some tools paint whenever CI is set, also into a file.
+    env: { ...process.env, NO_COLOR: '1' },
+  });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (output += String(chunk)));
   return new Promise((resolve) => {
