@@ -204,8 +204,9 @@ class RunningServer {
       if (this.#server.listening) this.#server.close(() => resolve());
       else resolve();
     });
+    const gone = [...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve)));
     this.#dropConnections();
-    await closed;
+    await Promise.all([closed, ...gone]);
   }
 
   #track(socket: Socket): void {

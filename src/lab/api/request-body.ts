@@ -13,16 +13,20 @@ export interface RequestBody {
   readonly bytes: Buffer;
 }
 
-/** Throws 413 for a body over the limit. */
+/**
+ * Throws 413 for a body over the limit. Such a body is still read to its end, so that the client comes to see the answer,
+ * unless it goes on and on: then the connection is cut.
+ */
 export async function readBody(request: IncomingMessage): Promise<RequestBody> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > MAX_BODY_BYTES) {
-      throw new ApiError(413, 'RequestEntityTooLarge', `the body is larger than the limit of ${MAX_BODY_BYTES} bytes`);
-    }
-    chunks.push(chunk);
+    if (size <= MAX_BODY_BYTES) chunks.push(chunk);
+    else if (size > 8 * MAX_BODY_BYTES) break;
+  }
+  if (size > MAX_BODY_BYTES) {
+    throw new ApiError(413, 'RequestEntityTooLarge', `the body is larger than the limit of ${MAX_BODY_BYTES} bytes`);
   }
   return { contentType: request.headers['content-type'] ?? '', bytes: Buffer.concat(chunks) };
 }
