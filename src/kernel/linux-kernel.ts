@@ -59,7 +59,7 @@ async function read(options: LinuxKernelOptions, argv: readonly [string, ...stri
 
 async function apply(options: LinuxKernelOptions, step: Step): Promise<readonly string[]> {
   if (step.kind === 'destroy-sets') return destroySets(options, step);
-  if (step.kind === 'rules' || step.kind === 'bump-generation') {
+  if (step.kind === 'rules' || step.kind === 'settle-rules') {
     const tool = toolName(options.backend, step.family, 'restore');
     await write(options, step, [tool, '--noflush', '-w', String(options.lockWaitSeconds)], step.lines);
   } else {

@@ -1,6 +1,6 @@
 /** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
 import type { Family } from '../net/ip.ts';
-import type { Hook, IpSet } from '../render/ruleset.ts';
+import type { Hook } from '../render/ruleset.ts';
 
 /** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
 export interface ObservedFamily {
@@ -13,7 +13,8 @@ export interface ObservedFamily {
 export interface ObservedSet {
   readonly name: string;
   readonly family: Family;
-  readonly type: IpSet['type'] | string;
+  /** Any: somebody else may have made a set under our name. */
+  readonly type: string;
   readonly maxElements: number;
   /** Entry text with protocol numbers -> false for `nomatch`. */
   readonly members: ReadonlyMap<string, boolean>;
@@ -33,14 +34,14 @@ export interface PlanLine {
 }
 
 /**
- * One command's worth of change.
- * `fill-sets` before `rules` before `drain-sets` before `bump-generation`: no packet between two steps is judged more
- * loosely than both the old and the new state judge it, nor more strictly than both (S-09). `destroy-sets` may fail while
- * the kernel still lets go of a set; it is simply planned again.
+ * One command's worth of change, in this order: `fill-sets` makes sets and lets members join; `rules`, one per family, changes the
+ * verdicts in one commit; `drain-sets` lets members leave; `settle-rules` puts plain rules in the place of those that looked past
+ * the sets' members (switch-over.ts); `destroy-sets` tidies up. Between any two lines no packet of a new connection meets a verdict
+ * that is neither the old nor the new one (S-09). `destroy-sets` may fail while the kernel still lets go of a set; it is planned again.
  */
 export type Step =
   | { readonly kind: 'fill-sets' | 'drain-sets' | 'destroy-sets'; readonly lines: readonly PlanLine[] }
-  | { readonly kind: 'rules' | 'bump-generation'; readonly family: Family; readonly lines: readonly PlanLine[] };
+  | { readonly kind: 'rules' | 'settle-rules'; readonly family: Family; readonly lines: readonly PlanLine[] };
 
 /** Counts of what a plan does, for logs and metrics. */
 export interface PlanSummary {

@@ -35,6 +35,13 @@ export function closedChain(direction: Direction): string {
   return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-closed`;
 }
 
+/** The direction that a class chain judges, a closed one included; undefined for any other chain. */
+export function directionOfClass(chain: string): Direction | undefined {
+  if (chain.startsWith(`${PREFIX}-E-`)) return 'egress';
+  if (chain.startsWith(`${PREFIX}-I-`)) return 'ingress';
+  return undefined;
+}
+
 export function setName(family: Family, meaning: string): string {
   return `${PREFIX}${family}-${hash(meaning)}`;
 }

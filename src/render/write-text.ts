@@ -112,6 +112,37 @@ function targetWords(target: Target, context: TextContext): string[] {
   }
 }
 
+const SET_MATCH = /-m set --match-set (\S+) (\S+)/g;
+
+/** The sets that a rule's text refers to. */
+export function referredSets(text: string): string[] {
+  return text.includes('--match-set') ? [...text.matchAll(/--match-set (\S+) /g)].map(([, name]) => name!) : [];
+}
+
+/** Sets that hold what is about to join and to leave another set. */
+export interface SetDetour {
+  readonly joining?: string;
+  readonly leaving?: string;
+}
+
+/** A rule as rules that judge as if its sets had changed already: one line per combination. */
+export function withDetours(text: string, detours: ReadonlyMap<string, SetDetour>): string[] {
+  let lines = [''];
+  let end = 0;
+  for (const found of text.matchAll(SET_MATCH)) {
+    const [match, set = '', dimensions] = found;
+    const { joining, leaving } = detours.get(set) ?? {};
+    const alternatives = [
+      leaving === undefined ? match : `-m set ! --match-set ${leaving} ${dimensions} ${match}`,
+      ...(joining === undefined ? [] : [`-m set --match-set ${joining} ${dimensions}`]),
+    ];
+    const between = text.slice(end, found.index);
+    lines = lines.flatMap((line) => alternatives.map((alternative) => `${line}${between}${alternative}`));
+    end = found.index + match.length;
+  }
+  return lines.map((line) => `${line}${text.slice(end)}`);
+}
+
 function portWords(protocol: string, ranges: readonly PortRange[]): string[] {
   if (ranges.length === 0) return ['-p', protocol];
   const list = ranges.map(({ first, last }) => (first === last ? String(first) : `${first}:${last}`)).join(',');

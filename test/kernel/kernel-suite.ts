@@ -15,6 +15,7 @@ import {
   ruleText,
   swapSetText,
   type TextContext,
+  withDetours,
 } from '../../src/render/write-text.ts';
 import { FAMILIES } from '../support/address-plan.ts';
 
@@ -209,7 +210,12 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
     for (const family of FAMILIES) {
       it(`prints every kind of rule as it was written, IPv${family}`, async () => {
         const context: TextContext = { family, marks: MARKS, generation: 5 };
-        const written = everyRule(family).map((rule) => ruleText(rule, context));
+        const inSet = `-p tcp -m tcp --dport 80 -m set --match-set ${ADDRESS_SET[family]} src -j RETURN`;
+        const others = { joining: PREFIX_SET[family], leaving: PREFIX_SET[family] };
+        const written = [
+          ...everyRule(family).map((rule) => ruleText(rule, context)),
+          ...withDetours(inSet, new Map([[ADDRESS_SET[family], others]])),
+        ];
         await kernel.apply(fillStep(...setsOf(family)));
         const body = written.map((text) => `-A PCL-every ${text}`.trimEnd());
         await kernel.apply(rulesStep(family, ':PCL-every - [0:0]', ':PCL-target - [0:0]', ...body));

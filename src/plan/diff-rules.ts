@@ -1,0 +1,300 @@
+/** The desired rules of one family against the observed ones: chains, jumps and generation. */
+import type { Family } from '../net/ip.ts';
+import type { Direction } from '../policy/model.ts';
+import type { Chain, ClassChain, FamilyRules, Layout, Ruleset } from '../render/ruleset.ts';
+import type { TextContext } from '../render/write-text.ts';
+import type { ObservedFamily, Plan, PlanLine } from './plan.ts';
+import type { Moves, MovesByDirection } from './switch-over.ts';
+
+import { bucketChain, dispatchChain, FORWARD_CHAIN } from '../render/names.ts';
+import { bucketOf, closedClass, dispatchChains } from '../render/render-node.ts';
+import { referredSets, ruleText } from '../render/write-text.ts';
+import { nextGeneration, readGeneration } from './generation.ts';
+
+const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
+const BUCKETS = 16;
+
+export interface RulesOptions {
+  /** Chains and sets the kernel refused. */
+  readonly broken: ReadonlySet<string>;
+  /** The last generation we know of, should the kernel hold none. */
+  readonly lastGeneration: number | undefined;
+  /** The generation to begin with on a host that never had one. */
+  readonly firstGeneration: number;
+}
+
+export interface RulesDiff {
+  readonly family: Family;
+  /** All our chains as they will be. */
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+  readonly hooks: ObservedFamily['hooks'];
+  readonly jumps: FamilyRules['jumps'];
+  /** Chains that have to go. */
+  readonly stale: readonly string[];
+  readonly moves: MovesByDirection;
+  readonly heldBack: Plan['heldBack'];
+  readonly marked: boolean;
+  /** The generation in force afterwards; absent without marks. */
+  readonly generation: number | undefined;
+  readonly isBumped: boolean;
+}
+
+/** `cuts`: what happens to sets makes live flows be judged again, whatever the rules say. */
+export function diffRules(
+  desired: Ruleset,
+  before: ObservedFamily,
+  rules: FamilyRules,
+  cuts: boolean,
+  options: RulesOptions,
+): RulesDiff {
+  const { layout } = desired;
+  const { family } = rules;
+  const { dispatch, heldBack, closed } = effectiveDispatch(layout, rules, before, options.broken);
+  const plain: TextContext = { family, generation: 0, ...(layout.marks ? { marks: layout.marks } : {}) };
+  const own = [...dispatchChains(dispatch, layout), ...classesInUse(layout, rules, dispatch, closed)];
+  const chains = new Map<string, readonly string[]>(own.map((chain) => [chain.name, chainLines(chain, plain)]));
+  for (const name of targetsOf(dispatch)) if (!chains.has(name)) chains.set(name, before.chains.get(name) ?? []);
+  const jumps = misplacedJumps(rules, before);
+  const { generation, isBumped, entry } = entryChains(desired, before, rules, options, () => {
+    return cuts || jumps.length > 0 || dispatchDrifted(before, chains) || tightens(dispatch, chains, before);
+  });
+  for (const [name, lines] of entry) chains.set(name, lines);
+  const stale: string[] = [];
+  for (const [name, lines] of before.chains) {
+    if (chains.has(name)) continue;
+    // The kernel would not let go of it: a rule that is not ours refers to it.
+    if (options.broken.has(name)) chains.set(name, lines);
+    else stale.push(name);
+  }
+  return {
+    family,
+    chains,
+    hooks: hooksAfter(before, jumps),
+    jumps,
+    stale,
+    moves: movesOf(dispatch, chains, before),
+    heldBack,
+    marked: generation !== undefined,
+    generation,
+    isBumped,
+  };
+}
+
+/** The entry chains with the generation to stamp: the one in force, or the next if live flows have to be judged again. */
+function entryChains(
+  desired: Ruleset,
+  before: ObservedFamily,
+  rules: FamilyRules,
+  options: RulesOptions,
+  tightened: () => boolean,
+): { generation: number | undefined; isBumped: boolean; entry: ReadonlyMap<string, readonly string[]> } {
+  const { layout } = desired;
+  const marks = layout.mode === 'enforce' ? layout.marks : undefined;
+  const entryAt = (generation: number): ReadonlyMap<string, readonly string[]> => {
+    const context: TextContext = { family: rules.family, generation, ...(marks ? { marks } : {}) };
+    return new Map(rules.entry.map((chain) => [chain.name, chainLines(chain, context)]));
+  };
+  if (!marks) return { generation: undefined, isBumped: false, entry: entryAt(0) };
+  const last = readGeneration(before, marks) ?? options.lastGeneration;
+  if (last === undefined && before.chains.size === 0) {
+    // Nothing was ever stamped here: the first generation is as good as the next.
+    return { generation: options.firstGeneration, isBumped: false, entry: entryAt(options.firstGeneration) };
+  }
+  const current = last ?? options.firstGeneration;
+  const entry = entryAt(current);
+  const isBumped = [...entry].some(([name, lines]) => !sameLines(lines, before.chains.get(name))) || tightened();
+  if (!isBumped) return { generation: current, isBumped, entry };
+  const generation = nextGeneration(current, marks);
+  return { generation, isBumped, entry: entryAt(generation) };
+}
+
+function chainLines(chain: Chain, context: TextContext): string[] {
+  return chain.rules.map((rule) => ruleText(rule, context));
+}
+
+export function sameLines(a: readonly string[], b: readonly string[] | undefined): boolean {
+  return b !== undefined && a.length === b.length && a.every((line, index) => line === b[index]);
+}
+
+// ------------------------------------------------------------------------------------------------------------ dispatch
+
+/** The dispatch with broken chains replaced: by the chain the address has now, else by one that denies everything. */
+function effectiveDispatch(
+  layout: Layout,
+  rules: FamilyRules,
+  before: ObservedFamily,
+  broken: ReadonlySet<string>,
+): { dispatch: Record<Direction, Map<string, string>>; heldBack: Plan['heldBack']; closed: Set<Direction> } {
+  const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
+  const heldBack: { address: string; wanted: string; got: string }[] = [];
+  const closed = new Set<Direction>();
+  for (const direction of DIRECTIONS) {
+    const current = broken.size > 0 ? currentTargets(before, direction) : undefined;
+    for (const [address, wanted] of rules.dispatch[direction]) {
+      const chain = rules.classes.get(wanted)!;
+      if (!broken.has(wanted) && !chain.sets.some((set) => broken.has(set))) {
+        dispatch[direction].set(address, wanted);
+        continue;
+      }
+      const now = current?.get(address);
+      const usable = now !== undefined && before.chains.has(now) && !broken.has(now);
+      const got = usable ? now : closedClass(direction, layout).name;
+      if (!usable) closed.add(direction);
+      dispatch[direction].set(address, got);
+      heldBack.push({ address, wanted, got });
+    }
+  }
+  return { dispatch, heldBack, closed };
+}
+
+function classesInUse(
+  layout: Layout,
+  rules: FamilyRules,
+  dispatch: FamilyRules['dispatch'],
+  closed: ReadonlySet<Direction>,
+): ClassChain[] {
+  const targeted = targetsOf(dispatch);
+  return [
+    ...[...rules.classes.values()].filter((chain) => targeted.has(chain.name)),
+    ...[...closed].map((direction) => closedClass(direction, layout)),
+  ];
+}
+
+function targetsOf(dispatch: FamilyRules['dispatch']): Set<string> {
+  return new Set([...dispatch.egress.values(), ...dispatch.ingress.values()]);
+}
+
+/** Address -> the class chain it is sent to now, read from our own live chains. The first rule decides, as for a packet. */
+function currentTargets(before: ObservedFamily, direction: Direction): Map<string, string> {
+  const targets = new Map<string, string>();
+  const reached = before.chains.get(dispatchChain(direction)) ?? [];
+  for (let bucket = 0; bucket < BUCKETS; bucket++) {
+    const name = bucketChain(direction, bucket);
+    // A bucket nobody jumps to judges nobody.
+    if (!reached.some((line) => line.endsWith(` -g ${name}`))) continue;
+    for (const line of before.chains.get(name) ?? []) {
+      const found = /^-[sd] ([^ /]+)\/\d+ -g (\S+)$/.exec(line);
+      if (found && bucketOf(found[1]!) === bucket && !targets.has(found[1]!)) targets.set(found[1]!, found[2]!);
+    }
+  }
+  return targets;
+}
+
+// ----------------------------------------------------------------------------------------------------------- tightening
+
+/** Whether somebody put rules into the chains that lead to the class chains: packets may have gone past those. */
+function dispatchDrifted(before: ObservedFamily, chains: ReadonlyMap<string, readonly string[]>): boolean {
+  for (const direction of DIRECTIONS) {
+    const names = Array.from({ length: BUCKETS }, (_, bucket) => bucketChain(direction, bucket));
+    for (const name of [dispatchChain(direction), ...names]) {
+      const own = chains.get(name) ?? [];
+      for (const line of before.chains.get(name) ?? []) {
+        if (!/^-[sd] \S+ -g PCL-\S+$/.test(line) && !own.includes(line)) return true;
+      }
+    }
+  }
+  return false;
+}
+
+/** Whether some packet that passes now would be judged anew: an address newly isolated, or a chain that lost a RETURN. */
+function tightens(
+  dispatch: FamilyRules['dispatch'],
+  chains: ReadonlyMap<string, readonly string[]>,
+  before: ObservedFamily,
+): boolean {
+  const loosens = new Map<string, boolean>();
+  for (const direction of DIRECTIONS) {
+    const targets = currentTargets(before, direction);
+    for (const [address, target] of dispatch[direction]) {
+      const now = targets.get(address);
+      if (now === undefined) return true;
+      const pair = `${now} ${target}`;
+      let loose = loosens.get(pair);
+      if (loose === undefined) {
+        loose = onlyLoosens(before.chains.get(now), chains.get(target));
+        loosens.set(pair, loose);
+      }
+      if (!loose) return true;
+    }
+  }
+  return false;
+}
+
+/** True if every packet the chain `from` lets through, `to` lets through as well, as far as its text can show. */
+function onlyLoosens(from: readonly string[] | undefined, to: readonly string[] | undefined): boolean {
+  if (!from || !to) return false;
+  const allowed = new Set(to.filter((line) => line.endsWith('-j RETURN')));
+  return (
+    from.every((line) => !line.endsWith('-j RETURN') || allowed.has(line)) && from.some((line) => line === '-j DROP')
+  );
+}
+
+/** Which addresses are judged by other rules than before. */
+function movesOf(
+  dispatch: FamilyRules['dispatch'],
+  chains: ReadonlyMap<string, readonly string[]>,
+  before: ObservedFamily,
+): MovesByDirection {
+  const of = (direction: Direction): Moves => {
+    const current = currentTargets(before, direction);
+    const subjects = new Set([...current.keys(), ...dispatch[direction].keys()]);
+    const addresses = new Set<string>();
+    const sets = new Set<string>();
+    for (const address of subjects) {
+      const [now, target] = [current.get(address), dispatch[direction].get(address)];
+      const from = now === undefined ? undefined : before.chains.get(now);
+      const to = target === undefined ? undefined : chains.get(target);
+      if (now === target && from && to && sameLines(from, to)) continue;
+      addresses.add(address);
+      // Who was, or will be, not isolated passes there before or after, whatever the sets hold.
+      if (from && to) for (const set of [...from, ...to].flatMap(referredSets)) sets.add(set);
+    }
+    return { addresses, sets, subjects };
+  };
+  return { egress: of('egress'), ingress: of('ingress') };
+}
+
+// ---------------------------------------------------------------------------------------------------------------- jumps
+
+function misplacedJumps(rules: FamilyRules, before: ObservedFamily): FamilyRules['jumps'] {
+  return rules.jumps.filter(({ hook, chain }) => {
+    const positions = before.hooks[hook].flatMap((line, index) => (line === `-j ${chain}` ? [index] : []));
+    return positions.length !== 1 || positions[0] !== 0;
+  });
+}
+
+function hooksAfter(before: ObservedFamily, jumps: FamilyRules['jumps']): ObservedFamily['hooks'] {
+  const hooks = { ...before.hooks };
+  for (const { hook, chain } of jumps)
+    hooks[hook] = [`-j ${chain}`, ...before.hooks[hook].filter((line) => line !== `-j ${chain}`)];
+  return hooks;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- lines
+
+/**
+ * One `iptables-restore --noflush` input that turns `before` into `chains`: declare (which empties), fill, place the jumps,
+ * then delete what nothing uses. Empty if there is nothing to do.
+ */
+export function restoreLines(
+  chains: ReadonlyMap<string, readonly string[]>,
+  before: ObservedFamily,
+  stale: readonly string[] = [],
+  jumps: FamilyRules['jumps'] = [],
+): PlanLine[] {
+  const changed = [...chains.keys()].filter((name) => !sameLines(chains.get(name)!, before.chains.get(name)));
+  if (changed.length === 0 && stale.length === 0 && jumps.length === 0) return [];
+  return [
+    { text: '*mangle', object: FORWARD_CHAIN },
+    ...[...changed, ...stale].map((name) => ({ text: `:${name} - [0:0]`, object: name })),
+    ...changed.flatMap((name) => chains.get(name)!.map((line) => ({ text: `-A ${name} ${line}`, object: name }))),
+    ...jumps.flatMap(({ hook, chain }) => [
+      ...before.hooks[hook]
+        .filter((line) => line === `-j ${chain}`)
+        .map(() => ({ text: `-D ${hook} -j ${chain}`, object: chain })),
+      { text: `-I ${hook} 1 -j ${chain}`, object: chain },
+    ]),
+    ...stale.map((name) => ({ text: `-X ${name}`, object: name })),
+    { text: 'COMMIT', object: FORWARD_CHAIN },
+  ];
+}

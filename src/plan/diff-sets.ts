@@ -1,0 +1,149 @@
+/** The desired sets against the observed ones: what has to be made, and what has to change in sets that rules may look at now. */
+import type { Family } from '../net/ip.ts';
+import type { IpSet, Ruleset } from '../render/ruleset.ts';
+import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
+
+import {
+  addMemberText,
+  createSetText,
+  deleteMemberText,
+  destroySetText,
+  maxElements,
+  swapSetText,
+} from '../render/write-text.ts';
+
+/** The members of one existing set that have to change. */
+export interface SetChange {
+  readonly name: string;
+  readonly family: Family;
+  readonly type: IpSet['type'];
+  /** Entries that start and cease to match. */
+  readonly joining: readonly string[];
+  readonly leaving: readonly string[];
+  /** Lines that let more match, then lines that let less match. */
+  readonly loosen: readonly PlanLine[];
+  readonly tighten: readonly PlanLine[];
+  /** Something leaves that live flows may come from or go to: they have to be judged again. */
+  readonly cuts: boolean;
+  /** The set it is filled in, which the lines themselves destroy. */
+  readonly aside?: string;
+}
+
+export interface SetsDiff {
+  /** Makes and fills sets that no rule refers to yet. */
+  readonly create: readonly PlanLine[];
+  readonly changes: readonly SetChange[];
+  /** Capacity of the sets that are made, or made anew. */
+  readonly capacities: ReadonlyMap<string, number>;
+  readonly added: number;
+  readonly deleted: number;
+}
+
+/** A removed member that is not a live pod's is a pod that is gone, and its flows with it, if we remember putting it there. */
+export interface SetsMemory {
+  readonly broken: ReadonlySet<string>;
+  readonly remembered: boolean;
+}
+
+export function diffSets(desired: Ruleset, observed: ObservedState, memory: SetsMemory): SetsDiff {
+  const create: PlanLine[] = [];
+  const changes: SetChange[] = [];
+  const capacities = new Map<string, number>();
+  let added = 0;
+  let deleted = 0;
+  for (const name of [...desired.sets.keys()].sort()) {
+    const set = desired.sets.get(name)!;
+    if (memory.broken.has(name) || !observed.families[set.family]) continue;
+    const before = observed.sets.get(name);
+    if (!before || before.type !== set.type || before.family !== set.family) {
+      // Somebody else's set of another type under our name: it can go only while no rule refers to it.
+      if (before) create.push({ text: destroySetText(name), object: name });
+      create.push(...newSetLines(set));
+      capacities.set(name, maxElements(set.members.size));
+      added += set.members.size;
+      continue;
+    }
+    const change = changeOf(set, before, observed, memory, desired.isLiveAddress);
+    if (!change) continue;
+    changes.push(change);
+    if (change.aside !== undefined) capacities.set(name, maxElements(set.members.size));
+    added += change.joining.length;
+    deleted += change.leaving.length;
+  }
+  return { create, changes, capacities, added, deleted };
+}
+
+/** Sorted, so that the same cluster gives the same bytes. `as`: under another name than its own. */
+export function newSetLines(set: IpSet, as: string = set.name, object: string = set.name): PlanLine[] {
+  const members = [...set.members.keys()].sort();
+  return [
+    { text: createSetText(set, as), object },
+    ...members.map((member) => ({ text: addMemberText(as, member, set.members.get(member)!), object })),
+  ];
+}
+
+function changeOf(
+  set: IpSet,
+  before: ObservedSet,
+  observed: ObservedState,
+  memory: SetsMemory,
+  isLive: Ruleset['isLiveAddress'],
+): SetChange | undefined {
+  if (before.members === set.members) return undefined;
+  const { joining, leaving } = compareMembers(set, before);
+  if (joining.length === 0 && leaving.length === 0) return undefined;
+  const { name, family, type } = set;
+  const lines = needsSwap(set, before)
+    ? { loosen: swapLines(set, observed), tighten: [], aside: asideOf(name) }
+    : {
+        loosen: joining.map((member) => ({ text: addMemberText(name, member, true), object: name })),
+        tighten: leaving.map((member) => ({ text: deleteMemberText(name, member), object: name })),
+      };
+  const cuts = leaving.some((member) => {
+    const [address = '', rest] = member.split(/[,/]/, 2);
+    const isPrefix = rest !== undefined && member.includes('/');
+    return !memory.remembered || isPrefix || isLive(address);
+  });
+  return { name, family, type, joining, leaving, ...lines, cuts };
+}
+
+/** Sorted by text. A `nomatch` entry that is missing lets its addresses join, one too many makes them leave. */
+function compareMembers(set: IpSet, before: ObservedSet): { joining: string[]; leaving: string[] } {
+  const joining: string[] = [];
+  const leaving: string[] = [];
+  for (const [member, match] of set.members) {
+    if (before.members.get(member) !== match) (match ? joining : leaving).push(member);
+  }
+  for (const [member, match] of before.members) {
+    if (!set.members.has(member)) (match ? leaving : joining).push(member);
+  }
+  return { joining: joining.sort(), leaving: leaving.sort() };
+}
+
+/**
+ * A set's capacity is fixed when it is made. And where exceptions change, no order of single lines is free of a moment in which
+ * an exception is missing. Both are done in a set beside it; the swap is one step for every packet.
+ */
+function needsSwap(set: IpSet, before: ObservedSet): boolean {
+  if (before.maxElements < set.members.size) return true;
+  for (const [member, match] of set.members) if (!match && before.members.get(member) !== false) return true;
+  for (const [member, match] of before.members) if (!match && set.members.get(member) !== false) return true;
+  return false;
+}
+
+function asideOf(name: string): string {
+  return `${name}+`;
+}
+
+function swapLines(set: IpSet, observed: ObservedState): PlanLine[] {
+  const { name } = set;
+  const aside = asideOf(name);
+  const line = (text: string): PlanLine => ({ text, object: name });
+  return [
+    // Left behind by a process that was killed here: `create -exist` would take it as it is, stale entries included.
+    ...(observed.sets.has(aside) ? [line(destroySetText(aside))] : []),
+    ...newSetLines(set, aside, name),
+    line(swapSetText(name, aside)),
+    line(destroySetText(aside)),
+  ];
+}

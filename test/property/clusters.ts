@@ -1,0 +1,247 @@
+/** Arbitrary clusters that are hostile but valid, and the flows at the edges of what they say. */
+import fc from 'fast-check';
+import type { ClusterSnapshot, Flow, Namespace, NodeRecord, Pod, Policy } from '../../src/policy/model.ts';
+import { objectKey, PROTOCOL_NUMBER } from '../../src/policy/model.ts';
+import { parsePolicy } from '../../src/policy/parse.ts';
+import { numberOf, prefixMask, WIDTH } from '../support/address-number.ts';
+import { namespace, policyObject } from '../support/builders.ts';
+
+/** Few names, keys, values and addresses: selectors overlap, addresses are used again. */
+const NAMESPACES = ['n0', 'n1', 'n2', 'n3'];
+const KEYS = ['app', 'tier', 'constructor'];
+const VALUES = ['a', 'b', ''];
+const PORT_NAMES = ['web', 'dns'];
+const PORTS = [1, 53, 80, 81, 8080, 65534, 65535];
+const PROTOCOLS = ['TCP', 'UDP', 'SCTP'] as const;
+
+export const NODE = 'node-1';
+const NODES: readonly NodeRecord[] = [
+  { name: 'node-1', addresses: ['172.18.0.2', 'fd00:18::2'] },
+  { name: 'node-2', addresses: ['172.18.0.3', 'fd00:18::3'] },
+];
+
+/** One in sixteen shares its last four bits with another; the first and last of a block are there too. */
+const POD_ADDRESSES = Array.from({ length: 10 }, (_, index) => ({
+  4: `10.0.${index >> 3}.${index === 7 ? 255 : index * 5}`,
+  6: `fd00::${index === 0 ? '' : (index * 5).toString(16)}`,
+}));
+
+const CIDRS = [
+  ...['0.0.0.0/0', '10.0.0.0/8', '10.0.0.0/24', '10.0.0.0/29', '10.0.0.4/30', '10.0.0.5/32', '10.0.1.0/24'],
+  ...['203.0.113.0/24', '203.0.113.128/25', '172.18.0.0/16', '128.0.0.0/1'],
+  ...[
+    '::/0',
+    'fd00::/16',
+    'fd00::/124',
+    'fd00::4/126',
+    'fd00::5/128',
+    '2001:db8::/32',
+    '2001:db8:8000::/33',
+    '8000::/1',
+  ],
+];
+
+const labels = fc.dictionary(fc.constantFrom(...KEYS), fc.constantFrom(...VALUES), { maxKeys: 3 });
+
+const requirement = fc.oneof(
+  fc.record({
+    key: fc.constantFrom(...KEYS),
+    operator: fc.constantFrom('In', 'NotIn'),
+    values: fc.uniqueArray(fc.constantFrom(...VALUES), { minLength: 1, maxLength: 2 }),
+  }),
+  fc.record({ key: fc.constantFrom(...KEYS), operator: fc.constantFrom('Exists', 'DoesNotExist') }),
+);
+
+/** Mostly wide: a selector that matches nothing tells nothing. */
+const selector = fc.oneof(
+  { weight: 2, arbitrary: fc.constant({}) },
+  { weight: 3, arbitrary: fc.record({ matchLabels: labels }) },
+  { weight: 2, arbitrary: fc.record({ matchExpressions: fc.array(requirement, { minLength: 1, maxLength: 2 }) }) },
+);
+
+const ipBlock = fc
+  .record({ cidr: fc.constantFrom(...CIDRS), holes: fc.subarray(CIDRS, { maxLength: 3 }) })
+  .map(({ cidr, holes }) => ({ cidr, except: holes.filter((hole) => isInside(hole, cidr)) }));
+
+const peer = fc.oneof(
+  fc.record({ podSelector: selector }),
+  fc.record({ namespaceSelector: selector }),
+  fc.record({ podSelector: selector, namespaceSelector: selector }),
+  fc.record({ ipBlock }),
+);
+
+const portEntry = fc.oneof(
+  fc.record({ protocol: fc.constantFrom(...PROTOCOLS) }),
+  fc.record({ protocol: fc.constantFrom(...PROTOCOLS), port: fc.constantFrom(...PORTS, ...PORT_NAMES) }),
+  fc
+    .tuple(fc.constantFrom(...PROTOCOLS), fc.constantFrom(...PORTS), fc.constantFrom(...PORTS))
+    .map(([protocol, a, b]) => ({ protocol, port: Math.min(a, b), endPort: Math.max(a, b) })),
+);
+
+const rule = (side: 'from' | 'to') =>
+  fc.record(
+    { [side]: fc.array(peer, { maxLength: 3 }), ports: fc.array(portEntry, { maxLength: 3 }) },
+    { requiredKeys: [] },
+  );
+
+const policySpec = fc.record(
+  {
+    podSelector: selector,
+    policyTypes: fc.subarray(['Ingress', 'Egress']),
+    ingress: fc.array(rule('from'), { maxLength: 2 }),
+    egress: fc.array(rule('to'), { maxLength: 2 }),
+  },
+  { requiredKeys: ['podSelector', 'policyTypes'] },
+);
+
+const policy = fc
+  .tuple(fc.constantFrom(...NAMESPACES.slice(0, 2)), fc.constantFrom('p0', 'p1', 'p2'), policySpec)
+  .map(([ns, name, spec]): Policy => {
+    const { policy: parsed, problems } = parsePolicy(policyObject(`${ns}/${name}`, spec));
+    if (parsed === undefined || problems.length > 0) throw new Error(JSON.stringify(problems));
+    return parsed;
+  });
+
+/** Names may mean several numbers, also within one pod. */
+const namedPorts = fc.array(
+  fc.record({
+    name: fc.constantFrom(...PORT_NAMES),
+    protocol: fc.constantFrom(...PROTOCOLS.slice(0, 2)),
+    port: fc.constantFrom(...PORTS.slice(1, 4)),
+  }),
+  { maxLength: 2 },
+);
+
+const often = <T>(usual: T, ...others: readonly T[]) =>
+  fc.oneof({ weight: 6, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(usual, ...others) });
+
+const pod = fc
+  .record({
+    namespace: fc.constantFrom(...NAMESPACES.slice(0, 3)),
+    name: fc.constantFrom('a', 'b', 'c', 'd'),
+    node: often<string | undefined>('node-1', 'node-2', undefined),
+    plan: fc.constantFrom(...POD_ADDRESSES),
+    families: often('both', 'only4', 'only6', 'none'),
+    hostNetwork: often(false, true),
+    phase: often<Pod['phase']>('Running', 'Pending', 'Succeeded', 'Failed', 'Unknown'),
+    terminating: often(false, true),
+    createdAtMs: fc.constantFrom(0, 1000),
+    labels,
+    namedPorts,
+  })
+  .map(({ node, plan, families, hostNetwork, ...rest }): Pod => {
+    const host = NODES.find(({ name }) => name === node)?.addresses ?? [];
+    const own = { both: [plan[4], plan[6]], only4: [plan[4]], only6: [plan[6]], none: [] }[families] ?? [];
+    const addresses = hostNetwork ? host : own;
+    const uid = JSON.stringify([rest.namespace, rest.name, rest.createdAtMs]);
+    return { ...rest, uid, hostNetwork, addresses, ...(node === undefined ? {} : { nodeName: node }) };
+  });
+
+const namespaceRecord = fc
+  .tuple(fc.constantFrom(...NAMESPACES), labels)
+  .map(([name, own]): Namespace => namespace(name, own));
+
+export interface ClusterParts {
+  readonly pods: readonly Pod[];
+  readonly namespaces: readonly Namespace[];
+  readonly policies: readonly Policy[];
+}
+
+export const clusterParts: fc.Arbitrary<ClusterParts> = fc.record({
+  pods: fc.array(pod, { minLength: 1, maxLength: 7 }),
+  namespaces: fc.array(namespaceRecord, { minLength: 2, maxLength: 4 }),
+  policies: fc.array(policy, { minLength: 1, maxLength: 4 }),
+});
+
+/** In the order given; of two objects of one name the later wins. */
+export function snapshotOf({ pods, namespaces, policies }: ClusterParts): ClusterSnapshot {
+  return {
+    pods: new Map(pods.map((each) => [objectKey(each), each])),
+    namespaces: new Map(namespaces.map((each) => [each.name, each])),
+    policies: new Map(policies.map((each) => [objectKey(each), each])),
+    nodes: new Map(NODES.map((each) => [each.name, each])),
+    problems: [],
+  };
+}
+
+export const cluster: fc.Arbitrary<ClusterSnapshot> = clusterParts.map(snapshotOf);
+
+/** A cluster and what became of it: objects came, went and changed. */
+export const clusterPair: fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapshot]> = fc
+  .tuple(clusterParts, clusterParts, fc.infiniteStream(fc.integer({ min: 0, max: 3 })))
+  .map(([before, other, choices]) => {
+    const next = (): number => choices.next().value as number;
+    const mixed = <T>(ours: readonly T[], theirs: readonly T[]): T[] => [
+      ...ours.filter(() => next() > 0),
+      ...theirs.filter(() => next() === 0),
+    ];
+    const after = {
+      pods: mixed(before.pods, other.pods),
+      namespaces: mixed(before.namespaces, other.namespaces),
+      policies: mixed(before.policies, other.policies),
+    };
+    return [snapshotOf(before), snapshotOf(after)] as const;
+  });
+
+// --- flows ---
+
+function isInside(inner: string, outer: string): boolean {
+  const [a, b] = [spanOf(inner), spanOf(outer)];
+  return inner !== outer && a.family === b.family && b.first <= a.first && a.last <= b.last;
+}
+
+function spanOf(cidr: string): { family: 4 | 6; first: bigint; last: bigint } {
+  const [address = '', length = ''] = cidr.split('/');
+  const { family, value } = numberOf(address);
+  const mask = prefixMask(family, Number(length));
+  return { family, first: value & mask, last: value | (mask ^ ((1n << BigInt(WIDTH[family])) - 1n)) };
+}
+
+function textOf(family: 4 | 6, value: bigint): string {
+  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 255n).join('.');
+  const groups = Array.from({ length: 8 }, (_, index) => ((value >> BigInt(112 - 16 * index)) & 0xffffn).toString(16));
+  // The shortest form, by the same standard as the program's.
+  return new URL(`http://[${groups.join(':')}]/`).hostname.slice(1, -1);
+}
+
+/** Every pod and node, the first and last address of every block, and their neighbours. */
+const EDGES: readonly string[] = (() => {
+  const found = new Set<string>([...NODES.flatMap(({ addresses }) => addresses)]);
+  for (const each of POD_ADDRESSES) found.add(each[4]).add(each[6]);
+  for (const cidr of CIDRS) {
+    const { family, first, last } = spanOf(cidr);
+    const most = (1n << BigInt(WIDTH[family])) - 1n;
+    for (const value of [first - 1n, first, last, last + 1n]) {
+      // Mapped addresses are IPv4 to the program, and never on the wire.
+      if (value >= 0n && value <= most) found.add(textOf(family, value));
+    }
+  }
+  return [...found];
+})();
+
+const EDGE_PORTS = [...new Set(PORTS.flatMap((port) => [port - 1, port, port + 1]))].filter((port) => port <= 65535);
+const EDGE_PROTOCOLS = [...PROTOCOLS.map((name) => PROTOCOL_NUMBER[name]), 47, 1, 58];
+
+/** Flows with at least one end among the pods of the snapshots. */
+export function flowsAtEdges(snapshots: readonly ClusterSnapshot[], count: number): fc.Arbitrary<readonly Flow[]> {
+  const pods = snapshots.flatMap(({ pods: all }) => [...all.values()].flatMap(({ addresses }) => addresses));
+  if (pods.length === 0) return fc.constant([]);
+  const flow = fc
+    .record({
+      pod: fc.constantFrom(...pods),
+      other: fc.oneof(fc.constantFrom(...pods), fc.constantFrom(...EDGES)),
+      sends: fc.boolean(),
+      protocol: fc.constantFrom(...EDGE_PROTOCOLS),
+      port: fc.constantFrom(...EDGE_PORTS),
+    })
+    .filter(({ pod: address, other, protocol }) => {
+      const family = address.includes(':') ? 6 : 4;
+      return family === (other.includes(':') ? 6 : 4) && protocol !== (family === 4 ? 58 : 1);
+    })
+    .map(({ pod: address, other, sends, protocol, port }): Flow => {
+      const [source, destination] = sends ? [address, other] : [other, address];
+      const hasPort = protocol === 6 || protocol === 17 || protocol === 132;
+      return { source, destination, protocol, port: hasPort ? port : 0 };
+    });
+  return fc.array(flow, { minLength: count, maxLength: count });
+}
