@@ -26,6 +26,7 @@ import { watchOptions } from './handle-watch.ts';
 import { isObject, textOf } from './json.ts';
 import { ListPages } from './list-pages.ts';
 import type { ResourceName } from './objects.ts';
+import { OPENAPI_V2_ACCEPT, OPENAPI_V2_PROTOBUF, openApiV2Document, openApiV2Protobuf } from './openapi-v2.ts';
 import { mediaRanges } from './representations.ts';
 import { parseObject, readBody } from './request-body.ts';
 import { WatchStream } from './watch-stream.ts';
@@ -296,6 +297,9 @@ class RunningServer {
     if (path === '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews' && request.method === 'POST') {
       return send(response, 201, JSON.stringify(accessReview(parseObject(await readBody(request)), token)));
     }
+    if (path === '/openapi/v2' && (request.headers.accept ?? '').includes(OPENAPI_V2_ACCEPT)) {
+      return send(response, 200, openApiV2Protobuf(), OPENAPI_V2_PROTOBUF);
+    }
     const aggregated = (path === '/api' || path === '/apis') && wantsAggregated(request.headers.accept);
     const found = aggregated ? aggregatedDiscovery(path === '/api') : plainDocument(path);
     if (!found) throw noSuchPath();
@@ -333,7 +337,7 @@ async function injected(action: FaultAction, request: IncomingMessage, response:
   }
 }
 
-function send(response: ServerResponse, code: number, body: string, contentType = 'application/json'): void {
+function send(response: ServerResponse, code: number, body: string | Buffer, contentType = 'application/json'): void {
   response.writeHead(code, { 'content-type': contentType, 'content-length': Buffer.byteLength(body) });
   response.end(body);
 }
@@ -371,7 +375,7 @@ function plainDocument(path: string): object | undefined {
     case 'apis/2':
       return apiResourceList(first, second);
     case 'openapi/1':
-      return first === 'v3' ? openApiIndex() : undefined;
+      return first === 'v3' ? openApiIndex() : first === 'v2' ? openApiV2Document() : undefined;
     case 'openapi/3':
       return first === 'v3' && second === 'api' ? openApiDocument('', third) : undefined;
     case 'openapi/4':

@@ -399,7 +399,8 @@ describe('API server', () => {
     assert.deepEqual(resources[0].shortNames, ['netpol']);
     assert.ok(resources[0].verbs.includes('watch') && resources[0].verbs.includes('deletecollection'));
     assert.equal((await client.get('/openapi/v3/apis/networking.k8s.io/v1')).code, 200);
-    assert.equal((await client.get('/openapi/v2')).code, 404);
+    assert.ok('networking.k8s.io.v1.NetworkPolicy' in (await client.get('/openapi/v2')).body.definitions);
+    assert.equal((await client.get('/openapi/v4')).code, 404);
     assert.equal((await client.get('/readyz')).body, 'ok');
   });
 });
