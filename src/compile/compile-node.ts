@@ -1,138 +1,358 @@
-/** The door of this stage: (snapshot, node name) -> NodeIntent. */
+/**
+ * The door of this stage: a cluster, change by change, -> NodeIntent. The one stage with memory: what a change does not
+ * touch is the same object as before, and later stages skip it. Its answer depends on the present state only, never on
+ * how it came about: `compileNode` of the same snapshot gives an equal value.
+ */
 import type { Family } from '../net/ip.ts';
-import type { ClusterSnapshot, Direction, Policy, PolicyRef, Problem, Rule, RuleRef } from '../policy/model.ts';
-import type { Clause, NodeIntent, PeerClause, PolicyClass, Subject } from './intent.ts';
-import type { OwnedPod } from './peer-index.ts';
+import type {
+  ClusterSnapshot,
+  Direction,
+  Namespace,
+  NodeRecord,
+  Pod,
+  Policy,
+  PolicyRef,
+  Problem,
+  Rule,
+  RuleRef,
+} from '../policy/model.ts';
+import type { OwnerChange } from './address-index.ts';
+import type { Clause, EndpointSet, NodeIntent, PeerClause, PolicyClass, Subject } from './intent.ts';
+import type { NamedPortRef } from './ports.ts';
 
 import { DIRECTIONS, objectKey } from '../policy/model.ts';
-import { matches } from '../policy/selector.ts';
+import { matches, selectorKey } from '../policy/selector.ts';
 
-import { AddressSets } from './address-sets.ts';
-import { PeerIndex } from './peer-index.ts';
+import { AddressIndex } from './address-index.ts';
+import { LiveMembers } from './members.ts';
+import { endpointEntries, endpointKeys, familyOf, PeerSets } from './peer-sets.ts';
 import { splitPorts } from './ports.ts';
 
-/**
- * Compiles what `nodeName` must enforce. Only policies that select a local pod are compiled (S-08).
- * Pods without an address, finished, on the host network or on another node are not subjects (S-64, S-70).
- */
+const FAMILIES: readonly Family[] = [4, 6];
+
+/** A local pod with the addresses it owns. */
+interface Local {
+  readonly pod: Pod;
+  readonly addresses: Set<string>;
+}
+
+/** The classes of one local pod; the policies lists are sorted by name. */
+type Classes = Readonly<Partial<Record<Direction, { readonly key: string; readonly policies: readonly Policy[] }>>>;
+
+/** Ingress named ports: whose ports, and which. */
+interface SubjectPorts {
+  readonly keys: Readonly<Record<Family, string>>;
+  readonly policy: Policy;
+  readonly names: readonly NamedPortRef[];
+}
+
+interface CompiledClass {
+  readonly policies: readonly Policy[];
+  readonly value: PolicyClass;
+  readonly subjectPorts: readonly SubjectPorts[];
+}
+
+export class NodeCompiler {
+  readonly #nodeName: string;
+  readonly #addresses = new AddressIndex();
+  readonly #peers = new PeerSets();
+  readonly #policies = new Map<string, Map<string, Policy>>();
+  #policyCount = 0;
+  readonly #locals = new Map<string, Local>();
+  #compiled = new Map<string, CompiledClass>();
+  #subjects: readonly Subject[] = [];
+  #classes: readonly PolicyClass[] = [];
+  readonly #subjectSets = new Map<string, { readonly members: LiveMembers; value: EndpointSet }>();
+  /** Local pods or policies that concern them changed: classes must be found again. */
+  #localsDirty = true;
+  #intent: NodeIntent | undefined;
+
+  constructor(nodeName: string) {
+    this.#nodeName = nodeName;
+  }
+
+  // Each of these replaces one object (undefined: it is gone) and returns whether the intent may have changed.
+
+  pod(key: string, pod: Pod | undefined): boolean {
+    return this.#ownersChanged(this.#addresses.put(key, pod));
+  }
+
+  namespace(name: string, namespace: Namespace | undefined): boolean {
+    return this.#touch(this.#peers.namespaceChanged(name, namespace));
+  }
+
+  policy(key: string, policy: Policy | undefined): boolean {
+    const [namespace, name] = key.split('/') as [string, string];
+    let inNamespace = this.#policies.get(namespace);
+    if (!inNamespace) {
+      inNamespace = new Map();
+      this.#policies.set(namespace, inNamespace);
+    }
+    this.#policyCount += (policy ? 1 : 0) - (inNamespace.has(name) ? 1 : 0);
+    if (policy) inNamespace.set(name, policy);
+    else inNamespace.delete(name);
+    if (inNamespace.size === 0) this.#policies.delete(namespace);
+    for (const { pod } of this.#locals.values()) {
+      if (pod.namespace !== namespace) continue;
+      this.#localsDirty = true;
+      break;
+    }
+    return this.#touch(true);
+  }
+
+  node(name: string, node: NodeRecord | undefined): boolean {
+    if (name !== this.#nodeName) return false;
+    return this.#touch(this.#ownersChanged(this.#addresses.exclude(node?.addresses ?? [])));
+  }
+
+  #ownersChanged(changes: readonly OwnerChange[]): boolean {
+    let changed = false;
+    for (const change of changes) {
+      changed = this.#peers.ownerChanged(change) || changed;
+      changed = this.#localChanged(change) || changed;
+    }
+    return this.#touch(changed);
+  }
+
+  #localChanged({ address, from, to }: OwnerChange): boolean {
+    const was = from?.nodeName === this.#nodeName;
+    const is = to?.nodeName === this.#nodeName;
+    if (!was && !is) return false;
+    if (was) this.#forgetLocal(from!, address);
+    if (is) {
+      const key = objectKey(to!);
+      const local = this.#locals.get(key);
+      this.#locals.set(key, { pod: to!, addresses: new Set([...(local?.addresses ?? []), address]) });
+    }
+    this.#localsDirty = true;
+    return true;
+  }
+
+  #forgetLocal(pod: Pod, address: string): void {
+    const local = this.#locals.get(objectKey(pod));
+    local?.addresses.delete(address);
+    if (local?.addresses.size === 0) this.#locals.delete(objectKey(pod));
+  }
+
+  #touch(changed: boolean): boolean {
+    if (changed) this.#intent = undefined;
+    return changed;
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ intent
+
+  /** The intent now; the same object while nothing changed. */
+  intent(): NodeIntent {
+    for (const _ of this.work()) {
+      // Without a budget all of it is done at once.
+    }
+    this.#intent ??= this.#assemble();
+    return this.#intent;
+  }
+
+  /** What `intent` still has to do, in small steps, for callers that must not stand still; changes may come in between. */
+  *work(): Iterable<void> {
+    if (!this.#localsDirty) return;
+    this.#localsDirty = false;
+    const memo = new Map<string, Map<Pod['labels'], Classes>>();
+    const needed = new Map<string, readonly Policy[]>();
+    const subjects: Subject[] = [];
+    for (const key of [...this.#locals.keys()].sort()) {
+      const local = this.#locals.get(key);
+      if (!local) continue;
+      const classes = this.#classify(local.pod, memo);
+      const keys = Object.fromEntries(Object.entries(classes).map(([direction, found]) => [direction, found.key]));
+      for (const found of Object.values(classes)) needed.set(found.key, found.policies);
+      if (Object.keys(keys).length > 0)
+        subjects.push({ pod: key, addresses: [...local.addresses].sort(), classes: keys });
+      yield;
+    }
+    const compiled = new Map<string, CompiledClass>();
+    for (const key of [...needed.keys()].sort()) {
+      compiled.set(key, this.#compileClass(key, needed.get(key)!));
+      yield;
+    }
+    this.#compiled = compiled;
+    this.#subjects = subjects;
+    const classes = [...compiled.values()].map(({ value }) => value);
+    if (!sameItems(classes, this.#classes)) this.#classes = classes;
+    this.#refreshSubjectSets();
+    this.#peers.keepOnly(setsNeeded(classes));
+    this.#intent = undefined;
+  }
+
+  #assemble(): NodeIntent {
+    const { addressSets, endpointSets } = this.#peers.values();
+    for (const [key, { value }] of this.#subjectSets) endpointSets.set(key, value);
+    return {
+      nodeName: this.#nodeName,
+      subjects: this.#subjects,
+      classes: this.#classes,
+      addressSets,
+      endpointSets,
+      isLiveAddress: (address) => this.#addresses.owner(address) !== undefined,
+      policyCount: this.#policyCount,
+      problems: this.#problems(),
+    };
+  }
+
+  /** The pod's class per direction (S-03). Pods of one namespace with the same labels have the same classes. */
+  #classify(pod: Pod, memo: Map<string, Map<Pod['labels'], Classes>>): Classes {
+    const policies = this.#policies.get(pod.namespace);
+    if (!policies) return {};
+    const inNamespace = memo.get(pod.namespace) ?? new Map<Pod['labels'], Classes>();
+    memo.set(pod.namespace, inNamespace);
+    let classes = inNamespace.get(pod.labels);
+    if (!classes) {
+      const selecting = [...policies.values()].filter((policy) => matches(policy.podSelector, pod.labels));
+      selecting.sort((a, b) => compareText(a.name, b.name));
+      classes = classesOf(selecting);
+      inNamespace.set(pod.labels, classes);
+    }
+    return classes;
+  }
+
+  #compileClass(key: string, policies: readonly Policy[]): CompiledClass {
+    const known = this.#compiled.get(key);
+    if (known && sameItems(known.policies, policies)) return known;
+    const direction = (JSON.parse(key) as [Direction])[0];
+    const subjectPorts: SubjectPorts[] = [];
+    const clauses = policies.flatMap((policy) =>
+      policy[direction].flatMap((rule, index) =>
+        this.#compileRule(policy, rule, { policy: refOf(policy), direction, index }, subjectPorts),
+      ),
+    );
+    return { policies, value: { key, direction, policies: policies.map(refOf), clauses }, subjectPorts };
+  }
+
+  /** One rule is one clause per protocol with numeric ports, and one for its named ports. */
+  #compileRule(policy: Policy, rule: Rule, ref: RuleRef, subjectPorts: SubjectPorts[]): Clause[] {
+    const ports = splitPorts(rule.ports);
+    const union = this.#peers.select(policy.namespace, rule.peers);
+    const peerClauses = (): Readonly<Record<Family, PeerClause>> => ({
+      4: this.#peers.peerClause(union, 4),
+      6: this.#peers.peerClause(union, 6),
+    });
+    if (ports === 'any') return reachable([{ ref, ports: { kind: 'any' }, peers: peerClauses() }]);
+    const clauses: Clause[] = [];
+    for (const { protocol, ranges } of ports.numeric) {
+      clauses.push({ ref, ports: { kind: 'ranges', protocol, ranges }, peers: peerClauses() });
+    }
+    if (ports.named.length === 0) return reachable(clauses);
+    // Egress resolves names on each destination, which is also the peer: one joined set (S-40, S-43, S-44).
+    // Ingress resolves them on the selected pods; the peer is somebody else and keeps its own set.
+    if (ref.direction === 'egress') {
+      const set = this.#peers.peerEndpoints(union, ports.named);
+      clauses.push({ ref, ports: { kind: 'endpoints', set }, peers: ANY_PEER });
+    } else {
+      const set = endpointKeys(['subjects', policy.namespace, selectorKey(policy.podSelector), ports.named]);
+      subjectPorts.push({ keys: set, policy, names: ports.named });
+      clauses.push({ ref, ports: { kind: 'endpoints', set }, peers: peerClauses() });
+    }
+    return reachable(clauses);
+  }
+
+  /** The selected local pods' own number for each name (S-40). */
+  #refreshSubjectSets(): void {
+    const needed = new Map<string, { family: Family; subject: SubjectPorts }>();
+    for (const { subjectPorts } of this.#compiled.values()) {
+      for (const subject of subjectPorts) {
+        for (const family of FAMILIES) needed.set(subject.keys[family], { family, subject });
+      }
+    }
+    for (const key of [...this.#subjectSets.keys()]) if (!needed.has(key)) this.#subjectSets.delete(key);
+    for (const [key, { family, subject }] of needed) {
+      const wanted = this.#subjectEntries(subject, family);
+      const known = this.#subjectSets.get(key)?.members ?? new LiveMembers();
+      for (const entry of [...known.view().keys()]) if (!wanted.has(entry)) known.set(entry, undefined);
+      for (const entry of wanted) known.set(entry, true);
+      const members = known.view();
+      const value = this.#subjectSets.get(key)?.value;
+      this.#subjectSets.set(key, {
+        members: known,
+        value: value?.members === members ? value : { key, family, members },
+      });
+    }
+  }
+
+  #subjectEntries({ policy, names }: SubjectPorts, family: Family): Set<string> {
+    const entries = new Set<string>();
+    for (const { pod, addresses } of this.#locals.values()) {
+      if (pod.namespace !== policy.namespace || !matches(policy.podSelector, pod.labels)) continue;
+      for (const address of addresses) {
+        if (familyOf(address) !== family) continue;
+        for (const entry of endpointEntries(address, pod, names)) entries.add(entry);
+      }
+    }
+    return entries;
+  }
+
+  #problems(): readonly Problem[] {
+    const problems: Problem[] = [];
+    for (const [address, pod] of this.#addresses.wronglyClaimed()) {
+      problems.push({
+        object: { kind: 'Pod', namespace: pod.namespace, name: pod.name },
+        field: 'status.podIPs',
+        message: `${address} is an address of node ${this.#nodeName}; it is treated as the node's, not as this pod's`,
+      });
+    }
+    return problems;
+  }
+}
+
+/** Compiles what `nodeName` must enforce from a whole snapshot. */
 export function compileNode(snapshot: ClusterSnapshot, nodeName: string): NodeIntent {
-  const nodeAddresses = new Set(snapshot.nodes.get(nodeName)?.addresses ?? []);
-  const index = new PeerIndex(snapshot, nodeAddresses);
-  const isolating = policiesByNamespace(snapshot.policies.values());
-  const classes = new Map<string, { direction: Direction; policies: readonly Policy[] }>();
-  const subjects: Subject[] = [];
-  const locals: OwnedPod[] = [];
-  for (const owned of index.all()) {
-    if (owned.pod.nodeName !== nodeName) continue;
-    locals.push(owned);
-    const subject = classify(owned, isolating.get(owned.pod.namespace) ?? [], classes);
-    if (subject) subjects.push(subject);
-  }
-  const sets = new AddressSets(index, locals);
-  const compiled = [...classes].map(([key, { direction, policies }]) => compileClass(key, direction, policies, sets));
-  return {
-    nodeName,
-    subjects: subjects.sort((a, b) => compareText(a.pod, b.pod)),
-    classes: compiled.sort((a, b) => compareText(a.key, b.key)),
-    addressSets: sets.addressSets,
-    endpointSets: sets.endpointSets,
-    isLiveAddress: (address) => index.isLive(address),
-    policyCount: snapshot.policies.size,
-    problems: nodeAddressProblems(snapshot, nodeName, nodeAddresses),
-  };
+  const compiler = new NodeCompiler(nodeName);
+  loadSnapshot(compiler, snapshot);
+  return compiler.intent();
 }
 
-export function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot): void {
+  for (const [name, node] of snapshot.nodes) compiler.node(name, node);
+  for (const [name, namespace] of snapshot.namespaces) compiler.namespace(name, namespace);
+  for (const [key, pod] of snapshot.pods) compiler.pod(key, pod);
+  for (const [key, policy] of snapshot.policies) compiler.policy(key, policy);
 }
 
-function policiesByNamespace(policies: Iterable<Policy>): Map<string, Policy[]> {
-  const byNamespace = new Map<string, Policy[]>();
-  for (const policy of policies) {
-    const list = byNamespace.get(policy.namespace);
-    if (list) list.push(policy);
-    else byNamespace.set(policy.namespace, [policy]);
-  }
-  for (const list of byNamespace.values()) list.sort((a, b) => compareText(a.name, b.name));
-  return byNamespace;
-}
+const ANY_PEER: Readonly<Record<Family, PeerClause>> = { 4: { kind: 'any' }, 6: { kind: 'any' } };
 
-/** The pod's class per direction (S-03), recorded in `classes`; undefined if it is isolated in neither. */
-function classify(
-  owned: OwnedPod,
-  policies: readonly Policy[],
-  classes: Map<string, { direction: Direction; policies: readonly Policy[] }>,
-): Subject | undefined {
-  const selecting = policies.filter((policy) => matches(policy.podSelector, owned.pod.labels));
-  const found: Partial<Record<Direction, string>> = {};
+function classesOf(selecting: readonly Policy[]): Classes {
+  const classes: Partial<Record<Direction, { key: string; policies: readonly Policy[] }>> = {};
   for (const direction of DIRECTIONS) {
-    const applicable = selecting.filter((policy) => policy.isolates[direction]);
-    if (applicable.length === 0) continue;
-    const key = JSON.stringify([direction, ...applicable.map((policy) => [policy.namespace, policy.name])]);
-    classes.set(key, { direction, policies: applicable });
-    found[direction] = key;
+    const policies = selecting.filter((policy) => policy.isolates[direction]);
+    if (policies.length === 0) continue;
+    const key = JSON.stringify([direction, ...policies.map((policy) => [policy.namespace, policy.name])]);
+    classes[direction] = { key, policies };
   }
-  if (Object.keys(found).length === 0) return undefined;
-  return { pod: objectKey(owned.pod), addresses: owned.addresses, classes: found };
+  return classes;
 }
 
-function compileClass(key: string, direction: Direction, policies: readonly Policy[], sets: AddressSets): PolicyClass {
-  const clauses = policies.flatMap((policy) =>
-    policy[direction].flatMap((rule, index) =>
-      compileRule(policy, rule, { policy: refOf(policy), direction, index }, sets),
-    ),
-  );
-  return { key, direction, policies: policies.map(refOf), clauses };
+function reachable(clauses: Clause[]): Clause[] {
+  return clauses.filter((clause) => clause.peers[4].kind !== 'none' || clause.peers[6].kind !== 'none');
 }
 
 function refOf(policy: Policy): PolicyRef {
   return { namespace: policy.namespace, name: policy.name };
 }
 
-/** One rule is one clause per protocol with numeric ports, and one for its named ports. */
-function compileRule(policy: Policy, rule: Rule, ref: RuleRef, sets: AddressSets): Clause[] {
-  const ports = splitPorts(rule.ports);
-  const selection = sets.select(policy.namespace, rule.peers);
-  const peers = sets.peerClauses(selection);
-  if (ports === 'any') return reachable([{ ref, ports: { kind: 'any' }, peers }]);
-  const clauses: Clause[] = ports.numeric.map(({ protocol, ranges }) => ({
-    ref,
-    ports: { kind: 'ranges', protocol, ranges },
-    peers,
-  }));
-  if (ports.named.length > 0) {
-    // Egress resolves names on each destination, which is also the peer: one joined set (S-40, S-43, S-44).
-    // Ingress resolves them on the selected pods; the peer is somebody else and keeps its own set.
-    const clause: Clause =
-      ref.direction === 'egress'
-        ? { ref, ports: { kind: 'endpoints', set: sets.peerEndpoints(selection, ports.named) }, peers: ANY_PEER }
-        : { ref, ports: { kind: 'endpoints', set: sets.subjectEndpoints(policy, ports.named) }, peers };
-    clauses.push(clause);
+function setsNeeded(classes: readonly PolicyClass[]): Set<string> {
+  const keys = new Set<string>();
+  for (const { clauses } of classes) {
+    for (const { ports, peers } of clauses) {
+      for (const family of FAMILIES) {
+        const peer = peers[family];
+        if (peer.kind === 'set') keys.add(peer.key);
+        if (ports.kind === 'endpoints') keys.add(ports.set[family]);
+      }
+    }
   }
-  return reachable(clauses);
+  return keys;
 }
 
-const ANY_PEER: Readonly<Record<Family, PeerClause>> = { 4: { kind: 'any' }, 6: { kind: 'any' } };
-
-function reachable(clauses: Clause[]): Clause[] {
-  return clauses.filter((clause) => clause.peers[4].kind !== 'none' || clause.peers[6].kind !== 'none');
+function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, index) => item === b[index]);
 }
 
-function nodeAddressProblems(
-  snapshot: ClusterSnapshot,
-  nodeName: string,
-  nodeAddresses: ReadonlySet<string>,
-): readonly Problem[] {
-  const problems: Problem[] = [];
-  for (const pod of snapshot.pods.values()) {
-    if (pod.hostNetwork || pod.nodeName !== nodeName) continue;
-    const clash = pod.addresses.find((address) => nodeAddresses.has(address));
-    if (clash === undefined) continue;
-    problems.push({
-      object: { kind: 'Pod', namespace: pod.namespace, name: pod.name },
-      field: 'status.podIPs',
-      message: `${clash} is an address of node ${nodeName}; it is treated as the node's, not as this pod's`,
-    });
-  }
-  return problems;
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

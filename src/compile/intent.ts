@@ -14,7 +14,10 @@ export interface AddressSet {
   readonly family: Family;
   /** `addresses`: pods only. `prefixes`: blocks are involved; entries resolve by longest prefix match. */
   readonly kind: 'addresses' | 'prefixes';
-  /** Canonical text (an address, or a CIDR for `prefixes`) -> true: in the set, false: carved out (`nomatch`). */
+  /**
+   * Canonical text (an address, or a CIDR for `prefixes`) -> true: in the set, false: carved out (`nomatch`). A `Members`
+   * where the compiler keeps it up to date: that tells what changed without comparing.
+   */
   readonly members: ReadonlyMap<string, boolean>;
 }
 
@@ -22,8 +25,8 @@ export interface AddressSet {
 export interface EndpointSet {
   readonly key: string;
   readonly family: Family;
-  /** `address,protocolNumber:port`, e.g. `10.0.0.1,6:8080`. */
-  readonly members: ReadonlySet<string>;
+  /** `address,protocolNumber:port`, e.g. `10.0.0.1,6:8080`, always -> true. */
+  readonly members: ReadonlyMap<string, boolean>;
 }
 
 /** Which ports one clause lets through. */

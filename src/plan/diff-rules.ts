@@ -47,6 +47,7 @@ export function diffRules(
   cuts: boolean,
   options: RulesOptions,
 ): RulesDiff {
+  if (before.source === rules && options.broken.size === 0 && !cuts) return unchanged(desired, before, rules);
   const { layout } = desired;
   const { family } = rules;
   const { dispatch, heldBack, closed } = effectiveDispatch(layout, rules, before, options.broken);
@@ -79,6 +80,31 @@ export function diffRules(
     isBumped,
   };
 }
+
+/** The kernel holds these very rules, written by us and disturbed by nobody. */
+function unchanged(desired: Ruleset, before: ObservedFamily, rules: FamilyRules): RulesDiff {
+  const { mode, marks } = desired.layout;
+  const generation = mode === 'enforce' && marks ? readGeneration(before, marks) : undefined;
+  const still = (direction: Direction): Moves => ({
+    addresses: NOTHING,
+    sets: NOTHING,
+    subjects: rules.dispatch[direction],
+  });
+  return {
+    family: rules.family,
+    chains: before.chains,
+    hooks: before.hooks,
+    jumps: [],
+    stale: [],
+    moves: { egress: still('egress'), ingress: still('ingress') },
+    heldBack: [],
+    marked: generation !== undefined,
+    generation,
+    isBumped: false,
+  };
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
 
 /** The entry chains with the generation to stamp: the one in force, or the next if live flows have to be judged again. */
 function entryChains(
@@ -113,7 +139,7 @@ function chainLines(chain: Chain, context: TextContext): string[] {
 }
 
 export function sameLines(a: readonly string[], b: readonly string[] | undefined): boolean {
-  return b !== undefined && a.length === b.length && a.every((line, index) => line === b[index]);
+  return a === b || (b !== undefined && a.length === b.length && a.every((line, index) => line === b[index]));
 }
 
 // ------------------------------------------------------------------------------------------------------------ dispatch
@@ -282,6 +308,7 @@ export function restoreLines(
   stale: readonly string[] = [],
   jumps: FamilyRules['jumps'] = [],
 ): PlanLine[] {
+  if (chains === before.chains && stale.length === 0 && jumps.length === 0) return [];
   const changed = [...chains.keys()].filter((name) => !sameLines(chains.get(name)!, before.chains.get(name)));
   if (changed.length === 0 && stale.length === 0 && jumps.length === 0) return [];
   return [

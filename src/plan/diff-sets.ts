@@ -3,6 +3,7 @@ import type { Family } from '../net/ip.ts';
 import type { IpSet, Ruleset } from '../render/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
+import { Members } from '../compile/members.ts';
 import {
   addMemberText,
   createSetText,
@@ -51,8 +52,7 @@ export function diffSets(desired: Ruleset, observed: ObservedState, memory: Sets
   const capacities = new Map<string, number>();
   let added = 0;
   let deleted = 0;
-  for (const name of [...desired.sets.keys()].sort()) {
-    const set = desired.sets.get(name)!;
+  for (const [name, set] of desired.sets) {
     if (memory.broken.has(name) || !observed.families[set.family]) continue;
     const before = observed.sets.get(name);
     if (!before || before.type !== set.type || before.family !== set.family) {
@@ -111,6 +111,12 @@ function changeOf(
 function compareMembers(set: IpSet, before: ObservedSet): { joining: string[]; leaving: string[] } {
   const joining: string[] = [];
   const leaving: string[] = [];
+  // Known without comparing where both are moments of one history.
+  const changes = set.members instanceof Members ? set.members.changesSince(before.members) : undefined;
+  if (changes) {
+    for (const { member, before: was, after: is } of changes) ((is ?? was === false) ? joining : leaving).push(member);
+    return { joining: joining.sort(), leaving: leaving.sort() };
+  }
   for (const [member, match] of set.members) {
     if (before.members.get(member) !== match) (match ? joining : leaving).push(member);
   }
@@ -126,6 +132,8 @@ function compareMembers(set: IpSet, before: ObservedSet): { joining: string[]; l
  */
 function needsSwap(set: IpSet, before: ObservedSet): boolean {
   if (before.maxElements < set.members.size) return true;
+  // Only sets with blocks hold exceptions.
+  if (set.type !== 'hash:net') return false;
   for (const [member, match] of set.members) if (!match && before.members.get(member) !== false) return true;
   for (const [member, match] of before.members) if (!match && set.members.get(member) !== false) return true;
   return false;

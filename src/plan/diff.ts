@@ -5,10 +5,10 @@ import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
 import type { ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, PlanSummary, Step } from './plan.ts';
 
-import { destroySetText, referredSets } from '../render/write-text.ts';
+import { destroySetText } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
-import { detourOf, needsSwitchOver } from './switch-over.ts';
+import { detourOf, needsSwitchOver, setsOfChains } from './switch-over.ts';
 
 export interface DiffOptions {
   /** Chains and sets the kernel refused: what depends on them is held back, everything else goes in. */
@@ -28,7 +28,7 @@ export function diff(desired: Ruleset, observed: ObservedState, options: DiffOpt
     const before = observed.families[family];
     return before ? [planFamily(desired, before, family, sets, options, broken)] : [];
   });
-  const kept = new Set(families.flatMap(({ rules }) => [...rules.chains.values()].flat().flatMap(referredSets)));
+  const kept = new Set(families.flatMap(({ rules }) => [...setsOfChains(rules.chains)]));
   const stale = [...observed.sets.keys()].filter((name) => !desired.sets.has(name) && !kept.has(name));
   const asides = new Set(sets.changes.map(({ aside }) => aside));
   const left = stale.filter((name) => !asides.has(name));
@@ -156,6 +156,9 @@ function stateAfter(
     if (!sets.has(name) && (kept.has(name) || desired.sets.has(name))) sets.set(name, set);
   }
   const after: Partial<Record<Family, ObservedFamily>> = {};
-  for (const { rules } of families) after[rules.family] = { chains: rules.chains, hooks: rules.hooks };
+  for (const { rules } of families) {
+    const { family, chains, hooks, heldBack } = rules;
+    after[family] = { chains, hooks, ...(heldBack.length === 0 ? { source: desired.families[family] } : {}) };
+  }
   return { families: after, sets };
 }

@@ -1,6 +1,6 @@
 /** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
 import type { Family } from '../net/ip.ts';
-import type { Hook } from '../render/ruleset.ts';
+import type { FamilyRules, Hook } from '../render/ruleset.ts';
 
 /** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
 export interface ObservedFamily {
@@ -8,6 +8,8 @@ export interface ObservedFamily {
   readonly chains: ReadonlyMap<string, readonly string[]>;
   /** All rules of the hook's built-in chain, ours and others', in order, without `-A CHAIN`. */
   readonly hooks: Readonly<Record<Hook, readonly string[]>>;
+  /** The rules this state was written from, whole and undisturbed; absent once the kernel was read. Equal source, nothing to compare. */
+  readonly source?: FamilyRules;
 }
 
 export interface ObservedSet {

@@ -25,8 +25,11 @@ export interface Moves {
   /** Sets that those rules, old or new, refer to. */
   readonly sets: ReadonlySet<string>;
   /** Addresses judged at all, before or after. */
-  readonly subjects: ReadonlySet<string>;
+  readonly subjects: Addresses;
 }
+
+/** A set, or a map by address. */
+export type Addresses = Pick<ReadonlySet<string>, 'has' | 'size'>;
 
 export type MovesByDirection = Readonly<Record<Direction, Moves>>;
 
@@ -60,7 +63,7 @@ export function needsSwitchOver(
   return (sides.egress.joins && sides.ingress.leaves) || (sides.egress.leaves && sides.ingress.joins);
 }
 
-function touches(members: readonly string[], addresses: ReadonlySet<string>): boolean {
+function touches(members: readonly string[], addresses: Addresses): boolean {
   if (addresses.size === 0) return false;
   return members.some((member) => member.includes('/') || addresses.has(member.split(',', 1)[0]!));
 }
@@ -72,16 +75,48 @@ function usageOf(
 ): { directions: Map<string, Set<Direction>>; pairs: boolean } {
   const directions = new Map<string, Set<Direction>>();
   let pairs = false;
-  for (const [chain, lines] of versions.flatMap((chains) => [...chains])) {
+  for (const usage of [...new Set(versions)].map(setUsage)) {
+    for (const name of changed) {
+      for (const direction of usage.directions.get(name) ?? []) {
+        directions.set(name, (directions.get(name) ?? new Set()).add(direction));
+      }
+    }
+    pairs ||= usage.together.some((sets) => sets.filter((name) => changed.has(name)).length > 1);
+  }
+  return { directions, pairs };
+}
+
+/** What the rules say of sets; found once for chains that stay as they are over many updates. */
+interface SetUsage {
+  readonly directions: ReadonlyMap<string, ReadonlySet<Direction>>;
+  /** Sets that one rule asks about together. */
+  readonly together: readonly (readonly string[])[];
+}
+
+const usages = new WeakMap<ChainTexts, SetUsage>();
+
+function setUsage(chains: ChainTexts): SetUsage {
+  const known = usages.get(chains);
+  if (known) return known;
+  const directions = new Map<string, Set<Direction>>();
+  const together: (readonly string[])[] = [];
+  for (const [chain, lines] of chains) {
     const direction = directionOfClass(chain);
     if (!direction) continue;
     for (const line of lines) {
-      const sets = referredSets(line).filter((name) => changed.has(name));
-      pairs ||= sets.length > 1;
+      const sets = referredSets(line);
+      if (sets.length > 1) together.push(sets);
       for (const name of sets) directions.set(name, (directions.get(name) ?? new Set()).add(direction));
     }
   }
-  return { directions, pairs };
+  const usage = { directions, together };
+  usages.set(chains, usage);
+  return usage;
+}
+
+/** Names of all the sets the chains refer to. */
+export function setsOfChains(chains: ChainTexts): Iterable<string> {
+  return setUsage(chains).directions.keys();
 }
 
 export interface Detour {

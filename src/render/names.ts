@@ -46,6 +46,11 @@ export function setName(family: Family, meaning: string): string {
   return `${PREFIX}${family}-${hash(meaning)}`;
 }
 
+/** Of a set name of ours. */
+export function familyOfSet(name: string): Family {
+  return name.startsWith(`${PREFIX}6-`) ? 6 : 4;
+}
+
 export function isOurChain(name: string): boolean {
   return name.startsWith(`${PREFIX}-`);
 }

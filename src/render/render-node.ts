@@ -21,7 +21,7 @@
 import type { Family } from '../net/ip.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { Direction } from '../policy/model.ts';
-import type { Clause, NodeIntent, PolicyClass } from '../compile/intent.ts';
+import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../compile/intent.ts';
 import type { Chain, ClassChain, FamilyRules, IpSet, Layout, Match, Rule, Ruleset } from './ruleset.ts';
 
 import { bucketChain, classChain, closedChain, dispatchChain, FORWARD_CHAIN, INPUT_CHAIN, setName } from './names.ts';
@@ -34,38 +34,80 @@ const MAX_MULTIPORT_SLOTS = 15;
 const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
 
 export function renderNode(intent: NodeIntent, layout: Layout): Ruleset {
-  const sets = new Map<string, IpSet>();
-  const names = new Map<string, string>();
-  for (const set of intent.addressSets.values()) {
-    const name = setName(set.family, set.key);
-    names.set(set.key, name);
-    const type = set.kind === 'addresses' ? 'hash:ip' : 'hash:net';
-    sets.set(name, { name, family: set.family, type, members: set.members, meaning: set.key });
+  return new NodeRenderer().render(intent, layout);
+}
+
+/** Renders again and again; what the intent did not change is the same object as last time, and the planner skips it. */
+export class NodeRenderer {
+  #last: { readonly intent: NodeIntent; readonly layout: Layout; readonly ruleset: Ruleset } | undefined;
+  #sets = new Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>();
+  #chains = new Map<string, { readonly from: PolicyClass; readonly chain: ClassChain }>();
+
+  render(intent: NodeIntent, layout: Layout): Ruleset {
+    const last = this.#last;
+    const sameLayout = last !== undefined && JSON.stringify(last.layout) === JSON.stringify(layout);
+    if (!sameLayout) this.#chains = new Map();
+    const sets = this.#renderSets(intent);
+    const sameRules = sameLayout && last.intent.subjects === intent.subjects && last.intent.classes === intent.classes;
+    const families = sameRules ? last.ruleset.families : this.#renderFamilies(intent, layout);
+    const ruleset = { families, sets: usedSets(sets, families), layout, isLiveAddress: intent.isLiveAddress };
+    this.#last = { intent, layout, ruleset };
+    return ruleset;
   }
-  for (const set of intent.endpointSets.values()) {
-    const name = setName(set.family, set.key);
-    names.set(set.key, name);
-    const members = new Map([...set.members].map((member) => [member, true]));
-    sets.set(name, { name, family: set.family, type: 'hash:ip,port', members, meaning: set.key });
+
+  #renderSets(intent: NodeIntent): Map<string, IpSet> {
+    const known = this.#sets;
+    const rendered = new Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>();
+    for (const from of [...intent.addressSets.values(), ...intent.endpointSets.values()]) {
+      const before = known.get(from.key);
+      rendered.set(from.key, before?.from === from ? before : { from, set: renderSet(from, before?.set.name) });
+    }
+    this.#sets = rendered;
+    return new Map([...rendered.values()].map(({ set }) => [set.name, set]));
   }
-  const families = { 4: renderFamily(intent, 4, layout, names), 6: renderFamily(intent, 6, layout, names) };
+
+  #renderFamilies(intent: NodeIntent, layout: Layout): Ruleset['families'] {
+    const names: SetNames = (key) => this.#sets.get(key)!.set.name;
+    const known = this.#chains;
+    this.#chains = new Map();
+    const chainOf = (policyClass: PolicyClass, family: Family): ClassChain => {
+      const key = `${family} ${policyClass.key}`;
+      const before = known.get(key);
+      const chain = before?.from === policyClass ? before.chain : renderClass(policyClass, family, layout, names);
+      this.#chains.set(key, { from: policyClass, chain });
+      return chain;
+    };
+    return { 4: renderFamily(intent, 4, layout, chainOf), 6: renderFamily(intent, 6, layout, chainOf) };
+  }
+}
+
+/** Key of an address or endpoint set -> its name. */
+type SetNames = (key: string) => string;
+
+function renderSet(from: AddressSet | EndpointSet, name: string | undefined): IpSet {
+  const type = 'kind' in from ? (from.kind === 'addresses' ? 'hash:ip' : 'hash:net') : 'hash:ip,port';
+  const { family, members, key: meaning } = from;
+  return { name: name ?? setName(family, meaning), family, type, members, meaning };
+}
+
+/** A set no rule speaks of (the family's rules may not need it) is not made. */
+function usedSets(sets: ReadonlyMap<string, IpSet>, families: Ruleset['families']): ReadonlyMap<string, IpSet> {
   const used = new Set(
-    [...families[4].classes.values(), ...families[6].classes.values()].flatMap((chain) => chain.sets),
+    [families[4], families[6]].flatMap(({ classes }) => [...classes.values()].flatMap((chain) => chain.sets)),
   );
-  for (const name of sets.keys()) if (!used.has(name)) sets.delete(name);
-  return { families, sets, layout, isLiveAddress: intent.isLiveAddress };
+  return new Map([...sets].filter(([name]) => used.has(name)));
 }
 
 function renderFamily(
   intent: NodeIntent,
   family: Family,
   layout: Layout,
-  setNames: ReadonlyMap<string, string>,
+  chainFor: (policyClass: PolicyClass, family: Family) => ClassChain,
 ): FamilyRules {
   const classes = new Map<string, ClassChain>();
   const chainOf = new Map<string, string>();
   for (const policyClass of intent.classes) {
-    const chain = renderClass(policyClass, family, layout, setNames);
+    const chain = chainFor(policyClass, family);
     classes.set(chain.name, chain);
     chainOf.set(policyClass.key, chain.name);
   }
@@ -175,12 +217,7 @@ export function bucketOf(address: string): number {
   return tail === '' ? 0 : Number.parseInt(tail.at(-1)!, 16);
 }
 
-function renderClass(
-  policyClass: PolicyClass,
-  family: Family,
-  layout: Layout,
-  setNames: ReadonlyMap<string, string>,
-): ClassChain {
+function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, setNames: SetNames): ClassChain {
   const { direction, policies } = policyClass;
   const allows = distinct(policyClass.clauses.flatMap((clause) => clauseRules(clause, direction, family, setNames)));
   const legend = legendRules(policyClass);
@@ -236,29 +273,24 @@ function legendRules(policyClass: PolicyClass): Rule[] {
   });
 }
 
-function clauseRules(
-  clause: Clause,
-  direction: Direction,
-  family: Family,
-  setNames: ReadonlyMap<string, string>,
-): Rule[] {
+function clauseRules(clause: Clause, direction: Direction, family: Family, setNames: SetNames): Rule[] {
   const peer = clause.peers[family];
   if (peer.kind === 'none') return [];
   const peers: Match[] =
     peer.kind === 'any'
       ? []
-      : [{ kind: 'set', set: setNames.get(peer.key)!, dimensions: direction === 'egress' ? 'dst' : 'src' }];
+      : [{ kind: 'set', set: setNames(peer.key), dimensions: direction === 'egress' ? 'dst' : 'src' }];
   return portMatches(clause, family, setNames).map((ports) => rule([...ports, ...peers], RETURN));
 }
 
 /** Alternatives, each a list of matches that must all hold. Ports come before peer sets: a port miss costs 20 ns, a set 120. */
-function portMatches(clause: Clause, family: Family, setNames: ReadonlyMap<string, string>): Match[][] {
+function portMatches(clause: Clause, family: Family, setNames: SetNames): Match[][] {
   const { ports } = clause;
   switch (ports.kind) {
     case 'any':
       return [[]];
     case 'endpoints':
-      return [[{ kind: 'set', set: setNames.get(ports.set[family])!, dimensions: 'dst,dst' }]];
+      return [[{ kind: 'set', set: setNames(ports.set[family]), dimensions: 'dst,dst' }]];
     case 'ranges':
       return portGroups(ports.ranges).map((ranges) => [{ kind: 'ports', protocol: ports.protocol, ranges }]);
   }

@@ -1,0 +1,329 @@
+/**
+ * The sets a node's rules speak of, kept up to date by deltas. Pods with the same namespace and the same labels form one
+ * label identity; selectors are evaluated once per identity, so a pod event is a lookup plus the addresses that changed.
+ */
+import type { Family } from '../net/ip.ts';
+import type { Labels, Namespace, Peer, Pod } from '../policy/model.ts';
+import type { OwnerChange } from './address-index.ts';
+import type { AddressSet, EndpointSet, PeerClause } from './intent.ts';
+import type { NamedPortRef } from './ports.ts';
+
+import { AddressSpace } from '../net/address-space.ts';
+import { formatCidr, formatNetMember } from '../net/cidr.ts';
+import { parseAddress } from '../net/ip.ts';
+import { PROTOCOL_NUMBER, type Selector } from '../policy/model.ts';
+import { matches, selectorKey } from '../policy/selector.ts';
+
+import { LiveMembers } from './members.ts';
+
+/** Which pods a peer entry selects: in the one namespace named, or in every namespace that matches. */
+export interface PodSelection {
+  readonly namespaces: { readonly name: string } | Selector;
+  readonly pods: Selector;
+}
+
+/** The union of one rule's peers: any address, or what the pod selections and, per family, the blocks hold. */
+export type PeerUnion =
+  | { readonly kind: 'any' }
+  | {
+      readonly kind: 'union';
+      /** Distinct, sorted by key. */
+      readonly selections: readonly PodSelection[];
+      readonly blocks: Readonly<Record<Family, AddressSpace>>;
+      /** Says what the union means. */
+      readonly key: string;
+      readonly selectionKeys: readonly string[];
+    };
+
+const FAMILIES: readonly Family[] = [4, 6];
+
+/** All pods with one namespace and one set of labels. */
+interface Identity {
+  readonly namespace: string;
+  readonly labels: Labels;
+  /** Owned addresses and their pods. */
+  readonly owned: Map<string, Pod>;
+  /** The sets that hold this identity's addresses. */
+  sets: LiveSet[];
+}
+
+/** A set with its meaning, and what it holds of an address when it holds the address at all. */
+interface LiveSet {
+  readonly key: string;
+  readonly union: PeerUnion;
+  readonly members: LiveMembers;
+  /** The entries an included address stands for. */
+  entriesOf(address: string, pod: Pod): readonly string[];
+  /** What the entry is without any pod: part of the blocks' table, or nothing. */
+  baseOf(entry: string): boolean | undefined;
+  /** True: addresses outside of the selections may belong as well, by their blocks. */
+  readonly byAddress: boolean;
+  /** As a value; the same object until the membership changes. */
+  value: AddressSet | EndpointSet;
+  readonly refresh: (set: LiveSet) => AddressSet | EndpointSet;
+}
+
+export class PeerSets {
+  readonly #namespaces = new Map<string, Namespace>();
+  /** By namespace, then by the labels object: equal labels are one object where the reader shares them, and correct where not. */
+  readonly #identities = new Map<string, Map<Labels, Identity>>();
+  readonly #sets = new Map<string, LiveSet>();
+  /** The sets by key, so that how they came about does not show; undefined after one came or went. */
+  #sorted: readonly LiveSet[] | undefined;
+
+  // ------------------------------------------------------------------------------------------------------------ events
+
+  /** Returns whether any set changed. */
+  ownerChanged({ address, from, to }: OwnerChange): boolean {
+    const old = from && this.#identities.get(from.namespace)?.get(from.labels);
+    const identity = to && this.#identityOf(to);
+    if (old && old !== identity) this.#forget(old, address);
+    identity?.owned.set(address, to!);
+    let changed = false;
+    const touched = new Set([...(old?.sets ?? []), ...(identity?.sets ?? [])]);
+    for (const set of this.#sets.values()) if (set.byAddress) touched.add(set);
+    for (const set of touched) changed = update(set, address, from, to, identity) || changed;
+    return changed;
+  }
+
+  #forget(identity: Identity, address: string): void {
+    identity.owned.delete(address);
+    if (identity.owned.size > 0) return;
+    const inNamespace = this.#identities.get(identity.namespace)!;
+    inNamespace.delete(identity.labels);
+    if (inNamespace.size === 0) this.#identities.delete(identity.namespace);
+  }
+
+  #identityOf(pod: Pod): Identity {
+    let inNamespace = this.#identities.get(pod.namespace);
+    if (!inNamespace) {
+      inNamespace = new Map();
+      this.#identities.set(pod.namespace, inNamespace);
+    }
+    let identity = inNamespace.get(pod.labels);
+    if (!identity) {
+      identity = { namespace: pod.namespace, labels: pod.labels, owned: new Map(), sets: [] };
+      for (const set of this.#sets.values()) if (this.#selects(set.union, identity)) identity.sets.push(set);
+      inNamespace.set(pod.labels, identity);
+    }
+    return identity;
+  }
+
+  /** Returns whether any set changed. */
+  namespaceChanged(name: string, namespace: Namespace | undefined): boolean {
+    if (namespace) this.#namespaces.set(name, namespace);
+    else this.#namespaces.delete(name);
+    let changed = false;
+    for (const identity of this.#identities.get(name)?.values() ?? []) {
+      const before = new Set(identity.sets);
+      identity.sets = [...this.#sets.values()].filter((set) => this.#selects(set.union, identity));
+      const after = new Set(identity.sets);
+      for (const set of [...before, ...after].filter((each) => before.has(each) !== after.has(each))) {
+        for (const [address, pod] of identity.owned) changed = update(set, address, pod, pod, identity) || changed;
+      }
+    }
+    return changed;
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- sets
+
+  select(policyNamespace: string, peers: readonly Peer[] | 'any'): PeerUnion {
+    if (peers === 'any') return { kind: 'any' };
+    const selections = new Map<string, PodSelection>();
+    for (const peer of peers) {
+      if (peer.kind !== 'pods') continue;
+      const namespaces = peer.namespaces === 'own' ? { name: policyNamespace } : peer.namespaces;
+      const selection: PodSelection = { namespaces, pods: peer.pods };
+      selections.set(selectionKey(selection), selection);
+    }
+    const cidrBlocks = peers.filter((peer) => peer.kind === 'ip-block');
+    const blocks = { 4: AddressSpace.fromBlocks(4, cidrBlocks), 6: AddressSpace.fromBlocks(6, cidrBlocks) };
+    const selectionKeys = [...selections.keys()].sort();
+    const key = JSON.stringify([selectionKeys, ...FAMILIES.map((family) => tableOf(blocks[family]))]);
+    return {
+      kind: 'union',
+      selections: selectionKeys.map((each) => selections.get(each)!),
+      blocks,
+      key,
+      selectionKeys,
+    };
+  }
+
+  /** The clause for one family's part of the union; makes the set if it has to be one and is not there yet. */
+  peerClause(union: PeerUnion, family: Family): PeerClause {
+    if (union.kind === 'any' || union.blocks[family].isFull()) return { kind: 'any' };
+    const space = union.blocks[family];
+    if (union.selections.length === 0 && space.isEmpty()) return { kind: 'none' };
+    const key = JSON.stringify(['addresses', family, union.selectionKeys, tableOf(space)]);
+    if (!this.#sets.has(key)) this.#add(addressSet(key, union, family, space));
+    return { kind: 'set', key };
+  }
+
+  /** Every peer pod's own number for each name; selectors, blocks and "any" all mean pods here (S-43, S-44). */
+  peerEndpoints(union: PeerUnion, names: readonly NamedPortRef[]): Readonly<Record<Family, string>> {
+    const meaning = ['peers', union.kind === 'any' ? 'any' : union.key, names];
+    const keys = endpointKeys(meaning);
+    for (const family of FAMILIES) {
+      if (!this.#sets.has(keys[family])) this.#add(endpointSet(keys[family], union, family, names));
+    }
+    return keys;
+  }
+
+  #add(set: LiveSet): void {
+    this.#sets.set(set.key, set);
+    this.#sorted = undefined;
+    for (const identity of this.#candidates(set.union)) {
+      const selected = this.#selects(set.union, identity);
+      if (selected) identity.sets.push(set);
+      if (!selected && !set.byAddress) continue;
+      for (const [address, pod] of identity.owned) update(set, address, undefined, pod, identity);
+    }
+  }
+
+  /** A superset of the identities the union selects; all of them unless every selection names its namespace. */
+  *#candidates(union: PeerUnion): Iterable<Identity> {
+    const named = union.kind === 'union' && union.blocks[4].isEmpty() && union.blocks[6].isEmpty();
+    const namespaces = new Set<string>();
+    for (const { namespaces: wanted } of named ? union.selections : []) {
+      if ('name' in wanted) namespaces.add(wanted.name);
+      else for (const name of this.#identities.keys()) if (this.#selectsNamespace(wanted, name)) namespaces.add(name);
+    }
+    for (const name of named ? namespaces : this.#identities.keys()) yield* this.#identities.get(name)?.values() ?? [];
+  }
+
+  /** Drops the sets nothing needs any more. */
+  keepOnly(keys: ReadonlySet<string>): void {
+    const dropped = new Set([...this.#sets.values()].filter((set) => !keys.has(set.key)));
+    if (dropped.size === 0) return;
+    for (const set of dropped) this.#sets.delete(set.key);
+    this.#sorted = undefined;
+    for (const inNamespace of this.#identities.values()) {
+      for (const identity of inNamespace.values()) {
+        if (identity.sets.some((set) => dropped.has(set)))
+          identity.sets = identity.sets.filter((set) => !dropped.has(set));
+      }
+    }
+  }
+
+  /** All sets as values; those whose membership did not change are the same objects as last time. */
+  values(): { addressSets: Map<string, AddressSet>; endpointSets: Map<string, EndpointSet> } {
+    const addressSets = new Map<string, AddressSet>();
+    const endpointSets = new Map<string, EndpointSet>();
+    this.#sorted ??= [...this.#sets.keys()].sort().map((key) => this.#sets.get(key)!);
+    for (const set of this.#sorted) {
+      if (set.value.members !== set.members.view()) set.value = set.refresh(set);
+      if ('kind' in set.value) addressSets.set(set.key, set.value);
+      else endpointSets.set(set.key, set.value);
+    }
+    return { addressSets, endpointSets };
+  }
+
+  // --------------------------------------------------------------------------------------------------------- selection
+
+  #selects(union: PeerUnion, identity: Identity): boolean {
+    if (union.kind === 'any') return true;
+    return union.selections.some(
+      ({ namespaces, pods }) =>
+        ('name' in namespaces
+          ? namespaces.name === identity.namespace
+          : this.#selectsNamespace(namespaces, identity.namespace)) && matches(pods, identity.labels),
+    );
+  }
+
+  /** `{}` also reaches pods whose Namespace object has not been seen; no other selector does (S-22). */
+  #selectsNamespace(selector: Selector, name: string): boolean {
+    if (selector.kind === 'all-of' && selector.requirements.length === 0) return true;
+    const namespace = this.#namespaces.get(name);
+    return namespace !== undefined && matches(selector, namespace.labels);
+  }
+}
+
+/** Brings the entries for one address to what they should be. Returns whether any changed. */
+function update(
+  set: LiveSet,
+  address: string,
+  from: Pod | undefined,
+  to: Pod | undefined,
+  identity: Identity | undefined,
+): boolean {
+  const wanted = to && identity && holds(set, identity, address) ? set.entriesOf(address, to) : NO_ENTRIES;
+  let changed = false;
+  for (const entry of from ? set.entriesOf(address, from) : NO_ENTRIES) {
+    if (!wanted.includes(entry)) changed = set.members.set(entry, set.baseOf(entry)) || changed;
+  }
+  for (const entry of wanted) changed = set.members.set(entry, true) || changed;
+  return changed;
+}
+
+const NO_ENTRIES: readonly string[] = [];
+
+function holds(set: LiveSet, identity: Identity, address: string): boolean {
+  if (identity.sets.includes(set)) return true;
+  return set.byAddress && set.union.kind === 'union' && contains(set.union.blocks[familyOf(address)], address);
+}
+
+function addressSet(key: string, union: PeerUnion, family: Family, space: AddressSpace): LiveSet {
+  const table = new Map(space.toPrefixTable().map((entry) => [formatNetMember(entry.cidr), entry.match] as const));
+  const members = new LiveMembers(table);
+  const kind = space.isEmpty() ? 'addresses' : 'prefixes';
+  const refresh = (set: LiveSet): AddressSet => ({ key, family, kind, members: set.members.view() });
+  return {
+    key,
+    union,
+    members,
+    // A host entry is the longest prefix there is: it decides alone, whatever the blocks say around it.
+    entriesOf: (address) => (familyOf(address) === family && !contains(space, address) ? [address] : []),
+    baseOf: (entry) => table.get(entry),
+    byAddress: false,
+    value: { key, family, kind, members: members.view() },
+    refresh,
+  };
+}
+
+function endpointSet(key: string, union: PeerUnion, family: Family, names: readonly NamedPortRef[]): LiveSet {
+  const members = new LiveMembers();
+  const hasBlocks = union.kind === 'union' && !union.blocks[family].isEmpty();
+  const refresh = (set: LiveSet): EndpointSet => ({ key, family, members: set.members.view() });
+  return {
+    key,
+    union,
+    members,
+    entriesOf: (address, pod) => (familyOf(address) === family ? endpointEntries(address, pod, names) : []),
+    baseOf: () => undefined,
+    byAddress: hasBlocks,
+    value: { key, family, members: members.view() },
+    refresh,
+  };
+}
+
+/** `address,protocolNumber:port` for each of the pod's ports with one of the names and its protocol (S-40, S-41, S-46). */
+export function endpointEntries(address: string, pod: Pod, names: readonly NamedPortRef[]): readonly string[] {
+  return pod.namedPorts
+    .filter((port) => names.some((name) => name.name === port.name && name.protocol === port.protocol))
+    .map((port) => `${address},${PROTOCOL_NUMBER[port.protocol]}:${port.port}`);
+}
+
+export function endpointKeys(meaning: readonly unknown[]): Readonly<Record<Family, string>> {
+  return { 4: JSON.stringify(['endpoints', 4, ...meaning]), 6: JSON.stringify(['endpoints', 6, ...meaning]) };
+}
+
+/** Unambiguous text of a selection; equal selections give equal text. */
+function selectionKey(selection: PodSelection): string {
+  const namespaces =
+    'name' in selection.namespaces ? { name: selection.namespaces.name } : selectorKey(selection.namespaces);
+  return JSON.stringify([namespaces, selectorKey(selection.pods)]);
+}
+
+function contains(space: AddressSpace, address: string): boolean {
+  if (space.isEmpty()) return false;
+  const parsed = parseAddress(address);
+  return parsed !== undefined && space.contains(parsed);
+}
+
+export function familyOf(address: string): Family {
+  return address.includes(':') ? 6 : 4;
+}
+
+function tableOf(space: AddressSpace): readonly string[] {
+  return space.toPrefixTable().map((entry) => `${entry.match ? '' : '!'}${formatCidr(entry.cidr)}`);
+}
