@@ -33,7 +33,7 @@ import {
   versionOf,
   wrongContent,
 } from './read-answer.ts';
-import { backoffMs, retryAfterMs } from './retry.ts';
+import { backoffMs, reconnectMs, retryAfterMs } from './retry.ts';
 import { ItemSplitter, LineSplitter, TooLong } from './split-bytes.ts';
 import type { Applied, Sink } from './store.ts';
 import type { ApiResponse, Transport } from './transport.ts';
@@ -73,6 +73,8 @@ export interface ReflectorOptions {
   readonly log: ClusterLog;
   /** Called after each complete list. */
   readonly onListed: () => void;
+  /** Called when the server answers again after it could not be reached. */
+  readonly onReached?: () => void;
 }
 
 /** One attempt: a list, a page loop or a watch. */
@@ -84,6 +86,8 @@ interface Attempt {
   phase: 'opening' | 'listing' | 'paging' | 'watching';
   /** monotonic() when the watch was accepted, or the streaming list became one. */
   openedAtMs?: number;
+  /** The server answered, whatever it said. */
+  reached: boolean;
   /** A good event or bookmark came. */
   heard: boolean;
   malformed: number;
@@ -103,6 +107,9 @@ export class Reflector {
   #refused = 0;
   #lineLost = false;
   #busyMs = 0;
+  /** The last attempt got no answer at all. */
+  #unreachable = false;
+  #wake: (() => void) | undefined;
   #listed = false;
   #connected = false;
   #lastHeardMs = 0;
@@ -142,8 +149,23 @@ export class Reflector {
       const { outcome, healthy } = await this.#attempt(signal);
       if (signal.aborted) return;
       const delayMs = this.#settle(outcome, healthy);
-      if (delayMs > 0) await this.#options.clock.sleep(delayMs, signal);
+      if (delayMs > 0) await this.#sleep(delayMs, signal);
     }
+  }
+
+  /** Ends a wait for a server that could not be reached: somebody else just reached it. */
+  retryNow(): void {
+    if (this.#unreachable) this.#wake?.();
+  }
+
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    const controller = new AbortController();
+    const wake = (): void => controller.abort();
+    this.#wake = wake;
+    signal.addEventListener('abort', wake, { once: true });
+    await this.#options.clock.sleep(ms, controller.signal);
+    signal.removeEventListener('abort', wake);
+    this.#wake = undefined;
   }
 
   async #attempt(signal: AbortSignal): Promise<{ outcome: Outcome; healthy: boolean }> {
@@ -156,6 +178,7 @@ export class Reflector {
       deadline: new Deadline(clock, controller),
       startedAtMs: clock.monotonic(),
       phase: 'opening',
+      reached: false,
       heard: false,
       malformed: 0,
       lost: false,
@@ -178,6 +201,7 @@ export class Reflector {
     if (attempt.phase === 'listing' && outcome.kind === 'failed' && ++this.#streamFailures >= MAX_STREAM_FAILURES)
       this.#streaming = false;
     const healthy = attempt.openedAtMs !== undefined && clock.monotonic() - attempt.openedAtMs >= HEALTHY_MS;
+    this.#unreachable = !attempt.reached && outcome.kind === 'failed' && outcome.reason === 'network';
     return { outcome, healthy };
   }
 
@@ -222,6 +246,8 @@ export class Reflector {
       transport.refreshCredentials();
       if (++this.#refused === 1) return 0;
     }
+    // Nobody was bothered: this says nothing about how a server that answers should be treated.
+    if (this.#unreachable) return reconnectMs(random());
     const waitMs = backoffMs(++this.#failures, random());
     // A server restored from a backup refuses our version as too new, and not with a 410.
     if (this.#failures >= MAX_REFUSED_VERSION && (reason === 'http-status' || reason === 'error-event'))
@@ -445,8 +471,14 @@ export class Reflector {
     attempt.controller.signal.throwIfAborted();
   }
 
-  #open(attempt: Attempt, path: string): Promise<ApiResponse> {
-    return this.#options.transport.open({ path, signal: attempt.controller.signal });
+  async #open(attempt: Attempt, path: string): Promise<ApiResponse> {
+    const response = await this.#options.transport.open({ path, signal: attempt.controller.signal });
+    attempt.reached = true;
+    if (this.#unreachable) {
+      this.#unreachable = false;
+      this.#options.onReached?.();
+    }
+    return response;
   }
 
   #watchPath(version: string | undefined): string {

@@ -2,6 +2,8 @@
 
 export const MIN_BACKOFF_MS = 800;
 export const MAX_BACKOFF_MS = 30_000;
+/** Nobody answered at all: asking again costs the server nothing, and what changed meanwhile waits for it. */
+export const MAX_UNREACHABLE_MS = 2_000;
 /** A server may ask for patience, not for our silence. */
 export const MAX_RETRY_AFTER_MS = 120_000;
 
@@ -13,6 +15,11 @@ export const MAX_RETRY_AFTER_MS = 120_000;
 export function backoffMs(failures: number, random: number): number {
   const ceiling = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** Math.min(failures, 10));
   return Math.round(MIN_BACKOFF_MS + random * (ceiling - MIN_BACKOFF_MS));
+}
+
+/** The same while the server cannot be reached: between 0.8 s and 2 s, however long it lasts. */
+export function reconnectMs(random: number): number {
+  return Math.round(MIN_BACKOFF_MS + random * (MAX_UNREACHABLE_MS - MIN_BACKOFF_MS));
 }
 
 /** Reads a Retry-After header: seconds or an HTTP date (RFC 9110, 10.2.3). Undefined if absent or unreadable. */

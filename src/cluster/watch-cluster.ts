@@ -186,6 +186,9 @@ class ApiClusterWatch implements ClusterWatch {
       observer: this.#observer,
       log: this.#log,
       onListed: () => this.#checkSync(),
+      onReached: () => {
+        for (const other of this.#all) other.reflector.retryNow();
+      },
     });
     return { kind, store, reflector };
   }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { Family } from '../net/ip.ts';
 import type { ClusterSnapshot } from '../policy/model.ts';
 import type { RunCommand } from '../kernel/command.ts';
+import type { AccessToken } from './api/access.ts';
 import type { ApiServer } from './api/api-server.ts';
 import type { PodObject, ResourceName } from './api/objects.ts';
 import type { LabService, MatrixProbe, ProbeResult, Publication, Wiring } from './network/types.ts';
@@ -38,6 +39,8 @@ export interface LabOptions {
   /** False: no agent runs; for tests that start one themselves. */
   readonly agents?: boolean;
   readonly run?: RunCommand;
+  /** Who may do what at the API server; agents get the first. Default: one token that may do everything. */
+  readonly tokens?: readonly AccessToken[];
   /** The API server's wall clock, ms since the epoch. */
   readonly now?: () => number;
   readonly onComplaint?: (node: string, message: string) => void;
@@ -80,6 +83,7 @@ export class Lab {
           host: '127.0.0.1',
           port: 0,
           tls: true,
+          ...(options.tokens ? { tokens: options.tokens } : {}),
           ...(options.now ? { store: new ApiStore({ now: options.now }) } : {}),
         }),
       ]);

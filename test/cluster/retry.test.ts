@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { backoffMs, retryAfterMs } from '../../src/cluster/retry.ts';
+import { backoffMs, reconnectMs, retryAfterMs } from '../../src/cluster/retry.ts';
 
 describe('retry', () => {
   it('backs off between 0.8 s and a ceiling that doubles to 30 s', () => {
@@ -10,6 +10,10 @@ describe('retry', () => {
     );
     for (let failures = 1; failures < 50; failures++) assert.equal(backoffMs(failures, 0), 800);
     assert.equal(backoffMs(6, 0.5), 15_400);
+  });
+
+  it('asks for a server that is away every 0.8 s to 2 s', () => {
+    assert.deepEqual([0, 0.5, 0.999_999_9].map(reconnectMs), [800, 1400, 2000]);
   });
 
   it('reads Retry-After as seconds or date', () => {

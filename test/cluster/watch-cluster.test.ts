@@ -31,6 +31,7 @@ describe('cluster watch', () => {
   let clock: VirtualClock;
   let tls: { key: string; cert: string };
   let caPem: string;
+  let random: () => number;
   const told: string[] = [];
   const changes: ClusterChange[] = [];
 
@@ -54,11 +55,12 @@ describe('cluster watch', () => {
     stop = new AbortController();
     told.splice(0);
     changes.splice(0);
+    random = () => 0;
     watch = createClusterWatch({
       connection,
       nodeName: 'node-1',
       clock,
-      random: () => 0,
+      random: () => random(),
       observer: {
         onListenerFailed: (kind) => void told.push(`failed ${kind}`),
         onHeard: () => {
@@ -205,6 +207,33 @@ describe('cluster watch', () => {
     accepted.accept().event('ADDED', apiPod('b'));
     await until(() => watch.snapshot().pods.size === 2, 'the next pod');
     assert.equal(watch.status()[0]?.problem, undefined);
+  });
+
+  it('asks often for a server that is away, and when one watch has found it the others do not wait', async () => {
+    watch.start(stop.signal);
+    await listAll({});
+    await until(() => watch.inSync, 'sync');
+    random = () => 0.999;
+    const { port } = server;
+    await server.stop();
+    for (let round = 0; round < 20; round++) {
+      await until(() => clock.sleeping === PATHS.length, 'four back-offs');
+      clock.advance(2_000);
+    }
+    assert.deepEqual(new Set(clock.slept.slice(-8)), new Set([1_999]), 'an outage of any length');
+    await until(() => clock.sleeping === PATHS.length, 'four back-offs');
+    random = () => (clock.sleeping === 0 ? 0 : 0.999);
+    clock.advance(2_000);
+    await until(() => clock.sleeping === PATHS.length, 'four back-offs');
+    assert.ok(clock.slept.slice(-4).includes(800));
+    server = await new FakeApiServer(tls).start(port);
+    clock.advance(800);
+    const first = await server.next();
+    await settle();
+    assert.equal(server.seen.length, 1);
+    first.accept();
+    for (const path of PATHS) if (path !== first.path) await server.next(path);
+    assert.equal(clock.sleeping, 0);
   });
 
   it('survives a server that comes back with another CA', async () => {

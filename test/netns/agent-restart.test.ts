@@ -1,0 +1,64 @@
+/** An agent that dies, is replaced, or loses the API server: the rules stay and no packet is judged wrongly. */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { LabRepeat } from '../../src/lab/network/types.ts';
+import { AgentLab, BACKENDS, skipUnlessRoot } from '../support/agent-lab.ts';
+
+for (const backend of BACKENDS) {
+  describe(`agent restarts: ${backend}`, function () {
+    this.timeout(30_000);
+    let t: AgentLab;
+
+    before(async function () {
+      skipUnlessRoot.call(this);
+      t = await AgentLab.create({ backend });
+      await t.pods({ 'x/server': {}, 'x/friend': {}, 'x/stranger': {} });
+      t.policy('x/only-friend', {
+        podSelector: { matchLabels: { pod: 'server' } },
+        ingress: [{ from: [{ podSelector: { matchLabels: { pod: 'friend' } } }] }],
+      });
+    });
+    after(() => t?.close());
+
+    it('killed and started again: not one wrong packet, not one write', async () => {
+      const first = await t.start();
+      await t.expect(['x/friend -> x/server', 'x/stranger -x x/server']);
+      const generation = await first.metric('portcullis_generation');
+      assert.ok(generation > 0);
+      const before = await t.kernelText('node-1', undefined);
+      const probes: readonly (readonly [string, LabRepeat])[] = [
+        ['reached', await t.repeat('x/friend', 'x/server')],
+        ['reached', await t.repeat('x/friend', 'x/server', 6, 'UDP')],
+        ['blocked', await t.repeat('x/stranger', 'x/server')],
+        ['blocked', await t.repeat('x/stranger', 'x/server', 6, 'UDP')],
+      ];
+      const flow = await t.flow('x/friend', 'x/server');
+
+      assert.equal((await first.end('SIGKILL')).signal, 'SIGKILL');
+      await sleep(300);
+      const second = await t.start();
+      await sleep(300);
+
+      assert.ok((await flow.status()).longestSilenceMs < 500, JSON.stringify(await flow.status()));
+      for (const [wanted, probe] of probes) {
+        const { counts, changes } = await probe.stop();
+        assert.deepEqual(
+          changes.map(({ outcome }) => outcome),
+          [wanted],
+          JSON.stringify(counts),
+        );
+      }
+      await flow.close();
+      assert.equal(await second.metric('portcullis_kernel_writes_total'), 0);
+      assert.equal(await second.metric('portcullis_generation'), generation);
+      assert.equal(await t.kernelText('node-1', undefined), before);
+    });
+
+    it('told to end: exit code 0, the rules stay', async () => {
+      const before = await t.kernelText();
+      assert.deepEqual(await t.agents.get('node-1')!.end('SIGTERM'), { code: 0, signal: null });
+      assert.equal(await t.kernelText(), before);
+      await t.expect(['x/friend -> x/server', 'x/stranger -x x/server']);
+    });
+  });
+}

@@ -1,0 +1,489 @@
+/** A small lab whose agents a test starts, breaks and ends by itself, with what it needs to look at them and at the kernel. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import * as http from 'node:http';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Family } from '../../src/net/ip.ts';
+import { CommandFailed, runCommand } from '../../src/kernel/command.ts';
+import type { AccessToken } from '../../src/lab/api/access.ts';
+import { ADDRESSES_ANNOTATION } from '../../src/lab/kubelet.ts';
+import { Lab } from '../../src/lab/lab.ts';
+import { closeLabNetworksSync } from '../../src/lab/network/lab-network.ts';
+import {
+  type EndpointKey,
+  type FlowMode,
+  type FlowStatus,
+  type LabFlow,
+  type LabRepeat,
+  nodeKey,
+  outsideKey,
+  podKey,
+  type ProbeProtocol,
+  type ProbeResult,
+  type Wiring,
+} from '../../src/lab/network/types.ts';
+import { policyObject, type PolicySpec, splitKey } from './builders.ts';
+
+const MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
+const AGENT_PORT = 9847;
+const COMMAND_TIMEOUT_MS = 20_000;
+/** Answers inside one machine take microseconds; silence for this long is a drop. */
+const PROBE_MS = 60;
+/** The specification gives a change a second; a shared machine may stand still for a while. */
+const SOON_MS = 4_000;
+const POLL_MS = 20;
+
+export type Backend = 'iptables-nft' | 'iptables-legacy';
+export const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
+
+process.on('exit', closeLabNetworksSync);
+
+export function skipUnlessRoot(this: Mocha.Context): void {
+  if (process.getuid?.() !== 0) this.skip();
+}
+
+export interface AgentLabOptions {
+  readonly backend?: Backend;
+  readonly wiring?: Wiring;
+  readonly nodes?: readonly string[];
+  readonly families?: readonly Family[];
+  /** One per agent that is to have rights of its own; the first is everybody else's. */
+  readonly tokens?: readonly AccessToken[];
+}
+
+export interface LogLine {
+  readonly level: string;
+  readonly message: string;
+  readonly time: string;
+  readonly [field: string]: unknown;
+}
+
+export interface StartOptions {
+  readonly flags?: readonly string[];
+  /** Of the agent's process; `PATH` tells which programs it finds. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly token?: string;
+}
+
+/** One agent process on one node. */
+export class AgentProcess {
+  readonly node: string;
+  readonly log: LogLine[] = [];
+  /** What was printed that is no log line. */
+  readonly noise: string[] = [];
+  readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
+  readonly #child: ChildProcess;
+  readonly #socket: Promise<{ readonly path: string }>;
+
+  constructor(node: string, child: ChildProcess, socket: Promise<{ readonly path: string }>) {
+    this.node = node;
+    this.#child = child;
+    this.#socket = socket;
+    for (const stream of [child.stdout!, child.stderr!])
+      createInterface({ input: stream }).on('line', (line) => {
+        try {
+          this.log.push(JSON.parse(line) as LogLine);
+        } catch {
+          this.noise.push(line);
+        }
+      });
+    this.ended = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal })));
+  }
+
+  get running(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  async end(signal: NodeJS.Signals): Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }> {
+    this.#child.kill(signal);
+    return await this.ended;
+  }
+
+  async get(path: string): Promise<{ readonly status: number; readonly body: string }> {
+    const { path: socketPath } = await this.#socket;
+    return await new Promise((resolve, reject) => {
+      const request = http.get({ socketPath, path, timeout: 2_000, agent: false }, (response) => {
+        let body = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk: string) => {
+          body += chunk;
+        });
+        response.on('error', reject);
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+      });
+      request.on('timeout', () => request.destroy(new Error(`no answer to ${path}`)));
+      request.on('error', reject);
+    });
+  }
+
+  /** Sum over all series of the name whose labels contain `labels`; 0 if there is none. */
+  async metric(name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+    const { body } = await this.get('/metrics');
+    let sum = 0;
+    for (const line of body.split('\n')) {
+      const found = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line);
+      if (found?.[1] !== name) continue;
+      if (Object.entries(labels).every(([key, value]) => (found[2] ?? '').includes(`${key}="${value}"`)))
+        sum += Number(found[3]);
+    }
+    return sum;
+  }
+
+  /** Status code and, by name, what does not hold. */
+  async readiness(): Promise<{ readonly status: number; readonly missing: Readonly<Record<string, string>> }> {
+    const { status, body } = await this.get('/readyz');
+    const page = JSON.parse(body) as { conditions: { name: string; ok: boolean; reason: string }[] };
+    return { status, missing: Object.fromEntries(page.conditions.filter((c) => !c.ok).map((c) => [c.name, c.reason])) };
+  }
+
+  async ready(timeoutMs = 15_000): Promise<void> {
+    let last = '';
+    await until(
+      async () => {
+        const found = await this.readiness().catch((error: Error) => ({ status: 0, missing: { http: error.message } }));
+        last = JSON.stringify(found.missing);
+        return found.status === 200;
+      },
+      () => `agent on ${this.node} ready: ${last}\n${this.tail()}`,
+      timeoutMs,
+    );
+  }
+
+  /** The first line that `matches`, from line number `from` on; waits for it. */
+  async logged(matches: (line: LogLine) => boolean, what: string, from = 0, timeoutMs = SOON_MS): Promise<LogLine> {
+    await until(
+      () => this.log.slice(from).some(matches),
+      () => `log line: ${what}\n${this.tail()}`,
+      timeoutMs,
+    );
+    return this.log.slice(from).find(matches)!;
+  }
+
+  tail(lines = 15): string {
+    return [...this.log.slice(-lines).map((line) => JSON.stringify(line)), ...this.noise.slice(-lines)].join('\n');
+  }
+}
+
+/** Waits until `condition` holds; fails with `what`. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string | (() => string),
+  timeoutMs = SOON_MS,
+): Promise<number> {
+  const started = performance.now();
+  for (;;) {
+    const asked = performance.now();
+    if (await condition()) return asked - started;
+    if (performance.now() - started > timeoutMs)
+      assert.fail(`not within ${timeoutMs} ms: ${typeof what === 'string' ? what : what()}`);
+    await sleep(POLL_MS);
+  }
+}
+
+export interface PodOptions {
+  readonly node?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly addresses?: readonly string[];
+  readonly hostNetwork?: boolean;
+}
+
+/** From, to and what must be seen: `x/a -> x/b` reaches, `x/a -x x/b` does not. Names: pods, nodes, outside hosts. */
+export type Reach = `${string} -> ${string}` | `${string} -x ${string}`;
+
+export class AgentLab {
+  readonly lab: Lab;
+  readonly backend: Backend;
+  readonly agents = new Map<string, AgentProcess>();
+  /** Complaints of the lab itself. */
+  readonly problems: string[];
+  readonly #token: string;
+
+  static async create(options: AgentLabOptions = {}): Promise<AgentLab> {
+    const problems: string[] = [];
+    const backend = options.backend ?? 'iptables-nft';
+    const lab = await Lab.create({
+      nodes: options.nodes ?? ['node-1'],
+      wiring: options.wiring ?? 'routed',
+      families: options.families ?? [4, 6],
+      backend,
+      mode: 'enforce',
+      program: [process.execPath, MAIN],
+      agents: false,
+      ...(options.tokens ? { tokens: options.tokens } : {}),
+      onProblem: (message) => problems.push(message),
+    });
+    return new AgentLab(lab, backend, problems);
+  }
+
+  private constructor(lab: Lab, backend: Backend, problems: string[]) {
+    this.lab = lab;
+    this.backend = backend;
+    this.problems = problems;
+    this.#token = lab.server.token;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.agents.values()].map((agent) => agent.end('SIGKILL')));
+    await this.lab.close();
+    assert.deepEqual(this.problems, []);
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ agents
+
+  /** Starts an agent without waiting for anything. */
+  launch(node = 'node-1', { flags = [], env = {}, token = this.#token }: StartOptions = {}): AgentProcess {
+    const before = this.agents.get(node);
+    assert.ok(!before?.running, `an agent runs on ${node} already`);
+    const given = Object.entries(env).map(([key, value]) => `${key}=${value}`);
+    const command = this.lab.network.nodeCommand(node, [
+      'env',
+      ...given,
+      process.execPath,
+      MAIN,
+      'agent',
+      `--node-name=${node}`,
+      `--service-account-dir=${this.#serviceAccountDir(token)}`,
+      `--backend=${this.backend}`,
+      `--http-address=127.0.0.1:${AGENT_PORT}`,
+      ...flags,
+    ]);
+    const [host, port] = this.lab.publication.address.split(':') as [string, string];
+    const [program, ...args] = command.argv;
+    const child = spawn(program, args, {
+      env: { ...process.env, ...command.env, KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const agent = new AgentProcess(node, child, this.lab.network.reachNodePort(node, AGENT_PORT));
+    this.agents.set(node, agent);
+    return agent;
+  }
+
+  #serviceAccountDir(token: string): string {
+    if (token === this.#token) return join(this.lab.dir, 'serviceaccount');
+    const directory = join(this.lab.dir, `serviceaccount-${token}`);
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, 'token'), token);
+    writeFileSync(join(directory, 'ca.crt'), this.lab.server.caPem);
+    writeFileSync(join(directory, 'namespace'), 'kube-system');
+    return directory;
+  }
+
+  async start(node = 'node-1', options: StartOptions = {}): Promise<AgentProcess> {
+    const agent = this.launch(node, options);
+    await agent.ready();
+    return agent;
+  }
+
+  // ----------------------------------------------------------------------------------------------------------- cluster
+
+  async pods(specs: Readonly<Record<string, PodOptions>>): Promise<void> {
+    for (const [key, spec] of Object.entries(specs)) this.createPod(key, spec);
+    await this.lab.settle();
+  }
+
+  createPod(key: string, { node = 'node-1', labels, addresses, hostNetwork }: PodOptions = {}): void {
+    const { store } = this.lab;
+    const { namespace, name } = splitKey(key);
+    if (!store.get('namespaces', { name: namespace }))
+      store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
+    store.create('pods', {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: {
+        namespace,
+        name,
+        labels: labels ?? { pod: name },
+        ...(addresses ? { annotations: { [ADDRESSES_ANNOTATION]: addresses.join(',') } } : {}),
+      },
+      spec: {
+        nodeName: node,
+        ...(hostNetwork ? { hostNetwork: true } : {}),
+        containers: [
+          { name: 'main', image: 'lab', ports: [{ containerPort: 80 }, { containerPort: 80, protocol: 'UDP' }] },
+        ],
+      },
+    });
+  }
+
+  deletePod(key: string): void {
+    this.lab.store.delete('pods', splitKey(key), { gracePeriodSeconds: 0 });
+  }
+
+  /** Null takes a label away. */
+  labelPod(key: string, labels: Readonly<Record<string, string | null>>): void {
+    this.lab.store.patch('pods', splitKey(key), 'merge', { metadata: { labels } });
+  }
+
+  labelNamespace(name: string, labels: Readonly<Record<string, string | null>>): void {
+    this.lab.store.patch('namespaces', { name }, 'merge', { metadata: { labels } });
+  }
+
+  annotateNode(node: string, annotations: Readonly<Record<string, string | null>>): void {
+    this.lab.store.patch('nodes', { name: node }, 'merge', { metadata: { annotations } });
+  }
+
+  /** Creates the policy, or replaces it. */
+  policy(key: string, spec: PolicySpec): void {
+    const { store } = this.lab;
+    const object = policyObject(key, spec);
+    if (store.get('networkpolicies', splitKey(key))) store.update('networkpolicies', object);
+    else store.create('networkpolicies', object);
+  }
+
+  deletePolicy(key: string): void {
+    this.lab.store.delete('networkpolicies', splitKey(key));
+  }
+
+  // ----------------------------------------------------------------------------------------------------------- packets
+
+  endpoint(name: string): EndpointKey {
+    if (name.includes('/')) return podKey(splitKey(name));
+    return this.lab.network.nodes().some((node) => node.name === name) ? nodeKey(name) : outsideKey(name);
+  }
+
+  address(name: string, family: Family = 4): string {
+    const { network } = this.lab;
+    const all = [...network.pods(), ...network.nodes(), ...network.outsideHosts()];
+    const key = this.endpoint(name);
+    const found = all.find((each) => each.key === key)?.addresses.find((text) => text.includes(':') === (family === 6));
+    assert.ok(found !== undefined, `${name} has no IPv${family} address`);
+    return found;
+  }
+
+  /** What of `wanted` is not so, in words; TCP and UDP in every family. */
+  async wrong(
+    wanted: readonly Reach[],
+    protocols: readonly ProbeProtocol[] = ['TCP', 'UDP'],
+  ): Promise<readonly string[]> {
+    const asked = wanted.flatMap((text) => {
+      const [, from, arrow, to] = /^(\S+) (->|-x) (\S+)$/.exec(text)!;
+      return this.lab.options.families.flatMap((family) =>
+        protocols.map((protocol) => ({ text, from: from!, reaches: arrow === '->', to: to!, family, protocol })),
+      );
+    });
+    const results = await this.lab.network.probeMatrix(
+      asked.map(({ from, to, family, protocol }) => ({
+        from: this.endpoint(from),
+        address: this.address(to, family),
+        protocol,
+        port: 80,
+        timeoutMs: PROBE_MS,
+      })),
+    );
+    return asked.flatMap(({ text, reaches, family, protocol }, index) => {
+      const { outcome, detail }: ProbeResult = results[index]!;
+      if (outcome === (reaches ? 'reached' : 'blocked')) return [];
+      return [`${text} (IPv${family} ${protocol}): ${outcome} ${detail ?? ''}`];
+    });
+  }
+
+  /** Waits until all of `wanted` is so; result: milliseconds from the call to the first matrix that was right. */
+  async expect(wanted: readonly Reach[], timeoutMs = SOON_MS): Promise<number> {
+    let wrong: readonly string[] = [];
+    return await until(
+      async () => {
+        wrong = await this.wrong(wanted);
+        return wrong.length === 0;
+      },
+      () => [...wrong, ...[...this.agents.values()].map((agent) => agent.tail())].join('\n'),
+      timeoutMs,
+    );
+  }
+
+  flow(from: string, to: string, options: FlowOptions = {}): Promise<LabFlow> {
+    const { protocol = 'TCP', mode = 'talk', family = 4, address = this.address(to, family), port = 80 } = options;
+    return this.lab.network.openFlow(this.endpoint(from), { protocol, mode, address, port, intervalMs: 20 });
+  }
+
+  repeat(from: string, to: string, family: Family = 4, protocol: ProbeProtocol = 'TCP'): Promise<LabRepeat> {
+    return this.lab.network.repeatProbe(this.endpoint(from), {
+      protocol,
+      address: this.address(to, family),
+      port: 80,
+      intervalMs: 50,
+      timeoutMs: 200,
+      attempts: 1,
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ kernel
+
+  /** Runs a command on a node; rejects with CommandFailed. */
+  async on(node: string, argv: readonly [string, ...string[]], stdin = ''): Promise<string> {
+    const { argv: full, env } = this.lab.network.nodeCommand(node, argv);
+    return (await runCommand({ argv: full, env, stdin, timeoutMs: COMMAND_TIMEOUT_MS })).stdout;
+  }
+
+  iptables(family: Family, ...args: string[]): Promise<string> {
+    const variant = this.backend === 'iptables-nft' ? 'nft' : 'legacy';
+    return this.on('node-1', [
+      `${family === 4 ? 'iptables' : 'ip6tables'}-${variant}`,
+      '-w',
+      '5',
+      '-t',
+      'mangle',
+      ...args,
+    ]);
+  }
+
+  ipset(...args: string[]): Promise<string> {
+    return this.on('node-1', ['ipset', ...args]);
+  }
+
+  /** Rules of both families (one table, or all) without counters and dates, then the sets with their entries in order. */
+  async kernelText(node = 'node-1', table: string | undefined = 'mangle'): Promise<string> {
+    const parts: string[] = [];
+    for (const tool of this.backend === 'iptables-nft'
+      ? ['iptables-nft-save', 'ip6tables-nft-save']
+      : ['iptables-legacy-save', 'ip6tables-legacy-save']) {
+      const text = await this.on(node, [tool, ...(table === undefined ? [] : ['-t', table])]);
+      parts.push(text.replaceAll(/^#.*\n/gm, '').replaceAll(/ \[\d+:\d+\]$/gm, ''));
+    }
+    const sets = (await this.on(node, ['ipset', 'save'])).trimEnd().split('\n');
+    return [...parts, sets.sort().join('\n')].join('\n');
+  }
+
+  /** What of ours is on the node: chains, jumps and sets. */
+  async leftovers(node = 'node-1'): Promise<readonly string[]> {
+    return (await this.kernelText(node)).split('\n').filter((line) => line.includes('PCL'));
+  }
+
+  /** True if the command fails as a command: what the kernel does not let one do. */
+  async refused(node: string, argv: readonly [string, ...string[]]): Promise<boolean> {
+    try {
+      await this.on(node, argv);
+      return false;
+    } catch (error) {
+      if (error instanceof CommandFailed) return true;
+      throw error;
+    }
+  }
+}
+
+export interface FlowOptions {
+  readonly protocol?: 'TCP' | 'UDP';
+  readonly mode?: FlowMode;
+  readonly family?: Family;
+  readonly address?: string;
+  readonly port?: number;
+}
+
+/** Whether the flow moved in the last `ms`. */
+export async function isAlive(flow: LabFlow, ms = 250): Promise<boolean> {
+  return (await flow.status()).silentMs < ms;
+}
+
+export async function stopsWithin(flow: LabFlow, timeoutMs: number): Promise<number> {
+  let last: FlowStatus | undefined;
+  return await until(
+    async () => {
+      last = await flow.status();
+      return last.silentMs > 300;
+    },
+    () => `flow stops: ${JSON.stringify(last)}`,
+    timeoutMs + 300,
+  );
+}
