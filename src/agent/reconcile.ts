@@ -2,18 +2,19 @@
  * One pass: snapshot -> intent -> ruleset -> plan -> outcome. Starts from the current snapshot every time; the only
  * memory is what our own writes left in the kernel, and that is dropped whenever there is doubt about it.
  */
+import type { Family } from '../net/ip.ts';
 import type { ClusterSnapshot, Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { Layout, Ruleset } from '../render/ruleset.ts';
-import type { ObservedState, Plan, Step } from '../plan/plan.ts';
+import type { ObservedSet, ObservedState, Plan, Step } from '../plan/plan.ts';
 import type { Drift } from '../plan/drift.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 
 import { compileNode } from '../compile/compile-node.ts';
+import { familyOfSet } from '../render/names.ts';
 import { renderNode } from '../render/render-node.ts';
 import { diff } from '../plan/diff.ts';
 import { findDrift } from '../plan/drift.ts';
-import { isEmptyPlan } from '../plan/plan.ts';
 import { teardown } from '../plan/teardown.ts';
 import { StepFailed } from '../kernel/kernel.ts';
 
@@ -61,12 +62,14 @@ export interface ReconcilerOptions {
 }
 
 /** A pass gives up isolating refused objects after this many; each costs a read-back. */
-const MAX_ATTEMPTS = 16;
+const MAX_ATTEMPTS = 200;
 
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   /** The kernel as our last writes left it; undefined: read it first. */
   #known: ObservedState | undefined;
+  /** Outlives the rules: flows keep their stamps while nothing is enforced, and must not be taken for judged later. */
+  #generations: Plan['generations'] = {};
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -84,7 +87,7 @@ export class Reconciler {
     layout: Omit<Layout, 'mode'>,
     readBack: boolean,
   ): Promise<PassOutcome> {
-    const run = new Pass(this.#options, this.#known, mode);
+    const run = new Pass(this.#options, this.#known, this.#generations, mode);
     try {
       run.prepare(snapshot, layout);
       await run.execute(readBack);
@@ -92,6 +95,7 @@ export class Reconciler {
       run.fail(error);
     }
     this.#known = run.known;
+    this.#generations = { ...this.#generations, ...run.generations };
     return run.outcome();
   }
 }
@@ -109,13 +113,22 @@ class Pass {
   #drift: readonly Drift[] = [];
   #busySets: readonly string[] = [];
   #stepsApplied = 0;
-  #resumed: ObservedState | undefined;
+  readonly #written: ObservedState | undefined;
+  /** What the last plan was made from. */
+  #observed: ObservedState | undefined;
+  generations: Plan['generations'];
   known: ObservedState | undefined;
 
-  constructor(options: ReconcilerOptions, known: ObservedState | undefined, mode: Mode) {
+  constructor(
+    options: ReconcilerOptions,
+    written: ObservedState | undefined,
+    generations: Plan['generations'],
+    mode: Mode,
+  ) {
     this.#options = options;
     this.#mode = mode;
-    this.#resumed = known;
+    this.#written = written;
+    this.generations = generations;
   }
 
   prepare(snapshot: ClusterSnapshot, layout: Omit<Layout, 'mode'>): void {
@@ -126,31 +139,28 @@ class Pass {
   }
 
   async execute(readBack: boolean): Promise<void> {
-    const observed = await this.#observed(readBack);
-    this.#plan = this.#makePlan(observed);
+    const remembered = readBack ? undefined : this.#written;
+    const observed = remembered ?? (await this.#read());
+    if (this.#written && !remembered) this.#drift = findDrift(this.#written, observed);
+    let plan = this.#makePlan(observed, remembered !== undefined);
     if (this.#mode === 'dry-run') {
       this.known = observed;
       return;
     }
     for (let attempt = 1; ; attempt++) {
-      const failed = await this.#applyAll(this.#plan);
+      this.generations = { ...this.generations, ...plan.generations };
+      const failed = await this.#applyAll(plan.steps);
       if (!failed) {
-        this.known = this.#afterSuccess(this.#plan, observed);
+        this.known = this.#afterSuccess(plan);
         return;
       }
-      this.fail(failed);
-      const isolated = await this.#isolate(failed);
-      if (!isolated || attempt >= MAX_ATTEMPTS) return;
-      this.#plan = this.#makePlan(await this.#read());
+      if (!(await this.#isolate(failed)) || attempt >= MAX_ATTEMPTS) {
+        this.fail(failed);
+        await this.#applyOtherFamily(plan, failed);
+        return;
+      }
+      plan = this.#makePlan(await this.#read(), false);
     }
-  }
-
-  async #observed(readBack: boolean): Promise<ObservedState> {
-    const written = this.#resumed;
-    if (written && !readBack) return written;
-    const found = await this.#read();
-    if (written) this.#drift = findDrift(written, found);
-    return found;
   }
 
   async #read(): Promise<ObservedState> {
@@ -160,19 +170,25 @@ class Pass {
     return found;
   }
 
-  #makePlan(observed: ObservedState): Plan {
-    return this.#timed('plan', () =>
-      this.#ruleset
-        ? diff(this.#ruleset, observed, { broken: this.#broken, firstGeneration: this.#options.firstGeneration })
-        : teardown(observed),
+  #makePlan(observed: ObservedState, remembered: boolean): Plan {
+    this.#observed = observed;
+    const options = {
+      broken: this.#broken,
+      firstGeneration: this.#options.firstGeneration,
+      lastGenerations: this.generations,
+      remembered,
+    };
+    this.#plan = this.#timed('plan', () =>
+      this.#ruleset ? diff(this.#ruleset, observed, options) : teardown(observed),
     );
+    return this.#plan;
   }
 
   /** The first failure, or undefined if every step went in. */
-  async #applyAll(plan: Plan): Promise<StepFailed | undefined> {
+  async #applyAll(steps: readonly Step[]): Promise<StepFailed | undefined> {
     const started = this.#options.now();
     try {
-      for (const step of plan.steps) {
+      for (const step of steps) {
         const busy = await this.#options.kernel.apply(step);
         this.#stepsApplied++;
         if (step.kind === 'destroy-sets') this.#busySets = busy;
@@ -182,33 +198,48 @@ class Pass {
       if (error instanceof StepFailed) return error;
       throw error;
     } finally {
-      if (!isEmptyPlan(plan)) this.#addSeconds('apply', started);
+      if (steps.length > 0) this.#addSeconds('apply', started);
     }
   }
 
+  /** Rules of one family that cannot go in at all must not keep the other from being brought up to date. */
+  async #applyOtherFamily(plan: Plan, failed: StepFailed): Promise<void> {
+    if (failed.reason !== 'refused' || !('family' in failed.step)) return;
+    const { family } = failed.step;
+    const isOther = (set: string): boolean => familyOfSet(set) !== family;
+    const rest = plan.steps.slice(plan.steps.indexOf(failed.step) + 1).flatMap((step): Step[] => {
+      if ('family' in step) return step.family === family ? [] : [step];
+      const lines = step.lines.filter(({ object }) => isOther(object));
+      return lines.length > 0 ? [{ kind: step.kind, lines }] : [];
+    });
+    const also = await this.#applyAll(rest);
+    if (also) this.fail(also);
+  }
+
   /** What the kernel holds now. Sets it would not let go of are still there, and will be planned for again. */
-  #afterSuccess(plan: Plan, observed: ObservedState): ObservedState {
+  #afterSuccess(plan: Plan): ObservedState {
     if (this.#busySets.length === 0) return plan.after;
     const sets = new Map(plan.after.sets);
-    for (const name of this.#busySets) {
-      const set = observed.sets.get(name);
-      if (set) sets.set(name, set);
-    }
+    for (const name of this.#busySets) sets.set(name, this.#observed?.sets.get(name) ?? unknownSet(name));
     return { ...plan.after, sets };
   }
 
   /** Marks what the kernel refused as broken. False if no single chain or set is to blame: then nothing can be left out. */
   async #isolate(failed: StepFailed): Promise<boolean> {
     if (failed.reason !== 'refused') return false;
-    if (failed.object !== undefined) return this.#blame(failed.object);
-    if (failed.step.kind !== 'rules') return false;
-    // Legacy reports a refusal by the kernel at COMMIT: try each new class chain alone to find the one.
-    const family = failed.step.family;
-    const suspects = [...(this.#ruleset?.families[family].classes.keys() ?? [])];
+    const blamed = failed.object !== undefined && this.#blame(failed.object, failed);
+    // Legacy reports a refusal by the kernel at COMMIT, and where one chain is refused others may be.
+    const others = 'family' in failed.step && (await this.#tryAlone(failed.step));
+    return blamed || others;
+  }
+
+  /** Tries each class chain of a refused step alone. They go in under the names they have anyway; what they hold is right. */
+  async #tryAlone(failed: Step & { readonly family: Family }): Promise<boolean> {
+    const { family } = failed;
     let found = false;
-    for (const name of suspects) {
-      const lines = failed.step.lines.filter(({ text, object }) => object === name && !text.startsWith('-X'));
-      if (lines.length === 0) continue;
+    for (const name of this.#ruleset?.families[family].classes.keys() ?? []) {
+      const lines = failed.lines.filter(({ object }) => object === name);
+      if (lines.length === 0 || this.#broken.has(name)) continue;
       const alone: Step = {
         kind: 'rules',
         family,
@@ -218,19 +249,27 @@ class Pass {
         await this.#options.kernel.apply(alone);
       } catch (error) {
         if (!(error instanceof StepFailed)) throw error;
-        this.fail(error, name);
-        found = this.#blame(name) || found;
+        found = this.#blame(name, error) || found;
       }
     }
     return found;
   }
 
-  #blame(object: string): boolean {
-    const ruleset = this.#ruleset;
-    const known = ruleset?.sets.has(object) || [4, 6].some((f) => ruleset?.families[f as 4 | 6].classes.has(object));
-    if (!known || this.#broken.has(object)) return false;
+  #blame(object: string, failed: StepFailed): boolean {
+    if (this.#broken.has(object) || !this.#canDoWithout(object)) return false;
     this.#broken.add(object);
+    this.fail(failed, object);
     return true;
+  }
+
+  /** A set, a class chain, or a chain that only waits to be deleted. */
+  #canDoWithout(object: string): boolean {
+    if (this.#ruleset?.sets.has(object)) return true;
+    return ([4, 6] as const).some((family) => {
+      if (this.#ruleset?.families[family].classes.has(object)) return true;
+      const [before, after] = [this.#observed, this.#plan?.after].map((state) => state?.families[family]?.chains);
+      return this.#ruleset !== undefined && before?.has(object) === true && !after?.has(object);
+    });
   }
 
   fail(error: unknown, object?: string): void {
@@ -284,4 +323,9 @@ class Pass {
   #addSeconds(phase: Phase, startedMs: number): void {
     this.#seconds[phase] = (this.#seconds[phase] ?? 0) + (this.#options.now() - startedMs) / 1000;
   }
+}
+
+/** A set of ours of which only the name is known; it is there to be destroyed. */
+function unknownSet(name: string): ObservedSet {
+  return { name, family: familyOfSet(name), type: '', maxElements: 0, members: new Map() };
 }

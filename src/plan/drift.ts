@@ -29,13 +29,19 @@ function ruleDrift(written: ObservedState, found: ObservedState): Drift[] {
         drift.push({ kind: 'chain', object: name, what: `IPv${family}: a chain we did not make` });
     }
     for (const hook of ['FORWARD', 'INPUT'] as const) {
-      const first = ours.hooks[hook][0];
-      if (first !== undefined && now.hooks[hook][0] !== first) {
-        drift.push({ kind: 'jump', object: hook, what: `IPv${family}: our jump is no longer first` });
-      }
+      const what = jumpDrift(ours.hooks[hook][0], now.hooks[hook]);
+      if (what) drift.push({ kind: 'jump', object: hook, what: `IPv${family}: ${what}` });
     }
   }
   return drift;
+}
+
+function jumpDrift(first: string | undefined, found: readonly string[]): string | undefined {
+  if (first === undefined) return undefined;
+  const count = found.filter((line) => line === first).length;
+  if (count === 0) return 'our jump is gone';
+  if (found[0] !== first) return 'our jump is no longer first';
+  return count > 1 ? 'our jump is there more than once' : undefined;
 }
 
 function chainDrift(written: readonly string[], found: readonly string[] | undefined): string | undefined {
@@ -66,6 +72,9 @@ function setDrift(written: ObservedState, found: ObservedState): Drift[] {
         what: `${missing} entries missing or changed, ${extra} entries that are not ours`,
       });
     }
+  }
+  for (const name of found.sets.keys()) {
+    if (!written.sets.has(name)) drift.push({ kind: 'set', object: name, what: 'a set we did not make' });
   }
   return drift;
 }

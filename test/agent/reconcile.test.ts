@@ -1,0 +1,658 @@
+import assert from 'node:assert/strict';
+import { type Mode, type PassOutcome, Reconciler } from '../../src/agent/reconcile.ts';
+import type { Backend } from '../../src/kernel/kernel.ts';
+import type { ObservedState } from '../../src/plan/plan.ts';
+import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
+import { readGeneration } from '../../src/plan/generation.ts';
+import { pod, policy, snapshot } from '../support/builders.ts';
+import { LAYOUT } from '../support/fake-cluster.ts';
+import { createFakeKernel, type FakeKernel } from '../support/fake-kernel.ts';
+import { type Packet, trace, traceRules } from '../support/tracer.ts';
+
+const A = pod('x/a', { addresses: ['10.0.0.1', 'fd00::1'] });
+const B = pod('x/b', { addresses: ['10.0.0.2', 'fd00::2'] });
+const C = pod('y/c', { addresses: ['10.0.1.3', 'fd00::1:3'], nodeName: 'node-2' });
+const D = pod('y/d', { addresses: ['10.0.1.4', 'fd00::1:4'], nodeName: 'node-2' });
+
+const fromPod = (name: string) => ({ from: [{ podSelector: { matchLabels: { pod: name } } }] });
+
+/** Ingress of x/a: from x/b, on any port. */
+const ONLY_B = policy('x/only-b', { podSelector: { matchLabels: { pod: 'a' } }, ingress: [fromPod('b')] });
+/** Ingress of x/b: from a block with a hole, on port 80. */
+const BLOCK = policy('x/block', {
+  podSelector: { matchLabels: { pod: 'b' } },
+  ingress: [
+    { from: [{ ipBlock: { cidr: '203.0.113.0/24', except: ['203.0.113.64/26'] } }], ports: [{ port: 80 }] },
+    { from: [{ namespaceSelector: {} }], ports: [{ port: 81 }] },
+  ],
+});
+const cluster = (policies: readonly Policy[] = [ONLY_B, BLOCK], pods: readonly Pod[] = [A, B, C, D]): ClusterSnapshot =>
+  snapshot({ pods, policies });
+
+interface Bench {
+  readonly kernel: FakeKernel;
+  reconciler: Reconciler;
+  readonly pass: (to: ClusterSnapshot, options?: { mode?: Mode; readBack?: boolean }) => Promise<PassOutcome>;
+  /** As `pass`, and nothing may fail. */
+  readonly enforce: Bench['pass'];
+  readonly restart: () => void;
+}
+
+function bench(backend: Backend = 'iptables-nft', firstGeneration = 5): Bench {
+  const kernel = createFakeKernel({ backend });
+  const create = () => new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration });
+  const made: Bench = {
+    kernel,
+    reconciler: create(),
+    pass: (to, { mode = 'enforce', readBack = false } = {}) => made.reconciler.pass(to, mode, LAYOUT, readBack),
+    enforce: async (to, options) => {
+      const outcome = await made.pass(to, options);
+      assert.deepEqual(outcome.failures, []);
+      return outcome;
+    },
+    restart: () => {
+      kernel.revive();
+      made.reconciler = create();
+    },
+  };
+  return made;
+}
+
+const packet = (source: string, destination: string, port = 80): Packet => ({
+  family: source.includes(':') ? 6 : 4,
+  source,
+  destination,
+  protocol: 6,
+  port,
+});
+const passes = (kernel: FakeKernel, from: Pod, to: Pod, port = 80): boolean[] =>
+  [0, 1].map(
+    (family) => trace(kernel.state(), packet(from.addresses[family]!, to.addresses[family]!, port)) === 'passed',
+  );
+
+const generationOf = (kernel: FakeKernel): (number | undefined)[] =>
+  ([4, 6] as const).map((family) => readGeneration(kernel.state().families[family]!, LAYOUT.marks!));
+
+const writes = (kernel: FakeKernel): string[] => kernel.commands.filter((command) => command.includes('restore'));
+
+describe('reconcile: what is there already', () => {
+  it('a restart over an unchanged cluster reads once and writes nothing', async () => {
+    const { kernel, ...made } = bench();
+    await made.enforce(cluster());
+    const saved = [kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()];
+    const count = writes(kernel).length;
+    made.restart();
+    const again = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 77 });
+    const outcome = await again.pass(cluster(), 'enforce', LAYOUT, true);
+    assert.deepEqual([outcome.plan?.steps, outcome.drift, outcome.failures], [[], [], []]);
+    assert.equal(writes(kernel).length, count);
+    assert.deepEqual([kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()], saved);
+  });
+
+  it('a repeated pass runs no command at all', async () => {
+    const { kernel, enforce } = bench();
+    await enforce(cluster());
+    const count = kernel.commands.length;
+    const { plan } = await enforce(cluster());
+    assert.deepEqual(plan?.steps, []);
+    assert.equal(kernel.commands.length, count);
+  });
+
+  it('does not touch what belongs to others', async () => {
+    const { kernel, enforce } = bench();
+    const foreign = kernel.foreign();
+    await enforce(cluster());
+    await enforce(cluster([]));
+    await enforce(cluster(), { mode: 'off' });
+    assert.equal(kernel.foreign(), foreign);
+    assert.doesNotMatch([kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()].join(), /PCL/);
+  });
+});
+
+/** The kernel's rules and sets without the generation, which a repair may bump. */
+function essence(state: ObservedState): unknown {
+  const text = (line: string): string => line.replace(/0x[0-9a-f]+\/0xff000000/, 'GENERATION');
+  const rules = ([4, 6] as const).map((family) => {
+    const { chains, hooks } = state.families[family]!;
+    return { chains: new Map([...chains].map(([name, lines]) => [name, lines.map(text)])), hooks };
+  });
+  return { rules, sets: state.sets };
+}
+
+describe('reconcile: drift', () => {
+  interface Case {
+    readonly name: string;
+    readonly kind: string;
+    readonly object: (state: ObservedState) => string;
+    readonly edit: (kernel: FakeKernel, object: string) => void;
+    /** Live flows may have passed meanwhile that must not. */
+    readonly bumps: boolean;
+  }
+  const chainOf = (prefix: string) => (state: ObservedState) =>
+    [...state.families[4]!.chains.keys()].find((name) => name.startsWith(prefix))!;
+  const setOf = (type: string) => (state: ObservedState) =>
+    [...state.sets.values()].find((set) => set.family === 4 && set.type === type)!.name;
+  const chainCase = (
+    name: string,
+    prefix: string,
+    edits: (chain: string, lines: readonly string[]) => string[],
+    bumps: boolean,
+  ): Case => ({
+    name,
+    kind: 'chain',
+    object: chainOf(prefix),
+    edit: (kernel, chain) => kernel.editRules(4, ...edits(chain, kernel.state().families[4]!.chains.get(chain)!)),
+    bumps,
+  });
+  const cases: readonly Case[] = [
+    chainCase('a verdict taken out', 'PCL-I-', (chain) => [`-D ${chain} -j DROP`], true),
+    chainCase(
+      'a RETURN taken out',
+      'PCL-I-',
+      (chain, lines) => [`-D ${chain} ${lines.find((l) => l.endsWith('RETURN'))}`],
+      false,
+    ),
+    chainCase('a RETURN put in', 'PCL-I-', (chain) => [`-I ${chain} 1 -s 10.0.1.3/32 -j RETURN`], true),
+    chainCase('a rule edited', 'PCL-I-', (chain, [first]) => [`-D ${chain} ${first}`, `-I ${chain} 1 -j RETURN`], true),
+    chainCase('a rule moved', 'PCL-FWD', (chain, [first]) => [`-D ${chain} ${first}`, `-A ${chain} ${first}`], true),
+    chainCase('a rule repeated', 'PCL-I-', (chain, lines) => [`-A ${chain} ${lines.at(-1)}`], false),
+    chainCase('a chain emptied', 'PCL-I-', (chain) => [`:${chain} - [0:0]`], true),
+    chainCase('the entry chain emptied', 'PCL-FWD', (chain) => [`:${chain} - [0:0]`], true),
+    chainCase('a bucket emptied', 'PCL-IN-1', (chain) => [`:${chain} - [0:0]`], true),
+    chainCase('a way past the dispatch', 'PCL-IN', (chain) => [`-I ${chain} 1 -j RETURN`], true),
+    chainCase('a way past a bucket', 'PCL-IN-1', (chain) => [`-I ${chain} 1 -p tcp -j RETURN`], true),
+    {
+      name: 'a bucket not reached',
+      kind: 'chain',
+      object: () => 'PCL-IN',
+      edit: (kernel) => kernel.editRules(4, '-D PCL-IN -d 0.0.0.1/0.0.0.15 -g PCL-IN-1'),
+      bumps: true,
+    },
+    {
+      name: 'a chain of ours that we did not make',
+      kind: 'chain',
+      object: () => 'PCL-X',
+      edit: (kernel) => kernel.editRules(4, ':PCL-X - [0:0]', '-A PCL-X -j DROP'),
+      bumps: false,
+    },
+    {
+      name: 'a jump taken out',
+      kind: 'jump',
+      object: () => 'FORWARD',
+      edit: (kernel) => kernel.editRules(4, '-D FORWARD -j PCL-FWD'),
+      bumps: true,
+    },
+    {
+      name: 'a jump no longer first',
+      kind: 'jump',
+      object: () => 'INPUT',
+      edit: (kernel) => kernel.editRules(4, '-I INPUT 1 -p tcp -j RETURN'),
+      bumps: true,
+    },
+    {
+      name: 'a jump twice',
+      kind: 'jump',
+      object: () => 'FORWARD',
+      edit: (kernel) => kernel.editRules(4, '-A FORWARD -j PCL-FWD'),
+      bumps: true,
+    },
+    {
+      name: 'a member taken out',
+      kind: 'member',
+      object: setOf('hash:ip'),
+      edit: (kernel, set) => kernel.editSets(`del ${set} 10.0.0.2`),
+      bumps: false,
+    },
+    {
+      name: 'a member put in',
+      kind: 'member',
+      object: setOf('hash:ip'),
+      edit: (kernel, set) => kernel.editSets(`add ${set} 203.0.113.99`),
+      bumps: true,
+    },
+    {
+      name: 'a block put in',
+      kind: 'member',
+      object: setOf('hash:net'),
+      edit: (kernel, set) => kernel.editSets(`add ${set} 10.0.0.0/8`),
+      bumps: true,
+    },
+    {
+      name: 'an exception taken out',
+      kind: 'member',
+      object: setOf('hash:net'),
+      edit: (kernel, set) => kernel.editSets(`del ${set} 203.0.113.64/26`),
+      bumps: true,
+    },
+    {
+      name: 'an exception put in',
+      kind: 'member',
+      object: setOf('hash:net'),
+      edit: (kernel, set) => kernel.editSets(`add ${set} 203.0.113.0/28 nomatch`),
+      bumps: false,
+    },
+    {
+      name: 'a set of ours that we did not make',
+      kind: 'set',
+      object: () => 'PCL4-x',
+      edit: (kernel) => kernel.editSets('create PCL4-x hash:ip family inet', 'add PCL4-x 10.0.0.1'),
+      bumps: false,
+    },
+  ];
+  for (const { name, kind, object, edit, bumps } of cases) {
+    it(`${name}: found, counted once, repaired${bumps ? ', and live flows are judged again' : ''}`, async () => {
+      const { kernel, enforce } = bench();
+      await enforce(cluster());
+      const good = kernel.state();
+      const what = object(good);
+      edit(kernel, what);
+      assert.notDeepEqual(essence(kernel.state()), essence(good), 'the edit changed nothing');
+      const { drift } = await enforce(cluster(), { readBack: true });
+      assert.deepEqual(
+        drift.map((each) => [each.kind, each.object]),
+        [[kind, what]],
+      );
+      const repaired = kernel.state();
+      if (kind === 'jump') {
+        for (const hook of ['FORWARD', 'INPUT'] as const) {
+          const jump = good.families[4]!.hooks[hook][0]!;
+          const now = repaired.families[4]!.hooks[hook];
+          assert.equal(now[0], jump);
+          assert.equal(now.filter((line) => line === jump).length, 1);
+        }
+      } else assert.deepEqual(essence(repaired), essence(good));
+      assert.equal(generationOf(kernel)[0] !== 5, bumps);
+      const { plan } = await enforce(cluster(), { readBack: true });
+      assert.deepEqual(plan?.steps, []);
+    });
+  }
+
+  it('is not looked for while nobody reads back', async () => {
+    const { kernel, enforce } = bench();
+    await enforce(cluster());
+    kernel.editRules(4, '-D FORWARD -j PCL-FWD');
+    const { drift, plan } = await enforce(cluster());
+    assert.deepEqual([drift, plan?.steps], [[], []]);
+  });
+});
+
+describe('reconcile: refusals', () => {
+  const refusesSet = (kernel: FakeKernel, type: string) => {
+    kernel.faults.refuse = (line) => line.startsWith('create ') && line.includes(` ${type} `);
+  };
+
+  it('a refused set closes what depends on it, and everything else goes in', async () => {
+    const { kernel, pass, enforce } = bench();
+    refusesSet(kernel, 'hash:net');
+    const outcome = await pass(cluster());
+    assert.equal(outcome.partial, true);
+    assert.ok(outcome.failures.length > 0);
+    for (const failure of outcome.failures) {
+      assert.equal(failure.reason, 'refused');
+      assert.deepEqual(failure.policies, ['x/block']);
+      assert.match(failure.message, /hash:net/);
+    }
+    assert.deepEqual(passes(kernel, B, A), [true, true]);
+    assert.deepEqual(passes(kernel, C, A), [false, false]);
+    assert.deepEqual(passes(kernel, C, B, 81), [false, true], 'IPv6 has no block, so no set of prefixes');
+    assert.equal(outcome.plan?.heldBack.length, 1);
+    kernel.faults.refuse = undefined;
+    await enforce(cluster());
+    assert.deepEqual(passes(kernel, C, B, 81), [true, true]);
+    assert.doesNotMatch(kernel.savedRules(4), /closed/);
+  });
+
+  it('a refused set leaves the old chain in place where there is one', async () => {
+    const { kernel, pass } = bench();
+    const before = policy('x/block', {
+      podSelector: { matchLabels: { pod: 'b' } },
+      ingress: [{ ports: [{ port: 82 }] }],
+    });
+    await pass(cluster([ONLY_B, before]));
+    refusesSet(kernel, 'hash:net');
+    const outcome = await pass(cluster([BLOCK]));
+    assert.equal(outcome.partial, true);
+    assert.deepEqual(passes(kernel, C, B, 82), [true, false]);
+    assert.deepEqual(passes(kernel, C, B, 81), [false, true]);
+    assert.deepEqual(passes(kernel, C, A), [true, true], 'the other change went in');
+    assert.deepEqual(
+      outcome.plan?.heldBack.map(({ address, got, wanted }) => [address, got === wanted]),
+      [['10.0.0.2', false]],
+    );
+  });
+
+  it('a refused member holds back its set alone, and leaves no stale member behind', async () => {
+    const { kernel, pass, enforce } = bench();
+    const sameNamespace = policy('x/same', { podSelector: {}, ingress: [{ from: [{ podSelector: {} }] }] });
+    const pods = (...addresses: string[]) => [
+      A,
+      ...addresses.map((address, i) => pod(`x/p${i}`, { addresses: [address], nodeName: 'node-2' })),
+    ];
+    kernel.faults.refuse = (line) => line.endsWith(' 10.0.5.3');
+    const refused = await pass(cluster([sameNamespace], pods('10.0.5.1', '10.0.5.2', '10.0.5.3')));
+    assert.equal(refused.partial, true);
+    kernel.faults.refuse = undefined;
+    await enforce(cluster([sameNamespace], pods('10.0.5.9', '10.0.5.2', '10.0.5.3')));
+    const members = [...kernel.state().sets.values()].find(({ family }) => family === 4)!.members;
+    assert.deepEqual([...members.keys()].sort(), ['10.0.0.1', '10.0.5.2', '10.0.5.3', '10.0.5.9']);
+  });
+
+  it('a refused chain closes its pods, and everything else goes in', async () => {
+    const { kernel, pass, enforce } = bench();
+    kernel.faults.refuse = (line) => line.includes('--dport 80 ');
+    const outcome = await pass(cluster());
+    assert.equal(outcome.partial, true);
+    assert.deepEqual(
+      outcome.failures.map(({ policies }) => policies),
+      [['x/block']],
+    );
+    assert.match(outcome.failures[0]!.object!, /^PCL-I-/);
+    assert.deepEqual(passes(kernel, B, A), [true, true]);
+    assert.deepEqual(passes(kernel, C, B, 81), [false, true]);
+    kernel.faults.refuse = undefined;
+    await enforce(cluster());
+    assert.deepEqual(passes(kernel, C, B, 81), [true, true]);
+  });
+
+  it('many refused chains are left out in one pass', async () => {
+    const pods = Array.from({ length: 30 }, (_, i) => pod(`x/p${i}`, { addresses: [`10.0.2.${i}`] }));
+    const policies = pods.map((each, i) =>
+      policy(`x/${each.name}`, {
+        podSelector: { matchLabels: { pod: each.name } },
+        ingress: [{ ports: [{ port: 1000 + i }] }],
+      }),
+    );
+    const { kernel, pass } = bench();
+    kernel.faults.refuse = (line) => /--dport 10[12][02468] /.test(line);
+    const outcome = await pass(cluster(policies, [C, ...pods]));
+    assert.equal(outcome.partial, true);
+    assert.equal(outcome.failures.length, 10);
+    assert.deepEqual(
+      pods.map((each, i) => trace(kernel.state(), packet('10.0.1.3', each.addresses[0]!, 1000 + i)) === 'passed'),
+      pods.map((_, i) => !(i >= 10 && i % 2 === 0)),
+    );
+  });
+
+  it('what the legacy variant refuses at COMMIT is found by trying', async () => {
+    const { kernel, pass, enforce } = bench('iptables-legacy');
+    kernel.faults.refuseAtCommit = (line) => line.includes('--dport 80 ');
+    const outcome = await pass(cluster());
+    assert.equal(outcome.partial, true);
+    assert.deepEqual(
+      outcome.failures.map(({ policies }) => policies),
+      [['x/block']],
+    );
+    assert.deepEqual(passes(kernel, B, A), [true, true]);
+    assert.deepEqual(passes(kernel, C, B, 81), [false, true]);
+    kernel.faults.refuseAtCommit = undefined;
+    await enforce(cluster());
+  });
+
+  it('rules of one family that cannot go in keep nothing from the other', async () => {
+    const { kernel, pass, enforce } = bench();
+    await enforce(cluster([ONLY_B]));
+    kernel.faults.refuse = (line) => line.includes('icmp6');
+    const outcome = await pass(cluster([ONLY_B], [A, { ...B, labels: {} }, C, D]));
+    assert.deepEqual([outcome.partial, outcome.failures.length], [false, 1]);
+    assert.equal(passes(kernel, B, A)[0], false);
+    const members = [...kernel.state().sets.values()].flatMap((set) =>
+      set.type === 'hash:ip' ? [...set.members.keys()] : [],
+    );
+    assert.ok(!members.includes('10.0.0.2'));
+    assert.ok(members.includes('fd00::2'));
+    kernel.faults.refuse = undefined;
+    await enforce(cluster([]));
+    assert.deepEqual(passes(kernel, C, A), [true, true]);
+    assert.equal(kernel.state().sets.size, 0);
+  });
+
+  it('a chain that a rule of others refers to is left alone, and holds up nothing', async () => {
+    const { kernel, pass, enforce } = bench();
+    await pass(cluster());
+    const [chain] = [...kernel.state().families[4]!.chains.keys()].filter((name) => name.startsWith('PCL-I-'));
+    kernel.editRules(4, `-A OUTPUT -j ${chain}`);
+    const outcome = await pass(cluster([]));
+    assert.equal(outcome.partial, true);
+    assert.deepEqual(
+      outcome.failures.map(({ object }) => object),
+      [chain],
+    );
+    assert.deepEqual(passes(kernel, C, A), [true, true]);
+    kernel.editRules(4, `-D OUTPUT -j ${chain}`);
+    await enforce(cluster([]));
+    assert.ok(!kernel.state().families[4]!.chains.has(chain!));
+  });
+
+  it('while the lock is held nothing changes, and later all is well', async () => {
+    const { kernel, pass, enforce } = bench();
+    await enforce(cluster());
+    const before = [kernel.savedRules(4), kernel.savedRules(6)];
+    kernel.faults.lockHeld = true;
+    const outcome = await pass(cluster([]));
+    assert.equal(outcome.partial, false);
+    assert.deepEqual(
+      outcome.failures.map(({ reason }) => reason),
+      ['lock'],
+    );
+    assert.deepEqual([kernel.savedRules(4), kernel.savedRules(6)], before);
+    kernel.faults.lockHeld = false;
+    await enforce(cluster([]));
+    assert.deepEqual(passes(kernel, C, A), [true, true]);
+  });
+
+  it('a kernel that cannot be read, or a tool that cannot be started, is reported and tried again', async () => {
+    for (const fault of ['unavailableReads', 'unavailableWrites'] as const) {
+      const { kernel, pass, enforce } = bench();
+      kernel.faults[fault] = 1;
+      const outcome = await pass(cluster());
+      assert.deepEqual([outcome.partial, outcome.failures.map(({ reason }) => reason)], [false, ['unavailable']]);
+      await enforce(cluster());
+      assert.deepEqual(passes(kernel, C, A), [false, false]);
+    }
+  });
+
+  it('a set that is still in use is destroyed in a later pass', async () => {
+    const { kernel, enforce } = bench();
+    await enforce(cluster());
+    const set = [...kernel.state().sets.keys()].find((name) => name.startsWith('PCL4'))!;
+    const dimensions = 'src';
+    kernel.editRules(4, `-A OUTPUT -m set --match-set ${set} ${dimensions} -j RETURN`);
+    const outcome = await enforce(cluster([]));
+    assert.deepEqual(outcome.busySets, [set]);
+    assert.deepEqual([...kernel.state().sets.keys()], [set]);
+    assert.deepEqual((await enforce(cluster([]))).busySets, [set]);
+    kernel.editRules(4, `-D OUTPUT -m set --match-set ${set} ${dimensions} -j RETURN`);
+    assert.deepEqual((await enforce(cluster([]))).busySets, []);
+    assert.equal(kernel.state().sets.size, 0);
+    assert.deepEqual((await enforce(cluster([]))).plan?.steps, []);
+  });
+
+  it('what a killed process left beside a set that had to grow is not taken for its contents', async () => {
+    const { kernel, enforce, ...made } = bench();
+    const sameNamespace = policy('x/same', { podSelector: {}, ingress: [{ from: [{ podSelector: {} }] }] });
+    await enforce(cluster([sameNamespace], [A]));
+    const set = [...kernel.state().sets.keys()].find((name) => name.startsWith('PCL4'))!;
+    kernel.editSets(`create small hash:ip family inet maxelem 1`, `swap ${set} small`, 'destroy small');
+    kernel.editSets(`create ${set}+ hash:ip family inet maxelem 1048576`, `add ${set}+ 203.0.113.1`);
+    made.restart();
+    const again = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 1 });
+    await again.pass(cluster([sameNamespace], [A, B]), 'enforce', LAYOUT, true);
+    const { sets } = kernel.state();
+    assert.deepEqual([...sets.get(set)!.members.keys()].sort(), ['10.0.0.1', '10.0.0.2']);
+    assert.ok(!sets.has(`${set}+`));
+  });
+});
+
+describe('reconcile: modes', () => {
+  it('audit logs each new connection that would be denied, and drops nothing', async () => {
+    const { kernel, enforce } = bench();
+    await enforce(cluster(), { mode: 'audit' });
+    const denied = packet('10.0.1.3', '10.0.0.1');
+    const walked = traceRules(kernel.state(), denied);
+    assert.equal(walked.verdict, 'passed');
+    assert.equal(walked.logged.length, 1);
+    assert.match(walked.logged[0]!, /^PCL-I-\w+ audit$/);
+    assert.deepEqual(traceRules(kernel.state(), packet('10.0.0.2', '10.0.0.1')).logged, []);
+    assert.deepEqual(traceRules(kernel.state(), { ...denied, state: 'ESTABLISHED' }).logged, []);
+    assert.doesNotMatch(kernel.savedRules(4) + kernel.savedRules(6), /DROP|-j CONNMARK --set-xmark 0x[0-9a-f]+\/0xff/);
+  });
+
+  it('changes from any mode to any other leave what the other alone would', async () => {
+    const modes = ['enforce', 'audit', 'off'] as const;
+    for (const from of modes) {
+      for (const to of modes) {
+        const { kernel, enforce } = bench();
+        await enforce(cluster(), { mode: from });
+        await enforce(cluster(), { mode: to });
+        const alone = bench();
+        await alone.enforce(cluster(), { mode: to });
+        assert.deepEqual(essence(kernel.state()), essence(alone.kernel.state()), `${from} to ${to}`);
+        assert.deepEqual((await enforce(cluster(), { mode: to, readBack: true })).plan?.steps, []);
+      }
+    }
+  });
+
+  it('dry-run shows the plan and leaves the kernel as it is, enforcing or not', async () => {
+    const { kernel, enforce } = bench();
+    const planned = await enforce(cluster(), { mode: 'dry-run' });
+    assert.ok(planned.plan!.steps.length > 0);
+    assert.deepEqual([writes(kernel), planned.stepsApplied], [[], 0]);
+    await enforce(cluster());
+    const saved = [kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()];
+    const { plan } = await enforce(cluster([]), { mode: 'dry-run' });
+    assert.ok(plan!.steps.length > 0);
+    assert.deepEqual([kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()], saved);
+    assert.deepEqual((await enforce(cluster(), { mode: 'dry-run' })).plan?.steps, []);
+  });
+});
+
+describe('reconcile: live flows', () => {
+  const live = (connection: { mark: number }, direction: 'ORIGINAL' | 'REPLY', from: Pod = B): Packet => ({
+    ...(direction === 'ORIGINAL'
+      ? packet(from.addresses[0]!, '10.0.0.1')
+      : packet('10.0.0.1', from.addresses[0]!, 40_000)),
+    state: 'ESTABLISHED',
+    direction,
+    connection,
+  });
+  const isLive = (kernel: FakeKernel, connection: { mark: number }, direction: 'ORIGINAL' | 'REPLY'): boolean =>
+    trace(kernel.state(), live(connection, direction)) === 'passed';
+
+  it('the generation is bumped by what tightens, not by what only allows', async () => {
+    const { kernel, enforce } = bench();
+    const onlyB80 = policy('x/only-b', {
+      podSelector: { matchLabels: { pod: 'a' } },
+      ingress: [{ ...fromPod('b'), ports: [{ port: 80 }] }],
+    });
+    const onlyB = policy('x/only-b', {
+      podSelector: { matchLabels: { pod: 'a' } },
+      ingress: [{ ...fromPod('b'), ports: [{ port: 80 }] }, fromPod('c')],
+    });
+    const steps: readonly (readonly [what: string, to: ClusterSnapshot, bumped: boolean])[] = [
+      ['first rules', cluster([onlyB80]), false],
+      [
+        'a peer comes',
+        cluster(
+          [onlyB80],
+          [A, B, pod('x/b2', { addresses: ['10.0.1.9', 'fd00::9'], nodeName: 'node-2', labels: { pod: 'b' } })],
+        ),
+        false,
+      ],
+      ['a peer is deleted', cluster([onlyB80], [A, B]), false],
+      ['a rule comes', cluster([onlyB], [A, B]), false],
+      ['a rule goes', cluster([onlyB80], [A, B]), true],
+      ['a peer loses its label', cluster([onlyB80], [A, { ...B, labels: {} }]), true],
+      ['it gets it back', cluster([onlyB80], [A, B]), false],
+      ['a pod is isolated', cluster([onlyB80, BLOCK], [A, B]), true],
+      ['and is not any more', cluster([onlyB80], [A, B]), false],
+      ['nothing is isolated', cluster([], [A, B]), false],
+    ];
+    let due = 5;
+    for (const [what, to, bumped] of steps) {
+      await enforce(to);
+      if (bumped) due++;
+      assert.deepEqual(generationOf(kernel), [due, due], what);
+    }
+  });
+
+  it('a flow that is denied now stops in both directions, and goes on when it is allowed again', async () => {
+    const { kernel, enforce } = bench();
+    await enforce(cluster([ONLY_B]));
+    const connection = { mark: 0x55 };
+    assert.equal(trace(kernel.state(), { ...packet('10.0.0.2', '10.0.0.1'), connection }), 'passed');
+    assert.ok(isLive(kernel, connection, 'REPLY') && isLive(kernel, connection, 'ORIGINAL'));
+    await enforce(cluster([ONLY_B], [A, { ...B, labels: {} }]));
+    assert.ok(!isLive(kernel, connection, 'ORIGINAL'));
+    assert.ok(!isLive(kernel, connection, 'REPLY'));
+    await enforce(cluster([ONLY_B], [A, B]));
+    assert.ok(isLive(kernel, connection, 'ORIGINAL'));
+    assert.ok(isLive(kernel, connection, 'REPLY'));
+    assert.equal(connection.mark & 0x00ffffff, 0x55, 'bits of others');
+  });
+
+  it('a flow that is still allowed is stamped again by its next packet', async () => {
+    const { kernel, enforce } = bench();
+    await enforce(cluster([ONLY_B]));
+    const connection = { mark: 0 };
+    trace(kernel.state(), { ...packet('10.0.0.2', '10.0.0.1'), connection });
+    const stamped = connection.mark;
+    await enforce(cluster([ONLY_B, BLOCK]));
+    assert.ok(isLive(kernel, connection, 'REPLY'), 'an answer is not judged');
+    assert.equal(connection.mark, stamped);
+    assert.ok(isLive(kernel, connection, 'ORIGINAL'));
+    assert.notEqual(connection.mark, stamped);
+    const before = connection.mark;
+    assert.ok(isLive(kernel, connection, 'ORIGINAL'));
+    assert.equal(connection.mark, before);
+  });
+
+  it('an ICMP error of a live flow passes while the flow waits to be judged, not once it is denied', async () => {
+    const { kernel, enforce } = bench();
+    await enforce(cluster([ONLY_B]));
+    const connection = { mark: 0 };
+    trace(kernel.state(), { ...packet('10.0.0.2', '10.0.0.1'), connection });
+    await enforce(cluster([ONLY_B], [A, { ...B, labels: {} }]));
+    const error: Packet = { ...packet('10.0.0.2', '10.0.0.1', 3), protocol: 1, state: 'RELATED', connection };
+    assert.equal(trace(kernel.state(), error), 'passed');
+    trace(kernel.state(), live(connection, 'ORIGINAL'));
+    assert.equal(trace(kernel.state(), error), 'dropped');
+  });
+
+  it('the generation goes on after a restart, wraps, and is found by any of its rules', async () => {
+    const { kernel, enforce, ...made } = bench('iptables-nft', 126);
+    await enforce(cluster([ONLY_B]));
+    const isolated = cluster([ONLY_B, BLOCK]);
+    await enforce(isolated);
+    assert.deepEqual(generationOf(kernel), [127, 127]);
+    const again = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
+    await again.pass(cluster([ONLY_B]), 'enforce', LAYOUT, true);
+    await again.pass(isolated, 'enforce', LAYOUT, false);
+    assert.deepEqual(generationOf(kernel), [1, 1]);
+    kernel.editRules(4, '-D FORWARD -j PCL-FWD', ':PCL-FWD - [0:0]', '-X PCL-FWD');
+    made.restart();
+    const third = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
+    await third.pass(isolated, 'enforce', LAYOUT, true);
+    assert.deepEqual(generationOf(kernel), [2, 1]);
+  });
+
+  it('the generation goes on though the rules were gone in between', async () => {
+    for (const between of ['off', 'audit'] as const) {
+      const { kernel, enforce } = bench();
+      await enforce(cluster([ONLY_B]));
+      await enforce(cluster([ONLY_B, BLOCK]));
+      await enforce(cluster([ONLY_B, BLOCK]), { mode: between });
+      await enforce(cluster([ONLY_B, BLOCK]));
+      assert.deepEqual(generationOf(kernel), [7, 7], between);
+    }
+  });
+
+  it('without marks, what is established passes', async () => {
+    const { kernel, reconciler } = bench();
+    const { marks: _, ...layout } = LAYOUT;
+    await reconciler.pass(cluster([ONLY_B]), 'enforce', layout, true);
+    await reconciler.pass(cluster([ONLY_B], [A, { ...B, labels: {} }]), 'enforce', layout, false);
+    assert.ok(isLive(kernel, { mark: 0 }, 'ORIGINAL'));
+    assert.deepEqual(passes(kernel, B, A), [false, false]);
+    assert.doesNotMatch(kernel.savedRules(4), /PCL.*CONNMARK/);
+  });
+});
