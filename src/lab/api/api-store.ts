@@ -126,13 +126,19 @@ export class ApiStore {
     options: { readonly initial?: boolean } = {},
   ): () => void {
     const present = options.initial === false ? [] : this.storage.list(resource);
-    // Changes made by the listener while it hears of what is there come after that, from the live subscription.
+    // Changes up to here show in `present` already, even if they are still to be announced.
     const startVersion = this.storage.version;
+    // Changes the listener makes while it hears of what is there must not overtake that.
+    let early: ChangeEvent<ResourceTypes[R]>[] | undefined = [];
     const stop = this.storage.subscribe((changed, event) => {
-      if (changed === resource && event.version > startVersion)
-        listener(event as StoredEvent & ChangeEvent<ResourceTypes[R]>);
+      if (changed !== resource || event.version <= startVersion) return;
+      const change = event as StoredEvent & ChangeEvent<ResourceTypes[R]>;
+      if (early) early.push(change);
+      else listener(change);
     });
     for (const object of present) listener({ type: 'ADDED', object: object as ResourceTypes[R] });
+    for (let next = early.shift(); next; next = early.shift()) listener(next);
+    early = undefined;
     return stop;
   }
 

@@ -83,6 +83,7 @@ describe('API server', () => {
       { token: 'few' },
     );
     assert.equal(inSystem.code, 403);
+    assert.equal((await client.call('POST', '/api/v1/namespaces/default/pods', pod('p'), { token: 'few' })).code, 201);
     const review = (verb: string, resource: string) =>
       client.call(
         'POST',

@@ -82,6 +82,10 @@ describe('injected faults', () => {
     assert.equal(server.openWatches(), 1);
     server.faults.stalled = false;
     await until(() => watch.summary().includes('ADDED a'), 'the event that was held back');
+    server.faults.stalled = true;
+    const quiet = await client.watch('/api/v1/pods?watch=true');
+    server.faults.stalled = false;
+    await until(() => quiet.events.length === 1, 'also without bookmarks to wake the watch');
   });
 
   for (const how of ['reset-mid-line', 'end-mid-line'] as const) {

@@ -37,7 +37,7 @@ describe('protobuf bodies', () => {
   });
 
   it('keep zeros and empty messages where they mean something', () => {
-    const deployment = envelope('apps/v1', 'Deployment', bytes(2, join(int(1, 0), int(5, 0))));
+    const deployment = envelope('apps/v1', 'Deployment', bytes(2, join(int(1, 0), bytes(4, bytes(1, '')), int(5, 0))));
     assert.deepEqual(decodeProtobuf(deployment).spec, { replicas: 0 });
     const peer = join(bytes(2, ''), bytes(3, join(bytes(1, '203.0.113.0/24'), bytes(2, '203.0.113.7/32'))));
     const port = join(bytes(1, 'TCP'), bytes(2, join(int(1, 1), int(2, 0), bytes(3, 'web'))));

@@ -146,7 +146,7 @@ describe('watch', () => {
   });
 
   it('ends cleanly after timeoutSeconds', async () => {
-    const watch = await client.watch(`${PODS}&resourceVersion=${version()}&timeoutSeconds=1`);
+    const watch = await client.watch(`${PODS}&resourceVersion=${version()}&timeoutSeconds=0.05`);
     assert.equal(server.openWatches('pods'), 1);
     assert.equal(await watch.ended, 'clean');
     assert.equal(server.openWatches(), 0);
@@ -222,6 +222,33 @@ describe('watch inside the process', () => {
     kept.create('pods', pod('a'));
     assert.deepEqual(first, ['ADDED Pending', 'MODIFIED Running']);
     assert.deepEqual(second, first);
+  });
+
+  it('tells a listener that writes of what is there before of what it wrote', () => {
+    const kept = store();
+    kept.create('pods', pod('a'));
+    kept.create('pods', pod('b'));
+    const seen: string[] = [];
+    kept.watch('pods', ({ type, object }) => {
+      seen.push(`${type} ${object.metadata.name} ${object.status?.phase}`);
+      if (type !== 'ADDED' || object.metadata.name !== 'a') return;
+      kept.setStatus('pods', { namespace: 'default', name: 'b' }, { phase: 'Running' });
+    });
+    assert.deepEqual(seen, ['ADDED a Pending', 'ADDED b Pending', 'MODIFIED b Running']);
+  });
+
+  it('tells a listener that comes in the middle of a change of everything once', () => {
+    const kept = store();
+    const seen: string[] = [];
+    const outer = kept.watch('pods', ({ object }) => {
+      outer();
+      kept.create('pods', pod(`${object.metadata.name}-2`));
+      kept.watch('pods', ({ type, object: inner }) => {
+        seen.push(`${type} ${inner.metadata.name}`);
+      });
+    });
+    kept.create('pods', pod('a'));
+    assert.deepEqual(seen, ['ADDED a', 'ADDED a-2']);
   });
 
   it('hands out objects nobody can change', () => {
