@@ -1,0 +1,194 @@
+/** The compiler has a memory; its answer must not show it. */
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { compileNode, NodeCompiler } from '../../src/compile/compile-node.ts';
+import type { NodeIntent } from '../../src/compile/intent.ts';
+import { diff } from '../../src/plan/diff.ts';
+import type { ObservedState } from '../../src/plan/plan.ts';
+import { NodeRenderer } from '../../src/render/render-node.ts';
+import {
+  type ClusterSnapshot,
+  type Namespace,
+  type NodeRecord,
+  objectKey,
+  type Pod,
+  type Policy,
+} from '../../src/policy/model.ts';
+import { clusterParts, NODE, snapshotOf } from '../property/clusters.ts';
+import { runs } from '../property/runs.ts';
+import { LAYOUT } from '../support/fake-cluster.ts';
+
+/** Plain data, in an order of its own. */
+function plain(intent: NodeIntent): unknown {
+  const members = (all: ReadonlyMap<string, boolean>): unknown => [...all].sort(([a], [b]) => (a < b ? -1 : 1));
+  const sets = <T extends { key: string; members: ReadonlyMap<string, boolean> }>(
+    all: ReadonlyMap<string, T>,
+  ): unknown =>
+    [...all.values()]
+      .map((set) => ({ ...set, members: members(set.members) }))
+      .sort((a, b) => (a.key < b.key ? -1 : 1));
+  const { subjects, classes, addressSets, endpointSets, policyCount, problems } = intent;
+  return { subjects, classes, addressSets: sets(addressSets), endpointSets: sets(endpointSets), policyCount, problems };
+}
+
+type Edit =
+  | { readonly kind: 'pod'; readonly key: string; readonly value: Pod | undefined }
+  | { readonly kind: 'namespace'; readonly key: string; readonly value: Namespace | undefined }
+  | { readonly kind: 'policy'; readonly key: string; readonly value: Policy | undefined }
+  | { readonly kind: 'node'; readonly key: string; readonly value: NodeRecord | undefined };
+
+/** Objects of several clusters put one over the other, one at a time, some of them taken away in between. */
+const edits: fc.Arbitrary<readonly Edit[]> = fc
+  .tuple(fc.array(clusterParts, { minLength: 1, maxLength: 4 }), fc.infiniteStream(fc.integer({ min: 0, max: 9 })))
+  .map(([clusters, dice]) => {
+    const next = (): number => dice.next().value as number;
+    return clusters.flatMap((parts) => {
+      const { nodes } = snapshotOf(parts);
+      const puts: Edit[] = [
+        ...parts.pods.map((value): Edit => ({ kind: 'pod', key: objectKey(value), value })),
+        ...parts.namespaces.map((value): Edit => ({ kind: 'namespace', key: value.name, value })),
+        ...parts.policies.map((value): Edit => ({ kind: 'policy', key: objectKey(value), value })),
+        ...[...nodes].map(([key, value]): Edit => ({ kind: 'node', key, value })),
+      ];
+      return puts
+        .map((edit) => (next() < 2 ? { ...edit, value: undefined } : edit))
+        .map((edit) => ({ edit, rank: next() }))
+        .sort((one, other) => one.rank - other.rank)
+        .map(({ edit }) => edit);
+    });
+  });
+
+function tell(compiler: NodeCompiler, edit: Edit): boolean {
+  switch (edit.kind) {
+    case 'pod':
+      return compiler.pod(edit.key, edit.value);
+    case 'namespace':
+      return compiler.namespace(edit.key, edit.value);
+    case 'policy':
+      return compiler.policy(edit.key, edit.value);
+    case 'node':
+      return compiler.node(edit.key, edit.value);
+  }
+}
+
+function edited(snapshot: ClusterSnapshot, edit: Edit): ClusterSnapshot {
+  const put = <T>(map: ReadonlyMap<string, T>, value: T | undefined): ReadonlyMap<string, T> => {
+    const copy = new Map(map);
+    if (value === undefined) copy.delete(edit.key);
+    else copy.set(edit.key, value);
+    return copy;
+  };
+  switch (edit.kind) {
+    case 'pod':
+      return { ...snapshot, pods: put(snapshot.pods, edit.value) };
+    case 'namespace':
+      return { ...snapshot, namespaces: put(snapshot.namespaces, edit.value) };
+    case 'policy':
+      return { ...snapshot, policies: put(snapshot.policies, edit.value) };
+    case 'node':
+      return { ...snapshot, nodes: put(snapshot.nodes, edit.value) };
+  }
+}
+
+const NOTHING: ClusterSnapshot = {
+  pods: new Map(),
+  namespaces: new Map(),
+  policies: new Map(),
+  nodes: new Map(),
+  problems: [],
+};
+
+describe('incremental compilation', () => {
+  it('gives after every change what compiling the snapshot alone gives, and says when it may have changed', () => {
+    fc.assert(
+      fc.property(edits, (walk) => {
+        const compiler = new NodeCompiler(NODE);
+        let snapshot = NOTHING;
+        let last = plain(compiler.intent());
+        for (const edit of walk) {
+          const changed = tell(compiler, edit);
+          snapshot = edited(snapshot, edit);
+          const now = plain(compiler.intent());
+          assert.deepEqual(now, plain(compileNode(snapshot, NODE)));
+          if (!changed) assert.deepEqual(now, last);
+          last = now;
+        }
+      }),
+      runs(150),
+    );
+  });
+
+  it('leaves the same kernel as starting afresh does, through renderer and planner that skip what did not change', () => {
+    fc.assert(
+      fc.property(edits, (walk) => {
+        const compiler = new NodeCompiler(NODE);
+        const renderer = new NodeRenderer();
+        const layout = { ...LAYOUT, mode: 'enforce' } as const;
+        let observed = createEmptyState();
+        let snapshot = NOTHING;
+        for (const edit of walk) {
+          tell(compiler, edit);
+          snapshot = edited(snapshot, edit);
+          observed = diff(renderer.render(compiler.intent(), layout), observed, { remembered: true }).after;
+        }
+        const fresh = diff(new NodeRenderer().render(compileNode(snapshot, NODE), layout), createEmptyState()).after;
+        assert.deepEqual(essence(observed), essence(fresh));
+      }),
+      runs(150),
+    );
+  });
+
+  it('says nothing changed when nothing did, and keeps the object', () => {
+    fc.assert(
+      fc.property(edits, (walk) => {
+        const compiler = new NodeCompiler(NODE);
+        let snapshot = NOTHING;
+        for (const edit of walk) {
+          tell(compiler, edit);
+          snapshot = edited(snapshot, edit);
+        }
+        const intent = compiler.intent();
+        for (const [key, pod] of snapshot.pods) assert.equal(compiler.pod(key, pod), false);
+        assert.equal(compiler.intent(), intent);
+      }),
+      runs(50),
+    );
+  });
+
+  it('works in steps that changes may come in between', () => {
+    fc.assert(
+      fc.property(edits, fc.nat(40), (walk, at) => {
+        const compiler = new NodeCompiler(NODE);
+        for (const edit of walk.slice(0, at)) tell(compiler, edit);
+        const rest = walk.slice(at);
+        for (const _ of compiler.work()) if (rest.length > 0) tell(compiler, rest.shift()!);
+        for (const edit of rest) tell(compiler, edit);
+        const snapshot = walk.reduce(edited, NOTHING);
+        assert.deepEqual(plain(compiler.intent()), plain(compileNode(snapshot, NODE)));
+      }),
+      runs(150),
+    );
+  });
+});
+
+function createEmptyState(): ObservedState {
+  const empty = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
+  return { families: { 4: empty, 6: empty }, sets: new Map() };
+}
+
+function essence({ families, sets }: ObservedState): unknown {
+  const rules = ([4, 6] as const).map((family) =>
+    [...families[family]!.chains]
+      .map(
+        ([name, lines]) => [name, lines.map((line) => line.replace(/0x[0-9a-f]+\/0xff000000/, 'GENERATION'))] as const,
+      )
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
+  const members = [...sets.values()].map(({ name, type, family, members: all }) => [
+    name,
+    type,
+    family,
+    [...all].sort(([a], [b]) => (a < b ? -1 : 1)),
+  ]);
+  return { rules, sets: members.sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) };
+}
