@@ -126,9 +126,11 @@ describe('incremental compilation', () => {
         const layout = { ...LAYOUT, mode: 'enforce' } as const;
         let observed = createEmptyState();
         let snapshot = NOTHING;
-        for (const edit of walk) {
+        for (const [index, edit] of walk.entries()) {
           tell(compiler, edit);
           snapshot = edited(snapshot, edit);
+          // Several changes a pass, as when they come fast.
+          if (index % 3 !== 0 && index < walk.length - 1) continue;
           observed = diff(renderer.render(compiler.intent(), layout), observed, { remembered: true }).after;
         }
         const fresh = diff(new NodeRenderer().render(compileNode(snapshot, NODE), layout), createEmptyState()).after;
