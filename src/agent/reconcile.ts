@@ -70,6 +70,7 @@ export class Reconciler {
   #known: ObservedState | undefined;
   /** Outlives the rules: flows keep their stamps while nothing is enforced, and must not be taken for judged later. */
   #generations: Plan['generations'] = {};
+  #departed: Plan['departed'] = new Set();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -87,7 +88,8 @@ export class Reconciler {
     layout: Omit<Layout, 'mode'>,
     readBack: boolean,
   ): Promise<PassOutcome> {
-    const run = new Pass(this.#options, this.#known, this.#generations, mode);
+    const memory = { written: this.#known, generations: this.#generations, departed: this.#departed };
+    const run = new Pass(this.#options, memory, mode);
     try {
       run.prepare(snapshot, layout);
       await run.execute(readBack);
@@ -95,9 +97,18 @@ export class Reconciler {
       run.fail(error);
     }
     this.#known = run.known;
-    this.#generations = { ...this.#generations, ...run.generations };
+    this.#generations = run.generations;
+    this.#departed = run.departed;
     return run.outcome();
   }
+}
+
+/** What one pass leaves to the next. */
+interface Memory {
+  /** The kernel as our last writes left it; undefined: unknown. */
+  readonly written: ObservedState | undefined;
+  readonly generations: Plan['generations'];
+  readonly departed: Plan['departed'];
 }
 
 /** The state of one pass while it runs. */
@@ -117,18 +128,15 @@ class Pass {
   /** What the last plan was made from. */
   #observed: ObservedState | undefined;
   generations: Plan['generations'];
+  departed: Plan['departed'];
   known: ObservedState | undefined;
 
-  constructor(
-    options: ReconcilerOptions,
-    written: ObservedState | undefined,
-    generations: Plan['generations'],
-    mode: Mode,
-  ) {
+  constructor(options: ReconcilerOptions, memory: Memory, mode: Mode) {
     this.#options = options;
     this.#mode = mode;
-    this.#written = written;
-    this.generations = generations;
+    this.#written = memory.written;
+    this.generations = memory.generations;
+    this.departed = memory.departed;
   }
 
   prepare(snapshot: ClusterSnapshot, layout: Omit<Layout, 'mode'>): void {
@@ -152,6 +160,7 @@ class Pass {
       const failed = await this.#applyAll(plan.steps);
       if (!failed) {
         this.known = this.#afterSuccess(plan);
+        this.departed = plan.departed;
         return;
       }
       if (!(await this.#isolate(failed)) || attempt >= MAX_ATTEMPTS) {
@@ -176,6 +185,7 @@ class Pass {
       broken: this.#broken,
       firstGeneration: this.#options.firstGeneration,
       lastGenerations: this.generations,
+      departed: this.departed,
       remembered,
     };
     this.#plan = this.#timed('plan', () =>

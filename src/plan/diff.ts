@@ -17,6 +17,8 @@ export interface DiffOptions {
   readonly firstGeneration?: number;
   /** The last generation per family that we know of, for when it is not to be read any more. */
   readonly lastGenerations?: Readonly<Partial<Record<Family, number>>>;
+  /** `departed` of the plan before; see there. */
+  readonly departed?: ReadonlySet<string>;
   /** `observed` is what our own writes left, not what was read: nobody else had a hand in it. */
   readonly remembered?: boolean;
 }
@@ -53,6 +55,7 @@ export function diff(desired: Ruleset, observed: ObservedState, options: DiffOpt
     generations: Object.fromEntries(
       families.flatMap(({ rules }) => (rules.generation === undefined ? [] : [[rules.family, rules.generation]])),
     ),
+    departed: new Set(families.flatMap(({ departed }) => departed)),
     heldBack: families.flatMap(({ rules }) => rules.heldBack),
   };
 }
@@ -75,7 +78,11 @@ interface FamilyPlan {
   readonly late: readonly PlanLine[];
   readonly settle: readonly PlanLine[];
   readonly detourSets: readonly string[];
+  readonly departed: readonly string[];
 }
+
+/** More than this are not worth remembering: a new generation costs each live flow two microseconds. */
+const MAX_DEPARTED = 10_000;
 
 function planFamily(
   desired: Ruleset,
@@ -86,19 +93,21 @@ function planFamily(
   broken: ReadonlySet<string>,
 ): FamilyPlan {
   const changes = sets.changes.filter((change) => change.family === family);
-  const cuts = changes.some((change) => change.cuts);
+  const gone = [...(options.departed ?? [])].filter((address) => address.includes(':') === (family === 6));
+  const cuts = changes.some((change) => change.cuts) || gone.length > MAX_DEPARTED || gone.some(desired.isLiveAddress);
   const rules = diffRules(desired, before, desired.families[family], cuts, {
     broken,
     lastGeneration: options.lastGenerations?.[family],
     firstGeneration: options.firstGeneration ?? 1,
   });
+  const departed = rules.marked && !rules.isBumped ? [...gone, ...changes.flatMap(leavingAddresses)] : [];
   const loosen = changes.flatMap((change) => change.loosen);
   // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
   // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.
   const isDetour = (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
   if (!isDetour) {
     const lines = restoreLines(rules.chains, before, rules.stale, rules.jumps);
-    return { rules, changes, fill: loosen, lines, late: [], settle: [], detourSets: [] };
+    return { rules, changes, fill: loosen, lines, late: [], settle: [], detourSets: [], departed };
   }
   const detour = detourOf(changes, rules.chains);
   const onTheWay = new Map([...rules.chains, ...detour.chains]);
@@ -111,7 +120,12 @@ function planFamily(
     late: loosen,
     settle: restoreLines(plain, { chains: onTheWay, hooks: rules.hooks }),
     detourSets: detour.sets,
+    departed,
   };
+}
+
+function leavingAddresses({ leaving }: SetChange): string[] {
+  return leaving.map((member) => member.split(',', 1)[0]!);
 }
 
 function summarise(

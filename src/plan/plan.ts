@@ -64,6 +64,11 @@ export interface Plan {
   readonly after: ObservedState;
   /** Per family, the generation in force afterwards; absent without marks. */
   readonly generations: Readonly<Partial<Record<Family, number>>>;
+  /**
+   * Addresses of pods that are gone, which left sets without a new generation: their flows died with them. Should another pod get
+   * one of them before the generation changes, live flows have to be judged again.
+   */
+  readonly departed: ReadonlySet<string>;
   /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is broken. */
   readonly heldBack: readonly { readonly address: string; readonly wanted: string; readonly got: string }[];
 }

@@ -590,6 +590,24 @@ describe('reconcile: live flows', () => {
     assert.equal(connection.mark & 0x00ffffff, 0x55, 'bits of others');
   });
 
+  it('a flow that outlives its pod is not taken over by the next pod of that address', async () => {
+    const { kernel, enforce } = bench();
+    const remote = pod('x/b', { addresses: ['10.0.1.2'], nodeName: 'node-2' });
+    const other = pod('y/e', { addresses: ['10.0.1.2'], nodeName: 'node-2' });
+    await enforce(cluster([ONLY_B], [A, remote]));
+    const connection = { mark: 0 };
+    assert.equal(trace(kernel.state(), { ...packet('10.0.1.2', '10.0.0.1'), connection }), 'passed');
+    await enforce(cluster([ONLY_B], [A]));
+    await enforce(cluster([ONLY_B], [A, C]));
+    assert.deepEqual(generationOf(kernel), [5, 5], 'its flows died with it');
+    await enforce(cluster([ONLY_B], [A, other]));
+    assert.deepEqual(generationOf(kernel), [6, 5]);
+    assert.equal(trace(kernel.state(), live(connection, 'ORIGINAL', other)), 'dropped');
+    await enforce(cluster([ONLY_B], [A]));
+    await enforce(cluster([ONLY_B], [A, other]));
+    assert.deepEqual(generationOf(kernel), [6, 5], 'it was in no set');
+  });
+
   it('a flow that is still allowed is stamped again by its next packet', async () => {
     const { kernel, enforce } = bench();
     await enforce(cluster([ONLY_B]));

@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileNode } from '../../src/compile/compile-node.ts';
 import { diff } from '../../src/plan/diff.ts';
-import { planText } from '../../src/plan/plan.ts';
+import { type ObservedState, planText } from '../../src/plan/plan.ts';
+import { addressOwners } from '../../src/policy/address-owners.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import { renderNode } from '../../src/render/render-node.ts';
 import type { FakeKernel } from '../support/fake-kernel.ts';
-import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
-import { trace } from '../support/tracer.ts';
+import { createFakeNode, enforce, type FakeNode, LAYOUT } from '../support/fake-cluster.ts';
+import { type Packet, trace } from '../support/tracer.ts';
 import { cluster, type ClusterParts, clusterPair, clusterParts, flowsAtEdges, NODE, snapshotOf } from './clusters.ts';
 import { packetOf } from './expected.ts';
 import { runs } from './runs.ts';
@@ -91,37 +92,123 @@ describe('property: any sequence of snapshots', () => {
   });
 });
 
-/** Takes a node from one snapshot to the next and looks at every state that packets could meet on the way. */
-async function walkUpdate(before: ClusterSnapshot, after: ClusterSnapshot, flows: readonly Flow[]): Promise<void> {
-  const node = createFakeNode(NODE);
-  await enforce(node, before);
-  const target = createFakeNode(NODE);
-  await enforce(target, after);
-  const packets = flows.map((flow) => packetOf(after, flow));
-  const [old, future] = [node, target].map(({ kernel }) => {
-    const state = kernel.state();
-    return packets.map((packet) => trace(state, packet));
-  }) as [string[], string[]];
-  const watched = packets.filter((_, index) => old[index] === future[index]);
-  const due = old.filter((verdict, index) => verdict === future[index]);
-  const lines: string[] = [];
-  node.kernel.onLine = (line) => {
-    lines.push(line);
-    const state = node.kernel.state();
-    for (const [index, packet] of watched.entries()) {
-      if (trace(state, packet) === due[index]) continue;
-      assert.fail(`not ${due[index]} after:\n${lines.join('\n')}\n${JSON.stringify(packet)}`);
-    }
-  };
-  await enforce(node, after);
+/** A connection under way, with what conntrack keeps of it on this node. */
+interface Flowing {
+  readonly packet: Packet;
+  readonly connection: { mark: number };
 }
 
+/** Whether the next packet of each direction passes; answers to what came in by INPUT leave by OUTPUT. */
+function goesOn(state: ObservedState, { packet, connection }: Flowing): boolean {
+  const live = { ...packet, state: 'ESTABLISHED', connection } as const;
+  const forward = trace(state, { ...live, direction: 'ORIGINAL' });
+  if (packet.hook === 'INPUT') return forward === 'passed';
+  const [source, destination] = [packet.destination, packet.source];
+  const back = trace(state, { ...live, source, destination, port: 40_000, direction: 'REPLY' });
+  return forward === 'passed' && back === 'passed';
+}
+
+/** A node on its way from one snapshot to the next, and all that can be seen of it by packets. */
+class Update {
+  readonly node: FakeNode;
+  readonly #after: ClusterSnapshot;
+  readonly #lines: string[] = [];
+  /** Packets with which a connection would begin, and the verdict they meet before and after. */
+  readonly #fixed: { readonly packet: Packet; readonly verdict: string }[] = [];
+  /** Connections that go on, and those that have to stop; of the latter some say nothing before the end. */
+  readonly #allowed: Flowing[] = [];
+  readonly #denied: Flowing[] = [];
+  readonly #silent: Flowing[] = [];
+
+  private constructor(node: FakeNode, after: ClusterSnapshot) {
+    this.node = node;
+    this.#after = after;
+  }
+
+  static async between(before: ClusterSnapshot, after: ClusterSnapshot, flows: readonly Flow[]): Promise<Update> {
+    const update = new Update(createFakeNode(NODE), after);
+    await enforce(update.node, before);
+    const target = createFakeNode(NODE);
+    await enforce(target, after);
+    const [old, future] = [update.node.kernel.state(), target.kernel.state()];
+    const [owned, owns] = [before, after].map(({ pods }) => addressOwners(pods.values()));
+    const isGone = (address: string): boolean => owned!.has(address) && !owns!.has(address);
+    for (const flow of flows) {
+      const packet = packetOf(after, flow);
+      const connection = { mark: 0 };
+      const [verdict, next] = [trace(old, { ...packet, connection }), trace(future, packet)];
+      if (verdict === next) update.#fixed.push({ packet, verdict });
+      if (verdict === 'passed' && next === 'passed') update.#allowed.push({ packet, connection });
+      // Of a pod that is gone nothing is left to go on.
+      if (verdict === 'passed' && next === 'dropped' && !isGone(flow.source) && !isGone(flow.destination)) {
+        update.#denied.push({ packet, connection });
+        update.#silent.push({ packet, connection: { ...connection } });
+      }
+    }
+    update.node.kernel.onLine = (line) => update.#look(line);
+    return update;
+  }
+
+  #fail(what: string, packet: Packet): never {
+    return assert.fail(`${what} after:\n${this.#lines.join('\n')}\n${JSON.stringify(packet)}`);
+  }
+
+  #look(line: string): void {
+    this.#lines.push(line);
+    const state = this.node.kernel.state();
+    for (const { packet, verdict } of this.#fixed) {
+      if (trace(state, packet) !== verdict) this.#fail(`a new connection is not ${verdict}`, packet);
+    }
+    for (const flowing of this.#allowed) {
+      if (!goesOn(state, flowing)) this.#fail('a live connection is dropped', flowing.packet);
+    }
+    for (const flowing of this.#denied) goesOn(state, flowing);
+  }
+
+  /** A new process, which knows nothing. */
+  async restart(): Promise<void> {
+    this.node.kernel.revive();
+    await enforce(createFakeNode(NODE, this.node.kernel), this.#after);
+  }
+
+  assertDone(): void {
+    const state = this.node.kernel.state();
+    for (const flowing of [...this.#denied, ...this.#silent]) {
+      if (goesOn(state, flowing)) this.#fail('a live connection goes on that is denied', flowing.packet);
+    }
+    for (const flowing of this.#allowed) {
+      if (!goesOn(state, flowing)) this.#fail('a live connection is dropped', flowing.packet);
+    }
+  }
+}
+
+const updates = clusterPair.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
+
 describe('property: in the middle of an update', () => {
-  it('no new connection meets a verdict that is neither the old nor the new one', async () => {
-    const updates = clusterPair.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
+  it('no packet meets a verdict that is neither the old nor the new one', async () => {
     await fc.assert(
-      fc.asyncProperty(updates, ([[before, after], flows]) => walkUpdate(before, after, flows)),
-      runs(100),
+      fc.asyncProperty(updates, async ([[before, after], flows]) => {
+        const update = await Update.between(before, after, flows);
+        await enforce(update.node, after);
+        update.assertDone();
+      }),
+      runs(80),
+    );
+  });
+
+  it('a process may be killed at any line, and the next one ends where it would have', async () => {
+    await fc.assert(
+      fc.asyncProperty(updates, fc.nat({ max: 60 }), async ([[before, after], flows], line) => {
+        const update = await Update.between(before, after, flows);
+        update.node.kernel.faults.diesAfterLines = line;
+        await update.node.reconciler.pass(after, 'enforce', LAYOUT, false);
+        await update.restart();
+        update.assertDone();
+        const alone = createFakeNode(NODE);
+        await enforce(alone, after);
+        assert.deepEqual(essence(update.node.kernel), essence(alone.kernel));
+      }),
+      runs(80),
     );
   });
 });
