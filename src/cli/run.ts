@@ -30,7 +30,7 @@ import { describeConfig } from './config.ts';
 
 const BRIDGE_CHECK_INTERVAL_MS = 60_000;
 /** A node without iptables yet (an init container installs it, say) is asked again, not crash-looped. */
-const KERNEL_RETRY_MS = 5_000;
+const KERNEL_RETRY_MS = 2_000;
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
 const LOG_BURST_SECONDS = 2;
 
@@ -154,10 +154,10 @@ async function openKernel(
       return await tryKernel(config, metrics, kernelLog);
     } catch (error) {
       if (!(error instanceof CommandFailed)) throw error;
-      state.startProblem = `the netfilter tools do not work: ${error.message}`;
-      kernelLog.error(
-        `${state.startProblem}; nothing is enforced until they do, trying again in ${KERNEL_RETRY_MS / 1000} s`,
-      );
+      const problem = `the netfilter tools do not work: ${error.message}`;
+      if (problem !== state.startProblem)
+        kernelLog.error(`${problem}; no rule is changed until they do, trying again every ${KERNEL_RETRY_MS / 1000} s`);
+      state.startProblem = problem;
       await sleep(KERNEL_RETRY_MS, signal);
     }
   }

@@ -88,6 +88,11 @@ export const runCommand: RunCommand = (request) =>
     child.stdin.end(request.stdin ?? '');
   });
 
+/** As Debian, Alpine and Fedora call it, give or take a suffix. */
+function packageOf(program: string): string {
+  return /^ip6?tables/.test(program) ? 'iptables' : program === 'conntrack' ? 'conntrack-tools' : program;
+}
+
 function describeFailure(
   request: CommandRequest,
   reason: CommandFailureReason,
@@ -98,7 +103,7 @@ function describeFailure(
   const detail = stderr.trim();
   switch (reason) {
     case 'not-found':
-      return `${request.argv[0]}: command not found; install the package that holds it or fix PATH`;
+      return `${request.argv[0]}: command not found; install package ${packageOf(request.argv[0])} or correct PATH`;
     case 'timeout':
       return `${command}: no result after ${request.timeoutMs} ms, killed${detail ? `: ${detail}` : ''}`;
     case 'aborted':

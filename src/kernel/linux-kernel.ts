@@ -10,9 +10,12 @@ import { CommandFailed } from './command.ts';
 import { StepFailed } from './kernel.ts';
 
 const READ_TIMEOUT_MS = 30_000;
+/** Besides the wait for the xtables lock. */
 const WRITE_TIMEOUT_MS = 60_000;
 /** iptables exit code for "resource problem": the xtables lock was not free in time. */
 const EXIT_RESOURCE_PROBLEM = 4;
+/** Since 1.8.8 iptables waits for the lock without a word; a commit takes a few milliseconds, so this long means it waited. */
+const LONG_COMMIT_MS = 250;
 /** Sets still in use are stepped over this often in one go; the rest waits for the next pass. */
 const MAX_BUSY_SETS = 8;
 
@@ -22,7 +25,7 @@ export interface LinuxKernelOptions {
   readonly run: RunCommand;
   /** How long iptables may wait for /run/xtables.lock, in whole seconds. */
   readonly lockWaitSeconds: number;
-  /** Called for each command that ran, with what it was for. */
+  /** Called for each command that was run, whatever came of it, with what it was for. */
   readonly onCommand?: (event: { tool: string; write: boolean; durationMs: number; waitedForLock: boolean }) => void;
 }
 
@@ -75,14 +78,19 @@ async function write(
   lines: Step['lines'],
 ): Promise<void> {
   const stdin = `${lines.map((line) => line.text).join('\n')}\n`;
+  const [tool] = argv;
+  const started = performance.now();
+  const report = (waitedForLock: boolean): void =>
+    options.onCommand?.({ tool, write: true, durationMs: performance.now() - started, waitedForLock });
   try {
-    const result = await options.run({ argv, stdin, timeoutMs: WRITE_TIMEOUT_MS });
-    const waitedForLock = result.stderr.includes('xtables lock');
-    options.onCommand?.({ tool: argv[0], write: true, durationMs: result.durationMs, waitedForLock });
+    const timeoutMs = WRITE_TIMEOUT_MS + options.lockWaitSeconds * 1000;
+    const { stderr, durationMs } = await options.run({ argv, stdin, timeoutMs });
+    report(stderr.includes('xtables lock') || (tool.includes('-legacy-') && durationMs > LONG_COMMIT_MS));
   } catch (error) {
-    if (error instanceof CommandFailed)
-      throw new StepFailed(step, argv[0], failureReason(error), failedLine(error), error);
-    throw error;
+    if (!(error instanceof CommandFailed)) throw error;
+    const reason = failureReason(error);
+    report(reason === 'lock');
+    throw new StepFailed(step, tool, reason, failedLine(error), error);
   }
 }
 

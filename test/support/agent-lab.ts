@@ -354,13 +354,22 @@ export class AgentLab {
   }
 
   /** What of `wanted` is not so, in words; TCP and UDP in every family. */
-  async wrong(
+  wrong(wanted: readonly Reach[], protocols?: readonly ProbeProtocol[]): Promise<readonly string[]> {
+    return this.#wrong(wanted, this.lab.options.families, protocols);
+  }
+
+  wrongIn(family: Family, wanted: readonly Reach[]): Promise<readonly string[]> {
+    return this.#wrong(wanted, [family]);
+  }
+
+  async #wrong(
     wanted: readonly Reach[],
+    families: readonly Family[],
     protocols: readonly ProbeProtocol[] = ['TCP', 'UDP'],
   ): Promise<readonly string[]> {
     const asked = wanted.flatMap((text) => {
       const [, from, arrow, to] = /^(\S+) (->|-x) (\S+)$/.exec(text)!;
-      return this.lab.options.families.flatMap((family) =>
+      return families.flatMap((family) =>
         protocols.map((protocol) => ({ text, from: from!, reaches: arrow === '->', to: to!, family, protocol })),
       );
     });
