@@ -6,6 +6,7 @@ import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Mode, PassOutcome } from './reconcile.ts';
 import type { LoopClock, LoopVerdict } from './reconcile-loop.ts';
 
+import { ClusterFollower } from './follow-cluster.ts';
 import { Reconciler } from './reconcile.ts';
 import { ReconcileLoop } from './reconcile-loop.ts';
 
@@ -62,6 +63,7 @@ const MODES: readonly Mode[] = ['enforce', 'audit', 'dry-run', 'off'];
 
 export class Agent {
   readonly #options: AgentOptions;
+  readonly #follower: ClusterFollower;
   readonly #reconciler: Reconciler;
   readonly #loop: ReconcileLoop;
   #mode: Mode;
@@ -74,7 +76,15 @@ export class Agent {
     const { nodeName, kernel, clock, firstGeneration, random, minGapMs, resyncIntervalMs } = options;
     this.#options = options;
     this.#mode = options.defaultMode;
-    this.#reconciler = new Reconciler({ nodeName, kernel, now: () => clock.now(), firstGeneration });
+    const follower = new ClusterFollower(options.cluster, nodeName, clock);
+    this.#follower = follower;
+    this.#reconciler = new Reconciler({
+      nodeName,
+      kernel,
+      now: () => clock.now(),
+      firstGeneration,
+      compile: () => follower.intent(),
+    });
     this.#loop = new ReconcileLoop({
       pass: (request) => this.#pass(request),
       clock,
@@ -109,7 +119,8 @@ export class Agent {
   }
 
   #onChange(change: ClusterChange): void {
-    if (!this.#options.cluster.inSync) return;
+    const concerns = this.#follower.change(change);
+    if (!concerns || !this.#options.cluster.inSync) return;
     this.#earliestChangeMs ??= change.arrivedAtMs;
     this.#loop.nudge(change.kind);
   }

@@ -1,6 +1,6 @@
 /**
- * One pass: snapshot -> intent -> ruleset -> plan -> outcome. Starts from the current snapshot every time; the only
- * memory is what our own writes left in the kernel, and that is dropped whenever there is doubt about it.
+ * One pass: intent -> ruleset -> plan -> outcome. Starts from what the cluster says now, every time; the only memory is
+ * what our own writes left in the kernel, and that is dropped whenever there is doubt about it.
  */
 import type { Family } from '../net/ip.ts';
 import type { ClusterSnapshot, Problem } from '../policy/model.ts';
@@ -12,7 +12,7 @@ import type { Kernel } from '../kernel/kernel.ts';
 
 import { compileNode } from '../compile/compile-node.ts';
 import { familyOfSet } from '../render/names.ts';
-import { renderNode } from '../render/render-node.ts';
+import { NodeRenderer } from '../render/render-node.ts';
 import { diff } from '../plan/diff.ts';
 import { findDrift } from '../plan/drift.ts';
 import { teardown } from '../plan/teardown.ts';
@@ -59,6 +59,8 @@ export interface ReconcilerOptions {
   readonly now: () => number;
   /** The generation to begin with on a host that has none. */
   readonly firstGeneration: number;
+  /** What the node must enforce now; compiled from the snapshot alone if absent. */
+  readonly compile?: (snapshot: ClusterSnapshot) => NodeIntent | Promise<NodeIntent>;
 }
 
 /** A pass gives up isolating refused objects after this many; each costs a read-back. */
@@ -66,6 +68,7 @@ const MAX_ATTEMPTS = 200;
 
 export class Reconciler {
   readonly #options: ReconcilerOptions;
+  readonly #renderer = new NodeRenderer();
   /** The kernel as our last writes left it; undefined: read it first. */
   #known: ObservedState | undefined;
   /** Outlives the rules: flows keep their stamps while nothing is enforced, and must not be taken for judged later. */
@@ -89,9 +92,9 @@ export class Reconciler {
     readBack: boolean,
   ): Promise<PassOutcome> {
     const memory = { written: this.#known, generations: this.#generations, departed: this.#departed };
-    const run = new Pass(this.#options, memory, mode);
+    const run = new Pass(this.#options, this.#renderer, memory, mode);
     try {
-      run.prepare(snapshot, layout);
+      await run.prepare(snapshot, layout);
       await run.execute(readBack);
     } catch (error) {
       run.fail(error);
@@ -114,6 +117,7 @@ interface Memory {
 /** The state of one pass while it runs. */
 class Pass {
   readonly #options: ReconcilerOptions;
+  readonly #renderer: NodeRenderer;
   readonly #mode: Mode;
   readonly #seconds: Partial<Record<Phase, number>> = {};
   readonly #failures: PassFailure[] = [];
@@ -131,19 +135,24 @@ class Pass {
   departed: Plan['departed'];
   known: ObservedState | undefined;
 
-  constructor(options: ReconcilerOptions, memory: Memory, mode: Mode) {
+  constructor(options: ReconcilerOptions, renderer: NodeRenderer, memory: Memory, mode: Mode) {
     this.#options = options;
+    this.#renderer = renderer;
     this.#mode = mode;
     this.#written = memory.written;
     this.generations = memory.generations;
     this.departed = memory.departed;
   }
 
-  prepare(snapshot: ClusterSnapshot, layout: Omit<Layout, 'mode'>): void {
+  async prepare(snapshot: ClusterSnapshot, layout: Omit<Layout, 'mode'>): Promise<void> {
     if (this.#mode === 'off') return;
-    this.#intent = this.#timed('compile', () => compileNode(snapshot, this.#options.nodeName));
+    const { nodeName, now, compile = () => compileNode(snapshot, nodeName) } = this.#options;
+    const started = now();
+    const intent = await compile(snapshot);
+    this.#addSeconds('compile', started);
+    this.#intent = intent;
     const enforcing = this.#mode === 'audit' ? 'audit' : 'enforce';
-    this.#ruleset = this.#timed('render', () => renderNode(this.#intent!, { ...layout, mode: enforcing }));
+    this.#ruleset = this.#timed('render', () => this.#renderer.render(intent, { ...layout, mode: enforcing }));
   }
 
   async execute(readBack: boolean): Promise<void> {
