@@ -121,6 +121,9 @@ function renderFamily(
       }
     }
   }
+  // A class may have no pod with an address of this family: nothing would ever refer to its chain and sets.
+  const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values()]);
+  for (const name of classes.keys()) if (!targeted.has(name)) classes.delete(name);
   return {
     family,
     jumps: [
