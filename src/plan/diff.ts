@@ -172,7 +172,8 @@ function stateAfter(
   const after: Partial<Record<Family, ObservedFamily>> = {};
   for (const { rules } of families) {
     const { family, chains, hooks, heldBack } = rules;
-    after[family] = { chains, hooks, ...(heldBack.length === 0 ? { source: desired.families[family] } : {}) };
+    const isWhole = heldBack.length === 0 && broken.size === 0;
+    after[family] = { chains, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
   }
   return { families: after, sets };
 }
