@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { LabNode } from '../../src/lab/network/types.ts';
 import { AgentLab, type AgentProcess, type Backend, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 const DENY = { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] };
@@ -96,7 +97,7 @@ describe('agent and its tools', function () {
       const agent = await t.start('node-1', { flags: ['--xtables-lock-wait=1'] });
       await t.expect(['x/a -> x/server']);
       const waited = await agent.metric('portcullis_xtables_lock_wait_seconds_total');
-      const [{ xtablesLockFile }] = t.lab.network.nodes() as [{ xtablesLockFile: string }];
+      const [{ xtablesLockFile }] = t.lab.network.nodes() as unknown as [LabNode];
       const held = t.on('node-1', ['flock', '-x', xtablesLockFile, 'sleep', '2.5']);
       await sleep(50);
       t.policy('x/deny', DENY);
@@ -120,7 +121,7 @@ describe('agent and its tools', function () {
     try {
       await t.pods({ 'x/server': {}, 'x/a': {} });
       const agent = await t.start();
-      const [{ xtablesLockFile }] = t.lab.network.nodes() as [{ xtablesLockFile: string }];
+      const [{ xtablesLockFile }] = t.lab.network.nodes() as unknown as [LabNode];
       const held = t.on('node-1', ['flock', '-x', xtablesLockFile, 'sleep', '1']);
       await sleep(50);
       t.policy('x/deny', DENY);

@@ -442,14 +442,14 @@ export class AgentLab {
     return this.on('node-1', ['ipset', ...args]);
   }
 
-  /** Rules of both families (one table, or all) without counters and dates, then the sets with their entries in order. */
+  /** Rules of both families (one table, or all) without counters and dates, chains and entries of sets in order of name. */
   async kernelText(node = 'node-1', table: string | undefined = 'mangle'): Promise<string> {
     const parts: string[] = [];
     for (const tool of this.backend === 'iptables-nft'
       ? ['iptables-nft-save', 'ip6tables-nft-save']
       : ['iptables-legacy-save', 'ip6tables-legacy-save']) {
       const text = await this.on(node, [tool, ...(table === undefined ? [] : ['-t', table])]);
-      parts.push(text.replaceAll(/^#.*\n/gm, '').replaceAll(/ \[\d+:\d+\]$/gm, ''));
+      parts.push(inChainOrder(text.replaceAll(/^#.*\n/gm, '').replaceAll(/ \[\d+:\d+\]$/gm, '')));
     }
     const sets = (await this.on(node, ['ipset', 'save'])).trimEnd().split('\n');
     return [...parts, sets.sort().join('\n')].join('\n');
@@ -478,6 +478,22 @@ export interface FlowOptions {
   readonly family?: Family;
   readonly address?: string;
   readonly port?: number;
+}
+
+/** Chains are listed in the order in which they were made; that of the rules within each is what counts. */
+function inChainOrder(text: string): string {
+  const chainOf = (line: string): string => /^(?::|-A )(\S+)/.exec(line)?.[1] ?? '';
+  const isRule = (line: string): number => (line.startsWith('-A ') ? 1 : 0);
+  return text
+    .split(/^(?=\*)/m)
+    .sort()
+    .map((table) => {
+      const [title = '', ...lines] = table.split('\n');
+      const inOrder = lines.filter((line) => chainOf(line) !== '');
+      inOrder.sort((a, b) => isRule(a) - isRule(b) || (chainOf(a) < chainOf(b) ? -1 : chainOf(a) > chainOf(b) ? 1 : 0));
+      return [title, ...inOrder, ''].join('\n');
+    })
+    .join('');
 }
 
 /** Whether the flow moved in the last `ms`. */

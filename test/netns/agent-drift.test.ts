@@ -1,0 +1,257 @@
+/** Somebody else's hand in our chains and sets: found by reading back, repaired, counted, told. What is not ours stays as it is. */
+import assert from 'node:assert/strict';
+import { AgentLab, type AgentProcess, BACKENDS, type LogLine, skipUnlessRoot, until } from '../support/agent-lab.ts';
+
+const OURS = /PCL-|PCL[46]-/;
+/** Some are named almost like ours. */
+const FOREIGN_RULES = [
+  ['-N', 'OTHER-FW'],
+  ['-N', 'PCLX'],
+  ['-A', 'OTHER-FW', '-p', 'tcp', '--dport', '9999', '-j', 'RETURN'],
+  ['-A', 'PCLX', '-j', 'RETURN'],
+  ['-A', 'FORWARD', '-m', 'comment', '--comment', 'somebody else', '-j', 'OTHER-FW'],
+  ['-A', 'INPUT', '-j', 'PCLX'],
+  ['-A', 'PREROUTING', '-m', 'mark', '--mark', '0x80/0x80', '-j', 'RETURN'],
+];
+
+/** The lab's own, on a node whose kubelet uses this variant. */
+const KUBE_CHAINS = ['KUBE-IPTABLES-HINT', 'KUBE-KUBELET-CANARY', 'KUBE-PROXY-CANARY'];
+const INTRUDER = ['-m', 'comment', '--comment', 'intruder', '-j', 'ACCEPT'] as const;
+
+interface Repair {
+  readonly title: string;
+  readonly kind: 'chain' | 'jump' | 'set' | 'member';
+  readonly says: RegExp;
+  readonly sabotage: (t: AgentLab, names: Names) => Promise<unknown>;
+  /** Takes away what the agent rightly left. */
+  readonly undo?: (t: AgentLab) => Promise<unknown>;
+}
+
+interface Names {
+  readonly classChain: string;
+  readonly set: string;
+  readonly bucket: string;
+}
+
+const REPAIRS: readonly Repair[] = [
+  {
+    title: 'a rule removed',
+    kind: 'chain',
+    says: /1 rules missing/,
+    sabotage: (t, { classChain }) => t.iptables(4, '-D', classChain, '-j', 'DROP'),
+  },
+  {
+    title: 'a rule added in front that lets everything through',
+    kind: 'chain',
+    says: /1 rules that are not ours/,
+    sabotage: (t, { classChain }) => t.iptables(4, '-I', classChain, '1', '-j', 'RETURN'),
+  },
+  {
+    title: 'a rule edited',
+    kind: 'chain',
+    says: /1 rules missing or edited, 1 rules that are not ours/,
+    sabotage: async (t, { classChain }) => {
+      const rules = (await t.iptables(4, '-S', classChain)).split('\n').filter((line) => line.startsWith('-A'));
+      const number = rules.findIndex((line) => line.endsWith('-j DROP') && !line.includes('INVALID')) + 1;
+      await t.iptables(4, '-R', classChain, String(number), '-j', 'ACCEPT');
+    },
+  },
+  {
+    title: 'a rule moved',
+    kind: 'chain',
+    says: /another order/,
+    sabotage: async (t, { classChain }) => {
+      await t.iptables(4, '-D', classChain, '-j', 'DROP');
+      await t.iptables(4, '-I', classChain, '1', '-j', 'DROP');
+    },
+  },
+  {
+    title: 'a chain flushed',
+    kind: 'chain',
+    says: /rules missing/,
+    sabotage: (t) => t.iptables(4, '-F', 'PCL-FWD'),
+  },
+  {
+    title: 'a bucket emptied, IPv6',
+    kind: 'chain',
+    says: /IPv6: .*rules missing/,
+    sabotage: (t, { bucket }) => t.iptables(6, '-F', bucket),
+  },
+  {
+    title: 'a chain of ours that we never made',
+    kind: 'chain',
+    says: /a chain we did not make/,
+    sabotage: (t) => t.iptables(4, '-N', 'PCL-strange'),
+  },
+  {
+    title: 'our jump removed',
+    kind: 'jump',
+    says: /our jump is gone/,
+    sabotage: (t) => t.iptables(4, '-D', 'FORWARD', '-j', 'PCL-FWD'),
+  },
+  {
+    title: 'our jump moved behind another that lets everything through',
+    kind: 'jump',
+    says: /no longer first/,
+    sabotage: (t) => t.iptables(4, '-I', 'FORWARD', '1', ...INTRUDER),
+    undo: (t) => t.iptables(4, '-D', 'FORWARD', ...INTRUDER),
+  },
+  {
+    title: 'our jump doubled',
+    kind: 'jump',
+    says: /more than once/,
+    sabotage: (t) => t.iptables(4, '-A', 'INPUT', '-j', 'PCL-INP'),
+  },
+  {
+    title: 'a set entry removed',
+    kind: 'member',
+    says: /1 entries missing/,
+    sabotage: (t, { set }) => t.ipset('del', set, t.address('x/friend')),
+  },
+  {
+    title: 'a set entry added',
+    kind: 'member',
+    says: /1 entries that are not ours/,
+    sabotage: (t, { set }) => t.ipset('add', set, t.address('x/stranger')),
+  },
+  {
+    title: 'a set flushed',
+    kind: 'member',
+    says: /entries missing/,
+    sabotage: (t, { set }) => t.ipset('flush', set),
+  },
+  {
+    title: 'a set made under our prefix',
+    kind: 'set',
+    says: /a set we did not make/,
+    sabotage: (t) => t.ipset('create', 'PCL4-strange', 'hash:ip'),
+  },
+  {
+    title: 'everything: all tables flushed, all sets destroyed',
+    kind: 'set',
+    says: /set is gone/,
+    sabotage: async (t) => {
+      const variant = t.backend === 'iptables-nft' ? 'nft' : 'legacy';
+      const flush = ['iptables', 'ip6tables'].map((tool) => `echo "*mangle\nCOMMIT" | ${tool}-${variant}-restore`);
+      // The kernel lets go of sets a moment after the rules.
+      const script = [...flush, 'sleep 0.05', 'ipset destroy'].join(' && ');
+      await until(async () => !(await t.refused('node-1', ['sh', '-c', script])), 'all destroyed');
+      await addForeign(t);
+      for (const family of [4, 6] as const) for (const name of KUBE_CHAINS) await t.iptables(family, '-N', name);
+    },
+  },
+];
+
+describe('agent repairs what others change', function () {
+  this.timeout(30_000);
+  const labs: AgentLab[] = [];
+  const agents: AgentProcess[] = [];
+
+  before(async function () {
+    skipUnlessRoot.call(this);
+    for (const backend of BACKENDS) labs.push(await AgentLab.create({ backend }));
+    await each(async (t) => {
+      await addForeign(t);
+      await t.pods({ 'x/server': {}, 'x/friend': {}, 'x/stranger': {} });
+      t.policy('x/only-friend', {
+        podSelector: { matchLabels: { pod: 'server' } },
+        ingress: [{ from: [{ podSelector: { matchLabels: { pod: 'friend' } } }] }],
+      });
+      agents.push(await t.start('node-1', { flags: ['--resync-interval=1'] }));
+      await t.expect(WANTED);
+    });
+  });
+  after(() => each((t) => t.close()));
+
+  const WANTED = ['x/friend -> x/server', 'x/stranger -x x/server', 'x/stranger -> x/friend'] as const;
+
+  async function each(action: (t: AgentLab) => Promise<unknown>): Promise<void> {
+    await Promise.all(labs.map(action));
+  }
+
+  for (const { title, kind, says, sabotage, undo } of REPAIRS) {
+    it(title, () =>
+      each(async (t) => {
+        const agent = t.agents.get('node-1')!;
+        const from = agent.log.length;
+        const before = withoutGeneration(await t.kernelText('node-1', undefined));
+        const counted = await agent.metric('portcullis_drift_repaired_total', { kind });
+        await sabotage(t, await namesOf(t));
+        const isReport = (line: LogLine): boolean => line.kind === kind && says.test(line.message);
+        const line = await agent.logged(isReport, `${t.backend}: ${says}`, from);
+        assert.equal(line.level, 'warn');
+        assert.ok((await agent.metric('portcullis_drift_repaired_total', { kind })) > counted);
+        await t.expect(WANTED);
+        await undo?.(t);
+        let after = '';
+        await until(
+          async () => {
+            after = withoutGeneration(await t.kernelText('node-1', undefined));
+            return after === before;
+          },
+          () => `the kernel as before\n${difference(before, after)}`,
+        );
+      }),
+    );
+  }
+
+  it('nothing changed: reading back writes nothing and reports nothing', () =>
+    each(async (t) => {
+      const agent = t.agents.get('node-1')!;
+      const writes = await agent.metric('portcullis_kernel_writes_total');
+      const observed = (): Promise<number> =>
+        agent.metric('portcullis_sync_duration_seconds_count', { phase: 'observe' });
+      const count = await observed();
+      const from = agent.log.length;
+      await until(async () => (await observed()) >= count + 2, 'two read-backs');
+      assert.equal(await agent.metric('portcullis_kernel_writes_total'), writes);
+      assert.deepEqual(agent.log.slice(from), []);
+    }));
+
+  it('told to go: takes away what is ours and nothing else', () =>
+    each(async (t) => {
+      const foreign = await foreignText(t);
+      t.annotateNode('node-1', { 'portcullis.dev/mode': 'off' });
+      await until(async () => (await t.leftovers()).filter((line) => OURS.test(line)).length === 0, 'all gone');
+      assert.equal(await foreignText(t), foreign);
+      await t.expect(['x/friend -> x/server', 'x/stranger -> x/server']);
+    }));
+});
+
+async function addForeign(t: AgentLab): Promise<void> {
+  for (const rule of FOREIGN_RULES) for (const family of [4, 6] as const) await t.iptables(family, ...rule);
+  await t.ipset('create', 'OTHER-set', 'hash:net');
+  await t.ipset('create', 'PCL4x', 'hash:ip');
+}
+
+async function namesOf(t: AgentLab): Promise<Names> {
+  const bucketOf = async (family: 4 | 6): Promise<{ bucket: string; classChain: string }> => {
+    const found = /^-A (PCL-IN-\S+) .*-g (PCL-I-\S+)$/m.exec(await t.iptables(family, '-S'));
+    assert.ok(found);
+    return { bucket: found[1]!, classChain: found[2]! };
+  };
+  const { classChain } = await bucketOf(4);
+  const set = /--match-set (PCL4-\S+) src/.exec(await t.iptables(4, '-S', classChain))?.[1];
+  assert.ok(set !== undefined);
+  return { classChain, set, bucket: (await bucketOf(6)).bucket };
+}
+
+/** All tables and sets, without our own. */
+async function foreignText(t: AgentLab): Promise<string> {
+  const text = await t.kernelText('node-1', undefined);
+  return text
+    .split('\n')
+    .filter((line) => !OURS.test(line))
+    .join('\n');
+}
+
+function withoutGeneration(text: string): string {
+  return text.replaceAll(/0x[0-9a-f]+\/0xff000000/g, 'GENERATION').replaceAll(/ initval \S+/g, '');
+}
+
+function difference(a: string, b: string): string {
+  const [before, after] = [a.split('\n'), b.split('\n')];
+  const gone = before.filter((line) => !after.includes(line)).map((line) => `missing: ${line}`);
+  const extra = after.filter((line) => !before.includes(line)).map((line) => `extra: ${line}`);
+  return [...gone, ...extra].join('\n') || 'only the order differs';
+}
