@@ -1,28 +1,31 @@
 /** `portcullis lab`: brings a cluster in a box up, shows predicted beside measured, and takes it down again. */
-import { styleText } from 'node:util';
-import type { ProbeResult } from '../lab/network/types.ts';
-import type { Matrix, MatrixDifference, MatrixPort } from '../lab/matrix.ts';
-import type { ManifestObject } from '../cluster/read-manifests.ts';
+import type { Matrix, MatrixPort } from '../lab/matrix.ts';
+import type { Measurement, MeasureOptions } from '../lab/measure.ts';
+import type { ManifestObject, Manifests } from '../cluster/read-manifests.ts';
+import type { CheckedManifests } from '../lab/apply-manifests.ts';
 import type { LabCommandOptions } from './lab-options.ts';
+import type { StepReport, TextOptions } from './lab-text.ts';
 
 import { readManifests } from '../cluster/read-manifests.ts';
-import { ApiError } from '../lab/api/errors.ts';
-import { type ApplyOutcome, applyObject, orderForApply } from '../lab/apply-manifests.ts';
-import { Lab } from '../lab/lab.ts';
-import { describeCell, differences, matrixText } from '../lab/matrix.ts';
+import { applyObject, checkManifests, noteText } from '../lab/apply-manifests.ts';
+import { Lab, NotSettled } from '../lab/lab.ts';
+import { compareMatrices } from '../lab/matrix.ts';
 import { closeLabNetworksSync } from '../lab/network/lab-network.ts';
 import { sweep } from '../lab/network/lab-state.ts';
+import { labReport } from '../lab/report.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './help.ts';
+import { followChanges } from './lab-follow.ts';
 import { LAB_HELP, parseLabArguments } from './lab-options.ts';
+import { Screen } from './lab-screen.ts';
+import { counted, policyList, resultText, stepText } from './lab-text.ts';
 
 const AGENTS_TIMEOUT_MS = 60_000;
+const PODS_TIMEOUT_MS = 60_000;
 const MAX_DEFAULT_PORTS = 6;
-/** Shown of a long list of differences. */
-const MAX_LISTED = 20;
-/** How long the lab left up waits after a change before it looks again. */
-const FOLLOW_DELAY_MS = 200;
+/** Agents that drop nothing never will: how long the packets of such a lab are waited for. */
+const NO_ENFORCEMENT_MS = 300;
 
-export async function runLab(argv: readonly string[], { signal }: { signal: AbortSignal }): Promise<number> {
+export async function runLab(argv: readonly string[], context: { readonly signal: AbortSignal }): Promise<number> {
   const parsed = parseLabArguments(argv);
   if (parsed.kind === 'help') {
     process.stdout.write(LAB_HELP);
@@ -32,12 +35,31 @@ export async function runLab(argv: readonly string[], { signal }: { signal: Abor
     process.stderr.write(`portcullis lab: ${parsed.message}\nTry: portcullis lab --help\n`);
     return EXIT_USAGE;
   }
+  const { options } = parsed;
+  const screen = new Screen({
+    output: options.output,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+  });
+  const manifests = readyManifests(await readManifests(options.files), screen);
+  if (!manifests) return EXIT_FAILURE;
   const problem = unusableHost();
   if (problem) {
     process.stderr.write(`portcullis lab: ${problem}\n`);
     return EXIT_FAILURE;
   }
-  const session = new LabSession(parsed.options, signal);
+  return runSession(new LabSession(options, manifests, screen, orHangUp(context.signal)));
+}
+
+/** A terminal that is closed must not leave the lab behind. */
+function orHangUp(signal: AbortSignal): AbortSignal {
+  const hangUp = new AbortController();
+  process.once('SIGHUP', () => hangUp.abort());
+  return AbortSignal.any([signal, hangUp.signal]);
+}
+
+async function runSession(session: LabSession): Promise<number> {
   const lastResort = (): void => session.closeSync();
   process.once('exit', lastResort);
   try {
@@ -54,54 +76,84 @@ function unusableHost(): string | undefined {
   return undefined;
 }
 
-/** One step of bringing policies up: what changed for whom, and how fast. */
-interface StepReport {
-  readonly name: string;
-  readonly millisecondsToEnforced: number | undefined;
-  readonly nowDenied: readonly string[];
-  readonly nowAllowed: readonly string[];
+/** Undefined if something in them cannot be used; that was said then. */
+function readyManifests({ objects, problems }: Manifests, screen: Screen): CheckedManifests | undefined {
+  // The problems of this reader end in the place where they are.
+  for (const { object, message } of problems) screen.complain(`${object.name}: ${message}`);
+  const checked = checkManifests(objects);
+  for (const error of checked.errors) screen.complain(noteText(error));
+  for (const note of checked.skipped) screen.complain(`${noteText(note)}, skipped`);
+  return problems.length + checked.errors.length > 0 ? undefined : checked;
 }
 
-class LabSession {
+/** What one showing of the matrix found. */
+export interface Shown {
+  readonly matrix: Matrix;
+  readonly measurement: Measurement;
+  readonly ok: boolean;
+}
+
+export class LabSession {
   readonly #options: LabCommandOptions;
+  readonly #manifests: CheckedManifests;
+  readonly #screen: Screen;
   readonly #signal: AbortSignal;
-  readonly #steps: StepReport[] = [];
-  readonly #started = performance.now();
+  readonly #steps: (StepReport & { readonly matrix: Matrix })[] = [];
+  readonly #agentComplaints = new Set<string>();
   #lab: Lab | undefined;
 
-  constructor(options: LabCommandOptions, signal: AbortSignal) {
+  constructor(options: LabCommandOptions, manifests: CheckedManifests, screen: Screen, signal: AbortSignal) {
     this.#options = options;
+    this.#manifests = manifests;
+    this.#screen = screen;
     this.#signal = signal;
   }
 
+  /** The exit code. */
   async run(): Promise<number> {
-    const { files, keep } = this.#options;
-    const manifests = files.length === 0 ? { objects: [], problems: [] } : await readManifests(files);
-    if (manifests.problems.length > 0) {
-      for (const { object, field, message } of manifests.problems)
-        this.#complain(`${object.name} ${field}: ${message}`);
+    const swept = sweep();
+    if (swept.length > 0) this.#screen.note(`Removed what a lab that was killed left behind: ${swept.join(', ')}`);
+    try {
+      const ok = await this.#run();
+      return ok ? EXIT_OK : EXIT_FAILURE;
+    } catch (error) {
+      // Whatever fails while everything is being taken down fails because of that.
+      if (this.#signal.aborted) return this.#interrupted();
+      if (!(error instanceof NotSettled)) throw error;
+      for (const what of error.what) this.#screen.complain(what);
       return EXIT_FAILURE;
     }
-    const swept = sweep();
-    if (swept.length > 0) this.#say(`removed what a lab that crashed left behind: ${swept.join(', ')}`);
+  }
+
+  async #run(): Promise<boolean> {
     const lab = await this.#bringUp();
-    this.#stopOnSignal();
-    const { policies, others } = orderForApply(manifests.objects);
-    if (!this.#applyAll(lab, others)) return EXIT_FAILURE;
-    this.#progress('waiting for pods and agents');
-    await Promise.all([lab.settle(), lab.agents.ready(AGENTS_TIMEOUT_MS)]);
-    this.#say(
-      `${lab.network.pods().length} pods on ${this.#options.nodes} nodes run, agents are ready${this.#clock()}`,
-    );
-    const applied = await this.#applyPolicies(lab, policies);
-    const ok = (await this.#showMatrix(lab)) && applied;
-    if (keep && !this.#signal.aborted) await this.#follow(lab);
-    return ok ? EXIT_OK : EXIT_FAILURE;
+    if (this.#signal.aborted) return this.#interrupted() === EXIT_OK;
+    // A lab that is still being waited for must come down when the user says so.
+    this.#signal.addEventListener('abort', () => void this.close().catch(() => {}), { once: true });
+    for (const from of this.#manifests.others) applyObject(lab.store, from);
+    await this.#waitForPods(lab);
+    await this.#applyPolicies(lab);
+    let shown = await this.#show(lab);
+    if (this.#options.keep) {
+      this.#explainKeep(lab);
+      shown = await followChanges(lab, shown, {
+        screen: this.#screen,
+        signal: this.#signal,
+        text: () => this.#textOptions(),
+        predict: () => lab.predict(this.#ports(lab)),
+        show: () => this.#show(lab),
+        quietly: (matrix) => this.#measure(lab, matrix),
+        timeoutMs: this.#options.timeoutMs,
+      });
+    }
+    return shown.ok;
   }
 
   async #bringUp(): Promise<Lab> {
     const { nodes, wiring, families, backend, mode } = this.#options;
-    this.#progress(`building ${nodes} nodes, ${wiring}, IPv${families.join(' and IPv')}, ${backend}`);
+    const what = `${counted(nodes, 'node', 'nodes')}, ${wiring}, IPv${families.join(' and IPv')}, ${backend}, mode ${mode}`;
+    this.#screen.say(this.#screen.paint('bold', `Portcullis lab: ${what}`));
+    this.#screen.waiting('for an API server and network namespaces');
     this.#lab = await Lab.create({
       nodes: Array.from({ length: nodes }, (_, index) => `node-${index + 1}`),
       wiring,
@@ -109,164 +161,137 @@ class LabSession {
       backend,
       mode,
       program: [process.execPath, ...process.execArgv, process.argv[1]!],
-      onComplaint: (node, message) => this.#complain(`agent on ${node}: ${message}`),
-      onProblem: (message) => this.#complain(message),
+      onComplaint: (node, message) => this.#agentComplains(node, message),
+      onProblem: (message) => {
+        if (!this.#signal.aborted) this.#screen.complain(message);
+      },
     });
-    this.#say(`the lab is up: API server, ${nodes} nodes, a host outside${this.#clock()}`);
     return this.#lab;
   }
 
-  /** A lab that is still being waited for must come down when the user says so. */
-  #stopOnSignal(): void {
-    this.#signal.addEventListener('abort', () => void this.close(), { once: true });
+  /** What all agents say is said once. */
+  #agentComplains(node: string, message: string): void {
+    if (this.#signal.aborted || this.#agentComplaints.has(message)) return;
+    this.#agentComplaints.add(message);
+    this.#screen.complain(`agent on ${node}: ${message}`);
   }
 
-  #applyAll(lab: Lab, objects: readonly ManifestObject[]): boolean {
-    return objects.map((object) => this.#apply(lab, object)).every((outcome) => outcome !== undefined);
+  async #waitForPods(lab: Lab): Promise<void> {
+    const { length } = lab.store.list('pods');
+    this.#screen.waiting(`for ${counted(length, 'pod', 'pods')} and the agents`);
+    await lab.settle(PODS_TIMEOUT_MS, (what) => this.#screen.waiting(`for ${what.join(', ')}`));
+    await lab.agents.ready(AGENTS_TIMEOUT_MS, (node, why) => this.#screen.waiting(`for the agent on ${node}: ${why}`));
+    const pods = counted(lab.network.pods().length, 'pod runs', 'pods run');
+    this.#screen.say(`${pods}, the agents are ready ${this.#clock()}`);
   }
 
-  #apply(lab: Lab, from: ManifestObject): ApplyOutcome | undefined {
-    try {
-      return applyObject(lab.store, from);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.#complain(`${from.file}:${from.line}: ${error.message}`);
-      return undefined;
+  /** One policy at a time, so that each one's effect can be seen and timed. */
+  async #applyPolicies(lab: Lab): Promise<void> {
+    const { policies } = this.#manifests;
+    if (!this.#options.steps || this.#options.mode !== 'enforce') {
+      for (const from of policies) applyObject(lab.store, from);
+      return;
     }
-  }
-
-  /** One policy at a time while there are few, so that each one's effect can be seen and timed. */
-  async #applyPolicies(lab: Lab, policies: readonly ManifestObject[]): Promise<boolean> {
-    if (!this.#options.steps || this.#options.mode !== 'enforce') return this.#applyAll(lab, policies);
-    let ok = true;
+    if (policies.length > 0) this.#screen.say('\nPolicies, one after the other:');
     for (const policy of policies) {
-      if (this.#signal.aborted) return false;
-      const before = lab.predict(this.#ports(lab));
-      const started = performance.now();
-      const outcome = this.#apply(lab, policy);
-      if (!outcome) {
-        ok = false;
-        continue;
-      }
-      ok = (await this.#step(lab, outcome.name, before, started)) && ok;
+      if (this.#signal.aborted) return;
+      await this.#step(lab, policy);
     }
-    return ok;
   }
 
-  async #step(lab: Lab, name: string, before: Matrix, started: number): Promise<boolean> {
-    const after = lab.predict(this.#ports(lab));
-    const changed = after.cells.filter((cell, index) => cell.predicted !== before.cells[index]?.predicted);
-    const ms = await timeToEnforced(lab, changed, started, this.#options.timeoutMs);
-    const names = (predicted: boolean): string[] => [
-      ...new Set(changed.filter((cell) => cell.predicted === predicted).map((cell) => pairOf(after, cell))),
-    ];
-    const report = { name, millisecondsToEnforced: ms, nowDenied: names(false), nowAllowed: names(true) };
+  async #step(lab: Lab, policy: ManifestObject): Promise<void> {
+    const ports = this.#ports(lab);
+    const before = lab.predict(ports);
+    const matrix = lab.predict(ports, [policy]);
+    const change = compareMatrices(before, matrix);
+    let name = '';
+    this.#screen.waiting('for packets to follow the policy');
+    const millisecondsToEnforced = await lab.timeToEnforced({
+      matrix,
+      changed: [...change.nowDenied, ...change.nowAllowed],
+      apply: () => {
+        ({ name } = applyObject(lab.store, policy));
+      },
+      timeoutMs: this.#options.timeoutMs,
+      signal: this.#signal,
+    });
+    const report = { policy: name, change, cells: matrix.cells.length, millisecondsToEnforced, matrix };
     this.#steps.push(report);
-    this.#say(stepText(report, changed.length, after.cells.length));
-    return ms !== undefined || changed.length === 0;
+    this.#screen.say(stepText(matrix, report, this.#textOptions()));
   }
 
   #ports(lab: Lab): readonly MatrixPort[] {
-    return this.#options.ports.length > 0 ? this.#options.ports : lab.ports(MAX_DEFAULT_PORTS);
+    if (this.#options.ports.length > 0) return this.#options.ports;
+    const declared = lab.ports();
+    if (declared.length > MAX_DEFAULT_PORTS) {
+      const count = `${MAX_DEFAULT_PORTS} of ${declared.length} ports that containers declare`;
+      this.#screen.complain(`probing only ${count}; choose with --ports`);
+    }
+    return declared.slice(0, MAX_DEFAULT_PORTS);
   }
 
-  /** Measures until it equals the prediction, then once more: an answer that flaps is no answer. */
-  async #showMatrix(lab: Lab): Promise<boolean> {
-    this.#progress('measuring');
+  async #show(lab: Lab): Promise<Shown> {
     const matrix = lab.predict(this.#ports(lab));
-    const { results } = await lab.converge(matrix, this.#options.timeoutMs);
-    const again = await lab.measure(matrix.cells.map((cell) => cell.probe));
-    const different = [...differences(matrix, results), ...differences(matrix, again)];
-    if (this.#options.output === 'json') this.#printJson(lab, matrix, again, different);
-    else
-      this.#printText(
-        lab,
-        matrix,
-        different.length > 0 && differences(matrix, again).length === 0 ? results : again,
-        different,
-      );
-    return different.length === 0;
+    const measurement = await this.#measure(lab, matrix);
+    if (this.#options.output === 'json') this.#printJson(lab, matrix, measurement);
+    else this.#printText(lab, matrix, measurement);
+    return { matrix, measurement, ok: isRight(measurement) };
   }
 
-  #printText(lab: Lab, matrix: Matrix, results: readonly ProbeResult[], different: readonly MatrixDifference[]): void {
-    process.stdout.write(`\n${policyList(lab)}`);
-    process.stdout.write(matrixText(matrix, results));
-    const cells = `${matrix.cells.length} cells`;
-    if (different.length === 0) {
-      process.stdout.write(
-        `\n${styleText('green', `predicted and measured agree in all of ${cells}, probed twice`)}${this.#clock()}\n`,
-      );
-      return;
-    }
-    process.stdout.write(`\n${styleText('red', `${different.length} of ${cells} differ:`)}\n`);
-    for (const { cell, result } of different.slice(0, MAX_LISTED)) {
-      const detail = result.detail === undefined ? '' : ` (${result.detail})`;
-      const expected = cell.predicted ? 'should arrive' : 'should be dropped';
-      process.stdout.write(`  ${describeCell(matrix, cell)}: ${expected}, was ${result.outcome}${detail}\n`);
-    }
-    if (different.length > MAX_LISTED) process.stdout.write(`  and ${different.length - MAX_LISTED} more\n`);
-    if (this.#options.mode !== 'enforce')
-      process.stdout.write(`The agents run in mode ${this.#options.mode}: nothing is dropped.\n`);
-  }
-
-  #printJson(lab: Lab, matrix: Matrix, results: readonly ProbeResult[], different: readonly MatrixDifference[]): void {
-    const label = (index: number): string => matrix.endpoints[index]!.label;
-    const report = {
-      ok: different.length === 0,
-      policies: lab.store.list('networkpolicies').map(({ metadata }) => `${metadata.namespace}/${metadata.name}`),
-      steps: this.#steps,
-      endpoints: matrix.endpoints,
-      cells: matrix.cells.map((cell, index) => ({
-        from: label(cell.from),
-        to: label(cell.to),
-        family: cell.family,
-        ...cell.port,
-        address: cell.probe.address,
-        predicted: cell.predicted ? 'allowed' : 'denied',
-        measured: results[index]!.outcome,
-      })),
-    };
-    process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  }
-
-  /** Leaves the lab up and shows the matrix again after each change, until interrupted. */
-  async #follow(lab: Lab): Promise<void> {
-    this.#note(
-      `\nThe lab stays up. In another terminal:\n\n  export KUBECONFIG=${lab.kubeconfig}\n  kubectl get pods -A\n`,
-    );
-    this.#note(`Agent logs: ${lab.dir}/<node>.log. Press Ctrl-C to take everything down.`);
-    let changed: (() => void) | undefined;
-    let dirty = false;
-    const unsubscribe = lab.store.storage.subscribe((resource) => {
-      if (resource === 'events' || resource === 'endpointslices') return;
-      dirty = true;
-      changed?.();
+  #measure(lab: Lab, matrix: Matrix): Promise<Measurement> {
+    const { mode, timeoutMs } = this.#options;
+    this.#screen.waiting(`for ${counted(matrix.cells.length, 'probe', 'probes')}`);
+    return lab.compare(matrix, {
+      followMs: mode === 'enforce' ? timeoutMs : NO_ENFORCEMENT_MS,
+      onWait: (why, cells) => this.#screen.waiting(WAITS[why](cells)),
+      signal: this.#signal,
     });
-    while (!this.#signal.aborted) {
-      if (!dirty) {
-        await new Promise<void>((resolve) => {
-          changed = resolve;
-          this.#signal.addEventListener('abort', () => resolve(), { once: true });
-        });
-      }
-      if (this.#signal.aborted) break;
-      await new Promise((resolve) => setTimeout(resolve, FOLLOW_DELAY_MS));
-      dirty = false;
-      await this.#showAgain(lab);
-    }
-    unsubscribe();
   }
 
-  async #showAgain(lab: Lab): Promise<void> {
-    try {
-      await lab.settle();
-      await this.#showMatrix(lab);
-    } catch (error) {
-      if (!this.#signal.aborted) this.#complain(error instanceof Error ? error.message : String(error));
-    }
+  #printText(lab: Lab, matrix: Matrix, measurement: Measurement): void {
+    const options = this.#textOptions();
+    this.#screen.say(`\n${policyList(lab.store.list('networkpolicies'), options)}`);
+    this.#screen.say(`${resultText(matrix, measurement, this.#options.mode, options)} ${this.#clock()}`);
+  }
+
+  #printJson(lab: Lab, matrix: Matrix, measurement: Measurement): void {
+    const { wiring, families, backend, mode, keep } = this.#options;
+    const report = labReport({
+      lab: {
+        nodes: lab.network.nodes().map(({ name }) => name),
+        wiring,
+        families,
+        backend,
+        mode,
+        ...(keep ? { kubeconfig: lab.kubeconfig } : {}),
+      },
+      skipped: this.#manifests.skipped,
+      policies: lab.store.list('networkpolicies'),
+      steps: this.#steps,
+      matrix,
+      measurement,
+      seconds: this.#screen.seconds,
+    });
+    // One line each, if there may be several.
+    this.#screen.result(JSON.stringify(report, null, keep ? 0 : 2));
+  }
+
+  #explainKeep(lab: Lab): void {
+    const { paint } = this.#screen;
+    this.#screen.note(
+      `\nThe lab stays up and follows what you change. In another terminal, as root:\n\n` +
+        `  ${paint('bold', `export KUBECONFIG=${lab.kubeconfig}`)}\n  kubectl get pods -A\n\n` +
+        `Agent logs: ${lab.dir}/<node>.log. Ctrl-C takes everything down.`,
+    );
+  }
+
+  #interrupted(): number {
+    this.#screen.note('Interrupted: everything is taken down.');
+    return EXIT_FAILURE;
   }
 
   async close(): Promise<void> {
+    this.#screen.clear();
     await this.#lab?.close();
   }
 
@@ -275,81 +300,21 @@ class LabSession {
     closeLabNetworksSync();
   }
 
+  #textOptions(): TextOptions {
+    return { width: this.#screen.width, paint: this.#screen.paint };
+  }
+
   #clock(): string {
-    return styleText('dim', ` (${((performance.now() - this.#started) / 1000).toFixed(1)} s)`);
-  }
-
-  #progress(text: string): void {
-    if (process.stderr.isTTY) process.stderr.write(styleText('dim', `... ${text}\n`));
-  }
-
-  /** Progress of a text run; a JSON run keeps stdout for the report. */
-  #say(text: string): void {
-    if (this.#options.output === 'text') process.stdout.write(`${text}\n`);
-  }
-
-  #note(text: string): void {
-    (this.#options.output === 'text' ? process.stdout : process.stderr).write(`${text}\n`);
-  }
-
-  #complain(text: string): void {
-    if (!this.#signal.aborted) process.stderr.write(`${styleText('yellow', '!')} ${text}\n`);
+    return this.#screen.paint('dim', `(${this.#screen.seconds.toFixed(1)} s)`);
   }
 }
 
-/**
- * Milliseconds from `started` until every changed cell's packets follow; undefined if they do not within `timeoutMs`;
- * 0 if nothing changed. A cell newly denied counts from when its first lost packet was sent.
- */
-async function timeToEnforced(
-  lab: Lab,
-  changed: Matrix['cells'],
-  started: number,
-  timeoutMs: number,
-): Promise<number | undefined> {
-  if (changed.length === 0) return 0;
-  // Short probes: inside of one machine an answer takes microseconds, so 40 ms of silence is a drop.
-  const probes = changed.map(({ probe }) => ({ ...probe, timeoutMs: 40, attempts: 1 }));
-  for (;;) {
-    const sent = performance.now();
-    const results = await lab.measure(probes);
-    const done = results.every((result, index) => (result.outcome !== 'blocked') === changed[index]!.predicted);
-    if (done) return sent - started;
-    if (sent - started > timeoutMs) return undefined;
-  }
-}
+const WAITS: Readonly<Record<Parameters<NonNullable<MeasureOptions['onWait']>>[0], (cells: number) => string>> = {
+  following: (cells) => `for packets to follow in ${counted(cells, 'cell', 'cells')}`,
+  'slow-answers': (cells) => `once more, with patience, for ${counted(cells, 'cell', 'cells')} not as predicted`,
+  again: (cells) => `for ${counted(cells, 'probe', 'probes')} once more: answers must not change`,
+};
 
-function pairOf(matrix: Matrix, cell: Matrix['cells'][number]): string {
-  return `${matrix.endpoints[cell.from]!.label} -> ${matrix.endpoints[cell.to]!.label}`;
-}
-
-const MAX_PAIRS = 3;
-
-function stepText(report: StepReport, changed: number, total: number): string {
-  const { name, millisecondsToEnforced, nowDenied, nowAllowed } = report;
-  const list = (verb: string, color: 'red' | 'green', pairs: readonly string[]): string[] => {
-    if (pairs.length === 0) return [];
-    const more = pairs.length > MAX_PAIRS ? ` and ${pairs.length - MAX_PAIRS} more` : '';
-    return [`    ${styleText(color, verb)} ${pairs.slice(0, MAX_PAIRS).join(', ')}${more}`];
-  };
-  const time =
-    millisecondsToEnforced === undefined
-      ? styleText('red', 'packets did not follow in time')
-      : changed === 0
-        ? 'changes nothing here'
-        : `enforced ${styleText('bold', `${Math.round(millisecondsToEnforced)} ms`)} after it was created`;
-  return [
-    `  ${styleText('bold', `+ ${name}`)}: ${time}, ${changed} of ${total} cells changed`,
-    ...list('now denied ', 'red', nowDenied),
-    ...list('now allowed', 'green', nowAllowed),
-  ].join('\n');
-}
-
-function policyList(lab: Lab): string {
-  const policies = lab.store.list('networkpolicies');
-  const lines = policies.map(({ metadata, spec }) => {
-    const types = spec?.policyTypes?.join('+') ?? '';
-    return `  ${metadata.namespace}/${metadata.name}  ${styleText('dim', types)}`;
-  });
-  return `${policies.length} policies in force\n${lines.join('\n')}${lines.length > 0 ? '\n' : ''}`;
+function isRight({ cells }: Measurement): boolean {
+  return cells.every(({ verdict }) => verdict === 'agrees');
 }

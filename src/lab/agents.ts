@@ -1,8 +1,8 @@
 /** One agent process per node of the lab: the real program, started as the DaemonSet would, in the node's network namespace. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createWriteStream, type WriteStream } from 'node:fs';
+import { createWriteStream, realpathSync, type WriteStream } from 'node:fs';
 import * as http from 'node:http';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { LabNetworkDoor } from './network/types.ts';
 
@@ -73,8 +73,9 @@ export class LabAgents {
       KUBERNETES_SERVICE_HOST: apiServer.slice(0, separator),
       KUBERNETES_SERVICE_PORT: apiServer.slice(separator + 1),
     };
-    const [argv0, ...args] = command.argv;
-    const child = spawn(argv0, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [argv0, ...args] = withoutOrphans(command.argv);
+    // A session of its own: Ctrl-C is for the lab, which then stops the agents in its order.
+    const child = spawn(argv0, args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     const agent: RunningAgent = { child, stopping: false, ended: this.#ending(node, child, () => agent.stopping) };
     this.#agents.set(node, agent);
     this.#follow(node, child);
@@ -163,24 +164,64 @@ export class LabAgents {
     });
   }
 
-  /** Resolves when every agent is ready; rejects with what is missing after `timeoutMs`. */
-  async ready(timeoutMs: number): Promise<void> {
+  /**
+   * Resolves when every agent is ready; rejects with what is missing after `timeoutMs`, or at once if an agent has ended.
+   * `onWaiting` hears what an agent still lacks.
+   */
+  async ready(timeoutMs: number, onWaiting?: (node: string, why: string) => void): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     for (const { name } of this.#options.network.nodes()) {
-      let last = 'no answer yet';
       for (;;) {
-        try {
-          const { status, body } = await this.get(name, '/readyz');
-          if (status === 200) break;
-          last = body.trim();
-        } catch (error) {
-          last = error instanceof Error ? error.message : String(error);
-        }
+        const missing = await this.#whyNotReady(name);
+        if (missing === undefined) break;
+        if (!this.#agents.has(name)) throw new Error(`the agent on ${name} does not run`);
         if (Date.now() > deadline)
-          throw new Error(`the agent on ${name} is not ready after ${timeoutMs / 1000} s: ${last}`);
+          throw new Error(`the agent on ${name} is not ready after ${timeoutMs / 1000} s: ${missing}`);
+        onWaiting?.(name, missing);
         await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
       }
     }
+  }
+
+  async #whyNotReady(node: string): Promise<string | undefined> {
+    try {
+      const { status, body } = await this.get(node, '/readyz');
+      return status === 200 ? undefined : missingConditions(body);
+    } catch {
+      // Its HTTP server is not there yet.
+      return 'starting';
+    }
+  }
+}
+
+/**
+ * The same command, killed by the kernel when this process dies, however it dies (PR_SET_PDEATHSIG survives exec). Without
+ * `setpriv` of util-linux an agent may outlive a killed lab, until the next lab's sweep.
+ */
+function withoutOrphans(argv: readonly [string, ...string[]]): readonly [string, ...string[]] {
+  setpriv ??= ['/usr/bin/setpriv', '/bin/setpriv'].find(isUtilLinux) ?? '';
+  return setpriv === '' ? argv : [setpriv, '--pdeathsig', 'KILL', ...argv];
+}
+
+let setpriv: string | undefined;
+
+/** Busybox has a program of that name that knows no death signal. */
+function isUtilLinux(path: string): boolean {
+  try {
+    return basename(realpathSync(path)) === 'setpriv';
+  } catch {
+    return false;
+  }
+}
+
+/** `/readyz` as one line: the conditions that do not hold, with their reasons. */
+function missingConditions(body: string): string {
+  try {
+    const { conditions } = JSON.parse(body) as { conditions: { name: string; ok: boolean; reason: string }[] };
+    const missing = conditions.filter(({ ok }) => !ok).map(({ name, reason }) => `${name}: ${reason}`);
+    return missing.join('; ');
+  } catch {
+    return body.trim();
   }
 }
 

@@ -1,15 +1,33 @@
 /** Manifests into the lab's API server, in an order that works whatever order they were written in. */
 import type { ManifestObject } from '../cluster/read-manifests.ts';
-import type { ApiStore } from './api/api-store.ts';
 import type { ApiObject } from './api/objects.ts';
 
+import { ApiStore } from './api/api-store.ts';
 import { ApiError } from './api/errors.ts';
-import { RESOURCES } from './api/resources.ts';
+import { apiVersionOf, RESOURCES } from './api/resources.ts';
 
 export interface ApplyOutcome {
   /** `namespace/name` or `name`. */
   readonly name: string;
   readonly object: ApiObject;
+}
+
+/** One line for people: `file:line: what`. */
+export interface ManifestNote {
+  readonly file: string;
+  readonly line: number;
+  /** Names object and field. */
+  readonly message: string;
+}
+
+export interface CheckedManifests {
+  readonly policies: readonly ManifestObject[];
+  /** Everything else that the lab knows, in the order to apply it. */
+  readonly others: readonly ManifestObject[];
+  /** Left out: kinds the lab has no use for. */
+  readonly skipped: readonly ManifestNote[];
+  /** What the API server would refuse. */
+  readonly errors: readonly ManifestNote[];
 }
 
 /** Kinds others depend on; the rest follows in the order written, policies last. */
@@ -27,12 +45,73 @@ export function orderForApply(objects: readonly ManifestObject[]): {
   return { others, policies: objects.filter(isPolicy) };
 }
 
+/** Tries everything on an API server nobody sees, so that all that is wrong is known before anything is built. */
+export function checkManifests(objects: readonly ManifestObject[]): CheckedManifests {
+  const skipped: ManifestNote[] = [];
+  const errors: ManifestNote[] = [];
+  const known: ManifestObject[] = [];
+  for (const from of objects) {
+    const problem = whatIsNoObject(from.object);
+    if (problem !== undefined) errors.push(noteAt(from, problem));
+    else if (!resourceOf(from.object))
+      skipped.push(noteAt(from, `${describe(from.object)}: the lab has no use for this kind`));
+    else known.push(from);
+  }
+  const { others, policies } = orderForApply(known);
+  const trial = new ApiStore();
+  for (const from of [...others, ...policies]) {
+    try {
+      applyObject(trial, from);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      errors.push(noteAt(from, error.message));
+    }
+  }
+  return { policies, others, skipped, errors };
+}
+
+export function noteText({ file, line, message }: ManifestNote): string {
+  return `${file}:${line}: ${message}`;
+}
+
+function noteAt({ file, line }: ManifestObject, message: string): ManifestNote {
+  return { file, line, message };
+}
+
 function isPolicy({ object }: ManifestObject): boolean {
   return kindOf(object) === 'NetworkPolicy';
 }
 
+interface LooseManifest {
+  readonly apiVersion?: unknown;
+  readonly kind?: unknown;
+  readonly metadata?: { readonly name?: string; readonly namespace?: string } | null;
+}
+
 function kindOf(object: unknown): string {
-  return String((object as { kind?: unknown } | null)?.kind ?? '');
+  const kind = (object as LooseManifest | null)?.kind;
+  return typeof kind === 'string' ? kind : '';
+}
+
+function whatIsNoObject(object: unknown): string | undefined {
+  if (typeof object !== 'object' || object === null || Array.isArray(object))
+    return `not an object: ${JSON.stringify(object)?.slice(0, 60)}`;
+  const { apiVersion, kind } = object as LooseManifest;
+  if (typeof kind !== 'string' || kind === '') return 'kind: is missing';
+  if (typeof apiVersion !== 'string' || apiVersion === '') return `${kind}: apiVersion: is missing`;
+  return undefined;
+}
+
+/** `Pod default/a (v1)`. */
+function describe(object: unknown): string {
+  const { apiVersion, kind, metadata } = object as LooseManifest;
+  const name = metadata?.namespace === undefined ? metadata?.name : `${metadata.namespace}/${metadata.name}`;
+  return `${String(kind)} ${name ?? '(no name)'} (${String(apiVersion)})`;
+}
+
+function resourceOf(object: unknown): (typeof RESOURCES)[number] | undefined {
+  const { apiVersion, kind } = object as LooseManifest;
+  return RESOURCES.find((info) => info.kind === kind && apiVersionOf(info) === apiVersion);
 }
 
 /**
@@ -40,24 +119,15 @@ function kindOf(object: unknown): string {
  * Throws ApiError naming object and field.
  */
 export function applyObject(store: ApiStore, from: ManifestObject): ApplyOutcome {
-  const object = from.object as {
-    apiVersion?: string;
-    kind?: string;
-    metadata?: { name?: string; namespace?: string };
-  };
-  const info = Object.values(RESOURCES).find(
-    (candidate) => candidate.kind === object.kind && apiVersion(candidate) === object.apiVersion,
-  );
-  if (!info) throw new ApiError(400, 'BadRequest', `the lab knows no kind ${object.kind} of ${object.apiVersion}`);
-  const name = object.metadata?.name ?? '';
-  const namespace = info.namespaced ? (object.metadata?.namespace ?? 'default') : undefined;
+  const info = resourceOf(from.object);
+  if (!info) throw new ApiError(400, 'BadRequest', `the lab knows no kind ${describe(from.object)}`);
+  const { metadata } = from.object as LooseManifest;
+  const name = metadata?.name ?? '';
+  if (name === '') throw new ApiError(400, 'BadRequest', `${info.kind}: metadata.name: is missing`);
+  const namespace = info.namespaced ? (metadata?.namespace ?? 'default') : undefined;
   if (namespace !== undefined && !store.get('namespaces', { name: namespace })) {
     store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
   }
-  const written = store.apply(info.plural, { name, namespace }, object, 'portcullis-lab');
+  const written = store.apply(info.plural, { name, namespace }, from.object as object, 'portcullis-lab');
   return { name: namespace === undefined ? name : `${namespace}/${name}`, object: written.object };
-}
-
-function apiVersion({ group, version }: { readonly group: string; readonly version: string }): string {
-  return group === '' ? version : `${group}/${version}`;
 }

@@ -20,14 +20,20 @@ export interface KubeletOptions {
 
 interface Running {
   readonly uid: string;
+  /** What its address annotation said. */
   readonly wanted: string | undefined;
-  readonly listeners: string;
+}
+
+interface Failure {
+  /** What was tried; something else is worth another try. */
+  readonly attempt: string;
+  readonly why: string;
 }
 
 export class Kubelet {
   readonly #options: KubeletOptions;
   readonly #running = new Map<string, Running>();
-  readonly #failed = new Map<string, string>();
+  readonly #failed = new Map<string, Failure>();
   #turn: Promise<void> | undefined;
   #again = false;
   #stopped = false;
@@ -46,6 +52,11 @@ export class Kubelet {
       this.#stopped = true;
       unsubscribe();
     };
+  }
+
+  /** Why pods could not be started, by `namespace/name`. */
+  get failures(): ReadonlyMap<string, string> {
+    return new Map([...this.#failed].map(([key, { why }]) => [key, why]));
   }
 
   /** Resolves when everything the store asks for now was tried. */
@@ -81,6 +92,7 @@ export class Kubelet {
     for (const pod of store.list('pods')) {
       if (pod.spec.nodeName !== undefined && shouldRun(pod)) wanted.set(keyOf(pod), pod);
     }
+    for (const key of this.#failed.keys()) if (!wanted.has(key)) this.#failed.delete(key);
     await this.#stopPods(wanted);
     const starting = [...wanted.values()].filter((pod) => !this.#running.has(keyOf(pod)) && !this.#isFailed(pod));
     await this.#startPods(starting);
@@ -91,7 +103,7 @@ export class Kubelet {
   }
 
   #isFailed(pod: PodObject): boolean {
-    return this.#failed.get(keyOf(pod)) === `${pod.metadata.uid} ${requested(pod) ?? ''}`;
+    return this.#failed.get(keyOf(pod))?.attempt === attemptOf(pod);
   }
 
   async #stopPods(wanted: ReadonlyMap<string, PodObject>): Promise<void> {
@@ -119,17 +131,14 @@ export class Kubelet {
       }
       const pod = pods[0]!;
       const message = error instanceof Error ? error.message : String(error);
-      this.#failed.set(keyOf(pod), `${pod.metadata.uid} ${requested(pod) ?? ''}`);
+      this.#failed.set(keyOf(pod), { attempt: attemptOf(pod), why: message });
       this.#options.onProblem(`pod ${keyOf(pod)} cannot start: ${message}`);
     }
   }
 
   #report(pod: PodObject, started: LabPod): void {
-    this.#running.set(keyOf(pod), {
-      uid: pod.metadata.uid,
-      wanted: requested(pod),
-      listeners: JSON.stringify(listenersOf(pod)),
-    });
+    this.#failed.delete(keyOf(pod));
+    this.#running.set(keyOf(pod), { uid: pod.metadata.uid, wanted: requested(pod) });
     const { store, network } = this.#options;
     const node = network.nodes().find(({ name }) => name === pod.spec.nodeName);
     const now = store.timestamp();
@@ -182,6 +191,10 @@ function refOf(pod: PodObject): { namespace: string; name: string } {
 
 function requested(pod: PodObject): string | undefined {
   return pod.metadata.annotations?.[ADDRESSES_ANNOTATION];
+}
+
+function attemptOf(pod: PodObject): string {
+  return `${pod.metadata.uid} ${requested(pod) ?? ''}`;
 }
 
 /** A finished pod has given its addresses back, although its status still shows them (S-71). */

@@ -2,15 +2,16 @@
  * A cluster in a box: API server in memory, nodes and pods as network namespaces, the real agent on each node. The one
  * place where the lab's parts meet.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../net/ip.ts';
 import type { ClusterSnapshot } from '../policy/model.ts';
 import type { RunCommand } from '../kernel/command.ts';
+import type { ManifestObject } from '../cluster/read-manifests.ts';
 import type { AccessToken } from './api/access.ts';
 import type { ApiServer } from './api/api-server.ts';
-import type { PodObject, ResourceName } from './api/objects.ts';
+import type { ContainerPort, PodObject, ResourceName } from './api/objects.ts';
 import type { LabService, MatrixProbe, ProbeResult, Publication, Wiring } from './network/types.ts';
 import type { Matrix, MatrixEndpoint, MatrixPort } from './matrix.ts';
 
@@ -21,11 +22,15 @@ import { startApiServer } from './api/api-server.ts';
 import { startControllers } from './controllers/start-controllers.ts';
 import { LabAgents } from './agents.ts';
 import { Kubelet } from './kubelet.ts';
-import { differences, predictMatrix } from './matrix.ts';
+import { type TimedChange, timeEnforcement } from './enforcement-time.ts';
+import { predictMatrix } from './matrix.ts';
+import { type Measurement, type MeasureOptions, measureMatrix } from './measure.ts';
 import { CLUSTER_CIDRS } from './network/address-plan.ts';
 import { LabNetwork } from './network/lab-network.ts';
+import { STATE_ROOT } from './network/lab-state.ts';
 import { podKey } from './network/types.ts';
 import { servicesOf } from './services.ts';
+import { type SettledState, settledState } from './settled.ts';
 
 export interface LabOptions {
   readonly nodes: readonly string[];
@@ -58,7 +63,7 @@ export class Lab {
   readonly server: ApiServer;
   readonly agents: LabAgents;
   readonly publication: Publication;
-  /** Scratch folder: kubeconfig, service account, agent logs. Removed by `close`. */
+  /** Scratch folder: kubeconfig, service account, agent logs. Goes with the network's namespaces, in a sweep too. */
   readonly dir: string;
   readonly kubeconfig: string;
   readonly #kubelet: Kubelet;
@@ -67,7 +72,6 @@ export class Lab {
   #closing: Promise<void> | undefined;
 
   static async create(options: LabOptions): Promise<Lab> {
-    const dir = mkdtempSync(join(tmpdir(), 'portcullis-lab-'));
     let network: LabNetwork | undefined;
     let server: ApiServer | undefined;
     try {
@@ -96,23 +100,17 @@ export class Lab {
         target: { host: target.hostname, port: Number(target.port) },
         port: API_PORT,
       });
-      return new Lab(options, dir, network!, server!, publication);
+      return new Lab(options, network!, server!, publication);
     } catch (error) {
       await network?.close();
       await server?.close();
-      rmSync(dir, { recursive: true, force: true });
       throw error;
     }
   }
 
-  private constructor(
-    options: LabOptions,
-    dir: string,
-    network: LabNetwork,
-    server: ApiServer,
-    publication: Publication,
-  ) {
+  private constructor(options: LabOptions, network: LabNetwork, server: ApiServer, publication: Publication) {
     this.options = options;
+    const dir = join(STATE_ROOT, network.prefix);
     this.dir = dir;
     this.network = network;
     this.server = server;
@@ -198,39 +196,46 @@ export class Lab {
     });
   }
 
-  /** Resolves when every pod that has a place runs and Services are programmed; rejects naming what does not. */
-  async settle(timeoutMs = PODS_TIMEOUT_MS): Promise<void> {
+  /**
+   * Resolves when every pod runs, workloads have their pods and Services are programmed. Rejects with `NotSettled` naming what
+   * does not: at once when nothing else is missing than pods that can never run. `onWaiting` hears what is waited for.
+   */
+  async settle(timeoutMs = PODS_TIMEOUT_MS, onWaiting?: (what: readonly string[]) => void): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       await this.#kubelet.idle();
       await this.#servicesTurn;
-      const waiting = this.store.list('pods').filter((pod) => isWaiting(pod));
-      if (waiting.length === 0 && this.#workloadsComplete()) return;
-      if (Date.now() > deadline) {
-        const names = waiting.map((pod) => `${pod.metadata.namespace}/${pod.metadata.name}`).join(', ');
-        throw new Error(
-          `not running after ${timeoutMs / 1000} s: ${names || 'pods of a workload that were never made'}`,
-        );
+      const { waiting, stuck } = this.#settledState();
+      if (waiting.length === 0) {
+        if (stuck.length > 0) throw new NotSettled(stuck);
+        return;
       }
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      if (Date.now() > deadline) {
+        const late = waiting.map((what) => `${what}: not ready after ${timeoutMs / 1000} s`);
+        throw new NotSettled([...stuck, ...late]);
+      }
+      onWaiting?.(waiting);
+      await sleep(POLL_MS);
     }
   }
 
-  #workloadsComplete(): boolean {
-    return this.store.list('deployments').every((deployment) => {
-      const wanted = deployment.spec.replicas ?? 1;
-      const owned = this.store
-        .list('pods', { namespace: deployment.metadata.namespace })
-        .filter((pod) => pod.metadata.name.startsWith(`${deployment.metadata.name}-`));
-      return owned.length >= wanted;
+  #settledState(): SettledState {
+    const { store } = this;
+    return settledState({
+      pods: store.list('pods'),
+      nodes: store.list('nodes'),
+      replicated: [...store.list('deployments'), ...store.list('replicasets'), ...store.list('statefulsets')],
+      daemonSets: store.list('daemonsets'),
+      failures: this.#kubelet.failures,
+      nodeNames: this.network.nodes().map(({ name }) => name),
     });
   }
 
-  /** What the agents see, read from the store through the same projection. */
-  snapshot(): ClusterSnapshot {
+  /** What the agents see, read from the store through the same projection; with `also`, what they would see after it. */
+  snapshot(also: readonly ManifestObject[] = []): ClusterSnapshot {
     const kinds = ['namespaces', 'pods', 'networkpolicies', 'nodes'] as const;
     const objects = kinds.flatMap((kind) => this.store.list(kind).map((object) => ({ object, file: 'lab', line: 1 })));
-    return snapshotFromObjects(objects, { defaultNamespace: 'default' });
+    return snapshotFromObjects([...objects, ...also], { defaultNamespace: 'default' });
   }
 
   /** Pods in order of namespace and name, then nodes, then outside hosts. */
@@ -242,10 +247,10 @@ export class Lab {
       if (!found || found.addresses.length === 0) return [];
       const { key, addresses, hostNetwork, node } = found;
       const label = `${ref.namespace}/${ref.name}`;
-      return [{ key, label, kind: 'pod', addresses, ...(hostNetwork ? { hostOf: node } : {}) }];
+      return [{ key, label, kind: 'pod', addresses, node, ...(hostNetwork ? { hostOf: node } : {}) }];
     });
     const nodes = this.network.nodes().map(({ key, name, addresses }): MatrixEndpoint => {
-      return { key, label: name, kind: 'node', addresses, hostOf: name };
+      return { key, label: name, kind: 'node', addresses, node: name, hostOf: name };
     });
     const outside = this.network.outsideHosts().map(({ key, name, addresses }): MatrixEndpoint => {
       return { key, label: name, kind: 'outside', addresses };
@@ -253,43 +258,33 @@ export class Lab {
     return [...pods, ...nodes, ...outside];
   }
 
-  /** The ports containers declare, most frequent first, at most `limit`; TCP 80 if there are none. */
-  ports(limit: number): readonly MatrixPort[] {
-    const counts = new Map<string, { port: MatrixPort; count: number }>();
-    for (const pod of this.store.list('pods')) {
-      for (const { containerPort, protocol = 'TCP' } of pod.spec.containers.flatMap(
-        (container) => container.ports ?? [],
-      )) {
-        if (protocol !== 'TCP' && protocol !== 'UDP' && protocol !== 'SCTP') continue;
-        const key = `${protocol} ${containerPort}`;
-        const seen = counts.get(key) ?? { port: { protocol, port: containerPort }, count: 0 };
-        counts.set(key, { ...seen, count: seen.count + 1 });
-      }
-    }
-    const sorted = [...counts.values()].sort((a, b) => b.count - a.count || a.port.port - b.port.port);
-    return sorted.length === 0 ? [{ protocol: 'TCP', port: 80 }] : sorted.slice(0, limit).map(({ port }) => port);
+  /** The ports containers declare, most frequent first; TCP 80 if there are none. */
+  ports(): readonly MatrixPort[] {
+    return declaredPorts(this.store.list('pods'));
   }
 
-  predict(ports: readonly MatrixPort[]): Matrix {
-    return predictMatrix(this.snapshot(), this.endpoints(), ports);
+  /** With `also`: as it will be when those are applied too. */
+  predict(ports: readonly MatrixPort[], also: readonly ManifestObject[] = []): Matrix {
+    return predictMatrix(this.snapshot(also), this.endpoints(), ports);
   }
 
   measure(probes: readonly MatrixProbe[]): Promise<readonly ProbeResult[]> {
     return this.network.probeMatrix(probes);
   }
 
-  /** Probes until the packets say what the evaluator predicts, or `timeoutMs` is over; gives the last results. */
-  async converge(
-    matrix: Matrix,
-    timeoutMs: number,
-  ): Promise<{ results: readonly ProbeResult[]; ok: boolean; ms: number }> {
-    const started = Date.now();
-    for (;;) {
-      const asked = Date.now();
-      const results = await this.measure(matrix.cells.map((cell) => cell.probe));
-      if (differences(matrix, results).length === 0) return { results, ok: true, ms: asked - started };
-      if (Date.now() - started >= timeoutMs) return { results, ok: false, ms: Date.now() - started };
-    }
+  /** What the packets say, against `matrix`; see `measureMatrix`. `followMs`: how long they may take to follow a change. */
+  compare(matrix: Matrix, options: Pick<MeasureOptions, 'followMs' | 'onWait' | 'signal'>): Promise<Measurement> {
+    return measureMatrix(matrix, {
+      ...options,
+      probe: (probes) => this.measure(probes),
+      now: () => performance.now(),
+      sleep,
+    });
+  }
+
+  /** Ms until the packets follow a change that makes the `changed` cells what they are in `matrix`; see `timeEnforcement`. */
+  timeToEnforced(change: Omit<TimedChange, 'now' | 'sleep'>): Promise<number | undefined> {
+    return timeEnforcement(this.network, { ...change, now: Date.now, sleep });
   }
 
   /** Stops agents, server and network and removes everything. Safe to call twice. */
@@ -304,18 +299,38 @@ export class Lab {
     await this.#kubelet.idle();
     await this.network.close();
     await this.server.close();
-    rmSync(this.dir, { recursive: true, force: true });
   }
 
   /** For `exit` handlers: does not wait, does not throw. */
   closeSync(): void {
     this.agents.killSync();
     this.network.closeSync();
-    rmSync(this.dir, { recursive: true, force: true });
   }
 }
 
-function isWaiting(pod: PodObject): boolean {
-  if (pod.metadata.deletionTimestamp !== undefined) return false;
-  return pod.status?.phase !== 'Running' && pod.status?.phase !== 'Succeeded' && pod.status?.phase !== 'Failed';
+/** Pods or workloads that are not, or never will be, what their objects ask for. `what`: one line each, object first. */
+export class NotSettled extends Error {
+  readonly what: readonly string[];
+
+  constructor(what: readonly string[]) {
+    super(what.join('\n'));
+    this.name = 'NotSettled';
+    this.what = what;
+  }
+}
+
+function declaredPorts(pods: readonly PodObject[]): readonly MatrixPort[] {
+  const counts = new Map<string, { port: MatrixPort; count: number }>();
+  for (const { containerPort, protocol = 'TCP' } of pods.flatMap(portsOf)) {
+    if (protocol !== 'TCP' && protocol !== 'UDP' && protocol !== 'SCTP') continue;
+    const key = `${protocol} ${containerPort}`;
+    const { port, count } = counts.get(key) ?? { port: { protocol, port: containerPort }, count: 0 };
+    counts.set(key, { port, count: count + 1 });
+  }
+  const sorted = [...counts.values()].sort((a, b) => b.count - a.count || a.port.port - b.port.port);
+  return sorted.length === 0 ? [{ protocol: 'TCP', port: 80 }] : sorted.map(({ port }) => port);
+}
+
+function portsOf(pod: PodObject): readonly ContainerPort[] {
+  return pod.spec.containers.flatMap((container) => container.ports ?? []);
 }

@@ -1,8 +1,4 @@
-/**
- * Who reaches whom: the cells to probe, what the reference evaluator predicts for them, and the two side by side as text.
- * Pure: measuring is the network's part.
- */
-import { styleText } from 'node:util';
+/** Who reaches whom: the cells to probe and what the reference evaluator predicts for them. Pure: measuring is in measure.ts. */
 import type { Family } from '../net/ip.ts';
 import type { ClusterSnapshot, Protocol } from '../policy/model.ts';
 import type { EndpointKey, MatrixProbe, ProbeResult } from './network/types.ts';
@@ -17,6 +13,8 @@ export interface MatrixEndpoint {
   readonly label: string;
   readonly kind: 'pod' | 'node' | 'outside';
   readonly addresses: readonly string[];
+  /** The node it is on or is; absent outside. */
+  readonly node?: string;
   /** Set for nodes and host-network pods: the node whose host network it is. */
   readonly hostOf?: string;
 }
@@ -33,6 +31,7 @@ export interface MatrixCell {
   readonly family: Family;
   readonly port: MatrixPort;
   readonly probe: MatrixProbe;
+  /** True: the packet arrives. */
   readonly predicted: boolean;
 }
 
@@ -87,6 +86,10 @@ export function arrived(result: ProbeResult): boolean | undefined {
   return result.outcome !== 'blocked';
 }
 
+export function agrees(cell: MatrixCell, result: ProbeResult): boolean {
+  return arrived(result) === cell.predicted;
+}
+
 export interface MatrixDifference {
   readonly cell: MatrixCell;
   readonly result: ProbeResult;
@@ -95,109 +98,40 @@ export interface MatrixDifference {
 export function differences(matrix: Matrix, results: readonly ProbeResult[]): readonly MatrixDifference[] {
   return matrix.cells.flatMap((cell, index) => {
     const result = results[index]!;
-    return arrived(result) === cell.predicted ? [] : [{ cell, result }];
+    return agrees(cell, result) ? [] : [{ cell, result }];
   });
 }
 
+/** `shop/web -> shop/db TCP 5432 IPv4 (10.244.0.3)`. */
 export function describeCell(matrix: Matrix, cell: MatrixCell): string {
   const { protocol, port } = cell.port;
   const [from, to] = [matrix.endpoints[cell.from]!, matrix.endpoints[cell.to]!];
   return `${from.label} -> ${to.label} ${protocol} ${port} IPv${cell.family} (${cell.probe.address})`;
 }
 
-// ---------------------------------------------------------------------------------------------------------------- text
-
-/** One table: the same for all the (family, port) pairs in `title`. */
-interface Sheet {
-  readonly titles: string[];
-  readonly predicted: readonly string[];
-  readonly measured: readonly string[];
+/** What a change of the cluster means for packets. Cells are those of the later matrix. */
+export interface MatrixChange {
+  readonly nowDenied: readonly MatrixCell[];
+  readonly nowAllowed: readonly MatrixCell[];
+  /** Labels of endpoints that only one of the two has. */
+  readonly appeared: readonly string[];
+  readonly gone: readonly string[];
 }
 
-/**
- * Predicted and measured tables side by side, one pair per group of families and ports that look the same. Rows send,
- * columns receive: `.` arrives, `X` does not, `-` is not asked, `!` marks a cell that differs from the prediction.
- */
-export function matrixText(matrix: Matrix, results: readonly ProbeResult[] | undefined): string {
-  const { endpoints } = matrix;
-  const labelWidth = Math.max(...endpoints.map((endpoint) => endpoint.label.length), 4);
-  const numbers = endpoints.map((_, index) => String(index + 1).padStart(2));
-  const blockWidth = endpoints.length * 3;
-  const lines: string[] = [];
-  for (const sheet of sheetsOf(matrix, results)) {
-    lines.push('', styleText('bold', titleOf(sheet.titles)));
-    const heads = [padBlock('predicted', blockWidth), ...(results ? [padBlock('measured', blockWidth)] : [])];
-    lines.push(styleText('dim', `${' '.repeat(labelWidth + 4)}${heads.join('    ')}`));
-    const columns = numbers.map((number) => number.padStart(3)).join('');
-    lines.push(styleText('dim', `${' '.repeat(labelWidth + 4)}${columns}${results ? `    ${columns}` : ''}`));
-    for (const [row, endpoint] of endpoints.entries()) {
-      const blocks = [sheet.predicted[row]!, ...(results ? [sheet.measured[row]!] : [])].map(paintRow);
-      lines.push(`${styleText('dim', numbers[row]!)} ${endpoint.label.padEnd(labelWidth)} ${blocks.join('    ')}`);
-    }
-  }
-  return `${lines.join('\n')}\n`;
+/** Compares by endpoint, family and port, so endpoints may come and go; a cell of a new endpoint is no change. */
+export function compareMatrices(before: Matrix, after: Matrix): MatrixChange {
+  const known = new Map(before.cells.map((cell) => [cellKey(before, cell), cell.predicted]));
+  const changed = after.cells.filter((cell) => known.get(cellKey(after, cell)) === !cell.predicted);
+  const labels = (matrix: Matrix): Set<string> => new Set(matrix.endpoints.map(({ label }) => label));
+  const [old, present] = [labels(before), labels(after)];
+  return {
+    nowDenied: changed.filter((cell) => !cell.predicted),
+    nowAllowed: changed.filter((cell) => cell.predicted),
+    appeared: [...present].filter((label) => !old.has(label)),
+    gone: [...old].filter((label) => !present.has(label)),
+  };
 }
 
-function padBlock(text: string, width: number): string {
-  return ` ${text}`.padEnd(width);
-}
-
-function sheetsOf(matrix: Matrix, results: readonly ProbeResult[] | undefined): Sheet[] {
-  const size = matrix.endpoints.length;
-  const grids = new Map<string, { title: string; predicted: string[][]; measured: string[][] }>();
-  for (const [index, cell] of matrix.cells.entries()) {
-    const title = `${cell.port.protocol} ${cell.port.port}|${cell.family}`;
-    let grid = grids.get(title);
-    if (!grid) {
-      grid = { title, predicted: blankGrid(size), measured: blankGrid(size) };
-      grids.set(title, grid);
-    }
-    grid.predicted[cell.from]![cell.to] = cell.predicted ? '.' : 'X';
-    if (results) grid.measured[cell.from]![cell.to] = measuredMark(cell, results[index]!);
-  }
-  const sheets = new Map<string, Sheet>();
-  for (const { title, predicted, measured } of grids.values()) {
-    const rows = { predicted: predicted.map((row) => row.join('')), measured: measured.map((row) => row.join('')) };
-    const key = JSON.stringify(rows);
-    const same = sheets.get(key);
-    if (same) same.titles.push(title);
-    else sheets.set(key, { titles: [title], ...rows });
-  }
-  return [...sheets.values()];
-}
-
-function blankGrid(size: number): string[][] {
-  return Array.from({ length: size }, () => Array.from({ length: size }, () => '-'));
-}
-
-function measuredMark(cell: MatrixCell, result: ProbeResult): string {
-  const got = arrived(result);
-  if (got !== cell.predicted) return '!';
-  return got ? '.' : 'X';
-}
-
-/** `TCP 80, TCP 443: IPv4 and IPv6` when both families agree on every port, else each pair by itself. */
-function titleOf(titles: readonly string[]): string {
-  const families = new Map<string, string[]>();
-  for (const title of titles) {
-    const [port, family] = title.split('|') as [string, string];
-    families.set(port, [...(families.get(port) ?? []), family]);
-  }
-  const ports = new Map<string, string[]>();
-  for (const [port, list] of families) {
-    const key = list.map((family) => `IPv${family}`).join(' and ');
-    ports.set(key, [...(ports.get(key) ?? []), port]);
-  }
-  return [...ports].map(([family, list]) => `${list.join(', ')}: ${family}`).join('; ');
-}
-
-const PAINT: Readonly<Record<string, (mark: string) => string>> = {
-  '.': (mark) => styleText('green', mark),
-  X: (mark) => styleText('red', mark),
-  '-': (mark) => styleText('dim', mark),
-  '!': (mark) => styleText(['bold', 'white', 'bgRed'], mark),
-};
-
-function paintRow(row: string): string {
-  return [...row].map((mark) => `  ${PAINT[mark]!(mark)}`).join('');
+function cellKey({ endpoints }: Matrix, { from, to, family, port }: MatrixCell): string {
+  return JSON.stringify([endpoints[from]!.key, endpoints[to]!.key, family, port.protocol, port.port]);
 }
