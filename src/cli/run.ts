@@ -1,6 +1,6 @@
 /** The daemon: builds the edges, starts the agent, owns health and shutdown. */
 import { randomInt } from 'node:crypto';
-import { createRequire } from 'node:module';
+import manifest from '../../package.json' with { type: 'json' };
 import type { Problem } from '../policy/model.ts';
 import type { Layout } from '../render/ruleset.ts';
 import type { Backend, Kernel } from '../kernel/kernel.ts';
@@ -41,8 +41,8 @@ const LOG_BURST_SECONDS = 2;
 export async function runAgent(config: AgentConfig, { signal }: { signal: AbortSignal }): Promise<number> {
   const log = createLogger({ level: config.logLevel });
   const metrics = createAgentMetrics(createRegistry(), { processMetrics: true });
-  metrics.build(version());
-  log.info('starting', { version: version(), node: process.version, ...describeConfig(config) });
+  metrics.build(manifest.version);
+  log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
   const state: RunState = { agent: undefined, cluster: undefined, bridges: undefined, startProblem: 'starting' };
   const server = await startServer(config, metrics, state, log);
   try {
@@ -98,15 +98,6 @@ interface RunState {
   cluster: ClusterWatch | undefined;
   bridges: BridgeFilter | undefined;
   startProblem: string | undefined;
-}
-
-function version(): string {
-  const require = createRequire(import.meta.url);
-  try {
-    return (require('../../package.json') as { version: string }).version;
-  } catch {
-    return process.env.PORTCULLIS_VERSION ?? 'unknown';
-  }
 }
 
 function apiAccess(config: AgentConfig): { kubeconfig: string } | { serviceAccountDir: string } {

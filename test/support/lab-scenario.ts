@@ -31,6 +31,8 @@ export interface ScenarioStats {
   denied: number;
   /** Milliseconds from the last change of a step to the first matrix that is right, one per step. */
   readonly convergedMs: number[];
+  /** The steps that took longer than CONVERGE_MS. */
+  readonly late: string[];
 }
 
 /** A cell with the probe that asks it. */
@@ -185,6 +187,8 @@ export class LabScenario {
       const wrong = await this.#wrong(asked, QUICK_TIMEOUT_MS);
       if (wrong.length === 0) {
         stats.convergedMs.push(sent - started);
+        if (sent - started > CONVERGE_MS)
+          stats.late.push(`${this.#scenario.id} ${title}: ${Math.round(sent - started)} ms`);
         break;
       }
       if (sent - started > GIVE_UP_MS)
