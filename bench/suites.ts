@@ -1,0 +1,29 @@
+/** The suites there are, and what each needs around it. */
+
+export interface SuiteSpec {
+  readonly name: string;
+  readonly what: string;
+  /** `none`: pure computation. `kernel`: root and the netfilter tools. */
+  readonly needs: 'none' | 'kernel';
+  /** Run in an empty network namespace of its own, with loopback up; a suite that makes its own namespaces needs none. */
+  readonly isolated: boolean;
+  readonly nodeFlags: readonly string[];
+}
+
+/** As in the image (Dockerfile, ENTRYPOINT). */
+export const IMAGE_FLAGS: readonly string[] = ['--max-old-space-size=128', '--max-semi-space-size=4'];
+
+export const SUITES: readonly SuiteSpec[] = [
+  { name: 'cidr', what: 'addresses, tries, set algebra', needs: 'none', isolated: false, nodeFlags: [] },
+  {
+    name: 'compile',
+    what: 'CPU of a full compile and of one pod event',
+    needs: 'none',
+    isolated: false,
+    nodeFlags: ['--max-semi-space-size=4', '--expose-gc'],
+  },
+  { name: 'memory', what: 'RSS of the agent process', needs: 'kernel', isolated: true, nodeFlags: [] },
+  { name: 'start', what: 'cold start and restart', needs: 'kernel', isolated: true, nodeFlags: [] },
+  { name: 'event', what: 'from a watch line to the commit', needs: 'kernel', isolated: true, nodeFlags: IMAGE_FLAGS },
+  { name: 'packet', what: 'cost per packet and connection', needs: 'kernel', isolated: false, nodeFlags: [] },
+];

@@ -1,0 +1,32 @@
+/** What was promised against what was measured. */
+import type { Table } from './types.ts';
+import { number } from './statistics.ts';
+
+export interface Target {
+  readonly what: string;
+  readonly measured: number;
+  readonly limit: number;
+  /** `at-least`: more is better. */
+  readonly kind: 'at-most' | 'at-least';
+  /** `x`, `ms`, `MB`, `µs`, `s`. */
+  readonly unit: string;
+}
+
+export function targetsTable(targets: readonly Target[]): Table {
+  const withUnit = (value: number, unit: string): string =>
+    unit === 'x' ? `${number(value)}x` : `${number(value)} ${unit}`;
+  return {
+    title: 'targets',
+    columns: ['what', 'measured', 'target', 'met'],
+    rows: targets.map(({ what, measured, limit, kind, unit }) => [
+      what,
+      withUnit(measured, unit),
+      `${kind === 'at-most' ? '<=' : '>='} ${withUnit(limit, unit)}`,
+      isMet(measured, limit, kind) ? 'yes' : 'NO',
+    ]),
+  };
+}
+
+function isMet(measured: number, limit: number, kind: Target['kind']): boolean {
+  return kind === 'at-most' ? measured <= limit : measured >= limit;
+}

@@ -1,0 +1,41 @@
+/** What a suite is given and what it gives back. */
+
+export interface SuiteOptions {
+  /** A few seconds, to see that it works; the numbers mean little. */
+  readonly quick: boolean;
+  /** How often each side of a comparison is measured; absent: the suite's own choice. */
+  readonly rounds?: number;
+}
+
+/** Where the numbers come from. */
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryGiB: number;
+  readonly kernel: string;
+  readonly node: string;
+  /** Absent where the tools are not installed. */
+  readonly iptables?: string;
+  readonly ipset?: string;
+  /** Seconds since the epoch. */
+  readonly startedAt: number;
+}
+
+export interface Table {
+  readonly title: string;
+  /** What the rows mean, in a sentence or two. */
+  readonly note?: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly (string | number)[])[];
+}
+
+export interface SuiteResult {
+  readonly suite: string;
+  readonly machine: Machine;
+  readonly tables: readonly Table[];
+  /** Numbers behind the tables, for plots and for later comparison. */
+  readonly raw: unknown;
+}
+
+/** A suite is a module `bench/<name>.ts` that exports this as `run`. */
+export type RunSuite = (options: SuiteOptions) => Promise<SuiteResult>;
