@@ -157,9 +157,11 @@ export class Agent {
   /** The node's annotation wins over the default; a value it cannot use is a problem and changes nothing. */
   #followMode(): Problem[] {
     const { cluster, nodeName, defaultMode, observer } = this.#options;
-    const wanted = cluster.snapshot().nodes.get(nodeName)?.modeAnnotation;
+    const node = cluster.snapshot().nodes.get(nodeName);
+    const wanted = node?.modeAnnotation;
     const annotated = MODES.find((mode) => mode === wanted);
-    const mode = annotated ?? defaultMode;
+    // A typing mistake, or a Node object that is replaced, must not switch an audited node to enforcing.
+    const mode = annotated ?? (node && wanted === undefined ? defaultMode : this.#mode);
     if (mode !== this.#mode || !this.#lastOutcome) {
       this.#mode = mode;
       observer.onMode(mode, annotated ? 'annotation' : 'default');

@@ -336,7 +336,7 @@ function measurePass(metrics: AgentMetrics, outcome: PassOutcome, info: PassInfo
     metrics.phase(phase as keyof typeof outcome.seconds, seconds);
   if (info.programmingSeconds !== undefined) metrics.programmed(info.programmingSeconds);
   for (const failure of outcome.failures) if (failure.tool) metrics.restoreFailure(failure.tool);
-  for (const drift of outcome.drift) metrics.driftRepaired(drift.kind);
+  if (outcome.mode !== 'dry-run') for (const drift of outcome.drift) metrics.driftRepaired(drift.kind);
   const { plan, intent } = outcome;
   if (!plan) return;
   const families = Object.values(plan.after.families);
@@ -367,7 +367,8 @@ function policyCounts({ intent }: PassOutcome): { active: number; inactive: numb
 
 function logPass(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kernel): void {
   const { plan } = outcome;
-  for (const drift of outcome.drift) log.warn(`repaired: ${drift.what}`, { kind: drift.kind, object: drift.object });
+  const done = outcome.mode === 'dry-run' ? 'left as it is' : 'repaired';
+  for (const drift of outcome.drift) log.warn(`${done}: ${drift.what}`, { kind: drift.kind, object: drift.object });
   for (const failure of outcome.failures) {
     const { tool, reason, policies } = failure;
     log.error(`not written, trying again: ${failure.message}`, {

@@ -155,13 +155,16 @@ function entryRules(family: Family, layout: Layout, directions: readonly Directi
   return [...establishedRules(layout), ...always, ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : [])];
 }
 
-/** Marks decide only while something is enforced; audit judges NEW packets alone and never touches a mark. */
+/** Marks decide only while something is enforced; audit judges first packets alone and never touches a mark. */
 function stamps(layout: Layout): boolean {
   return layout.mode === 'enforce' && layout.marks !== undefined;
 }
 
 function establishedRules(layout: Layout): Rule[] {
-  if (layout.mode === 'audit') return [rule([{ kind: 'conntrack-not', state: 'NEW' }], RETURN)];
+  if (layout.mode === 'audit') {
+    // Once per connection: a datagram that nobody answers, or a repeated SYN, is NEW each time.
+    return [rule([{ kind: 'conntrack-not', state: 'NEW' }], RETURN), rule([{ kind: 'conntrack-confirmed' }], RETURN)];
+  }
   const states = ['RELATED', 'ESTABLISHED'] as const;
   if (!layout.marks) return [rule([{ kind: 'conntrack', states }], RETURN)];
   return [

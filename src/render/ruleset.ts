@@ -14,6 +14,8 @@ export type Match =
   /** conntrack state is one of `states`; and, if given, the packet travels in `direction`. */
   | { readonly kind: 'conntrack'; readonly states: readonly ConntrackState[]; readonly direction?: 'REPLY' }
   | { readonly kind: 'conntrack-not'; readonly state: 'NEW' }
+  /** A packet of its connection went all the way through this host before. NEW means only that none came back. */
+  | { readonly kind: 'conntrack-confirmed' }
   /** The connection's generation bits equal the current generation and its denied flag is clear. */
   | { readonly kind: 'current-generation' }
   /** The connection's denied flag. */

@@ -58,6 +58,8 @@ function matchWords(match: Match, context: TextContext): string[] {
       ];
     case 'conntrack-not':
       return ['-m conntrack ! --ctstate', match.state];
+    case 'conntrack-confirmed':
+      return ['-m conntrack --ctstatus CONFIRMED'];
     case 'current-generation':
       return ['-m connmark --mark', `${hex(generationBits(context))}/${hex(marksOf(context).mask)}`];
     case 'denied-flag': {

@@ -96,6 +96,7 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
       { kind: 'conntrack', states: ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED'] },
     ],
     'conntrack-not': [{ kind: 'conntrack-not', state: 'NEW' }],
+    'conntrack-confirmed': [{ kind: 'conntrack-confirmed' }],
     'current-generation': [{ kind: 'current-generation' }],
     'denied-flag': [
       { kind: 'denied-flag', set: true },

@@ -418,6 +418,24 @@ export class AgentLab {
     });
   }
 
+  /** `count` datagrams from one socket, without waiting for an answer. */
+  async sendUdp(from: string, address: string, port: number, count: number): Promise<void> {
+    const script =
+      'use IO::Socket::IP; my ($host, $port, $count) = @ARGV;' +
+      'my $socket = IO::Socket::IP->new(PeerHost => $host, PeerPort => $port, Proto => "udp") or die;' +
+      'for (1 .. $count) { syswrite $socket, "x"; select undef, undef, undef, 0.01 }';
+    await this.inside(from, ['perl', '-e', script, address, String(port), String(count)]);
+  }
+
+  /** Runs a command where an endpoint's processes run; rejects with CommandFailed. */
+  async inside(name: string, argv: readonly [string, ...string[]]): Promise<string> {
+    const { network } = this.lab;
+    const key = this.endpoint(name);
+    const found = [...network.pods(), ...network.nodes(), ...network.outsideHosts()].find((each) => each.key === key)!;
+    const command = ['ip', 'netns', 'exec', found.netns, ...argv] as const;
+    return (await runCommand({ argv: command, timeoutMs: COMMAND_TIMEOUT_MS })).stdout;
+  }
+
   // ------------------------------------------------------------------------------------------------------------ kernel
 
   /** Runs a command on a node; rejects with CommandFailed. */

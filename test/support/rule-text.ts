@@ -14,6 +14,7 @@ export type ParsedMatch =
   | { readonly kind: 'address'; readonly side: 'source' | 'destination'; readonly value: bigint; readonly mask: bigint }
   | { readonly kind: 'in-interface'; readonly name: string; readonly isPrefix: boolean }
   | { readonly kind: 'protocol'; readonly protocol: number }
+  | { readonly kind: 'confirmed' }
   | { readonly kind: 'state'; readonly states: readonly string[]; readonly invert: boolean }
   | { readonly kind: 'conntrack-direction'; readonly direction: 'ORIGINAL' | 'REPLY' }
   | { readonly kind: 'connmark'; readonly value: number; readonly mask: number; readonly invert: boolean }
@@ -210,6 +211,10 @@ class RuleParser {
   }
 
   #conntrack(): ParsedMatch[] {
+    if (this.#take('--ctstatus')) {
+      this.#expect('CONFIRMED');
+      return [{ kind: 'confirmed' }];
+    }
     const invert = this.#take('!');
     this.#expect('--ctstate');
     const states = this.#word().split(',');

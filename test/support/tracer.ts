@@ -150,6 +150,8 @@ class Walk {
       }
       case 'protocol':
         return packet.protocol === match.protocol;
+      case 'confirmed':
+        return this.#packet.state === 'ESTABLISHED';
       case 'state':
         return match.states.includes(packet.state ?? 'NEW') !== match.invert;
       case 'conntrack-direction':

@@ -1,0 +1,194 @@
+/** The node's annotation followed live: enforce, audit, dry-run, off, and values that are none of these. */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Family } from '../../src/net/ip.ts';
+import { AgentLab, type AgentProcess, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
+
+const ENFORCED = ['x/friend -> x/server', 'x/stranger -x x/server', 'x/server -x x/friend'] as const;
+const OPEN = ['x/friend -> x/server', 'x/stranger -> x/server', 'x/server -> x/friend'] as const;
+
+for (const backend of BACKENDS) {
+  describe(`agent modes: ${backend}`, function () {
+    this.timeout(30_000);
+    let t: AgentLab;
+    let agent: AgentProcess;
+
+    before(async function () {
+      skipUnlessRoot.call(this);
+      t = await AgentLab.create({ backend });
+      await t.pods({ 'x/server': {}, 'x/friend': {}, 'x/stranger': {} });
+      t.policy('x/p', {
+        podSelector: { matchLabels: { pod: 'server' } },
+        policyTypes: ['Ingress', 'Egress'],
+        ingress: [{ from: [{ podSelector: { matchLabels: { pod: 'friend' } } }] }],
+      });
+      agent = await t.start();
+      await t.expect(ENFORCED);
+    });
+    after(() => t?.close());
+
+    /** Sets or takes away the annotation, waits until it is in force and done. */
+    async function mode(value: string | null, inForce = value ?? 'enforce'): Promise<void> {
+      const passes = await agent.metric('portcullis_passes_total');
+      t.annotateNode('node-1', { 'portcullis.dev/mode': value });
+      await until(
+        async () =>
+          (await agent.metric('portcullis_passes_total')) > passes &&
+          (await agent.metric('portcullis_mode_info', { mode: inForce })) === 1,
+        `mode ${inForce}`,
+      );
+    }
+
+    /** Packets counted by the last rule that decides, of the class chain of that direction. */
+    async function lastCounter(family: Family, direction: 'I' | 'E'): Promise<number> {
+      const text = await t.iptables(family, '-v', '-n', '-x', '-L');
+      const chain = new RegExp(`^Chain PCL-${direction}-[a-z2-7]{16} .*\\n(?:.+\\n)*`, 'm').exec(text)?.[0];
+      assert.ok(chain, text);
+      const verdicts = [...chain.matchAll(/^ *(\d+) +\d+ (RETURN|DROP) /gm)];
+      return Number(verdicts.at(-1)![1]);
+    }
+
+    it('audit: nothing is dropped, and the last counter is one per connection that would be denied', async () => {
+      await mode('audit');
+      await t.expect(OPEN);
+      const counters = async (): Promise<number[]> => [
+        await lastCounter(4, 'I'),
+        await lastCounter(6, 'I'),
+        await lastCounter(4, 'E'),
+        await lastCounter(6, 'E'),
+      ];
+      const before = await counters();
+      // Five connections that would be denied on the way in, three on the way out; allowed ones and their packets do not count.
+      const flows = [
+        await t.flow('x/stranger', 'x/server', { mode: 'talk' }),
+        await t.flow('x/stranger', 'x/server', { mode: 'push-server' }),
+        await t.flow('x/stranger', 'x/server', { protocol: 'UDP' }),
+        await t.flow('x/stranger', 'x/server', { family: 6 }),
+        await t.flow('x/stranger', 'x/server', { family: 6, protocol: 'UDP', mode: 'push-server' }),
+        await t.flow('x/server', 'x/friend'),
+        await t.flow('x/server', 'x/stranger', { family: 6 }),
+        await t.flow('x/server', 'x/stranger', { protocol: 'UDP' }),
+        await t.flow('x/friend', 'x/server'),
+        await t.flow('x/friend', 'x/server', { family: 6, protocol: 'UDP' }),
+      ];
+      await sleep(400);
+      const after = await counters();
+      assert.deepEqual(
+        after.map((count, index) => count - before[index]!),
+        [3, 2, 2, 1],
+      );
+      for (const flow of flows) {
+        const status = await flow.status();
+        assert.ok(status.longestSilenceMs < 300, JSON.stringify(status));
+        await flow.close();
+      }
+    });
+
+    it('audit: a connection that is never answered counts once, however many packets it has', async () => {
+      for (const family of [4, 6] as const) {
+        const before = await lastCounter(family, 'I');
+        await t.sendUdp('x/stranger', t.address('x/server', family), 9, 5);
+        assert.equal((await lastCounter(family, 'I')) - before, 1, `IPv${family}`);
+      }
+    });
+
+    it('audit: a change of policy is followed without a drop', async () => {
+      const flow = await t.flow('x/stranger', 'x/server');
+      t.policy('x/all', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] });
+      await sleep(400);
+      assert.ok((await flow.status()).longestSilenceMs < 300);
+      await t.expect(OPEN);
+      t.deletePolicy('x/all');
+      await flow.close();
+    });
+
+    it('enforce again: what would have been denied is denied, live flows included', async () => {
+      const denied = await t.flow('x/stranger', 'x/server', { mode: 'push-server' });
+      const allowed = await t.flow('x/friend', 'x/server');
+      await mode('enforce');
+      await t.expect(ENFORCED);
+      await until(async () => (await denied.status()).silentMs > 300, 'the denied flow stops');
+      assert.ok((await allowed.status()).longestSilenceMs < 500);
+      await denied.close();
+      await allowed.close();
+    });
+
+    it('dry-run: not one write, the plan is served, the rules stay as they were', async () => {
+      await mode('dry-run');
+      const before = await t.kernelText();
+      const writes = await agent.metric('portcullis_kernel_writes_total');
+      const from = agent.log.length;
+      t.policy('x/p', { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] });
+      const line = await agent.logged((entry) => entry.message === 'plan', 'the plan', from);
+      assert.match(String(line.plan), /x\/p ingress no rule/);
+      const page = await agent.get('/plan');
+      assert.equal(page.status, 200);
+      assert.match(page.body, /^# mode dry-run, dry-run: would be applied\n/);
+      assert.match(page.body, /-A PCL-I-[a-z2-7]+ -m comment --comment "x\/p ingress no rule"/);
+      assert.equal(await t.kernelText(), before);
+      assert.equal(await agent.metric('portcullis_kernel_writes_total'), writes);
+      await t.expect(ENFORCED);
+      assert.equal((await agent.readiness()).status, 200);
+    });
+
+    it('dry-run: what others change is neither repaired nor counted as repaired', async () => {
+      await agent.end('SIGTERM');
+      agent = await t.start('node-1', { flags: ['--resync-interval=1'] });
+      const jumps = ['FORWARD', '-j', 'PCL-FWD'] as const;
+      await t.iptables(4, '-D', ...jumps);
+      await sleep(1300);
+      assert.equal((await t.kernelText()).match(/^-A FORWARD -j PCL-FWD$/gm)?.length, 1, 'IPv6 only');
+      assert.equal(await agent.metric('portcullis_drift_repaired_total'), 0);
+      assert.equal(await agent.metric('portcullis_kernel_writes_total'), 0);
+      await t.iptables(4, '-I', jumps[0], '1', ...jumps.slice(1));
+      await agent.end('SIGTERM');
+      agent = await t.start();
+    });
+
+    it('off: everything of ours goes, nothing else', async () => {
+      const others = (await t.kernelText('node-1', undefined)).split('\n').filter((line) => !line.includes('PCL'));
+      const flow = await t.flow('x/friend', 'x/server');
+      await mode('off');
+      await until(async () => (await t.leftovers()).length === 0, 'nothing of ours is left');
+      assert.equal(await t.kernelText('node-1', undefined), others.join('\n').trimEnd().concat('\n\n'));
+      await t.expect(OPEN);
+      assert.ok((await flow.status()).longestSilenceMs < 500);
+      assert.equal((await agent.readiness()).status, 200);
+      await flow.close();
+    });
+
+    it('enforce after off', async () => {
+      await mode(null);
+      await t.expect(['x/friend -x x/server', 'x/stranger -x x/server', 'x/server -> x/friend']);
+    });
+
+    it('an unknown value: told as a problem, the mode in force stays', async () => {
+      await mode('audit');
+      await t.expect(OPEN);
+      const from = agent.log.length;
+      t.annotateNode('node-1', { 'portcullis.dev/mode': 'Enforce' });
+      const line = await agent.logged((entry) => entry.message.includes('portcullis.dev/mode'), 'problem', from);
+      assert.equal(line.level, 'warn');
+      assert.match(
+        line.message,
+        /^Node node-1: metadata\.annotations\[portcullis\.dev\/mode\]: "Enforce" is not one of /,
+      );
+      assert.match(line.message, /the mode stays audit$/);
+      assert.equal(await agent.metric('portcullis_mode_info', { mode: 'audit' }), 1);
+      assert.ok((await agent.metric('portcullis_policy_problems')) > 0);
+      await t.expect(OPEN);
+      await mode(null);
+      assert.equal(await agent.metric('portcullis_policy_problems'), 0);
+    });
+
+    it('--mode is the default, the annotation wins over it', async () => {
+      await agent.end('SIGTERM');
+      agent = await t.start('node-1', { flags: ['--mode=audit'] });
+      await t.expect(OPEN);
+      await mode('enforce');
+      await t.expect(['x/friend -x x/server']);
+      await mode(null, 'audit');
+      await t.expect(OPEN);
+    });
+  });
+}
