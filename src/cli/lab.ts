@@ -49,14 +49,15 @@ export async function runLab(argv: readonly string[], context: { readonly signal
     process.stderr.write(`portcullis lab: ${problem}\n`);
     return EXIT_FAILURE;
   }
-  return runSession(new LabSession(options, manifests, screen, orHangUp(context.signal)));
+  return runSession(new LabSession(options, manifests, screen, orNobodyLooks(context.signal)));
 }
 
-/** A terminal that is closed must not leave the lab behind. */
-function orHangUp(signal: AbortSignal): AbortSignal {
-  const hangUp = new AbortController();
-  process.once('SIGHUP', () => hangUp.abort());
-  return AbortSignal.any([signal, hangUp.signal]);
+/** A terminal that is closed, or `| head`, must not leave the lab behind. */
+function orNobodyLooks(signal: AbortSignal): AbortSignal {
+  const gone = new AbortController();
+  process.once('SIGHUP', () => gone.abort());
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => gone.abort());
+  return AbortSignal.any([signal, gone.signal]);
 }
 
 async function runSession(session: LabSession): Promise<number> {
@@ -78,8 +79,10 @@ function unusableHost(): string | undefined {
 
 /** Undefined if something in them cannot be used; that was said then. */
 function readyManifests({ objects, problems }: Manifests, screen: Screen): CheckedManifests | undefined {
-  // The problems of this reader end in the place where they are.
-  for (const { object, message } of problems) screen.complain(`${object.name}: ${message}`);
+  for (const { object, message } of problems) {
+    const place = / \(([^()]+:\d+)\)$/.exec(message);
+    screen.complain(place ? `${place[1]}: ${message.slice(0, place.index)}` : `${object.name}: ${message}`);
+  }
   const checked = checkManifests(objects);
   for (const error of checked.errors) screen.complain(noteText(error));
   for (const note of checked.skipped) screen.complain(`${noteText(note)}, skipped`);
@@ -100,6 +103,7 @@ export class LabSession {
   readonly #signal: AbortSignal;
   readonly #steps: (StepReport & { readonly matrix: Matrix })[] = [];
   readonly #agentComplaints = new Set<string>();
+  #policiesShown = '';
   #lab: Lab | undefined;
 
   constructor(options: LabCommandOptions, manifests: CheckedManifests, screen: Screen, signal: AbortSignal) {
@@ -114,11 +118,10 @@ export class LabSession {
     const swept = sweep();
     if (swept.length > 0) this.#screen.note(`Removed what a lab that was killed left behind: ${swept.join(', ')}`);
     try {
-      const ok = await this.#run();
-      return ok ? EXIT_OK : EXIT_FAILURE;
+      return (await this.#run()) ? EXIT_OK : EXIT_FAILURE;
     } catch (error) {
       // Whatever fails while everything is being taken down fails because of that.
-      if (this.#signal.aborted) return this.#interrupted();
+      if (this.#signal.aborted) return this.#interrupted() ? EXIT_OK : EXIT_FAILURE;
       if (!(error instanceof NotSettled)) throw error;
       for (const what of error.what) this.#screen.complain(what);
       return EXIT_FAILURE;
@@ -127,7 +130,7 @@ export class LabSession {
 
   async #run(): Promise<boolean> {
     const lab = await this.#bringUp();
-    if (this.#signal.aborted) return this.#interrupted() === EXIT_OK;
+    if (this.#signal.aborted) return this.#interrupted();
     // A lab that is still being waited for must come down when the user says so.
     this.#signal.addEventListener('abort', () => void this.close().catch(() => {}), { once: true });
     for (const from of this.#manifests.others) applyObject(lab.store, from);
@@ -250,7 +253,9 @@ export class LabSession {
 
   #printText(lab: Lab, matrix: Matrix, measurement: Measurement): void {
     const options = this.#textOptions();
-    this.#screen.say(`\n${policyList(lab.store.list('networkpolicies'), options)}`);
+    const policies = policyList(lab.store.list('networkpolicies'), options);
+    if (policies !== this.#policiesShown) this.#screen.say(`\n${policies}`);
+    this.#policiesShown = policies;
     this.#screen.say(`${resultText(matrix, measurement, this.#options.mode, options)} ${this.#clock()}`);
   }
 
@@ -285,9 +290,10 @@ export class LabSession {
     );
   }
 
-  #interrupted(): number {
+  /** Not a success: what was asked for was not seen. */
+  #interrupted(): boolean {
     this.#screen.note('Interrupted: everything is taken down.');
-    return EXIT_FAILURE;
+    return false;
   }
 
   async close(): Promise<void> {

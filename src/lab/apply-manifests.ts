@@ -12,6 +12,11 @@ export interface ApplyOutcome {
   readonly object: ApiObject;
 }
 
+type ManifestFields = object & { readonly metadata?: { readonly annotations?: object | null } | null };
+
+/** What `kubectl apply` notes, so that a later one by the user compares with the manifest and does not complain. */
+const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
+
 /** One line for people: `file:line: what`. */
 export interface ManifestNote {
   readonly file: string;
@@ -64,7 +69,13 @@ export function checkManifests(objects: readonly ManifestObject[]): CheckedManif
       applyObject(trial, from);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      errors.push(noteAt(from, error.message));
+      const name = nameOf(from.object);
+      errors.push(
+        noteAt(
+          from,
+          error.message.includes(`"${name}"`) ? error.message : `${describe(from.object)}: ${error.message}`,
+        ),
+      );
     }
   }
   return { policies, others, skipped, errors };
@@ -102,11 +113,16 @@ function whatIsNoObject(object: unknown): string | undefined {
   return undefined;
 }
 
+function nameOf(object: unknown): string {
+  return (object as LooseManifest).metadata?.name ?? '';
+}
+
 /** `Pod default/a (v1)`. */
 function describe(object: unknown): string {
   const { apiVersion, kind, metadata } = object as LooseManifest;
-  const name = metadata?.namespace === undefined ? metadata?.name : `${metadata.namespace}/${metadata.name}`;
-  return `${String(kind)} ${name ?? '(no name)'} (${String(apiVersion)})`;
+  const name = nameOf(object) === '' ? '(no name)' : nameOf(object);
+  const path = metadata?.namespace === undefined ? name : `${metadata.namespace}/${name}`;
+  return `${String(kind)} ${path} (${String(apiVersion)})`;
 }
 
 function resourceOf(object: unknown): (typeof RESOURCES)[number] | undefined {
@@ -128,6 +144,15 @@ export function applyObject(store: ApiStore, from: ManifestObject): ApplyOutcome
   if (namespace !== undefined && !store.get('namespaces', { name: namespace })) {
     store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
   }
-  const written = store.apply(info.plural, { name, namespace }, from.object as object, 'portcullis-lab');
+  const object = withLastApplied(from.object as ManifestFields, namespace);
+  const written = store.apply(info.plural, { name, namespace }, object, 'portcullis-lab');
   return { name: namespace === undefined ? name : `${namespace}/${name}`, object: written.object };
+}
+
+function withLastApplied(object: ManifestFields, namespace: string | undefined): object {
+  const { metadata } = object;
+  const place = namespace === undefined ? {} : { namespace };
+  const noted = { ...object, metadata: { annotations: {}, ...metadata, ...place } };
+  const annotations = { ...metadata?.annotations, [LAST_APPLIED]: `${JSON.stringify(noted)}\n` };
+  return { ...object, metadata: { ...metadata, annotations } };
 }

@@ -87,10 +87,12 @@ export class Kubelet {
   }
 
   async #sync(): Promise<void> {
-    const { store } = this.#options;
+    const { store, network } = this.#options;
     const wanted = new Map<string, PodObject>();
+    // Where there is no node there is no kubelet: such a pod stays Pending.
+    const nodes = new Set(network.nodes().map(({ name }) => name));
     for (const pod of store.list('pods')) {
-      if (pod.spec.nodeName !== undefined && shouldRun(pod)) wanted.set(keyOf(pod), pod);
+      if (nodes.has(pod.spec.nodeName ?? '') && shouldRun(pod)) wanted.set(keyOf(pod), pod);
     }
     for (const key of this.#failed.keys()) if (!wanted.has(key)) this.#failed.delete(key);
     await this.#stopPods(wanted);
