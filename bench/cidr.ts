@@ -1,163 +1,206 @@
-/** What the CIDR core costs, beside ip-num and net.BlockList. Run: `node bench/cidr.ts [prefixes]`. */
+/** Suite *cidr*: parsing, building, longest-prefix match, set algebra and ORTC, beside ip-num and net.BlockList. */
 import { BlockList } from 'node:net';
-import { IPv4, IPv4CidrRange, IPv6CidrRange } from 'ip-num';
+import { IPv4CidrRange, IPv6CidrRange } from 'ip-num';
 import { AddressSpace } from '../src/net/address-space.ts';
-import { type Cidr, formatCidr, makeCidr, parseCidr } from '../src/net/cidr.ts';
+import { type Cidr, formatCidr, parseCidr } from '../src/net/cidr.ts';
 import { CidrTrie } from '../src/net/cidr-trie.ts';
-import { type Address, ADDRESS_WORDS, type Family, formatAddress } from '../src/net/ip.ts';
+import { type Address, type Family, formatAddress } from '../src/net/ip.ts';
+import { makeAddresses, makeCidrs, type Shape } from './cidr-lists.ts';
+import { interleave } from './interleave.ts';
+import { describeMachine } from './machine.ts';
+import { number, ratio, type Summary, spread, time } from './statistics.ts';
+import { targetsTable } from './targets.ts';
+import type { SuiteOptions, SuiteResult, Table } from './types.ts';
 
-const COUNT = Number(process.argv[2] ?? 100_000);
-const FAMILIES: readonly Family[] = [4, 6];
-const rows: { what: string; IPv4: string; IPv6: string }[] = [];
+/** Others are asked about this many, once per round: they would take minutes for all. */
+const FEW = 2_000;
+/** A list that is searched one by one is cut to this. */
+const SCANNED = 1_000;
 
-/** Uniform uint32 from a fixed seed (xorshift32). */
-let state = 0x9e3779b9;
-function random32(): number {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return state >>> 0;
+interface Case {
+  readonly shape: Shape;
+  readonly family: Family;
+  readonly count: number;
 }
 
-function randomWords(family: Family): number[] {
-  return Array.from({ length: ADDRESS_WORDS[family] }, random32);
+type Operation = 'build' | 'lookup' | 'union' | 'difference' | 'table';
+
+interface Measured extends Case {
+  /** Seconds: the whole operation, for `lookup` one address. */
+  readonly seconds: Readonly<Record<Operation, Summary>>;
+  readonly entries: number;
+  readonly disjoint: number;
 }
 
-/** Lengths 16..32, or 24..128. */
-function randomCidr(family: Family): Cidr {
-  return makeCidr(family, randomWords(family), family === 4 ? 16 + (random32() % 17) : 24 + (random32() % 105));
+interface Comparison {
+  readonly what: string;
+  readonly ours: Summary;
+  readonly theirs: Summary;
 }
 
-/** Median of five runs after one to warm up, in ms. */
-function median(run: () => unknown): number {
-  run();
-  const times = Array.from({ length: 5 }, () => {
-    const start = performance.now();
-    run();
-    return performance.now() - start;
-  });
-  return times.sort((a, b) => a - b)[2]!;
-}
-
-function row(what: string, unit: 'ns each' | 'ms', times: readonly (number | undefined)[], per = COUNT): void {
-  const [IPv4 = '-', IPv6 = '-'] = times.map((ms) =>
-    ms === undefined ? '-' : unit === 'ms' ? `${ms.toFixed(1)} ms` : `${((ms * 1e6) / per).toFixed(0)} ns`,
+export async function run({ quick, rounds = quick ? 2 : 7 }: SuiteOptions): Promise<SuiteResult> {
+  const counts = quick ? [1_000] : [1_000, 100_000, 1_000_000];
+  const cases = counts.flatMap((count) =>
+    (['random', 'blocklist'] as const).flatMap((shape) =>
+      ([4, 6] as const).map((family): Case => ({ shape, family, count })),
+    ),
   );
-  rows.push({ what, IPv4, IPv6 });
+  const measured = cases.map((each) => measure(each, each.count > 100_000 ? Math.min(rounds, 3) : rounds));
+  const compared = compare(quick ? 1_000 : 100_000, rounds);
+  return {
+    suite: 'cidr',
+    machine: describeMachine(),
+    tables: [
+      ...(quick ? [] : [targets(measured)]),
+      comparisonTable(compared),
+      ...counts.map((count) => sizeTable(measured.filter((each) => each.count === count))),
+    ],
+    raw: { measured, compared },
+  };
 }
 
-const cidrs = {
-  4: Array.from({ length: COUNT }, () => randomCidr(4)),
-  6: Array.from({ length: COUNT }, () => randomCidr(6)),
-};
-const texts = { 4: cidrs[4].map(formatCidr), 6: cidrs[6].map(formatCidr) };
-/** Half of the addresses lie inside of a prefix. */
-const addresses = Object.fromEntries(
-  FAMILIES.map((family) => [
+function measure({ shape, family, count }: Case, rounds: number): Measured {
+  const cidrs = makeCidrs(shape, family, count);
+  const half = Math.floor(count / 2);
+  const [left, right] = [cidrs.slice(0, half), cidrs.slice(half)].map((part) => AddressSpace.fromCidrs(family, part));
+  const whole = left!.union(right!);
+  const trie = trieOf(family, cidrs);
+  const addresses = makeAddresses(family, cidrs, Math.min(count, 100_000));
+  const [build, lookup, union, difference, table] = interleave(rounds, [
+    { name: 'build', run: () => trieOf(family, cidrs) },
+    { name: 'lookup', per: addresses.length, run: () => lookUpAll(trie, addresses) },
+    { name: 'union', run: () => AddressSpace.fromCidrs(family, cidrs) },
+    { name: 'difference', run: () => left!.difference(right!) },
+    { name: 'table', run: () => whole.toPrefixTable() },
+  ]);
+  return {
+    shape,
     family,
-    cidrs[family].map((cidr, i): Address => ({ family, words: i & 1 ? randomWords(family) : cidr.words })),
-  ]),
-) as Record<Family, Address[]>;
-const tries = Object.fromEntries(FAMILIES.map((family) => [family, trieOf(family)])) as Record<
-  Family,
-  CidrTrie<number>
->;
+    count,
+    seconds: { build: build!, lookup: lookup!, union: union!, difference: difference!, table: table! },
+    entries: whole.toPrefixTable().length,
+    disjoint: whole.toCidrs().length,
+  };
+}
 
-function trieOf(family: Family): CidrTrie<number> {
+function trieOf(family: Family, cidrs: readonly Cidr[]): CidrTrie<number> {
   const trie = new CidrTrie<number>(family);
-  for (const [i, cidr] of cidrs[family].entries()) trie.insert(cidr, i);
+  for (const [index, cidr] of cidrs.entries()) trie.insert(cidr, index);
   return trie;
 }
 
-const each = (run: (family: Family) => void): number[] => FAMILIES.map((family) => median(() => run(family)));
-
-row(
-  'parseCidr',
-  'ns each',
-  each((family) => texts[family].forEach((text) => parseCidr(text))),
-);
-const FEW = Math.min(COUNT, 5_000);
-row(
-  'ip-num fromCidr',
-  'ns each',
-  [
-    median(() => texts[4].slice(0, FEW).forEach((text) => IPv4CidrRange.fromCidr(text))),
-    median(() => texts[6].slice(0, FEW).forEach((text) => IPv6CidrRange.fromCidr(text))),
-  ],
-  FEW,
-);
-row(
-  'formatCidr',
-  'ns each',
-  each((family) => cidrs[family].forEach((cidr) => formatCidr(cidr))),
-);
-row(`trie: build ${COUNT}`, 'ms', each(trieOf));
-row(
-  'trie: lookup',
-  'ns each',
-  each((family) => addresses[family].forEach(({ words }) => tries[family].lookup(words))),
-);
-
-const LIST = Math.min(COUNT, 10_000);
-const blockList = new BlockList();
-for (const { words, prefixLength } of cidrs[4].slice(0, LIST)) {
-  blockList.addSubnet(formatAddress({ family: 4, words }), prefixLength, 'ipv4');
+function lookUpAll(trie: CidrTrie<number>, addresses: readonly Address[]): number {
+  let found = 0;
+  for (const { words } of addresses) if (trie.lookup(words) !== undefined) found++;
+  return found;
 }
-const asked = addresses[4].slice(0, 2_000).map(formatAddress);
-row(
-  `net.BlockList.check, ${LIST} prefixes`,
-  'ns each',
-  [median(() => asked.forEach((text) => blockList.check(text)))],
-  2_000,
-);
-const ranges = texts[4].slice(0, 1_000).map((text) => IPv4CidrRange.fromCidr(text));
-const wanted = new IPv4('203.0.113.1');
-row(
-  'ip-num contains, one by one through 1000 prefixes',
-  'ns each',
-  [median(() => ranges.filter((range) => range.contains(wanted)))],
-  1,
-);
 
-const blocksOf = (family: Family): { cidr: Cidr; except: Cidr[] }[] =>
-  cidrs[family].map((cidr) => ({ cidr, except: [] }));
-row(
-  `fromBlocks, ${COUNT} blocks`,
-  'ms',
-  each((family) => AddressSpace.fromBlocks(family, blocksOf(family))),
-);
-const spaces = Object.fromEntries(
-  FAMILIES.map((family) => [family, AddressSpace.fromBlocks(family, blocksOf(family))]),
-) as Record<Family, AddressSpace>;
-row(
-  'contains',
-  'ns each',
-  each((family) => addresses[family].forEach((address) => spaces[family].contains(address))),
-);
-row(
-  `toPrefixTable, ${COUNT} blocks`,
-  'ms',
-  each((family) => spaces[family].toPrefixTable()),
-);
-row(
-  `toCidrs, ${COUNT} blocks`,
-  'ms',
-  each((family) => spaces[family].toCidrs()),
-);
-const holes = (family: Family): AddressSpace => AddressSpace.full(family).difference(spaces[family]);
-row(
-  'toPrefixTable of the rest',
-  'ms',
-  each((family) => holes(family).toPrefixTable()),
-);
-console.table(rows);
-console.table(
-  FAMILIES.map((family) => ({
-    family,
-    blocks: COUNT,
-    table: spaces[family].toPrefixTable().length,
-    cidrs: spaces[family].toCidrs().length,
-    'table of the rest': holes(family).toPrefixTable().length,
-    'cidrs of the rest': holes(family).toCidrs().length,
-  })),
-);
+/** Per text, or per address. The other side in the list it was made for: one that can be searched at all. */
+function compare(count: number, rounds: number): readonly Comparison[] {
+  const [cidrs4, cidrs6] = [makeCidrs('random', 4, count), makeCidrs('random', 6, count)];
+  const [texts4, texts6] = [cidrs4, cidrs6].map((cidrs) => cidrs.slice(0, FEW).map(formatCidr));
+  const addresses = makeAddresses(4, cidrs4, FEW);
+  const asked = addresses.map(formatAddress);
+  const trie = trieOf(4, cidrs4);
+  const blockList = blockListOf(cidrs4);
+  const scanned = cidrs4.slice(0, SCANNED);
+  const ranges = scanned.map((cidr) => IPv4CidrRange.fromCidr(formatCidr(cidr)));
+  const few = trieOf(4, scanned);
+  const wanted = ranges.map((range) => range.getFirst());
+  const ours = scanned.map(({ words }): Address => ({ family: 4, words }));
+  const pairs: readonly (readonly [string, number, () => unknown, () => unknown])[] = [
+    [
+      'parse an IPv4 CIDR; ip-num',
+      FEW,
+      () => texts4!.map((text) => parseCidr(text)),
+      () => texts4!.map((text) => IPv4CidrRange.fromCidr(text)),
+    ],
+    [
+      'parse an IPv6 CIDR; ip-num',
+      FEW,
+      () => texts6!.map((text) => parseCidr(text)),
+      () => texts6!.map((text) => IPv6CidrRange.fromCidr(text)),
+    ],
+    [
+      `is an address in one of ${number(count)} prefixes; net.BlockList`,
+      FEW,
+      () => lookUpAll(trie, addresses),
+      () => asked.slice(0, 200).filter((text) => blockList.check(text)),
+    ],
+    [
+      `is an address in one of ${number(SCANNED)} prefixes; ip-num, one by one`,
+      SCANNED,
+      () => lookUpAll(few, ours),
+      () => wanted.slice(0, 20).map((address) => ranges.filter((range) => range.contains(address))),
+    ],
+  ];
+  return pairs.map(([what, per, mine, other], index) => {
+    const [left, right] = interleave(rounds, [
+      { name: 'ours', per, run: mine },
+      { name: 'theirs', per: [FEW, FEW, 200, 20][index]!, run: other },
+    ]);
+    return { what, ours: left!, theirs: right! };
+  });
+}
+
+function blockListOf(cidrs: readonly Cidr[]): BlockList {
+  const list = new BlockList();
+  for (const { words, prefixLength } of cidrs)
+    list.addSubnet(formatAddress({ family: 4, words }), prefixLength, 'ipv4');
+  return list;
+}
+
+// -------------------------------------------------------------------------------------------------------------- tables
+
+function targets(measured: readonly Measured[]): Table {
+  const large = measured.filter(({ count }) => count === 100_000);
+  const worst = (operation: Operation): number => Math.max(...large.map(({ seconds }) => seconds[operation].median));
+  return targetsTable([
+    {
+      what: 'longest-prefix match in 100,000 prefixes, slowest shape and family',
+      measured: worst('lookup') * 1e6,
+      limit: 0.5,
+      kind: 'at-most',
+      unit: 'µs',
+    },
+    {
+      what: 'ORTC of 100,000 prefixes, slowest shape and family',
+      measured: worst('table'),
+      limit: 1,
+      kind: 'at-most',
+      unit: 's',
+    },
+  ]);
+}
+
+function comparisonTable(compared: readonly Comparison[]): Table {
+  return {
+    title: 'beside others',
+    note: 'Median per text or address (half of the rounds lie in brackets). The ratio is how much longer the other one takes.',
+    columns: ['what; the other side', 'net/', 'the other', 'ratio'],
+    rows: compared.map(({ what, ours, theirs }) => [
+      what,
+      spread(ours),
+      spread(theirs),
+      ratio(theirs.median / ours.median),
+    ]),
+  };
+}
+
+function sizeTable(measured: readonly Measured[]): Table {
+  return {
+    title: `${measured[0]!.count.toLocaleString('en-US')} prefixes`,
+    note: 'ORTC: the smallest longest-prefix-match table. Entries: in that table, and as disjoint CIDRs.',
+    columns: ['list', 'build trie', 'match one', 'union of all', 'half minus half', 'ORTC', 'entries', 'disjoint'],
+    rows: measured.map(({ shape, family, seconds, entries, disjoint }) => [
+      `${shape}, IPv${family}`,
+      time(seconds.build.median),
+      time(seconds.lookup.median),
+      time(seconds.union.median),
+      time(seconds.difference.median),
+      time(seconds.table.median),
+      entries,
+      disjoint,
+    ]),
+  };
+}
