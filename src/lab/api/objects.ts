@@ -253,6 +253,16 @@ export interface DaemonSetObject extends ApiObject {
   };
 }
 
+export interface JobObject extends ApiObject {
+  readonly spec: {
+    readonly parallelism?: number;
+    readonly completions?: number;
+    readonly suspend?: boolean;
+    readonly template: PodTemplate;
+  };
+  readonly status?: { readonly active?: number; readonly ready?: number; readonly succeeded?: number };
+}
+
 export interface NetworkPolicyPort {
   readonly protocol?: string;
   readonly port?: number | string;
@@ -315,7 +325,7 @@ export interface ResourceTypes {
   daemonsets: DaemonSetObject;
   replicasets: ReplicatedObject;
   statefulsets: ReplicatedObject;
-  jobs: ApiObject;
+  jobs: JobObject;
   endpointslices: EndpointSliceObject;
   networkpolicies: NetworkPolicyObject;
   leases: LeaseObject;

@@ -1,5 +1,13 @@
 /** What a workload should do next, from what there is. Pure: the same objects give the same plan. */
-import type { Condition, DaemonSetObject, Labels, NodeObject, PodObject, ReplicatedObject } from '../api/objects.ts';
+import type {
+  Condition,
+  DaemonSetObject,
+  JobObject,
+  Labels,
+  NodeObject,
+  PodObject,
+  ReplicatedObject,
+} from '../api/objects.ts';
 import {
   isActive,
   isReady,
@@ -214,6 +222,26 @@ function nextOutdated(pods: readonly PodObject[], outdated: readonly PodObject[]
   if (broken.length > 0) return broken;
   const settled = pods.every((pod) => isActive(pod) && isReady(pod));
   return settled ? outdated.slice(-1) : [];
+}
+
+// ---- Job
+
+/** As many pods at a time as the job may have; they finish when somebody sets their phase, as the lab runs no containers. */
+export function planJob(job: JobObject, pods: readonly PodObject[]): PodPlan {
+  const { parallelism = 1, completions, suspend, template } = job.spec;
+  const active = pods.filter(isActive);
+  const succeeded = pods.filter((pod) => pod.status?.phase === 'Succeeded').length;
+  const left = completions === undefined ? (succeeded > 0 ? 0 : parallelism) : Math.max(0, completions - succeeded);
+  const wanted = suspend ? 0 : Math.min(parallelism, left);
+  const { name } = job.metadata;
+  const labels: Labels = { 'batch.kubernetes.io/job-name': name, 'job-name': name };
+  return {
+    create: Array.from({ length: Math.max(0, wanted - active.length) }, () =>
+      podFromTemplate(job, template, { generateName: `${name}-` }, labels),
+    ),
+    remove: suspend ? active : active.slice(0, Math.max(0, active.length - parallelism)),
+    status: { active: active.length, ready: active.filter(isReady).length, succeeded },
+  };
 }
 
 // ---- StatefulSet

@@ -4,6 +4,7 @@ import { equalJson } from '../api/json.ts';
 import {
   type ApiObject,
   type DaemonSetObject,
+  type JobObject,
   type PodObject,
   refOf,
   type ReplicatedObject,
@@ -25,6 +26,7 @@ import {
   type DeploymentPlan,
   planDaemonSet,
   planDeployment,
+  planJob,
   planReplicaSet,
   planStatefulSet,
   type PodPlan,
@@ -198,6 +200,7 @@ class RunningControllers implements Controllers {
     if (resource === 'replicasets') return planReplicaSet(owner as ReplicatedObject, pods);
     if (resource === 'statefulsets') return planStatefulSet(owner as ReplicatedObject, pods);
     if (resource === 'daemonsets') return planDaemonSet(owner as DaemonSetObject, pods, this.#store.list('nodes'));
+    if (resource === 'jobs') return planJob(owner as JobObject, pods);
     return undefined;
   }
 
