@@ -1,5 +1,7 @@
 /** Several nodes, each with its own kernel in memory and its own reconciler, and packets that travel between them. */
 import { type PassOutcome, Reconciler } from '../../src/agent/reconcile.ts';
+import { NodeCompiler } from '../../src/compile/compile-node.ts';
+import type { NodeIntent } from '../../src/compile/intent.ts';
 import type { ClusterSnapshot, Direction, Flow } from '../../src/policy/model.ts';
 import type { Hook, Layout } from '../../src/render/ruleset.ts';
 import { createFakeKernel, type FakeKernel } from './fake-kernel.ts';
@@ -18,8 +20,33 @@ export interface FakeNode {
   readonly reconciler: Reconciler;
 }
 
+/** Compiles change by change, as the agent does. */
 export function createFakeNode(name: string, kernel: FakeKernel = createFakeKernel()): FakeNode {
-  return { name, kernel, reconciler: new Reconciler({ nodeName: name, kernel, now: () => 0, firstGeneration: 1 }) };
+  const compiler = new NodeCompiler(name);
+  let known: ClusterSnapshot | undefined;
+  const compile = (snapshot: ClusterSnapshot): NodeIntent => {
+    feed(compiler, known, snapshot);
+    known = snapshot;
+    return compiler.intent();
+  };
+  const reconciler = new Reconciler({ nodeName: name, kernel, now: () => 0, firstGeneration: 1, compile });
+  return { name, kernel, reconciler };
+}
+
+/** What came and went between two snapshots, in the order of the maps. */
+function feed(compiler: NodeCompiler, before: ClusterSnapshot | undefined, after: ClusterSnapshot): void {
+  const changed = <T>(
+    from: ReadonlyMap<string, T> | undefined,
+    to: ReadonlyMap<string, T>,
+    tell: (key: string, value: T | undefined) => void,
+  ): void => {
+    for (const [key, value] of to) if (from?.get(key) !== value) tell(key, value);
+    for (const key of from?.keys() ?? []) if (!to.has(key)) tell(key, undefined);
+  };
+  changed(before?.policies, after.policies, (key, policy) => compiler.policy(key, policy));
+  changed(before?.pods, after.pods, (key, pod) => compiler.pod(key, pod));
+  changed(before?.namespaces, after.namespaces, (key, namespace) => compiler.namespace(key, namespace));
+  changed(before?.nodes, after.nodes, (key, node) => compiler.node(key, node));
 }
 
 /** One pass of a node; throws if anything failed. */
