@@ -12,6 +12,7 @@ import { Lab, NotSettled } from '../lab/lab.ts';
 import { compareMatrices } from '../lab/matrix.ts';
 import { closeLabNetworksSync } from '../lab/network/lab-network.ts';
 import { sweep } from '../lab/network/lab-state.ts';
+import { outsideHostsFor } from '../lab/outside-hosts.ts';
 import { labReport } from '../lab/report.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './help.ts';
 import { followChanges } from './lab-follow.ts';
@@ -163,6 +164,10 @@ export class LabSession {
       families,
       backend,
       mode,
+      outside: outsideHostsFor(
+        this.#manifests.policies.map(({ object }) => object),
+        families,
+      ),
       program: [process.execPath, ...process.execArgv, process.argv[1]!],
       onComplaint: (node, message) => this.#agentComplains(node, message),
       onProblem: (message) => {
@@ -186,6 +191,8 @@ export class LabSession {
     await lab.agents.ready(AGENTS_TIMEOUT_MS, (node, why) => this.#screen.waiting(`for the agent on ${node}: ${why}`));
     const pods = counted(lab.network.pods().length, 'pod runs', 'pods run');
     this.#screen.say(`${pods}, the agents are ready ${this.#clock()}`);
+    for (const { name, addresses } of lab.network.outsideHosts().slice(1))
+      this.#screen.say(this.#screen.paint('dim', `  outside host ${name}: ${addresses.join(', ')}`));
   }
 
   /** One policy at a time, so that each one's effect can be seen and timed. */

@@ -12,7 +12,7 @@ import type { ManifestObject } from '../cluster/read-manifests.ts';
 import type { AccessToken } from './api/access.ts';
 import type { ApiServer } from './api/api-server.ts';
 import type { ContainerPort, PodObject, ResourceName } from './api/objects.ts';
-import type { LabService, MatrixProbe, ProbeResult, Publication, Wiring } from './network/types.ts';
+import type { LabService, MatrixProbe, OutsideSpec, ProbeResult, Publication, Wiring } from './network/types.ts';
 import type { Matrix, MatrixEndpoint, MatrixPort } from './matrix.ts';
 
 import { runCommand } from '../kernel/command.ts';
@@ -43,6 +43,8 @@ export interface LabOptions {
   readonly agentFlags?: readonly string[];
   /** False: no agent runs; for tests that start one themselves. */
   readonly agents?: boolean;
+  /** Hosts outside of the cluster; one called `world` if absent. */
+  readonly outside?: readonly OutsideSpec[];
   readonly run?: RunCommand;
   /** Who may do what at the API server; agents get the first. Default: one token that may do everything. */
   readonly tokens?: readonly AccessToken[];
@@ -81,6 +83,7 @@ export class Lab {
           wiring: options.wiring,
           families: options.families,
           backend: options.backend === 'iptables-nft' ? 'nft' : 'legacy',
+          ...(options.outside ? { outside: options.outside } : {}),
           run: options.run ?? runCommand,
         }),
         startApiServer({
