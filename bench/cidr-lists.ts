@@ -46,6 +46,7 @@ export function makeAddresses(family: Family, cidrs: readonly Cidr[], count: num
   const random = randomFrom(0x51ed270b);
   return Array.from({ length: count }, (_, index) => ({
     family,
-    words: index % 2 === 0 ? words(random, family) : pick(random, cidrs).words,
+    // A copy, or looking at it would fetch it from beside the prefix, far from the others.
+    words: index % 2 === 0 ? words(random, family) : [...pick(random, cidrs).words],
   }));
 }

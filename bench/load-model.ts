@@ -1,0 +1,50 @@
+/** A ClusterModel -> the records the agent keeps of it, projected as the cluster watch does. */
+import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy } from '../src/policy/model.ts';
+import {
+  type ObjectRecord,
+  type Project,
+  projectNamespace,
+  projectNode,
+  projectPod,
+  projectPolicy,
+} from '../src/cluster/project.ts';
+import { Sharing } from '../src/cluster/sharing.ts';
+import { type ClusterModel, podObject, type RawObject } from './cluster-model.ts';
+
+/** Pods come and go after this, so the maps and what pods share stay at hand. */
+export interface LoadedCluster {
+  readonly snapshot: ClusterSnapshot;
+  readonly project: (pod: RawObject) => Pod;
+}
+
+export function loadModel(model: ClusterModel): LoadedCluster {
+  const sharing = new Sharing();
+  const pods = new Map<string, Pod>();
+  for (const pod of model.pods) add(pods, projectPod, podObject(pod), sharing);
+  const namespaces = new Map<string, Namespace>();
+  for (const object of model.namespaces) add(namespaces, projectNamespace, object, sharing);
+  const policies = new Map<string, Policy>();
+  for (const object of model.policies) add(policies, projectPolicy, object, sharing);
+  const nodes = new Map<string, NodeRecord>();
+  add(nodes, projectNode, model.node, sharing);
+  return {
+    snapshot: { pods, namespaces, policies, nodes, problems: [] },
+    project: (pod) => recordOf(projectPod, pod, sharing).record,
+  };
+}
+
+function add<T extends ObjectRecord>(
+  to: Map<string, T>,
+  project: Project<T>,
+  object: RawObject,
+  sharing: Sharing,
+): void {
+  const { key, record } = recordOf(project, object, sharing);
+  to.set(key, record);
+}
+
+function recordOf<T>(project: Project<T>, object: RawObject, sharing: Sharing): { key: string; record: T } {
+  const projection = project(object, sharing);
+  if (projection.kind === 'record') return projection;
+  throw new Error(`${object.metadata.name}: ${projection.problems.map(({ message }) => message).join('; ')}`);
+}
