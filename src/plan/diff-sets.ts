@@ -17,7 +17,7 @@ import {
 export interface SetChange {
   readonly name: string;
   readonly family: Family;
-  readonly type: IpSet['type'];
+  readonly desired: IpSet;
   /** Entries that start and cease to match. */
   readonly joining: readonly string[];
   readonly leaving: readonly string[];
@@ -92,7 +92,7 @@ function changeOf(
   if (before.members === set.members) return undefined;
   const { joining, leaving } = compareMembers(set, before);
   if (joining.length === 0 && leaving.length === 0) return undefined;
-  const { name, family, type } = set;
+  const { name, family } = set;
   const lines = needsSwap(set, before)
     ? { loosen: swapLines(set, observed), tighten: [], aside: asideOf(name) }
     : {
@@ -104,7 +104,7 @@ function changeOf(
     const isPrefix = rest !== undefined && member.includes('/');
     return !memory.remembered || isPrefix || isLive(address);
   });
-  return { name, family, type, joining, leaving, ...lines, cuts };
+  return { name, family, desired: set, joining, leaving, ...lines, cuts };
 }
 
 /** Sorted by text. A `nomatch` entry that is missing lets its addresses join, one too many makes them leave. */

@@ -92,7 +92,13 @@ function planFamily(
   options: DiffOptions,
   broken: ReadonlySet<string>,
 ): FamilyPlan {
-  const changes = sets.changes.filter((change) => change.family === family);
+  const own = sets.changes.filter((change) => change.family === family);
+  // A set no rule refers to yet, left by a process that was killed while filling it, changes before anybody can see.
+  const referred = new Set(setsOfChains(before.chains));
+  const changes = own.filter(({ name }) => referred.has(name));
+  const unseen = own
+    .filter(({ name }) => !referred.has(name))
+    .flatMap(({ loosen, tighten }) => [...loosen, ...tighten]);
   const gone = [...(options.departed ?? [])].filter((address) => address.includes(':') === (family === 6));
   const cuts = changes.some((change) => change.cuts) || gone.length > MAX_DEPARTED || gone.some(desired.isLiveAddress);
   const rules = diffRules(desired, before, desired.families[family], cuts, {
@@ -107,7 +113,7 @@ function planFamily(
   const isDetour = (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
   if (!isDetour) {
     const lines = restoreLines(rules.chains, before, rules.stale, rules.jumps);
-    return { rules, changes, fill: loosen, lines, late: [], settle: [], detourSets: [], departed };
+    return { rules, changes, fill: [...unseen, ...loosen], lines, late: [], settle: [], detourSets: [], departed };
   }
   const detour = detourOf(changes, rules.chains);
   const onTheWay = new Map([...rules.chains, ...detour.chains]);
@@ -115,7 +121,7 @@ function planFamily(
   return {
     rules,
     changes,
-    fill: detour.create,
+    fill: [...unseen, ...detour.create],
     lines: restoreLines(onTheWay, before, rules.stale, rules.jumps),
     late: loosen,
     settle: restoreLines(plain, { chains: onTheWay, hooks: rules.hooks }),

@@ -120,7 +120,7 @@ export function setsOfChains(chains: ChainTexts): Iterable<string> {
 }
 
 export interface Detour {
-  /** Makes and fills the sets of who joins and who leaves. */
+  /** Makes and fills the sets to ask meanwhile. */
   readonly create: readonly PlanLine[];
   /** Chains that refer to a changed set, with rules that look past its members. */
   readonly chains: ChainTexts;
@@ -131,20 +131,27 @@ export function detourOf(changes: readonly SetChange[], chains: ChainTexts): Det
   const create: PlanLine[] = [];
   const sets: string[] = [];
   const detours = new Map<string, SetDetour>();
-  const aside = (change: SetChange, what: 'joining' | 'leaving'): string | undefined => {
-    const members = change[what];
-    if (members.length === 0) return undefined;
-    const meaning = JSON.stringify([what, change.name, members]);
-    const name = setName(change.family, meaning);
-    const { family, type } = change;
-    const set: IpSet = { name, family, type, members: new Map(members.map((member) => [member, true])), meaning };
-    create.push(...newSetLines(set, name, change.name));
+  const make = (what: string, { name: object, desired }: SetChange, members: IpSet['members']): string | undefined => {
+    if (members.size === 0) return undefined;
+    const meaning = JSON.stringify([what, object, [...members].sort(byText)]);
+    const name = setName(desired.family, meaning);
+    create.push(...newSetLines({ ...desired, name, members, meaning }, name, object));
     sets.push(name);
     return name;
   };
+  const matching = (members: readonly string[]) => new Map(members.map((member) => [member, true]));
   for (const change of changes) {
-    const [joining, leaving] = [aside(change, 'joining'), aside(change, 'leaving')];
-    detours.set(change.name, { ...(joining ? { joining } : {}), ...(leaving ? { leaving } : {}) });
+    // Entries that contain each other cannot be taken one by one: the most specific decides.
+    const instead = change.aside === undefined ? undefined : make('instead', change, change.desired.members);
+    detours.set(
+      change.name,
+      instead === undefined
+        ? {
+            joining: make('joining', change, matching(change.joining)),
+            leaving: make('leaving', change, matching(change.leaving)),
+          }
+        : { instead },
+    );
   }
   const detoured = new Map<string, readonly string[]>();
   for (const [name, lines] of chains) {
@@ -156,4 +163,8 @@ export function detourOf(changes: readonly SetChange[], chains: ChainTexts): Det
     }
   }
   return { create, chains: detoured, sets };
+}
+
+function byText([a]: readonly [string, boolean], [b]: readonly [string, boolean]): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

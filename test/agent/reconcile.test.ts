@@ -483,6 +483,35 @@ describe('reconcile: refusals', () => {
   });
 });
 
+describe('reconcile: killed at any line', () => {
+  const moved = { ...B, labels: { pod: 'z' } };
+  const before = cluster([ONLY_B], [A, B, C]);
+  const after = cluster(
+    [BLOCK, policy('x/z', { podSelector: { matchLabels: { pod: 'z' } }, policyTypes: ['Egress'] })],
+    [A, moved, D],
+  );
+
+  it('the next process finishes the work', async () => {
+    const whole = bench();
+    await whole.enforce(before);
+    const start = whole.kernel.linesRead;
+    await whole.enforce(after);
+    const lines = whole.kernel.linesRead - start;
+    assert.ok(lines > 50);
+    for (let line = 0; line < lines; line++) {
+      const made = bench();
+      await made.enforce(before);
+      made.kernel.faults.diesAfterLines = line;
+      const { failures } = await made.pass(after);
+      assert.equal(failures.length, 1, `line ${line}`);
+      made.restart();
+      await made.enforce(after, { readBack: true });
+      assert.deepEqual(essence(made.kernel.state()), essence(whole.kernel.state()), `line ${line}`);
+      assert.deepEqual((await made.enforce(after, { readBack: true })).plan?.steps, []);
+    }
+  });
+});
+
 describe('reconcile: modes', () => {
   it('audit logs each new connection that would be denied, and drops nothing', async () => {
     const { kernel, enforce } = bench();
