@@ -15,6 +15,8 @@ const MAX_LABEL = 40;
 const MIN_LABEL = 12;
 /** At least as wide as the word above it. */
 const MIN_PANEL = 'predicted'.length + 1;
+/** A mark and the space before it. */
+const CELL_WIDTH = 2;
 const PANEL_GAP = 3;
 const SHEET_GAP = 4;
 
@@ -45,8 +47,7 @@ export function matrixText(matrix: Matrix, verdicts: readonly CellVerdict[], opt
   const labels = rowLabels(matrix, width);
   const available = width - labels.width;
   const size = matrix.endpoints.length;
-  const cellWidth = String(size).length + 1;
-  const blocks = sheetsOf(matrix, verdicts).flatMap((sheet) => sheetPanels(sheet, size, cellWidth, available));
+  const blocks = sheetsOf(matrix, verdicts).flatMap((sheet) => sheetPanels(sheet, size, available));
   const lines: string[] = [];
   for (const band of bandsOf(blocks, available)) {
     lines.push('');
@@ -91,15 +92,12 @@ function rowLabels({ endpoints }: Matrix, width: number): RowLabels {
 }
 
 /** The panels of a sheet: the pair as one if it fits, else each by itself, cut into as many columns as fit. */
-function sheetPanels(sheet: Sheet, size: number, cellWidth: number, available: number): Panel[] {
+function sheetPanels(sheet: Sheet, size: number, available: number): Panel[] {
   const all = { first: 0, count: size };
-  const pair = [
-    panelOf('predicted', sheet.predicted, all, cellWidth),
-    panelOf('measured', sheet.measured, all, cellWidth),
-  ];
+  const pair = [panelOf('predicted', sheet.predicted, all), panelOf('measured', sheet.measured, all)];
   const joined = beside(pair);
   if (joined.width <= available) return [titled(sheet.title, joined, available)];
-  const perChunk = Math.max(1, Math.floor(available / cellWidth));
+  const perChunk = Math.max(1, Math.floor(available / CELL_WIDTH));
   const isSame = sheet.predicted.join() === sheet.measured.join();
   const tables = isSame
     ? [['predicted and measured', sheet.measured] as const]
@@ -111,7 +109,7 @@ function sheetPanels(sheet: Sheet, size: number, cellWidth: number, available: n
   return tables.flatMap(([heading, rows]) =>
     chunks.map((first) => {
       const columns = { first, count: Math.min(perChunk, size - first) };
-      return titled(sheet.title, panelOf(heading, rows, columns, cellWidth), available);
+      return titled(sheet.title, panelOf(heading, rows, columns), available);
     }),
   );
 }
@@ -120,27 +118,33 @@ function panelOf(
   heading: string,
   rows: readonly string[],
   { first, count }: { readonly first: number; readonly count: number },
-  cellWidth: number,
 ): Panel {
-  const numbers = Array.from({ length: count }, (_, index) => String(first + index + 1).padStart(cellWidth)).join('');
   return {
-    width: Math.max(MIN_PANEL, count * cellWidth, heading.length + 1),
+    width: Math.max(MIN_PANEL, count * CELL_WIDTH, heading.length + 1),
     lines: [
       [{ text: ` ${heading}`, style: 'dim' }],
-      [{ text: numbers, style: 'dim' }],
+      ...columnNumbers(first, count, String(rows.length).length).map((text): Segment[] => [{ text, style: 'dim' }]),
       ...rows.map((row) =>
         row
           .slice(first, first + count)
           .split('')
-          .map((mark) => markSegment(mark, cellWidth)),
+          .map((mark) => markSegment(mark)),
       ),
     ],
   };
 }
 
-function markSegment(mark: string, cellWidth: number): Segment {
+/** The numbers of the columns, a line per digit, so that a column need not be wider than its marks. */
+function columnNumbers(first: number, count: number, digits: number): string[] {
+  const numbers = Array.from({ length: count }, (_, index) => String(first + index + 1).padStart(digits));
+  return Array.from({ length: digits }, (_, digit) =>
+    numbers.map((number) => number[digit]!.padStart(CELL_WIDTH)).join(''),
+  );
+}
+
+function markSegment(mark: string): Segment {
   // The alarm colours the field, so the space before it counts.
-  return { text: mark.padStart(cellWidth), style: MARK_STYLE[mark] ?? 'dim' };
+  return { text: mark.padStart(CELL_WIDTH), style: MARK_STYLE[mark] ?? 'dim' };
 }
 
 const MARK_STYLE: Readonly<Record<string, Style>> = { '.': 'green', X: 'red', '!': 'alarm' };
