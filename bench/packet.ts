@@ -1,0 +1,47 @@
+/**
+ * Suite *packet*: what rules cost the traffic between two pods of a node, against no rules and against a layout that looks for the
+ * pod one after another. See packet/REPORT.md.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describeMachine } from './machine.ts';
+import { type Measured, measure } from './packet/measure.ts';
+import { type Shape, shapes } from './packet/shapes.ts';
+import { packetTables, type ShapeResult } from './packet/tables.ts';
+import { closeAll, openVariants } from './packet/variants.ts';
+import type { SuiteOptions, SuiteResult } from './types.ts';
+
+const ROUNDS = 40;
+const QUICK_ROUNDS = 3;
+const SLICE_MS = 25;
+const QUICK_SLICE_MS = 4;
+
+export async function run(options: SuiteOptions): Promise<SuiteResult> {
+  const { quick, rounds = quick ? QUICK_ROUNDS : ROUNDS } = options;
+  const sliceMs = quick ? QUICK_SLICE_MS : SLICE_MS;
+  const results: ShapeResult[] = [];
+  for (const shape of shapes(options)) {
+    results.push({ shape, variants: await measureShape(shape, { rounds, sliceMs }) });
+  }
+  return {
+    suite: 'packet',
+    machine: describeMachine(),
+    tables: packetTables(results),
+    raw: { rounds, sliceMs, results },
+  };
+}
+
+async function measureShape(shape: Shape, options: Parameters<typeof measure>[1]): Promise<readonly Measured[]> {
+  const directory = mkdtempSync(join(tmpdir(), 'portcullis-packet-'));
+  try {
+    const variants = await openVariants(shape, directory);
+    try {
+      return await measure(variants, options);
+    } finally {
+      await closeAll(variants);
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}

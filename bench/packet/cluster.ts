@@ -1,0 +1,99 @@
+/**
+ * The cluster whose rules are measured: one node with local pods in classes of equal size, each class with its own policies, and
+ * remote pods that the policies name. All policies let the measured port through, but only the last policy of the last class names
+ * the two measured pods, so every packet of theirs meets all other policies first.
+ */
+import type { Pod, ClusterSnapshot, Policy } from '../../src/policy/model.ts';
+import { objectKey } from '../../src/policy/model.ts';
+import { parsePolicy } from '../../src/policy/parse.ts';
+import { bucketOf } from '../../src/render/render-node.ts';
+import type { Shape } from './shapes.ts';
+
+export const NODE_NAME = 'measured';
+export const PORT = 8080;
+const NAMESPACE = 'bench';
+
+export interface MeasuredCluster {
+  readonly snapshot: ClusterSnapshot;
+  /** Addresses of the two pods between which traffic flows. */
+  readonly client: string;
+  readonly server: string;
+}
+
+export function makeCluster(shape: Shape): MeasuredCluster {
+  // In the order in which both layouts look at them: the bucket, then the address as text.
+  const local = addresses('10.1', shape.pods).sort((a, b) => bucketOf(a) - bucketOf(b) || (a < b ? -1 : a > b ? 1 : 0));
+  const [client, server] = local.slice(-2) as [string, string];
+  const pods = [
+    ...local.map((address, index) => localPod(address, index, shape)),
+    ...addresses('10.2', shape.peers).map((address, index) =>
+      pod(`remote-${index}`, 'elsewhere', address, { peer: 'yes' }),
+    ),
+  ];
+  const policies = Array.from({ length: shape.classes }, (_, group) =>
+    Array.from({ length: shape.policies }, (_, index) => makePolicy(group, index, shape)),
+  ).flat();
+  const snapshot: ClusterSnapshot = {
+    pods: new Map(pods.map((each) => [objectKey(each), each])),
+    namespaces: new Map([[NAMESPACE, { name: NAMESPACE, uid: NAMESPACE, labels: {} }]]),
+    policies: new Map(policies.map((each) => [objectKey(each), each])),
+    nodes: new Map([[NODE_NAME, { name: NODE_NAME, addresses: ['10.3.0.1'] }]]),
+    problems: [],
+  };
+  return { snapshot, client, server };
+}
+
+/** The measured pods, the last two, are in the last class. */
+function localPod(address: string, index: number, { pods, classes }: Shape): Pod {
+  const isMeasured = index >= pods - 2;
+  const group = isMeasured ? classes - 1 : index % classes;
+  const name = `local-${String(index).padStart(5, '0')}`;
+  return pod(name, NODE_NAME, address, { group: groupName(group), ...(isMeasured ? { measured: 'yes' } : {}) });
+}
+
+function pod(name: string, nodeName: string, address: string, labels: Pod['labels']): Pod {
+  return {
+    namespace: NAMESPACE,
+    name,
+    uid: name,
+    nodeName,
+    addresses: [address],
+    hostNetwork: false,
+    phase: 'Running',
+    terminating: false,
+    createdAtMs: 0,
+    labels,
+    namedPorts: [],
+  };
+}
+
+function makePolicy(group: number, index: number, { classes, policies }: Shape): Policy {
+  const name = `${groupName(group)}-${String(index).padStart(3, '0')}`;
+  // The name as one more value: no two policies mean the same set.
+  const remote = { podSelector: { matchExpressions: [{ key: 'peer', operator: 'In', values: ['yes', name] }] } };
+  const measured = { podSelector: { matchLabels: { measured: 'yes' } } };
+  const peers = group === classes - 1 && index === policies - 1 ? [remote, measured] : [remote];
+  const ports = ['TCP', 'UDP'].map((protocol) => ({ protocol, port: PORT }));
+  const { policy, problems } = parsePolicy({
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: { namespace: NAMESPACE, name, uid: name },
+    spec: {
+      podSelector: { matchLabels: { group: groupName(group) } },
+      policyTypes: ['Ingress', 'Egress'],
+      ingress: [{ from: peers, ports }],
+      egress: [{ to: peers, ports }],
+    },
+  });
+  if (!policy || problems.length > 0) throw new Error(`${name}: ${problems.map(({ message }) => message).join(', ')}`);
+  return policy;
+}
+
+function groupName(group: number): string {
+  return `g${String(group).padStart(3, '0')}`;
+}
+
+/** `count` addresses from the /16 that begins with `prefix`. */
+function addresses(prefix: string, count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `${prefix}.${index >> 8}.${index & 255}`);
+}

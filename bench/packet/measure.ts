@@ -1,0 +1,71 @@
+/** Short slices of each kind of traffic, over all variants in turn, in a new order every time. */
+import { median } from '../statistics.ts';
+import type { Rules, Variant } from './variants.ts';
+
+export const TRAFFIC = ['rr', 'udp', 'bulk', 'crr', 'dns', 'new'] as const;
+export type Traffic = (typeof TRAFFIC)[number];
+
+/** Nanoseconds per operation (for `bulk`: per MiB), one per round; all arrays of a run are equally long. */
+export type Samples = Readonly<Record<Traffic, readonly number[]>>;
+
+export interface Measured {
+  readonly rules: Rules;
+  readonly backend: Variant['backend'];
+  readonly ruleCount: number;
+  readonly loadSeconds: number;
+  readonly samples: Samples;
+}
+
+export interface MeasureOptions {
+  readonly rounds: number;
+  readonly sliceMs: number;
+}
+
+export async function measure(variants: readonly Variant[], options: MeasureOptions): Promise<readonly Measured[]> {
+  const counts = await calibrate(variants[0]!, options.sliceMs);
+  const collected = variants.map(() => emptySamples());
+  // The first round warms caches, opens every chain once and is not counted.
+  for (let round = -1; round < options.rounds; round++) {
+    for (const traffic of TRAFFIC) {
+      for (const index of shuffled(variants.length)) {
+        const nanoseconds = await slice(variants[index]!, traffic, counts[traffic]);
+        if (round >= 0) collected[index]![traffic].push(nanoseconds);
+      }
+    }
+  }
+  return variants.map(({ rules, backend, ruleCount, loadSeconds }, index) => ({
+    rules,
+    backend,
+    ruleCount,
+    loadSeconds,
+    samples: collected[index]!,
+  }));
+}
+
+function emptySamples(): Record<Traffic, number[]> {
+  return { rr: [], udp: [], bulk: [], crr: [], dns: [], new: [] };
+}
+
+async function slice(variant: Variant, traffic: Traffic, count: number): Promise<number> {
+  const answer = await variant.client.ask(`${traffic} ${count}`);
+  return Math.round(Number(answer) / count);
+}
+
+/** How many operations fill a slice where there are no rules. */
+async function calibrate(variant: Variant, sliceMs: number): Promise<Readonly<Record<Traffic, number>>> {
+  const counts = emptySamples();
+  for (const traffic of TRAFFIC) {
+    for (let round = 0; round < 3; round++) counts[traffic].push(await slice(variant, traffic, 20));
+  }
+  const fill = (traffic: Traffic): number => Math.max(5, Math.round((sliceMs * 1e6) / median(counts[traffic])));
+  return { rr: fill('rr'), udp: fill('udp'), bulk: fill('bulk'), crr: fill('crr'), dns: fill('dns'), new: fill('new') };
+}
+
+function shuffled(count: number): number[] {
+  const order = Array.from({ length: count }, (_, index) => index);
+  for (let index = count - 1; index > 0; index--) {
+    const other = Math.floor(Math.random() * (index + 1));
+    [order[index], order[other]] = [order[other]!, order[index]!];
+  }
+  return order;
+}

@@ -1,0 +1,115 @@
+/** Samples -> ratios against no rules, round by round. */
+import { summarise } from '../statistics.ts';
+import { targetsTable } from '../targets.ts';
+import type { Table } from '../types.ts';
+import type { Measured, Traffic } from './measure.ts';
+import { MANY_PODS, MANY_POLICIES, type Shape, shapeText } from './shapes.ts';
+
+export interface ShapeResult {
+  readonly shape: Shape;
+  readonly variants: readonly Measured[];
+}
+
+const COLUMNS: readonly (readonly [Traffic, string])[] = [
+  ['rr', 'round trip'],
+  ['udp', 'UDP requests'],
+  ['bulk', 'bulk TCP'],
+  ['crr', 'connections'],
+  ['dns', 'UDP new flows'],
+];
+
+export function packetTables(results: readonly ShapeResult[]): readonly Table[] {
+  return [...targets(results), ...results.map(ratioTable), costTable(results)];
+}
+
+function ratioTable({ shape, variants }: ShapeResult): Table {
+  return {
+    title: shapeText(shape),
+    note:
+      'Against no rules in the same round: median, and between what half of the rounds lie. Round trip: time, less is better; ' +
+      'all others: rate, more is better. "none again" is noise.',
+    columns: ['rules', ...COLUMNS.map(([, title]) => title)],
+    rows: variants
+      .filter(({ rules }) => rules !== 'none')
+      .map((variant) => [
+        nameOf(variant),
+        ...COLUMNS.map(([traffic]) => ratioText(ratios(variant, variants, traffic))),
+      ]),
+  };
+}
+
+/** Extra time of a packet that is the first of its flow: the rules alone, without what a connection costs besides. */
+function costTable(results: readonly ShapeResult[]): Table {
+  return {
+    title: 'extra time of the first packet of a flow, and the size of the rules',
+    note: 'Nanoseconds more than without rules: median of the rounds, and between what half of them lie.',
+    columns: ['cluster', 'rules', 'extra ns', 'half of them', 'rules loaded', 'load, s'],
+    rows: results.flatMap(({ shape, variants }) =>
+      variants
+        .filter(({ rules }) => rules !== 'none')
+        .map((variant) => {
+          const { median, quartiles } = summarise(differences(variant, variants));
+          const [low, high] = quartiles.map((value) => Math.round(value));
+          return [
+            shapeText(shape),
+            nameOf(variant),
+            Math.round(median),
+            `${low}..${high}`,
+            variant.ruleCount,
+            variant.loadSeconds.toFixed(2),
+          ];
+        }),
+    ),
+  };
+}
+
+function targets(results: readonly ShapeResult[]): readonly Table[] {
+  const wanted = [
+    { shape: MANY_POLICIES, traffic: 'rr', limit: 1.05, kind: 'at-most', what: 'round trip of an established flow' },
+    { shape: MANY_POLICIES, traffic: 'bulk', limit: 0.97, kind: 'at-least', what: 'bulk TCP' },
+    { shape: MANY_PODS, traffic: 'crr', limit: 0.95, kind: 'at-least', what: 'new connections' },
+  ] as const;
+  const rows = wanted.flatMap(({ shape, traffic, limit, kind, what }) =>
+    results
+      .filter((result) => shapeText(result.shape) === shapeText(shape))
+      .flatMap(({ variants }) =>
+        variants
+          .filter(({ rules }) => rules === 'ours')
+          .map((variant) => ({
+            what: `${what}; ${shapeText(shape)}; ${variant.backend}`,
+            measured: summarise(ratios(variant, variants, traffic)).median,
+            limit,
+            kind,
+            unit: 'x',
+          })),
+      ),
+  );
+  return rows.length > 0 ? [targetsTable(rows)] : [];
+}
+
+function nameOf({ rules, backend }: Measured): string {
+  return backend === undefined ? rules : `${rules}, ${backend}`;
+}
+
+/** Per round. `rr` as times, the others as rates. Without rules twice: one against the other, anything else against both. */
+export function ratios(variant: Measured, variants: readonly Measured[], traffic: Traffic): readonly number[] {
+  const base = baseline(variant, variants, traffic);
+  const own = variant.samples[traffic];
+  return own.map((value, round) => (traffic === 'rr' ? value / base[round]! : base[round]! / value));
+}
+
+function differences(variant: Measured, variants: readonly Measured[]): readonly number[] {
+  const base = baseline(variant, variants, 'new');
+  return variant.samples.new.map((value, round) => value - base[round]!);
+}
+
+function baseline(variant: Measured, variants: readonly Measured[], traffic: Traffic): readonly number[] {
+  const none = variants.find(({ rules }) => rules === 'none')!.samples[traffic];
+  const again = variants.find(({ rules }) => rules === 'none again')!.samples[traffic];
+  return variant.rules === 'none again' ? none : none.map((value, round) => (value + again[round]!) / 2);
+}
+
+function ratioText(values: readonly number[]): string {
+  const { median, quartiles } = summarise(values);
+  return `${median.toFixed(3)} (${quartiles.map((value) => value.toFixed(2)).join('..')})`;
+}

@@ -1,0 +1,126 @@
+/** The sides of the comparison: each a testbed of its own with its rules loaded and its traffic programs waiting. */
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { compileNode } from '../../src/compile/compile-node.ts';
+import type { Backend } from '../../src/kernel/kernel.ts';
+import { createLinuxKernel, toolName } from '../../src/kernel/linux-kernel.ts';
+import { diff } from '../../src/plan/diff.ts';
+import { renderNode } from '../../src/render/render-node.ts';
+import type { Layout } from '../../src/render/ruleset.ts';
+import { makeCluster, type MeasuredCluster, NODE_NAME, PORT } from './cluster.ts';
+import { renderLinear } from './linear-layout.ts';
+import type { Shape } from './shapes.ts';
+import { LineProcess, openTestbed, type Testbed } from './testbed.ts';
+
+export const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
+
+/** `none` and `none again` have no rules, only connection tracking: what differs between them is noise. */
+export type Rules = 'none' | 'none again' | 'linear' | 'ours';
+
+export interface Variant {
+  readonly rules: Rules;
+  readonly backend: Backend | undefined;
+  /** Rules loaded, legends included, and seconds it took to load them with their sets. */
+  readonly ruleCount: number;
+  readonly loadSeconds: number;
+  readonly client: LineProcess;
+  close(): Promise<void>;
+}
+
+const TIMEOUT_MS = 120_000;
+/** As the agent has it by default. */
+const LAYOUT: Layout = {
+  mode: 'enforce',
+  marks: { mask: 0xff000000 },
+  trunkInterfacePrefix: 'vlan.eth.',
+  log: { group: 9847, perSecond: 10, burst: 20 },
+};
+
+/** Builds all of them, or none. */
+export async function openVariants(shape: Shape, directory: string): Promise<readonly Variant[]> {
+  const cluster = makeCluster(shape);
+  const opened: Variant[] = [];
+  const wanted: readonly (readonly [Rules, Backend | undefined])[] = [
+    ['none', undefined],
+    ['none again', undefined],
+    ...BACKENDS.flatMap((backend) => [['linear', backend] as const, ['ours', backend] as const]),
+  ];
+  try {
+    for (const [rules, backend] of wanted) {
+      opened.push(await openVariant(rules, backend, cluster, join(directory, `xtables-${opened.length}.lock`)));
+    }
+  } catch (error) {
+    await closeAll(opened);
+    throw error;
+  }
+  return opened;
+}
+
+export async function closeAll(variants: readonly Variant[]): Promise<void> {
+  await Promise.all(variants.map((variant) => variant.close()));
+}
+
+async function openVariant(
+  rules: Rules,
+  backend: Backend | undefined,
+  cluster: MeasuredCluster,
+  lockFile: string,
+): Promise<Variant> {
+  const testbed = await openTestbed({ client: cluster.client, server: cluster.server, lockFile });
+  const processes: LineProcess[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(processes.map((each) => each.end()));
+    await testbed.close();
+  };
+  try {
+    const began = performance.now();
+    const ruleCount = await load(rules, backend, cluster, testbed);
+    const loadSeconds = (performance.now() - began) / 1000;
+    for (const role of ['serve', 'client'] as const) {
+      processes.push(await startTraffic(role === 'serve' ? testbed.server : testbed.client, role, cluster.server));
+    }
+    return { rules, backend, ruleCount, loadSeconds, client: processes[1]!, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** All on one core: how long something takes is then what it costs, not how fast cores wake each other. */
+function startTraffic(pod: Testbed['client'], role: 'serve' | 'client', server: string): Promise<LineProcess> {
+  const program = ['perl', join(import.meta.dirname, 'load.pl'), role, server, String(PORT)];
+  return LineProcess.start(pod.inside(['taskset', '--cpu-list', String(measuredCore()), ...program]));
+}
+
+function load(rules: Rules, backend: Backend | undefined, cluster: MeasuredCluster, testbed: Testbed): Promise<number> {
+  if (rules === 'linear') return loadLinear(backend!, cluster, testbed);
+  if (rules === 'ours') return loadOurs(backend!, cluster, testbed);
+  return loadNothing(testbed);
+}
+
+/** A rule in INPUT, which no measured packet meets, has the kernel track connections. */
+async function loadNothing({ run }: Testbed): Promise<number> {
+  const rules = '*filter\n-A INPUT -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n';
+  await run({ argv: ['iptables-nft-restore'], stdin: rules, timeoutMs: TIMEOUT_MS });
+  return 0;
+}
+
+async function loadLinear(backend: Backend, { snapshot }: MeasuredCluster, { run }: Testbed): Promise<number> {
+  const { sets, rules, ruleCount } = renderLinear(compileNode(snapshot, NODE_NAME));
+  await run({ argv: ['ipset', 'restore'], stdin: sets, timeoutMs: TIMEOUT_MS });
+  await run({ argv: [toolName(backend, 4, 'restore')], stdin: rules, timeoutMs: TIMEOUT_MS });
+  return ruleCount;
+}
+
+/** As the agent does it: compile, render, plan against what the kernel holds, apply. */
+async function loadOurs(backend: Backend, { snapshot }: MeasuredCluster, { run }: Testbed): Promise<number> {
+  const kernel = createLinuxKernel({ backend, families: [4], run, lockWaitSeconds: 10 });
+  const plan = diff(renderNode(compileNode(snapshot, NODE_NAME), LAYOUT), await kernel.observe());
+  for (const step of plan.steps) await kernel.apply(step);
+  return [...plan.after.families[4]!.chains.values()].reduce((sum, chain) => sum + chain.length, 0);
+}
+
+/** The last one: interrupts tend to go to the first. */
+function measuredCore(): number {
+  return availableParallelism() - 1;
+}
