@@ -11,7 +11,7 @@ import type { Drift } from '../plan/drift.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 
 import { compileNode } from '../compile/compile-node.ts';
-import { familyOfSet } from '../render/names.ts';
+import { classOfReply, familyOfSet } from '../render/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { diff } from '../plan/diff.ts';
 import { findDrift } from '../plan/drift.ts';
@@ -257,7 +257,7 @@ class Pass {
     const { family } = failed;
     let found = false;
     for (const name of this.#ruleset?.families[family].classes.keys() ?? []) {
-      const lines = failed.lines.filter(({ object }) => object === name);
+      const lines = failed.lines.filter(({ object }) => classOfReply(object) === name);
       if (lines.length === 0 || this.#broken.has(name)) continue;
       const alone: Step = {
         kind: 'rules',
@@ -274,7 +274,8 @@ class Pass {
     return found;
   }
 
-  #blame(object: string, failed: StepFailed): boolean {
+  #blame(refused: string, failed: StepFailed): boolean {
+    const object = this.#isClass(classOfReply(refused)) ? classOfReply(refused) : refused;
     if (this.#broken.has(object) || !this.#canDoWithout(object)) return false;
     this.#broken.add(object);
     this.fail(failed, object);
@@ -283,12 +284,15 @@ class Pass {
 
   /** A set, a class chain, or a chain that only waits to be deleted. */
   #canDoWithout(object: string): boolean {
-    if (this.#ruleset?.sets.has(object)) return true;
+    if (this.#ruleset?.sets.has(object) || this.#isClass(object)) return true;
     return ([4, 6] as const).some((family) => {
-      if (this.#ruleset?.families[family].classes.has(object)) return true;
       const [before, after] = [this.#observed, this.#plan?.after].map((state) => state?.families[family]?.chains);
       return this.#ruleset !== undefined && before?.has(object) === true && !after?.has(object);
     });
+  }
+
+  #isClass(chain: string): boolean {
+    return ([4, 6] as const).some((family) => this.#ruleset?.families[family].classes.has(chain));
   }
 
   fail(error: unknown, object?: string): void {
@@ -307,7 +311,7 @@ class Pass {
     const names = new Set<string>();
     for (const family of [4, 6] as const) {
       for (const chain of this.#ruleset?.families[family].classes.values() ?? []) {
-        if (chain.name !== object && !chain.sets.includes(object)) continue;
+        if (chain.name !== classOfReply(object) && !chain.sets.includes(object)) continue;
         for (const policy of chain.policies) names.add(`${policy.namespace}/${policy.name}`);
       }
     }

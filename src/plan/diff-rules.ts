@@ -6,8 +6,15 @@ import type { TextContext } from '../render/write-text.ts';
 import type { ObservedFamily, Plan, PlanLine } from './plan.ts';
 import type { Moves, MovesByDirection } from './switch-over.ts';
 
-import { bucketChain, dispatchChain, FORWARD_CHAIN } from '../render/names.ts';
-import { bucketOf, closedClass, dispatchChains } from '../render/render-node.ts';
+import {
+  bucketChain,
+  dispatchChain,
+  FORWARD_CHAIN,
+  replyBucketChain,
+  replyDispatchChain,
+  replyOfClass,
+} from '../render/names.ts';
+import { bucketOf, chainsOfClass, closedClass, dispatchChains } from '../render/render-node.ts';
 import { referredSets, ruleText } from '../render/write-text.ts';
 import { nextGeneration, readGeneration } from './generation.ts';
 
@@ -52,9 +59,10 @@ export function diffRules(
   const { family } = rules;
   const { dispatch, heldBack, closed } = effectiveDispatch(layout, rules, before, options.broken);
   const plain: TextContext = { family, generation: 0, ...(layout.marks ? { marks: layout.marks } : {}) };
-  const own = [...dispatchChains(dispatch, layout), ...classesInUse(layout, rules, dispatch, closed)];
+  const classes = classesInUse(layout, rules, dispatch, closed);
+  const own = [...dispatchChains(dispatch, layout), ...classes.flatMap(chainsOfClass)];
   const chains = new Map<string, readonly string[]>(own.map((chain) => [chain.name, chainLines(chain, plain)]));
-  for (const name of targetsOf(dispatch)) if (!chains.has(name)) chains.set(name, before.chains.get(name) ?? []);
+  for (const name of chainsHeldTo(dispatch, before)) if (!chains.has(name)) chains.set(name, before.chains.get(name)!);
   const jumps = misplacedJumps(rules, before);
   const { generation, isBumped, entry } = entryChains(desired, before, rules, options, () => {
     return cuts || jumps.length > 0 || dispatchDrifted(before, chains) || tightens(dispatch, chains, before);
@@ -190,12 +198,19 @@ function targetsOf(dispatch: FamilyRules['dispatch']): Set<string> {
   return new Set([...dispatch.egress.values(), ...dispatch.ingress.values()]);
 }
 
+/** Chains that addresses are sent to, and were before: those that wait for a chain that was refused stay there. */
+function chainsHeldTo(dispatch: FamilyRules['dispatch'], before: ObservedFamily): string[] {
+  return [...targetsOf(dispatch)]
+    .flatMap((name) => [name, replyOfClass(name)])
+    .filter((name) => before.chains.has(name));
+}
+
 /** Address -> the class chain it is sent to now, read from our own live chains. The first rule decides, as for a packet. */
-function currentTargets(before: ObservedFamily, direction: Direction): Map<string, string> {
+function currentTargets(before: ObservedFamily, direction: Direction, replies = false): Map<string, string> {
   const targets = new Map<string, string>();
-  const reached = before.chains.get(dispatchChain(direction)) ?? [];
+  const reached = before.chains.get(replies ? replyDispatchChain(direction) : dispatchChain(direction)) ?? [];
   for (let bucket = 0; bucket < BUCKETS; bucket++) {
-    const name = bucketChain(direction, bucket);
+    const name = replies ? replyBucketChain(direction, bucket) : bucketChain(direction, bucket);
     // A bucket nobody jumps to judges nobody.
     if (!reached.some((line) => line.endsWith(` -g ${name}`))) continue;
     for (const line of before.chains.get(name) ?? []) {
@@ -211,8 +226,10 @@ function currentTargets(before: ObservedFamily, direction: Direction): Map<strin
 /** Whether somebody put rules into the chains that lead to the class chains: packets may have gone past those. */
 function dispatchDrifted(before: ObservedFamily, chains: ReadonlyMap<string, readonly string[]>): boolean {
   for (const direction of DIRECTIONS) {
-    const names = Array.from({ length: BUCKETS }, (_, bucket) => bucketChain(direction, bucket));
-    for (const name of [dispatchChain(direction), ...names]) {
+    const buckets = Array.from({ length: BUCKETS }, (_, bucket) => bucket);
+    const questions = [dispatchChain(direction), ...buckets.map((bucket) => bucketChain(direction, bucket))];
+    const answers = [replyDispatchChain(direction), ...buckets.map((bucket) => replyBucketChain(direction, bucket))];
+    for (const name of [...questions, ...answers]) {
       const own = chains.get(name) ?? [];
       for (const line of before.chains.get(name) ?? []) {
         if (!/^-[sd] \S+ -g PCL-\S+$/.test(line) && !own.includes(line)) return true;
@@ -231,19 +248,32 @@ function tightens(
   const loosens = new Map<string, boolean>();
   for (const direction of DIRECTIONS) {
     const targets = currentTargets(before, direction);
+    const replies = chains.has(replyDispatchChain(direction)) ? currentTargets(before, direction, true) : undefined;
     for (const [address, target] of dispatch[direction]) {
       const now = targets.get(address);
-      if (now === undefined) return true;
+      if (now === undefined || (replies && replies.get(address) !== replyOfClass(now))) return true;
       const pair = `${now} ${target}`;
       let loose = loosens.get(pair);
       if (loose === undefined) {
-        loose = onlyLoosens(before.chains.get(now), chains.get(target));
+        loose =
+          onlyLoosens(before.chains.get(now), chains.get(target)) && repliesOnlyLoosen(now, target, chains, before);
         loosens.set(pair, loose);
       }
       if (!loose) return true;
     }
   }
   return false;
+}
+
+/** The same of the answers, where they are judged. */
+function repliesOnlyLoosen(
+  now: string,
+  target: string,
+  chains: ReadonlyMap<string, readonly string[]>,
+  before: ObservedFamily,
+): boolean {
+  const to = chains.get(replyOfClass(target));
+  return to === undefined || onlyLoosens(before.chains.get(replyOfClass(now)), to);
 }
 
 /** True if every packet the chain `from` lets through, `to` lets through as well, as far as its text can show. */

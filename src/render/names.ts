@@ -12,6 +12,8 @@ export const MAX_SET_NAME = 31;
 
 export const FORWARD_CHAIN = `${PREFIX}-FWD`;
 export const INPUT_CHAIN = `${PREFIX}-INP`;
+/** Where answers of live flows are judged. */
+export const REPLY_CHAIN = `${PREFIX}-RPL`;
 
 /** 80 bits: two of a million names collide with a chance of about 4e-13. */
 const HASH_LENGTH = 16;
@@ -24,6 +26,25 @@ export function dispatchChain(direction: Direction): string {
 
 export function bucketChain(direction: Direction, bucket: number): string {
   return `${dispatchChain(direction)}-${bucket.toString(16)}`;
+}
+
+/** As `dispatchChain`, for answers: egress of a local pod by destination, ingress by source. */
+export function replyDispatchChain(direction: Direction): string {
+  return `${dispatchChain(direction)}R`;
+}
+
+export function replyBucketChain(direction: Direction, bucket: number): string {
+  return `${replyDispatchChain(direction)}-${bucket.toString(16)}`;
+}
+
+/** The chain that judges answers where the class chain `name` judges questions. */
+export function replyOfClass(name: string): string {
+  return name.replace(/^(PCL-[EI])-/, '$1R-');
+}
+
+/** The class chain whose answers the chain `name` judges; any other name as it is. */
+export function classOfReply(name: string): string {
+  return name.replace(/^(PCL-[EI])R-/, '$1-');
 }
 
 export function classChain(direction: Direction, content: string): string {

@@ -3,17 +3,22 @@
  *
  *   mangle FORWARD -> PCL-FWD                                   mangle INPUT -> PCL-INP (egress only)
  *     1 established, current generation          RETURN         every packet of every live flow ends here
- *     2 established, denied flag, reply          DROP
- *     3 established, reply                       RETURN         only the original direction is judged
- *     4 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
- *     5 source = destination                     RETURN         hairpin, S-62
- *     6 neighbour discovery (IPv6)               RETURN         S-58
+ *     2 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
+ *     3 ICMP error of a flow                     DROP
+ *     4 source = destination                     RETURN         hairpin, S-62
+ *     5 neighbour discovery (IPv6)               RETURN         S-58
+ *     6 established, reply                       goto PCL-RPL   in INPUT: RETURN, the node reaches its own pods (S-60)
  *     7 jump PCL-EG                                             by source: egress of local pods
  *     8 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
  *     9 stamp generation, clear denied flag
  *   PCL-EG      -s 0.0.0.k/0.0.0.15 -g PCL-EG-k                 PCL-IN likewise with -d, after the trunk exemption
  *   PCL-EG-k    -s <pod> -g PCL-E-<hash>                        one per isolated local pod whose address ends in k
  *   PCL-E-<hash>  INVALID DROP; one RETURN per clause; flag, log, DROP; legend
+ *
+ *   PCL-RPL -> PCL-EGR -> PCL-EGR-k -> PCL-ER-<hash>            the same with source and destination exchanged, and PCL-INR...
+ *
+ * An answer is judged as the question it answers, for where only one side talks no question may come for hours: a server that pushes
+ * datagrams, or one that repeats what was not acknowledged while the flow was denied.
  *
  * A RETURN inside a class chain goes back to PCL-FWD behind the jump, because every hop below it is a goto: egress
  * allowed never skips ingress (S-06).
@@ -22,9 +27,21 @@ import type { Family } from '../net/ip.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { Direction } from '../policy/model.ts';
 import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../compile/intent.ts';
-import type { Chain, ClassChain, FamilyRules, IpSet, Layout, Match, Rule, Ruleset } from './ruleset.ts';
+import type { Chain, ClassChain, Dispatch, FamilyRules, Hook, IpSet, Layout, Match, Rule, Ruleset } from './ruleset.ts';
 
-import { bucketChain, classChain, closedChain, dispatchChain, FORWARD_CHAIN, INPUT_CHAIN, setName } from './names.ts';
+import {
+  bucketChain,
+  classChain,
+  closedChain,
+  dispatchChain,
+  FORWARD_CHAIN,
+  INPUT_CHAIN,
+  REPLY_CHAIN,
+  replyBucketChain,
+  replyDispatchChain,
+  replyOfClass,
+  setName,
+} from './names.ts';
 import { ruleText } from './write-text.ts';
 
 /** ICMPv6 types that must always pass (S-58): RS, RA, NS, NA, redirect; MLD query, report, done, v2 report. */
@@ -131,14 +148,16 @@ function renderFamily(
       { hook: 'INPUT', chain: INPUT_CHAIN },
     ],
     entry: [
-      { name: FORWARD_CHAIN, rules: entryRules(family, layout, ['egress', 'ingress']) },
-      { name: INPUT_CHAIN, rules: entryRules(family, layout, ['egress']) },
+      { name: FORWARD_CHAIN, rules: entryRules(family, layout, 'FORWARD') },
+      { name: INPUT_CHAIN, rules: entryRules(family, layout, 'INPUT') },
+      ...(judgesReplies(layout) ? [{ name: REPLY_CHAIN, rules: replyRules() }] : []),
     ],
     dispatch,
     classes,
   };
 }
 
+const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
 const RETURN = { kind: 'return' } as const;
 const DROP = { kind: 'drop' } as const;
 
@@ -146,13 +165,16 @@ function rule(matches: readonly Match[], target: Rule['target']): Rule {
   return { matches, target };
 }
 
-function entryRules(family: Family, layout: Layout, directions: readonly Direction[]): Rule[] {
-  const always: Rule[] = [
+function entryRules(family: Family, layout: Layout, hook: Hook): Rule[] {
+  const directions = hook === 'FORWARD' ? DIRECTIONS : (['egress'] as const);
+  return [
+    ...establishedRules(layout),
     rule([{ kind: 'same-address' }], RETURN),
     ...(family === 6 ? NEIGHBOUR_DISCOVERY_TYPES.map((type) => rule([{ kind: 'icmpv6-type', type }], RETURN)) : []),
+    ...(judgesReplies(layout) ? [replyRule(hook)] : []),
     ...directions.map((direction) => rule([], { kind: 'jump', chain: dispatchChain(direction) })),
+    ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : []),
   ];
-  return [...establishedRules(layout), ...always, ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : [])];
 }
 
 /** Marks decide only while something is enforced; audit judges first packets alone and never touches a mark. */
@@ -160,24 +182,36 @@ function stamps(layout: Layout): boolean {
   return layout.mode === 'enforce' && layout.marks !== undefined;
 }
 
+/** Without marks a live flow is never judged again. */
+function judgesReplies(layout: Layout): boolean {
+  return stamps(layout);
+}
+
+const LIVE = ['RELATED', 'ESTABLISHED'] as const;
+
 function establishedRules(layout: Layout): Rule[] {
   if (layout.mode === 'audit') {
     // Once per connection: a datagram that nobody answers, or a repeated SYN, is NEW each time.
     return [rule([{ kind: 'conntrack-not', state: 'NEW' }], RETURN), rule([{ kind: 'conntrack-confirmed' }], RETURN)];
   }
-  const states = ['RELATED', 'ESTABLISHED'] as const;
-  if (!layout.marks) return [rule([{ kind: 'conntrack', states }], RETURN)];
+  if (!layout.marks) return [rule([{ kind: 'conntrack', states: LIVE }], RETURN)];
+  const icmpError: readonly Match[] = [{ kind: 'icmp' }, { kind: 'conntrack', states: ['RELATED'] }];
   return [
-    rule([{ kind: 'conntrack', states }, { kind: 'current-generation' }], RETURN),
-    rule(
-      [
-        { kind: 'conntrack', states, direction: 'REPLY' },
-        { kind: 'denied-flag', set: true },
-      ],
-      DROP,
-    ),
-    rule([{ kind: 'conntrack', states, direction: 'REPLY' }], RETURN),
-    rule([{ kind: 'icmp' }, { kind: 'conntrack', states: ['RELATED'] }, { kind: 'denied-flag', set: false }], RETURN),
+    rule([{ kind: 'conntrack', states: LIVE }, { kind: 'current-generation' }], RETURN),
+    rule([...icmpError, { kind: 'denied-flag', set: false }], RETURN),
+    rule(icmpError, DROP),
+  ];
+}
+
+function replyRule(hook: Hook): Rule {
+  const isReply: Match = { kind: 'conntrack', states: LIVE, direction: 'REPLY' };
+  return rule([isReply], hook === 'FORWARD' ? { kind: 'goto', chain: REPLY_CHAIN } : RETURN);
+}
+
+function replyRules(): Rule[] {
+  return [
+    ...DIRECTIONS.map((direction) => rule([], { kind: 'jump', chain: replyDispatchChain(direction) })),
+    rule([], { kind: 'stamp-generation' }),
   ];
 }
 
@@ -186,33 +220,43 @@ function establishedRules(layout: Layout): Rule[] {
  * Empty buckets get neither a chain nor a rule.
  */
 export function dispatchChains(dispatch: FamilyRules['dispatch'], layout: Layout): Chain[] {
-  return (['egress', 'ingress'] as const).flatMap((direction) => {
-    const buckets = new Map<number, Rule[]>();
-    for (const address of [...dispatch[direction].keys()].sort()) {
-      const bucket = bucketOf(address);
-      const match: Match = { kind: direction === 'egress' ? 'source' : 'destination', address };
-      const rules = buckets.get(bucket) ?? [];
-      rules.push(rule([match], { kind: 'goto', chain: dispatch[direction].get(address)! }));
-      buckets.set(bucket, rules);
-    }
-    const numbers = [...buckets.keys()].sort((a, b) => a - b);
-    const kind = direction === 'egress' ? 'source-bucket' : 'destination-bucket';
-    const top = numbers.map((bucket) =>
-      rule([{ kind, bucket }], { kind: 'goto', chain: bucketChain(direction, bucket) }),
-    );
-    return [
-      { name: dispatchChain(direction), rules: [...(direction === 'ingress' ? trunkExemption(layout) : []), ...top] },
-      ...numbers.map((bucket) => ({ name: bucketChain(direction, bucket), rules: buckets.get(bucket)! })),
-    ];
+  return DIRECTIONS.flatMap((direction) => {
+    const questions = directionChains(direction, dispatch[direction], false, layout);
+    return judgesReplies(layout)
+      ? [...questions, ...directionChains(direction, dispatch[direction], true, layout)]
+      : questions;
   });
 }
 
-/** With security groups for pods the node's own traffic comes back through FORWARD; a pod cannot forge the interface (S-60). */
-function trunkExemption(layout: Layout): Rule[] {
-  if (layout.trunkInterfacePrefix === '') return [];
+function directionChains(direction: Direction, dispatch: Dispatch, replies: boolean, layout: Layout): Chain[] {
+  const bySource = (direction === 'egress') !== replies;
+  const bucketName = replies ? replyBucketChain : bucketChain;
+  const buckets = new Map<number, Rule[]>();
+  for (const address of [...dispatch.keys()].sort()) {
+    const bucket = bucketOf(address);
+    const match: Match = { kind: bySource ? 'source' : 'destination', address };
+    const target = dispatch.get(address)!;
+    const rules = buckets.get(bucket) ?? [];
+    rules.push(rule([match], { kind: 'goto', chain: replies ? replyOfClass(target) : target }));
+    buckets.set(bucket, rules);
+  }
+  const numbers = [...buckets.keys()].sort((a, b) => a - b);
+  const kind = bySource ? 'source-bucket' : 'destination-bucket';
+  const top = numbers.map((bucket) => rule([{ kind, bucket }], { kind: 'goto', chain: bucketName(direction, bucket) }));
+  const name = replies ? replyDispatchChain(direction) : dispatchChain(direction);
   return [
-    rule([{ kind: 'in-interface-prefix', prefix: layout.trunkInterfacePrefix }, { kind: 'source-is-local' }], RETURN),
+    { name, rules: [...(direction === 'ingress' ? trunkExemption(layout, replies) : []), ...top] },
+    ...numbers.map((bucket) => ({ name: bucketName(direction, bucket), rules: buckets.get(bucket)! })),
   ];
+}
+
+/** With security groups for pods the node's own traffic comes back through FORWARD; a pod cannot forge the interface (S-60). */
+function trunkExemption({ trunkInterfacePrefix: prefix }: Layout, replies: boolean): Rule[] {
+  if (prefix === '') return [];
+  const matches: readonly Match[] = replies
+    ? [{ kind: 'out-interface-prefix', prefix }, { kind: 'destination-is-local' }]
+    : [{ kind: 'in-interface-prefix', prefix }, { kind: 'source-is-local' }];
+  return [rule(matches, RETURN)];
 }
 
 /** The low four bits of an address in canonical text. */
@@ -230,12 +274,36 @@ function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, s
   const key = JSON.stringify([policyClass.key, family, layout, [...allows, ...legend]]);
   const name = classChain(direction, key);
   const rules = [...headRules(layout), ...allows, ...tailRules(name, layout), ...legend];
+  const replyRules = judgesReplies(layout) ? [...allows.map(exchanged), ...tailRules(name, layout)] : [];
   const sets = new Set(rules.flatMap((r) => r.matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))));
-  return { name, rules, direction, policies, sets: [...sets].sort() };
+  return { name, rules, replyRules, direction, policies, sets: [...sets].sort() };
 }
+
+/** The rule for the answers of what `original` lets in or out. */
+function exchanged(original: Rule): Rule {
+  return rule(
+    original.matches.map((match): Match => {
+      if (match.kind === 'ports') return { ...match, kind: 'source-ports' };
+      return match.kind === 'set' ? { ...match, dimensions: EXCHANGED[match.dimensions] } : match;
+    }),
+    original.target,
+  );
+}
+
+const EXCHANGED = { src: 'dst', dst: 'src', 'src,src': 'dst,dst', 'dst,dst': 'src,src' } as const;
 
 function headRules(layout: Layout): Rule[] {
   return layout.mode === 'enforce' ? [rule([{ kind: 'conntrack', states: ['INVALID'] }], DROP)] : [];
+}
+
+/** The chains of a class: for questions and, where they are judged, for answers. */
+export function chainsOfClass({ name, rules, replyRules }: ClassChain): Chain[] {
+  return replyRules.length > 0
+    ? [
+        { name, rules },
+        { name: replyOfClass(name), rules: replyRules },
+      ]
+    : [{ name, rules }];
 }
 
 /** What happens to a packet no clause allows. In audit the last rule's counter is one per connection that would be denied. */
@@ -262,7 +330,9 @@ export function closedClass(direction: Direction, layout: Layout): ClassChain {
       kind: 'none',
     },
   );
-  return { name, rules: [...headRules(layout), ...tailRules(name, layout), legend], direction, policies: [], sets: [] };
+  const tail = tailRules(name, layout);
+  const replyRules = judgesReplies(layout) ? tail : [];
+  return { name, rules: [...headRules(layout), ...tail, legend], replyRules, direction, policies: [], sets: [] };
 }
 
 /** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */

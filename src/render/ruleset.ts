@@ -26,10 +26,14 @@ export type Match =
   | { readonly kind: 'icmpv6-type'; readonly type: number }
   /** Destination port in any of `ranges` (at most 15 slots, a range of several ports takes two); no ranges: the whole protocol. */
   | { readonly kind: 'ports'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
-  | { readonly kind: 'set'; readonly set: string; readonly dimensions: 'src' | 'dst' | 'dst,dst' }
+  /** The same of the source port. */
+  | { readonly kind: 'source-ports'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
+  | { readonly kind: 'set'; readonly set: string; readonly dimensions: 'src' | 'dst' | 'src,src' | 'dst,dst' }
   | { readonly kind: 'in-interface-prefix'; readonly prefix: string }
-  /** The source is an address of this host. */
+  | { readonly kind: 'out-interface-prefix'; readonly prefix: string }
+  /** The address is one of this host. */
   | { readonly kind: 'source-is-local' }
+  | { readonly kind: 'destination-is-local' }
   | { readonly kind: 'limit'; readonly perSecond: number; readonly burst: number }
   | { readonly kind: 'comment'; readonly text: string };
 
@@ -62,6 +66,8 @@ export interface Chain {
 export interface ClassChain extends Chain {
   readonly direction: Direction;
   readonly policies: readonly PolicyRef[];
+  /** Judges the answers of live flows: the same with source and destination exchanged. Empty where answers are not judged. */
+  readonly replyRules: readonly Rule[];
   /** Names of the sets its rules refer to. */
   readonly sets: readonly string[];
 }

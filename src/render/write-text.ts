@@ -73,13 +73,19 @@ function matchWords(match: Match, context: TextContext): string[] {
     case 'icmpv6-type':
       return ['-p ipv6-icmp -m icmp6 --icmpv6-type', String(match.type)];
     case 'ports':
-      return portWords(match.protocol.toLowerCase(), match.ranges);
+      return portWords(match.protocol.toLowerCase(), match.ranges, 'd');
+    case 'source-ports':
+      return portWords(match.protocol.toLowerCase(), match.ranges, 's');
     case 'set':
       return ['-m set --match-set', match.set, match.dimensions];
     case 'in-interface-prefix':
       return ['-i', `${match.prefix}+`];
+    case 'out-interface-prefix':
+      return ['-o', `${match.prefix}+`];
     case 'source-is-local':
       return ['-m addrtype --src-type LOCAL'];
+    case 'destination-is-local':
+      return ['-m addrtype --dst-type LOCAL'];
     case 'limit':
       return limitWords(match.perSecond, match.burst);
     case 'comment':
@@ -150,12 +156,12 @@ function alternativesTo(match: string, dimensions: string, detour: SetDetour | u
   ];
 }
 
-function portWords(protocol: string, ranges: readonly PortRange[]): string[] {
+function portWords(protocol: string, ranges: readonly PortRange[], side: 's' | 'd'): string[] {
   if (ranges.length === 0) return ['-p', protocol];
   const list = ranges.map(({ first, last }) => (first === last ? String(first) : `${first}:${last}`)).join(',');
   return ranges.length === 1
-    ? ['-p', protocol, '-m', protocol, '--dport', list]
-    : ['-p', protocol, '-m multiport --dports', list];
+    ? ['-p', protocol, '-m', protocol, `--${side}port`, list]
+    : ['-p', protocol, `-m multiport --${side}ports`, list];
 }
 
 /** The kernel keeps the time between two packets in 1/10,000 s, so only rates that divide 10,000 come back as they were. */

@@ -108,12 +108,16 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
     ports: (['TCP', 'UDP', 'SCTP'] as const).flatMap((protocol) =>
       [...ranges, [...seven, range(9)]].map((each) => ({ kind: 'ports', protocol, ranges: each }) as const),
     ),
+    'source-ports': [[], [range(80)], fifteen].map((each) => ({ kind: 'source-ports', protocol: 'UDP', ranges: each })),
     set: [
       { kind: 'set', set: ADDRESS_SET[family], dimensions: 'src' },
       { kind: 'set', set: PREFIX_SET[family], dimensions: 'dst' },
       { kind: 'set', set: ENDPOINT_SET[family], dimensions: 'dst,dst' },
+      { kind: 'set', set: ENDPOINT_SET[family], dimensions: 'src,src' },
     ],
     'in-interface-prefix': [{ kind: 'in-interface-prefix', prefix: 'vlan.eth.' }],
+    'out-interface-prefix': [{ kind: 'out-interface-prefix', prefix: 'vlan.eth.' }],
+    'destination-is-local': [{ kind: 'destination-is-local' }],
     'source-is-local': [{ kind: 'source-is-local' }],
     limit: [1, 2, 3, 7, 10, 60, 99, 100, 3000, 10_000].flatMap((perSecond) =>
       [1, 5, 20].map((burst) => ({ kind: 'limit', perSecond, burst }) as const),

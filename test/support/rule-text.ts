@@ -12,7 +12,12 @@ export interface PortSpan {
 
 export type ParsedMatch =
   | { readonly kind: 'address'; readonly side: 'source' | 'destination'; readonly value: bigint; readonly mask: bigint }
-  | { readonly kind: 'in-interface'; readonly name: string; readonly isPrefix: boolean }
+  | {
+      readonly kind: 'interface';
+      readonly side: 'in' | 'out';
+      readonly name: string;
+      readonly isPrefix: boolean;
+    }
   | { readonly kind: 'protocol'; readonly protocol: number }
   | { readonly kind: 'confirmed' }
   | { readonly kind: 'state'; readonly states: readonly string[]; readonly invert: boolean }
@@ -20,14 +25,14 @@ export type ParsedMatch =
   | { readonly kind: 'connmark'; readonly value: number; readonly mask: number; readonly invert: boolean }
   | { readonly kind: 'bpf'; readonly program: readonly BpfInstruction[] }
   | { readonly kind: 'icmpv6-type'; readonly type: number }
-  | { readonly kind: 'destination-ports'; readonly spans: readonly PortSpan[] }
+  | { readonly kind: 'ports'; readonly side: 'source' | 'destination'; readonly spans: readonly PortSpan[] }
   | {
       readonly kind: 'set';
       readonly set: string;
       readonly dimensions: readonly ('src' | 'dst')[];
       readonly invert: boolean;
     }
-  | { readonly kind: 'source-is-local' }
+  | { readonly kind: 'is-local'; readonly side: 'source' | 'destination' }
   | { readonly kind: 'limit'; readonly rate: string; readonly burst: number }
   | { readonly kind: 'comment'; readonly text: string };
 
@@ -127,7 +132,9 @@ class RuleParser {
       case '-d':
         return [this.#address('destination')];
       case '-i':
-        return [this.#interface()];
+        return [this.#interface('in')];
+      case '-o':
+        return [this.#interface('out')];
       case '-p':
         return [this.#protocolOption()];
       case '-m':
@@ -158,11 +165,11 @@ class RuleParser {
     return prefixMask(this.#family, length);
   }
 
-  #interface(): ParsedMatch {
+  #interface(side: 'in' | 'out'): ParsedMatch {
     const name = this.#word();
     if (name.length > 16) this.#fail('interface name too long');
     const isPrefix = name.endsWith('+');
-    return { kind: 'in-interface', name: isPrefix ? name.slice(0, -1) : name, isPrefix };
+    return { kind: 'interface', side, name: isPrefix ? name.slice(0, -1) : name, isPrefix };
   }
 
   #protocolOption(): ParsedMatch {
@@ -190,16 +197,13 @@ class RuleParser {
       case 'udp':
       case 'sctp':
         if (this.#protocol !== PROTOCOLS[name]) this.#fail(`-m ${name} needs -p ${name}`);
-        this.#expect('--dport');
-        return [{ kind: 'destination-ports', spans: [this.#span(this.#word())] }];
+        return [{ kind: 'ports', side: this.#side('port'), spans: [this.#span(this.#word())] }];
       case 'multiport':
         return [this.#multiport()];
       case 'set':
         return [this.#set()];
       case 'addrtype':
-        this.#expect('--src-type');
-        this.#expect('LOCAL');
-        return [{ kind: 'source-is-local' }];
+        return [this.#isLocal()];
       case 'limit':
         return [this.#limit()];
       case 'comment':
@@ -265,15 +269,29 @@ class RuleParser {
     return { first, last };
   }
 
+  /** `--sport` or `--dport`, or the plural. */
+  #side(noun: string): 'source' | 'destination' {
+    if (this.#take(`--s${noun}`)) return 'source';
+    this.#expect(`--d${noun}`);
+    return 'destination';
+  }
+
+  #isLocal(): ParsedMatch {
+    const side = this.#take('--src-type') ? 'source' : 'destination';
+    if (side === 'destination') this.#expect('--dst-type');
+    this.#expect('LOCAL');
+    return { kind: 'is-local', side };
+  }
+
   #multiport(): ParsedMatch {
     if (![6, 17, 132].includes(this.#protocol ?? -1)) this.#fail('multiport needs a protocol with ports');
-    this.#expect('--dports');
+    const side = this.#side('ports');
     const spans = this.#word()
       .split(',')
       .map((part) => this.#span(part));
     const slots = spans.reduce((sum, { first, last }) => sum + (first === last ? 1 : 2), 0);
     if (slots > 15) this.#fail('too many ports specified');
-    return { kind: 'destination-ports', spans };
+    return { kind: 'ports', side, spans };
   }
 
   #set(): ParsedMatch {

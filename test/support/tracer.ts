@@ -26,6 +26,8 @@ export interface Packet {
   readonly protocol: number;
   /** Destination port on the wire; the type for ICMP; 0 for protocols without ports. */
   readonly port: number;
+  /** Source port on the wire; none of ours unless said. */
+  readonly sourcePort?: number;
   /** NEW unless said. */
   readonly state?: PacketState;
   /** ORIGINAL unless said. */
@@ -34,8 +36,11 @@ export interface Packet {
   readonly connection?: Connection;
   /** `eth0` unless said. */
   readonly inInterface?: string;
+  /** `eth0` unless said. */
+  readonly outInterface?: string;
   /** The source is an address of this host. */
   readonly sourceIsLocal?: boolean;
+  readonly destinationIsLocal?: boolean;
 }
 
 export interface Trace {
@@ -144,8 +149,8 @@ class Walk {
     switch (match.kind) {
       case 'address':
         return ((match.side === 'source' ? this.#source : this.#destination) & match.mask) === match.value;
-      case 'in-interface': {
-        const name = packet.inInterface ?? 'eth0';
+      case 'interface': {
+        const name = (match.side === 'in' ? packet.inInterface : packet.outInterface) ?? 'eth0';
         return match.isPrefix ? name.startsWith(match.name) : name === match.name;
       }
       case 'protocol':
@@ -162,12 +167,14 @@ class Walk {
         return runBpf(match.program, this.#header()) !== 0;
       case 'icmpv6-type':
         return packet.port === match.type;
-      case 'destination-ports':
-        return match.spans.some(({ first, last }) => first <= packet.port && packet.port <= last);
+      case 'ports': {
+        const port = match.side === 'source' ? this.#sourcePort() : packet.port;
+        return match.spans.some(({ first, last }) => first <= port && port <= last);
+      }
       case 'set':
         return this.#inSet(match.set, match.dimensions) !== match.invert;
-      case 'source-is-local':
-        return packet.sourceIsLocal ?? false;
+      case 'is-local':
+        return (match.side === 'source' ? packet.sourceIsLocal : packet.destinationIsLocal) ?? false;
       case 'limit':
       case 'comment':
         return true;
@@ -177,6 +184,12 @@ class Walk {
   /** Packets without a connection have neither direction nor mark. */
   #isTracked(): boolean {
     return this.#packet.state !== 'INVALID' && this.#packet.state !== 'UNTRACKED';
+  }
+
+  #sourcePort(): number {
+    const { sourcePort } = this.#packet;
+    if (sourcePort === undefined) throw new Error('a rule asks for a source port that the packet does not say');
+    return sourcePort;
   }
 
   #header(): Uint8Array {
@@ -204,8 +217,8 @@ class Walk {
         return longestPrefix(set, numberOf(text).value);
       case 'hash:ip,port': {
         if (dimensions.length < 2) return false;
-        if (dimensions[1] !== 'dst') throw new Error('no rule of ours looks at source ports');
-        return set.members.get(`${text},${this.#packet.protocol}:${this.#packet.port}`) ?? false;
+        const port = dimensions[1] === 'src' ? this.#sourcePort() : this.#packet.port;
+        return set.members.get(`${text},${this.#packet.protocol}:${port}`) ?? false;
       }
       default:
         throw new Error(`set type ${set.type} is not known`);
