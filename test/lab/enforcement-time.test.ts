@@ -68,7 +68,13 @@ describe('chooseTimed', () => {
 
 /** A network that follows a change after `afterMs`; `others`: cells that nobody times need longer. */
 function network(afterMs: number, others = afterMs) {
-  const state = { nowMs: 1000, appliedAt: Number.POSITIVE_INFINITY, repeats: 0, stopped: 0, requests: [] as RepeatRequest[] };
+  const state = {
+    nowMs: 1000,
+    appliedAt: Number.POSITIVE_INFINITY,
+    repeats: 0,
+    stopped: 0,
+    requests: [] as RepeatRequest[],
+  };
   const door: TimedNetwork = {
     repeatProbe: async (_from: EndpointKey, request: RepeatRequest) => {
       state.repeats += 1;
@@ -149,10 +155,7 @@ describe('timeEnforcement', () => {
     const apply = (): void => {
       throw new Error('refused');
     };
-    await assert.rejects(
-      timeEnforcement(door, { ...timing, apply, matrix: DENIED, changed: DENIED.cells }),
-      /refused/,
-    );
+    await assert.rejects(timeEnforcement(door, { ...timing, apply, matrix: DENIED, changed: DENIED.cells }), /refused/);
     assert.equal(state.stopped, 1);
   });
 });

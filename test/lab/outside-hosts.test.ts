@@ -7,12 +7,18 @@ function egress(...blocks: readonly { cidr: string; except?: readonly string[] }
 
 describe('outsideHostsFor', () => {
   it('gives only world where no policy has an ipBlock', () => {
-    const policies = [{ spec: {} }, { spec: { ingress: null } }, { spec: { ingress: [{ from: [{ podSelector: {} }] }] } }];
+    const policies = [
+      { spec: {} },
+      { spec: { ingress: null } },
+      { spec: { ingress: [{ from: [{ podSelector: {} }] }] } },
+    ];
     assert.deepEqual(outsideHostsFor(policies, [4, 6]), [{ name: 'world' }]);
   });
 
   it('puts no second host where world already is', () => {
-    assert.deepEqual(outsideHostsFor([egress({ cidr: '203.0.113.0/24' }, { cidr: '::/0' })], [4, 6]), [{ name: 'world' }]);
+    assert.deepEqual(outsideHostsFor([egress({ cidr: '203.0.113.0/24' }, { cidr: '::/0' })], [4, 6]), [
+      { name: 'world' },
+    ]);
   });
 
   it('puts a host into each except, one address per family', () => {

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { parseManifests } from '../../src/cluster/read-manifests.ts';
+import { ApiStore } from '../../src/lab/api/api-store.ts';
+import { ApiError } from '../../src/lab/api/errors.ts';
+import { applyObject, checkManifests, noteText, orderForApply } from '../../src/lab/apply-manifests.ts';
+
+const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
+
+function manifests(text: string) {
+  const { objects, problems } = parseManifests(text, 'file.yaml');
+  assert.deepEqual(problems, []);
+  return objects;
+}
+
+const POD = 'apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\nspec: {containers: [{name: c, image: i}]}\n';
+const POLICY = 'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {}}\n';
+
+describe('orderForApply', () => {
+  it('puts what others need first, keeps the written order, and policies apart', () => {
+    const kinds = ['NetworkPolicy', 'Pod', 'Service', 'Deployment', 'Namespace', 'Node'];
+    const text = kinds.map((kind) => `apiVersion: v1\nkind: ${kind}\nmetadata: {name: a}\n`).join('---\n');
+    const { others, policies } = orderForApply(manifests(text));
+    const kindsOf = (list: typeof others): unknown[] => list.map(({ object }) => (object as { kind: unknown }).kind);
+    assert.deepEqual(kindsOf(others), ['Namespace', 'Node', 'Service', 'Pod', 'Deployment']);
+    assert.deepEqual(kindsOf(policies), ['NetworkPolicy']);
+  });
+});
+
+describe('checkManifests', () => {
+  it('passes what the API server takes', () => {
+    const { others, policies, errors, skipped } = checkManifests(manifests(`${POLICY}---\n${POD}`));
+    assert.deepEqual([others.length, policies.length, errors, skipped], [1, 1, [], []]);
+  });
+
+  it('skips kinds the lab has no use for, naming them and where they are', () => {
+    const text = `${POD}---\napiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w, namespace: x}\n`;
+    const { others, errors, skipped } = checkManifests(manifests(text));
+    assert.deepEqual([others.length, errors], [1, []]);
+    assert.deepEqual(skipped.map(noteText), [
+      'file.yaml:6: Widget x/w (example.com/v1): the lab has no use for this kind',
+    ]);
+  });
+
+  it('takes RBAC and the like without a word', () => {
+    const text = 'apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: r}\nrules: []\n';
+    const { others, skipped } = checkManifests(manifests(text));
+    assert.deepEqual([others.length, skipped], [1, []]);
+  });
+
+  it('finds all errors at once: line, object and field', () => {
+    const wrong = POLICY.replace('{podSelector: {}}', '{podSelector: {}, ingress: [{ports: [{port: 70000}]}]}');
+    const unknown = POLICY.replace('{podSelector: {}}', '{podSelector: {}, ingres: []}');
+    const text = [wrong, unknown, 'just text\n', 'kind: Pod\n', 'apiVersion: v1\n', 'apiVersion: v1\nkind: Pod\n'];
+    const errors = checkManifests(manifests(text.join('---\n')))
+      .errors.map(noteText)
+      .sort();
+    assert.equal(errors.length, 6);
+    const find = (line: number): string => errors.find((error) => error.startsWith(`file.yaml:${line}:`)) ?? '';
+    assert.match(find(1), /"p" is invalid: spec\.ingress\[0\]\.ports\[0\]\.port: .*70000/);
+    assert.match(find(6), /NetworkPolicy p .*spec\.ingres/);
+    assert.match(find(11), /not an object: "just text"/);
+    assert.match(find(13), /Pod: apiVersion: is missing/);
+    assert.match(find(15), /kind: is missing/);
+    assert.match(find(17), /Pod: metadata\.name: is missing/);
+  });
+});
+
+describe('applyObject', () => {
+  it('makes the namespaces an object mentions', () => {
+    const store = new ApiStore();
+    const [pod] = manifests(POD);
+    assert.equal(applyObject(store, pod!).name, 'x/a');
+    assert.equal(store.get('namespaces', { name: 'x' })?.metadata.name, 'x');
+    assert.equal(store.get('pods', { namespace: 'x', name: 'a' })?.spec.containers[0]?.image, 'i');
+  });
+
+  it('puts what names no namespace into default', () => {
+    assert.equal(applyObject(new ApiStore(), manifests(POLICY)[0]!).name, 'default/p');
+  });
+
+  it('changes an object that is there, and keeps what others wrote on it', () => {
+    const store = new ApiStore();
+    applyObject(store, manifests(POD)[0]!);
+    store.patch('pods', { namespace: 'x', name: 'a' }, 'merge', { metadata: { labels: { by: 'hand' } } });
+    applyObject(store, manifests(POD.replace('namespace: x', 'namespace: x, labels: {app: a}'))[0]!);
+    assert.deepEqual(store.get('pods', { namespace: 'x', name: 'a' })?.metadata.labels, { by: 'hand', app: 'a' });
+  });
+
+  it('leaves the note by which kubectl apply knows what was applied', () => {
+    const { object } = applyObject(new ApiStore(), manifests(POLICY)[0]!);
+    const noted = JSON.parse(object.metadata.annotations?.[LAST_APPLIED] ?? '') as unknown;
+    assert.deepEqual(noted, {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { annotations: {}, name: 'p', namespace: 'default' },
+      spec: { podSelector: {} },
+    });
+  });
+
+  it('refuses kinds it does not know', () => {
+    const [widget] = manifests('apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\n');
+    assert.throws(() => applyObject(new ApiStore(), widget!), ApiError);
+  });
+});
