@@ -118,7 +118,7 @@ function suffix(index: number): string {
 }
 
 /** 10.0.1.0 onwards: 16 million pods. */
-function podAddress(index: number): string {
+export function podAddress(index: number): string {
   const number = index + 256;
   return `10.${(number >>> 16) & 255}.${(number >>> 8) & 255}.${number & 255}`;
 }

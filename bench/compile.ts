@@ -1,6 +1,5 @@
 /** Suite *compile*: CPU of a whole compile, and of one event of a pod on another node, in clusters of three sizes. */
-import { NodeCompiler } from '../src/compile/compile-node.ts';
-import { loadSnapshot } from '../src/compile/compile-node.ts';
+import { loadSnapshot, NodeCompiler } from '../src/compile/compile-node.ts';
 import { objectKey, type Pod } from '../src/policy/model.ts';
 import { ClusterModel, LOCAL_NODE, podObject } from './cluster-model.ts';
 import { type LoadedCluster, loadModel } from './load-model.ts';

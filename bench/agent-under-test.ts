@@ -1,0 +1,116 @@
+/** The real agent on the real kernel, with a feed in the place of an API server, watched at each commit. */
+import { Agent, type PassInfo } from '../src/agent/agent.ts';
+import type { PassOutcome } from '../src/agent/reconcile.ts';
+import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
+import { runCommand } from '../src/kernel/command.ts';
+import type { Backend, Kernel } from '../src/kernel/kernel.ts';
+import { createLinuxKernel } from '../src/kernel/linux-kernel.ts';
+import type { Step } from '../src/plan/plan.ts';
+import { type ClusterModel, LOCAL_NODE, podObject, type RawObject } from './cluster-model.ts';
+import { Feed } from './feed.ts';
+import { LAYOUT } from './node-pass.ts';
+
+export const MIN_GAP_MS = 100;
+/** Beyond any measurement: comparing with the kernel is measured by itself. */
+const NO_RESYNC_MS = 3_600_000;
+
+/** One step that went in. */
+export interface Commit {
+  readonly step: Step;
+  readonly endedMs: number;
+}
+
+export interface Pass {
+  readonly outcome: PassOutcome;
+  readonly info: PassInfo;
+  readonly commits: readonly Commit[];
+  readonly endedMs: number;
+}
+
+export class AgentUnderTest {
+  readonly feed: Feed;
+  readonly #agent: Agent;
+  readonly #stop = new AbortController();
+  #commits: Commit[] = [];
+  #onPass: ((pass: Pass) => void) | undefined;
+  /** Called for each step as it has gone in. */
+  onCommit: (commit: Commit) => void = () => {};
+
+  constructor(model: ClusterModel, backend: Backend) {
+    this.feed = new Feed({
+      pods: podObjects(model),
+      namespaces: model.namespaces,
+      networkpolicies: model.policies,
+      nodes: [model.node],
+    });
+    this.#agent = new Agent({
+      nodeName: LOCAL_NODE,
+      cluster: createClusterWatch({ connection: this.feed, nodeName: LOCAL_NODE }),
+      kernel: this.#watched(createLinuxKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 })),
+      layout: LAYOUT,
+      defaultMode: 'enforce',
+      minGapMs: MIN_GAP_MS,
+      resyncIntervalMs: NO_RESYNC_MS,
+      clock: { now: () => performance.now(), after },
+      random: Math.random,
+      firstGeneration: 1,
+      observer: {
+        onMode: () => {},
+        onProblems: () => {},
+        onPass: (outcome, info) => this.#passed(outcome, info),
+      },
+    });
+  }
+
+  /** Resolves after the first pass. */
+  async start(): Promise<Pass> {
+    const first = this.nextPass();
+    this.#agent.start(this.#stop.signal);
+    return first;
+  }
+
+  /** The next pass that writes something. */
+  nextPass(): Promise<Pass> {
+    return new Promise((resolve) => (this.#onPass = resolve));
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#agent.stop();
+  }
+
+  #watched(kernel: Kernel): Kernel {
+    return {
+      backend: kernel.backend,
+      families: kernel.families,
+      observe: () => kernel.observe(),
+      apply: async (step) => {
+        const busy = await kernel.apply(step);
+        const commit = { step, endedMs: performance.now() };
+        this.#commits.push(commit);
+        this.onCommit(commit);
+        return busy;
+      },
+    };
+  }
+
+  #passed(outcome: PassOutcome, info: PassInfo): void {
+    if (outcome.failures.length > 0) throw new Error(`pass failed: ${outcome.failures[0]!.message}`);
+    if (this.#commits.length === 0) return;
+    const pass = { outcome, info, commits: this.#commits, endedMs: performance.now() };
+    this.#commits = [];
+    const onPass = this.#onPass;
+    this.#onPass = undefined;
+    onPass?.(pass);
+  }
+}
+
+/** One by one: an agent does not hold them either. */
+function* podObjects(model: ClusterModel): Iterable<RawObject> {
+  for (const pod of model.pods) yield podObject(pod, { fullSize: true });
+}
+
+function after(ms: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, ms);
+  return () => clearTimeout(timer);
+}

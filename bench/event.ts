@@ -1,0 +1,404 @@
+/** Suite *event*: from the arrival of a watch line to the kernel's commit, idle and under load, beside the bare commands. */
+import { runCommand } from '../src/kernel/command.ts';
+import type { Backend } from '../src/kernel/kernel.ts';
+import { createLinuxKernel } from '../src/kernel/linux-kernel.ts';
+import type { ObservedState, Step } from '../src/plan/plan.ts';
+import { teardown } from '../src/plan/teardown.ts';
+import { addMemberText, destroySetText, swapSetText } from '../src/render/write-text.ts';
+import { AgentUnderTest, type Commit, MIN_GAP_MS, type Pass } from './agent-under-test.ts';
+import { ClusterModel, podObject } from './cluster-model.ts';
+import { makeStories, type Stories, type Story } from './event-kinds.ts';
+import { describeMachine } from './machine.ts';
+import { Mirror } from './mirror.ts';
+import { sleep, watchStalls } from './stalls.ts';
+import { median, number, ratio, type Summary, spread, summarise, time } from './statistics.ts';
+import { targetsTable } from './targets.ts';
+import type { SuiteOptions, SuiteResult, Table } from './types.ts';
+
+const CLUSTER = { pods: 10_000, namespaces: 1_000, policies: 3_000, localPods: 250, localNamespaces: 100 };
+const QUICK_CLUSTER = { pods: 1_000, namespaces: 100, policies: 300, localPods: 50, localNamespaces: 25 };
+const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
+const RATES = [200, 1_000];
+/** Between two events of an idle agent: its minimum gap, and time for both sides to come to rest. */
+const IDLE_MS = MIN_GAP_MS + 20;
+const NOTHING_MS = 500;
+const TICK_MS = 5;
+const PROBE_EVERY_MS = 130;
+/** Pods that come and go under load, at most this many at a time. */
+const CHURNING = 400;
+
+interface EventResult {
+  readonly name: string;
+  /** Seconds from the line to the end of the last step that changes verdicts. */
+  readonly agent: number[];
+  /** Seconds of the same steps by hand. */
+  readonly bare: number[];
+  /** Commands per event. */
+  readonly commands: number[];
+}
+
+interface LoadResult {
+  readonly rate: number;
+  readonly sent: number;
+  readonly seconds: Summary;
+  readonly passes: number;
+  readonly cpuShare: number;
+  readonly stallMs: number;
+}
+
+interface BackendResult {
+  readonly backend: Backend;
+  readonly localPolicies: number;
+  readonly rules: number;
+  readonly sets: number;
+  readonly events: readonly EventResult[];
+  /** Seconds of a full rebuild, each beside a policy edit. */
+  readonly rebuild: readonly number[];
+  readonly idleStallMs: number;
+  readonly load: readonly LoadResult[];
+}
+
+export async function run({ quick, rounds = quick ? 3 : 120 }: SuiteOptions): Promise<SuiteResult> {
+  const results: BackendResult[] = [];
+  for (const backend of quick ? BACKENDS.slice(0, 1) : BACKENDS)
+    results.push(await measureBackend(backend, quick, rounds));
+  return {
+    suite: 'event',
+    machine: describeMachine(),
+    tables: [
+      ...(quick ? [] : [targets(results)]),
+      ...results.flatMap((result) => [idleTable(result), rebuildTable(result), loadTable(result)]),
+    ],
+    raw: results.map(({ events, rebuild, ...rest }) => ({
+      ...rest,
+      rebuild: summarise(rebuild),
+      events: events.map(({ name, agent, bare }) => ({ name, agent: summarise(agent), bare: summarise(bare) })),
+    })),
+  };
+}
+
+async function measureBackend(backend: Backend, quick: boolean, rounds: number): Promise<BackendResult> {
+  const model = new ClusterModel(quick ? QUICK_CLUSTER : CLUSTER);
+  const { stories, remote } = makeStories(model);
+  const agent = new AgentUnderTest(model, backend);
+  const mirror = new Mirror(backend);
+  try {
+    const first = await agent.start();
+    await mirror.apply(first.commits.map(({ step }) => step));
+    const side = new SideBySide(agent, mirror);
+    const stalls = watchStalls();
+    for (const story of stories) await tell(side, story, rounds);
+    const idleStallMs = stalls.longestMs();
+    stalls.stop();
+    const load: LoadResult[] = [];
+    for (const rate of RATES) load.push(await measureLoad(agent, model, remote, rate, quick ? 1_000 : 20_000));
+    const { plan, intent } = first.outcome;
+    return {
+      backend,
+      localPolicies: new Set(
+        intent!.classes.flatMap(({ policies }) => policies.map((ref) => `${ref.namespace}/${ref.name}`)),
+      ).size,
+      rules: [...plan!.after.families[4]!.chains.values()].reduce((sum, lines) => sum + lines.length, 0),
+      sets: plan!.after.sets.size,
+      events: side.results,
+      rebuild: side.rebuild,
+      idleStallMs,
+      load,
+    };
+  } finally {
+    mirror.stop();
+    await agent.stop();
+    await clear(backend);
+  }
+}
+
+/** The next backend starts in an empty kernel. */
+async function clear(backend: Backend): Promise<void> {
+  const kernel = createLinuxKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
+  for (const step of teardown(await kernel.observe()).steps) await kernel.apply(step);
+}
+
+// ---------------------------------------------------------------------------------------------------------------- idle
+
+async function tell(side: SideBySide, { events }: Story, rounds: number): Promise<void> {
+  for (let round = 0; round < rounds; round++) {
+    for (const { name, send } of events) {
+      const pass = await side.measure(name, (agent) => send(agent.feed, round));
+      if (pass && name === 'policy edited' && round % 10 === 0) await side.measureRebuild(pass.outcome.plan!.after);
+    }
+  }
+}
+
+class SideBySide {
+  readonly results: EventResult[] = [];
+  readonly rebuild: number[] = [];
+  readonly #agent: AgentUnderTest;
+  readonly #mirror: Mirror;
+  /** Steps the mirror has yet to take. */
+  #pending: Step[] = [];
+
+  constructor(agent: AgentUnderTest, mirror: Mirror) {
+    this.#agent = agent;
+    this.#mirror = mirror;
+    agent.onCommit = ({ step }) => this.#pending.push(step);
+  }
+
+  /** One event through the agent; then the same steps by hand. Tidying up (destroying sets) is timed on neither side. */
+  async measure(name: string, send: (agent: AgentUnderTest) => void): Promise<Pass | undefined> {
+    await sleep(IDLE_MS);
+    await this.#catchUp();
+    const passed = this.#agent.nextPass();
+    const began = performance.now();
+    send(this.#agent);
+    // Some events turn out to change nothing here: no pass, or one that writes nothing.
+    const pass = await Promise.race([passed, sleep(NOTHING_MS)]);
+    if (!pass) return undefined;
+    const commits = pass.commits.filter(({ step }) => step.kind !== 'destroy-sets');
+    await sleep(TICK_MS);
+    const times = await this.#mirror.apply(commits.map(({ step }) => step));
+    this.#pending = this.#pending.filter((step) => !commits.some((commit) => commit.step === step));
+    const result = this.#resultOf(name);
+    if (commits.length > 0) {
+      result.agent.push((commits.at(-1)!.endedMs - began) / 1000);
+      result.bare.push(times.reduce((sum, ms) => sum + ms, 0) / 1000);
+      result.commands.push(commits.length);
+    }
+    return pass;
+  }
+
+  async measureRebuild(state: ObservedState): Promise<void> {
+    await this.#catchUp();
+    const times = await this.#mirror.apply(rebuildSteps(state));
+    this.rebuild.push(times.reduce((sum, ms) => sum + ms, 0) / 1000);
+  }
+
+  async #catchUp(): Promise<void> {
+    const steps = this.#pending;
+    this.#pending = [];
+    if (steps.length > 0) await this.#mirror.apply(steps);
+  }
+
+  #resultOf(name: string): EventResult {
+    const known = this.results.find((result) => result.name === name);
+    if (known) return known;
+    const result = { name, agent: [], bare: [], commands: [] };
+    this.results.push(result);
+    return result;
+  }
+}
+
+/** What an agent does that knows only whole states: every set made anew and swapped in, then every chain emptied and filled. */
+function rebuildSteps(state: ObservedState): Step[] {
+  const sets = [...state.sets.values()].flatMap((set) => {
+    const aside = `${set.name}+`;
+    const family = set.family === 6 ? 'inet6' : 'inet';
+    const members = [...set.members].map(([member, match]) => addMemberText(aside, member, match));
+    const create = `create ${aside} ${set.type} family ${family} maxelem ${set.maxElements}`;
+    return [create, ...members, swapSetText(set.name, aside), destroySetText(aside)].map((text) => ({
+      text,
+      object: set.name,
+    }));
+  });
+  const rules = ([4, 6] as const).map((family): Step => {
+    const chains = [...state.families[family]!.chains];
+    const lines = [
+      '*mangle',
+      ...chains.map(([name]) => `:${name} - [0:0]`),
+      ...chains.flatMap(([name, rulesOf]) => rulesOf.map((rule) => `-A ${name} ${rule}`)),
+      'COMMIT',
+    ];
+    return { kind: 'rules', family, lines: lines.map((text) => ({ text, object: '' })) };
+  });
+  return [{ kind: 'fill-sets', lines: sets }, ...rules];
+}
+
+// ---------------------------------------------------------------------------------------------------------------- load
+
+/** Pods of the whole cluster come and go at `rate`; now and then one that concerns the node is timed. */
+async function measureLoad(
+  agent: AgentUnderTest,
+  model: ClusterModel,
+  remote: Stories['remote'],
+  rate: number,
+  durationMs: number,
+): Promise<LoadResult> {
+  const waiting = new Map<string, number>();
+  const samples: number[] = [];
+  let passes = 0;
+  agent.onCommit = (commit) => {
+    passes++;
+    settle(commit, waiting, samples);
+  };
+  const stalls = watchStalls();
+  await sleep(IDLE_MS);
+  stalls.longestMs();
+  const cpu = process.cpuUsage();
+  const began = performance.now();
+  const churn = new Churn(agent, model, rate);
+  let probes = 0;
+  for (let now = began; now - began < durationMs; now = performance.now()) {
+    churn.catchUp(now - began);
+    if (now - began > probes * PROBE_EVERY_MS) {
+      const pod = remote(10_000 * rate + probes++);
+      waiting.set(pod.address, performance.now());
+      agent.feed.send('pods', 'ADDED', podObject(pod, { fullSize: true }));
+    }
+    await sleep(TICK_MS);
+  }
+  const seconds = (performance.now() - began) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
+  const stallMs = stalls.longestMs();
+  stalls.stop();
+  churn.end();
+  await sleep(10 * IDLE_MS);
+  if (waiting.size > 0) throw new Error(`${waiting.size} pods never reached the kernel`);
+  const cpuShare = (user + system) / 1e6 / seconds;
+  return { rate, sent: churn.sent, seconds: summarise(samples), passes, cpuShare, stallMs };
+}
+
+function settle({ step, endedMs }: Commit, waiting: Map<string, number>, samples: number[]): void {
+  if (waiting.size === 0) return;
+  for (const { text } of step.lines) {
+    const address = text.slice(text.lastIndexOf(' ') + 1);
+    const sentMs = waiting.get(address);
+    if (sentMs === undefined) continue;
+    samples.push((endedMs - sentMs) / 1000);
+    waiting.delete(address);
+  }
+}
+
+class Churn {
+  sent = 0;
+  readonly #agent: AgentUnderTest;
+  readonly #model: ClusterModel;
+  readonly #rate: number;
+  #oldest = 0;
+  #next = 0;
+
+  constructor(agent: AgentUnderTest, model: ClusterModel, rate: number) {
+    this.#agent = agent;
+    this.#model = model;
+    this.#rate = rate;
+  }
+
+  catchUp(elapsedMs: number): void {
+    for (; this.sent < (elapsedMs * this.#rate) / 1000; this.sent++) this.#one();
+  }
+
+  end(): void {
+    while (this.#oldest < this.#next) this.#delete();
+  }
+
+  #one(): void {
+    const isFull = this.#next - this.#oldest >= CHURNING;
+    if (isFull) this.#delete();
+    else this.#agent.feed.send('pods', 'ADDED', podObject(this.#pod(this.#next++), { fullSize: true }));
+  }
+
+  #delete(): void {
+    this.#agent.feed.send('pods', 'DELETED', podObject(this.#pod(this.#oldest++), { fullSize: true }));
+  }
+
+  #pod(n: number) {
+    return this.#model.newPod(this.#rate * 100 + n);
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------- tables
+
+function resultOf({ events }: BackendResult, name: string): { agent: Summary; bare: Summary } {
+  const { agent, bare } = events.find((event) => event.name === name)!;
+  return { agent: summarise(agent), bare: summarise(bare) };
+}
+
+function targets(results: readonly BackendResult[]): Table {
+  return targetsTable(
+    results.flatMap((result) => {
+      const { agent, bare } = resultOf(result, 'remote pod added');
+      const edit = resultOf(result, 'policy edited');
+      const stallMs = Math.max(result.idleStallMs, ...result.load.map((load) => load.stallMs));
+      return [
+        {
+          what: `${result.backend}: remote pod added, idle, p99 against the median of the bare command`,
+          measured: agent.p99 / bare.median,
+          limit: 2.5,
+          kind: 'at-most' as const,
+          unit: 'x',
+        },
+        {
+          what: `${result.backend}: policy edited against the bare commands`,
+          measured: edit.agent.median / edit.bare.median,
+          limit: 3,
+          kind: 'at-most' as const,
+          unit: 'x',
+        },
+        {
+          what: `${result.backend}: full rebuild against a policy edit`,
+          measured: median(result.rebuild) / edit.agent.median,
+          limit: 20,
+          kind: 'at-least' as const,
+          unit: 'x',
+        },
+        {
+          what: `${result.backend}: longest stall, idle and under load`,
+          measured: stallMs,
+          limit: 50,
+          kind: 'at-most' as const,
+          unit: 'ms',
+        },
+      ];
+    }),
+  );
+}
+
+function idleTable({ backend, events, rules, sets, localPolicies }: BackendResult): Table {
+  return {
+    title: `${backend}: from the watch line to the commit, idle`,
+    note: `Node with ${localPolicies} policies in force: ${rules} rules per family, ${sets} sets. Bare: the same commands with the same lines on the same rules, started by hand in turn. Median and middle half.`,
+    columns: ['event', 'agent', 'p99', 'bare', 'bare p99', 'commands', 'ratio', 'p99 / bare'],
+    rows: events.map(({ name, agent, bare, commands }) => {
+      const [ours, theirs] = [summarise(agent), summarise(bare)];
+      return [
+        name,
+        spread(ours),
+        time(ours.p99),
+        spread(theirs),
+        time(theirs.p99),
+        number(median(commands)),
+        ratio(ours.median / theirs.median),
+        ratio(ours.p99 / theirs.median),
+      ];
+    }),
+  };
+}
+
+function rebuildTable(result: BackendResult): Table {
+  const { agent } = resultOf(result, 'policy edited');
+  const rebuild = summarise(result.rebuild);
+  return {
+    title: `${result.backend}: a policy edit beside a full rebuild`,
+    note: 'Full rebuild: the commands of an agent that makes every set anew, swaps it in, and restores all its chains; nothing else of it is counted.',
+    columns: ['', 'time', 'ratio'],
+    rows: [
+      ['policy edit, from the watch line to the commit', spread(agent), ratio(1)],
+      ['full rebuild, its commands alone', spread(rebuild), ratio(rebuild.median / agent.median)],
+    ],
+  };
+}
+
+function loadTable({ backend, load }: BackendResult): Table {
+  return {
+    title: `${backend}: remote pod added while others come and go`,
+    note: `From the watch line to the commit. The agent waits ${MIN_GAP_MS} ms between two passes and takes together what came meanwhile.`,
+    columns: ['pod events', 'median', 'p99', 'max', 'commands', 'CPU of the process', 'longest stall'],
+    rows: load.map(({ rate, seconds, passes, cpuShare, stallMs }) => [
+      `${number(rate)}/s`,
+      time(seconds.median),
+      time(seconds.p99),
+      time(seconds.max),
+      passes,
+      `${number(cpuShare * 100)} %`,
+      `${number(stallMs)} ms`,
+    ]),
+  };
+}
