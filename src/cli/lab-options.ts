@@ -31,24 +31,29 @@ export const LAB_HELP = `Usage: portcullis lab -f <file or folder> [options]
 
 A cluster in a box: an API server in memory, network namespaces as nodes and pods, the real agent on
 every node, real iptables and ipset, real packets. Needs Linux and root; nothing leaves this machine.
-Prints who should reach whom (the reference evaluator) beside who does (packets), and marks differences.
+Prints who should reach whom (the reference evaluator) beside who does (packets), and marks what
+differs. Everything is removed at the end, and what a killed lab left behind at the next start.
 
-  -f, --file <path>        manifests to bring up (namespaces, pods, workloads, services, policies);
-                           may be repeated; folders are read whole
-      --nodes <n>          nodes, 1..${MAX_NODES} (default 2)
-      --wiring <kind>      routed: a route per pod, as AWS VPC CNI and kindnet; bridge: a bridge per node
-                           (default routed)
+  -f, --file <path>        manifests to bring up: namespaces, pods, workloads, services, policies;
+                           may be repeated; folders are read whole; other kinds are skipped
+      --nodes <n>          nodes, 1..${MAX_NODES}, called node-1 and so on (default 2)
+      --wiring <kind>      routed: a route per pod, as AWS VPC CNI and kindnet; bridge: a bridge per
+                           node (default routed)
       --families <list>    4, 6 or 4,6 (default 4,6)
       --backend <kind>     iptables-nft or iptables-legacy (default iptables-nft)
       --mode <mode>        mode of the agents: enforce, audit, dry-run (default enforce)
-      --ports <list>       ports to probe, e.g. tcp:80,udp:53 (default: what containers declare, at most 6)
+      --ports <list>       ports to probe, e.g. tcp:80,udp:53
+                           (default: what containers declare, the six most frequent)
       --timeout <seconds>  how long packets may take to follow a change (default 5)
       --keep               leave it up, print the KUBECONFIG line, follow changes until interrupted
-      --no-steps           bring everything up at once instead of policy by policy
-  -o, --output <format>    text or json (default text)
+      --no-steps           bring all policies in at once instead of one after the other
+  -o, --output <format>    text or json; with --keep one line of json per change (default text)
   -h, --help               this text
 
+Colours: on a terminal, unless NO_COLOR is set; elsewhere with FORCE_COLOR. See also: docs/lab.md.
+
 Exit codes: 0 measured equals predicted; 1 it does not, or something failed; 2 wrong arguments.
+With --keep, that of the last matrix shown.
 `;
 
 export function parseLabArguments(argv: readonly string[]): LabArguments {

@@ -10,7 +10,7 @@ export interface ScreenOptions {
   readonly output: 'text' | 'json';
   readonly stdout: Terminal;
   readonly stderr: Terminal;
-  /** Lines of a pipe are as wide as this. */
+  /** COLUMNS is the width of a pipe; FORCE_COLOR before NO_COLOR decide about colours. */
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
@@ -32,11 +32,11 @@ export class Screen {
     this.#options = options;
   }
 
-  /** Colours for stdout, if it takes any: NO_COLOR, FORCE_COLOR and whether it is a terminal decide. */
-  readonly paint: Paint = (style, text) => colour(style, text, this.#options.stdout);
+  /** Colours for stdout, if it takes any. */
+  readonly paint: Paint = (style, text) => this.#colour(style, text, this.#options.stdout);
 
   /** Colours for stderr. */
-  readonly paintError: Paint = (style, text) => colour(style, text, this.#options.stderr);
+  readonly paintError: Paint = (style, text) => this.#colour(style, text, this.#options.stderr);
 
   /** Columns of a line on stdout. */
   get width(): number {
@@ -94,6 +94,12 @@ export class Screen {
     this.#waiting = undefined;
   }
 
+  #colour(style: Style, text: string, { isTTY = false }: Terminal): string {
+    const { FORCE_COLOR: force, NO_COLOR: no = '', TERM } = this.#options.env;
+    const wanted = force === undefined ? isTTY && no === '' && TERM !== 'dumb' : !['0', 'false'].includes(force);
+    return wanted ? styleText(FORMATS[style], text, { validateStream: false }) : text;
+  }
+
   #write(stream: Terminal, text: string): void {
     this.clear();
     stream.write(text);
@@ -108,7 +114,3 @@ const FORMATS = {
   yellow: 'yellow',
   alarm: ['bold', 'white', 'bgRed'],
 } as const satisfies Record<Style, Parameters<typeof styleText>[0]>;
-
-function colour(style: Style, text: string, stream: Terminal): string {
-  return styleText(FORMATS[style], text, { stream: stream as NodeJS.WritableStream });
-}
