@@ -29,10 +29,10 @@ const MAX_NODES = 20;
 
 export const LAB_HELP = `Usage: portcullis lab -f <file or folder> [options]
 
-A cluster in a box: an API server in memory, network namespaces as nodes and pods, the real agent on
-every node, real iptables and ipset, real packets. Needs Linux and root; nothing leaves this machine.
-Prints who should reach whom (the reference evaluator) beside who does (packets), and marks what
-differs. Everything is removed at the end, and what a killed lab left behind at the next start.
+A cluster in a box: an API server in memory, network namespaces as nodes and pods, the real agent
+on every node, real iptables and ipset, real packets. Needs Linux and root; nothing leaves this
+machine. Prints who should reach whom (the reference evaluator) beside who does (packets), and marks
+what differs. Everything is removed at the end, and what a killed lab left behind at the next start.
 
   -f, --file <path>        manifests to bring up: namespaces, pods, workloads, services, policies;
                            may be repeated; folders are read whole; other kinds are skipped

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { stripVTControlCharacters } from 'node:util';
 import { Screen, type ScreenOptions, type Terminal } from '../../src/cli/lab-screen.ts';
 
-function stream(fields: Partial<Terminal> = {}): Terminal & { text: string } {
+type Captured = Terminal & { text: string };
+
+function stream(fields: Partial<Terminal> = {}): Captured {
   const found = {
     text: '',
     write(text: string): boolean {
@@ -11,11 +13,11 @@ function stream(fields: Partial<Terminal> = {}): Terminal & { text: string } {
     },
     ...fields,
   };
-  return found as Terminal & { text: string };
+  return found as Captured;
 }
 
 function screen(fields: Partial<ScreenOptions> = {}) {
-  const [stdout, stderr] = [stream(fields.stdout), stream(fields.stderr)];
+  const { stdout = stream(), stderr = stream() } = fields as Partial<Record<'stdout' | 'stderr', Captured>>;
   return { stdout, stderr, screen: new Screen({ output: 'text', env: {}, ...fields, stdout, stderr }) };
 }
 
@@ -67,7 +69,7 @@ describe('Screen', () => {
     tty.waiting('for agents');
     tty.say('done');
     const lines = stderr.text.split('\r\u001B[2K').map(stripVTControlCharacters);
-    assert.deepEqual(lines, ['', '... for pods that ', '... for agents', '']);
+    assert.deepEqual(lines, ['', '... for pods that a', '... for agents', '']);
   });
 
   it('says nothing about short waits in a pipe', () => {
