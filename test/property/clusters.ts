@@ -176,8 +176,12 @@ export const clusterPair: fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapsho
       ...ours.filter(() => next() > 0),
       ...theirs.filter(() => next() === 0),
     ];
+    // What happens most: the same pods, other labels.
+    const relabelled = before.pods.map((each, index) =>
+      next() === 0 ? { ...each, labels: other.pods[index % other.pods.length]!.labels } : each,
+    );
     const after = {
-      pods: mixed(before.pods, other.pods),
+      pods: mixed(relabelled, other.pods),
       namespaces: mixed(before.namespaces, other.namespaces),
       policies: mixed(before.policies, other.policies),
     };

@@ -7,8 +7,9 @@ import { type ObservedState, planText } from '../../src/plan/plan.ts';
 import { addressOwners } from '../../src/policy/address-owners.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import { renderNode } from '../../src/render/render-node.ts';
+import type { Layout } from '../../src/render/ruleset.ts';
 import type { FakeKernel } from '../support/fake-kernel.ts';
-import { createFakeNode, enforce, type FakeNode, LAYOUT } from '../support/fake-cluster.ts';
+import { createFakeNode, enforce, type FakeNode, LAYOUT, WITHOUT_MARKS } from '../support/fake-cluster.ts';
 import { type Packet, trace } from '../support/tracer.ts';
 import { cluster, type ClusterParts, clusterPair, clusterParts, flowsAtEdges, NODE, snapshotOf } from './clusters.ts';
 import { packetOf } from './expected.ts';
@@ -125,6 +126,7 @@ function answerTo(packet: Packet): Pick<Packet, 'source' | 'destination' | 'port
 class Update {
   readonly node: FakeNode;
   readonly #after: ClusterSnapshot;
+  readonly #layout: Omit<Layout, 'mode'>;
   readonly #lines: string[] = [];
   #wrong: string | undefined;
   /** Packets with which a connection would begin, and the verdict they meet before and after. */
@@ -134,16 +136,22 @@ class Update {
   readonly #denied: Flowing[] = [];
   readonly #silent: Flowing[] = [];
 
-  private constructor(node: FakeNode, after: ClusterSnapshot) {
+  private constructor(node: FakeNode, after: ClusterSnapshot, layout: Omit<Layout, 'mode'>) {
     this.node = node;
     this.#after = after;
+    this.#layout = layout;
   }
 
-  static async between(before: ClusterSnapshot, after: ClusterSnapshot, flows: readonly Flow[]): Promise<Update> {
-    const update = new Update(createFakeNode(NODE), after);
-    await enforce(update.node, before);
+  static async between(
+    [before, after]: readonly [ClusterSnapshot, ClusterSnapshot],
+    flows: readonly Flow[],
+    marks: boolean,
+  ): Promise<Update> {
+    const layout = marks ? LAYOUT : WITHOUT_MARKS;
+    const update = new Update(createFakeNode(NODE), after, layout);
+    await enforce(update.node, before, false, layout);
     const target = createFakeNode(NODE);
-    await enforce(target, after);
+    await enforce(target, after, false, layout);
     const [old, future] = [update.node.kernel.state(), target.kernel.state()];
     const [owned, owns] = [before, after].map(({ pods }) => addressOwners(pods.values()));
     const isGone = (address: string): boolean => owned!.has(address) && !owns!.has(address);
@@ -154,7 +162,7 @@ class Update {
       if (verdict === next) update.#fixed.push({ packet, verdict });
       if (verdict === 'passed' && next === 'passed') update.#allowed.push({ packet, connection });
       // Of a pod that is gone nothing is left to go on.
-      if (verdict === 'passed' && next === 'dropped' && !isGone(flow.source) && !isGone(flow.destination)) {
+      if (marks && verdict === 'passed' && next === 'dropped' && !isGone(flow.source) && !isGone(flow.destination)) {
         update.#denied.push({ packet, connection });
         update.#silent.push({ packet, connection: { ...connection } });
       }
@@ -180,10 +188,16 @@ class Update {
     for (const flowing of this.#denied) passing(state, flowing);
   }
 
-  /** A new process, which knows nothing. */
-  async restart(): Promise<void> {
+  async run(): Promise<void> {
+    await enforce(this.node, this.#after, false, this.#layout);
+  }
+
+  /** The process is killed so many lines later; a new one, which knows nothing, goes on. */
+  async runKilledAfter(lines: number): Promise<void> {
+    this.node.kernel.faults.diesAfterLines = lines;
+    await this.node.reconciler.pass(this.#after, 'enforce', this.#layout, false);
     this.node.kernel.revive();
-    await enforce(createFakeNode(NODE, this.node.kernel), this.#after);
+    await enforce(createFakeNode(NODE, this.node.kernel), this.#after, true, this.#layout);
   }
 
   assertDone(): void {
@@ -203,25 +217,23 @@ const updates = clusterPair.chain((pair) => fc.tuple(fc.constant(pair), flowsAtE
 describe('property: in the middle of an update', () => {
   it('no packet meets a verdict that is neither the old nor the new one', async () => {
     await fc.assert(
-      fc.asyncProperty(updates, async ([[before, after], flows]) => {
-        const update = await Update.between(before, after, flows);
-        await enforce(update.node, after);
+      fc.asyncProperty(updates, fc.boolean(), async ([pair, flows], marks) => {
+        const update = await Update.between(pair, flows, marks);
+        await update.run();
         update.assertDone();
       }),
-      runs(80),
+      runs(100),
     );
   });
 
   it('a process may be killed at any line, and the next one ends where it would have', async () => {
     await fc.assert(
-      fc.asyncProperty(updates, fc.nat({ max: 60 }), async ([[before, after], flows], line) => {
-        const update = await Update.between(before, after, flows);
-        update.node.kernel.faults.diesAfterLines = line;
-        await update.node.reconciler.pass(after, 'enforce', LAYOUT, false);
-        await update.restart();
+      fc.asyncProperty(updates, fc.boolean(), fc.nat({ max: 60 }), async ([pair, flows], marks, lines) => {
+        const update = await Update.between(pair, flows, marks);
+        await update.runKilledAfter(lines);
         update.assertDone();
         const alone = createFakeNode(NODE);
-        await enforce(alone, after);
+        await enforce(alone, pair[1], false, marks ? LAYOUT : WITHOUT_MARKS);
         assert.deepEqual(essence(update.node.kernel), essence(alone.kernel));
       }),
       runs(80),

@@ -49,9 +49,19 @@ function feed(compiler: NodeCompiler, before: ClusterSnapshot | undefined, after
   changed(before?.nodes, after.nodes, (key, node) => compiler.node(key, node));
 }
 
+const { marks: _marks, ...withoutMarks } = LAYOUT;
+
+/** Live flows are not judged again. */
+export const WITHOUT_MARKS: Omit<Layout, 'mode'> = withoutMarks;
+
 /** One pass of a node; throws if anything failed. */
-export async function enforce(node: FakeNode, snapshot: ClusterSnapshot, readBack = false): Promise<PassOutcome> {
-  const outcome = await node.reconciler.pass(snapshot, 'enforce', LAYOUT, readBack);
+export async function enforce(
+  node: FakeNode,
+  snapshot: ClusterSnapshot,
+  readBack = false,
+  layout = LAYOUT,
+): Promise<PassOutcome> {
+  const outcome = await node.reconciler.pass(snapshot, 'enforce', layout, readBack);
   if (outcome.failures.length > 0) throw new Error(`${node.name}: ${JSON.stringify(outcome.failures)}`);
   return outcome;
 }
