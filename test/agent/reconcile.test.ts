@@ -428,7 +428,9 @@ describe('reconcile: refusals', () => {
     await enforce(cluster());
     const before = [kernel.savedRules(4), kernel.savedRules(6)];
     kernel.faults.lockHeld = true;
+    const count = writes(kernel).length;
     const outcome = await pass(cluster([]));
+    assert.equal(writes(kernel).length, count + 1, 'waited for the lock once');
     assert.equal(outcome.partial, false);
     assert.deepEqual(
       outcome.failures.map(({ reason }) => reason),
