@@ -3,9 +3,17 @@
  * an answer that comes and goes pass for a good one. Pure but for the clock and the probes it is given.
  */
 import type { MatrixProbe, ProbeResult } from './network/types.ts';
-import type { Matrix, MatrixCell } from './matrix.ts';
+import type { MatrixCell } from './matrix.ts';
 
 import { agrees, arrived } from './matrix.ts';
+
+/** What is asked, and whether it should arrive. */
+export type AskedCell = Pick<MatrixCell, 'probe' | 'predicted'>;
+
+/** A `Matrix`, or any other list of questions. */
+export interface Questions {
+  readonly cells: readonly AskedCell[];
+}
 
 /** `flaps`: it gave different answers although nothing changed. */
 export type CellVerdict = 'agrees' | 'differs' | 'flaps';
@@ -41,7 +49,7 @@ const PAUSE_MS = 30;
 const PATIENT = { timeoutMs: 2000, attempts: 8 } as const;
 /** Each of these must be answered for a cell that was silent once to count as merely slow: one packet, one second. */
 const SUSPECT = { timeoutMs: 1000, attempts: 1 } as const;
-const SUSPECT_ROUNDS = 5;
+const SUSPECT_ROUNDS = 3;
 
 /**
  * Asks all cells until they are right or `followMs` is over, asks those still wrong once more with all patience, and then asks
@@ -49,10 +57,10 @@ const SUSPECT_ROUNDS = 5;
  * answered every time it was the machine, otherwise it flaps. A cell that arrives and should not flaps at once: no machine is too
  * slow to drop a packet.
  */
-export async function measureMatrix(matrix: Matrix, options: MeasureOptions): Promise<Measurement> {
+export async function measureMatrix(matrix: Questions, options: MeasureOptions): Promise<Measurement> {
   const started = options.now();
-  const results = new Map<MatrixCell, ProbeResult>();
-  const ask = async (cells: readonly MatrixCell[], patience: Partial<MatrixProbe> = {}): Promise<MatrixCell[]> => {
+  const results = new Map<AskedCell, ProbeResult>();
+  const ask = async (cells: readonly AskedCell[], patience: Partial<MatrixProbe> = {}): Promise<AskedCell[]> => {
     const answers = await options.probe(cells.map(({ probe }) => ({ ...probe, ...patience })));
     for (const [index, cell] of cells.entries()) results.set(cell, answers[index]!);
     return cells.filter((cell) => !agrees(cell, results.get(cell)!));
@@ -76,20 +84,20 @@ export async function measureMatrix(matrix: Matrix, options: MeasureOptions): Pr
   return { cells: verdicts(matrix, results, new Set(wrong), flapping), agreedAfterMs };
 }
 
-type Ask = (cells: readonly MatrixCell[], patience?: Partial<MatrixProbe>) => Promise<MatrixCell[]>;
+type Ask = (cells: readonly AskedCell[], patience?: Partial<MatrixProbe>) => Promise<AskedCell[]>;
 
 /** Cells whose answers change, with the answer they gave when they were wrong. */
 async function findFlapping(
-  matrix: Matrix,
-  results: ReadonlyMap<MatrixCell, ProbeResult>,
+  matrix: Questions,
+  results: ReadonlyMap<AskedCell, ProbeResult>,
   ask: Ask,
-): Promise<ReadonlyMap<MatrixCell, ProbeResult>> {
+): Promise<ReadonlyMap<AskedCell, ProbeResult>> {
   const before = new Map(results);
   await ask(matrix.cells);
   const changed = matrix.cells.filter((cell) => arrived(results.get(cell)!) !== arrived(before.get(cell)!));
-  const isSuspect = (cell: MatrixCell): boolean => cell.predicted && agrees(cell, before.get(cell)!);
-  const flapping = new Map<MatrixCell, ProbeResult>();
-  const wrongAnswer = (cell: MatrixCell): ProbeResult =>
+  const isSuspect = (cell: AskedCell): boolean => cell.predicted && agrees(cell, before.get(cell)!);
+  const flapping = new Map<AskedCell, ProbeResult>();
+  const wrongAnswer = (cell: AskedCell): ProbeResult =>
     [results.get(cell)!, before.get(cell)!].find((result) => !agrees(cell, result))!;
   for (const cell of changed) if (!isSuspect(cell)) flapping.set(cell, wrongAnswer(cell));
   let suspects = changed.filter(isSuspect);
@@ -102,10 +110,10 @@ async function findFlapping(
 }
 
 function verdicts(
-  matrix: Matrix,
-  results: ReadonlyMap<MatrixCell, ProbeResult>,
-  wrong: ReadonlySet<MatrixCell>,
-  flapping: ReadonlyMap<MatrixCell, ProbeResult>,
+  matrix: Questions,
+  results: ReadonlyMap<AskedCell, ProbeResult>,
+  wrong: ReadonlySet<AskedCell>,
+  flapping: ReadonlyMap<AskedCell, ProbeResult>,
 ): readonly MeasuredCell[] {
   return matrix.cells.map((cell) => {
     const flapped = flapping.get(cell);
