@@ -429,7 +429,7 @@ describe('reconcile: refusals', () => {
     const before = [kernel.savedRules(4), kernel.savedRules(6)];
     kernel.faults.lockHeld = true;
     const count = writes(kernel).length;
-    const outcome = await pass(cluster([]));
+    const outcome = await pass(cluster([{ ...ONLY_B, ingress: [] }]));
     assert.equal(writes(kernel).length, count + 1, 'waited for the lock once');
     assert.equal(outcome.partial, false);
     assert.deepEqual(
