@@ -7,11 +7,19 @@ import { runCommand } from '../src/kernel/command.ts';
 import type { Backend } from '../src/kernel/kernel.ts';
 import { createLinuxKernel } from '../src/kernel/linux-kernel.ts';
 import type { Step } from '../src/plan/plan.ts';
+import { ClusterModel, type ClusterOptions } from './cluster-model.ts';
+import { loadModel } from './load-model.ts';
+import { rebuildModel } from './rebuild-model.ts';
+
+/** Which steps; those of a full rebuild are made in the other process, where they weigh on nobody. */
+type Work =
+  | { readonly kind: 'steps'; readonly steps: readonly Step[] }
+  | { readonly kind: 'rebuild-first' | 'rebuild-again'; readonly cluster: ClusterOptions };
 
 interface Request {
   readonly id: number;
   readonly backend: Backend;
-  readonly steps: readonly Step[];
+  readonly work: Work;
 }
 
 interface Answer {
@@ -37,10 +45,19 @@ export class Mirror {
 
   /** Milliseconds each step took. */
   apply(steps: readonly Step[]): Promise<readonly number[]> {
+    return this.#ask({ kind: 'steps', steps });
+  }
+
+  /** The commands of the rebuild model; `rebuild-first` makes what `rebuild-again` makes anew. */
+  rebuild(kind: 'rebuild-first' | 'rebuild-again', cluster: ClusterOptions): Promise<readonly number[]> {
+    return this.#ask({ kind, cluster });
+  }
+
+  #ask(work: Work): Promise<readonly number[]> {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.#child.send({ id, backend: this.#backend, steps } satisfies Request);
+      this.#child.send({ id, backend: this.#backend, work } satisfies Request);
     });
   }
 
@@ -67,10 +84,18 @@ function serve(): void {
   });
 }
 
-async function carryOut({ backend, steps }: Request): Promise<readonly number[]> {
+let model: ReturnType<typeof rebuildModel> | undefined;
+
+function stepsOf(work: Work): readonly Step[] {
+  if (work.kind === 'steps') return work.steps;
+  model ??= rebuildModel(loadModel(new ClusterModel(work.cluster)).snapshot);
+  return work.kind === 'rebuild-first' ? model.first : model.again;
+}
+
+async function carryOut({ backend, work }: Request): Promise<readonly number[]> {
   const kernel = createLinuxKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
   const times: number[] = [];
-  for (const step of steps) {
+  for (const step of stepsOf(work)) {
     const began = performance.now();
     await kernel.apply(step);
     times.push(performance.now() - began);
