@@ -27,7 +27,7 @@ use Socket qw(:DEFAULT IPPROTO_TCP IPPROTO_UDP IPPROTO_ICMP IPPROTO_ICMPV6 IPPRO
   SOCK_NONBLOCK SOCK_CLOEXEC TCP_NODELAY inet_pton inet_ntop pack_sockaddr_in6 unpack_sockaddr_in6);
 
 use constant {
-    GREETING_WAIT   => 2,             # seconds between a connection and its greeting: the server may be starved, not blocked
+    GREETING_WAIT   => 10,            # timeouts between a connection and its greeting: the server may be starved, not blocked
     FLOW_OPEN_WAIT  => 2,
     ABORT_GRACE     => 0.02,          # a kernel with SCTP of its own answers with an ABORT beside our INIT-ACK
     UDP_PUSH_LIMIT  => 600,           # seconds a UDP server pushes to a client that may be gone
@@ -435,7 +435,7 @@ sub attempt_tcp {
         my $error = unpack 'i', getsockopt($fh, SOL_SOCKET, SO_ERROR);
         return refused($probe, $error) if $error;
         cancel($_) for @{ $probe->{timers} };
-        push @{ $probe->{timers} }, after(GREETING_WAIT, sub { finish($probe, 'error', detail => 'connected, but not greeted') });
+        push @{ $probe->{timers} }, after(GREETING_WAIT * $probe->{timeout}, sub { finish($probe, 'error', detail => 'connected, but not greeted') });
         watch_read($fh, sub { read_greeting($probe, $fh) });
     });
     return;
