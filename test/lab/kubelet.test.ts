@@ -196,7 +196,18 @@ describe('Kubelet', () => {
     assert.deepEqual([addressesOf('bad'), kubelet.failures.size], [['10.244.0.10'], 0]);
   });
 
-  it('forgets a failure with its pod, and leaves pods for unknown nodes alone', async () => {
+  it('forgets a failure with its pod', async () => {
+    create('holder', { annotations: { [ADDRESSES_ANNOTATION]: '10.244.0.9' } });
+    await kubelet.idle();
+    create('bad', { annotations: { [ADDRESSES_ANNOTATION]: '10.244.0.9' } });
+    await kubelet.idle();
+    assert.equal(kubelet.failures.size, 1);
+    store.delete('pods', { namespace: 'x', name: 'bad' }, { gracePeriodSeconds: 0 });
+    await kubelet.idle();
+    assert.equal(kubelet.failures.size, 0);
+  });
+
+  it('leaves pods for unknown nodes alone, but for their deletion', async () => {
     create('lost', { node: 'node-9' });
     await kubelet.idle();
     assert.deepEqual([network.calls, kubelet.failures.size], [[], 0]);
