@@ -86,7 +86,7 @@ export function arrived(result: ProbeResult): boolean | undefined {
   return result.outcome !== 'blocked';
 }
 
-export function agrees(cell: MatrixCell, result: ProbeResult): boolean {
+export function agrees(cell: Pick<MatrixCell, 'predicted'>, result: ProbeResult): boolean {
   return arrived(result) === cell.predicted;
 }
 
