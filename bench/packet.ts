@@ -14,21 +14,22 @@ import type { SuiteOptions, SuiteResult } from './types.ts';
 
 const ROUNDS = 40;
 const QUICK_ROUNDS = 3;
-const SLICE_MS = 25;
-const QUICK_SLICE_MS = 4;
+const PARTS = 5;
+const PART_MS = 5;
+const QUICK_PART_MS = 1;
 
 export async function run(options: SuiteOptions): Promise<SuiteResult> {
   const { quick, rounds = quick ? QUICK_ROUNDS : ROUNDS } = options;
-  const sliceMs = quick ? QUICK_SLICE_MS : SLICE_MS;
+  const how = { rounds, parts: PARTS, partMs: quick ? QUICK_PART_MS : PART_MS };
   const results: ShapeResult[] = [];
   for (const shape of shapes(options)) {
-    results.push({ shape, variants: await measureShape(shape, { rounds, sliceMs }) });
+    results.push({ shape, variants: await measureShape(shape, how) });
   }
   return {
     suite: 'packet',
     machine: describeMachine(),
     tables: packetTables(results),
-    raw: { rounds, sliceMs, results },
+    raw: { ...how, results },
   };
 }
 

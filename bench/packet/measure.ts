@@ -18,17 +18,19 @@ export interface Measured {
 
 export interface MeasureOptions {
   readonly rounds: number;
-  readonly sliceMs: number;
+  /** A slice is this many parts of this long; the fastest counts. */
+  readonly parts: number;
+  readonly partMs: number;
 }
 
 export async function measure(variants: readonly Variant[], options: MeasureOptions): Promise<readonly Measured[]> {
-  const counts = await calibrate(variants[0]!, options.sliceMs);
+  const counts = await calibrate(variants[0]!, options);
   const collected = variants.map(() => emptySamples());
   // The first round warms caches, opens every chain once and is not counted.
   for (let round = -1; round < options.rounds; round++) {
     for (const traffic of TRAFFIC) {
       for (const index of shuffled(variants.length)) {
-        const nanoseconds = await slice(variants[index]!, traffic, counts[traffic]);
+        const nanoseconds = await slice(variants[index]!, traffic, counts[traffic], options.parts);
         if (round >= 0) collected[index]![traffic].push(nanoseconds);
       }
     }
@@ -46,18 +48,21 @@ function emptySamples(): Record<Traffic, number[]> {
   return { rr: [], udp: [], bulk: [], crr: [], dns: [], new: [] };
 }
 
-async function slice(variant: Variant, traffic: Traffic, count: number): Promise<number> {
-  const answer = await variant.client.ask(`${traffic} ${count}`);
+async function slice(variant: Variant, traffic: Traffic, count: number, parts: number): Promise<number> {
+  const answer = await variant.client.ask(`${traffic} ${count} ${parts}`);
   return Math.round(Number(answer) / count);
 }
 
-/** How many operations fill a slice where there are no rules. */
-async function calibrate(variant: Variant, sliceMs: number): Promise<Readonly<Record<Traffic, number>>> {
-  const counts = emptySamples();
+/** How many operations fill a part where there are no rules. */
+async function calibrate(
+  variant: Variant,
+  { partMs }: Pick<MeasureOptions, 'partMs'>,
+): Promise<Readonly<Record<Traffic, number>>> {
+  const took = emptySamples();
   for (const traffic of TRAFFIC) {
-    for (let round = 0; round < 3; round++) counts[traffic].push(await slice(variant, traffic, 20));
+    for (let round = 0; round < 3; round++) took[traffic].push(await slice(variant, traffic, 20, 1));
   }
-  const fill = (traffic: Traffic): number => Math.max(5, Math.round((sliceMs * 1e6) / median(counts[traffic])));
+  const fill = (traffic: Traffic): number => Math.max(4, Math.round((partMs * 1e6) / median(took[traffic])));
   return { rr: fill('rr'), udp: fill('udp'), bulk: fill('bulk'), crr: fill('crr'), dns: fill('dns'), new: fill('new') };
 }
 

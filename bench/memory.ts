@@ -1,0 +1,148 @@
+/** Suite *memory*: RSS of the agent process while it takes in clusters of several sizes over TLS, beside the library's informer. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bundleAgent, FIRST_PASS, longestStallMs, startAgent } from './agent-process.ts';
+import { type ApiProcess, startApiProcess } from './api-process.ts';
+import type { ClusterOptions } from './cluster-model.ts';
+import { describeMachine } from './machine.ts';
+import { sleep } from './stalls.ts';
+import { median, number, ratio } from './statistics.ts';
+import { IMAGE_FLAGS } from './suites.ts';
+import { type Target, targetsTable } from './targets.ts';
+import type { SuiteOptions, SuiteResult, Table } from './types.ts';
+import { type Memory, WatchedProcess } from './watched-process.ts';
+
+const SIZES = [5_000, 20_000, 100_000];
+const LOCAL = { localPods: 100, localNamespaces: 60 };
+/** MB of peak RSS promised. */
+const LIMITS: Readonly<Record<number, number>> = { 5000: 100, 20000: 130, 100000: 260 };
+const SETTLE_MS = 5_000;
+
+interface Run {
+  /** Seconds from the start of the process until it had everything (the agent: until its rules were in the kernel). */
+  readonly seconds: number;
+  readonly steady: number;
+  readonly peak: number;
+  /** Absent for the informer, which does not measure it. */
+  readonly stallMs?: number;
+}
+
+interface SizeResult {
+  readonly pods: number;
+  readonly agent: readonly Run[];
+  readonly informer: readonly Run[];
+}
+
+export async function run({ quick, rounds = quick ? 1 : 3 }: SuiteOptions): Promise<SuiteResult> {
+  const directory = mkdtempSync(join(tmpdir(), 'portcullis-memory-'));
+  try {
+    const bundle = await bundleAgent(directory);
+    const results: SizeResult[] = [];
+    for (const pods of quick ? [1_000] : SIZES) results.push(await measure(pods, rounds, bundle, directory));
+    return {
+      suite: 'memory',
+      machine: describeMachine(),
+      tables: [...(quick ? [] : [targets(results)]), table(results)],
+      raw: results,
+    };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+async function measure(pods: number, rounds: number, bundle: string, directory: string): Promise<SizeResult> {
+  const cluster: ClusterOptions = { pods, namespaces: pods / 10, policies: pods / 10, ...LOCAL };
+  const api = await startApiProcess(cluster, directory);
+  const agent: Run[] = [];
+  const informer: Run[] = [];
+  try {
+    for (let round = 0; round < rounds; round++) {
+      agent.push(await runAgent(bundle, api));
+      informer.push(await runInformer(api));
+    }
+  } finally {
+    api.stop();
+  }
+  return { pods, agent, informer };
+}
+
+async function runAgent(bundle: string, api: ApiProcess): Promise<Run> {
+  const process = startAgent(bundle, api);
+  try {
+    const ms = await process.said(FIRST_PASS);
+    await sleep(SETTLE_MS);
+    const memory = process.memory();
+    return { ...asRun(ms, memory), stallMs: await longestStallMs() };
+  } finally {
+    await process.stop();
+  }
+}
+
+async function runInformer(api: ApiProcess): Promise<Run> {
+  const client = join(import.meta.dirname, 'informer-client.ts');
+  const informer = new WatchedProcess([process.execPath, '--max-old-space-size=8000', client, api.kubeconfigFile]);
+  try {
+    const ms = await informer.said('synced');
+    await sleep(SETTLE_MS);
+    return asRun(ms, informer.memory());
+  } finally {
+    await informer.stop();
+  }
+}
+
+function asRun(ms: number, { now, peak }: Memory): Run {
+  return { seconds: ms / 1000, steady: now / 1e6, peak: peak / 1e6 };
+}
+
+function targets(results: readonly SizeResult[]): Table {
+  const peaks = results.map(({ pods, agent }): Target => {
+    return {
+      what: `peak RSS, ${pods.toLocaleString('en-US')} pods`,
+      measured: Math.max(...agent.map(({ peak }) => peak)),
+      limit: LIMITS[pods]!,
+      kind: 'at-most',
+      unit: 'MB',
+    };
+  });
+  const stall = Math.max(...results.flatMap(({ agent }) => agent.map(({ stallMs }) => stallMs ?? 0)));
+  const stalls: Target = {
+    what: 'longest stall of the agent',
+    measured: stall,
+    limit: 50,
+    kind: 'at-most',
+    unit: 'ms',
+  };
+  return targetsTable([...peaks, stalls]);
+}
+
+function table(results: readonly SizeResult[]): Table {
+  const of = (runs: readonly Run[], pick: (run: Run) => number): number => median(runs.map(pick));
+  const megabytes = (value: number): string => `${number(value)} MB`;
+  return {
+    title: 'memory',
+    note: `The agent with its flags in the image (${IMAGE_FLAGS.join(' ')}), from TLS to the kernel, with a tenth as many namespaces and policies as pods; the informer holds pods only and may use 8 GB of heap. Medians; steady: ${SETTLE_MS / 1000} s after the list.`,
+    columns: [
+      'pods',
+      'agent: peak',
+      'steady',
+      'until enforced',
+      'stall',
+      'informer: peak',
+      'steady',
+      'until listed',
+      'ratio of peaks',
+    ],
+    rows: results.map(({ pods, agent, informer }) => [
+      pods.toLocaleString('en-US'),
+      megabytes(of(agent, ({ peak }) => peak)),
+      megabytes(of(agent, ({ steady }) => steady)),
+      `${number(of(agent, ({ seconds }) => seconds))} s`,
+      `${number(of(agent, ({ stallMs }) => stallMs ?? 0))} ms`,
+      megabytes(of(informer, ({ peak }) => peak)),
+      megabytes(of(informer, ({ steady }) => steady)),
+      `${number(of(informer, ({ seconds }) => seconds))} s`,
+      ratio(of(informer, ({ peak }) => peak) / of(agent, ({ peak }) => peak)),
+    ]),
+  };
+}
