@@ -1,0 +1,292 @@
+/** Random things that happen to a cluster, each in words and as an act on the lab's API server. */
+import type { Lab } from '../../../src/lab/lab.ts';
+import type { PodObject } from '../../../src/lab/api/objects.ts';
+import { ADDRESSES_ANNOTATION } from '../../../src/lab/kubelet.ts';
+import type { Dice } from './dice.ts';
+import {
+  type Json,
+  labelPatch,
+  NAMESPACES,
+  NODES,
+  POD_NAMES,
+  POLICY_NAMES,
+  type PodPlan,
+  somePod,
+  somePodAddresses,
+  somePolicySpec,
+  someRule,
+  someSelector,
+} from './objects.ts';
+
+export interface Event {
+  readonly text: string;
+  readonly act: () => void;
+}
+
+/** Pods a lab holds in its namespaces; more would say little more and take longer. */
+const MAX_PODS = 8;
+const MAX_POLICIES = 6;
+
+/** What is chosen from: the pods that ran in the beginning, and the names that were in use then. */
+export interface Scene {
+  readonly dice: Dice;
+  readonly lab: Lab;
+  /** By uid. */
+  readonly running: ReadonlySet<string>;
+  readonly names: ReadonlySet<string>;
+}
+
+export function sceneOf(dice: Dice, lab: Lab): Scene {
+  const pods = lab.store.list('pods');
+  const running = pods.filter(({ metadata, status }) => isRunning(metadata, status?.phase));
+  return { dice, lab, running: new Set(running.map(({ metadata }) => metadata.uid!)), names: new Set(pods.map(keyOf)) };
+}
+
+/** Chooses among what is possible now; undefined if the choice is not. `networkToo`: pods may come, go and move. */
+export function someEvent(scene: Scene, networkToo: boolean): Event | undefined {
+  const { dice } = scene;
+  const rules: readonly (readonly [number, () => Event | undefined])[] = [
+    [4, () => applyPolicy(scene)],
+    [3, () => editPolicy(scene)],
+    [2, () => deletePolicy(scene)],
+    [4, () => labelPod(scene)],
+    [2, () => labelNamespace(scene)],
+  ];
+  const network: readonly (readonly [number, () => Event | undefined])[] = [
+    [2, () => createPod(scene)],
+    [2, () => deletePod(scene)],
+    [2, () => recreatePod(scene)],
+    [3, () => takeOver(scene)],
+    [1, () => finishPod(scene)],
+    [1, () => terminatePod(scene)],
+    [1, () => publish(scene)],
+  ];
+  return dice.weighted<Event | undefined>(...rules, ...(networkToo ? network : []));
+}
+
+// ------------------------------------------------------------------------------------------------------------ policies
+
+export function applyPolicy(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  const { store } = lab;
+  const [namespace, name] = [dice.pick(NAMESPACES), dice.pick(POLICY_NAMES)];
+  const exists = store.get('networkpolicies', { namespace, name }) !== undefined;
+  if (!exists && store.list('networkpolicies').length >= MAX_POLICIES) return undefined;
+  const spec = somePolicySpec(dice);
+  const object = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { namespace, name }, spec };
+  return {
+    text: `${exists ? 'replace' : 'create'} policy ${namespace}/${name} ${JSON.stringify(spec)}`,
+    act: () => void (exists ? store.update('networkpolicies', object) : store.create('networkpolicies', object)),
+  };
+}
+
+/** One thing of a policy changes, everything else stays. */
+function editPolicy(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  const policies = lab.store.list('networkpolicies');
+  if (policies.length === 0) return undefined;
+  const { metadata, spec } = dice.pick(policies);
+  const ref = { namespace: metadata.namespace!, name: metadata.name };
+  const direction = dice.pick(['ingress', 'egress'] as const);
+  const rules = (spec?.[direction] ?? []) as readonly Json[];
+  const peers = direction === 'ingress' ? 'from' : 'to';
+  const patch = dice.weighted<Json>(
+    [2, () => ({ [direction]: [...rules, someRule(dice, peers)] })],
+    [2, () => ({ [direction]: rules.slice(1) })],
+    [1, () => ({ podSelector: someSelector(dice) })],
+    [1, () => ({ policyTypes: dice.pick([['Ingress'], ['Egress'], ['Ingress', 'Egress']]) })],
+  );
+  return {
+    text: `edit policy ${ref.namespace}/${ref.name} ${JSON.stringify(patch)}`,
+    act: () =>
+      void lab.store.modify('networkpolicies', ref, (draft) => {
+        draft.spec = { ...(draft.spec as Json), ...patch };
+      }),
+  };
+}
+
+function deletePolicy(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  const policies = lab.store.list('networkpolicies');
+  if (policies.length === 0) return undefined;
+  const { metadata } = dice.pick(policies);
+  const ref = { namespace: metadata.namespace!, name: metadata.name };
+  return {
+    text: `delete policy ${ref.namespace}/${ref.name}`,
+    act: () => void lab.store.delete('networkpolicies', ref),
+  };
+}
+
+// -------------------------------------------------------------------------------------------------------------- labels
+
+function labelPod(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  const pod = somePodOf(scene);
+  if (!pod) return undefined;
+  const labels = labelPatch(dice);
+  return {
+    text: `label pod ${keyOf(pod)} ${JSON.stringify(labels)}`,
+    act: () => void lab.store.patch('pods', refOf(pod), 'merge', { metadata: { labels } }),
+  };
+}
+
+function labelNamespace(scene: Scene): Event {
+  const { dice, lab } = scene;
+  const name = dice.pick(NAMESPACES);
+  const labels = labelPatch(dice);
+  return {
+    text: `label namespace ${name} ${JSON.stringify(labels)}`,
+    act: () => void lab.store.patch('namespaces', { name }, 'merge', { metadata: { labels } }),
+  };
+}
+
+// ---------------------------------------------------------------------------------------------------------------- pods
+
+export function createPod(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  if (lab.store.list('pods').filter((pod) => !isGone(pod)).length >= MAX_PODS) return undefined;
+  const [namespace, name, node] = [dice.pick(NAMESPACES), dice.pick(POD_NAMES), dice.pick(NODES)];
+  if (scene.names.has(`${namespace}/${name}`) || lab.store.get('pods', { namespace, name })) return undefined;
+  const addresses = dice.chance(0.1) ? [] : somePodAddresses(dice, node);
+  if (addresses.some((address) => isHeld(lab, address))) return undefined;
+  return creation(lab, 'create', somePod(dice, { namespace, name, node, addresses }));
+}
+
+function creation(lab: Lab, verb: string, object: Json): Event {
+  const { metadata, spec } = object as { metadata: Json; spec: Json };
+  const { namespace, name, ...rest } = metadata;
+  return {
+    text: `${verb} pod ${String(namespace)}/${String(name)} ${JSON.stringify(rest)} ${JSON.stringify(spec)}`,
+    act: () => void lab.store.create('pods', object),
+  };
+}
+
+function deletePod(scene: Scene): Event | undefined {
+  const { lab } = scene;
+  const pod = somePodOf(scene);
+  if (!pod) return undefined;
+  return { text: `delete pod ${keyOf(pod)}`, act: () => void forceDelete(lab, pod) };
+}
+
+/** As a StatefulSet's: the same name, at once, with labels, ports and perhaps addresses of its own. */
+function recreatePod(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  const pod = somePodOf(scene);
+  if (!pod) return undefined;
+  const old = addressesOf(pod);
+  const node = dice.pick(NODES);
+  const fresh = somePodAddresses(dice, node);
+  const keeps = old.length > 0 && (dice.chance(0.5) || fresh.some((address) => isHeld(lab, address)));
+  const plan = keeps ? { node: pod.spec.nodeName!, addresses: old } : { node, addresses: fresh };
+  if (plan.addresses.some((address) => isHeld(lab, address) && !old.includes(address))) return undefined;
+  return replacement(lab, pod, somePod(dice, { ...refOf(pod), ...plan }));
+}
+
+/** Somebody else gets the addresses of a pod that is deleted, or that has finished and is still shown with them (S-71, S-73). */
+function takeOver(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  const pod = somePodOf(scene);
+  if (!pod) return undefined;
+  const addresses = addressesOf(pod);
+  const [namespace, name] = [dice.pick(NAMESPACES), dice.pick(POD_NAMES)];
+  if (addresses.length === 0 || scene.names.has(`${namespace}/${name}`)) return undefined;
+  if (lab.store.get('pods', { namespace, name })) return undefined;
+  const plan: PodPlan = { namespace, name, node: pod.spec.nodeName!, addresses };
+  // A pod that lingers keeps its addresses as long as its object is there.
+  if (dice.chance(0.5) || lingers(pod)) return replacement(lab, pod, somePod(dice, plan));
+  const phase = dice.pick(['Succeeded', 'Failed']);
+  const event = creation(lab, 'create', somePod(dice, plan));
+  return {
+    text: `pod ${keyOf(pod)} is ${phase}, its addresses go on: ${event.text}`,
+    act: () => {
+      lab.store.setStatus('pods', refOf(pod), { phase });
+      event.act();
+    },
+  };
+}
+
+function replacement(lab: Lab, pod: PodObject, object: Json): Event {
+  const event = creation(lab, 'create', object);
+  return {
+    text: `delete pod ${keyOf(pod)}, ${event.text}`,
+    act: () => {
+      forceDelete(lab, pod);
+      event.act();
+    },
+  };
+}
+
+function finishPod(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  const pod = somePodOf(scene);
+  if (!pod) return undefined;
+  const phase = dice.pick(['Succeeded', 'Failed']);
+  return { text: `pod ${keyOf(pod)} is ${phase}`, act: () => void lab.store.setStatus('pods', refOf(pod), { phase }) };
+}
+
+/** One that lingers stays on the network, and counts, until it is deleted for good (S-72). */
+function terminatePod(scene: Scene): Event | undefined {
+  const { lab } = scene;
+  const pod = somePodOf(scene);
+  if (!pod) return undefined;
+  return {
+    text: `pod ${keyOf(pod)} is being deleted`,
+    act: () => void lab.store.delete('pods', refOf(pod), { gracePeriodSeconds: 30 }),
+  };
+}
+
+/** The API knows some of the addresses, or all again; the pod uses all of them all the time (S-57, S-77). */
+function publish(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  const pod = somePodOf(scene);
+  const all = pod ? addressesOf(pod) : [];
+  if (!pod || all.length === 0) return undefined;
+  const shown = dice.pick([all, all, all.slice(0, 1), all.slice(1), []]);
+  const status = { podIP: shown[0] ?? null, podIPs: shown.length > 0 ? shown.map((ip) => ({ ip })) : null };
+  return {
+    text: `pod ${keyOf(pod)} shows ${shown.join(' ') || 'no address'}`,
+    act: () => void lab.store.setStatus('pods', refOf(pod), status),
+  };
+}
+
+function forceDelete(lab: Lab, pod: PodObject): void {
+  lab.store.delete('pods', refOf(pod), { gracePeriodSeconds: 0 });
+}
+
+/** One of the pods that ran when the scene began and still do: how far others are is a matter of time, not of the seed. */
+function somePodOf({ dice, lab, running }: Scene): PodObject | undefined {
+  const pods = lab.store
+    .list('pods')
+    .filter(({ metadata, status }) => running.has(metadata.uid!) && isRunning(metadata, status?.phase));
+  return pods.length === 0 ? undefined : dice.pick(pods);
+}
+
+function isRunning(metadata: PodObject['metadata'], phase: string | undefined): boolean {
+  return metadata.deletionTimestamp === undefined && phase === 'Running';
+}
+
+function addressesOf(pod: PodObject): readonly string[] {
+  return (pod.metadata.annotations?.[ADDRESSES_ANNOTATION] ?? '').split(',').filter((address) => address !== '');
+}
+
+function lingers(pod: PodObject): boolean {
+  return Object.keys(pod.metadata.annotations ?? {}).some((key) => key.endsWith('/linger'));
+}
+
+/** By a pod that is on the network or about to start; one that is about to stop does so first. */
+function isHeld(lab: Lab, address: string): boolean {
+  return lab.store.list('pods').some((pod) => addressesOf(pod).includes(address) && !isGone(pod));
+}
+
+function isGone(pod: PodObject): boolean {
+  const finished = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+  return (finished || pod.metadata.deletionTimestamp !== undefined) && !lingers(pod);
+}
+
+function refOf(pod: PodObject): { readonly namespace: string; readonly name: string } {
+  return { namespace: pod.metadata.namespace!, name: pod.metadata.name };
+}
+
+function keyOf(pod: PodObject): string {
+  return `${pod.metadata.namespace}/${pod.metadata.name}`;
+}

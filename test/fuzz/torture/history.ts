@@ -1,0 +1,82 @@
+/**
+ * What a cluster was from a moment on. Agents watch each kind of object by itself, so at any time they may know any version of
+ * each kind; and the two ends of a flow may be on nodes that know different ones. What holds for all of them must hold always.
+ */
+import type { Lab } from '../../../src/lab/lab.ts';
+import type { ClusterSnapshot, Flow } from '../../../src/policy/model.ts';
+import { createEvaluator, letsPass } from '../../../src/policy/evaluate.ts';
+
+const KINDS = ['pods', 'namespaces', 'policies'] as const;
+const RESOURCES: ReadonlySet<string> = new Set(['pods', 'namespaces', 'networkpolicies']);
+/** More combinations than this are too many to say anything. */
+const MAX_COMBINATIONS = 2000;
+
+export class History {
+  readonly #lab: Lab;
+  readonly #versions: { [K in (typeof KINDS)[number]]: ClusterSnapshot[K][] } = {
+    pods: [],
+    namespaces: [],
+    policies: [],
+  };
+  readonly #stop: () => void;
+
+  /** Begins with the present. */
+  constructor(lab: Lab) {
+    this.#lab = lab;
+    this.#record();
+    this.#stop = lab.store.storage.subscribe((resource) => {
+      if (RESOURCES.has(resource)) this.#record();
+    });
+  }
+
+  stop(): void {
+    this.#stop();
+  }
+
+  #record(): void {
+    const snapshot = this.#lab.snapshot();
+    const add = <T extends ReadonlyMap<string, unknown>>(versions: T[], version: T): void => {
+      if (textOf(versions.at(-1)) !== textOf(version)) versions.push(version);
+    };
+    add(this.#versions.pods, snapshot.pods);
+    add(this.#versions.namespaces, snapshot.namespaces);
+    add(this.#versions.policies, snapshot.policies);
+  }
+
+  /** Pods that were there all the time, as one and the same object that ran. */
+  isUntouched(pod: string): boolean {
+    const seen = this.#versions.pods.map((pods) => pods.get(pod));
+    return seen.every(
+      (each) => each !== undefined && each.uid === seen[0]!.uid && each.phase === 'Running' && !each.terminating,
+    );
+  }
+
+  /** For each flow, what every combination of what agents knew says of it; `changes` if they differ or are too many. */
+  always(flows: readonly Flow[]): readonly ('open' | 'closed' | 'changes')[] {
+    const { pods, namespaces, policies } = this.#versions;
+    if (pods.length * namespaces.length * policies.length > MAX_COMBINATIONS) return flows.map(() => 'changes');
+    const nodes = this.#lab.snapshot().nodes;
+    const sides = flows.map(() => ({ egress: { open: true, closed: true }, ingress: { open: true, closed: true } }));
+    for (const p of pods) {
+      for (const n of namespaces) {
+        for (const q of policies) {
+          const evaluator = createEvaluator({ pods: p, namespaces: n, policies: q, nodes, problems: [] });
+          for (const [index, flow] of flows.entries()) {
+            const verdict = evaluator.evaluate(flow);
+            for (const side of ['egress', 'ingress'] as const) {
+              if (letsPass(verdict[side])) sides[index]![side].closed = false;
+              else sides[index]![side].open = false;
+            }
+          }
+        }
+      }
+    }
+    return sides.map(({ egress, ingress }) =>
+      egress.open && ingress.open ? 'open' : egress.closed || ingress.closed ? 'closed' : 'changes',
+    );
+  }
+}
+
+function textOf(version: ReadonlyMap<string, unknown> | undefined): string | undefined {
+  return version && JSON.stringify([...version]);
+}

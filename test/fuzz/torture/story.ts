@@ -1,0 +1,109 @@
+/** What somebody needs to know to understand a difference: the flow, the objects at its ends, and what the nodes make of them. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import type { Lab } from '../../../src/lab/lab.ts';
+import type { ProbeResult } from '../../../src/lab/network/types.ts';
+import type { ObservedState } from '../../../src/plan/plan.ts';
+import { explainVerdict } from '../../../src/policy/explain-verdict.ts';
+import { matches } from '../../../src/policy/selector.ts';
+import { type Cell, describeCell } from './cells.ts';
+import { observeNode } from './nodes.ts';
+
+const MAX_CELLS = 3;
+const LOG_LINES = 12;
+
+export interface Wrong {
+  readonly cell: Cell;
+  readonly result: ProbeResult;
+  readonly what: string;
+}
+
+export async function tellStory(lab: Lab, wrong: readonly Wrong[]): Promise<string> {
+  const shown = wrong.slice(0, MAX_CELLS);
+  const cells = shown.map(({ cell, result, what }) => {
+    const answer = `${result.outcome}${result.server ? ` by ${result.server}` : ''}${result.detail ? ` (${result.detail})` : ''}`;
+    return `${describeCell(cell)}\n  packets: ${what}: ${answer}\n  evaluator: ${explainVerdict(cell.verdict)}`;
+  });
+  const rest = wrong.slice(MAX_CELLS, 40).map(({ cell, result }) => `${describeCell(cell)}: ${result.outcome}`);
+  const nodes = [...new Set(shown.flatMap(({ cell }) => [cell.from.node, cell.to.node]))].filter(
+    (node) => node !== undefined,
+  );
+  const tellNodes = await Promise.all(nodes.map((node) => tellNode(lab, node, shown)));
+  return [
+    `${wrong.length} cells differ`,
+    ...cells,
+    ...(rest.length > 0 ? ['also:', ...rest] : []),
+    '--- objects',
+    objectsOf(lab, shown),
+    ...tellNodes,
+  ].join('\n');
+}
+
+/** The pods at the ends, their namespaces, and the policies that select one of them; all namespaces' labels. */
+function objectsOf(lab: Lab, wrong: readonly Wrong[]): string {
+  const { store } = lab;
+  const snapshot = lab.snapshot();
+  const ends = new Set(wrong.flatMap(({ cell }) => [cell.flow.source, cell.flow.destination]));
+  const pods = [...snapshot.pods.values()].filter(({ addresses }) => addresses.some((address) => ends.has(address)));
+  const selected = [...snapshot.policies.values()].filter((policy) =>
+    pods.some((pod) => pod.namespace === policy.namespace && matches(policy.podSelector, pod.labels)),
+  );
+  const policies = selected.map(({ namespace, name }) => {
+    const { metadata, spec } = store.get('networkpolicies', { namespace, name })!;
+    return stringify({ kind: 'NetworkPolicy', namespace: metadata.namespace, name, spec });
+  });
+  return [
+    ...[...snapshot.namespaces.values()].map(({ name, labels }) => `namespace ${name} ${JSON.stringify(labels)}`),
+    ...[...snapshot.pods.values()].map((pod) => `pod ${JSON.stringify(pod)}`),
+    ...policies,
+  ].join('\n');
+}
+
+async function tellNode(lab: Lab, node: string, wrong: readonly Wrong[]): Promise<string> {
+  const addresses = [...new Set(wrong.flatMap(({ cell }) => [cell.flow.source, cell.flow.destination]))];
+  const state = await observeNode(lab, node).catch((error: Error) => error);
+  const log = readFileSync(join(lab.dir, `${node}.log`), 'utf8')
+    .trimEnd()
+    .split('\n')
+    .slice(-LOG_LINES);
+  const plan = await lab.agents.get(node, '/plan').catch((error: Error) => ({ body: error.message }));
+  return [
+    `--- ${node}: agent ${lab.agents.pid(node) ?? 'does not run'}`,
+    ...log.map((line) => line.slice(0, 600)),
+    `--- ${node}: last plan`,
+    plan.body.slice(0, 4000),
+    `--- ${node}: kernel, as far as it is about ${addresses.join(', ')}`,
+    state instanceof Error ? state.message : kernelLines(state, addresses),
+  ].join('\n');
+}
+
+/** The entry chains, the rules that send these addresses to a class chain, those chains, and the sets they ask. */
+function kernelLines(state: ObservedState, addresses: readonly string[]): string {
+  const lines: string[] = [];
+  const sets = new Set<string>();
+  for (const [family, observed] of Object.entries(state.families)) {
+    const show = (name: string): void => {
+      for (const rule of observed.chains.get(name) ?? []) {
+        lines.push(`IPv${family} ${name} ${rule}`);
+        for (const [, set] of rule.matchAll(/--match-set (\S+)/g)) sets.add(set!);
+      }
+    };
+    show('PCL-FWD');
+    show('PCL-INP');
+    for (const [name, rules] of observed.chains) {
+      for (const rule of rules) {
+        const found = /^-[sd] ([^ /]+)\/\d+ -g (\S+)$/.exec(rule);
+        if (!found || !addresses.includes(found[1]!)) continue;
+        lines.push(`IPv${family} ${name} ${rule}`);
+        show(found[2]!);
+      }
+    }
+  }
+  for (const name of sets) {
+    const set = state.sets.get(name);
+    const members = [...(set?.members ?? [])].map(([member, match]) => `${match ? '' : '!'}${member}`);
+    lines.push(`${name} ${set?.type}: ${members.join(' ').slice(0, 1500)}`);
+  }
+  return [...new Set(lines)].join('\n');
+}

@@ -1,0 +1,105 @@
+/** Rounds in labs, one lab after the other, until the time is over or a difference is found. */
+import type { Wiring } from '../../../src/lab/network/types.ts';
+import { Lab } from '../../../src/lab/lab.ts';
+import { NODES } from './objects.ts';
+import { Difference, emptyStats, Round, type TortureStats } from './round.ts';
+
+export const BACKENDS = ['iptables-nft', 'iptables-legacy'] as const;
+export const WIRINGS = ['routed', 'bridge'] as const satisfies readonly Wiring[];
+
+export interface LabKind {
+  readonly backend: (typeof BACKENDS)[number];
+  readonly wiring: Wiring;
+}
+
+export interface TortureOptions {
+  /** Of all labs together; each gets its share. A round that has begun is finished. */
+  readonly seconds: number;
+  readonly seed: string;
+  /** Only this round, once in each lab. */
+  readonly round?: number;
+  /** In each round. */
+  readonly storms: number;
+  readonly labs: readonly LabKind[];
+  readonly print: (line: string) => void;
+}
+
+const MAIN = new URL('../../../src/main.ts', import.meta.url).pathname;
+const READY_MS = 30_000;
+
+/** Returns the story of the first difference, printed already; undefined if there was none. */
+export async function runTorture(options: TortureOptions): Promise<string | undefined> {
+  const { seed, labs, print } = options;
+  print(`seed ${seed}`);
+  let next = options.round ?? 1;
+  for (const kind of labs) {
+    const stats = emptyStats();
+    const story = await inLab(kind, async (lab, nextSecond) => {
+      const until = performance.now() + (options.seconds * 1000) / labs.length;
+      do {
+        const round = options.round ?? next++;
+        const told = await playRound({ lab, seed, round, storms: options.storms, nextSecond }, stats);
+        if (told !== undefined) {
+          const again = `--seed ${seed} --round ${round} --storms ${options.storms}`;
+          return `round ${round} of seed ${seed}, ${kind.backend}, ${kind.wiring}:\n${told}\n--- again: npm run torture -- ${again} --backend ${kind.backend} --wiring ${kind.wiring}`;
+        }
+      } while (options.round === undefined && performance.now() < until);
+      return undefined;
+    });
+    print(`${kind.backend}, ${kind.wiring}: ${summary(stats)}`);
+    if (story === undefined) continue;
+    print(story);
+    return story;
+  }
+  return undefined;
+}
+
+async function playRound(
+  options: ConstructorParameters<typeof Round>[0],
+  stats: TortureStats,
+): Promise<string | undefined> {
+  try {
+    await new Round(options, stats).run();
+    return undefined;
+  } catch (error) {
+    return error instanceof Difference ? error.message : `the round could not be played: ${String(error)}`;
+  }
+}
+
+async function inLab<T>(kind: LabKind, work: (lab: Lab, nextSecond: () => void) => Promise<T>): Promise<T> {
+  let offsetMs = 0;
+  const complaints: string[] = [];
+  const lab = await Lab.create({
+    nodes: NODES,
+    wiring: kind.wiring,
+    families: [4, 6],
+    backend: kind.backend,
+    mode: 'enforce',
+    program: [process.execPath, MAIN],
+    outside: [{ name: 'world' }, { name: 'moon' }],
+    now: () => Date.now() + offsetMs,
+    onProblem: (message) => complaints.push(message),
+  });
+  try {
+    await lab.agents.ready(READY_MS);
+    const result = await work(lab, () => {
+      offsetMs += 1000;
+    });
+    if (complaints.length > 0) throw new Error(`the lab complains:\n${complaints.join('\n')}`);
+    return result;
+  } finally {
+    await lab.close();
+  }
+}
+
+function summary(stats: TortureStats): string {
+  const sorted = stats.followedMs.toSorted((a, b) => a - b);
+  const at = (share: number): number =>
+    Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0);
+  const { rounds, storms, events, cells, denied, restarts, outages, faults, watched, flowsKept, flowsCut } = stats;
+  return (
+    `${rounds} rounds, ${storms} storms, ${events} events, ${restarts} restarts, ${outages} outages, ${faults} API faults; ` +
+    `${cells} cells, ${denied} denied; ${watched} watched throughout, ${flowsKept} flows kept, ${flowsCut} cut; ` +
+    `followed after median ${at(0.5)} ms, p95 ${at(0.95)} ms, most ${at(1)} ms`
+  );
+}
