@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProbeOutcome } from '../../src/lab/network/types.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
-/** The promise is a second; more than this on an idle node is a wait that nobody needs. */
-const LIMIT_MS = 300;
+/** The promise. What it takes on an idle node is printed; it is a matter for the benchmarks, not for a test on a shared machine. */
+const LIMIT_MS = 1_000;
 const PROBE = { protocol: 'UDP', port: 80, intervalMs: 10, timeoutMs: 50, attempts: 1 } as const;
 
 for (const backend of BACKENDS) {
