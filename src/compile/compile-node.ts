@@ -9,6 +9,7 @@ import type {
   Direction,
   Namespace,
   NodeRecord,
+  Peer,
   Pod,
   Policy,
   PolicyRef,
@@ -25,8 +26,9 @@ import { matches, selectorKey } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-index.ts';
 import { LiveMembers } from './members.ts';
-import { endpointEntries, endpointKeys, familyOf, PeerSets } from './peer-sets.ts';
+import { endpointEntries, endpointKeys, familyOf, PeerSets, type PeerUnion } from './peer-sets.ts';
 import { splitPorts } from './ports.ts';
+import { type NumericPorts, type SharedPeers, sharePeers } from './shared-peers.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];
 
@@ -51,6 +53,8 @@ interface CompiledClass {
   readonly value: PolicyClass;
   readonly subjectPorts: readonly SubjectPorts[];
 }
+
+type PeerClauses = (policy: Policy, rule: Rule, ports: NumericPorts) => Readonly<Record<Family, PeerClause>>;
 
 export class NodeCompiler {
   readonly #nodeName: string;
@@ -217,28 +221,31 @@ export class NodeCompiler {
     if (known && sameItems(known.policies, policies)) return known;
     const direction = (JSON.parse(key) as [Direction])[0];
     const subjectPorts: SubjectPorts[] = [];
+    const clausesOf = this.#peerClauses(sharePeers(policies, direction));
     const clauses = policies.flatMap((policy) =>
       policy[direction].flatMap((rule, index) =>
-        this.#compileRule(policy, rule, { policy: refOf(policy), direction, index }, subjectPorts),
+        this.#compileRule(policy, rule, { policy: refOf(policy), direction, index }, clausesOf, subjectPorts),
       ),
     );
     return { policies, value: { key, direction, policies: policies.map(refOf), clauses }, subjectPorts };
   }
 
   /** One rule is one clause per protocol with numeric ports, and one for its named ports. */
-  #compileRule(policy: Policy, rule: Rule, ref: RuleRef, subjectPorts: SubjectPorts[]): Clause[] {
+  #compileRule(
+    policy: Policy,
+    rule: Rule,
+    ref: RuleRef,
+    clausesOf: PeerClauses,
+    subjectPorts: SubjectPorts[],
+  ): Clause[] {
     const ports = splitPorts(rule.ports);
-    const union = this.#peers.select(policy.namespace, rule.peers);
-    const peerClauses = (): Readonly<Record<Family, PeerClause>> => ({
-      4: this.#peers.peerClause(union, 4),
-      6: this.#peers.peerClause(union, 6),
-    });
-    if (ports === 'any') return reachable([{ ref, ports: { kind: 'any' }, peers: peerClauses() }]);
+    if (ports === 'any') return reachable([{ ref, ports: { kind: 'any' }, peers: clausesOf(policy, rule, 'any') }]);
     const clauses: Clause[] = [];
-    for (const { protocol, ranges } of ports.numeric) {
-      clauses.push({ ref, ports: { kind: 'ranges', protocol, ranges }, peers: peerClauses() });
+    for (const each of ports.numeric) {
+      clauses.push({ ref, ports: { kind: 'ranges', ...each }, peers: clausesOf(policy, rule, each) });
     }
     if (ports.named.length === 0) return reachable(clauses);
+    const union = this.#peers.select(policy.namespace, rule.peers);
     // Egress resolves names on each destination, which is also the peer: one joined set (S-40, S-43, S-44).
     // Ingress resolves them on the selected pods; the peer is somebody else and keeps its own set.
     if (ref.direction === 'egress') {
@@ -247,9 +254,24 @@ export class NodeCompiler {
     } else {
       const set = endpointKeys(['subjects', policy.namespace, selectorKey(policy.podSelector), ports.named]);
       subjectPorts.push({ keys: set, policy, names: ports.named });
-      clauses.push({ ref, ports: { kind: 'endpoints', set }, peers: peerClauses() });
+      clauses.push({ ref, ports: { kind: 'endpoints', set }, peers: this.#peerClausesOf(union) });
     }
     return reachable(clauses);
+  }
+
+  /** What each rule of a class lets in on the given ports, the peers of others that share its set included. */
+  #peerClauses(sharedPeers: SharedPeers): PeerClauses {
+    const known = new Map<readonly Peer[] | 'any', Readonly<Record<Family, PeerClause>>>();
+    return (policy, rule, ports) => {
+      const peers = sharedPeers(policy, ports) ?? rule.peers;
+      const clauses = known.get(peers) ?? this.#peerClausesOf(this.#peers.select(policy.namespace, peers));
+      known.set(peers, clauses);
+      return clauses;
+    };
+  }
+
+  #peerClausesOf(union: PeerUnion): Readonly<Record<Family, PeerClause>> {
+    return { 4: this.#peers.peerClause(union, 4), 6: this.#peers.peerClause(union, 6) };
   }
 
   /** The selected local pods' own number for each name (S-40). */
