@@ -103,10 +103,21 @@ export const projectNode: Project<NodeRecord> = (object) => {
   return { kind: 'record', key: name, record, problems: report.problems };
 };
 
-export const projectPolicy: Project<Policy> = (object) => {
+/** What the same chart brings into many namespaces is kept once. */
+export const projectPolicy: Project<Policy> = (object, sharing) => {
   const { policy, problems } = parsePolicy(object);
   if (!policy) return { kind: 'unusable', problems };
-  return { kind: 'record', key: `${policy.namespace}/${policy.name}`, record: policy, problems };
+  const { namespace, name, uid, podSelector, isolates, ingress, egress } = policy;
+  const record: Policy = {
+    namespace: sharing.text(namespace),
+    name: sharing.text(name),
+    uid,
+    podSelector: sharing.data(podSelector),
+    isolates: sharing.data(isolates),
+    ingress: sharing.data(ingress),
+    egress: sharing.data(egress),
+  };
+  return { kind: 'record', key: `${namespace}/${name}`, record, problems };
 };
 
 /** Problems of one object, gathered. */

@@ -47,6 +47,13 @@ export class LiveMembers {
     return this.#view;
   }
 
+  /** For when nobody holds a view from before: how it came to be as it is need not be remembered. */
+  forget(): void {
+    this.#journal = [];
+    this.#source = { entries: this.#entries, journal: this.#journal };
+    this.#view = undefined;
+  }
+
   /** Older views keep the old entries and journal; new ones know nothing of them. */
   #startAfresh(): void {
     this.#entries = new Map(this.#entries);

@@ -15,6 +15,7 @@ import { PROTOCOL_NUMBER, type Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
 import { LiveMembers } from './members.ts';
+import { SmallMap } from './small-map.ts';
 
 /** Which pods a peer entry selects: in the one namespace named, or in every namespace that matches. */
 export interface PodSelection {
@@ -42,10 +43,12 @@ interface Identity {
   readonly namespace: string;
   readonly labels: Labels;
   /** Owned addresses and their pods. */
-  readonly owned: Map<string, Pod>;
+  readonly owned: SmallMap<string, Pod>;
   /** The sets that hold this identity's addresses. */
-  sets: LiveSet[];
+  sets: readonly LiveSet[];
 }
+
+const NO_SETS: readonly LiveSet[] = [];
 
 /** A set with its meaning, and what it holds of an address when it holds the address at all. */
 interface LiveSet {
@@ -66,7 +69,7 @@ interface LiveSet {
 export class PeerSets {
   readonly #namespaces = new Map<string, Namespace>();
   /** By namespace, then by the labels object: equal labels are one object where the reader shares them, and correct where not. */
-  readonly #identities = new Map<string, Map<Labels, Identity>>();
+  readonly #identities = new Map<string, SmallMap<Labels, Identity>>();
   readonly #sets = new Map<string, LiveSet>();
   /** The sets by key, so that how they came about does not show; undefined after one came or went. */
   #sorted: readonly LiveSet[] | undefined;
@@ -97,13 +100,13 @@ export class PeerSets {
   #identityOf(pod: Pod): Identity {
     let inNamespace = this.#identities.get(pod.namespace);
     if (!inNamespace) {
-      inNamespace = new Map();
+      inNamespace = new SmallMap();
       this.#identities.set(pod.namespace, inNamespace);
     }
     let identity = inNamespace.get(pod.labels);
     if (!identity) {
-      identity = { namespace: pod.namespace, labels: pod.labels, owned: new Map(), sets: [] };
-      for (const set of this.#sets.values()) if (this.#selects(set.union, identity)) identity.sets.push(set);
+      identity = { namespace: pod.namespace, labels: pod.labels, owned: new SmallMap(), sets: NO_SETS };
+      identity.sets = this.#setsOf(identity);
       inNamespace.set(pod.labels, identity);
     }
     return identity;
@@ -116,7 +119,7 @@ export class PeerSets {
     let changed = false;
     for (const identity of this.#identities.get(name)?.values() ?? []) {
       const before = new Set(identity.sets);
-      identity.sets = [...this.#sets.values()].filter((set) => this.#selects(set.union, identity));
+      identity.sets = this.#setsOf(identity);
       const after = new Set(identity.sets);
       for (const set of [...before, ...after].filter((each) => before.has(each) !== after.has(each))) {
         for (const [address, pod] of identity.owned) changed = update(set, address, pod, pod, identity) || changed;
@@ -174,10 +177,11 @@ export class PeerSets {
     this.#sorted = undefined;
     for (const identity of this.#candidates(set.union)) {
       const selected = this.#selects(set.union, identity);
-      if (selected) identity.sets.push(set);
+      if (selected) identity.sets = [...identity.sets, set];
       if (!selected && !set.byAddress) continue;
       for (const [address, pod] of identity.owned) update(set, address, undefined, pod, identity);
     }
+    set.members.forget();
   }
 
   /** A superset of the identities the union selects; all of them unless every selection names its namespace. */
@@ -219,6 +223,17 @@ export class PeerSets {
   }
 
   // --------------------------------------------------------------------------------------------------------- selection
+
+  /** Most identities are in no set of this node: they share one empty list. */
+  #setsOf(identity: Identity): readonly LiveSet[] {
+    let sets: LiveSet[] | undefined;
+    for (const set of this.#sets.values()) {
+      if (!this.#selects(set.union, identity)) continue;
+      if (sets) sets.push(set);
+      else sets = [set];
+    }
+    return sets ?? NO_SETS;
+  }
 
   #selects(union: PeerUnion, identity: Identity): boolean {
     if (union.kind === 'any') return true;

@@ -63,4 +63,15 @@ describe('members', () => {
     assert.deepEqual(live.view().changesSince(now), [{ member: 'later', before: undefined, after: true }]);
     assert.ok(live.view() instanceof Members);
   });
+
+  it('can forget how it came to be as it is', () => {
+    const live = new LiveMembers();
+    live.set('a', true);
+    live.forget();
+    const view = live.view();
+    assert.deepEqual([...view], [['a', true]]);
+    live.set('b', true);
+    assert.deepEqual(live.view().changesSince(view), [{ member: 'b', before: undefined, after: true }]);
+    assert.deepEqual([...view], [['a', true]]);
+  });
 });

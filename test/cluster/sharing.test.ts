@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { Sharing } from '../../src/cluster/sharing.ts';
+
+describe('sharing', () => {
+  it('keeps equal labels once, and different ones apart', () => {
+    const sharing = new Sharing();
+    const labels = sharing.labels({ app: 'web', tier: 'front' });
+    assert.equal(sharing.labels({ app: 'web', tier: 'front' }), labels);
+    assert.notEqual(sharing.labels({ app: 'web' }), labels);
+    assert.deepEqual({ ...labels }, { app: 'web', tier: 'front' });
+  });
+
+  it('labels hold what was given and inherit nothing', () => {
+    const labels = new Sharing().labels(JSON.parse('{"__proto__":"a","constructor":"b"}') as Record<string, string>);
+    assert.deepEqual(Object.entries(labels), [
+      ['__proto__', 'a'],
+      ['constructor', 'b'],
+    ]);
+    assert.equal('toString' in labels, false);
+    assert.equal('toString' in new Sharing().labels({}), false);
+  });
+
+  it('keeps equal data once', () => {
+    const sharing = new Sharing();
+    const rules = sharing.data([{ ports: 'any', peers: [{ kind: 'nothing' }] }]);
+    assert.equal(sharing.data([{ ports: 'any', peers: [{ kind: 'nothing' }] }]), rules);
+    assert.notEqual(sharing.data([]), rules);
+  });
+
+  it('forgets rather than grow for ever', () => {
+    const sharing = new Sharing();
+    const first = sharing.labels({ app: 'first' });
+    for (let i = 0; i < 20_000; i++) sharing.labels({ app: `web-${i}` });
+    const again = sharing.labels({ app: 'first' });
+    assert.notEqual(again, first);
+    assert.deepEqual({ ...again }, { ...first });
+  });
+});
