@@ -1,6 +1,6 @@
-/** The agent as the image runs it: one bundled file, its flags, a service account, the real kernel. */
+/** The agent as the image runs it: bundled, with its flags, a service account, the real kernel. */
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { build } from 'esbuild';
 import type { ApiProcess } from './api-process.ts';
 import { LOCAL_NODE } from './cluster-model.ts';
 import { IMAGE_FLAGS } from './suites.ts';
@@ -9,25 +9,11 @@ import { WatchedProcess } from './watched-process.ts';
 const HTTP = '127.0.0.1:9847';
 export const FIRST_PASS = 'first pass done';
 
-/** As scripts/build.ts makes it. Result: the file. */
-export async function bundleAgent(directory: string): Promise<string> {
-  const outfile = join(directory, 'portcullis.mjs');
-  const require = `import { createRequire as portcullisCreateRequire } from 'node:module';
-const require = portcullisCreateRequire(import.meta.url);`;
-  await build({
-    entryPoints: [join(import.meta.dirname, '../src/main.ts')],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    target: 'node22.19',
-    format: 'esm',
-    banner: { js: require },
-    minifySyntax: true,
-    minifyWhitespace: true,
-    legalComments: 'none',
-    logLevel: 'warning',
-  });
-  return outfile;
+/** As the image has it. Result: the file to run. */
+export function bundleAgent(directory: string): string {
+  const folder = join(directory, 'dist');
+  execFileSync(process.execPath, [join(import.meta.dirname, '../scripts/build.ts'), folder], { stdio: 'pipe' });
+  return join(folder, 'portcullis.mjs');
 }
 
 export function startAgent(bundle: string, api: ApiProcess): WatchedProcess {

@@ -81,6 +81,7 @@ function placePods(options: ClusterOptions, random: Random): PodSpec[] {
   const pods: PodSpec[] = [];
   const nodes = Math.max(2, Math.ceil(options.pods / PODS_PER_NODE));
   const workloads = new Map<string, number>();
+  let workload = 0;
   while (pods.length < options.pods) {
     const isLocal = pods.length < options.localPods;
     const namespace = `team-${isLocal ? pods.length % options.localNamespaces : below(random, options.namespaces)}`;
@@ -88,24 +89,25 @@ function placePods(options: ClusterOptions, random: Random): PodSpec[] {
     workloads.set(namespace, number);
     const app = COMPONENTS[number % COMPONENTS.length]!;
     const isUnique = chance(random, UNIQUE_SHARE);
+    const hash = Math.imul(++workload, 0x5bd1e995).toString(36).slice(-6);
     const replicas = isLocal ? 1 : Math.min(pick(random, REPLICAS), options.pods - pods.length);
     for (let replica = 0; replica < replicas; replica++) {
-      const name = isUnique ? `${app}-${number}-${replica}` : `${app}-${number}-7d9f8c6b5-${suffix(pods.length)}`;
+      const name = isUnique ? `${app}-${number}-${replica}` : `${app}-${number}-${hash}-${suffix(pods.length)}`;
       const nodeName = isLocal ? LOCAL_NODE : `node-${1 + below(random, nodes - 1)}`;
       const own = isUnique
         ? { 'statefulset.kubernetes.io/pod-name': name }
         : { 'pod-template-hash': `7d9f8c${number}` };
-      const labels = { ...workloadLabels(app, number), ...own };
+      const labels = { ...workloadLabels(namespace, app, number), ...own };
       pods.push({ namespace, name, app, nodeName, address: podAddress(pods.length), labels });
     }
   }
   return pods;
 }
 
-function workloadLabels(app: string, number: number): Record<string, string> {
+function workloadLabels(namespace: string, app: string, number: number): Record<string, string> {
   return {
     'app.kubernetes.io/name': app,
-    'app.kubernetes.io/instance': `${app}-${number}`,
+    'app.kubernetes.io/instance': `${namespace}-${app}-${number}`,
     'app.kubernetes.io/version': `1.${number % 7}.0`,
     'app.kubernetes.io/managed-by': 'helm',
     tier: app === 'db' || app === 'cache' ? 'backend' : 'frontend',

@@ -37,7 +37,7 @@ interface SizeResult {
 export async function run({ quick, rounds = quick ? 1 : 3 }: SuiteOptions): Promise<SuiteResult> {
   const directory = mkdtempSync(join(tmpdir(), 'portcullis-memory-'));
   try {
-    const bundle = await bundleAgent(directory);
+    const bundle = bundleAgent(directory);
     const results: SizeResult[] = [];
     for (const pods of quick ? [1_000] : SIZES) results.push(await measure(pods, rounds, bundle, directory));
     return {
