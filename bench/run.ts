@@ -1,4 +1,4 @@
-/** `npm run bench -- [suite...] [--quick] [--rounds N] [--json FILE]`: measures, prints tables, keeps the numbers. */
+/** `npm run bench -- [suite...] [--quick | --full] [--rounds N] [--json FILE]`: measures, prints tables, keeps the numbers. */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,10 +8,11 @@ import { SUITES, type SuiteSpec } from './suites.ts';
 import { formatTable } from './text-table.ts';
 import type { SuiteOptions, SuiteResult } from './types.ts';
 
-const USAGE = `bench [suite...] [--quick] [--rounds N] [--json FILE]
+const USAGE = `bench [suite...] [--quick | --full] [--rounds N] [--json FILE]
   suites: ${SUITES.map(({ name, what }) => `${name} (${what})`).join(', ')}
   none named: all of them; without root those that need no kernel
   --quick     a few seconds, to see that it works
+  --full      every combination, where a suite usually leaves some out (packet)
   --rounds N  how often each side of a comparison is measured
   --json FILE all results in one file, besides bench/results/<suite>.json`;
 
@@ -52,7 +53,7 @@ function readRequest(args: readonly string[]): Request | string {
   const suites = positionals.length > 0 ? SUITES.filter(({ name }) => positionals.includes(name)) : runnable();
   return {
     suites,
-    options: { quick: values.quick ?? false, ...(rounds === undefined ? {} : { rounds }) },
+    options: { quick: values.quick ?? false, full: values.full ?? false, ...(rounds === undefined ? {} : { rounds }) },
     json: values.json,
   };
 }
@@ -62,7 +63,12 @@ function parse(args: readonly string[]) {
     return parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { quick: { type: 'boolean' }, rounds: { type: 'string' }, json: { type: 'string' } },
+      options: {
+        quick: { type: 'boolean' },
+        full: { type: 'boolean' },
+        rounds: { type: 'string' },
+        json: { type: 'string' },
+      },
     });
   } catch (error) {
     return (error as Error).message;

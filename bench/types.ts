@@ -5,6 +5,8 @@ export interface SuiteOptions {
   readonly quick: boolean;
   /** How often each side of a comparison is measured; absent: the suite's own choice. */
   readonly rounds?: number;
+  /** Every combination a suite has; it takes as long as it takes. */
+  readonly full?: boolean;
 }
 
 /** Where the numbers come from. */

@@ -67,7 +67,7 @@ function pod(name: string, nodeName: string, address: string, labels: Pod['label
   };
 }
 
-function makePolicy(group: number, index: number, { classes, policies }: Shape): Policy {
+function makePolicy(group: number, index: number, { classes, policies, ownWords }: Shape): Policy {
   const name = `${groupName(group)}-${String(index).padStart(3, '0')}`;
   // The name as one more value: no two policies mean the same set.
   const remote = { podSelector: { matchExpressions: [{ key: 'peer', operator: 'In', values: ['yes', name] }] } };
@@ -79,7 +79,10 @@ function makePolicy(group: number, index: number, { classes, policies }: Shape):
     kind: 'NetworkPolicy',
     metadata: { namespace: NAMESPACE, name, uid: name },
     spec: {
-      podSelector: { matchLabels: { group: groupName(group) } },
+      podSelector: {
+        matchLabels: { group: groupName(group) },
+        ...(ownWords ? { matchExpressions: [{ key: name, operator: 'DoesNotExist' }] } : {}),
+      },
       policyTypes: ['Ingress', 'Egress'],
       ingress: [{ from: peers, ports }],
       egress: [{ to: peers, ports }],

@@ -9,6 +9,8 @@ export interface Shape {
   readonly policies: number;
   /** Remote pods that each policy's rules name. */
   readonly peers: number;
+  /** The policies of a class select the same pods in different words, so none of them may share a set. */
+  readonly ownWords?: true;
 }
 
 /** The target for established flows is set for this one. */
@@ -22,6 +24,7 @@ const USUAL: readonly Shape[] = [
   { pods: 10, classes: 4, policies: 1, peers: 200 },
   { pods: 110, classes: 20, policies: 5, peers: 200 },
   { pods: 250, classes: 4, policies: 5, peers: 10_000 },
+  { ...MANY_POLICIES, ownWords: true },
   MANY_POLICIES,
   MANY_PODS,
 ];
@@ -49,9 +52,10 @@ function everyShape(): readonly Shape[] {
   );
   // Few classes, because every policy has a set of its own.
   const large = [110, 1_000].map((pods): Shape => ({ pods, classes: 4, policies: 5, peers: 10_000 }));
-  return [...grid, ...large];
+  const apart = grid.filter(({ policies }) => policies > 1).map((shape): Shape => ({ ...shape, ownWords: true }));
+  return [...grid, ...apart, ...large];
 }
 
-export function shapeText({ pods, classes, policies, peers }: Shape): string {
-  return `${pods} pods, ${classes} classes x ${policies}, ${peers} peers`;
+export function shapeText({ pods, classes, policies, peers, ownWords }: Shape): string {
+  return `${pods} pods, ${classes} classes x ${policies}, ${peers} peers${ownWords ? ', own words' : ''}`;
 }

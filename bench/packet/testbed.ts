@@ -9,6 +9,7 @@ import type { Readable, Writable } from 'node:stream';
 import { runCommand, type RunCommand } from '../../src/kernel/command.ts';
 
 const TIMEOUT_MS = 120_000;
+const ANSWER_TIMEOUT_MS = 30_000;
 const NEXT_HOP = '169.254.1.1';
 
 type Argv = readonly [string, ...string[]];
@@ -51,7 +52,14 @@ export class LineProcess {
         settle();
         reject(new Error(`${this.#name}: ended`));
       };
+      // Rules that drop what is measured leave the program waiting.
+      const timer = setTimeout(() => {
+        settle();
+        this.#child.kill();
+        reject(new Error(`${this.#name}: no answer after ${ANSWER_TIMEOUT_MS} ms`));
+      }, ANSWER_TIMEOUT_MS);
       const settle = (): void => {
+        clearTimeout(timer);
         this.#lines.off('line', onLine);
         this.#child.off('exit', onEnd);
         this.#child.off('error', onEnd);

@@ -1,0 +1,36 @@
+/** The packet benchmark runs, and gives numbers that are numbers. What they are is the benchmark's matter. Needs root and ipset. */
+import assert from 'node:assert/strict';
+import { run } from '../../bench/packet.ts';
+import { type Measured, TRAFFIC } from '../../bench/packet/measure.ts';
+import { ratios } from '../../bench/packet/tables.ts';
+
+describe('benchmark suite packet', () => {
+  it('finishes quickly, with a finite ratio for each variant and kind of traffic', async function () {
+    this.timeout(10_000);
+    const { tables, raw } = await run({ quick: true, rounds: 2 });
+    const { results } = raw as { results: readonly { readonly variants: readonly Measured[] }[] };
+    for (const { variants } of results) {
+      assert.deepEqual(
+        variants.map(({ rules, backend = 'no' }) => `${rules}, ${backend}`),
+        [
+          'none, no',
+          'none again, no',
+          'linear, iptables-nft',
+          'ours, iptables-nft',
+          'linear, iptables-legacy',
+          'ours, iptables-legacy',
+        ],
+      );
+      for (const variant of variants) {
+        for (const traffic of TRAFFIC) {
+          const values = ratios(variant, variants, traffic);
+          assert.equal(values.length, 2);
+          for (const value of values)
+            assert.ok(Number.isFinite(value) && value > 0, `${variant.rules} ${traffic}: ${value}`);
+        }
+        assert.equal(variant.ruleCount > 0, !variant.rules.startsWith('none'), variant.rules);
+      }
+    }
+    assert.ok(tables.every(({ rows }) => rows.length > 0));
+  });
+});
