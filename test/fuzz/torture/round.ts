@@ -345,7 +345,8 @@ export class Round {
     return await Promise.all(
       dice.some(able, 4).map(async (cell) => {
         const protocol = cell.protocol === 'TCP' ? 'TCP' : 'UDP';
-        const mode = dice.pick(['talk', 'push-server', 'push-client'] as const);
+        // What a datagram that is not answered came to, its sender cannot know.
+        const mode = dice.pick(['talk', 'push-server', protocol === 'TCP' ? 'push-client' : 'talk'] as const);
         const { address, port } = cell.probe;
         const request = { protocol, address, port, mode, intervalMs: FLOW_INTERVAL_MS } as const;
         return { cell, flow: await this.#lab.network.openFlow(cell.from.key, request) };

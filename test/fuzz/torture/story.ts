@@ -12,6 +12,7 @@ import { observeNode } from './nodes.ts';
 
 const MAX_CELLS = 3;
 const LOG_LINES = 12;
+const MAX_PLAN = 1500;
 
 export interface Wrong {
   readonly cell: Cell;
@@ -72,7 +73,7 @@ async function tellNode(lab: Lab, node: string, wrong: readonly Wrong[]): Promis
     `--- ${node}: agent ${lab.agents.pid(node) ?? 'does not run'}`,
     ...log.map((line) => line.slice(0, 600)),
     `--- ${node}: last plan`,
-    plan.body.slice(0, 4000),
+    plan.body.slice(0, MAX_PLAN),
     `--- ${node}: kernel, as far as it is about ${addresses.join(', ')}`,
     state instanceof Error ? state.message : kernelLines(state, addresses),
   ].join('\n');
@@ -83,9 +84,10 @@ function kernelLines(state: ObservedState, addresses: readonly string[]): string
   const lines: string[] = [];
   const sets = new Set<string>();
   for (const [family, observed] of Object.entries(state.families)) {
+    if (!addresses.some((address) => address.includes(':') === (family === '6'))) continue;
     const show = (name: string): void => {
       for (const rule of observed.chains.get(name) ?? []) {
-        lines.push(`IPv${family} ${name} ${rule}`);
+        if (!rule.includes('--icmpv6-type')) lines.push(`IPv${family} ${name} ${rule}`);
         for (const [, set] of rule.matchAll(/--match-set (\S+)/g)) sets.add(set!);
       }
     };
