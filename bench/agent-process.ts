@@ -27,9 +27,12 @@ export function startAgent(bundle: string, api: ApiProcess): WatchedProcess {
   );
 }
 
+/** EVENT_LOOP_PRECISION_MS of src/status/metrics.ts: what the metric shows of a loop that never stood still. */
+const LAG_PRECISION_MS = 100;
+
 /** The longest stall of its event loop since the start or the last call, in ms, as its own metrics have it. */
 export async function longestStallMs(): Promise<number> {
   const response = await fetch(`http://${HTTP}/metrics`);
   const found = /^nodejs_eventloop_lag_max_seconds(?:\{[^}]*\})? (\S+)$/m.exec(await response.text());
-  return Number(found?.[1]) * 1000;
+  return Math.max(0, Number(found?.[1]) * 1000 - LAG_PRECISION_MS);
 }
