@@ -7,6 +7,8 @@ import type { Mode, PassOutcome } from './reconcile.ts';
 import type { LoopClock, LoopVerdict } from './reconcile-loop.ts';
 
 import { ClusterFollower } from './follow-cluster.ts';
+import type { SpareGenerations } from './spare-generations.ts';
+
 import { Reconciler } from './reconcile.ts';
 import { ReconcileLoop } from './reconcile-loop.ts';
 
@@ -23,6 +25,8 @@ export interface AgentOptions {
   /** 0..1. */
   readonly random: () => number;
   readonly firstGeneration: number;
+  /** Absent: not looked for. */
+  readonly spareGenerations?: SpareGenerations;
   readonly observer: AgentObserver;
 }
 
@@ -83,6 +87,7 @@ export class Agent {
       kernel,
       now: () => clock.now(),
       firstGeneration,
+      ...(options.spareGenerations ? { spareGenerations: options.spareGenerations } : {}),
       compile: () => follower.intent(),
     });
     this.#loop = new ReconcileLoop({

@@ -9,11 +9,13 @@ import type { Layout, Ruleset } from '../render/ruleset.ts';
 import type { ObservedSet, ObservedState, Plan, Step } from '../plan/plan.ts';
 import type { Drift } from '../plan/drift.ts';
 import type { Kernel } from '../kernel/kernel.ts';
+import type { SpareGenerations } from './spare-generations.ts';
 
 import { compileNode } from '../compile/compile-node.ts';
 import { classOfReply, familyOfSet } from '../render/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { diff } from '../plan/diff.ts';
+import { nextGeneration, readGeneration } from '../plan/generation.ts';
 import { findDrift } from '../plan/drift.ts';
 import { teardown } from '../plan/teardown.ts';
 import { StepFailed } from '../kernel/kernel.ts';
@@ -59,6 +61,8 @@ export interface ReconcilerOptions {
   readonly now: () => number;
   /** The generation to begin with on a host that has none. */
   readonly firstGeneration: number;
+  /** Finds generations that no live flow carries; if absent the next number is taken. */
+  readonly spareGenerations?: SpareGenerations;
   /** What the node must enforce now; compiled from the snapshot alone if absent. */
   readonly compile?: (snapshot: ClusterSnapshot) => NodeIntent | Promise<NodeIntent>;
 }
@@ -131,6 +135,7 @@ class Pass {
   readonly #written: ObservedState | undefined;
   /** What the last plan was made from. */
   #observed: ObservedState | undefined;
+  #spareGenerations: Plan['generations'] = {};
   generations: Plan['generations'];
   departed: Plan['departed'];
   known: ObservedState | undefined;
@@ -159,6 +164,9 @@ class Pass {
     const remembered = readBack ? undefined : this.#written;
     const observed = remembered ?? (await this.#read());
     if (this.#written && !remembered) this.#drift = findDrift(this.#written, observed);
+    const started = this.#options.now();
+    this.#spareGenerations = await this.#findSpares(observed);
+    this.#addSeconds('observe', started);
     let plan = this.#makePlan(observed, remembered !== undefined);
     if (this.#mode === 'dry-run') {
       this.known = observed;
@@ -170,6 +178,8 @@ class Pass {
       if (!failed) {
         this.known = this.#afterSuccess(plan);
         this.departed = plan.departed;
+        // Ahead of time: the next pass shall not have to wait.
+        void this.#findSpares(plan.after);
         return;
       }
       if (!(await this.#isolate(failed)) || attempt >= MAX_ATTEMPTS) {
@@ -179,6 +189,21 @@ class Pass {
       }
       plan = this.#makePlan(await this.#read(), false);
     }
+  }
+
+  async #findSpares(observed: ObservedState): Promise<Plan['generations']> {
+    const { spareGenerations: spares, firstGeneration } = this.#options;
+    const { mode, marks } = this.#ruleset?.layout ?? {};
+    if (!spares || !marks || mode !== 'enforce' || this.#mode === 'dry-run') return {};
+    const search = async (family: Family): Promise<[Family, number][]> => {
+      const before = observed.families[family];
+      if (!before) return [];
+      const current = readGeneration(before, marks) ?? this.generations[family];
+      if (current !== undefined) return [[family, await spares.find(family, nextGeneration(current, marks), current)]];
+      const first = before.chains.size === 0 ? firstGeneration : nextGeneration(firstGeneration, marks);
+      return [[family, await spares.find(family, first, undefined)]];
+    };
+    return Object.fromEntries((await Promise.all([search(4), search(6)])).flat());
   }
 
   async #read(): Promise<ObservedState> {
@@ -194,6 +219,7 @@ class Pass {
       broken: this.#broken,
       firstGeneration: this.#options.firstGeneration,
       lastGenerations: this.generations,
+      spareGenerations: this.#spareGenerations,
       departed: this.departed,
       remembered,
     };

@@ -19,6 +19,7 @@ import { isEmptyPlan, planText } from '../plan/plan.ts';
 import { readBridgeFilter } from '../kernel/bridge-filter.ts';
 import { detectBackend, detectFamilies } from '../kernel/backend.ts';
 import { createLinuxKernel } from '../kernel/linux-kernel.ts';
+import { createFlowMarks } from '../kernel/flow-marks.ts';
 import { CommandFailed, runCommand } from '../kernel/command.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
@@ -26,11 +27,14 @@ import { createAgentMetrics, createRegistry } from '../status/metrics.ts';
 import { startStatusServer } from '../status/health.ts';
 import { createLogger } from '../status/log.ts';
 import { Agent } from '../agent/agent.ts';
+import { SpareGenerations } from '../agent/spare-generations.ts';
 import { describeConfig } from './config.ts';
 
 const BRIDGE_CHECK_INTERVAL_MS = 60_000;
 /** A node without iptables yet (an init container installs it, say) is asked again, not crash-looped. */
 const KERNEL_RETRY_MS = 2_000;
+/** The log shows where the time went from here on. */
+const SLOW_PASS_SECONDS = 0.5;
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
 const LOG_BURST_SECONDS = 2;
 
@@ -72,6 +76,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       clock: { now: () => performance.now(), after },
       random: Math.random,
       firstGeneration: firstGeneration(config),
+      ...spareGenerations(config, log.child('kernel')),
       observer: observe(metrics, log, kernel),
     });
     state.agent = agent;
@@ -117,6 +122,17 @@ function layoutOf(config: AgentConfig): Omit<Layout, 'mode'> {
 /** Any generation will do on a host that has none; a random one makes stamps left by an uninstalled agent unlikely to count. */
 function firstGeneration(config: AgentConfig): number {
   return config.connmarkMask === null ? 1 : 1 + randomInt(generationCount({ mask: config.connmarkMask }));
+}
+
+function spareGenerations(config: AgentConfig, log: Logger): { spareGenerations?: SpareGenerations } {
+  if (config.connmarkMask === null) return {};
+  const marks = { mask: config.connmarkMask };
+  const onDoubt = (why: string): void =>
+    log.warn(
+      `${why}; a flow that is silent during ${generationCount(marks)} changes that take something away ` +
+        'may go on although it is denied',
+    );
+  return { spareGenerations: new SpareGenerations({ marks, flows: createFlowMarks(runCommand), onDoubt, after }) };
 }
 
 function after(ms: number, callback: () => void): () => void {
@@ -385,6 +401,7 @@ function logPass(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kern
     ms: Math.round(info.seconds * 1000),
     ...(info.programmingSeconds === undefined ? {} : { sinceChangeMs: Math.round(info.programmingSeconds * 1000) }),
     ...(plan ? nonZero(plan.summary) : {}),
+    ...(info.seconds > SLOW_PASS_SECONDS ? { phases: outcome.seconds } : {}),
   };
   if (info.first) log.info(`first pass done on ${kernel.backend}`, fields);
   else if (changed) log.info(outcome.mode === 'dry-run' ? 'would change the kernel' : 'changed the kernel', fields);

@@ -13,6 +13,8 @@ export interface CommandRequest {
   /** Added to the process's own environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** With so much output the program is killed, and what it printed is its result: the beginning is enough. */
+  readonly stopAfterBytes?: number;
 }
 
 export interface CommandResult {
@@ -55,8 +57,9 @@ export const runCommand: RunCommand = (request) =>
     const child = spawn(program, args, { env: { ...process.env, ...request.env }, stdio: 'pipe' });
     const stdout: Buffer[] = [];
     let stderr = '';
-    let cut: 'timeout' | 'aborted' | undefined;
-    const kill = (why: 'timeout' | 'aborted'): void => {
+    let stdoutBytes = 0;
+    let cut: 'timeout' | 'aborted' | 'enough' | undefined;
+    const kill = (why: 'timeout' | 'aborted' | 'enough'): void => {
       cut ??= why;
       child.kill('SIGKILL');
     };
@@ -67,7 +70,11 @@ export const runCommand: RunCommand = (request) =>
       clearTimeout(timer);
       request.signal?.removeEventListener('abort', onAbort);
     };
-    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout.push(chunk);
+      stdoutBytes += chunk.length;
+      if (request.stopAfterBytes !== undefined && stdoutBytes >= request.stopAfterBytes) kill('enough');
+    });
     child.stderr.on('data', (chunk: Buffer) => {
       if (stderr.length < MAX_STDERR_BYTES) stderr += chunk.toString('utf8');
     });
@@ -78,9 +85,9 @@ export const runCommand: RunCommand = (request) =>
     });
     child.on('close', (code, signal) => {
       settle();
-      if (cut) return fail(cut, null, stderr);
-      if (signal) return fail('signal', null, `${signal}: ${stderr}`);
-      if (code !== 0) return fail('exit', code, stderr);
+      if (cut && cut !== 'enough') return fail(cut, null, stderr);
+      if (signal && !cut) return fail('signal', null, `${signal}: ${stderr}`);
+      if (code !== 0 && !cut) return fail('exit', code, stderr);
       resolve({ stdout: Buffer.concat(stdout).toString('utf8'), stderr, durationMs: performance.now() - started });
     });
     // A program that exits without reading its input closes the pipe; its exit code tells the story, not EPIPE.
@@ -90,7 +97,7 @@ export const runCommand: RunCommand = (request) =>
 
 /** As Debian, Alpine and Fedora call it, give or take a suffix. */
 function packageOf(program: string): string {
-  return /^ip6?tables/.test(program) ? 'iptables' : program === 'conntrack' ? 'conntrack-tools' : program;
+  return /^ip6?tables/.test(program) ? 'iptables' : program === 'conntrack' ? 'conntrack or conntrack-tools' : program;
 }
 
 function describeFailure(

@@ -28,6 +28,8 @@ export interface RulesOptions {
   readonly lastGeneration: number | undefined;
   /** The generation to begin with on a host that never had one. */
   readonly firstGeneration: number;
+  /** The generation to go to, or to begin with: one that no flow carries. */
+  readonly spareGeneration: number | undefined;
 }
 
 export interface RulesDiff {
@@ -132,13 +134,15 @@ function entryChains(
   const last = readGeneration(before, marks) ?? options.lastGeneration;
   if (last === undefined && before.chains.size === 0) {
     // Nothing was ever stamped here: the first generation is as good as the next.
-    return { generation: options.firstGeneration, isBumped: false, entry: entryAt(options.firstGeneration) };
+    const generation = options.spareGeneration ?? options.firstGeneration;
+    return { generation, isBumped: false, entry: entryAt(generation) };
   }
   const current = last ?? options.firstGeneration;
   const entry = entryAt(current);
   const isBumped = [...entry].some(([name, lines]) => !sameLines(lines, before.chains.get(name))) || tightened();
   if (!isBumped) return { generation: current, isBumped, entry };
-  const generation = nextGeneration(current, marks);
+  const spare = options.spareGeneration;
+  const generation = spare === undefined || spare === current ? nextGeneration(current, marks) : spare;
   return { generation, isBumped, entry: entryAt(generation) };
 }
 

@@ -17,6 +17,8 @@ export interface DiffOptions {
   readonly firstGeneration?: number;
   /** The last generation per family that we know of, for when it is not to be read any more. */
   readonly lastGenerations?: Readonly<Partial<Record<Family, number>>>;
+  /** Per family, a generation that no live flow carries, to be the next; the next number if absent. */
+  readonly spareGenerations?: Readonly<Partial<Record<Family, number>>>;
   /** `departed` of the plan before; see there. */
   readonly departed?: ReadonlySet<string>;
   /** `observed` is what our own writes left, not what was read: nobody else had a hand in it. */
@@ -105,6 +107,7 @@ function planFamily(
     broken,
     lastGeneration: options.lastGenerations?.[family],
     firstGeneration: options.firstGeneration ?? 1,
+    spareGeneration: options.spareGenerations?.[family],
   });
   const departed = rules.marked && !rules.isBumped ? [...gone, ...changes.flatMap(leavingAddresses)] : [];
   const loosen = changes.flatMap((change) => change.loosen);

@@ -1,5 +1,7 @@
 /** Live connections when policies change: exactly those that are denied now stop, at once and in both directions (S-67, S-68). */
 import assert from 'node:assert/strict';
+import { mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../src/net/ip.ts';
 import type { FlowMode, FlowStatus, LabFlow, Wiring } from '../../src/lab/network/types.ts';
@@ -221,3 +223,125 @@ for (const [backend, wiring] of VARIANTS) {
     });
   });
 }
+
+/** Three bits: a denied flag and three generations. */
+const SMALL_MASK = '--connmark-mask=0x70000000';
+
+describe('live connections, when the generations are used up', function () {
+  this.timeout(30_000);
+  let t: AgentLab;
+
+  before(async function () {
+    skipUnlessRoot.call(this);
+    t = await AgentLab.create();
+    await t.pods({ 'x/server': {}, 'x/idle': {}, 'x/other': {} });
+  });
+  after(() => t?.close());
+  afterEach(async () => {
+    for (const { metadata } of t.lab.store.list('networkpolicies')) t.deletePolicy(`x/${metadata.name}`);
+    await t.agents.get('node-1')!.end('SIGTERM');
+  });
+
+  const deny = (pod: string) => ({ podSelector: { matchLabels: { pod } }, policyTypes: ['Ingress'] });
+  const allow = (from: string) => ({
+    ...deny('server'),
+    ingress: [{ from: [{ podSelector: { matchLabels: { pod: from } } }] }],
+  });
+
+  /** Takes something away from somebody else until the generation was bumped `times` times. */
+  async function bump(times: number): Promise<void> {
+    for (let time = 0; time < times; time++) {
+      const before = await stamp();
+      t.policy(`x/other-${time}`, { ...deny('other'), ingress: [{ ports: [{ port: 1000 + time }] }] });
+      await until(
+        async () => (await stamp()) !== before,
+        () => `a new generation than ${before}\n${t.agents.get('node-1')!.tail(12)}`,
+      );
+      t.deletePolicy(`x/other-${time}`);
+      // The search for the next one goes on behind the change.
+      await sleep(200);
+      await until(
+        async () => !(await t.kernelText()).includes(`x/other-${time}`),
+        () => `the policy is gone\n${t.agents.get('node-1')!.tail(12)}`,
+      );
+    }
+  }
+
+  /** What IPv6 flows are stamped with now. */
+  async function stamp(): Promise<string> {
+    return /--set-xmark (0x[1-7]0000000)/.exec(await t.iptables(6, '-S', 'PCL-FWD'))![1]!;
+  }
+
+  /** The next packet of a flow that otherwise says nothing: conntrack knows it by its ports. */
+  async function speaks(sourcePort: number, family: Family = 6): Promise<boolean> {
+    const address = t.address('x/server', family);
+    const probe = { from: t.endpoint('x/idle'), protocol: 'UDP', address, port: 80, sourcePort } as const;
+    const [result] = await t.lab.network.probeMatrix([probe]);
+    return result!.outcome === 'reached';
+  }
+
+  /** Whether a flow goes on that was denied while it was silent, when the generations have gone round once. */
+  async function revived(): Promise<boolean> {
+    t.policy('x/server', allow('idle'));
+    await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
+    assert.ok(await speaks(40_001));
+    t.policy('x/server', allow('nobody'));
+    await t.expect(['x/idle -x x/server']);
+    await bump(2);
+    return await speaks(40_001);
+  }
+
+  it('a flow that was idle meanwhile is not taken for one judged today', async () => {
+    await t.start('node-1', { flags: [SMALL_MASK] });
+    assert.equal(await revived(), false);
+  });
+
+  it('nor where idle flows carry all of them; those still allowed go on', async () => {
+    await t.start('node-1', { flags: [SMALL_MASK] });
+    t.policy('x/server', allow('idle'));
+    await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
+    const ports = [40_011, 40_012, 40_013, 40_014];
+    for (const port of ports) {
+      assert.ok(await speaks(port));
+      await bump(1);
+    }
+    t.policy('x/server', allow('nobody'));
+    await t.expect(['x/idle -x x/server']);
+    const kept = ports.pop()!;
+    for (let turn = 0; turn < 3; turn++) {
+      for (const port of ports) assert.equal(await speaks(port), false, `port ${port}, turn ${turn}`);
+      await bump(1);
+    }
+    t.policy('x/server', allow('idle'));
+    await t.expect(['x/idle -> x/server']);
+    assert.ok(await speaks(kept));
+  });
+
+  it('without the conntrack tool: works, and says what cannot be made sure of', async () => {
+    const path = join(t.lab.dir, 'bin');
+    mkdirSync(path);
+    const tools = ['iptables', 'ip6tables'].flatMap((tool) => [`${tool}-nft-save`, `${tool}-nft-restore`]);
+    for (const tool of [...tools, 'ipset']) symlinkSync(`/usr/sbin/${tool}`, join(path, tool));
+    const agent = await t.start('node-1', { flags: [SMALL_MASK], env: { PATH: path } });
+    const line = await agent.logged(({ message }) => /conntrack: command not found; install/.test(message), 'warning');
+    assert.equal(line.level, 'warn');
+    assert.match(line.message, /silent during 3 changes/);
+    assert.equal((await agent.readiness()).status, 200);
+    assert.equal(await revived(), true, 'what the check is there for');
+    assert.equal(agent.log.filter(({ message }) => message.includes('conntrack')).length, 1);
+  });
+
+  it('--connmark-mask=none: a change reaches new connections only', async () => {
+    await t.start('node-1', { flags: ['--connmark-mask=none'] });
+    t.policy('x/server', allow('idle'));
+    await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
+    const flow = await t.flow('x/idle', 'x/server');
+    t.policy('x/server', allow('nobody'));
+    await t.expect(['x/idle -x x/server']);
+    await sleep(300);
+    const status = await flow.status();
+    assert.ok(status.longestSilenceMs < 300, JSON.stringify(status));
+    await flow.close();
+    assert.ok(!(await t.kernelText()).split('\n').some((line) => line.includes('PCL') && line.includes('mark')));
+  });
+});

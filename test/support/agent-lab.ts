@@ -15,7 +15,6 @@ import { closeLabNetworksSync } from '../../src/lab/network/lab-network.ts';
 import {
   type EndpointKey,
   type FlowMode,
-  type FlowStatus,
   type LabFlow,
   type LabRepeat,
   nodeKey,
@@ -403,8 +402,9 @@ export class AgentLab {
   }
 
   flow(from: string, to: string, options: FlowOptions = {}): Promise<LabFlow> {
-    const { protocol = 'TCP', mode = 'talk', family = 4, address = this.address(to, family), port = 80 } = options;
-    return this.lab.network.openFlow(this.endpoint(from), { protocol, mode, address, port, intervalMs: 20 });
+    const { protocol = 'TCP', mode = 'talk', family = 4, port = 80, intervalMs = 20 } = options;
+    const address = options.address ?? this.address(to, family);
+    return this.lab.network.openFlow(this.endpoint(from), { protocol, mode, address, port, intervalMs });
   }
 
   repeat(from: string, to: string, family: Family = 4, protocol: ProbeProtocol = 'TCP'): Promise<LabRepeat> {
@@ -496,6 +496,8 @@ export interface FlowOptions {
   readonly family?: Family;
   readonly address?: string;
   readonly port?: number;
+  /** 20 if absent. */
+  readonly intervalMs?: number;
 }
 
 /** Chains are listed in the order in which they were made; that of the rules within each is what counts. */
@@ -512,21 +514,4 @@ function inChainOrder(text: string): string {
       return [title, ...inOrder, ''].join('\n');
     })
     .join('');
-}
-
-/** Whether the flow moved in the last `ms`. */
-export async function isAlive(flow: LabFlow, ms = 250): Promise<boolean> {
-  return (await flow.status()).silentMs < ms;
-}
-
-export async function stopsWithin(flow: LabFlow, timeoutMs: number): Promise<number> {
-  let last: FlowStatus | undefined;
-  return await until(
-    async () => {
-      last = await flow.status();
-      return last.silentMs > 300;
-    },
-    () => `flow stops: ${JSON.stringify(last)}`,
-    timeoutMs + 300,
-  );
 }
