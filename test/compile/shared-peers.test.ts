@@ -64,7 +64,7 @@ describe('rules that share a set', () => {
 
   it('whatever the rules say, the verdicts are those of the evaluator', async () => {
     const seen = { passed: 0, dropped: 0, shared: 0 };
-    const crowded = fc.tuple(cluster, cluster, cluster).map(([one, ...others]) => crowd(one, others));
+    const crowded = fc.array(cluster, { minLength: 7, maxLength: 7 }).map(([one, ...others]) => crowd(one!, others));
     const withFlows = crowded.chain((each) => fc.tuple(fc.constant(each), flowsAtEdges([each], 40)));
     await fc.assert(
       fc.asyncProperty(withFlows, async ([each, flows]) => {
@@ -86,7 +86,7 @@ describe('rules that share a set', () => {
       runs(80),
     );
     assert.ok(
-      seen.shared > 10 && seen.passed > 500 && seen.dropped > 300,
+      seen.shared > 10 && seen.passed > 300 && seen.dropped > 60,
       `not much was tried: ${JSON.stringify(seen)}`,
     );
   });
