@@ -30,7 +30,10 @@ import { Agent } from '../agent/agent.ts';
 import { SpareGenerations } from '../agent/spare-generations.ts';
 import { describeConfig } from './config.ts';
 
-const BRIDGE_CHECK_INTERVAL_MS = 60_000;
+/** Bridges come and go with pods; some file reads each. */
+const BRIDGE_CHECK_INTERVAL_MS = 10_000;
+/** While pods bypass us, whoever repairs that wants to see it. */
+const BRIDGE_RECHECK_INTERVAL_MS = 1_000;
 /** A node without iptables yet (an init container installs it, say) is asked again, not crash-looped. */
 const KERNEL_RETRY_MS = 2_000;
 /** The log shows where the time went from here on. */
@@ -204,21 +207,27 @@ function sleep(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Bridges come and go with pods, so the check is repeated. */
 function watchBridges(state: RunState, log: Logger): () => void {
   let reported = '';
+  let cancel = (): void => {};
+  let stopped = false;
   const check = async (): Promise<void> => {
     const found = await readBridgeFilter();
+    if (stopped) return;
     state.bridges = found;
+    const isMissing = found.missing.length > 0;
+    cancel = after(isMissing ? BRIDGE_RECHECK_INTERVAL_MS : BRIDGE_CHECK_INTERVAL_MS, () => void check());
     const text = bridgeReason(found);
     if (text === reported) return;
     reported = text;
-    if (found.missing.length > 0) log.error(text);
+    if (isMissing) log.error(text);
     else if (found.bridges.length > 0) log.info(text);
   };
   void check();
-  const timer = setInterval(() => void check(), BRIDGE_CHECK_INTERVAL_MS);
-  return () => clearInterval(timer);
+  return () => {
+    stopped = true;
+    cancel();
+  };
 }
 
 // -------------------------------------------------------------------------------------------------------------- health

@@ -19,9 +19,11 @@ export interface BridgeFilter {
 export async function readBridgeFilter(interfaces = INTERFACES, sysctls = SYSCTLS): Promise<BridgeFilter> {
   const bridges: string[] = [];
   for (const name of await list(interfaces)) {
-    const ports = await list(join(interfaces, name, 'brif'));
-    const isVeth = await Promise.all(ports.map((port) => hasPeer(join(interfaces, port))));
-    if (isVeth.includes(true)) bridges.push(name);
+    for (const port of await list(join(interfaces, name, 'brif'))) {
+      if (!(await hasPeer(join(interfaces, port)))) continue;
+      bridges.push(name);
+      break;
+    }
   }
   if (bridges.length === 0) return { bridges, missing: [] };
   const wanted = ['bridge-nf-call-iptables', 'bridge-nf-call-ip6tables'];
