@@ -146,8 +146,19 @@ function entryChains(
   return { generation, isBumped, entry: entryAt(generation) };
 }
 
-function chainLines(chain: Chain, context: TextContext): string[] {
-  return chain.rules.map((rule) => ruleText(rule, context));
+/** The text of rules, as written last; the renderer gives the same list as long as nothing in it changed. */
+const written = new WeakMap<Chain['rules'], { readonly context: TextContext; readonly lines: readonly string[] }>();
+
+function chainLines({ rules }: Chain, context: TextContext): readonly string[] {
+  const known = written.get(rules);
+  if (known && sameContext(known.context, context)) return known.lines;
+  const lines = rules.map((rule) => ruleText(rule, context));
+  written.set(rules, { context, lines });
+  return lines;
+}
+
+function sameContext(a: TextContext, b: TextContext): boolean {
+  return a === b || (a.family === b.family && a.generation === b.generation && a.marks?.mask === b.marks?.mask);
 }
 
 export function sameLines(a: readonly string[], b: readonly string[] | undefined): boolean {
@@ -162,19 +173,20 @@ function effectiveDispatch(
   rules: FamilyRules,
   before: ObservedFamily,
   broken: ReadonlySet<string>,
-): { dispatch: Record<Direction, Map<string, string>>; heldBack: Plan['heldBack']; closed: Set<Direction> } {
+): { dispatch: FamilyRules['dispatch']; heldBack: Plan['heldBack']; closed: ReadonlySet<Direction> } {
+  if (broken.size === 0) return { dispatch: rules.dispatch, heldBack: [], closed: new Set() };
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
   const heldBack: { address: string; wanted: string; got: string }[] = [];
   const closed = new Set<Direction>();
   for (const direction of DIRECTIONS) {
-    const current = broken.size > 0 ? currentTargets(before, direction) : undefined;
+    const current = currentTargets(before, direction);
     for (const [address, wanted] of rules.dispatch[direction]) {
       const chain = rules.classes.get(wanted)!;
       if (!broken.has(wanted) && !chain.sets.some((set) => broken.has(set))) {
         dispatch[direction].set(address, wanted);
         continue;
       }
-      const now = current?.get(address);
+      const now = current.get(address);
       const usable = now !== undefined && before.chains.has(now) && !broken.has(now);
       const got = usable ? now : closedClass(direction, layout).name;
       if (!usable) closed.add(direction);

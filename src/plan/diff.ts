@@ -8,7 +8,7 @@ import type { ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, PlanSu
 import { destroySetText } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
-import { detourOf, needsSwitchOver, setsOfChains } from './switch-over.ts';
+import { detourOf, type Names, needsSwitchOver, setsOfChains } from './switch-over.ts';
 
 export interface DiffOptions {
   /** Chains and sets the kernel refused: what depends on them is held back, everything else goes in. */
@@ -32,7 +32,8 @@ export function diff(desired: Ruleset, observed: ObservedState, options: DiffOpt
     const before = observed.families[family];
     return before ? [planFamily(desired, before, family, sets, options, broken)] : [];
   });
-  const kept = new Set(families.flatMap(({ rules }) => [...setsOfChains(rules.chains)]));
+  const inUse = families.map(({ rules }) => setsOfChains(rules.chains));
+  const kept: Names = { has: (name) => inUse.some((names) => names.has(name)) };
   const stale = [...observed.sets.keys()].filter((name) => !desired.sets.has(name) && !kept.has(name));
   const asides = new Set(sets.changes.map(({ aside }) => aside));
   const left = stale.filter((name) => !asides.has(name));
@@ -96,7 +97,7 @@ function planFamily(
 ): FamilyPlan {
   const own = sets.changes.filter((change) => change.family === family);
   // A set no rule refers to yet, left by a process that was killed while filling it, changes before anybody can see.
-  const referred = new Set(setsOfChains(before.chains));
+  const referred = setsOfChains(before.chains);
   const changes = own.filter(({ name }) => referred.has(name));
   const unseen = own
     .filter(({ name }) => !referred.has(name))
@@ -165,14 +166,16 @@ function stateAfter(
   observed: ObservedState,
   families: readonly FamilyPlan[],
   setsDiff: SetsDiff,
-  kept: ReadonlySet<string>,
+  kept: Names,
   broken: ReadonlySet<string>,
 ): ObservedState {
   const sets = new Map<string, ObservedSet>();
   for (const [name, { family, type, members }] of desired.sets) {
     if (broken.has(name) || !observed.families[family]) continue;
-    const maxElements = setsDiff.capacities.get(name) ?? observed.sets.get(name)!.maxElements;
-    sets.set(name, { name, family, type, maxElements, members });
+    const before = observed.sets.get(name);
+    const maxElements = setsDiff.capacities.get(name) ?? before!.maxElements;
+    const isSame = before?.members === members && before.maxElements === maxElements && before.type === type;
+    sets.set(name, isSame ? before : { name, family, type, maxElements, members });
   }
   for (const [name, set] of observed.sets) {
     // A set that could not be brought up to date stays as it is, used or not.

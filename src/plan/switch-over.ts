@@ -103,8 +103,7 @@ function setUsage(chains: ChainTexts): SetUsage {
   for (const [chain, lines] of chains) {
     const direction = directionOfClass(chain);
     if (!direction) continue;
-    for (const line of lines) {
-      const sets = referredSets(line);
+    for (const sets of setsOfLines(lines)) {
       if (sets.length > 1) together.push(sets);
       for (const name of sets) directions.set(name, (directions.get(name) ?? new Set()).add(direction));
     }
@@ -114,9 +113,23 @@ function setUsage(chains: ChainTexts): SetUsage {
   return usage;
 }
 
+const setsByLine = new WeakMap<readonly string[], readonly (readonly string[])[]>();
+
+/** The sets each line refers to, for the lines that refer to any; found once for lines that stay as they are. */
+function setsOfLines(lines: readonly string[]): readonly (readonly string[])[] {
+  const known = setsByLine.get(lines);
+  if (known) return known;
+  const found = lines.map(referredSets).filter((sets) => sets.length > 0);
+  setsByLine.set(lines, found);
+  return found;
+}
+
+/** A set, or a map by name. */
+export type Names = Pick<ReadonlySet<string>, 'has'>;
+
 /** Names of all the sets the chains refer to. */
-export function setsOfChains(chains: ChainTexts): Iterable<string> {
-  return setUsage(chains).directions.keys();
+export function setsOfChains(chains: ChainTexts): Names {
+  return setUsage(chains).directions;
 }
 
 export interface Detour {
@@ -155,7 +168,7 @@ export function detourOf(changes: readonly SetChange[], chains: ChainTexts): Det
   }
   const detoured = new Map<string, readonly string[]>();
   for (const [name, lines] of chains) {
-    if (lines.some((line) => referredSets(line).some((set) => detours.has(set)))) {
+    if (setsOfLines(lines).some((sets) => sets.some((set) => detours.has(set)))) {
       detoured.set(
         name,
         lines.flatMap((line) => withDetours(line, detours)),

@@ -61,25 +61,40 @@ export class NodeRenderer {
 
   render(intent: NodeIntent, layout: Layout): Ruleset {
     const last = this.#last;
-    const sameLayout = last !== undefined && JSON.stringify(last.layout) === JSON.stringify(layout);
-    if (!sameLayout) this.#chains = new Map();
-    const sets = this.#renderSets(intent);
-    const sameRules = sameLayout && last.intent.subjects === intent.subjects && last.intent.classes === intent.classes;
+    const isSameLayout = last !== undefined && sameLayout(last.layout, layout);
+    if (!isSameLayout) this.#chains = new Map();
+    const changed = this.#renderSets(intent);
+    const sameRules =
+      isSameLayout && last.intent.subjects === intent.subjects && last.intent.classes === intent.classes;
     const families = sameRules ? last.ruleset.families : this.#renderFamilies(intent, layout);
-    const ruleset = { families, sets: usedSets(sets, families), layout, isLiveAddress: intent.isLiveAddress };
+    const sets =
+      sameRules && changed !== 'others' ? withChanged(last.ruleset.sets, changed) : usedSets(this.#allSets(), families);
+    const ruleset = { families, sets, layout, isLiveAddress: intent.isLiveAddress };
     this.#last = { intent, layout, ruleset };
     return ruleset;
   }
 
-  #renderSets(intent: NodeIntent): Map<string, IpSet> {
+  /** The sets that are not what they were, or that there are other sets than before. */
+  #renderSets({ addressSets, endpointSets }: NodeIntent): readonly IpSet[] | 'others' {
     const known = this.#sets;
+    const changed: IpSet[] = [];
     const rendered = new Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>();
-    for (const from of [...intent.addressSets.values(), ...intent.endpointSets.values()]) {
-      const before = known.get(from.key);
-      rendered.set(from.key, before?.from === from ? before : { from, set: renderSet(from, before?.set.name) });
+    let others = known.size !== addressSets.size + endpointSets.size;
+    for (const sets of [addressSets, endpointSets]) {
+      for (const from of sets.values()) {
+        const before = known.get(from.key);
+        const now = before?.from === from ? before : { from, set: renderSet(from, before?.set.name) };
+        rendered.set(from.key, now);
+        others ||= before === undefined;
+        if (now !== before) changed.push(now.set);
+      }
     }
     this.#sets = rendered;
-    return new Map([...rendered.values()].map(({ set }) => [set.name, set]));
+    return others ? 'others' : changed;
+  }
+
+  #allSets(): Map<string, IpSet> {
+    return new Map([...this.#sets.values()].map(({ set }) => [set.name, set]));
   }
 
   #renderFamilies(intent: NodeIntent, layout: Layout): Ruleset['families'] {
@@ -104,6 +119,14 @@ function renderSet(from: AddressSet | EndpointSet, name: string | undefined): Ip
   const type = 'kind' in from ? (from.kind === 'addresses' ? 'hash:ip' : 'hash:net') : 'hash:ip,port';
   const { family, members, key: meaning } = from;
   return { name: name ?? setName(family, meaning), family, type, members, meaning };
+}
+
+/** The same sets in the same order, some of them with other members. */
+function withChanged(sets: ReadonlyMap<string, IpSet>, changed: readonly IpSet[]): ReadonlyMap<string, IpSet> {
+  if (changed.length === 0) return sets;
+  const copy = new Map(sets);
+  for (const set of changed) if (copy.has(set.name)) copy.set(set.name, set);
+  return copy;
 }
 
 /** A set no rule speaks of (the family's rules may not need it) is not made. */
@@ -217,13 +240,27 @@ function replyRules(): Rule[] {
  * The chains that lead from the entry chains to the class chains, for any dispatch (the planner may hold pods back).
  * Empty buckets get neither a chain nor a rule.
  */
-export function dispatchChains(dispatch: FamilyRules['dispatch'], layout: Layout): Chain[] {
-  return DIRECTIONS.flatMap((direction) => {
+export function dispatchChains(dispatch: FamilyRules['dispatch'], layout: Layout): readonly Chain[] {
+  const known = dispatched.get(dispatch);
+  if (known && sameLayout(known.layout, layout)) return known.chains;
+  const chains = DIRECTIONS.flatMap((direction) => {
     const questions = directionChains(direction, dispatch[direction], false, layout);
     return judgesReplies(layout)
       ? [...questions, ...directionChains(direction, dispatch[direction], true, layout)]
       : questions;
   });
+  dispatched.set(dispatch, { layout, chains });
+  return chains;
+}
+
+/** Made once for a dispatch that stays as it is over many updates. */
+const dispatched = new WeakMap<
+  FamilyRules['dispatch'],
+  { readonly layout: Layout; readonly chains: readonly Chain[] }
+>();
+
+function sameLayout(a: Layout, b: Layout): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
 }
 
 function directionChains(direction: Direction, dispatch: Dispatch, replies: boolean, layout: Layout): Chain[] {
