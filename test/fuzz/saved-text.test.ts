@@ -47,12 +47,14 @@ const text = fc
   .map(([lines, cut, isCut]) => (isCut ? lines.join('\n').slice(0, cut) : lines.join('\n')));
 
 /** The rules a text leaves, as `iptables-save` would print them again. */
+function byName<T>(entries: ReadonlyMap<string, T>): Map<string, T> {
+  return new Map([...entries].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
 function planned({ families, sets }: ObservedState): unknown {
   return {
-    chains: ([4, 6] as const).map((family) => new Map([...families[family]!.chains].sort())),
-    sets: new Map(
-      [...sets].sort().map(([set, { type, members }]) => [set, { type, members: new Map([...members].sort()) }]),
-    ),
+    chains: ([4, 6] as const).map((family) => byName(families[family]!.chains)),
+    sets: new Map([...byName(sets)].map(([set, { type, members }]) => [set, { type, members: byName(members) }])),
   };
 }
 

@@ -220,9 +220,10 @@ describe('fuzz: what comes over a watch', () => {
           if (listsAtEnd !== undefined && lists() > listsAtEnd) break;
         }
         assert.ok(listsAtEnd !== undefined && lists() > listsAtEnd, `no list after the end, ${stage.opens} requests`);
-        const found = [...store.records.values()].map((policy) => [policy.name, portsOf(policy)]);
-        const wanted = [...stage.objects.values()].map(({ name, value }) => [name, value]);
-        assert.deepEqual(found.sort(), wanted.sort());
+        const found = new Map([...store.records.values()].map((policy) => [policy.name, portsOf(policy)]));
+        const wanted = new Map([...stage.objects.values()].map(({ name, value }) => [name, value]));
+        assert.equal(found.size, store.records.size);
+        assert.deepEqual(found, wanted);
         stop.abort();
         await Promise.race([done, turn()]);
       }),

@@ -165,7 +165,7 @@ function deletePod(scene: Scene): Event | undefined {
   const { lab } = scene;
   const pod = somePodOf(scene);
   if (!pod) return undefined;
-  return { text: `delete pod ${keyOf(pod)}`, act: () => void forceDelete(lab, pod) };
+  return { text: `delete pod ${keyOf(pod)}`, act: () => forceDelete(lab, pod) };
 }
 
 /** As a StatefulSet's: the same name, at once, with labels, ports and perhaps addresses of its own. */
