@@ -14,7 +14,17 @@ const CHECKS: readonly (readonly [name: string, ...argv: string[]])[] = [
   ['format', 'biome', 'check', '.'],
   ['lint', 'oxlint', '--type-aware', '--deny-warnings'],
   ['types', 'tsc', '--noEmit'],
-  ['shell', 'bash', '-n', 'scripts/setup', 'scripts/test', 'scripts/bench', 'scripts/demo', 'scripts/portcullis', '.ci/run'],
+  [
+    'shell',
+    'bash',
+    '-n',
+    'scripts/setup',
+    'scripts/test',
+    'scripts/bench',
+    'scripts/demo',
+    'scripts/portcullis',
+    '.ci/run',
+  ],
 ];
 
 const options = readOptions(process.argv.slice(2));
