@@ -21,7 +21,7 @@ export interface LoopOptions {
 }
 
 /**
- * `later`: all went in, but something waits (a set still in use): pass again soon.
+ * `later`: all went in, but something waits (a set still in use): pass again soon, then less and less often.
  * `partial`: what the kernel refused was left out, the rest went in: try that again with back-off, hold up nothing else.
  * `failed`: nothing can go in now: every pass waits for the back-off.
  */
@@ -41,6 +41,8 @@ export class ReconcileLoop {
   readonly #timers: Partial<Record<Timer, () => void>> = {};
   #lastEndMs = Number.NEGATIVE_INFINITY;
   #failures = 0;
+  /** Passes in a row after which the same waited. */
+  #waits = 0;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #running: Promise<void> | undefined;
   #stopped = false;
@@ -106,8 +108,9 @@ export class ReconcileLoop {
     this.#cancel('retry');
     this.#notBeforeMs = Number.NEGATIVE_INFINITY;
     if (verdict === 'done' || verdict === 'later') this.#failures = 0;
+    if (verdict !== 'later') this.#waits = 0;
     if (verdict === 'done') return;
-    const delay = verdict === 'later' ? LATER_MS : this.#backoffMs();
+    const delay = verdict === 'later' ? Math.min(BACKOFF_MAX_MS, LATER_MS * 2 ** this.#waits++) : this.#backoffMs();
     if (verdict !== 'later') this.#failures++;
     if (verdict === 'failed') this.#notBeforeMs = clock.now() + delay;
     this.#arm('retry', delay, () => this.nudge('retry', verdict !== 'later'));

@@ -341,7 +341,7 @@ function watchObserver(metrics: AgentMetrics): NonNullable<Parameters<typeof cre
 }
 
 function observe(metrics: AgentMetrics, log: Logger, kernel: Kernel): AgentObserver {
-  const passLog = log.child('reconcile');
+  const logPass = createPassLog(log.child('reconcile'), kernel);
   return {
     onMode: (mode, source) => {
       metrics.mode(mode);
@@ -349,7 +349,7 @@ function observe(metrics: AgentMetrics, log: Logger, kernel: Kernel): AgentObser
     },
     onPass: (outcome, info) => {
       measurePass(metrics, outcome, info);
-      logPass(passLog, outcome, info, kernel);
+      logPass(outcome, info);
     },
     onProblems: (problems) => logProblems(log.child('policy'), problems),
   };
@@ -390,8 +390,32 @@ function policyCounts({ intent }: PassOutcome): { active: number; inactive: numb
   return { active, inactive: Math.max(0, intent.policyCount - active) };
 }
 
-function logPass(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kernel): void {
-  const { plan } = outcome;
+function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info: PassInfo) => void {
+  // What goes on unchanged for long is told once: a plan that is only shown, a set that somebody else uses.
+  let shown = '';
+  let waiting = '';
+  return (outcome, info) => {
+    logTrouble(log, outcome);
+    logWork(log, outcome, info, kernel);
+    const { plan } = outcome;
+    const text = outcome.mode === 'dry-run' && plan && !isEmptyPlan(plan) ? planText(plan) : '';
+    if (text !== '' && text !== shown) log.info('plan', { plan: text });
+    shown = text;
+    const sets = onlyWaits(outcome) ? outcome.busySets.join(' ') : '';
+    if (sets !== '' && sets !== waiting) log.warn('cannot be destroyed: in use by rules that are not ours', { sets });
+    waiting = sets;
+  };
+}
+
+/** All that was left to do was to destroy sets which the kernel still does not let go of. */
+function onlyWaits({ plan, busySets }: PassOutcome): boolean {
+  if (!plan || isEmptyPlan(plan)) return false;
+  return plan.steps.every(({ kind, lines }) => {
+    return kind === 'destroy-sets' && lines.every(({ object }) => busySets.includes(object));
+  });
+}
+
+function logTrouble(log: Logger, outcome: PassOutcome): void {
   const done = outcome.mode === 'dry-run' ? 'left as it is' : 'repaired';
   for (const drift of outcome.drift) log.warn(`${done}: ${drift.what}`, { kind: drift.kind, object: drift.object });
   for (const failure of outcome.failures) {
@@ -402,8 +426,12 @@ function logPass(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kern
       ...(policies.length > 0 ? { policies } : {}),
     });
   }
-  for (const { address, wanted, got } of plan?.heldBack ?? []) log.warn('held back', { address, wanted, got });
-  const changed = plan !== undefined && !isEmptyPlan(plan);
+  for (const { address, wanted, got } of outcome.plan?.heldBack ?? []) log.warn('held back', { address, wanted, got });
+}
+
+function logWork(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kernel): void {
+  const { plan } = outcome;
+  const changed = plan !== undefined && !isEmptyPlan(plan) && !onlyWaits(outcome);
   const fields = {
     mode: outcome.mode,
     reasons: info.reasons,
@@ -415,7 +443,6 @@ function logPass(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kern
   if (info.first) log.info(`first pass done on ${kernel.backend}`, fields);
   else if (changed) log.info(outcome.mode === 'dry-run' ? 'would change the kernel' : 'changed the kernel', fields);
   else log.debug('nothing to do', fields);
-  if (outcome.mode === 'dry-run' && changed && plan) log.info('plan', { plan: planText(plan) });
 }
 
 function nonZero(summary: NonNullable<PassOutcome['plan']>['summary']): Record<string, number> {

@@ -134,6 +134,19 @@ describe('reconcile loop', () => {
     assert.deepEqual(passes[1], { atMs: 1_000, readBack: false, reasons: ['retry'] });
   });
 
+  it('comes back less and less often for what waits for long', async () => {
+    const { clock, loop, passes } = bench(['later', 'later', 'later', 'done', 'later', 'later']);
+    loop.nudge('pods');
+    await clock.advance(20_000);
+    assert.deepEqual(
+      passes.map(({ atMs }) => atMs),
+      [0, 1_000, 3_000, 7_000],
+    );
+    loop.nudge('pods');
+    await clock.advance(1_000);
+    assert.equal(passes.at(-1)!.atMs, 21_000, 'soon again after all was done');
+  });
+
   it('reads back periodically, a tenth sooner or later', async () => {
     for (const [random, intervalMs] of [
       [0, 0.9 * RESYNC_MS],

@@ -208,6 +208,24 @@ describe('agent repairs what others change', function () {
       assert.deepEqual(agent.log.slice(from), []);
     }));
 
+  it('a set of ours in a rule of others: waits for it, ever less often, and tells once', () =>
+    each(async (t) => {
+      const agent = t.agents.get('node-1')!;
+      const { set } = await namesOf(t);
+      const rule = ['PREROUTING', '-m', 'set', '--match-set', set, 'src', '-j', 'RETURN'] as const;
+      await t.iptables(4, '-A', ...rule);
+      const from = agent.log.length;
+      t.deletePolicy('x/only-friend');
+      const line = await agent.logged(({ message }) => /in use by rules that are not ours/.test(message), 'busy', from);
+      assert.equal(line.sets, set);
+      await until(async () => (await agent.metric('portcullis_passes_total', { result: 'later' })) >= 4, 'some passes');
+      const told = agent.log.slice(from).filter(({ message }) => !message.startsWith('repaired'));
+      assert.ok(told.length <= 2, agent.tail());
+      assert.equal((await agent.readiness()).status, 200);
+      await t.iptables(4, '-D', ...rule);
+      await until(async () => !(await t.ipset('list', '-name')).includes(set), 'the set is destroyed');
+    }));
+
   it('told to go: takes away what is ours and nothing else', () =>
     each(async (t) => {
       const foreign = await foreignText(t);
