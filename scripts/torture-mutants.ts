@@ -1,0 +1,372 @@
+/**
+ * Breaks one line at a time in a copy of the sources and prints which test files notice, as the rows of the table in
+ * docs/conformance.md. Pure tests only: no root.
+ *   node scripts/torture-mutants.ts            all of them, about 20 s each
+ *   node scripts/torture-mutants.ts S-62 NotIn those whose title has one of the words
+ * Exit code 0: each is noticed. 1: one is not, or its line is no longer there.
+ */
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are lines of sources
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const ROOT = join(import.meta.dirname, '..');
+const TIMEOUT_MS = 240_000;
+
+interface Mutant {
+  readonly title: string;
+  readonly file: string;
+  /** Stands there exactly once. */
+  readonly line: string;
+  readonly broken: string;
+}
+
+const MUTANTS: readonly Mutant[] = [
+  // --- policy/
+  {
+    title: 'NotIn wants the key to be there (S-17)',
+    file: 'src/policy/selector.ts',
+    line: 'return value === undefined || !requirement.values.includes(value);',
+    broken: 'return value !== undefined && !requirement.values.includes(value);',
+  },
+  {
+    title: 'Exists does not see an empty value (S-17)',
+    file: 'src/policy/selector.ts',
+    line: "    case 'Exists':\n      return value !== undefined;",
+    broken: "    case 'Exists':\n      return value !== undefined && value !== '';",
+  },
+  {
+    title: 'policyTypes never default to Egress (S-12)',
+    file: 'src/policy/parse.ts',
+    line: 'egress: hasEgressRules(spec.egress) };',
+    broken: 'egress: false };',
+  },
+  {
+    title: 'a port without protocol is UDP (S-34)',
+    file: 'src/policy/parse.ts',
+    line: "const protocol = raw.protocol ?? 'TCP';",
+    broken: "const protocol = raw.protocol ?? 'UDP';",
+  },
+  {
+    title: 'endPort is ignored (S-37)',
+    file: 'src/policy/parse.ts',
+    line: 'raw.endPort ?? port, field, problems);',
+    broken: 'port, field, problems);',
+  },
+  {
+    title: 'a subject selector that cannot be read selects nobody (S-19)',
+    file: 'src/policy/parse.ts',
+    line: "podSelector: podSelector.kind === 'nothing' ? EVERYTHING : podSelector,",
+    broken: 'podSelector,',
+  },
+  {
+    title: 'a peer with an unreadable except keeps its cidr (S-31)',
+    file: 'src/policy/parse.ts',
+    line: 'if (!hole) return matchesNothing(`${field}.except[${index}]`, `is ${quote(entry)}, not a CIDR`, problems);',
+    broken: 'if (!hole) continue;',
+  },
+  {
+    title: 'the evaluator asks only one side (S-06)',
+    file: 'src/policy/evaluate.ts',
+    line: 'allowed: letsPass(egress) && letsPass(ingress)',
+    broken: 'allowed: letsPass(egress) || letsPass(ingress)',
+  },
+  {
+    title: 'the evaluator exempts every node (S-60)',
+    file: 'src/policy/evaluate.ts',
+    line: 'if (flow.fromNode === destinationPod.nodeName)',
+    broken: 'if (flow.fromNode !== undefined)',
+  },
+  {
+    title: 'the older of two pods has their address (S-73)',
+    file: 'src/policy/address-owners.ts',
+    line: 'return pod.createdAtMs > other.createdAtMs;',
+    broken: 'return pod.createdAtMs < other.createdAtMs;',
+  },
+  {
+    title: 'host-network pods count as pods (S-64)',
+    file: 'src/policy/address-owners.ts',
+    line: 'return !pod.hostNetwork && pod.addresses.length > 0',
+    broken: 'return pod.addresses.length > 0',
+  },
+  {
+    title: 'finished pods keep their addresses (S-71)',
+    file: 'src/policy/address-owners.ts',
+    line: "    case 'Failed':\n      return true;",
+    broken: "    case 'Failed':\n      return false;",
+  },
+  {
+    title: 'terminating pods count no more (S-72)',
+    file: 'src/policy/address-owners.ts',
+    line: 'pod.addresses.length > 0 && !isFinished(pod.phase);',
+    broken: 'pod.addresses.length > 0 && !isFinished(pod.phase) && !pod.terminating;',
+  },
+  // --- cluster/
+  {
+    title: 'only the first of podIPs is read (S-57)',
+    file: 'src/cluster/project.ts',
+    line: "podIP === '') return unique(addresses);",
+    broken: "podIP === '') return unique(addresses).slice(0, 1);",
+  },
+  {
+    title: 'ports of plain init containers count (S-45)',
+    file: 'src/cluster/project.ts',
+    line: "(field === 'initContainers' && container.restartPolicy !== 'Always')",
+    broken: "(field === 'initContainers' && container.restartPolicy === 'Never')",
+  },
+  {
+    title: 'a namespace without its name label has no name (S-21)',
+    file: 'src/cluster/project.ts',
+    line: 'if (!Object.hasOwn(labels, NAMESPACE_NAME_LABEL))',
+    broken: 'if (name === NAMESPACE_NAME_LABEL)',
+  },
+  {
+    title: 'a list that was partly unreadable deletes what it did not name',
+    file: 'src/cluster/reflector.ts',
+    line: 'sink.endList(clock.monotonic(), !attempt.lost)',
+    broken: 'sink.endList(clock.monotonic(), true)',
+  },
+  // --- net/
+  {
+    title: 'excepts are forgotten (S-28)',
+    file: 'src/net/address-space.ts',
+    line: '.map((block) => boundariesOf(block.cidr, block.except));',
+    broken: '.map((block) => boundariesOf(block.cidr, []));',
+  },
+  {
+    title: "one block's except takes from another block (S-28)",
+    file: 'src/net/address-space.ts',
+    line: 'return inA || inB;',
+    broken: 'return inA && inB;',
+  },
+  {
+    title: 'port ranges that touch lose their end (S-37)',
+    file: 'src/net/port-range.ts',
+    line: 'last: range.last };\n  }\n  return merged',
+    broken: 'last: previous.last };\n  }\n  return merged',
+  },
+  // --- compile/
+  {
+    title: 'a named port takes any protocol (S-40)',
+    file: 'src/compile/peer-sets.ts',
+    line: 'name.name === port.name && name.protocol === port.protocol',
+    broken: 'name.name === port.name',
+  },
+  {
+    title: 'a pod of an unknown namespace matches every namespaceSelector (S-22)',
+    file: 'src/compile/peer-sets.ts',
+    line: 'return namespace !== undefined && matches(selector, namespace.labels);',
+    broken: 'return namespace === undefined || matches(selector, namespace.labels);',
+  },
+  {
+    title: "the node's own addresses may be a pod's (S-64)",
+    file: 'src/compile/address-index.ts',
+    line: '    if (this.#excluded.has(address)) return undefined;\n',
+    broken: '',
+  },
+  {
+    title: 'a late deletion of one pod takes the address from the other (S-73)',
+    file: 'src/compile/address-index.ts',
+    line: '.filter((claimant) => objectKey(claimant) !== objectKey(pod));',
+    broken: '.filter((claimant) => objectKey(claimant) === objectKey(pod) && claimant !== pod);',
+  },
+  {
+    title: 'names of policies are glued together in the key of a class',
+    file: 'src/compile/compile-node.ts',
+    line: 'policies.map((policy) => [policy.namespace, policy.name])',
+    broken: 'policies.map((policy) => `${policy.namespace}-${policy.name}`)',
+  },
+  // --- render/
+  {
+    title: 'pods whose addresses end in 8 to 15 share the buckets of others',
+    file: 'src/render/render-node.ts',
+    line: "if (!address.includes(':')) return Number(address.slice(address.lastIndexOf('.') + 1)) & 15;",
+    broken: "if (!address.includes(':')) return Number(address.slice(address.lastIndexOf('.') + 1)) & 7;",
+  },
+  {
+    title: 'the verdict comes before the rules that allow',
+    file: 'src/render/render-node.ts',
+    line: 'const rules = [...headRules(layout), ...allows, ...tailRules(name, layout), ...legend];',
+    broken: 'const rules = [...headRules(layout), ...tailRules(name, layout), ...allows, ...legend];',
+  },
+  {
+    title: 'answers to a node are judged (S-60)',
+    file: 'src/render/render-node.ts',
+    line: "return rule([isReply], hook === 'FORWARD' ? { kind: 'goto', chain: REPLY_CHAIN } : RETURN);",
+    broken: "return rule([isReply], { kind: 'goto', chain: REPLY_CHAIN });",
+  },
+  {
+    title: 'the trunk exemption asks for the interface alone (S-60)',
+    file: 'src/render/render-node.ts',
+    line: "[{ kind: 'in-interface-prefix', prefix }, { kind: 'source-is-local' }]",
+    broken: "[{ kind: 'in-interface-prefix', prefix }]",
+  },
+  {
+    title: 'what a pod sends to its own node is not looked at (S-61)',
+    file: 'src/render/render-node.ts',
+    line: "      { hook: 'INPUT', chain: INPUT_CHAIN },\n",
+    broken: '',
+  },
+  {
+    title: 'a pod does not reach itself through a Service (S-62)',
+    file: 'src/render/render-node.ts',
+    line: 'return [hairpin, ...(stamps(layout) ? [flag] : [])',
+    broken: 'return [...(stamps(layout) ? [flag] : [])',
+  },
+  {
+    title: 'neighbour solicitations are judged (S-58)',
+    file: 'src/render/render-node.ts',
+    line: 'const NEIGHBOUR_DISCOVERY_TYPES = [133, 134, 135,',
+    broken: 'const NEIGHBOUR_DISCOVERY_TYPES = [133, 134,',
+  },
+  {
+    title: 'INVALID packets are judged by their addresses (S-69)',
+    file: 'src/render/render-node.ts',
+    line: "return layout.mode === 'enforce' ? [rule([{ kind: 'conntrack', states: ['INVALID'] }], DROP)] : [];",
+    broken: 'return [];',
+  },
+  {
+    title: 'ICMP errors of denied flows pass (S-07, S-67)',
+    file: 'src/render/render-node.ts',
+    line: "rule([...icmpError, { kind: 'denied-flag', set: false }], RETURN),",
+    broken: 'rule(icmpError, RETURN),',
+  },
+  {
+    title: 'answers are looked for at the ports of the questions',
+    file: 'src/render/render-node.ts',
+    line: "if (match.kind === 'ports') return { ...match, kind: 'source-ports' };",
+    broken: "if (match.kind === 'ports') return match;",
+  },
+  {
+    title: 'quotation marks of names stay in comments',
+    file: 'src/render/write-text.ts',
+    line: String.raw`text.replace(/[^ !#-&(-[\]-~]/g, '?')`,
+    broken: "text.replace(/[^ -~]/g, '?')",
+  },
+  // --- plan/
+  {
+    title: 'members leave before the rules change (S-09)',
+    file: 'src/plan/diff.ts',
+    line: 'fill: [...unseen, ...loosen], lines,',
+    broken: 'fill: [...unseen, ...loosen, ...changes.flatMap(({ tighten }) => tighten)], lines,',
+  },
+  {
+    title: 'an update of sets and rules goes in two halves (S-09)',
+    file: 'src/plan/diff.ts',
+    line: 'const isDetour = (rules.marked && cuts) ||',
+    broken: 'const isDetour = false &&',
+  },
+  {
+    title: 'a tightened chain does not make live flows be judged again (S-67)',
+    file: 'src/plan/diff-rules.ts',
+    line: '|| tightens(dispatch, chains, before);',
+    broken: ';',
+  },
+  {
+    title: 'a member that leaves does not make live flows be judged again (S-67)',
+    file: 'src/plan/diff.ts',
+    line: 'const cuts = changes.some((change) => change.cuts) || gone.length',
+    broken: 'const cuts = gone.length',
+  },
+  {
+    title: 'a flow that outlives its pod becomes the flow of the next one (S-67, S-73)',
+    file: 'src/plan/diff.ts',
+    line: ' || gone.some(desired.isLiveAddress);',
+    broken: ';',
+  },
+  {
+    title: 'the generation grows beyond its bits',
+    file: 'src/plan/generation.ts',
+    line: 'return (current % generationCount(marks)) + 1;',
+    broken: 'return current + 1;',
+  },
+  {
+    title: 'a jump that is no longer first stays where it is',
+    file: 'src/plan/diff-rules.ts',
+    line: 'return positions.length !== 1 || positions[0] !== 0;',
+    broken: 'return positions.length !== 1;',
+  },
+  {
+    title: 'chains with similar names are taken for ours',
+    file: 'src/render/names.ts',
+    line: 'return name.startsWith(`${PREFIX}-`);',
+    broken: 'return name.startsWith(PREFIX);',
+  },
+];
+
+const FOLDERS = [
+  'policy',
+  'net',
+  'cluster',
+  'compile',
+  'render',
+  'plan',
+  'kernel',
+  'agent',
+  'support',
+  'scenarios',
+  'golden',
+  'property',
+  'fuzz',
+];
+
+const words = process.argv.slice(2);
+const chosen = MUTANTS.filter(({ title }) => words.length === 0 || words.some((word) => title.includes(word)));
+const copy = mkdtempSync(join(tmpdir(), 'portcullis-mutants-'));
+let missed = 0;
+try {
+  for (const entry of ['src', 'test', 'package.json', '.mocharc.json', 'docs', 'examples', 'manifests'])
+    cpSync(join(ROOT, entry), join(copy, entry), { recursive: true });
+  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+  const before = failing();
+  if (before.length > 0) throw new Error(`these fail without any mutant: ${before.join(', ')}`);
+  console.log('| broken line | noticed by |\n|---|---|');
+  for (const mutant of chosen) {
+    const noticed = tryMutant(mutant);
+    if (noticed.length === 0) missed++;
+    console.log(`| ${mutant.title} | ${noticed.map(shortName).join(', ') || '**nobody**'} |`);
+  }
+} finally {
+  rmSync(copy, { recursive: true });
+}
+process.exitCode = missed > 0 ? 1 : 0;
+
+function tryMutant({ title, file, line, broken }: Mutant): readonly string[] {
+  const path = join(copy, file);
+  const source = readFileSync(path, 'utf8');
+  if (source.split(line).length !== 2) {
+    console.error(`${title}: its line is not, or not once, in ${file}`);
+    missed++;
+    return ['(line not found)'];
+  }
+  writeFileSync(
+    path,
+    source.replace(line, () => broken),
+  );
+  try {
+    return failing();
+  } finally {
+    writeFileSync(path, source);
+  }
+}
+
+/** Test files with a test that fails, by their paths from `test/`. */
+function failing(): readonly string[] {
+  const files = FOLDERS.flatMap((folder) =>
+    readdirSync(join(copy, 'test', folder))
+      .filter((name) => name.endsWith('.test.ts'))
+      .map((name) => join('test', folder, name)),
+  );
+  const output = join(copy, 'result.json');
+  rmSync(output, { force: true });
+  const mocha = join(copy, 'node_modules/.bin/mocha');
+  const args = ['--reporter', 'json', '--reporter-option', `output=${output}`, '--timeout', '30000', ...files];
+  spawnSync(process.execPath, [mocha, ...args], { cwd: copy, timeout: TIMEOUT_MS, stdio: 'ignore' });
+  const { failures } = JSON.parse(readFileSync(output, 'utf8')) as { failures: readonly { file: string }[] };
+  return [...new Set(failures.map(({ file }) => file.slice(file.indexOf('/test/') + 6)))].sort();
+}
+
+function shortName(file: string): string {
+  return file.replace('.test.ts', '');
+}
