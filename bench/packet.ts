@@ -14,9 +14,9 @@ import type { SuiteOptions, SuiteResult } from './types.ts';
 
 const ROUNDS = 40;
 const QUICK_ROUNDS = 3;
-const PARTS = 5;
-const PART_MS = 5;
-const QUICK_PART_MS = 1;
+const PARTS = 16;
+const PART_MS = 1.5;
+const QUICK_PART_MS = 0.5;
 
 export async function run(options: SuiteOptions): Promise<SuiteResult> {
   const { quick, rounds = quick ? QUICK_ROUNDS : ROUNDS } = options;
