@@ -22,9 +22,14 @@ import { type Cell, parseTruthTable, printTruthTable } from './truth-table.ts';
 export const CONVERGE_MS = 1_000;
 /** A shared machine may stand still for a while; beyond this the agent is wrong, not the machine. */
 const GIVE_UP_MS = 4_000;
-/** Answers inside one machine take microseconds; the last word on a matrix waits longer all the same. */
-const QUICK_TIMEOUT_MS = 50;
-const FINAL_TIMEOUT_MS = 200;
+/** How long silence must last, in ms: where an answer is due, and where none is. A leak would answer within microseconds. */
+interface Patience {
+  readonly allowed: number;
+  readonly denied: number;
+}
+const QUICK: Patience = { allowed: 50, denied: 40 };
+/** The last word on a matrix: a starved machine must not look like a denial. */
+const FINAL: Patience = { allowed: 400, denied: 100 };
 
 export interface ScenarioStats {
   cells: number;
@@ -184,7 +189,7 @@ export class LabScenario {
     assert.ok(asked.length > 0, `${title}: no cell can be asked`);
     for (;;) {
       const sent = performance.now();
-      const wrong = await this.#wrong(asked, QUICK_TIMEOUT_MS);
+      const wrong = await this.#wrong(asked, QUICK);
       if (wrong.length === 0) {
         stats.convergedMs.push(sent - started);
         if (sent - started > CONVERGE_MS)
@@ -194,7 +199,7 @@ export class LabScenario {
       if (sent - started > GIVE_UP_MS)
         assert.fail(this.#describe(title, `not right after ${GIVE_UP_MS} ms`, asked, wrong));
     }
-    const flapping = await this.#wrong(asked, FINAL_TIMEOUT_MS);
+    const flapping = await this.#wrong(asked, FINAL);
     if (flapping.length > 0) assert.fail(this.#describe(title, 'was right, then was not', asked, flapping));
     stats.cells += asked.length;
     stats.denied += asked.filter(({ cell }) => !cell.reaches).length;
@@ -238,8 +243,10 @@ export class LabScenario {
     return address === undefined || !found ? undefined : { address, port: found.nodePort };
   }
 
-  async #wrong(asked: readonly Asked[], timeoutMs: number): Promise<readonly { asked: Asked; result: ProbeResult }[]> {
-    const results = await this.#lab.network.probeMatrix(asked.map(({ probe }) => ({ ...probe, timeoutMs })));
+  async #wrong(asked: readonly Asked[], patience: Patience): Promise<readonly { asked: Asked; result: ProbeResult }[]> {
+    const results = await this.#lab.network.probeMatrix(
+      asked.map(({ probe, cell }) => ({ ...probe, timeoutMs: cell.reaches ? patience.allowed : patience.denied })),
+    );
     return asked.flatMap((each, index) => {
       const result = results[index]!;
       return isRight(each, result) ? [] : [{ asked: each, result }];
@@ -251,7 +258,7 @@ export class LabScenario {
     const open = asked.map((each) => ({ ...each, cell: { ...each.cell, reaches: true } }));
     const started = performance.now();
     for (;;) {
-      const wrong = await this.#wrong(open, FINAL_TIMEOUT_MS);
+      const wrong = await this.#wrong(open, FINAL);
       if (wrong.length === 0) return;
       if (performance.now() - started > GIVE_UP_MS)
         assert.fail(this.#describe('before the first step', 'not all open', open, wrong));
