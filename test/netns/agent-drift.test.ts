@@ -60,10 +60,8 @@ const REPAIRS: readonly Repair[] = [
     title: 'a rule moved',
     kind: 'chain',
     says: /another order/,
-    sabotage: async (t, { classChain }) => {
-      await t.iptables(4, '-D', classChain, '-j', 'DROP');
-      await t.iptables(4, '-I', classChain, '1', '-j', 'DROP');
-    },
+    // In one commit, or the agent may look in between.
+    sabotage: (t, { classChain }) => t.restore([`-D ${classChain} -j DROP`, `-I ${classChain} 1 -j DROP`]),
   },
   {
     title: 'a chain flushed',

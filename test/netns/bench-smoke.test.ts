@@ -6,7 +6,7 @@ import { ratios } from '../../bench/packet/tables.ts';
 
 describe('benchmark suite packet', () => {
   it('finishes quickly, with a finite ratio for each variant and kind of traffic', async function () {
-    this.timeout(10_000);
+    this.timeout(60_000);
     const { tables, raw } = await run({ quick: true, rounds: 2 });
     const { results } = raw as { results: readonly { readonly variants: readonly Measured[] }[] };
     for (const { variants } of results) {

@@ -456,6 +456,12 @@ export class AgentLab {
     ]);
   }
 
+  /** Several changes to table mangle, IPv4, in one commit. */
+  restore(lines: readonly string[]): Promise<string> {
+    const tool = `${this.backend}-restore`;
+    return this.on('node-1', [tool, '--noflush', '-w', '5'], ['*mangle', ...lines, 'COMMIT', ''].join('\n'));
+  }
+
   ipset(...args: string[]): Promise<string> {
     return this.on('node-1', ['ipset', ...args]);
   }
