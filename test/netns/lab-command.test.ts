@@ -140,6 +140,11 @@ function whyNoKubectl(): string | undefined {
   }
 }
 
+/** Without what a slow machine makes it say: the lines that tell what is waited for. */
+function complaints(stderr: string): string {
+  return stderr.replaceAll(/^\.\.\. .*\n/gm, '');
+}
+
 describe('portcullis lab', function () {
   this.timeout(60_000);
   const processes: LabProcess[] = [];
@@ -172,7 +177,7 @@ describe('portcullis lab', function () {
       it(`${name}: packets do what the policies say, each policy timed`, async () => {
         const { code, stdout, stderr } = await run('-f', join(EXAMPLES, name), '-o', 'json');
         assert.equal(code, 0, stderr + stdout);
-        assert.equal(stderr, '');
+        assert.equal(complaints(stderr), '');
         const { ok, counts, steps, policies, cells } = JSON.parse(stdout) as Report;
         assert.deepEqual([ok, counts.agree, counts.differ, counts.flap], [true, counts.cells, 0, 0]);
         assert.equal(steps.length, policies.length);
@@ -377,7 +382,7 @@ spec: {nodeSelector: {disk: ssd}, containers: [{name: c, image: i}]}
         assert.equal(agentsOf(prefix).length, 2);
         lab.child.kill(signal);
         assert.equal(await lab.ended, 0, lab.stderr);
-        assert.equal(lab.stderr, '');
+        assert.equal(complaints(lab.stderr), '');
         assertNothingLeft(prefix);
       });
     }
@@ -389,7 +394,7 @@ spec: {nodeSelector: {disk: ssd}, containers: [{name: c, image: i}]}
       lab.child.kill('SIGTERM');
       assert.equal(await lab.ended, 1, lab.stderr);
       assert.match(lab.stdout, /Interrupted: everything is taken down/);
-      assert.equal(lab.stderr, '');
+      assert.equal(complaints(lab.stderr), '');
       assertNothingLeft(prefix!);
     });
 
