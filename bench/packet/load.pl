@@ -27,6 +27,8 @@ my $target = pack_sockaddr_in($port, inet_aton($address));
 my $SILENT_PORT = 9;
 my $CHUNK       = 256 * 1024;
 my $MEBIBYTE    = 1024 * 1024;
+# Of TCP connections: a size of one's own, or each connection would have grown to another one.
+my $BUFFER = 192 * 1024;
 
 # perl-base has no Time::HiRes.
 my %CLOCK_GETTIME = (x86_64 => 228, aarch64 => 113, riscv64 => 113, ppc64le => 246, powerpc64le => 246, s390x => 260);
@@ -54,6 +56,7 @@ sub serve {
     socket(my $listener, PF_INET, SOCK_STREAM, IPPROTO_TCP) or die "socket: $!\n";
     setsockopt($listener, SOL_SOCKET, SO_REUSEADDR, 1) or die "SO_REUSEADDR: $!\n";
     bind($listener, $target)  or die "bind: $!\n";
+    fix_buffers($listener);
     listen($listener, 128)    or die "listen: $!\n";
     my $echo = datagram_socket($target);
     my @children = (in_child(sub { accept_connections($listener) }), in_child(sub { echo_datagrams($echo) }));
@@ -123,6 +126,12 @@ sub echo_datagrams {
     }
 }
 
+sub fix_buffers {
+    my ($socket) = @_;
+    for my $option (SO_SNDBUF, SO_RCVBUF) { setsockopt($socket, SOL_SOCKET, $option, $BUFFER) or die "SO_SNDBUF, SO_RCVBUF: $!\n" }
+    return;
+}
+
 sub datagram_socket {
     my ($own) = @_;
     socket(my $socket, PF_INET, SOCK_DGRAM, IPPROTO_UDP) or die "socket: $!\n";
@@ -159,6 +168,7 @@ sub client {
 sub open_stream {
     my ($kind) = @_;
     socket(my $connection, PF_INET, SOCK_STREAM, IPPROTO_TCP) or die "socket: $!\n";
+    fix_buffers($connection);
     connect($connection, $target) or die "connect: $!\n";
     setsockopt($connection, IPPROTO_TCP, TCP_NODELAY, 1) or die "TCP_NODELAY: $!\n";
     syswrite $connection, $kind;
