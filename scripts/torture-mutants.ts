@@ -248,8 +248,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'members leave before the rules change (S-09)',
     file: 'src/plan/diff.ts',
-    line: 'fill: [...unseen, ...loosen], lines,',
-    broken: 'fill: [...unseen, ...loosen, ...changes.flatMap(({ tighten }) => tighten)], lines,',
+    line: '...families.flatMap(({ fill }) => fill)]),',
+    broken: '...families.flatMap(({ fill, changes }) => [...fill, ...changes.flatMap(({ tighten }) => tighten)])]),',
   },
   {
     title: 'an update of sets and rules goes in two halves (S-09)',
@@ -358,6 +358,7 @@ function failing(): readonly string[] {
       .filter((name) => name.endsWith('.test.ts'))
       .map((name) => join('test', folder, name)),
   );
+  files.push('test/conformance-clauses.test.ts');
   const output = join(copy, 'result.json');
   rmSync(output, { force: true });
   const mocha = join(copy, 'node_modules/.bin/mocha');

@@ -1,4 +1,4 @@
-/** An agent that dies, is replaced, or loses the API server: the rules stay and no packet is judged wrongly. */
+/** An agent that dies, is replaced, or loses the API server: the rules stay and no packet is judged wrongly (S-79). */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LabRepeat } from '../../src/lab/network/types.ts';

@@ -1,4 +1,4 @@
-/** What holds for any way from one cluster to the next. */
+/** What holds for any way from one cluster to the next (S-09). */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileNode } from '../../src/compile/compile-node.ts';

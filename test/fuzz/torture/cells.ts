@@ -86,6 +86,8 @@ export function cellsOf(
   ): void => {
     const [source, destination] = [addressOf(from, family), addressOf(to, family)];
     if (source === undefined || destination === undefined) return;
+    // To conntrack all echo requests of a pair are one flow, and flows are taken to end with their pod.
+    if (protocol === 'ICMP' && (isFinished(snapshot, from) || isFinished(snapshot, to))) return;
     const number = protocol === 'ICMP' ? PROTOCOL_NUMBER[family === 4 ? 'ICMP' : 'ICMPv6'] : PROTOCOL_NUMBER[protocol];
     const fromNode = from.hostOf === undefined ? {} : { fromNode: from.hostOf };
     const flow: Flow = { source, destination, protocol: number, port, ...fromNode };
@@ -127,6 +129,12 @@ export function servicesFor(endpoints: readonly MatrixEndpoint[], ports: readonl
     externalTrafficPolicy: 'Cluster',
     ports: asked.map((port) => ({ ...port, targets: addresses.map((address) => ({ address, port: port.port })) })),
   }));
+}
+
+/** The lab may leave a finished pod on the network. */
+function isFinished(snapshot: ClusterSnapshot, { label }: MatrixEndpoint): boolean {
+  const phase = snapshot.pods.get(label)?.phase;
+  return phase === 'Succeeded' || phase === 'Failed';
 }
 
 function addressOf({ addresses }: MatrixEndpoint, family: 4 | 6): string | undefined {

@@ -198,7 +198,7 @@ export class Round {
 
   async #withRestart(scene: Scene): Promise<number> {
     const { dice } = scene;
-    const [node, kill, afterMs] = [dice.pick(NODES), dice.chance(0.5), dice.below(100)];
+    const [node, kill, afterMs] = [dice.pick(NODES), dice.chance(0.7), dice.below(350)];
     this.#told.push(`the agent on ${node} is ${kill ? 'killed' : 'told to end'} after ${afterMs} ms and started again`);
     this.#stats.restarts++;
     const restart = async (): Promise<void> => {
