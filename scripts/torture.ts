@@ -2,7 +2,7 @@
  * Random clusters in real labs, changed at random under the real agent, every packet compared with the reference evaluator.
  *   npm run torture -- --seconds 60                      as long, over every backend and wiring; prints its seed
  *   npm run torture -- --seed S --round R [--backend iptables-nft] [--wiring routed]     one round again
- * Exit code 0: no difference. 1: a difference, told on stdout with all it takes to understand it. 2: wrong arguments.
+ * Exit code 0: no difference. 1: a difference, told on stdout with all it takes to understand it. 2: wrong arguments, or not root.
  */
 import { randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
@@ -18,6 +18,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => pr
 const options = readOptions(process.argv.slice(2));
 if (typeof options === 'string') {
   console.error(`${options}\n${USAGE}`);
+  process.exit(2);
+}
+if (process.getuid?.() !== 0) {
+  console.error('needs root: a lab is made of network namespaces');
   process.exit(2);
 }
 const found = await runTorture(options);

@@ -2,6 +2,7 @@
 import type { MatrixEndpoint } from '../../../src/lab/matrix.ts';
 import type { LabService, MatrixProbe, ProbeProtocol } from '../../../src/lab/network/types.ts';
 import type { ClusterSnapshot, Flow, PortMatch, Protocol, Verdict } from '../../../src/policy/model.ts';
+import { isEligible } from '../../../src/policy/address-owners.ts';
 import { createEvaluator } from '../../../src/policy/evaluate.ts';
 import { PROTOCOL_NUMBER } from '../../../src/policy/model.ts';
 import type { Dice } from './dice.ts';
@@ -86,8 +87,8 @@ export function cellsOf(
   ): void => {
     const [source, destination] = [addressOf(from, family), addressOf(to, family)];
     if (source === undefined || destination === undefined) return;
-    // To conntrack all echo requests of a pair are one flow, and flows are taken to end with their pod.
-    if (protocol === 'ICMP' && (isFinished(snapshot, from) || isFinished(snapshot, to))) return;
+    // To conntrack all echo requests of a pair are one flow, and flows are taken to end with their pod (S-74).
+    if (protocol === 'ICMP' && ![from, to].every((end) => end.kind !== 'pod' || isLive(snapshot, end, family))) return;
     const number = protocol === 'ICMP' ? PROTOCOL_NUMBER[family === 4 ? 'ICMP' : 'ICMPv6'] : PROTOCOL_NUMBER[protocol];
     const fromNode = from.hostOf === undefined ? {} : { fromNode: from.hostOf };
     const flow: Flow = { source, destination, protocol: number, port, ...fromNode };
@@ -131,10 +132,10 @@ export function servicesFor(endpoints: readonly MatrixEndpoint[], ports: readonl
   }));
 }
 
-/** The lab may leave a finished pod on the network. */
-function isFinished(snapshot: ClusterSnapshot, { label }: MatrixEndpoint): boolean {
-  const phase = snapshot.pods.get(label)?.phase;
-  return phase === 'Succeeded' || phase === 'Failed';
+/** The lab may leave a finished pod on the network, or one that no longer shows its address. */
+function isLive(snapshot: ClusterSnapshot, end: MatrixEndpoint, family: 4 | 6): boolean {
+  const pod = snapshot.pods.get(end.label);
+  return pod !== undefined && isEligible(pod) && pod.addresses.includes(addressOf(end, family) ?? '');
 }
 
 function addressOf({ addresses }: MatrixEndpoint, family: 4 | 6): string | undefined {

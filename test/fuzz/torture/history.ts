@@ -43,11 +43,17 @@ export class History {
     add(this.#versions.policies, snapshot.policies);
   }
 
-  /** Pods that were there all the time, as one and the same object that ran. */
+  /** Pods that were there all the time, as one and the same object that ran and had its addresses. */
   isUntouched(pod: string): boolean {
     const seen = this.#versions.pods.map((pods) => pods.get(pod));
+    const first = seen[0];
     return seen.every(
-      (each) => each !== undefined && each.uid === seen[0]!.uid && each.phase === 'Running' && !each.terminating,
+      (each) =>
+        each !== undefined &&
+        each.uid === first!.uid &&
+        each.phase === 'Running' &&
+        !each.terminating &&
+        each.addresses.join() === first!.addresses.join(),
     );
   }
 

@@ -1,0 +1,70 @@
+/** What the torture is made of: objects an API server takes, the same for the same seed, and of every kind. */
+import assert from 'node:assert/strict';
+import { ApiStore } from '../../src/lab/api/api-store.ts';
+import { parsePolicy } from '../../src/policy/parse.ts';
+import { Dice } from './torture/dice.ts';
+import { NODES, somePod, somePodAddresses, somePolicySpec } from './torture/objects.ts';
+
+const COUNT = 300;
+
+function policiesOf(seed: string): object[] {
+  const dice = new Dice(seed);
+  return Array.from({ length: COUNT }, (_, index) => ({
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: { namespace: 'default', name: `p${index}` },
+    spec: somePolicySpec(dice),
+  }));
+}
+
+function podsOf(seed: string): object[] {
+  const dice = new Dice(seed);
+  return Array.from({ length: COUNT }, (_, index) => {
+    const node = dice.pick(NODES);
+    return somePod(dice, { namespace: 'default', name: `a${index}`, node, addresses: somePodAddresses(dice, node) });
+  });
+}
+
+describe('fuzz: the objects of the torture', () => {
+  it('are taken by an API server, and understood whole', () => {
+    const store = new ApiStore();
+    store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } });
+    for (const object of podsOf('one')) store.create('pods', object);
+    for (const object of policiesOf('one')) {
+      const stored = store.create('networkpolicies', object);
+      assert.deepEqual(parsePolicy(stored).problems, [], JSON.stringify(object));
+    }
+  });
+
+  it('are the same for the same seed, and others for another', () => {
+    assert.deepEqual(policiesOf('one'), policiesOf('one'));
+    assert.deepEqual(podsOf('one'), podsOf('one'));
+    assert.notDeepEqual(policiesOf('two'), policiesOf('one'));
+  });
+
+  it('say everything that can be said', () => {
+    const text = JSON.stringify([policiesOf('one'), podsOf('one')]);
+    const words = [
+      'In',
+      'NotIn',
+      'Exists',
+      'DoesNotExist',
+      'ipBlock',
+      'except',
+      'namespaceSelector',
+      'podSelector',
+      'endPort',
+    ];
+    const values = [
+      '"SCTP"',
+      '"port":"web"',
+      '"policyTypes":["Egress"]',
+      '"ingress":[]',
+      '{}',
+      '::/0',
+      '/32',
+      'restartPolicy',
+    ];
+    for (const word of [...words.map((each) => `"${each}"`), ...values]) assert.ok(text.includes(word), word);
+  });
+});
