@@ -160,16 +160,24 @@ function podAddresses(status: RawRecord, report: Report): readonly string[] {
   const addresses: string[] = [];
   for (const [index, entry] of list(status.podIPs, 'status.podIPs', report).entries()) {
     const ip = isRecord(entry) ? entry.ip : entry;
-    const address = typeof ip === 'string' ? canonicalAddress(ip) : undefined;
+    const address = podAddress(ip);
     if (address !== undefined) addresses.push(address);
-    else report.add(`status.podIPs[${index}].ip`, `is ${quote(ip)}, not an IP address: ignored`);
+    else report.add(`status.podIPs[${index}].ip`, `is ${quote(ip)}, not an IP address of a pod: ignored`);
   }
   const { podIP } = status;
   if (addresses.length > 0 || podIP === undefined || podIP === null || podIP === '') return unique(addresses);
-  const address = typeof podIP === 'string' ? canonicalAddress(podIP) : undefined;
+  const address = podAddress(podIP);
   if (address !== undefined) return [address];
-  report.add('status.podIP', `is ${quote(podIP)}, not an IP address: ignored`);
+  report.add('status.podIP', `is ${quote(podIP)}, not an IP address of a pod: ignored`);
   return [];
+}
+
+/** The unspecified address means "none yet"; nobody sends from it, and no set of the kernel's holds it. */
+const UNSPECIFIED: readonly (string | undefined)[] = ['0.0.0.0', '::'];
+
+function podAddress(ip: unknown): string | undefined {
+  const address = typeof ip === 'string' ? canonicalAddress(ip) : undefined;
+  return UNSPECIFIED.includes(address) ? undefined : address;
 }
 
 function podPhase(phase: unknown, report: Report): PodPhase {

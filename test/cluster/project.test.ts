@@ -56,6 +56,7 @@ describe('project', () => {
     assert.deepEqual(addresses({ podIP: '203.0.113.9' }), ['203.0.113.9']);
     assert.deepEqual(addresses({ podIPs: [], podIP: '203.0.113.9' }), ['203.0.113.9']);
     assert.deepEqual(addresses({ podIPs: null, podIP: '' }), []);
+    assert.deepEqual(addresses({ podIPs: [{ ip: '0.0.0.0' }, { ip: '0::0' }], podIP: '0.0.0.0' }), []);
     assert.deepEqual(addresses({ podIPs: [{ ip: 'nonsense' }, null], podIP: '203.0.113.9' }), ['203.0.113.9']);
     assert.deepEqual(podFields({ status: { podIPs: [{ ip: '203.0.113.1/32' }, null, {}], podIP: 7 } }), [
       'status.podIPs[0].ip',
