@@ -1,15 +1,15 @@
 /** A little of `npm run torture`: one round that is the same each time, and as many others as fit into a few seconds. */
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { closeLabNetworksSync } from '../../src/lab/network/lab-network.ts';
 import { type LabKind, runTorture } from '../fuzz/torture/torture.ts';
 import { skipUnlessRoot } from '../support/agent-lab.ts';
+import { chooseSeed } from '../property/runs.ts';
 
 process.on('exit', closeLabNetworksSync);
 
 const RUNS: readonly (LabKind & { readonly seed: string; readonly round?: number })[] = [
   { backend: 'iptables-nft', wiring: 'routed', seed: 'the same each time', round: 1 },
-  { backend: 'iptables-legacy', wiring: 'bridge', seed: randomBytes(4).toString('hex') },
+  { backend: 'iptables-legacy', wiring: 'bridge', seed: chooseSeed().toString(16) },
 ];
 
 for (const { backend, wiring, seed, round } of RUNS) {
