@@ -7,7 +7,16 @@
  */
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: these are lines of sources
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -276,10 +285,10 @@ const MUTANTS: readonly Mutant[] = [
     broken: ';',
   },
   {
-    title: 'the generation grows beyond its bits',
+    title: 'the generation after the last is the one that means "never judged"',
     file: 'src/plan/generation.ts',
     line: 'return (current % generationCount(marks)) + 1;',
-    broken: 'return current + 1;',
+    broken: 'return (current + 1) % (generationCount(marks) + 1);',
   },
   {
     title: 'a jump that is no longer first stays where it is',
@@ -364,6 +373,7 @@ function failing(): readonly string[] {
   const mocha = join(copy, 'node_modules/.bin/mocha');
   const args = ['--reporter', 'json', '--reporter-option', `output=${output}`, '--timeout', '30000', ...files];
   spawnSync(process.execPath, [mocha, ...args], { cwd: copy, timeout: TIMEOUT_MS, stdio: 'ignore' });
+  if (!existsSync(output)) throw new Error(`the tests did not end within ${TIMEOUT_MS / 1000} s`);
   const { failures } = JSON.parse(readFileSync(output, 'utf8')) as { failures: readonly { file: string }[] };
   return [...new Set(failures.map(({ file }) => file.slice(file.indexOf('/test/') + 6)))].sort();
 }

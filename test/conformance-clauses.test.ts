@@ -155,6 +155,14 @@ describe('conformance: clauses without a table', () => {
     }
   });
 
+  it('S-60: the answers of a pod to its node pass, also where live flows are judged again', async () => {
+    const node = await nodeWith(clusterWith([ISOLATED]));
+    const answer = { source: A[4], destination: '172.18.0.2', protocol: TCP, port: 40_000, hook: 'INPUT' } as const;
+    const live = { ...answer, state: 'ESTABLISHED', direction: 'REPLY', connection: { mark: 0 } } as const;
+    assert.equal(verdict(node, live), 'passed');
+    assert.equal(verdict(node, answer), 'dropped', 'what it begins itself is egress (S-61)');
+  });
+
   it("S-60: the node's own traffic over a trunk interface passes; an address or an interface alone is not enough", async () => {
     const fromNode = { source: '172.18.0.2', destination: A[4], protocol: TCP, port: 80, inInterface: 'vlan.eth.7' };
     const cluster = clusterWith([ISOLATED]);
