@@ -110,7 +110,8 @@ describe('parseAddress', () => {
           const text = formatAddress(value);
           const place = at % text.length;
           const edited = text.slice(0, place) + edit + text.slice(place + 1);
-          fc.pre(!/%|[0-9a-f]{5}|(^|\.)0\d/.test(edited));
+          // Leading zeros are read as decimal here (S-31), also in the tail of an IPv6 address.
+          fc.pre(!/%|[0-9a-f]{5}|(^|[.:])0\d+\.|\.0\d/.test(edited));
           assert.equal(parseAddress(edited) !== undefined, isIPv4(edited) || isIPv6(edited), edited);
         },
       ),
