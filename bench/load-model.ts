@@ -18,8 +18,8 @@ export interface LoadedCluster {
 }
 
 export function loadModel(model: ClusterModel): LoadedCluster {
-  const sharing = new Sharing();
   const pods = new Map<string, Pod>();
+  const sharing = new Sharing(pods);
   for (const pod of model.pods) add(pods, projectPod, podObject(pod), sharing);
   const namespaces = new Map<string, Namespace>();
   for (const object of model.namespaces) add(namespaces, projectNamespace, object, sharing);

@@ -56,7 +56,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   #problemList: readonly Problem[] | undefined = [];
   #listing: { readonly seen: Set<string>; changes: number } | undefined;
   readonly #options: StoreOptions<T>;
-  readonly #sharing = new Sharing();
+  readonly #sharing = new Sharing(this.#records);
 
   constructor(options: StoreOptions<T>) {
     this.#options = options;

@@ -27,6 +27,18 @@ describe('sharing', () => {
     assert.notEqual(sharing.data([]), rules);
   });
 
+  it('of many, some of the same hash, none is taken for another', () => {
+    const objects = { size: 200_000 };
+    const sharing = new Sharing(objects);
+    const all = Array.from({ length: 150_000 }, (_, i) => ({ app: `a${i}`, tier: `b${(i * 7919) % 150_000}` }));
+    const shared = all.map((labels) => sharing.labels(labels));
+    for (const [i, labels] of all.entries()) {
+      assert.equal(shared[i]!.app, labels.app);
+      assert.equal(shared[i]!.tier, labels.tier);
+      assert.equal(sharing.labels({ ...labels }), shared[i]);
+    }
+  });
+
   it('forgets rather than grow for ever', () => {
     const sharing = new Sharing();
     const first = sharing.labels({ app: 'first' });
