@@ -5,9 +5,7 @@ import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { LoopClock } from './reconcile-loop.ts';
 
 import { loadSnapshot, NodeCompiler } from '../compile/compile-node.ts';
-
-/** Work goes on this long before others get a turn: probes, watches and signals must not wait for a large cluster. */
-const SLICE_MS = 10;
+import { takeTurns } from '../kernel/take-turns.ts';
 
 export class ClusterFollower {
   readonly #cluster: Pick<ClusterWatch, 'snapshot'>;
@@ -52,12 +50,10 @@ export class ClusterFollower {
       loadSnapshot(this.#compiler, this.#cluster.snapshot());
       this.#isWhole = true;
     }
-    let sliceStarted = this.#clock.now();
-    for (const _ of this.#compiler.work()) {
-      if (this.#clock.now() - sliceStarted < SLICE_MS) continue;
-      await new Promise<void>((resolve) => void this.#clock.after(0, resolve));
-      sliceStarted = this.#clock.now();
-    }
+    await takeTurns(this.#compiler.work(), {
+      now: () => this.#clock.now(),
+      next: () => new Promise((resolve) => void this.#clock.after(0, resolve)),
+    });
     return this.#compiler.intent();
   }
 }

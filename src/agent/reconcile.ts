@@ -14,11 +14,13 @@ import type { SpareGenerations } from './spare-generations.ts';
 import { compileNode } from '../compile/compile-node.ts';
 import { classOfReply, familyOfSet } from '../render/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
-import { diff } from '../plan/diff.ts';
+import { diffInSteps } from '../plan/diff.ts';
 import { nextGeneration, readGeneration } from '../plan/generation.ts';
 import { findDrift } from '../plan/drift.ts';
+import { recognise } from '../plan/recognise.ts';
 import { teardown } from '../plan/teardown.ts';
 import { StepFailed } from '../kernel/kernel.ts';
+import { takeTurns } from '../kernel/take-turns.ts';
 
 export type Mode = 'enforce' | 'audit' | 'dry-run' | 'off';
 
@@ -157,7 +159,11 @@ class Pass {
     this.#addSeconds('compile', started);
     this.#intent = intent;
     const enforcing = this.#mode === 'audit' ? 'audit' : 'enforce';
-    this.#ruleset = this.#timed('render', () => this.#renderer.render(intent, { ...layout, mode: enforcing }));
+    const wholeLayout = { ...layout, mode: enforcing } as const;
+    const rendering = now();
+    await takeTurns(this.#renderer.work(intent, wholeLayout));
+    this.#ruleset = this.#renderer.render(intent, wholeLayout);
+    this.#addSeconds('render', rendering);
   }
 
   async execute(readBack: boolean): Promise<void> {
@@ -167,7 +173,7 @@ class Pass {
     const started = this.#options.now();
     this.#spareGenerations = await this.#findSpares(observed);
     this.#addSeconds('observe', started);
-    let plan = this.#makePlan(observed, remembered !== undefined);
+    let plan = await this.#makePlan(observed, remembered !== undefined);
     if (this.#mode === 'dry-run') {
       this.known = observed;
       return;
@@ -187,7 +193,7 @@ class Pass {
         await this.#applyOtherFamily(plan, failed);
         return;
       }
-      plan = this.#makePlan(await this.#read(), false);
+      plan = await this.#makePlan(await this.#read(), false);
     }
   }
 
@@ -209,11 +215,12 @@ class Pass {
   async #read(): Promise<ObservedState> {
     const started = this.#options.now();
     const found = await this.#options.kernel.observe();
+    const recognised = await takeTurns(recognise(found, this.#written, this.#ruleset?.sets ?? new Map()));
     this.#addSeconds('observe', started);
-    return found;
+    return recognised;
   }
 
-  #makePlan(observed: ObservedState, remembered: boolean): Plan {
+  async #makePlan(observed: ObservedState, remembered: boolean): Promise<Plan> {
     this.#observed = observed;
     const options = {
       broken: this.#broken,
@@ -223,9 +230,9 @@ class Pass {
       departed: this.departed,
       remembered,
     };
-    this.#plan = this.#timed('plan', () =>
-      this.#ruleset ? diff(this.#ruleset, observed, options) : teardown(observed),
-    );
+    const started = this.#options.now();
+    this.#plan = this.#ruleset ? await takeTurns(diffInSteps(this.#ruleset, observed, options)) : teardown(observed);
+    this.#addSeconds('plan', started);
     return this.#plan;
   }
 
@@ -358,15 +365,6 @@ class Pass {
       seconds: this.#seconds,
       problems: this.#intent?.problems ?? [],
     };
-  }
-
-  #timed<T>(phase: Phase, work: () => T): T {
-    const started = this.#options.now();
-    try {
-      return work();
-    } finally {
-      this.#addSeconds(phase, started);
-    }
   }
 
   #addSeconds(phase: Phase, startedMs: number): void {

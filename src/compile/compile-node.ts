@@ -155,7 +155,7 @@ export class NodeCompiler {
   }
 
   /** What `intent` still has to do, in small steps, for callers that must not stand still; changes may come in between. */
-  *work(): Iterable<void> {
+  *work(): Generator<void, void> {
     if (!this.#localsDirty) return;
     this.#localsDirty = false;
     const memo = new Map<string, Map<Pod['labels'], Classes>>();

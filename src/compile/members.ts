@@ -43,7 +43,7 @@ export class LiveMembers {
   view(): Members {
     if (this.#journal.length > Math.max(MIN_JOURNAL_LIMIT, this.#entries.size * MAX_JOURNAL_PER_MEMBER))
       this.#startAfresh();
-    this.#view ??= new Members(this.#source, this.#journal.length);
+    this.#view ??= new Members(this.#source, this.#journal.length, this.#entries.size);
     return this.#view;
   }
 
@@ -73,11 +73,13 @@ interface Source {
 export class Members implements ReadonlyMap<string, boolean> {
   readonly #source: Source;
   readonly #version: number;
+  readonly size: number;
   #past: ReadonlyMap<string, boolean> | undefined;
 
-  constructor(source: Source, version: number) {
+  constructor(source: Source, version: number, size: number) {
     this.#source = source;
     this.#version = version;
+    this.size = size;
   }
 
   /** The net changes from `older` to this, or undefined if they are not of one history and must be compared entry by entry. */
@@ -106,10 +108,6 @@ export class Members implements ReadonlyMap<string, boolean> {
     }
     this.#past = past;
     return past;
-  }
-
-  get size(): number {
-    return this.#entries().size;
   }
 
   get(member: string): boolean | undefined {

@@ -4,10 +4,11 @@ import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
 import type { CommandResult, RunCommand } from './command.ts';
 import type { Backend, Kernel } from './kernel.ts';
 
-import { readSavedRules, readSavedSets } from '../plan/read-saved.ts';
+import { savedRules, savedSets } from '../plan/read-saved.ts';
 
 import { CommandFailed } from './command.ts';
 import { StepFailed } from './kernel.ts';
+import { takeTurns } from './take-turns.ts';
 
 const READ_TIMEOUT_MS = 30_000;
 /** Besides the wait for the xtables lock. */
@@ -48,10 +49,10 @@ async function observe(options: LinuxKernelOptions): Promise<ObservedState> {
   const families: Partial<Record<Family, ObservedFamily>> = {};
   for (const family of options.families) {
     const { stdout } = await read(options, [toolName(options.backend, family, 'save'), '-t', 'mangle']);
-    families[family] = readSavedRules(stdout);
+    families[family] = await takeTurns(savedRules(stdout));
   }
   const { stdout } = await read(options, ['ipset', 'save']);
-  return { families, sets: readSavedSets(stdout) };
+  return { families, sets: await takeTurns(savedSets(stdout)) };
 }
 
 async function read(options: LinuxKernelOptions, argv: readonly [string, ...string[]]): Promise<CommandResult> {

@@ -4,6 +4,7 @@ import type { Direction } from '../policy/model.ts';
 import type { Chain, ClassChain, FamilyRules, Layout, Ruleset } from '../render/ruleset.ts';
 import type { TextContext } from '../render/write-text.ts';
 import type { ObservedFamily, Plan, PlanLine } from './plan.ts';
+import type { Steps } from './steps.ts';
 import type { Moves, MovesByDirection } from './switch-over.ts';
 
 import {
@@ -49,13 +50,13 @@ export interface RulesDiff {
 }
 
 /** `cuts`: what happens to sets makes live flows be judged again, whatever the rules say. */
-export function diffRules(
+export function* diffRules(
   desired: Ruleset,
   before: ObservedFamily,
   rules: FamilyRules,
   cuts: boolean,
   options: RulesOptions,
-): RulesDiff {
+): Steps<RulesDiff> {
   if (before.source === rules && options.broken.size === 0 && !cuts) return unchanged(desired, before, rules);
   const { layout } = desired;
   const { family } = rules;
@@ -63,13 +64,18 @@ export function diffRules(
   const plain: TextContext = { family, generation: 0, ...(layout.marks ? { marks: layout.marks } : {}) };
   const classes = classesInUse(layout, rules, dispatch, closed);
   const own = [...dispatchChains(dispatch, layout), ...classes.flatMap(chainsOfClass)];
-  const chains = new Map<string, readonly string[]>(own.map((chain) => [chain.name, chainLines(chain, plain)]));
+  const chains = new Map<string, readonly string[]>();
+  for (const chain of own) {
+    chains.set(chain.name, chainLines(chain, plain));
+    yield;
+  }
   for (const name of chainsHeldTo(dispatch, before)) if (!chains.has(name)) chains.set(name, before.chains.get(name)!);
   const jumps = misplacedJumps(rules, before);
   const { generation, isBumped, entry } = entryChains(desired, before, rules, options, () => {
     return cuts || jumps.length > 0 || dispatchDrifted(before, chains) || tightens(dispatch, chains, before);
   });
   for (const [name, lines] of entry) chains.set(name, lines);
+  yield;
   const stale: string[] = [];
   for (const [name, lines] of before.chains) {
     if (chains.has(name)) continue;
@@ -77,13 +83,15 @@ export function diffRules(
     if (options.broken.has(name)) chains.set(name, lines);
     else stale.push(name);
   }
+  const moves = movesOf(dispatch, chains, before);
+  yield;
   return {
     family,
     chains,
     hooks: hooksAfter(before, jumps),
     jumps,
     stale,
-    moves: movesOf(dispatch, chains, before),
+    moves,
     heldBack,
     marked: generation !== undefined,
     generation,

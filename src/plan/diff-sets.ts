@@ -2,6 +2,7 @@
 import type { Family } from '../net/ip.ts';
 import type { IpSet, Ruleset } from '../render/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
+import type { Steps } from './steps.ts';
 
 import { Members } from '../compile/members.ts';
 import {
@@ -46,15 +47,16 @@ export interface SetsMemory {
   readonly remembered: boolean;
 }
 
-export function diffSets(desired: Ruleset, observed: ObservedState, memory: SetsMemory): SetsDiff {
+export function* diffSets(desired: Ruleset, observed: ObservedState, memory: SetsMemory): Steps<SetsDiff> {
   const create: PlanLine[] = [];
   const changes: SetChange[] = [];
   const capacities = new Map<string, number>();
   let added = 0;
   let deleted = 0;
   for (const [name, set] of desired.sets) {
-    if (memory.broken.has(name) || !observed.families[set.family]) continue;
     const before = observed.sets.get(name);
+    if (before?.members !== set.members) yield;
+    if (memory.broken.has(name) || !observed.families[set.family]) continue;
     if (!before || before.type !== set.type || before.family !== set.family) {
       // Somebody else's set of another type under our name: it can go only while no rule refers to it.
       if (before) create.push({ text: destroySetText(name), object: name });

@@ -4,10 +4,12 @@ import type { Ruleset } from '../render/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
 import type { ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, PlanSummary, Step } from './plan.ts';
+import type { Steps } from './steps.ts';
 
 import { destroySetText } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
+import { runToEnd } from './steps.ts';
 import { detourOf, type Names, needsSwitchOver, setsOfChains } from './switch-over.ts';
 
 export interface DiffOptions {
@@ -26,12 +28,18 @@ export interface DiffOptions {
 }
 
 export function diff(desired: Ruleset, observed: ObservedState, options: DiffOptions = {}): Plan {
+  return runToEnd(diffInSteps(desired, observed, options));
+}
+
+export function* diffInSteps(desired: Ruleset, observed: ObservedState, options: DiffOptions): Steps<Plan> {
   const broken = options.broken ?? new Set();
-  const sets = diffSets(desired, observed, { broken, remembered: options.remembered ?? false });
-  const families = ([4, 6] as const).flatMap((family): FamilyPlan[] => {
+  const sets = yield* diffSets(desired, observed, { broken, remembered: options.remembered ?? false });
+  const families: FamilyPlan[] = [];
+  for (const family of [4, 6] as const) {
     const before = observed.families[family];
-    return before ? [planFamily(desired, before, family, sets, options, broken)] : [];
-  });
+    if (before) families.push(yield* planFamily(desired, before, family, sets, options, broken));
+  }
+  yield;
   const inUse = families.map(({ rules }) => setsOfChains(rules.chains));
   const kept: Names = { has: (name) => inUse.some((names) => names.has(name)) };
   const stale = [...observed.sets.keys()].filter((name) => !desired.sets.has(name) && !kept.has(name));
@@ -51,6 +59,7 @@ export function diff(desired: Ruleset, observed: ObservedState, options: DiffOpt
       destroyed.map((name) => ({ text: destroySetText(name), object: name })),
     ),
   ];
+  yield;
   return {
     steps,
     summary: summarise(families, observed, sets, destroyed.length),
@@ -87,46 +96,52 @@ interface FamilyPlan {
 /** More than this are not worth remembering: a new generation costs each live flow two microseconds. */
 const MAX_DEPARTED = 10_000;
 
-function planFamily(
+function* planFamily(
   desired: Ruleset,
   before: ObservedFamily,
   family: Family,
   sets: SetsDiff,
   options: DiffOptions,
   broken: ReadonlySet<string>,
-): FamilyPlan {
+): Steps<FamilyPlan> {
   const own = sets.changes.filter((change) => change.family === family);
   // A set no rule refers to yet, left by a process that was killed while filling it, changes before anybody can see.
   const referred = setsOfChains(before.chains);
+  yield;
   const changes = own.filter(({ name }) => referred.has(name));
   const unseen = own
     .filter(({ name }) => !referred.has(name))
     .flatMap(({ loosen, tighten }) => [...loosen, ...tighten]);
   const gone = [...(options.departed ?? [])].filter((address) => address.includes(':') === (family === 6));
   const cuts = changes.some((change) => change.cuts) || gone.length > MAX_DEPARTED || gone.some(desired.isLiveAddress);
-  const rules = diffRules(desired, before, desired.families[family], cuts, {
+  const rules = yield* diffRules(desired, before, desired.families[family], cuts, {
     broken,
     lastGeneration: options.lastGenerations?.[family],
     firstGeneration: options.firstGeneration ?? 1,
     spareGeneration: options.spareGenerations?.[family],
   });
+  yield;
   const departed = rules.marked && !rules.isBumped ? [...gone, ...changes.flatMap(leavingAddresses)] : [];
   const loosen = changes.flatMap((change) => change.loosen);
   // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
   // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.
+  yield;
   const isDetour = (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
   if (!isDetour) {
     const lines = restoreLines(rules.chains, before, rules.stale, rules.jumps);
     return { rules, changes, fill: [...unseen, ...loosen], lines, late: [], settle: [], detourSets: [], departed };
   }
   const detour = detourOf(changes, rules.chains);
+  yield;
   const onTheWay = new Map([...rules.chains, ...detour.chains]);
   const plain = new Map([...rules.chains].filter(([name]) => detour.chains.has(name)));
+  const lines = restoreLines(onTheWay, before, rules.stale, rules.jumps);
+  yield;
   return {
     rules,
     changes,
     fill: [...unseen, ...detour.create],
-    lines: restoreLines(onTheWay, before, rules.stale, rules.jumps),
+    lines,
     late: loosen,
     settle: restoreLines(plain, { chains: onTheWay, hooks: rules.hooks }),
     detourSets: detour.sets,

@@ -1,6 +1,8 @@
 /** What somebody else changed in our chains, jumps and sets since we last wrote them. */
 import type { ObservedState } from './plan.ts';
 
+import { sameLines } from './diff-rules.ts';
+
 export interface Drift {
   readonly kind: 'chain' | 'jump' | 'set' | 'member';
   /** Chain, hook or set. */
@@ -46,7 +48,7 @@ function jumpDrift(first: string | undefined, found: readonly string[]): string 
 
 function chainDrift(written: readonly string[], found: readonly string[] | undefined): string | undefined {
   if (!found) return 'chain is gone';
-  if (found.length === written.length && written.every((line, index) => line === found[index])) return undefined;
+  if (sameLines(written, found)) return undefined;
   const missing = written.filter((line) => !found.includes(line)).length;
   const extra = found.filter((line) => !written.includes(line)).length;
   if (missing === 0 && extra === 0) return 'rules are in another order or repeated';
@@ -61,6 +63,7 @@ function setDrift(written: ObservedState, found: ObservedState): Drift[] {
       drift.push({ kind: 'set', object: name, what: 'set is gone' });
       continue;
     }
+    if (now.members === set.members) continue;
     let missing = 0;
     for (const [member, match] of set.members) if (now.members.get(member) !== match) missing++;
     let extra = 0;

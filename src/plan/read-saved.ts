@@ -2,16 +2,26 @@
 import type { Family } from '../net/ip.ts';
 import type { Hook } from '../render/ruleset.ts';
 import type { ObservedFamily, ObservedSet } from './plan.ts';
+import type { Steps } from './steps.ts';
 
 import { isOurChain, isOurSet } from '../render/names.ts';
 import { HOOKS } from '../render/ruleset.ts';
+import { runToEnd } from './steps.ts';
+
+const LINES_PER_STEP = 500;
 
 /** Reads `iptables-save -t mangle` of one family. Lines that are not ours, or not understood, are left out. */
 export function readSavedRules(text: string): ObservedFamily {
+  return runToEnd(savedRules(text));
+}
+
+export function* savedRules(text: string): Steps<ObservedFamily> {
   const chains = new Map<string, string[]>();
   const hooks: Record<Hook, string[]> = { FORWARD: [], INPUT: [] };
   let inMangle = false;
-  for (const line of text.split('\n')) {
+  let count = 0;
+  for (const line of linesOf(text)) {
+    if (++count % LINES_PER_STEP === 0) yield;
     if (line.startsWith('*')) inMangle = line.trim() === '*mangle';
     else if (!inMangle) continue;
     else if (line.startsWith(':')) declare(chains, line);
@@ -42,8 +52,14 @@ const PROTOCOL_NAMES: Readonly<Record<string, string>> = { tcp: '6', udp: '17', 
 
 /** Reads `ipset save`. */
 export function readSavedSets(text: string): Map<string, ObservedSet> {
+  return runToEnd(savedSets(text));
+}
+
+export function* savedSets(text: string): Steps<Map<string, ObservedSet>> {
   const sets = new Map<string, ObservedSet & { members: Map<string, boolean> }>();
-  for (const line of text.split('\n')) {
+  let count = 0;
+  for (const line of linesOf(text)) {
+    if (++count % LINES_PER_STEP === 0) yield;
     const words = line.trimEnd().split(' ');
     const name = words[1] ?? '';
     if (!isOurSet(name)) continue;
@@ -53,6 +69,15 @@ export function readSavedSets(text: string): Map<string, ObservedSet> {
     }
   }
   return sets;
+}
+
+function* linesOf(text: string): Iterable<string> {
+  for (let start = 0; start < text.length; ) {
+    const newline = text.indexOf('\n', start);
+    const end = newline < 0 ? text.length : newline;
+    yield text.slice(start, end);
+    start = end + 1;
+  }
 }
 
 function readCreate(name: string, words: readonly string[]): ObservedSet & { members: Map<string, boolean> } {

@@ -57,12 +57,27 @@ export function renderNode(intent: NodeIntent, layout: Layout): Ruleset {
 export class NodeRenderer {
   #last: { readonly intent: NodeIntent; readonly layout: Layout; readonly ruleset: Ruleset } | undefined;
   #sets = new Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>();
-  #chains = new Map<string, { readonly from: PolicyClass; readonly chain: ClassChain }>();
+  #chains: RenderedChains = new Map();
+  /** The layout of `#chains`. */
+  #layout: Layout | undefined;
+
+  /** What `render` would do for the classes that are new, in small steps, for callers that must not stand still. */
+  *work({ classes }: NodeIntent, layout: Layout): Generator<void, void> {
+    if (this.#last?.intent.classes === classes && sameLayout(this.#last.layout, layout)) return;
+    this.#keepLayout(layout);
+    for (const policyClass of classes) {
+      for (const family of [4, 6] as const) {
+        const chain = this.#chainOf(this.#chains, policyClass, family, layout);
+        this.#chains.set(chainKey(policyClass, family), { from: policyClass, chain });
+      }
+      yield;
+    }
+  }
 
   render(intent: NodeIntent, layout: Layout): Ruleset {
     const last = this.#last;
     const isSameLayout = last !== undefined && sameLayout(last.layout, layout);
-    if (!isSameLayout) this.#chains = new Map();
+    this.#keepLayout(layout);
     const changed = this.#renderSets(intent);
     const sameRules =
       isSameLayout && last.intent.subjects === intent.subjects && last.intent.classes === intent.classes;
@@ -98,18 +113,32 @@ export class NodeRenderer {
   }
 
   #renderFamilies(intent: NodeIntent, layout: Layout): Ruleset['families'] {
-    const names: SetNames = (key) => this.#sets.get(key)!.set.name;
     const known = this.#chains;
     this.#chains = new Map();
     const chainOf = (policyClass: PolicyClass, family: Family): ClassChain => {
-      const key = `${family} ${policyClass.key}`;
-      const before = known.get(key);
-      const chain = before?.from === policyClass ? before.chain : renderClass(policyClass, family, layout, names);
-      this.#chains.set(key, { from: policyClass, chain });
+      const chain = this.#chainOf(known, policyClass, family, layout);
+      this.#chains.set(chainKey(policyClass, family), { from: policyClass, chain });
       return chain;
     };
     return { 4: renderFamily(intent, 4, layout, chainOf), 6: renderFamily(intent, 6, layout, chainOf) };
   }
+
+  #chainOf(known: RenderedChains, policyClass: PolicyClass, family: Family, layout: Layout): ClassChain {
+    const before = known.get(chainKey(policyClass, family));
+    if (before?.from === policyClass) return before.chain;
+    return renderClass(policyClass, family, layout, (key) => this.#sets.get(key)?.set.name ?? setName(family, key));
+  }
+
+  #keepLayout(layout: Layout): void {
+    if (!this.#layout || !sameLayout(this.#layout, layout)) this.#chains = new Map();
+    this.#layout = layout;
+  }
+}
+
+type RenderedChains = Map<string, { readonly from: PolicyClass; readonly chain: ClassChain }>;
+
+function chainKey(policyClass: PolicyClass, family: Family): string {
+  return `${family} ${policyClass.key}`;
 }
 
 /** Key of an address or endpoint set -> its name. */

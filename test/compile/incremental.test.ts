@@ -5,6 +5,7 @@ import { compileNode, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { diff } from '../../src/plan/diff.ts';
 import type { ObservedState } from '../../src/plan/plan.ts';
+import { runToEnd } from '../../src/plan/steps.ts';
 import { NodeRenderer } from '../../src/render/render-node.ts';
 import {
   type ClusterSnapshot,
@@ -131,7 +132,10 @@ describe('incremental compilation', () => {
           snapshot = edited(snapshot, edit);
           // Several changes a pass, as when they come fast.
           if (index % 3 !== 0 && index < walk.length - 1) continue;
-          observed = diff(renderer.render(compiler.intent(), layout), observed, { remembered: true }).after;
+          const intent = compiler.intent();
+          // As the agent does; now and then for a layout that is then not asked for.
+          if (index % 2 === 0) runToEnd(renderer.work(intent, index % 5 === 0 ? { ...layout, mode: 'audit' } : layout));
+          observed = diff(renderer.render(intent, layout), observed, { remembered: true }).after;
         }
         const fresh = diff(new NodeRenderer().render(compileNode(snapshot, NODE), layout), createEmptyState()).after;
         assert.deepEqual(essence(observed), essence(fresh));
