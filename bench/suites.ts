@@ -25,5 +25,12 @@ export const SUITES: readonly SuiteSpec[] = [
   { name: 'memory', what: 'RSS of the agent process', needs: 'kernel', isolated: true, nodeFlags: [] },
   { name: 'start', what: 'cold start and restart', needs: 'kernel', isolated: true, nodeFlags: [] },
   { name: 'event', what: 'from a watch line to the commit', needs: 'kernel', isolated: true, nodeFlags: IMAGE_FLAGS },
+  {
+    name: 'resync',
+    what: 'reading a large node back',
+    needs: 'kernel',
+    isolated: true,
+    nodeFlags: ['--max-semi-space-size=4'],
+  },
   { name: 'packet', what: 'cost per packet and connection', needs: 'kernel', isolated: false, nodeFlags: [] },
 ];

@@ -1,0 +1,178 @@
+/**
+ * Suite *resync*: a node with very many rules and set entries: written, read back and compared, taken over after a restart, scraped;
+ * and how long everything else had to wait meanwhile.
+ */
+import type { NodeIntent } from '../src/compile/intent.ts';
+import type { Backend, Kernel } from '../src/kernel/kernel.ts';
+import { Reconciler, type PassOutcome } from '../src/agent/reconcile.ts';
+import { loadSnapshot, NodeCompiler } from '../src/compile/compile-node.ts';
+import { runCommand } from '../src/kernel/command.ts';
+import { createLinuxKernel, toolName } from '../src/kernel/linux-kernel.ts';
+import { teardown } from '../src/plan/teardown.ts';
+import { createAgentMetrics, createRegistry } from '../src/status/metrics.ts';
+import { ClusterModel, LOCAL_NODE } from './cluster-model.ts';
+import { loadModel } from './load-model.ts';
+import { describeMachine } from './machine.ts';
+import { LAYOUT } from './node-pass.ts';
+import { nextTurn, watchStalls } from './stalls.ts';
+import { number, spread, summarise } from './statistics.ts';
+import { targetsTable } from './targets.ts';
+import type { SuiteOptions, SuiteResult, Table } from './types.ts';
+
+const CLUSTER = { pods: 100_000, namespaces: 1_000, policies: 10_000, localPods: 1_000, localNamespaces: 500 };
+const QUICK_CLUSTER = { pods: 1_000, namespaces: 50, policies: 250, localPods: 50, localNamespaces: 25 };
+const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
+
+const SITUATIONS = ['written', 'read back', 'repaired', 'taken over', 'scraped'] as const;
+type Situation = (typeof SITUATIONS)[number];
+const TEXT: Readonly<Record<Situation, string>> = {
+  written: 'everything written into an empty kernel',
+  'read back': 'read back, nothing changed',
+  repaired: 'read back, a rule and an entry were taken out by somebody',
+  'taken over': 'first pass of a new process, nothing changed',
+  scraped: 'metrics scraped',
+};
+
+interface Sample {
+  readonly seconds: number;
+  readonly stallMs: number;
+}
+
+interface BackendResult {
+  readonly backend: Backend;
+  /** Of both families. */
+  readonly rules: number;
+  readonly entries: number;
+  readonly samples: Readonly<Record<Situation, Sample[]>>;
+}
+
+export async function run({ quick, rounds = quick ? 1 : 5 }: SuiteOptions): Promise<SuiteResult> {
+  const compiler = new NodeCompiler(LOCAL_NODE);
+  loadSnapshot(compiler, loadModel(new ClusterModel(quick ? QUICK_CLUSTER : CLUSTER)).snapshot);
+  const intent = compiler.intent();
+  const results: BackendResult[] = [];
+  for (const backend of quick ? BACKENDS.slice(0, 1) : BACKENDS) results.push(await measure(backend, intent, rounds));
+  return {
+    suite: 'resync',
+    machine: describeMachine(),
+    tables: [...(quick ? [] : [targets(results)]), ...results.map(table)],
+    raw: results,
+  };
+}
+
+async function measure(backend: Backend, intent: NodeIntent, rounds: number): Promise<BackendResult> {
+  const kernel = createLinuxKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
+  const samples: Record<Situation, Sample[]> = {
+    written: [],
+    'read back': [],
+    repaired: [],
+    'taken over': [],
+    scraped: [],
+  };
+  let size = { rules: 0, entries: 0 };
+  const pass = async (situation: Situation, agent: Reconciler, writes: boolean): Promise<void> => {
+    const { result, ...sample } = await watched(() => agent.pass(NO_SNAPSHOT, 'enforce', LAYOUT, true));
+    assertDone(situation, result, writes);
+    samples[situation].push(sample);
+    size = sizeOf(result);
+  };
+  const metrics = createAgentMetrics(createRegistry(), { processMetrics: true });
+  try {
+    for (let round = 0; round < rounds; round++) {
+      const agent = reconciler(kernel, intent);
+      await pass('written', agent, true);
+      await pass('read back', agent, false);
+      await tamper(kernel);
+      await pass('repaired', agent, true);
+      await pass('taken over', reconciler(kernel, intent), false);
+      const { seconds, stallMs } = await watched(() => metrics.scrape());
+      samples.scraped.push({ seconds, stallMs });
+      await clear(kernel);
+    }
+  } finally {
+    await clear(kernel);
+  }
+  return { backend, ...size, samples };
+}
+
+/** The intent is made already: compiling is measured by suite *compile*. */
+const NO_SNAPSHOT = { pods: new Map(), namespaces: new Map(), policies: new Map(), nodes: new Map(), problems: [] };
+
+function reconciler(kernel: Kernel, intent: NodeIntent): Reconciler {
+  const options = { nodeName: LOCAL_NODE, kernel, now: () => performance.now(), firstGeneration: 1 };
+  return new Reconciler({ ...options, compile: () => intent });
+}
+
+async function watched<T>(work: () => Promise<T>): Promise<Sample & { readonly result: T }> {
+  const stalls = watchStalls();
+  await nextTurn();
+  await nextTurn();
+  stalls.longestMs();
+  const began = performance.now();
+  const result = await work();
+  const seconds = (performance.now() - began) / 1000;
+  await nextTurn();
+  const stallMs = stalls.longestMs();
+  stalls.stop();
+  return { result, seconds, stallMs };
+}
+
+function assertDone(situation: Situation, { failures, stepsApplied }: PassOutcome, writes: boolean): void {
+  if (failures.length > 0) throw new Error(`${situation}: ${failures[0]!.message}`);
+  if (stepsApplied > 0 !== writes) throw new Error(`${situation}: ${stepsApplied} steps`);
+}
+
+function sizeOf({ plan }: PassOutcome): { rules: number; entries: number } {
+  const { families, sets } = plan!.after;
+  const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
+  return {
+    rules: sum(Object.values(families).flatMap(({ chains }) => [...chains.values()].map(({ length }) => length))),
+    entries: sum([...sets.values()].map(({ members }) => members.size)),
+  };
+}
+
+async function tamper(kernel: Kernel): Promise<void> {
+  const { backend } = kernel;
+  const { families, sets } = await kernel.observe();
+  const [chain] = [...families[4]!.chains].find(([name, lines]) => name.startsWith('PCL-I-') && lines.length > 1)!;
+  const set = [...sets.values()].find(({ type, members }) => type === 'hash:ip' && members.size > 1)!;
+  const rule = ['*mangle', `-D ${chain} 1`, 'COMMIT', ''].join('\n');
+  await runCommand({ argv: [toolName(backend, 4, 'restore'), '--noflush'], stdin: rule, timeoutMs: 10_000 });
+  await runCommand({ argv: ['ipset', 'del', set.name, [...set.members.keys()][0]!], timeoutMs: 10_000 });
+}
+
+async function clear(kernel: Kernel): Promise<void> {
+  for (const step of teardown(await kernel.observe()).steps) await kernel.apply(step);
+}
+
+// -------------------------------------------------------------------------------------------------------------- tables
+
+function longestStall({ samples }: BackendResult, situations: readonly Situation[] = SITUATIONS): number {
+  return Math.max(...situations.flatMap((situation) => samples[situation].map(({ stallMs }) => stallMs)));
+}
+
+function targets(results: readonly BackendResult[]): Table {
+  return targetsTable(
+    results.map((result) => ({
+      what: `${result.backend}: longest stall in all of it`,
+      measured: longestStall(result),
+      limit: 50,
+      kind: 'at-most',
+      unit: 'ms',
+    })),
+  );
+}
+
+function table(result: BackendResult): Table {
+  const { backend, rules, entries, samples } = result;
+  return {
+    title: `${backend}: a large node`,
+    note: `${rules.toLocaleString('en-US')} rules over both families, ${entries.toLocaleString('en-US')} set entries. From rendering to the last command; median and middle half.`,
+    columns: ['what', 'time', 'longest stall'],
+    rows: SITUATIONS.map((situation) => [
+      TEXT[situation],
+      spread(summarise(samples[situation].map(({ seconds }) => seconds))),
+      `${number(longestStall(result, [situation]))} ms`,
+    ]),
+  };
+}
