@@ -25,6 +25,7 @@ if (process.getuid?.() !== 0) {
   process.exit(2);
 }
 const found = await runTorture(options);
+if (found === undefined) console.log('no difference');
 process.exit(found === undefined ? 0 : 1);
 
 function readOptions(args: readonly string[]): TortureOptions | string {
