@@ -2,9 +2,9 @@
 import { Agent, type PassInfo } from '../src/agent/agent.ts';
 import type { PassOutcome } from '../src/agent/reconcile.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
-import { runCommand } from '../src/kernel/command.ts';
+import { keepOneWaiting } from '../src/kernel/command-in-waiting.ts';
 import type { Backend, Kernel } from '../src/kernel/kernel.ts';
-import { createLinuxKernel } from '../src/kernel/linux-kernel.ts';
+import { createLinuxKernel, WRITE_SETS } from '../src/kernel/linux-kernel.ts';
 import type { Step } from '../src/plan/plan.ts';
 import { type ClusterModel, LOCAL_NODE, podObject, type RawObject } from './cluster-model.ts';
 import { Feed } from './feed.ts';
@@ -31,6 +31,7 @@ export class AgentUnderTest {
   readonly feed: Feed;
   readonly #agent: Agent;
   readonly #stop = new AbortController();
+  readonly #setsCommand = keepOneWaiting(WRITE_SETS);
   #commits: Commit[] = [];
   #onPass: ((pass: Pass) => void) | undefined;
   /** Called for each step as it has gone in. */
@@ -46,7 +47,9 @@ export class AgentUnderTest {
     this.#agent = new Agent({
       nodeName: LOCAL_NODE,
       cluster: createClusterWatch({ connection: this.feed, nodeName: LOCAL_NODE }),
-      kernel: this.#watched(createLinuxKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 })),
+      kernel: this.#watched(
+        createLinuxKernel({ backend, families: [4, 6], run: this.#setsCommand.run, lockWaitSeconds: 5 }),
+      ),
       layout: LAYOUT,
       defaultMode: 'enforce',
       minGapMs: MIN_GAP_MS,
@@ -77,6 +80,7 @@ export class AgentUnderTest {
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#agent.stop();
+    this.#setsCommand.stop();
   }
 
   #watched(kernel: Kernel): Kernel {

@@ -18,9 +18,10 @@ import { generationCount } from '../render/write-text.ts';
 import { isEmptyPlan, planText } from '../plan/plan.ts';
 import { readBridgeFilter } from '../kernel/bridge-filter.ts';
 import { detectBackend, detectFamilies } from '../kernel/backend.ts';
-import { createLinuxKernel } from '../kernel/linux-kernel.ts';
+import { createLinuxKernel, WRITE_SETS } from '../kernel/linux-kernel.ts';
 import { createFlowMarks } from '../kernel/flow-marks.ts';
-import { CommandFailed, runCommand } from '../kernel/command.ts';
+import { CommandFailed, type RunCommand, runCommand } from '../kernel/command.ts';
+import { keepOneWaiting } from '../kernel/command-in-waiting.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { createAgentMetrics, createRegistry } from '../status/metrics.ts';
@@ -50,6 +51,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   const metrics = createAgentMetrics(createRegistry(), { processMetrics: true });
   metrics.build(manifest.version);
   log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
+  const setsCommand = keepOneWaiting(WRITE_SETS);
   const state: RunState = { agent: undefined, cluster: undefined, bridges: undefined, startProblem: 'starting' };
   const server = await startServer(config, metrics, state, log);
   try {
@@ -65,7 +67,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       log: clusterLog(log.child('watch')),
     });
     state.cluster = cluster;
-    const kernel = await openKernel(config, metrics, log, state, signal);
+    const kernel = await openKernel(config, setsCommand.run, metrics, log, state, signal);
     if (!kernel) return 0;
     const stopBridgeChecks = watchBridges(state, log);
     const agent = new Agent({
@@ -96,6 +98,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     log.error('cannot start', { error });
     return 1;
   } finally {
+    setsCommand.stop();
     await server?.close();
   }
 }
@@ -153,6 +156,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 /** Opens the kernel, waiting for the tools to appear; undefined if told to stop meanwhile. */
 async function openKernel(
   config: AgentConfig,
+  run: RunCommand,
   metrics: AgentMetrics,
   log: Logger,
   state: RunState,
@@ -161,7 +165,7 @@ async function openKernel(
   const kernelLog = log.child('kernel');
   while (!signal.aborted) {
     try {
-      return await tryKernel(config, metrics, kernelLog);
+      return await tryKernel(config, run, metrics, kernelLog);
     } catch (error) {
       if (!(error instanceof CommandFailed)) throw error;
       const problem = `the netfilter tools do not work: ${error.message}`;
@@ -174,7 +178,7 @@ async function openKernel(
   return undefined;
 }
 
-async function tryKernel(config: AgentConfig, metrics: AgentMetrics, log: Logger): Promise<Kernel> {
+async function tryKernel(config: AgentConfig, run: RunCommand, metrics: AgentMetrics, log: Logger): Promise<Kernel> {
   const detected: { backend: Backend; why: string } =
     config.backend === 'auto' ? await detectBackend(runCommand) : { backend: config.backend, why: 'set by --backend' };
   const families = await detectFamilies(runCommand, detected.backend);
@@ -185,7 +189,7 @@ async function tryKernel(config: AgentConfig, metrics: AgentMetrics, log: Logger
   return createLinuxKernel({
     backend: detected.backend,
     families,
-    run: runCommand,
+    run,
     lockWaitSeconds: config.xtablesLockWaitSeconds,
     onCommand: ({ tool, write, durationMs, waitedForLock }) => {
       if (write) metrics.kernelWrite(tool);

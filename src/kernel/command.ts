@@ -1,5 +1,5 @@
-/** One command run to its end: arguments, input, time limit, typed failure. The only place in the agent that starts a process. */
-import { spawn } from 'node:child_process';
+/** One command run to its end: arguments, input, time limit, typed failure. Nowhere else does the agent start a process. */
+import { type ChildProcess, spawn } from 'node:child_process';
 
 /** Keeps memory bounded when a command floods stderr. */
 const MAX_STDERR_BYTES = 64 * 1024;
@@ -47,53 +47,118 @@ export class CommandFailed extends Error {
 export type RunCommand = (request: CommandRequest) => Promise<CommandResult>;
 
 /** Runs one command. Rejects with `CommandFailed` unless it exits 0. */
-export const runCommand: RunCommand = (request) =>
-  new Promise((resolve, reject) => {
-    const [program, ...args] = request.argv;
+export const runCommand: RunCommand = (request) => {
+  if (request.signal?.aborted) return Promise.reject(new CommandFailed(request, 'aborted', null, ''));
+  return startProgram(request.argv, request.env).finish(request);
+};
+
+/** A program that was started and waits for its input; it has no time limit yet. */
+export interface StartedProgram {
+  /** It has ended, or never began: of no use to anybody. */
+  readonly ended: boolean;
+  /** Gives it the input of `request` and waits for its end; from here on as `runCommand`. Once. */
+  finish(request: CommandRequest): Promise<CommandResult>;
+  /** Until it is to finish, it does not keep this process alive. */
+  unref(): void;
+  /** Closes its input, on which nothing was written. */
+  dismiss(): void;
+}
+
+type Cut = 'timeout' | 'aborted' | 'enough';
+type End = { readonly code: number | null; readonly signal: NodeJS.Signals | null } | { readonly error: Error };
+
+/** Starts the program of a command ahead of its input. One that cannot be started is found out by `finish`. */
+export function startProgram(
+  [program, ...args]: CommandRequest['argv'],
+  env?: CommandRequest['env'],
+): StartedProgram {
+  let child: ChildProcess;
+  try {
+    child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
+  } catch (error) {
+    // Most of what can be wrong is told by an event; too long a list of arguments, and no memory, in this way.
+    return { ended: true, finish: (request) => reject(request, error as Error), unref: () => {}, dismiss: () => {} };
+  }
+  // Without a descriptor left there are no pipes.
+  const { stdin, stdout, stderr } = child;
+  const handles = [child, stdin, stdout, stderr] as unknown as readonly (Handle | undefined)[];
+  const printed: Buffer[] = [];
+  let printedBytes = 0;
+  let complaints = '';
+  let ended = false;
+  let enough = Number.POSITIVE_INFINITY;
+  let cut: Cut | undefined;
+  const kill = (why: Cut): void => {
+    cut ??= why;
+    child.kill('SIGKILL');
+  };
+  stdout?.on('data', (chunk: Buffer) => {
+    printed.push(chunk);
+    printedBytes += chunk.length;
+    if (printedBytes >= enough) kill('enough');
+  });
+  stderr?.on('data', (chunk: Buffer) => {
+    if (complaints.length < MAX_STDERR_BYTES) complaints += chunk.toString('utf8');
+  });
+  // A program that exits without reading its input closes the pipe; its exit code tells the story, not EPIPE.
+  stdin?.on('error', () => {});
+  const end = new Promise<End>((resolve) => {
+    child.on('error', (error) => resolve({ error }));
+    child.on('close', (code, signal) => resolve({ code, signal }));
+  });
+  void end.then(() => (ended = true));
+
+  const finish = async (request: CommandRequest): Promise<CommandResult> => {
     const started = performance.now();
-    const fail = (reason: CommandFailureReason, exitCode: number | null, stderr: string): void =>
-      reject(new CommandFailed(request, reason, exitCode, stderr));
-    if (request.signal?.aborted) return fail('aborted', null, '');
-    const child = spawn(program, args, { env: { ...process.env, ...request.env }, stdio: 'pipe' });
-    const stdout: Buffer[] = [];
-    let stderr = '';
-    let stdoutBytes = 0;
-    let cut: 'timeout' | 'aborted' | 'enough' | undefined;
-    const kill = (why: 'timeout' | 'aborted' | 'enough'): void => {
-      cut ??= why;
-      child.kill('SIGKILL');
-    };
-    const timer = setTimeout(() => kill('timeout'), request.timeoutMs);
+    for (const handle of handles) handle?.ref();
+    enough = request.stopAfterBytes ?? enough;
     const onAbort = (): void => kill('aborted');
     request.signal?.addEventListener('abort', onAbort, { once: true });
-    const settle = (): void => {
-      clearTimeout(timer);
-      request.signal?.removeEventListener('abort', onAbort);
-    };
-    child.stdout.on('data', (chunk: Buffer) => {
-      stdout.push(chunk);
-      stdoutBytes += chunk.length;
-      if (request.stopAfterBytes !== undefined && stdoutBytes >= request.stopAfterBytes) kill('enough');
-    });
-    child.stderr.on('data', (chunk: Buffer) => {
-      if (stderr.length < MAX_STDERR_BYTES) stderr += chunk.toString('utf8');
-    });
-    child.on('error', (error: NodeJS.ErrnoException) => {
-      settle();
-      if (error.code === 'ENOENT') fail('not-found', null, error.message);
-      else fail('spawn', null, error.message);
-    });
-    child.on('close', (code, signal) => {
-      settle();
-      if (cut && cut !== 'enough') return fail(cut, null, stderr);
-      if (signal && !cut) return fail('signal', null, `${signal}: ${stderr}`);
-      if (code !== 0 && !cut) return fail('exit', code, stderr);
-      resolve({ stdout: Buffer.concat(stdout).toString('utf8'), stderr, durationMs: performance.now() - started });
-    });
-    // A program that exits without reading its input closes the pipe; its exit code tells the story, not EPIPE.
-    child.stdin.on('error', () => {});
-    child.stdin.end(request.stdin ?? '');
-  });
+    const timer = setTimeout(() => kill('timeout'), request.timeoutMs);
+    stdin?.end(request.stdin ?? '');
+    const how = await end;
+    clearTimeout(timer);
+    request.signal?.removeEventListener('abort', onAbort);
+    const failure = failureOf(request, how, cut, complaints);
+    if (failure) throw failure;
+    const durationMs = performance.now() - started;
+    return { stdout: Buffer.concat(printed).toString('utf8'), stderr: complaints, durationMs };
+  };
+
+  return {
+    get ended() {
+      return ended;
+    },
+    finish,
+    unref: () => {
+      for (const handle of handles) handle?.unref();
+    },
+    dismiss: () => stdin?.end(),
+  };
+}
+
+function reject(request: CommandRequest, error: Error): Promise<never> {
+  return Promise.reject(new CommandFailed(request, 'spawn', null, error.message));
+}
+
+function failureOf(request: CommandRequest, end: End, cut: Cut | undefined, stderr: string): CommandFailed | undefined {
+  const failed = (reason: CommandFailureReason, exitCode: number | null, text: string): CommandFailed =>
+    new CommandFailed(request, reason, exitCode, text);
+  if ('error' in end) {
+    const isMissing = (end.error as NodeJS.ErrnoException).code === 'ENOENT';
+    return failed(isMissing ? 'not-found' : 'spawn', null, end.error.message);
+  }
+  if (cut === 'enough') return undefined;
+  if (cut) return failed(cut, null, stderr);
+  if (end.signal) return failed('signal', null, `${end.signal}: ${stderr}`);
+  return end.code === 0 ? undefined : failed('exit', end.code, stderr);
+}
+
+/** What a child process and its pipes have in common. */
+interface Handle {
+  ref(): void;
+  unref(): void;
+}
 
 /** As Debian, Alpine and Fedora call it, give or take a suffix. */
 function packageOf(program: string): string {

@@ -1,7 +1,7 @@
 /** The real kernel, through `ipset` and the restore and save programs of one iptables variant, called by full name. */
 import type { Family } from '../net/ip.ts';
 import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
-import type { CommandResult, RunCommand } from './command.ts';
+import type { CommandRequest, CommandResult, RunCommand } from './command.ts';
 import type { Backend, Kernel } from './kernel.ts';
 
 import { savedRules, savedSets } from '../plan/read-saved.ts';
@@ -9,6 +9,9 @@ import { savedRules, savedSets } from '../plan/read-saved.ts';
 import { CommandFailed } from './command.ts';
 import { StepFailed } from './kernel.ts';
 import { takeTurns } from './take-turns.ts';
+
+/** What writes to sets: of all commands the one that is run most. */
+export const WRITE_SETS: CommandRequest['argv'] = ['ipset', 'restore', '-exist'];
 
 const READ_TIMEOUT_MS = 30_000;
 /** Besides the wait for the xtables lock. */
@@ -67,7 +70,7 @@ async function apply(options: LinuxKernelOptions, step: Step): Promise<readonly 
     const tool = toolName(options.backend, step.family, 'restore');
     await write(options, step, [tool, '--noflush', '-w', String(options.lockWaitSeconds)], step.lines);
   } else {
-    await write(options, step, ['ipset', 'restore', '-exist'], step.lines);
+    await write(options, step, WRITE_SETS, step.lines);
   }
   return [];
 }
@@ -116,7 +119,7 @@ async function destroySets(options: LinuxKernelOptions, step: Step): Promise<rea
   let lines = step.lines;
   while (lines.length > 0) {
     try {
-      await write(options, step, ['ipset', 'restore', '-exist'], lines);
+      await write(options, step, WRITE_SETS, lines);
       return busy;
     } catch (error) {
       if (!(error instanceof StepFailed) || error.line === undefined || error.reason !== 'refused') throw error;

@@ -14,7 +14,13 @@ function setUp(ms: number) {
   };
   return {
     work,
-    turns: { now: () => now, next: () => (turns++, Promise.resolve()) },
+    turns: {
+      now: () => now,
+      next: () => {
+        turns++;
+        return Promise.resolve();
+      },
+    },
     given: () => turns,
   };
 }

@@ -1,6 +1,6 @@
 /** Programs that are missing, a lock that somebody else holds, and a kernel that refuses one policy. */
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LabNode } from '../../src/lab/network/types.ts';
@@ -83,9 +83,14 @@ describe('agent and its tools', function () {
       await install(['ipset']);
       await t.expect(['x/a -> x/server']);
       await agent.ready();
-      t.policy('x/deny', DENY);
+      // The next one is started ahead of its use, and waits.
+      await until(() => childrenOf(agent.pid).includes('ipset'), 'ipset waits');
+      rmSync(join(path, 'ipset'));
+      t.policy('x/deny', { ...DENY, ingress: [{ from: [{ podSelector: { matchLabels: { pod: 'server' } } }] }] });
       await t.expect(['x/a -x x/server']);
+      await agent.logged((entry) => /destroy-sets: ipset: command not found/.test(entry.message), 'the one after it');
       await agent.end('SIGKILL');
+      await until(() => !childrenOf(1).includes('ipset'), 'ipset ends with the agent');
       await clean(t);
     });
   });
@@ -187,4 +192,23 @@ async function clean(t: AgentLab): Promise<void> {
   await until(async () => (await t.leftovers()).length === 0, 'nothing of ours is left');
   await agent.end('SIGKILL');
   t.annotateNode('node-1', { 'portcullis.dev/mode': null });
+}
+
+/** Names of the programs a process has started and that run. */
+function childrenOf(parent: number): readonly string[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.flatMap((pid) => {
+    const status = attempt(() => readFileSync(`/proc/${pid}/status`, 'utf8')) ?? '';
+    const isChild = Number(/^PPid:\t(\d+)$/m.exec(status)?.[1]) === parent;
+    return isChild ? [/^Name:\t(.*)$/m.exec(status)![1]!] : [];
+  });
+}
+
+/** Processes end while they are looked at. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }

@@ -3,7 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunCommand, runCommand } from '../../src/kernel/command.ts';
-import { createLinuxKernel } from '../../src/kernel/linux-kernel.ts';
+import { keepOneWaiting } from '../../src/kernel/command-in-waiting.ts';
+import { createLinuxKernel, WRITE_SETS } from '../../src/kernel/linux-kernel.ts';
 import { type KernelUnderTest, kernelSuite } from '../kernel/kernel-suite.ts';
 
 for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
@@ -12,13 +13,18 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     const namespace = `pclkt-${process.pid}-${backend === 'iptables-nft' ? 'n' : 'l'}`;
     // The lock file is one per host: a private one keeps tests of several namespaces from waiting for each other.
     const env = { XTABLES_LOCKFILE: join(directory, 'xtables.lock') };
-    const run: RunCommand = (request) =>
-      runCommand({ ...request, argv: ['ip', 'netns', 'exec', namespace, ...request.argv], env });
+    const inside = ['ip', 'netns', 'exec', namespace] as const;
+    const sets = keepOneWaiting([...inside, ...WRITE_SETS]);
+    const run: RunCommand = (request) => {
+      const argv = [...inside, ...request.argv] as const;
+      return request.argv[0] === 'ipset' ? sets.run({ ...request, argv }) : runCommand({ ...request, argv, env });
+    };
     await runCommand({ argv: ['ip', 'netns', 'add', namespace], timeoutMs: 10_000 });
     return {
       kernel: createLinuxKernel({ backend, families: [4, 6], run, lockWaitSeconds: 5 }),
       run,
       close: async () => {
+        sets.stop();
         await runCommand({ argv: ['ip', 'netns', 'delete', namespace], timeoutMs: 10_000 });
         await rm(directory, { recursive: true });
       },

@@ -92,6 +92,11 @@ export class AgentProcess {
     this.ended = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal })));
   }
 
+  /** Of the agent itself: the programs that bring it onto its node become it. */
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   get running(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
