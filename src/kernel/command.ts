@@ -68,10 +68,7 @@ type Cut = 'timeout' | 'aborted' | 'enough';
 type End = { readonly code: number | null; readonly signal: NodeJS.Signals | null } | { readonly error: Error };
 
 /** Starts the program of a command ahead of its input. One that cannot be started is found out by `finish`. */
-export function startProgram(
-  [program, ...args]: CommandRequest['argv'],
-  env?: CommandRequest['env'],
-): StartedProgram {
+export function startProgram([program, ...args]: CommandRequest['argv'], env?: CommandRequest['env']): StartedProgram {
   let child: ChildProcess;
   try {
     child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' });

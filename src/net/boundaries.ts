@@ -33,7 +33,7 @@ function toggle(boundaries: number[], words: readonly number[] | undefined): voi
 }
 
 /** The first address after `cidr`; undefined if it reaches the end of the family. */
-function endOf(cidr: Cidr): readonly number[] | undefined {
+export function endOf(cidr: Cidr): readonly number[] | undefined {
   if (cidr.prefixLength === 0) return undefined;
   const words = cidr.words.slice();
   const lastBit = cidr.prefixLength - 1;

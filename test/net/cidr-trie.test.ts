@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { BlockList } from 'node:net';
 import fc from 'fast-check';
 import { type Cidr, cidrContains, compareCidrs, formatCidr, parseCidr } from '../../src/net/cidr.ts';
+import { CidrIndex } from '../../src/net/cidr-index.ts';
 import { CidrTrie } from '../../src/net/cidr-trie.ts';
 import { type Address, type Family, formatAddress, parseAddress } from '../../src/net/ip.ts';
 import { address, cidr, edgesOf, family } from './arbitraries.ts';
@@ -67,8 +68,11 @@ describe('CidrTrie', () => {
           }
           assert.deepEqual([...trie], list.entries());
           for (const key of cidrs) assert.equal(trie.get(key), list.get(key));
+          const index = new CidrIndex(trie);
           for (const probe of probes) {
-            assert.deepEqual(trie.lookup(probe.words), list.lookup(probe), formatAddress(probe));
+            const expected = list.lookup(probe);
+            assert.deepEqual(trie.lookup(probe.words), expected, formatAddress(probe));
+            assert.deepEqual(index.lookup(probe.words), expected, `index: ${formatAddress(probe)}`);
           }
         },
       ),
@@ -105,6 +109,30 @@ describe('CidrTrie', () => {
     trie.remove(key);
     assert.equal(trie.lookup(parseAddress('203.0.113.7')!.words), undefined);
     assert.equal(trie.size, 0);
+  });
+
+  it('an index is of the trie as it was', () => {
+    const key = parseCidr('203.0.113.0/24')!;
+    const { words } = parseAddress('203.0.113.7')!;
+    const trie = new CidrTrie<string>(4);
+    const before = new CidrIndex(trie);
+    trie.insert(key, 'later');
+    assert.equal(before.lookup(words), undefined);
+    assert.equal(new CidrIndex(trie).lookup(words)?.value, 'later');
+  });
+
+  it('an index holds both ends of the family, and what covers all of it', () => {
+    for (const [first, last, middle, whole] of [
+      ['0.0.0.0/32', '255.255.255.255/32', '203.0.113.7', '0.0.0.0/0'],
+      ['::/128', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128', '2001:db8::7', '::/0'],
+    ] as const) {
+      const trie = new CidrTrie<string>(parseCidr(first)!.family);
+      const find = (text: string) => new CidrIndex(trie).lookup(parseAddress(text.split('/')[0]!)!.words)?.value;
+      for (const text of [first, last]) trie.insert(parseCidr(text)!, text);
+      assert.deepEqual([first, middle, last].map(find), [first, undefined, last]);
+      trie.insert(parseCidr(whole)!, whole);
+      assert.deepEqual([first, middle, last].map(find), [first, whole, last]);
+    }
   });
 
   it('does not find what only shares the way down', () => {
