@@ -15,9 +15,16 @@ export class TooLong extends Error {
   }
 }
 
-/** Bytes in, lines out (without the newline, empty lines left out). */
+/** Kept for the beginnings of lines; a longer one takes room of its own while it lasts. */
+const KEPT_BYTES = 64 * 1024;
+
+/**
+ * Bytes in, lines out (without the newline, empty lines left out). A line is good until the next is asked for: those that are in
+ * several chunks are put together in one place, so that no chunk is held and nothing is left to be collected.
+ */
 export class LineSplitter {
-  #held: Buffer[] = [];
+  /** The beginning of a line. */
+  #held = Buffer.allocUnsafeSlow(KEPT_BYTES);
   #heldBytes = 0;
 
   *push(chunk: Buffer): Generator<Buffer> {
@@ -27,10 +34,7 @@ export class LineSplitter {
       start = end + 1;
       if (line.length > 0) yield line;
     }
-    if (start >= chunk.length) return;
-    this.#held.push(chunk.subarray(start));
-    this.#heldBytes += chunk.length - start;
-    if (this.#heldBytes > MAX_OBJECT_BYTES) throw new TooLong('line');
+    this.#hold(chunk.subarray(start));
   }
 
   /** What came after the last newline; undefined if nothing did. */
@@ -40,11 +44,26 @@ export class LineSplitter {
   }
 
   #join(tail: Buffer): Buffer {
-    if (this.#held.length === 0) return tail;
-    const line = Buffer.concat([...this.#held, tail]);
-    this.#held = [];
+    if (this.#heldBytes === 0) {
+      if (this.#held.length > KEPT_BYTES) this.#held = Buffer.allocUnsafeSlow(KEPT_BYTES);
+      return tail;
+    }
+    this.#hold(tail);
+    const line = this.#held.subarray(0, this.#heldBytes);
     this.#heldBytes = 0;
     return line;
+  }
+
+  #hold(part: Buffer): void {
+    const bytes = this.#heldBytes + part.length;
+    if (bytes > MAX_OBJECT_BYTES) throw new TooLong('line');
+    if (bytes > this.#held.length) {
+      const held = Buffer.allocUnsafeSlow(Math.max(bytes, 2 * this.#held.length));
+      this.#held.copy(held, 0, 0, this.#heldBytes);
+      this.#held = held;
+    }
+    part.copy(this.#held, this.#heldBytes);
+    this.#heldBytes = bytes;
   }
 }
 

@@ -25,6 +25,27 @@ describe('split-bytes', () => {
     );
   });
 
+  it('long lines and short ones come out the same however the bytes are cut, and no chunk is held', () => {
+    const lengths = fc.array(fc.constantFrom(1, 100, 16_000, 65_535, 65_536, 65_537, 200_000), { maxLength: 6 });
+    fc.assert(
+      fc.property(lengths, places, (wanted, cuts) => {
+        const lines = wanted.map((length, index) => `${index}`.repeat(length));
+        const splitter = new LineSplitter();
+        const found: string[] = [];
+        for (const part of cut(Buffer.from(`${lines.join('\n')}\nrest`), cuts)) {
+          const chunk = Buffer.from(part);
+          for (const line of splitter.push(chunk)) found.push(line.toString('utf8'));
+          chunk.fill('?');
+        }
+        assert.ok(splitter.rest()?.equals(Buffer.from('rest')));
+        assert.deepEqual(
+          found.map((line) => [line.length, line[0], new Set(line).size]),
+          lines.map((line) => [line.length, line[0], 1]),
+        );
+      }),
+    );
+  });
+
   it('items and envelope come out the same however the bytes are cut and the list is written', () => {
     const item = fc.dictionary(fc.string(), fc.jsonValue());
     const list = fc.record({ items: fc.array(item, { maxLength: 5 }), metadata: fc.jsonValue(), kind: fc.string() });
