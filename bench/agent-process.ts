@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import type { ApiProcess } from './api-process.ts';
 import { LOCAL_NODE } from './cluster-model.ts';
-import { IMAGE_FLAGS } from './suites.ts';
+import { IMAGE_ENV, IMAGE_FLAGS } from './suites.ts';
 import { WatchedProcess } from './watched-process.ts';
 
 const HTTP = '127.0.0.1:9847';
@@ -21,6 +21,7 @@ export function startAgent(bundle: string, api: ApiProcess): WatchedProcess {
   return new WatchedProcess(
     [process.execPath, ...IMAGE_FLAGS, bundle, 'agent', ...flags, '--backend', 'iptables-nft'],
     {
+      ...IMAGE_ENV,
       KUBERNETES_SERVICE_HOST: '127.0.0.1',
       KUBERNETES_SERVICE_PORT: String(api.port),
     },

@@ -11,7 +11,14 @@ export interface SuiteSpec {
 }
 
 /** As in the image (Dockerfile, ENTRYPOINT). */
-export const IMAGE_FLAGS: readonly string[] = ['--max-old-space-size=128', '--max-semi-space-size=4'];
+export const IMAGE_FLAGS: readonly string[] = ['--max-old-space-size=192', '--max-semi-space-size=1'];
+
+/** As in the image (Dockerfile, ENV). */
+export const IMAGE_ENV: Readonly<Record<string, string>> = {
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_MMAP_THRESHOLD_: '8192',
+  MALLOC_TRIM_THRESHOLD_: '65536',
+};
 
 export const SUITES: readonly SuiteSpec[] = [
   { name: 'cidr', what: 'addresses, tries, set algebra', needs: 'none', isolated: false, nodeFlags: [] },
@@ -20,7 +27,7 @@ export const SUITES: readonly SuiteSpec[] = [
     what: 'CPU of a full compile and of one pod event',
     needs: 'none',
     isolated: false,
-    nodeFlags: ['--max-semi-space-size=4', '--expose-gc'],
+    nodeFlags: ['--max-semi-space-size=1', '--expose-gc'],
   },
   { name: 'memory', what: 'RSS of the agent process', needs: 'kernel', isolated: true, nodeFlags: [] },
   { name: 'start', what: 'cold start and restart', needs: 'kernel', isolated: true, nodeFlags: [] },
@@ -30,7 +37,7 @@ export const SUITES: readonly SuiteSpec[] = [
     what: 'reading a large node back',
     needs: 'kernel',
     isolated: true,
-    nodeFlags: ['--max-semi-space-size=4'],
+    nodeFlags: ['--max-semi-space-size=1'],
   },
   { name: 'packet', what: 'cost per packet and connection', needs: 'kernel', isolated: false, nodeFlags: [] },
 ];
