@@ -6,7 +6,7 @@
 import type { Pod, ClusterSnapshot, Policy } from '../../src/policy/model.ts';
 import { objectKey } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
-import { bucketOf } from '../../src/render/render-node.ts';
+import { lowBits } from '../../src/render/dispatch.ts';
 import type { Shape } from './shapes.ts';
 
 export const NODE_NAME = 'measured';
@@ -21,8 +21,7 @@ export interface MeasuredCluster {
 }
 
 export function makeCluster(shape: Shape): MeasuredCluster {
-  // In the order in which both layouts look at them: the bucket, then the address as text.
-  const local = addresses('10.1', shape.pods).sort((a, b) => bucketOf(a) - bucketOf(b) || (a < b ? -1 : a > b ? 1 : 0));
+  const local = addresses('10.1', shape.pods).sort(bySearch);
   const [client, server] = local.slice(-2) as [string, string];
   const pods = [
     ...local.map((address, index) => localPod(address, index, shape)),
@@ -41,6 +40,12 @@ export function makeCluster(shape: Shape): MeasuredCluster {
     problems: [],
   };
   return { snapshot, client, server };
+}
+
+/** In the order in which both layouts look at them: the last four bits, where there are many the three before, the address as text. */
+function bySearch(a: string, b: string): number {
+  const [low, other] = [a, b].map((address) => [lowBits(address) & 15, (lowBits(address) >> 4) & 7] as const);
+  return low![0] - other![0] || low![1] - other![1] || (a < b ? -1 : a > b ? 1 : 0);
 }
 
 /** The measured pods, the last two, are in the last class. */

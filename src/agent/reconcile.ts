@@ -16,7 +16,7 @@ import { classOfReply, familyOfSet } from '../render/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { diffInSteps } from '../plan/diff.ts';
 import { nextGeneration, readGeneration } from '../plan/generation.ts';
-import { findDrift } from '../plan/drift.ts';
+import { findDrift, findRuleDrift } from '../plan/drift.ts';
 import { recognise } from '../plan/recognise.ts';
 import { teardown } from '../plan/teardown.ts';
 import { StepFailed } from '../kernel/kernel.ts';
@@ -178,6 +178,7 @@ class Pass {
       this.known = observed;
       return;
     }
+    let mayBeOutdated = remembered !== undefined;
     for (let attempt = 1; ; attempt++) {
       this.generations = { ...this.generations, ...plan.generations };
       const failed = await this.#applyAll(plan.steps);
@@ -187,6 +188,11 @@ class Pass {
         // Ahead of time: the next pass shall not have to wait.
         void this.#findSpares(plan.after);
         return;
+      }
+      if (mayBeOutdated && failed.reason === 'refused') {
+        mayBeOutdated = false;
+        plan = await this.#planFromKernel(failed);
+        continue;
       }
       if (!(await this.#isolate(failed)) || attempt >= MAX_ATTEMPTS) {
         this.fail(failed);
@@ -234,6 +240,14 @@ class Pass {
     this.#plan = this.#ruleset ? await takeTurns(diffInSteps(this.#ruleset, observed, options)) : teardown(observed);
     this.#addSeconds('plan', started);
     return this.#plan;
+  }
+
+  /** For a plan that was made from memory: it may have been refused because somebody took out what it was to replace. */
+  async #planFromKernel({ step }: StepFailed): Promise<Plan> {
+    const found = await this.#read();
+    // Of sets a part may have gone in; a refused commit of rules left them as they were found.
+    if (this.#written && 'family' in step) this.#drift = findRuleDrift(this.#written, found, step.family);
+    return this.#makePlan(found, false);
   }
 
   /** The first failure, or undefined if every step went in. */

@@ -1,26 +1,22 @@
 /** The desired rules of one family against the observed ones: chains, jumps and generation. */
 import type { Family } from '../net/ip.ts';
 import type { Direction } from '../policy/model.ts';
-import type { Chain, ClassChain, FamilyRules, Layout, Ruleset } from '../render/ruleset.ts';
+import type { Chain, ClassChain, FamilyRules, Hook, Layout, Ruleset } from '../render/ruleset.ts';
 import type { TextContext } from '../render/write-text.ts';
+import type { HookLines } from './hooks.ts';
 import type { ObservedFamily, Plan, PlanLine } from './plan.ts';
 import type { Steps } from './steps.ts';
 import type { Moves, MovesByDirection } from './switch-over.ts';
 
-import {
-  bucketChain,
-  dispatchChain,
-  FORWARD_CHAIN,
-  replyBucketChain,
-  replyDispatchChain,
-  replyOfClass,
-} from '../render/names.ts';
-import { bucketOf, chainsOfClass, closedClass, dispatchChains } from '../render/render-node.ts';
+import { dispatchChains, lowBits } from '../render/dispatch.ts';
+import { dispatchChain, FORWARD_CHAIN, isDispatchChain, replyDispatchChain, replyOfClass } from '../render/names.ts';
+import { chainsOfClass, closedClass } from '../render/render-node.ts';
 import { referredSets, ruleText } from '../render/write-text.ts';
 import { nextGeneration, readGeneration } from './generation.ts';
+import { hooksAfter, misplacedHooks, placeHooks } from './hooks.ts';
+import { sameLines } from './same-lines.ts';
 
 const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
-const BUCKETS = 16;
 
 export interface RulesOptions {
   /** Chains and sets the kernel refused. */
@@ -38,7 +34,10 @@ export interface RulesDiff {
   /** All our chains as they will be. */
   readonly chains: ReadonlyMap<string, readonly string[]>;
   readonly hooks: ObservedFamily['hooks'];
-  readonly jumps: FamilyRules['jumps'];
+  /** Our rules in the built-in chains as they will be; absent if nothing changes. */
+  readonly hookLines?: HookLines;
+  /** Hooks where they were not what we had left there. */
+  readonly misplaced: readonly Hook[];
   /** Chains that have to go. */
   readonly stale: readonly string[];
   readonly moves: MovesByDirection;
@@ -70,11 +69,10 @@ export function* diffRules(
     yield;
   }
   for (const name of chainsHeldTo(dispatch, before)) if (!chains.has(name)) chains.set(name, before.chains.get(name)!);
-  const jumps = misplacedJumps(rules, before);
-  const { generation, isBumped, entry } = entryChains(desired, before, rules, options, () => {
-    return cuts || jumps.length > 0 || dispatchDrifted(before, chains) || tightens(dispatch, chains, before);
+  const { generation, isBumped, entry, misplaced } = findEntry(desired, before, rules, options, () => {
+    return cuts || dispatchDrifted(before, chains) || tightens(dispatch, chains, before);
   });
-  for (const [name, lines] of entry) chains.set(name, lines);
+  for (const [name, lines] of entry.chains) chains.set(name, lines);
   yield;
   const stale: string[] = [];
   for (const [name, lines] of before.chains) {
@@ -88,8 +86,9 @@ export function* diffRules(
   return {
     family,
     chains,
-    hooks: hooksAfter(before, jumps),
-    jumps,
+    hooks: hooksAfter(entry.hooks, before),
+    hookLines: entry.hooks,
+    misplaced,
     stale,
     moves,
     heldBack,
@@ -112,7 +111,7 @@ function unchanged(desired: Ruleset, before: ObservedFamily, rules: FamilyRules)
     family: rules.family,
     chains: before.chains,
     hooks: before.hooks,
-    jumps: [],
+    misplaced: [],
     stale: [],
     moves: { egress: still('egress'), ingress: still('ingress') },
     heldBack: [],
@@ -124,34 +123,46 @@ function unchanged(desired: Ruleset, before: ObservedFamily, rules: FamilyRules)
 
 const NOTHING: ReadonlySet<string> = new Set();
 
-/** The entry chains with the generation to stamp: the one in force, or the next if live flows have to be judged again. */
-function entryChains(
+/** Where packets come in, as text. */
+interface Entry {
+  readonly hooks: HookLines;
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+}
+
+/** The entry with the generation to stamp: the one in force, or the next if live flows have to be judged again. */
+function findEntry(
   desired: Ruleset,
   before: ObservedFamily,
   rules: FamilyRules,
   options: RulesOptions,
   tightened: () => boolean,
-): { generation: number | undefined; isBumped: boolean; entry: ReadonlyMap<string, readonly string[]> } {
+): { generation: number | undefined; isBumped: boolean; entry: Entry; misplaced: readonly Hook[] } {
   const { layout } = desired;
   const marks = layout.mode === 'enforce' ? layout.marks : undefined;
-  const entryAt = (generation: number): ReadonlyMap<string, readonly string[]> => {
-    const context: TextContext = { family: rules.family, generation, ...(marks ? { marks } : {}) };
-    return new Map(rules.entry.map((chain) => [chain.name, chainLines(chain, context)]));
+  const entryAt = (generation: number): Entry =>
+    entryText(rules, { family: rules.family, generation, ...(marks ? { marks } : {}) });
+  const begin = (generation: number | undefined) => {
+    const entry = entryAt(generation ?? 0);
+    return { generation, isBumped: false, entry, misplaced: misplacedHooks(entry.hooks, before) };
   };
-  if (!marks) return { generation: undefined, isBumped: false, entry: entryAt(0) };
+  if (!marks) return begin(undefined);
   const last = readGeneration(before, marks) ?? options.lastGeneration;
-  if (last === undefined && before.chains.size === 0) {
-    // Nothing was ever stamped here: the first generation is as good as the next.
-    const generation = options.spareGeneration ?? options.firstGeneration;
-    return { generation, isBumped: false, entry: entryAt(generation) };
-  }
-  const current = last ?? options.firstGeneration;
-  const entry = entryAt(current);
-  const isBumped = [...entry].some(([name, lines]) => !sameLines(lines, before.chains.get(name))) || tightened();
-  if (!isBumped) return { generation: current, isBumped, entry };
+  // Nothing was ever stamped here: the first generation is as good as the next.
+  if (last === undefined && before.chains.size === 0) return begin(options.spareGeneration ?? options.firstGeneration);
+  const now = begin(last ?? options.firstGeneration);
+  const isEdited = [...now.entry.chains].some(([name, lines]) => !sameLines(lines, before.chains.get(name)));
+  if (!isEdited && now.misplaced.length === 0 && !tightened()) return now;
   const spare = options.spareGeneration;
-  const generation = spare === undefined || spare === current ? nextGeneration(current, marks) : spare;
-  return { generation, isBumped, entry: entryAt(generation) };
+  const generation = spare === undefined || spare === now.generation ? nextGeneration(now.generation!, marks) : spare;
+  return { generation, isBumped: true, entry: entryAt(generation), misplaced: now.misplaced };
+}
+
+function entryText({ hooks, entry }: FamilyRules, context: TextContext): Entry {
+  const text = (hook: Hook): string[] => hooks[hook].map((rule) => ruleText(rule, context));
+  return {
+    hooks: { FORWARD: text('FORWARD'), INPUT: text('INPUT') },
+    chains: new Map(entry.map((chain) => [chain.name, chainLines(chain, context)])),
+  };
 }
 
 /** The text of rules, as written last; the renderer gives the same list as long as nothing in it changed. */
@@ -167,10 +178,6 @@ function chainLines({ rules }: Chain, context: TextContext): readonly string[] {
 
 function sameContext(a: TextContext, b: TextContext): boolean {
   return a === b || (a.family === b.family && a.generation === b.generation && a.marks?.mask === b.marks?.mask);
-}
-
-export function sameLines(a: readonly string[], b: readonly string[] | undefined): boolean {
-  return a === b || (b !== undefined && a.length === b.length && a.every((line, index) => line === b[index]));
 }
 
 // ------------------------------------------------------------------------------------------------------------ dispatch
@@ -232,33 +239,39 @@ function chainsHeldTo(dispatch: FamilyRules['dispatch'], before: ObservedFamily)
 /** Address -> the class chain it is sent to now, read from our own live chains. The first rule decides, as for a packet. */
 function currentTargets(before: ObservedFamily, direction: Direction, replies = false): Map<string, string> {
   const targets = new Map<string, string>();
-  const reached = before.chains.get(replies ? replyDispatchChain(direction) : dispatchChain(direction)) ?? [];
-  for (let bucket = 0; bucket < BUCKETS; bucket++) {
-    const name = replies ? replyBucketChain(direction, bucket) : bucketChain(direction, bucket);
-    // A bucket nobody jumps to judges nobody.
-    if (!reached.some((line) => line.endsWith(` -g ${name}`))) continue;
-    for (const line of before.chains.get(name) ?? []) {
-      const found = /^-[sd] ([^ /]+)\/\d+ -g (\S+)$/.exec(line);
-      if (found && bucketOf(found[1]!) === bucket && !targets.has(found[1]!)) targets.set(found[1]!, found[2]!);
+  const follow = (chain: string, conditions: readonly Condition[]): void => {
+    for (const line of before.chains.get(chain) ?? []) {
+      const found = /^-[sd] ([^ /]+)\/(\S+) -g (\S+)$/.exec(line);
+      if (!found) continue;
+      const [, address = '', mask = '', target = ''] = found;
+      if (target.startsWith(`${chain}-`))
+        follow(target, [...conditions, { bits: lowBits(address), mask: lowBits(mask) }]);
+      else if (!targets.has(address) && conditions.every((condition) => holds(condition, address)))
+        targets.set(address, target);
     }
-  }
+  };
+  follow(replies ? replyDispatchChain(direction) : dispatchChain(direction), []);
   return targets;
+}
+
+/** What the last 16 bits of an address are under a mask. */
+interface Condition {
+  readonly bits: number;
+  readonly mask: number;
+}
+
+function holds({ bits, mask }: Condition, address: string): boolean {
+  return (lowBits(address) & mask) === bits;
 }
 
 // ----------------------------------------------------------------------------------------------------------- tightening
 
 /** Whether somebody put rules into the chains that lead to the class chains: packets may have gone past those. */
 function dispatchDrifted(before: ObservedFamily, chains: ReadonlyMap<string, readonly string[]>): boolean {
-  for (const direction of DIRECTIONS) {
-    const buckets = Array.from({ length: BUCKETS }, (_, bucket) => bucket);
-    const questions = [dispatchChain(direction), ...buckets.map((bucket) => bucketChain(direction, bucket))];
-    const answers = [replyDispatchChain(direction), ...buckets.map((bucket) => replyBucketChain(direction, bucket))];
-    for (const name of [...questions, ...answers]) {
-      const own = chains.get(name) ?? [];
-      for (const line of before.chains.get(name) ?? []) {
-        if (!/^-[sd] \S+ -g PCL-\S+$/.test(line) && !own.includes(line)) return true;
-      }
-    }
+  for (const [name, lines] of before.chains) {
+    if (!isDispatchChain(name)) continue;
+    const own = chains.get(name) ?? [];
+    if (lines.some((line) => !/^-[sd] \S+ -g PCL-\S+$/.test(line) && !own.includes(line))) return true;
   }
   return false;
 }
@@ -334,47 +347,27 @@ function movesOf(
   return { egress: of('egress'), ingress: of('ingress') };
 }
 
-// ---------------------------------------------------------------------------------------------------------------- jumps
-
-function misplacedJumps(rules: FamilyRules, before: ObservedFamily): FamilyRules['jumps'] {
-  return rules.jumps.filter(({ hook, chain }) => {
-    const positions = before.hooks[hook].flatMap((line, index) => (line === `-j ${chain}` ? [index] : []));
-    return positions.length !== 1 || positions[0] !== 0;
-  });
-}
-
-function hooksAfter(before: ObservedFamily, jumps: FamilyRules['jumps']): ObservedFamily['hooks'] {
-  const hooks = { ...before.hooks };
-  for (const { hook, chain } of jumps)
-    hooks[hook] = [`-j ${chain}`, ...before.hooks[hook].filter((line) => line !== `-j ${chain}`)];
-  return hooks;
-}
-
 // ---------------------------------------------------------------------------------------------------------------- lines
 
 /**
- * One `iptables-restore --noflush` input that turns `before` into `chains`: declare (which empties), fill, place the jumps,
- * then delete what nothing uses. Empty if there is nothing to do.
+ * One `iptables-restore --noflush` input that turns `before` into `chains`: declare (which empties), fill, put our rules into the
+ * built-in chains, then delete what nothing uses. Empty if there is nothing to do.
  */
 export function restoreLines(
   chains: ReadonlyMap<string, readonly string[]>,
   before: ObservedFamily,
   stale: readonly string[] = [],
-  jumps: FamilyRules['jumps'] = [],
+  hookLines?: HookLines,
 ): PlanLine[] {
-  if (chains === before.chains && stale.length === 0 && jumps.length === 0) return [];
+  const hooks = hookLines ? placeHooks(hookLines, before) : [];
+  if (chains === before.chains && stale.length === 0 && hooks.length === 0) return [];
   const changed = [...chains.keys()].filter((name) => !sameLines(chains.get(name)!, before.chains.get(name)));
-  if (changed.length === 0 && stale.length === 0 && jumps.length === 0) return [];
+  if (changed.length === 0 && stale.length === 0 && hooks.length === 0) return [];
   return [
     { text: '*mangle', object: FORWARD_CHAIN },
     ...[...changed, ...stale].map((name) => ({ text: `:${name} - [0:0]`, object: name })),
     ...changed.flatMap((name) => chains.get(name)!.map((line) => ({ text: `-A ${name} ${line}`, object: name }))),
-    ...jumps.flatMap(({ hook, chain }) => [
-      ...before.hooks[hook]
-        .filter((line) => line === `-j ${chain}`)
-        .map(() => ({ text: `-D ${hook} -j ${chain}`, object: chain })),
-      { text: `-I ${hook} 1 -j ${chain}`, object: chain },
-    ]),
+    ...hooks,
     ...stale.map((name) => ({ text: `-X ${name}`, object: name })),
     { text: 'COMMIT', object: FORWARD_CHAIN },
   ];

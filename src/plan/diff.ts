@@ -128,14 +128,14 @@ function* planFamily(
   yield;
   const isDetour = (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
   if (!isDetour) {
-    const lines = restoreLines(rules.chains, before, rules.stale, rules.jumps);
+    const lines = restoreLines(rules.chains, before, rules.stale, rules.hookLines);
     return { rules, changes, fill: [...unseen, ...loosen], lines, late: [], settle: [], detourSets: [], departed };
   }
   const detour = detourOf(changes, rules.chains);
   yield;
   const onTheWay = new Map([...rules.chains, ...detour.chains]);
   const plain = new Map([...rules.chains].filter(([name]) => detour.chains.has(name)));
-  const lines = restoreLines(onTheWay, before, rules.stale, rules.jumps);
+  const lines = restoreLines(onTheWay, before, rules.stale, rules.hookLines);
   yield;
   return {
     rules,
@@ -167,7 +167,7 @@ function summarise(
       return lines.filter(({ text, object }) => text.startsWith(':') && !deleted.has(object)).length;
     }),
     chainsDeleted: total(({ rules }) => rules.stale.length),
-    jumpsRepaired: total(({ rules }) => rules.jumps.length),
+    jumpsRepaired: total(({ rules }) => rules.misplaced.length),
     setsCreated: [...sets.capacities.keys()].filter((name) => !observed.sets.has(name)).length,
     setsDestroyed,
     membersAdded: sets.added,

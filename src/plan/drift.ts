@@ -1,7 +1,10 @@
 /** What somebody else changed in our chains, jumps and sets since we last wrote them. */
+import type { Family } from '../net/ip.ts';
 import type { ObservedState } from './plan.ts';
 
-import { sameLines } from './diff-rules.ts';
+import { HOOKS } from '../render/ruleset.ts';
+import { isHookLine } from './hooks.ts';
+import { sameLines } from './same-lines.ts';
 
 export interface Drift {
   readonly kind: 'chain' | 'jump' | 'set' | 'member';
@@ -13,37 +16,35 @@ export interface Drift {
 
 /** `written`: the state our own writes left; `found`: the state as read back. */
 export function findDrift(written: ObservedState, found: ObservedState): readonly Drift[] {
-  return [...ruleDrift(written, found), ...setDrift(written, found)];
+  return [...([4, 6] as const).flatMap((family) => findRuleDrift(written, found, family)), ...setDrift(written, found)];
 }
 
-function ruleDrift(written: ObservedState, found: ObservedState): Drift[] {
+/** Of one family's chains and jumps only. */
+export function findRuleDrift(written: ObservedState, found: ObservedState, family: Family): readonly Drift[] {
+  const ours = written.families[family];
+  const now = found.families[family];
+  if (!ours || !now) return [];
   const drift: Drift[] = [];
-  for (const family of [4, 6] as const) {
-    const ours = written.families[family];
-    const now = found.families[family];
-    if (!ours || !now) continue;
-    for (const [name, lines] of ours.chains) {
-      const what = chainDrift(lines, now.chains.get(name));
-      if (what) drift.push({ kind: 'chain', object: name, what: `IPv${family}: ${what}` });
-    }
-    for (const name of now.chains.keys()) {
-      if (!ours.chains.has(name))
-        drift.push({ kind: 'chain', object: name, what: `IPv${family}: a chain we did not make` });
-    }
-    for (const hook of ['FORWARD', 'INPUT'] as const) {
-      const what = jumpDrift(ours.hooks[hook][0], now.hooks[hook]);
-      if (what) drift.push({ kind: 'jump', object: hook, what: `IPv${family}: ${what}` });
-    }
+  for (const [name, lines] of ours.chains) {
+    const what = chainDrift(lines, now.chains.get(name));
+    if (what) drift.push({ kind: 'chain', object: name, what: `IPv${family}: ${what}` });
+  }
+  for (const name of now.chains.keys()) {
+    if (!ours.chains.has(name))
+      drift.push({ kind: 'chain', object: name, what: `IPv${family}: a chain we did not make` });
+  }
+  for (const hook of HOOKS) {
+    const what = jumpDrift(ours.hooks[hook].filter(isHookLine), now.hooks[hook]);
+    if (what) drift.push({ kind: 'jump', object: hook, what: `IPv${family}: ${what}` });
   }
   return drift;
 }
 
-function jumpDrift(first: string | undefined, found: readonly string[]): string | undefined {
-  if (first === undefined) return undefined;
-  const count = found.filter((line) => line === first).length;
-  if (count === 0) return 'our jump is gone';
-  if (found[0] !== first) return 'our jump is no longer first';
-  return count > 1 ? 'our jump is there more than once' : undefined;
+function jumpDrift(ours: readonly string[], found: readonly string[]): string | undefined {
+  const now = found.filter(isHookLine);
+  if (ours.some((line) => !now.includes(line))) return 'our jump is gone';
+  if (!sameLines(ours, found.slice(0, ours.length))) return 'our jump is no longer first';
+  return now.length > ours.length ? 'our jump is there more than once' : undefined;
 }
 
 function chainDrift(written: readonly string[], found: readonly string[] | undefined): string | undefined {

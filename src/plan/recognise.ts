@@ -7,7 +7,7 @@ import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
 import type { Steps } from './steps.ts';
 
 import { HOOKS } from '../render/ruleset.ts';
-import { sameLines } from './diff-rules.ts';
+import { sameLines } from './same-lines.ts';
 
 const MEMBERS_PER_STEP = 2_000;
 

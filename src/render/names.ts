@@ -12,6 +12,9 @@ export const MAX_SET_NAME = 31;
 
 export const FORWARD_CHAIN = `${PREFIX}-FWD`;
 export const INPUT_CHAIN = `${PREFIX}-INP`;
+/** Where packets of live flows go that the rules in force have not judged. */
+export const FORWARD_AGAIN_CHAIN = `${FORWARD_CHAIN}-AGAIN`;
+export const INPUT_AGAIN_CHAIN = `${INPUT_CHAIN}-AGAIN`;
 /** Where answers of live flows are judged. */
 export const REPLY_CHAIN = `${PREFIX}-RPL`;
 
@@ -24,17 +27,19 @@ export function dispatchChain(direction: Direction): string {
   return `${PREFIX}-${direction === 'egress' ? 'EG' : 'IN'}`;
 }
 
-export function bucketChain(direction: Direction, bucket: number): string {
-  return `${dispatchChain(direction)}-${bucket.toString(16)}`;
+/** A part of the dispatch chain, or part of a part: which of its pods the chain `parent` sends there. */
+export function bucketChain(parent: string, part: number): string {
+  return `${parent}-${part.toString(16)}`;
+}
+
+/** Whether the chain leads from the entry chains to the class chains. */
+export function isDispatchChain(name: string): boolean {
+  return /^PCL-(EG|IN)R?(-[0-9a-f])*$/.test(name);
 }
 
 /** As `dispatchChain`, for answers: egress of a local pod by destination, ingress by source. */
 export function replyDispatchChain(direction: Direction): string {
   return `${dispatchChain(direction)}R`;
-}
-
-export function replyBucketChain(direction: Direction, bucket: number): string {
-  return `${replyDispatchChain(direction)}-${bucket.toString(16)}`;
 }
 
 /** The chain that judges answers where the class chain `name` judges questions. */

@@ -1,20 +1,27 @@
 /**
  * The door of this stage: NodeIntent -> Ruleset. The chain layout is drawn here.
  *
- *   mangle FORWARD -> PCL-FWD                                   mangle INPUT -> PCL-INP (egress only)
- *     1 established, current generation          RETURN         every packet of every live flow ends here
- *     2 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
- *     3 ICMP error of a flow                     DROP
- *     4 neighbour discovery (IPv6)               RETURN         S-58
- *     5 established, reply                       goto PCL-RPL   in INPUT: RETURN, the node reaches its own pods (S-60)
- *     6 jump PCL-EG                                             by source: egress of local pods
- *     7 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
- *     8 stamp generation, clear denied flag
- *   PCL-EG      -s 0.0.0.k/0.0.0.15 -g PCL-EG-k                 PCL-IN likewise with -d, after the trunk exemption
- *   PCL-EG-k    -s <pod> -g PCL-E-<hash>                        one per isolated local pod whose address ends in k
+ *   mangle FORWARD                                              mangle INPUT likewise with PCL-INP (egress only)
+ *     1 neither established nor related          jump PCL-FWD         the first packets of flows
+ *     2 not of the current generation            jump PCL-FWD-AGAIN   live flows that these rules have not judged
+ *                                                                     all other packets of live flows meet nothing else of ours
+ *   PCL-FWD
+ *     1 neighbour discovery (IPv6)               RETURN         S-58
+ *     2 jump PCL-EG                                             by source: egress of local pods
+ *     3 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
+ *     4 stamp generation, clear denied flag
+ *   PCL-FWD-AGAIN
+ *     1 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
+ *     2 ICMP error of a flow                     DROP
+ *     3 reply                                    goto PCL-RPL   in INPUT: RETURN, the node reaches its own pods (S-60)
+ *     4 goto PCL-FWD
+ *   PCL-EG, PCL-IN -> a chain per bucket of addresses (dispatch.ts) -> a chain per class
  *   PCL-E-<hash>  INVALID DROP; one RETURN per clause; source = destination RETURN (hairpin, S-62); flag, log, DROP; legend
  *
- *   PCL-RPL -> PCL-EGR -> PCL-EGR-k -> PCL-ER-<hash>            the same with source and destination exchanged, and PCL-INR...
+ *   PCL-RPL -> PCL-EGR -> buckets -> PCL-ER-<hash>              the same with source and destination exchanged, and PCL-INR...
+ *
+ * What every packet of a live flow meets is in the built-in chain itself: a chain of ours around it would cost it more than the
+ * rules do (docs/performance.md, "Packets"). A packet that PCL-FWD has just stamped goes past rule 2.
  *
  * An answer is judged as the question it answers, for where only one side talks no question may come for hours: a server that pushes
  * datagrams, or one that repeats what was not acknowledged while the flow was denied.
@@ -26,17 +33,18 @@ import type { Family } from '../net/ip.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { Direction } from '../policy/model.ts';
 import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../compile/intent.ts';
-import type { Chain, ClassChain, Dispatch, FamilyRules, Hook, IpSet, Layout, Match, Rule, Ruleset } from './ruleset.ts';
+import type { Chain, ClassChain, FamilyRules, Hook, IpSet, Layout, Match, Rule, Ruleset } from './ruleset.ts';
 
+import { judgesReplies, sameLayout, stamps } from './layout.ts';
 import {
-  bucketChain,
   classChain,
   closedChain,
   dispatchChain,
+  FORWARD_AGAIN_CHAIN,
   FORWARD_CHAIN,
+  INPUT_AGAIN_CHAIN,
   INPUT_CHAIN,
   REPLY_CHAIN,
-  replyBucketChain,
   replyDispatchChain,
   replyOfClass,
   setName,
@@ -194,14 +202,14 @@ function renderFamily(
   for (const name of classes.keys()) if (!targeted.has(name)) classes.delete(name);
   return {
     family,
-    jumps: [
-      { hook: 'FORWARD', chain: FORWARD_CHAIN },
-      { hook: 'INPUT', chain: INPUT_CHAIN },
-    ],
+    hooks: {
+      FORWARD: hookRules(layout, FORWARD_CHAIN, FORWARD_AGAIN_CHAIN),
+      INPUT: hookRules(layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),
+    },
     entry: [
       { name: FORWARD_CHAIN, rules: entryRules(family, layout, 'FORWARD') },
       { name: INPUT_CHAIN, rules: entryRules(family, layout, 'INPUT') },
-      ...(judgesReplies(layout) ? [{ name: REPLY_CHAIN, rules: replyRules() }] : []),
+      ...(judgesReplies(layout) ? againChains() : []),
     ],
     dispatch,
     classes,
@@ -216,46 +224,46 @@ function rule(matches: readonly Match[], target: Rule['target']): Rule {
   return { matches, target };
 }
 
+/** Which packets of the hook meet our chains. */
+function hookRules(layout: Layout, chain: string, againChain: string): Rule[] {
+  const enter: Rule['target'] = { kind: 'jump', chain };
+  if (layout.mode === 'audit') return [rule([{ kind: 'conntrack', states: ['NEW'] }], enter)];
+  const first = rule([{ kind: 'conntrack-not', states: LIVE }], enter);
+  if (!stamps(layout)) return [first];
+  return [first, rule([{ kind: 'other-generation' }], { kind: 'jump', chain: againChain })];
+}
+
+const LIVE = ['RELATED', 'ESTABLISHED'] as const;
+
 function entryRules(family: Family, layout: Layout, hook: Hook): Rule[] {
   const directions = hook === 'FORWARD' ? DIRECTIONS : (['egress'] as const);
   return [
-    ...establishedRules(layout),
+    // Once per connection: a datagram that nobody answers, or a repeated SYN, is NEW each time.
+    ...(layout.mode === 'audit' ? [rule([{ kind: 'conntrack-confirmed' }], RETURN)] : []),
     ...(family === 6 ? NEIGHBOUR_DISCOVERY_TYPES.map((type) => rule([{ kind: 'icmpv6-type', type }], RETURN)) : []),
-    ...(judgesReplies(layout) ? [replyRule(hook)] : []),
     ...directions.map((direction) => rule([], { kind: 'jump', chain: dispatchChain(direction) })),
     ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : []),
   ];
 }
 
-/** Marks decide only while something is enforced; audit judges first packets alone and never touches a mark. */
-function stamps(layout: Layout): boolean {
-  return layout.mode === 'enforce' && layout.marks !== undefined;
-}
-
-/** Without marks a live flow is never judged again. */
-function judgesReplies(layout: Layout): boolean {
-  return stamps(layout);
-}
-
-const LIVE = ['RELATED', 'ESTABLISHED'] as const;
-
-function establishedRules(layout: Layout): Rule[] {
-  if (layout.mode === 'audit') {
-    // Once per connection: a datagram that nobody answers, or a repeated SYN, is NEW each time.
-    return [rule([{ kind: 'conntrack-not', state: 'NEW' }], RETURN), rule([{ kind: 'conntrack-confirmed' }], RETURN)];
-  }
-  if (!layout.marks) return [rule([{ kind: 'conntrack', states: LIVE }], RETURN)];
-  const icmpError: readonly Match[] = [{ kind: 'icmp' }, { kind: 'conntrack', states: ['RELATED'] }];
+function againChains(): Chain[] {
   return [
-    rule([{ kind: 'conntrack', states: LIVE }, { kind: 'current-generation' }], RETURN),
-    rule([...icmpError, { kind: 'denied-flag', set: false }], RETURN),
-    rule(icmpError, DROP),
+    { name: FORWARD_AGAIN_CHAIN, rules: againRules('FORWARD', FORWARD_CHAIN) },
+    { name: INPUT_AGAIN_CHAIN, rules: againRules('INPUT', INPUT_CHAIN) },
+    { name: REPLY_CHAIN, rules: replyRules() },
   ];
 }
 
-function replyRule(hook: Hook): Rule {
+/** For packets of live flows, which have a connection. */
+function againRules(hook: Hook, entryChain: string): Rule[] {
+  const icmpError: readonly Match[] = [{ kind: 'icmp' }, { kind: 'conntrack', states: ['RELATED'] }];
   const isReply: Match = { kind: 'conntrack', states: LIVE, direction: 'REPLY' };
-  return rule([isReply], hook === 'FORWARD' ? { kind: 'goto', chain: REPLY_CHAIN } : RETURN);
+  return [
+    rule([...icmpError, { kind: 'denied-flag', set: false }], RETURN),
+    rule(icmpError, DROP),
+    rule([isReply], hook === 'FORWARD' ? { kind: 'goto', chain: REPLY_CHAIN } : RETURN),
+    rule([], { kind: 'goto', chain: entryChain }),
+  ];
 }
 
 function replyRules(): Rule[] {
@@ -263,72 +271,6 @@ function replyRules(): Rule[] {
     ...DIRECTIONS.map((direction) => rule([], { kind: 'jump', chain: replyDispatchChain(direction) })),
     rule([], { kind: 'stamp-generation' }),
   ];
-}
-
-/**
- * The chains that lead from the entry chains to the class chains, for any dispatch (the planner may hold pods back).
- * Empty buckets get neither a chain nor a rule.
- */
-export function dispatchChains(dispatch: FamilyRules['dispatch'], layout: Layout): readonly Chain[] {
-  const known = dispatched.get(dispatch);
-  if (known && sameLayout(known.layout, layout)) return known.chains;
-  const chains = DIRECTIONS.flatMap((direction) => {
-    const questions = directionChains(direction, dispatch[direction], false, layout);
-    return judgesReplies(layout)
-      ? [...questions, ...directionChains(direction, dispatch[direction], true, layout)]
-      : questions;
-  });
-  dispatched.set(dispatch, { layout, chains });
-  return chains;
-}
-
-/** Made once for a dispatch that stays as it is over many updates. */
-const dispatched = new WeakMap<
-  FamilyRules['dispatch'],
-  { readonly layout: Layout; readonly chains: readonly Chain[] }
->();
-
-function sameLayout(a: Layout, b: Layout): boolean {
-  return a === b || JSON.stringify(a) === JSON.stringify(b);
-}
-
-function directionChains(direction: Direction, dispatch: Dispatch, replies: boolean, layout: Layout): Chain[] {
-  const bySource = (direction === 'egress') !== replies;
-  const bucketName = replies ? replyBucketChain : bucketChain;
-  const buckets = new Map<number, Rule[]>();
-  for (const address of [...dispatch.keys()].sort()) {
-    const bucket = bucketOf(address);
-    const match: Match = { kind: bySource ? 'source' : 'destination', address };
-    const target = dispatch.get(address)!;
-    const rules = buckets.get(bucket) ?? [];
-    rules.push(rule([match], { kind: 'goto', chain: replies ? replyOfClass(target) : target }));
-    buckets.set(bucket, rules);
-  }
-  const numbers = [...buckets.keys()].sort((a, b) => a - b);
-  const kind = bySource ? 'source-bucket' : 'destination-bucket';
-  const top = numbers.map((bucket) => rule([{ kind, bucket }], { kind: 'goto', chain: bucketName(direction, bucket) }));
-  const name = replies ? replyDispatchChain(direction) : dispatchChain(direction);
-  return [
-    { name, rules: [...(direction === 'ingress' ? trunkExemption(layout, replies) : []), ...top] },
-    ...numbers.map((bucket) => ({ name: bucketName(direction, bucket), rules: buckets.get(bucket)! })),
-  ];
-}
-
-/** With security groups for pods the node's own traffic comes back through FORWARD; a pod cannot forge the interface (S-60). */
-function trunkExemption({ trunkInterfacePrefix: prefix }: Layout, replies: boolean): Rule[] {
-  if (prefix === '') return [];
-  const matches: readonly Match[] = replies
-    ? [{ kind: 'out-interface-prefix', prefix }, { kind: 'destination-is-local' }]
-    : [{ kind: 'in-interface-prefix', prefix }, { kind: 'source-is-local' }];
-  return [rule(matches, RETURN)];
-}
-
-/** The low four bits of an address in canonical text. */
-export function bucketOf(address: string): number {
-  if (!address.includes(':')) return Number(address.slice(address.lastIndexOf('.') + 1)) & 15;
-  if (address.includes('.')) return Number(address.slice(address.lastIndexOf('.') + 1)) & 15;
-  const tail = address.slice(address.lastIndexOf(':') + 1);
-  return tail === '' ? 0 : Number.parseInt(tail.at(-1)!, 16);
 }
 
 function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, setNames: SetNames): ClassChain {

@@ -8,16 +8,16 @@ export type Match =
   /** One host address. */
   | { readonly kind: 'source'; readonly address: string }
   | { readonly kind: 'destination'; readonly address: string }
-  /** The low four bits of the address. */
-  | { readonly kind: 'source-bucket'; readonly bucket: number }
-  | { readonly kind: 'destination-bucket'; readonly bucket: number }
+  /** Some of the last 16 bits of the address: those of `mask` are as in `bits`. */
+  | { readonly kind: 'source-bucket'; readonly bits: number; readonly mask: number }
+  | { readonly kind: 'destination-bucket'; readonly bits: number; readonly mask: number }
   /** conntrack state is one of `states`; and, if given, the packet travels in `direction`. */
   | { readonly kind: 'conntrack'; readonly states: readonly ConntrackState[]; readonly direction?: 'REPLY' }
-  | { readonly kind: 'conntrack-not'; readonly state: 'NEW' }
+  | { readonly kind: 'conntrack-not'; readonly states: readonly ConntrackState[] }
   /** A packet of its connection went all the way through this host before. NEW means only that none came back. */
   | { readonly kind: 'conntrack-confirmed' }
-  /** The connection's generation bits equal the current generation and its denied flag is clear. */
-  | { readonly kind: 'current-generation' }
+  /** Not: the connection's generation bits equal the current generation and its denied flag is clear. False without a connection. */
+  | { readonly kind: 'other-generation' }
   /** The connection's denied flag. */
   | { readonly kind: 'denied-flag'; readonly set: boolean }
   /** Source address = destination address, both as on the wire (xt_bpf). */
@@ -75,19 +75,14 @@ export interface ClassChain extends Chain {
 export const HOOKS = ['FORWARD', 'INPUT'] as const;
 export type Hook = (typeof HOOKS)[number];
 
-/** The first rule of a built-in chain: jump to ours. */
-export interface HookJump {
-  readonly hook: Hook;
-  readonly chain: string;
-}
-
 /** Address -> name of the class chain that judges it. */
 export type Dispatch = ReadonlyMap<string, string>;
 
 export interface FamilyRules {
   readonly family: Family;
-  readonly jumps: readonly HookJump[];
-  /** The chains the hooks enter; they hold the generation. */
+  /** The first rules of the built-in chains, which jump to ours; they hold the generation. */
+  readonly hooks: Readonly<Record<Hook, readonly Rule[]>>;
+  /** The chains the hooks enter; they hold the generation as well. */
   readonly entry: readonly Chain[];
   readonly dispatch: Readonly<Record<Direction, Dispatch>>;
   readonly classes: ReadonlyMap<string, ClassChain>;

@@ -47,21 +47,21 @@ function matchWords(match: Match, context: TextContext): string[] {
     case 'destination':
       return ['-d', hostCidr(match.address, family)];
     case 'source-bucket':
-      return ['-s', bucketMask(match.bucket, family)];
+      return ['-s', bucketMask(match, family)];
     case 'destination-bucket':
-      return ['-d', bucketMask(match.bucket, family)];
+      return ['-d', bucketMask(match, family)];
     case 'conntrack':
       return [
         '-m conntrack --ctstate',
-        STATE_ORDER.filter((state) => match.states.includes(state)).join(','),
+        statesText(match.states),
         ...(match.direction ? ['--ctdir', match.direction] : []),
       ];
     case 'conntrack-not':
-      return ['-m conntrack ! --ctstate', match.state];
+      return ['-m conntrack ! --ctstate', statesText(match.states)];
     case 'conntrack-confirmed':
       return ['-m conntrack --ctstatus CONFIRMED'];
-    case 'current-generation':
-      return ['-m connmark --mark', `${hex(generationBits(context))}/${hex(marksOf(context).mask)}`];
+    case 'other-generation':
+      return ['-m connmark ! --mark', `${hex(generationBits(context))}/${hex(marksOf(context).mask)}`];
     case 'denied-flag': {
       const flag = hex(deniedBit(marksOf(context)));
       return ['-m connmark', ...(match.set ? [] : ['!']), '--mark', `${flag}/${flag}`];
@@ -175,8 +175,18 @@ function hostCidr(address: string, family: Family): string {
   return `${address}/${family === 4 ? 32 : 128}`;
 }
 
-function bucketMask(bucket: number, family: Family): string {
-  return family === 4 ? `0.0.0.${bucket}/0.0.0.15` : bucket === 0 ? '::/::f' : `::${bucket.toString(16)}/::f`;
+function bucketMask({ bits, mask }: { readonly bits: number; readonly mask: number }, family: Family): string {
+  return [bits, mask].map((value) => lowBitsText(value, family)).join('/');
+}
+
+/** The address whose last 16 bits are `bits`, and all others 0. */
+function lowBitsText(bits: number, family: Family): string {
+  if (family === 4) return `0.0.${bits >> 8}.${bits & 255}`;
+  return bits === 0 ? '::' : `::${bits.toString(16)}`;
+}
+
+function statesText(states: readonly ConntrackState[]): string {
+  return STATE_ORDER.filter((state) => states.includes(state)).join(',');
 }
 
 function marksOf(context: TextContext): MarkBits {

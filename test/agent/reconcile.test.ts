@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type Mode, type PassOutcome, Reconciler } from '../../src/agent/reconcile.ts';
 import type { Backend } from '../../src/kernel/kernel.ts';
-import type { ObservedState } from '../../src/plan/plan.ts';
+import type { ObservedFamily, ObservedState } from '../../src/plan/plan.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
 import { readGeneration } from '../../src/plan/generation.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
@@ -114,10 +114,19 @@ function essence(state: ObservedState): unknown {
   const text = (line: string): string => line.replace(/0x[0-9a-f]+\/0xff000000/, 'GENERATION');
   const rules = ([4, 6] as const).map((family) => {
     const { chains, hooks } = state.families[family]!;
-    return { chains: new Map([...chains].map(([name, lines]) => [name, lines.map(text)])), hooks };
+    return {
+      chains: new Map([...chains].map(([name, lines]) => [name, lines.map(text)])),
+      hooks: { FORWARD: hooks.FORWARD.map(text), INPUT: hooks.INPUT.map(text) },
+    };
   });
   return { rules, sets: state.sets };
 }
+
+function essenceOfHook(state: ObservedState, hook: 'FORWARD' | 'INPUT'): readonly string[] {
+  return (essence(state) as { rules: { hooks: ObservedFamily['hooks'] }[] }).rules[0]!.hooks[hook];
+}
+
+const NEW_ENTERS = '-m conntrack ! --ctstate RELATED,ESTABLISHED -j PCL-FWD';
 
 describe('reconcile: drift', () => {
   interface Case {
@@ -179,7 +188,21 @@ describe('reconcile: drift', () => {
       name: 'a jump taken out',
       kind: 'jump',
       object: () => 'FORWARD',
-      edit: (kernel) => kernel.editRules(4, '-D FORWARD -j PCL-FWD'),
+      edit: (kernel) => kernel.editRules(4, `-D FORWARD ${NEW_ENTERS}`),
+      bumps: true,
+    },
+    {
+      name: 'the jump of live flows taken out',
+      kind: 'jump',
+      object: () => 'INPUT',
+      edit: (kernel) => kernel.editRules(4, `-D INPUT ${kernel.state().families[4]!.hooks.INPUT[1]}`),
+      bumps: true,
+    },
+    {
+      name: 'a jump of an earlier version',
+      kind: 'jump',
+      object: () => 'FORWARD',
+      edit: (kernel) => kernel.editRules(4, '-I FORWARD 1 -j PCL-FWD'),
       bumps: true,
     },
     {
@@ -193,7 +216,7 @@ describe('reconcile: drift', () => {
       name: 'a jump twice',
       kind: 'jump',
       object: () => 'FORWARD',
-      edit: (kernel) => kernel.editRules(4, '-A FORWARD -j PCL-FWD'),
+      edit: (kernel) => kernel.editRules(4, `-A FORWARD ${NEW_ENTERS}`),
       bumps: true,
     },
     {
@@ -255,10 +278,10 @@ describe('reconcile: drift', () => {
       const repaired = kernel.state();
       if (kind === 'jump') {
         for (const hook of ['FORWARD', 'INPUT'] as const) {
-          const jump = good.families[4]!.hooks[hook][0]!;
-          const now = repaired.families[4]!.hooks[hook];
-          assert.equal(now[0], jump);
-          assert.equal(now.filter((line) => line === jump).length, 1);
+          const jumps = essenceOfHook(good, hook).slice(0, 2);
+          const now = essenceOfHook(repaired, hook);
+          assert.deepEqual(now.slice(0, 2), jumps);
+          assert.equal(now.filter((line) => line.includes('PCL-')).length, 2);
         }
       } else assert.deepEqual(essence(repaired), essence(good));
       assert.equal(generationOf(kernel)[0] !== 5, bumps);
@@ -270,9 +293,25 @@ describe('reconcile: drift', () => {
   it('is not looked for while nobody reads back', async () => {
     const { kernel, enforce } = bench();
     await enforce(cluster());
-    kernel.editRules(4, '-D FORWARD -j PCL-FWD');
+    kernel.editRules(4, `-D FORWARD ${NEW_ENTERS}`);
     const { drift, plan } = await enforce(cluster());
     assert.deepEqual([drift, plan?.steps], [[], []]);
+  });
+
+  it('is found when a change is refused for it, and the change goes in all the same', async () => {
+    const { kernel, enforce } = bench();
+    await enforce(cluster([ONLY_B]));
+    const { FORWARD } = kernel.state().families[6]!.hooks;
+    kernel.editRules(6, `-D FORWARD ${FORWARD[0]}`, `-D FORWARD ${FORWARD[1]}`);
+    const { drift, failures } = await enforce(cluster([ONLY_B, BLOCK]));
+    assert.deepEqual(
+      drift.map(({ object, what }) => [object, what]),
+      [['FORWARD', 'IPv6: our jump is gone']],
+    );
+    assert.deepEqual(failures, []);
+    const { kernel: other, enforce: enforceThere } = bench();
+    await enforceThere(cluster([ONLY_B, BLOCK]));
+    assert.deepEqual(essence(kernel.state()), essence(other.state()));
   });
 });
 
@@ -685,7 +724,9 @@ describe('reconcile: live flows', () => {
     await again.pass(cluster([ONLY_B]), 'enforce', LAYOUT, true);
     await again.pass(isolated, 'enforce', LAYOUT, false);
     assert.deepEqual(generationOf(kernel), [1, 1]);
-    kernel.editRules(4, '-D FORWARD -j PCL-FWD', ':PCL-FWD - [0:0]', '-X PCL-FWD');
+    const last = kernel.state().families[4]!.chains.get('PCL-FWD-AGAIN')!.at(-1)!;
+    const without = [`-D FORWARD ${NEW_ENTERS}`, `-D PCL-FWD-AGAIN ${last}`, ':PCL-FWD - [0:0]', '-X PCL-FWD'];
+    kernel.editRules(4, ...without);
     made.restart();
     const third = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
     await third.pass(isolated, 'enforce', LAYOUT, true);

@@ -3,7 +3,7 @@
  * or it is not there. Written from the tools' manuals, not from the writer in src/render.
  */
 
-const CHAIN = 'PCL-[A-Z]{2,3}(?:-[0-9a-f])?|PCL-(?:FWD|INP|RPL)|PCL-[EI]R?-(?:[a-z2-7]{16}|closed)';
+const CHAIN = 'PCL-(?:EG|IN)R?(?:-[0-9a-f])*|PCL-(?:FWD|INP)(?:-AGAIN)?|PCL-RPL|PCL-[EI]R?-(?:[a-z2-7]{16}|closed)';
 const SET = String.raw`PCL[46]-[a-z2-7]{16}\+?`;
 const ADDRESS = '[0-9a-f.:]{2,39}';
 const HEX = '0x[0-9a-f]{1,8}';
@@ -12,10 +12,10 @@ const PORT = String.raw`\d{1,5}(?::\d{1,5})?`;
 const WORD = String.raw`(?:[A-Za-z0-9_-]+|"[ !#-&(-[\]-~]*")`;
 
 const MATCHES = [
-  `-[sd] ${ADDRESS}/(?:\\d{1,3}|0\\.0\\.0\\.15|::f)`,
+  `-[sd] ${ADDRESS}/(?:\\d{1,3}|0\\.0\\.\\d{1,3}\\.\\d{1,3}|::[0-9a-f]{0,4})`,
   '-p (?:tcp|udp|sctp|icmp|ipv6-icmp)',
   String.raw`-[io] vlan\.eth\.\+`,
-  '-m conntrack --ctstate (?:INVALID|RELATED|ESTABLISHED|RELATED,ESTABLISHED)(?: --ctdir REPLY)?',
+  '-m conntrack (?:! )?--ctstate (?:INVALID|NEW|RELATED|ESTABLISHED|RELATED,ESTABLISHED)(?: --ctdir REPLY)?',
   `-m connmark (?:! )?--mark ${HEX}/${HEX}`,
   String.raw`-m bpf --bytecode "[\d ,]{1,300}"`,
   String.raw`-m icmp6 --icmpv6-type \d{1,3}`,
@@ -37,6 +37,8 @@ const TARGETS = [
 
 const RULE = `(?:(?:${MATCHES})(?: (?:${MATCHES}))*(?: (?:${TARGETS}))?|(?:${TARGETS}))`;
 
+const HOOK_RULE = `(?:-m conntrack (?:! )?--ctstate (?:NEW|RELATED,ESTABLISHED) |-m connmark ! --mark ${HEX}/${HEX} )-j PCL-(?:FWD|INP)(?:-AGAIN)?`;
+
 const RULES_LINE = new RegExp(
   `^(?:${[
     String.raw`\*mangle`,
@@ -44,8 +46,8 @@ const RULES_LINE = new RegExp(
     String.raw`:(?:${CHAIN}) - \[0:0\]`,
     `-A (?:${CHAIN}) ${RULE}`,
     `-X (?:${CHAIN})`,
-    '-I (?:FORWARD|INPUT) 1 -j PCL-(?:FWD|INP)',
-    '-D (?:FORWARD|INPUT) -j PCL-(?:FWD|INP)',
+    `-I (?:FORWARD|INPUT) [12] ${HOOK_RULE}`,
+    `-D (?:FORWARD|INPUT) ${HOOK_RULE}`,
   ].join('|')})$`,
 );
 

@@ -76,7 +76,17 @@ const setsStep = (kind: 'fill-sets' | 'drain-sets' | 'destroy-sets', ...texts: r
 function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
   const address = HOST[family];
   const bucket = (kind: 'source-bucket' | 'destination-bucket'): Match[] =>
-    [0, 1, 9, 10, 15].map((number) => ({ kind, bucket: number }));
+    [
+      [0, 15],
+      [9, 15],
+      [10, 15],
+      [15, 15],
+      [0, 0x70],
+      [0x10, 0x70],
+      [0x380, 0x380],
+      [0, 0xe000],
+      [0xe000, 0xe000],
+    ].map(([bits = 0, mask = 0]) => ({ kind, bits, mask }));
   const range = (first: number, last = first) => ({ first, last });
   const fifteen = Array.from({ length: 15 }, (_, index) => range(1000 + 2 * index));
   const seven = Array.from({ length: 7 }, (_, index) => range(100 * (index + 1), 100 * (index + 1) + 50));
@@ -95,9 +105,12 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
       { kind: 'conntrack', states: ['INVALID'] },
       { kind: 'conntrack', states: ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED'] },
     ],
-    'conntrack-not': [{ kind: 'conntrack-not', state: 'NEW' }],
+    'conntrack-not': [
+      { kind: 'conntrack-not', states: ['NEW'] },
+      { kind: 'conntrack-not', states: ['ESTABLISHED', 'RELATED'] },
+    ],
     'conntrack-confirmed': [{ kind: 'conntrack-confirmed' }],
-    'current-generation': [{ kind: 'current-generation' }],
+    'other-generation': [{ kind: 'other-generation' }],
     'denied-flag': [
       { kind: 'denied-flag', set: true },
       { kind: 'denied-flag', set: false },
@@ -173,7 +186,7 @@ function everyRule(family: Family): Rule[] {
     of(matches.ports[6]!, matches.set[1]!),
     of(matches.set[2]!, matches.set[0]!),
     of(matches['in-interface-prefix'][0]!, matches['source-is-local'][0]!),
-    of({ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }, { kind: 'current-generation' }),
+    of({ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }, { kind: 'other-generation' }),
   ];
 }
 

@@ -1,6 +1,14 @@
 /** Somebody else's hand in our chains and sets: found by reading back, repaired, counted, told. What is not ours stays as it is. */
 import assert from 'node:assert/strict';
-import { AgentLab, type AgentProcess, BACKENDS, type LogLine, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import {
+  FIRST_PACKETS,
+  AgentLab,
+  type AgentProcess,
+  BACKENDS,
+  type LogLine,
+  skipUnlessRoot,
+  until,
+} from '../support/agent-lab.ts';
 
 const OURS = /PCL-|PCL[46]-/;
 /** Some are named almost like ours. */
@@ -85,7 +93,7 @@ const REPAIRS: readonly Repair[] = [
     title: 'our jump removed',
     kind: 'jump',
     says: /our jump is gone/,
-    sabotage: (t) => t.iptables(4, '-D', 'FORWARD', '-j', 'PCL-FWD'),
+    sabotage: (t) => t.iptables(4, '-D', 'FORWARD', ...FIRST_PACKETS, '-j', 'PCL-FWD'),
   },
   {
     title: 'our jump moved behind another that lets everything through',
@@ -98,7 +106,7 @@ const REPAIRS: readonly Repair[] = [
     title: 'our jump doubled',
     kind: 'jump',
     says: /more than once/,
-    sabotage: (t) => t.iptables(4, '-A', 'INPUT', '-j', 'PCL-INP'),
+    sabotage: (t) => t.iptables(4, '-A', 'INPUT', ...FIRST_PACKETS, '-j', 'PCL-INP'),
   },
   {
     title: 'a set entry removed',

@@ -54,11 +54,12 @@ function essence(kernel: FakeKernel): unknown {
   const { families, sets } = kernel.state();
   const rules = ([4, 6] as const).map((family) => {
     const { chains, hooks } = families[family]!;
-    const withoutGeneration = [...chains].map(([name, lines]) => [
-      name,
-      lines.map((line) => line.replace(/0x[0-9a-f]+\/0xff000000/, 'GENERATION')),
-    ]);
-    return { chains: new Map(withoutGeneration as [string, string[]][]), hooks };
+    const text = (lines: readonly string[]): string[] =>
+      lines.map((line) => line.replace(/0x[0-9a-f]+\/0xff000000/, 'GENERATION'));
+    return {
+      chains: new Map([...chains].map(([name, lines]) => [name, text(lines)])),
+      hooks: { FORWARD: text(hooks.FORWARD), INPUT: text(hooks.INPUT) },
+    };
   });
   return { rules, sets: new Map([...sets].map(([name, { type, members }]) => [name, { type, members }])) };
 }

@@ -35,6 +35,9 @@ const PROBE_MS = 60;
 const SOON_MS = 4_000;
 const POLL_MS = 20;
 
+/** What our first rule in a built-in chain asks, as arguments of iptables. */
+export const FIRST_PACKETS = ['-m', 'conntrack', '!', '--ctstate', 'RELATED,ESTABLISHED'] as const;
+
 export type Backend = 'iptables-nft' | 'iptables-legacy';
 export const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
 

@@ -1,0 +1,36 @@
+/** Our rules in the built-in chains: first, each once, and nobody else's touched. */
+import type { Hook } from '../render/ruleset.ts';
+import type { ObservedFamily, PlanLine } from './plan.ts';
+
+import { HOOKS } from '../render/ruleset.ts';
+import { sameLines } from './same-lines.ts';
+
+/** What our rules in a built-in chain shall be, as text. */
+export type HookLines = Readonly<Record<Hook, readonly string[]>>;
+
+/** A rule that this or an earlier version of the layout put into a built-in chain; others may have rules of their own that jump to ours. */
+export function isHookLine(line: string): boolean {
+  return /^(-m conntrack (! )?--ctstate [A-Z,]+ |-m connmark ! --mark \S+ )?-j PCL-(FWD|INP)(-AGAIN)?$/.test(line);
+}
+
+/** The hooks where our rules are not what they shall be, or not first, or there more than once. */
+export function misplacedHooks(wanted: HookLines, { hooks }: Pick<ObservedFamily, 'hooks'>): readonly Hook[] {
+  return HOOKS.filter((hook) => {
+    const lines = wanted[hook];
+    const isInPlace = sameLines(hooks[hook].slice(0, lines.length), lines);
+    return !isInPlace || hooks[hook].filter(isHookLine).length !== lines.length;
+  });
+}
+
+export function hooksAfter(wanted: HookLines, { hooks }: Pick<ObservedFamily, 'hooks'>): ObservedFamily['hooks'] {
+  const after = (hook: Hook): string[] => [...wanted[hook], ...hooks[hook].filter((line) => !isHookLine(line))];
+  return { FORWARD: after('FORWARD'), INPUT: after('INPUT') };
+}
+
+/** Lines of a restore that take our rules out wherever they are, and put in the wanted ones. A rule that is no longer there fails it. */
+export function placeHooks(wanted: HookLines, before: Pick<ObservedFamily, 'hooks'>): PlanLine[] {
+  return misplacedHooks(wanted, before).flatMap((hook) => [
+    ...before.hooks[hook].filter(isHookLine).map((line) => ({ text: `-D ${hook} ${line}`, object: hook })),
+    ...wanted[hook].map((line, index) => ({ text: `-I ${hook} ${index + 1} ${line}`, object: hook })),
+  ]);
+}
