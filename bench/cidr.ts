@@ -1,22 +1,20 @@
-/** Suite *cidr*: parsing, building, longest-prefix match, set algebra and ORTC, beside ip-num and net.BlockList. */
-import { BlockList } from 'node:net';
-import { IPv4CidrRange, IPv6CidrRange } from 'ip-num';
+/** Suite *cidr*: parsing, building, longest-prefix match, set algebra and ORTC, beside what others have for that. */
 import { AddressSpace } from '../src/net/address-space.ts';
-import { type Cidr, formatCidr, parseCidr } from '../src/net/cidr.ts';
+import type { Cidr } from '../src/net/cidr.ts';
 import { CidrIndex } from '../src/net/cidr-index.ts';
 import { CidrTrie } from '../src/net/cidr-trie.ts';
-import { type Address, type Family, formatAddress } from '../src/net/ip.ts';
+import type { Address, Family } from '../src/net/ip.ts';
+import type { PrefixEntry } from '../src/net/prefix-table.ts';
 import { makeAddresses, makeCidrs, type Shape } from './cidr-lists.ts';
-import { interleave } from './interleave.ts';
+import { type Comparison, compareWithOthers } from './cidr-rivals.ts';
+import { interleave, type Side } from './interleave.ts';
 import { describeMachine } from './machine.ts';
-import { number, ratio, type Summary, spread, time } from './statistics.ts';
+import { ratio, type Summary, spread, time } from './statistics.ts';
 import { targetsTable } from './targets.ts';
 import type { SuiteOptions, SuiteResult, Table } from './types.ts';
 
-/** Others are asked about this many, once per round: they would take minutes for all. */
-const FEW = 2_000;
-/** A list that is searched one by one is cut to this. */
-const SCANNED = 1_000;
+/** What is made of a longer list takes seconds: it is made once, warmed up by the shorter ones. */
+const LONG = 100_000;
 
 interface Case {
   readonly shape: Shape;
@@ -26,6 +24,12 @@ interface Case {
 
 type Operation = 'build' | 'lookup' | 'index' | 'match' | 'union' | 'difference' | 'table';
 
+interface OperationSide extends Side {
+  readonly name: Operation;
+  /** What others use. */
+  readonly makes?: boolean;
+}
+
 interface Measured extends Case {
   /** Seconds: the whole operation, for `lookup` in the trie and `match` in the index one address. */
   readonly seconds: Readonly<Record<Operation, Summary>>;
@@ -33,21 +37,15 @@ interface Measured extends Case {
   readonly disjoint: number;
 }
 
-interface Comparison {
-  readonly what: string;
-  readonly ours: Summary;
-  readonly theirs: Summary;
-}
-
-export async function run({ quick, rounds = quick ? 2 : 7 }: SuiteOptions): Promise<SuiteResult> {
+export async function run({ quick, rounds = quick ? 2 : 5 }: SuiteOptions): Promise<SuiteResult> {
   const counts = quick ? [1_000] : [1_000, 100_000, 1_000_000];
   const cases = counts.flatMap((count) =>
     (['random', 'blocklist'] as const).flatMap((shape) =>
       ([4, 6] as const).map((family): Case => ({ shape, family, count })),
     ),
   );
-  const measured = cases.map((each) => measure(each, each.count > 100_000 ? Math.min(rounds, 3) : rounds));
-  const compared = compare(quick ? 1_000 : 100_000, rounds);
+  const measured = cases.map((each) => measure(each, rounds));
+  const compared = compareWithOthers(quick ? 1_000 : 100_000, rounds);
   return {
     suite: 'cidr',
     machine: describeMachine(),
@@ -63,36 +61,67 @@ export async function run({ quick, rounds = quick ? 2 : 7 }: SuiteOptions): Prom
 function measure({ shape, family, count }: Case, rounds: number): Measured {
   const cidrs = makeCidrs(shape, family, count);
   const half = Math.floor(count / 2);
-  const [left, right] = [cidrs.slice(0, half), cidrs.slice(half)].map((part) => AddressSpace.fromCidrs(family, part));
-  const whole = left!.union(right!);
-  const trie = trieOf(family, cidrs);
-  const found = new CidrIndex(trie);
+  const halves = [cidrs.slice(0, half), cidrs.slice(half)];
   const addresses = makeAddresses(family, cidrs, Math.min(count, 100_000));
-  const [build, lookup, index, match, union, difference, table] = interleave(rounds, [
-    { name: 'build', run: () => trieOf(family, cidrs) },
+  // What one side makes, the next ones use.
+  let trie = new CidrTrie<number>(family);
+  let found = new CidrIndex(trie);
+  let table: readonly PrefixEntry[] = [];
+  let [left, right, whole] = new Array<AddressSpace>(3).fill(AddressSpace.empty(family));
+  const sides: readonly OperationSide[] = [
+    {
+      name: 'build',
+      makes: true,
+      run: () => {
+        trie = trieOf(family, cidrs);
+      },
+    },
     { name: 'lookup', per: addresses.length, run: () => lookUpAll(trie, addresses) },
-    { name: 'index', run: () => new CidrIndex(trie) },
+    {
+      name: 'index',
+      makes: true,
+      run: () => {
+        found = new CidrIndex(trie);
+      },
+    },
     { name: 'match', per: addresses.length, run: () => lookUpAll(found, addresses) },
-    { name: 'union', run: () => AddressSpace.fromCidrs(family, cidrs) },
+    {
+      name: 'union',
+      makes: true,
+      run: () => {
+        [left, right] = halves.map((part) => AddressSpace.fromCidrs(family, part));
+        whole = left!.union(right!);
+      },
+    },
     { name: 'difference', run: () => left!.difference(right!) },
-    { name: 'table', run: () => whole.toPrefixTable() },
-  ]);
+    {
+      name: 'table',
+      makes: true,
+      run: () => {
+        table = whole!.toPrefixTable();
+      },
+    },
+  ];
+  const summaries = count > LONG ? measureLong(sides, rounds) : measureSides(sides, rounds);
   return {
     shape,
     family,
     count,
-    seconds: {
-      build: build!,
-      lookup: lookup!,
-      index: index!,
-      match: match!,
-      union: union!,
-      difference: difference!,
-      table: table!,
-    },
-    entries: whole.toPrefixTable().length,
-    disjoint: whole.toCidrs().length,
+    seconds: summaries as Measured['seconds'],
+    entries: table.length,
+    disjoint: whole!.toCidrs().length,
   };
+}
+
+function measureSides(sides: readonly OperationSide[], rounds: number, warmUps?: number): Partial<Measured['seconds']> {
+  const summaries = interleave(rounds, sides, warmUps);
+  return Object.fromEntries(sides.map(({ name }, index) => [name, summaries[index]!]));
+}
+
+function measureLong(sides: readonly OperationSide[], rounds: number): Partial<Measured['seconds']> {
+  const makers = sides.filter(({ makes }) => makes);
+  const readers = sides.filter(({ makes }) => !makes);
+  return { ...measureSides(makers, 1, 0), ...measureSides(readers, rounds) };
 }
 
 function trieOf(family: Family, cidrs: readonly Cidr[]): CidrTrie<number> {
@@ -105,61 +134,6 @@ function lookUpAll(table: CidrTrie<number> | CidrIndex<number>, addresses: reado
   let found = 0;
   for (const { words } of addresses) if (table.lookup(words) !== undefined) found++;
   return found;
-}
-
-/** Per text, or per address. The other side in the list it was made for: one that can be searched at all. */
-function compare(count: number, rounds: number): readonly Comparison[] {
-  const [cidrs4, cidrs6] = [makeCidrs('random', 4, count), makeCidrs('random', 6, count)];
-  const [texts4, texts6] = [cidrs4, cidrs6].map((cidrs) => cidrs.slice(0, FEW).map(formatCidr));
-  const addresses = makeAddresses(4, cidrs4, FEW);
-  const asked = addresses.map(formatAddress);
-  const index = new CidrIndex(trieOf(4, cidrs4));
-  const blockList = blockListOf(cidrs4);
-  const scanned = cidrs4.slice(0, SCANNED);
-  const ranges = scanned.map((cidr) => IPv4CidrRange.fromCidr(formatCidr(cidr)));
-  const few = new CidrIndex(trieOf(4, scanned));
-  const wanted = ranges.map((range) => range.getFirst());
-  const ours = scanned.map(({ words }): Address => ({ family: 4, words }));
-  const pairs: readonly (readonly [string, number, () => unknown, () => unknown])[] = [
-    [
-      'parse an IPv4 CIDR; ip-num',
-      FEW,
-      () => texts4!.map((text) => parseCidr(text)),
-      () => texts4!.map((text) => IPv4CidrRange.fromCidr(text)),
-    ],
-    [
-      'parse an IPv6 CIDR; ip-num',
-      FEW,
-      () => texts6!.map((text) => parseCidr(text)),
-      () => texts6!.map((text) => IPv6CidrRange.fromCidr(text)),
-    ],
-    [
-      `is an address in one of ${number(count)} prefixes; net.BlockList`,
-      FEW,
-      () => lookUpAll(index, addresses),
-      () => asked.slice(0, 200).filter((text) => blockList.check(text)),
-    ],
-    [
-      `is an address in one of ${number(SCANNED)} prefixes; ip-num, one by one`,
-      SCANNED,
-      () => lookUpAll(few, ours),
-      () => wanted.slice(0, 20).map((address) => ranges.filter((range) => range.contains(address))),
-    ],
-  ];
-  return pairs.map(([what, per, mine, other], index) => {
-    const [left, right] = interleave(rounds, [
-      { name: 'ours', per, run: mine },
-      { name: 'theirs', per: [FEW, FEW, 200, 20][index]!, run: other },
-    ]);
-    return { what, ours: left!, theirs: right! };
-  });
-}
-
-function blockListOf(cidrs: readonly Cidr[]): BlockList {
-  const list = new BlockList();
-  for (const { words, prefixLength } of cidrs)
-    list.addSubnet(formatAddress({ family: 4, words }), prefixLength, 'ipv4');
-  return list;
 }
 
 // -------------------------------------------------------------------------------------------------------------- tables
@@ -188,7 +162,7 @@ function targets(measured: readonly Measured[]): Table {
 function comparisonTable(compared: readonly Comparison[]): Table {
   return {
     title: 'beside others',
-    note: 'Median per text or address (half of the rounds lie in brackets). The ratio is how much longer the other one takes.',
+    note: 'From text, the same on both sides, whose results are equal; median (half of the rounds lie in brackets). The ratio is how much longer the other one takes: below 1 it is faster.',
     columns: ['what; the other side', 'net/', 'the other', 'ratio'],
     rows: compared.map(({ what, ours, theirs }) => [
       what,

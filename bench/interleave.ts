@@ -8,10 +8,10 @@ export interface Side {
   readonly run: () => unknown;
 }
 
-/** Seconds per thing, side by side, in the order given. One round to warm up is not counted. */
-export function interleave(rounds: number, sides: readonly Side[]): readonly Summary[] {
+/** Seconds per thing, side by side, in the order given. Rounds to warm up go ahead and are not counted. */
+export function interleave(rounds: number, sides: readonly Side[], warmUps = 1): readonly Summary[] {
   const samples = sides.map((): number[] => []);
-  for (let round = -1; round < rounds; round++) {
+  for (let round = -warmUps; round < rounds; round++) {
     for (const [index, { run, per = 1 }] of sides.entries()) {
       const began = performance.now();
       run();
