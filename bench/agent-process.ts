@@ -1,11 +1,14 @@
 /** The agent as the image runs it: bundled, with its flags, a service account, the real kernel. */
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ApiProcess } from './api-process.ts';
 import { LOCAL_NODE } from './cluster-model.ts';
+import type { Stall } from './stalls.ts';
 import { IMAGE_ENV, IMAGE_FLAGS } from './suites.ts';
 import { WatchedProcess } from './watched-process.ts';
 
+const STALL_PROBE = join(import.meta.dirname, 'stall-probe.mjs');
 const HTTP = '127.0.0.1:9847';
 export const FIRST_PASS = 'first pass done';
 
@@ -16,24 +19,20 @@ export function bundleAgent(directory: string): string {
   return join(folder, 'portcullis.mjs');
 }
 
-export function startAgent(bundle: string, api: ApiProcess): WatchedProcess {
+/** `stallFile`: where the process leaves how long it stood still, when it ends. */
+export function startAgent(bundle: string, api: ApiProcess, stallFile: string): WatchedProcess {
   const flags = ['--node-name', LOCAL_NODE, '--service-account-dir', api.serviceAccountDir, '--http-address', HTTP];
   return new WatchedProcess(
-    [process.execPath, ...IMAGE_FLAGS, bundle, 'agent', ...flags, '--backend', 'iptables-nft'],
+    [process.execPath, ...IMAGE_FLAGS, '--import', STALL_PROBE, bundle, 'agent', ...flags, '--backend', 'iptables-nft'],
     {
       ...IMAGE_ENV,
+      STALL_FILE: stallFile,
       KUBERNETES_SERVICE_HOST: '127.0.0.1',
       KUBERNETES_SERVICE_PORT: String(api.port),
     },
   );
 }
 
-/** EVENT_LOOP_PRECISION_MS of src/status/metrics.ts: what the metric shows of a loop that never stood still. */
-const LAG_PRECISION_MS = 100;
-
-/** The longest stall of its event loop since the start or the last call, in ms, as its own metrics have it. */
-export async function longestStallMs(): Promise<number> {
-  const response = await fetch(`http://${HTTP}/metrics`);
-  const found = /^nodejs_eventloop_lag_max_seconds(?:\{[^}]*\})? (\S+)$/m.exec(await response.text());
-  return Math.max(0, Number(found?.[1]) * 1000 - LAG_PRECISION_MS);
+export function readStall(stallFile: string): Stall {
+  return JSON.parse(readFileSync(stallFile, 'utf8')) as Stall;
 }

@@ -2,14 +2,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bundleAgent, FIRST_PASS, longestStallMs, startAgent } from './agent-process.ts';
+import { bundleAgent, FIRST_PASS, readStall, startAgent } from './agent-process.ts';
 import { type ApiProcess, startApiProcess } from './api-process.ts';
 import type { ClusterOptions } from './cluster-model.ts';
 import { describeMachine } from './machine.ts';
-import { sleep } from './stalls.ts';
-import { median, number, ratio } from './statistics.ts';
+import { IdleProcess, longestOf, sleep, type Stall } from './stalls.ts';
+import { median, number, ratio, stallCells } from './statistics.ts';
 import { IMAGE_FLAGS } from './suites.ts';
-import { type Target, targetsTable } from './targets.ts';
+import { stallTargets, type Target, targetsTable } from './targets.ts';
 import type { SuiteOptions, SuiteResult, Table } from './types.ts';
 import { type Memory, WatchedProcess } from './watched-process.ts';
 
@@ -25,7 +25,7 @@ interface Run {
   readonly steady: number;
   readonly peak: number;
   /** Absent for the informer, which does not measure it. */
-  readonly stallMs?: number;
+  readonly stall?: Stall;
 }
 
 interface SizeResult {
@@ -36,17 +36,21 @@ interface SizeResult {
 
 export async function run({ quick, rounds = quick ? 1 : 3 }: SuiteOptions): Promise<SuiteResult> {
   const directory = mkdtempSync(join(tmpdir(), 'portcullis-memory-'));
+  const idle = new IdleProcess();
   try {
     const bundle = bundleAgent(directory);
     const results: SizeResult[] = [];
+    await idle.longest();
     for (const pods of quick ? [1_000] : SIZES) results.push(await measure(pods, rounds, bundle, directory));
+    const idleStall = await idle.longest();
     return {
       suite: 'memory',
       machine: describeMachine(),
-      tables: [...(quick ? [] : [targets(results)]), table(results)],
+      tables: [...(quick ? [] : [targets(results, idleStall)]), table(results)],
       raw: results,
     };
   } finally {
+    idle.stop();
     rmSync(directory, { recursive: true, force: true });
   }
 }
@@ -58,7 +62,7 @@ async function measure(pods: number, rounds: number, bundle: string, directory: 
   const informer: Run[] = [];
   try {
     for (let round = 0; round < rounds; round++) {
-      agent.push(await runAgent(bundle, api));
+      agent.push(await runAgent(bundle, api, join(directory, 'stall.json')));
       informer.push(await runInformer(api));
     }
   } finally {
@@ -67,16 +71,17 @@ async function measure(pods: number, rounds: number, bundle: string, directory: 
   return { pods, agent, informer };
 }
 
-async function runAgent(bundle: string, api: ApiProcess): Promise<Run> {
-  const process = startAgent(bundle, api);
+async function runAgent(bundle: string, api: ApiProcess, stallFile: string): Promise<Run> {
+  const process = startAgent(bundle, api, stallFile);
+  let run: Run;
   try {
     const ms = await process.said(FIRST_PASS);
     await sleep(SETTLE_MS);
-    const memory = process.memory();
-    return { ...asRun(ms, memory), stallMs: await longestStallMs() };
+    run = asRun(ms, process.memory());
   } finally {
     await process.stop();
   }
+  return { ...run, stall: readStall(stallFile) };
 }
 
 async function runInformer(api: ApiProcess): Promise<Run> {
@@ -95,7 +100,7 @@ function asRun(ms: number, { now, peak }: Memory): Run {
   return { seconds: ms / 1000, steady: now / 1e6, peak: peak / 1e6 };
 }
 
-function targets(results: readonly SizeResult[]): Table {
+function targets(results: readonly SizeResult[], idle: Stall): Table {
   const peaks = results.map(({ pods, agent }): Target => {
     return {
       what: `peak RSS, ${pods.toLocaleString('en-US')} pods`,
@@ -105,15 +110,12 @@ function targets(results: readonly SizeResult[]): Table {
       unit: 'MB',
     };
   });
-  const stall = Math.max(...results.flatMap(({ agent }) => agent.map(({ stallMs }) => stallMs ?? 0)));
-  const stalls: Target = {
-    what: 'longest stall of the agent',
-    measured: stall,
-    limit: 50,
-    kind: 'at-most',
-    unit: 'ms',
-  };
-  return targetsTable([...peaks, stalls]);
+  const stall = stallOf(results.flatMap(({ agent }) => agent));
+  return targetsTable([...peaks, ...stallTargets('agent', stall, idle)]);
+}
+
+function stallOf(runs: readonly Run[]): Stall {
+  return longestOf(runs.flatMap(({ stall }) => (stall ? [stall] : [])));
 }
 
 function table(results: readonly SizeResult[]): Table {
@@ -127,7 +129,8 @@ function table(results: readonly SizeResult[]): Table {
       'agent: peak',
       'steady',
       'until enforced',
-      'stall',
+      'stall: CPU',
+      'by the clock',
       'informer: peak',
       'steady',
       'until listed',
@@ -138,7 +141,7 @@ function table(results: readonly SizeResult[]): Table {
       megabytes(of(agent, ({ peak }) => peak)),
       megabytes(of(agent, ({ steady }) => steady)),
       `${number(of(agent, ({ seconds }) => seconds))} s`,
-      `${number(of(agent, ({ stallMs }) => stallMs ?? 0))} ms`,
+      ...stallCells(stallOf(agent)),
       megabytes(of(informer, ({ peak }) => peak)),
       megabytes(of(informer, ({ steady }) => steady)),
       `${number(of(informer, ({ seconds }) => seconds))} s`,

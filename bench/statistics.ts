@@ -60,6 +60,11 @@ export function ratio(value: number): string {
   return `${number(value)}x`;
 }
 
+/** CPU, then the time by the clock. */
+export function stallCells({ ms, cpuMs }: { readonly ms: number; readonly cpuMs: number }): [string, string] {
+  return [`${number(cpuMs)} ms`, `${number(ms)} ms`];
+}
+
 /** `4.20 ms (3.90 ms..5.10 ms)`: the median, and between what half of the samples lie. */
 export function spread({ median: middle, quartiles: [low, high] }: Summary): string {
   return `${time(middle)} (${time(low)}..${time(high)})`;

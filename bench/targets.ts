@@ -1,4 +1,5 @@
 /** What was promised against what was measured. */
+import type { Stall } from './stalls.ts';
 import type { Table } from './types.ts';
 import { number } from './statistics.ts';
 
@@ -10,6 +11,22 @@ export interface Target {
   readonly kind: 'at-most' | 'at-least';
   /** `x`, `ms`, `MB`, `µs`, `s`. */
   readonly unit: string;
+}
+
+/** Milliseconds promised between two turns of the event loop. */
+const MAX_STALL_MS = 50;
+
+/** `idle`: of a process that did nothing, at the same time on the same machine. */
+export function stallTargets(what: string, own: Stall, idle: Stall): Target[] {
+  const promise = { limit: MAX_STALL_MS, kind: 'at-most', unit: 'ms' } as const;
+  return [
+    { ...promise, what: `${what}: most CPU between two turns of the event loop`, measured: own.cpuMs },
+    {
+      ...promise,
+      what: `${what}: longest between two turns by the clock (an idle process meanwhile: ${number(idle.ms)} ms)`,
+      measured: own.ms,
+    },
+  ];
 }
 
 export function targetsTable(targets: readonly Target[]): Table {
