@@ -237,10 +237,24 @@ function chainsHeldTo(dispatch: FamilyRules['dispatch'], before: ObservedFamily)
 }
 
 /** Address -> the class chain it is sent to now, read from our own live chains. The first rule decides, as for a packet. */
-function currentTargets(before: ObservedFamily, direction: Direction, replies = false): Map<string, string> {
+function currentTargets({ chains }: ObservedFamily, direction: Direction, replies = false): Targets {
+  const top = replies ? replyDispatchChain(direction) : dispatchChain(direction);
+  const known = targetsRead.get(chains) ?? new Map<string, Targets>();
+  targetsRead.set(chains, known);
+  const targets = known.get(top) ?? readTargets(chains, top);
+  known.set(top, targets);
+  return targets;
+}
+
+type Targets = ReadonlyMap<string, string>;
+
+/** By the chain where the search begins; read once for chains that stay as they are. */
+const targetsRead = new WeakMap<ObservedFamily['chains'], Map<string, Targets>>();
+
+function readTargets(chains: ObservedFamily['chains'], top: string): Targets {
   const targets = new Map<string, string>();
   const follow = (chain: string, conditions: readonly Condition[]): void => {
-    for (const line of before.chains.get(chain) ?? []) {
+    for (const line of chains.get(chain) ?? []) {
       const found = /^-[sd] ([^ /]+)\/(\S+) -g (\S+)$/.exec(line);
       if (!found) continue;
       const [, address = '', mask = '', target = ''] = found;
@@ -250,7 +264,7 @@ function currentTargets(before: ObservedFamily, direction: Direction, replies = 
         targets.set(address, target);
     }
   };
-  follow(replies ? replyDispatchChain(direction) : dispatchChain(direction), []);
+  follow(top, []);
   return targets;
 }
 
