@@ -9,7 +9,6 @@ import type {
   Direction,
   Namespace,
   NodeRecord,
-  Peer,
   Pod,
   Policy,
   PolicyRef,
@@ -26,9 +25,10 @@ import { matches, selectorKey } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-index.ts';
 import { LiveMembers } from './members.ts';
+import { Occurrences } from './occurrences.ts';
 import { endpointEntries, endpointKeys, familyOf, PeerSets, type PeerUnion } from './peer-sets.ts';
 import { splitPorts } from './ports.ts';
-import { type NumericPorts, type SharedPeers, sharePeers } from './shared-peers.ts';
+import { type Allowed, type NumericPorts, type Peers, shareSets } from './shared-peers.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];
 
@@ -38,8 +38,15 @@ interface Local {
   readonly addresses: Set<string>;
 }
 
-/** The classes of one local pod; the policies lists are sorted by name. */
-type Classes = Readonly<Partial<Record<Direction, { readonly key: string; readonly policies: readonly Policy[] }>>>;
+/** A class that a local pod is in; the policies are sorted by name. */
+interface NeededClass {
+  readonly key: string;
+  readonly direction: Direction;
+  readonly policies: readonly Policy[];
+}
+
+/** The classes of one local pod. */
+type Classes = Readonly<Partial<Record<Direction, NeededClass>>>;
 
 /** Ingress named ports: whose ports, and which. */
 interface SubjectPorts {
@@ -50,11 +57,14 @@ interface SubjectPorts {
 
 interface CompiledClass {
   readonly policies: readonly Policy[];
+  /** Which of them occur together; see Occurrences. */
+  readonly together: readonly number[];
   readonly value: PolicyClass;
   readonly subjectPorts: readonly SubjectPorts[];
 }
 
-type PeerClauses = (policy: Policy, rule: Rule, ports: NumericPorts) => Readonly<Record<Family, PeerClause>>;
+/** Of a rule, what it lets through by number. */
+type NumericClause = Pick<Clause, 'ports' | 'peers'>;
 
 export class NodeCompiler {
   readonly #nodeName: string;
@@ -159,21 +169,27 @@ export class NodeCompiler {
     if (!this.#localsDirty) return;
     this.#localsDirty = false;
     const memo = new Map<string, Map<Pod['labels'], Classes>>();
-    const needed = new Map<string, readonly Policy[]>();
+    const needed = new Map<string, NeededClass>();
     const subjects: Subject[] = [];
     for (const key of [...this.#locals.keys()].sort()) {
       const local = this.#locals.get(key);
       if (!local) continue;
       const classes = this.#classify(local.pod, memo);
       const keys = Object.fromEntries(Object.entries(classes).map(([direction, found]) => [direction, found.key]));
-      for (const found of Object.values(classes)) needed.set(found.key, found.policies);
+      for (const found of Object.values(classes)) needed.set(found.key, found);
       if (Object.keys(keys).length > 0)
         subjects.push({ pod: key, addresses: [...local.addresses].sort(), classes: keys });
       yield;
     }
+    const occurrences = { ingress: new Occurrences(), egress: new Occurrences() };
+    for (const { direction, policies } of needed.values()) {
+      occurrences[direction].add(policies);
+      yield;
+    }
     const compiled = new Map<string, CompiledClass>();
     for (const key of [...needed.keys()].sort()) {
-      compiled.set(key, this.#compileClass(key, needed.get(key)!));
+      const found = needed.get(key)!;
+      compiled.set(key, this.#compileClass(found, occurrences[found.direction].together(found.policies)));
       yield;
     }
     this.#compiled = compiled;
@@ -216,18 +232,21 @@ export class NodeCompiler {
     return classes;
   }
 
-  #compileClass(key: string, policies: readonly Policy[]): CompiledClass {
+  #compileClass({ key, direction, policies }: NeededClass, together: readonly number[]): CompiledClass {
     const known = this.#compiled.get(key);
-    if (known && sameItems(known.policies, policies)) return known;
-    const direction = (JSON.parse(key) as [Direction])[0];
+    if (known && sameItems(known.policies, policies) && sameItems(known.together, together)) return known;
     const subjectPorts: SubjectPorts[] = [];
-    const clausesOf = this.#peerClauses(sharePeers(policies, direction));
-    const clauses = policies.flatMap((policy) =>
-      policy[direction].flatMap((rule, index) =>
-        this.#compileRule(policy, rule, { policy: refOf(policy), direction, index }, clausesOf, subjectPorts),
-      ),
+    const allowed = shareSets(policies, direction, together);
+    const clauseOf = this.#numericClauses(policies);
+    const clauses = policies.flatMap((policy, place) =>
+      policy[direction].flatMap((rule, index) => {
+        const numeric = (ports: NumericPorts): NumericClause =>
+          clauseOf(allowed(place, index, ports) ?? { ports, peers: rule.peers });
+        return this.#compileRule(policy, rule, { policy: refOf(policy), direction, index }, numeric, subjectPorts);
+      }),
     );
-    return { policies, value: { key, direction, policies: policies.map(refOf), clauses }, subjectPorts };
+    const value = { key, direction, policies: policies.map(refOf), clauses };
+    return { policies, together, value: known && isEqual(known.value, value) ? known.value : value, subjectPorts };
   }
 
   /** One rule is one clause per protocol with numeric ports, and one for its named ports. */
@@ -235,15 +254,12 @@ export class NodeCompiler {
     policy: Policy,
     rule: Rule,
     ref: RuleRef,
-    clausesOf: PeerClauses,
+    numeric: (ports: NumericPorts) => NumericClause,
     subjectPorts: SubjectPorts[],
   ): Clause[] {
     const ports = splitPorts(rule.ports);
-    if (ports === 'any') return reachable([{ ref, ports: { kind: 'any' }, peers: clausesOf(policy, rule, 'any') }]);
-    const clauses: Clause[] = [];
-    for (const each of ports.numeric) {
-      clauses.push({ ref, ports: { kind: 'ranges', ...each }, peers: clausesOf(policy, rule, each) });
-    }
+    if (ports === 'any') return reachable([{ ref, ...numeric('any') }]);
+    const clauses = ports.numeric.map((each): Clause => ({ ref, ...numeric(each) }));
     if (ports.named.length === 0) return reachable(clauses);
     const union = this.#peers.select(policy.namespace, rule.peers);
     // Egress resolves names on each destination, which is also the peer: one joined set (S-40, S-43, S-44).
@@ -259,14 +275,13 @@ export class NodeCompiler {
     return reachable(clauses);
   }
 
-  /** What each rule of a class lets in on the given ports, the peers of others that share its set included. */
-  #peerClauses(sharedPeers: SharedPeers): PeerClauses {
-    const known = new Map<readonly Peer[] | 'any', Readonly<Record<Family, PeerClause>>>();
-    return (policy, rule, ports) => {
-      const peers = sharedPeers(policy, ports) ?? rule.peers;
-      const clauses = known.get(peers) ?? this.#peerClausesOf(this.#peers.select(policy.namespace, peers));
+  /** For rules of a class, which are of one namespace; what several of them share is made once. */
+  #numericClauses([first]: readonly Policy[]): (allowed: Allowed) => NumericClause {
+    const known = new Map<Peers, Readonly<Record<Family, PeerClause>>>();
+    return ({ ports, peers }) => {
+      const clauses = known.get(peers) ?? this.#peerClausesOf(this.#peers.select(first!.namespace, peers));
       known.set(peers, clauses);
-      return clauses;
+      return { ports: ports === 'any' ? { kind: 'any' } : { kind: 'ranges', ...ports }, peers: clauses };
     };
   }
 
@@ -339,12 +354,12 @@ export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot):
 const ANY_PEER: Readonly<Record<Family, PeerClause>> = { 4: { kind: 'any' }, 6: { kind: 'any' } };
 
 function classesOf(selecting: readonly Policy[]): Classes {
-  const classes: Partial<Record<Direction, { key: string; policies: readonly Policy[] }>> = {};
+  const classes: Partial<Record<Direction, NeededClass>> = {};
   for (const direction of DIRECTIONS) {
     const policies = selecting.filter((policy) => policy.isolates[direction]);
     if (policies.length === 0) continue;
     const key = JSON.stringify([direction, ...policies.map((policy) => [policy.namespace, policy.name])]);
-    classes[direction] = { key, policies };
+    classes[direction] = { key, direction, policies };
   }
   return classes;
 }
@@ -373,6 +388,11 @@ function setsNeeded(classes: readonly PolicyClass[]): Set<string> {
 
 function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
   return a.length === b.length && a.every((item, index) => item === b[index]);
+}
+
+/** Both made by the same code, so equal values are equal text. */
+function isEqual(one: PolicyClass, other: PolicyClass): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 function compareText(a: string, b: string): number {

@@ -17,6 +17,11 @@ const MANY = MAX_OWN_SETS + 1;
 const SELECTOR = { matchLabels: { app: 'subject' } };
 const HTTP = [{ port: 80 }];
 
+/** Selects what SELECTOR does, but for pods with the label `word-<n>`. */
+function inOwnWords(n: number): object {
+  return { ...SELECTOR, matchExpressions: [{ key: `word-${n}`, operator: 'DoesNotExist' }] };
+}
+
 /** Policy number n lets peer number n in. */
 function compiled(count: number, spec: (n: number) => object): NodeIntent {
   const subject = pod('x/subject', { labels: { app: 'subject' }, addresses: ['10.0.0.1'] });
@@ -47,14 +52,24 @@ describe('rules that share a set', () => {
     );
   });
 
-  it('rules for other ports, or of policies that select in other words, do not', () => {
-    const ports = compiled(MANY, (n) => ({ ingress: [{ from: from(n), ports: [{ port: 80 + n }] }] }));
-    assert.deepEqual(sizes(ports), Array(MANY).fill(1));
-    const words = compiled(MANY, (n) => ({
-      podSelector: { ...SELECTOR, matchExpressions: [{ key: `k${n}`, operator: 'DoesNotExist' }] },
+  it('rules for other ports do not', () => {
+    const intent = compiled(MANY, (n) => ({ ingress: [{ from: from(n), ports: [{ port: 80 + n }] }] }));
+    assert.deepEqual(sizes(intent), Array(MANY).fill(1));
+  });
+
+  it('policies that select the same local pods in many words share one, few keep their own', () => {
+    const inWords = (count: number): NodeIntent =>
+      compiled(count, (n) => ({ podSelector: inOwnWords(n), ingress: [{ from: from(n), ports: HTTP }] }));
+    assert.deepEqual(sizes(inWords(MANY)), [MANY]);
+    assert.deepEqual(sizes(inWords(MAX_OWN_SETS)), Array(MAX_OWN_SETS).fill(1));
+  });
+
+  it('what equal words put together counts as one', () => {
+    const twoSelectors = compiled(2 * MANY, (n) => ({
+      podSelector: inOwnWords(n % 2),
       ingress: [{ from: from(n), ports: HTTP }],
     }));
-    assert.deepEqual(sizes(words), Array(MANY).fill(1));
+    assert.deepEqual(sizes(twoSelectors), [MANY, MANY]);
   });
 
   it('one rule that lets anybody in makes the set needless', () => {
