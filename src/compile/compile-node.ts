@@ -9,6 +9,7 @@ import type {
   Direction,
   Namespace,
   NodeRecord,
+  Peer,
   Pod,
   Policy,
   PolicyRef,
@@ -28,7 +29,7 @@ import { LiveMembers } from './members.ts';
 import { Occurrences } from './occurrences.ts';
 import { endpointEntries, endpointKeys, familyOf, PeerSets, type PeerUnion } from './peer-sets.ts';
 import { splitPorts } from './ports.ts';
-import { type Allowed, type NumericPorts, type Peers, shareSets } from './shared-peers.ts';
+import { type Allowed, type NumericPorts, type Peers, type SharingLimits, shareSets } from './shared-peers.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];
 
@@ -68,6 +69,7 @@ type NumericClause = Pick<Clause, 'ports' | 'peers'>;
 
 export class NodeCompiler {
   readonly #nodeName: string;
+  readonly #limits: SharingLimits | undefined;
   readonly #addresses = new AddressIndex();
   readonly #peers = new PeerSets();
   readonly #policies = new Map<string, Map<string, Policy>>();
@@ -81,8 +83,10 @@ export class NodeCompiler {
   #localsDirty = true;
   #intent: NodeIntent | undefined;
 
-  constructor(nodeName: string) {
+  /** `limits`: the usual ones unless given. */
+  constructor(nodeName: string, limits?: SharingLimits) {
     this.#nodeName = nodeName;
+    this.#limits = limits;
   }
 
   // Each of these replaces one object (undefined: it is gone) and returns whether the intent may have changed.
@@ -232,16 +236,17 @@ export class NodeCompiler {
     return classes;
   }
 
-  #compileClass({ key, direction, policies }: NeededClass, together: readonly number[]): CompiledClass {
+  #compileClass(needed: NeededClass, together: readonly number[]): CompiledClass {
+    const { key, direction, policies } = needed;
     const known = this.#compiled.get(key);
     if (known && sameItems(known.policies, policies) && sameItems(known.together, together)) return known;
     const subjectPorts: SubjectPorts[] = [];
-    const allowed = shareSets(policies, direction, together);
-    const clauseOf = this.#numericClauses(policies);
+    const shared = shareSets(policies, direction, together, this.#limits);
+    const clauseOf = this.#numericClauses(needed);
     const clauses = policies.flatMap((policy, place) =>
       policy[direction].flatMap((rule, index) => {
         const numeric = (ports: NumericPorts): NumericClause =>
-          clauseOf(allowed(place, index, ports) ?? { ports, peers: rule.peers });
+          clauseOf(shared(place, index, ports) ?? { ports, peers: rule.peers });
         return this.#compileRule(policy, rule, { policy: refOf(policy), direction, index }, numeric, subjectPorts);
       }),
     );
@@ -266,23 +271,46 @@ export class NodeCompiler {
     // Ingress resolves them on the selected pods; the peer is somebody else and keeps its own set.
     if (ref.direction === 'egress') {
       const set = this.#peers.peerEndpoints(union, ports.named);
-      clauses.push({ ref, ports: { kind: 'endpoints', set }, peers: ANY_PEER });
+      clauses.push({ ref, ports: { kind: 'endpoints', set, address: 'destination' }, peers: ANY_PEER });
     } else {
       const set = endpointKeys(['subjects', policy.namespace, selectorKey(policy.podSelector), ports.named]);
       subjectPorts.push({ keys: set, policy, names: ports.named });
-      clauses.push({ ref, ports: { kind: 'endpoints', set }, peers: this.#peerClausesOf(union) });
+      clauses.push({
+        ref,
+        ports: { kind: 'endpoints', set, address: 'destination' },
+        peers: this.#peerClausesOf(union),
+      });
     }
     return reachable(clauses);
   }
 
   /** For rules of a class, which are of one namespace; what several of them share is made once. */
-  #numericClauses([first]: readonly Policy[]): (allowed: Allowed) => NumericClause {
+  #numericClauses({ direction, policies: [first] }: NeededClass): (allowed: Allowed) => NumericClause {
+    const { namespace } = first!;
     const known = new Map<Peers, Readonly<Record<Family, PeerClause>>>();
-    return ({ ports, peers }) => {
-      const clauses = known.get(peers) ?? this.#peerClausesOf(this.#peers.select(first!.namespace, peers));
+    const joint = new Map<Allowed, NumericClause>();
+    return (allowed) => {
+      if ('peersByPort' in allowed) {
+        const clause = joint.get(allowed) ?? this.#jointClause(namespace, direction, allowed.peersByPort);
+        joint.set(allowed, clause);
+        return clause;
+      }
+      const { ports, peers } = allowed;
+      const clauses = known.get(peers) ?? this.#peerClausesOf(this.#peers.select(namespace, peers));
       known.set(peers, clauses);
       return { ports: ports === 'any' ? { kind: 'any' } : { kind: 'ranges', ...ports }, peers: clauses };
     };
+  }
+
+  #jointClause(
+    namespace: string,
+    direction: Direction,
+    peersByPort: ReadonlyMap<string, readonly Peer[]>,
+  ): NumericClause {
+    const unions = [...peersByPort].map(([port, peers]) => [port, this.#peers.select(namespace, peers)] as const);
+    const set = this.#peers.portEndpoints(unions);
+    const address = direction === 'ingress' ? 'source' : 'destination';
+    return { ports: { kind: 'endpoints', set, address }, peers: ANY_PEER };
   }
 
   #peerClausesOf(union: PeerUnion): Readonly<Record<Family, PeerClause>> {
@@ -338,8 +366,8 @@ export class NodeCompiler {
 }
 
 /** Compiles what `nodeName` must enforce from a whole snapshot. */
-export function compileNode(snapshot: ClusterSnapshot, nodeName: string): NodeIntent {
-  const compiler = new NodeCompiler(nodeName);
+export function compileNode(snapshot: ClusterSnapshot, nodeName: string, limits?: SharingLimits): NodeIntent {
+  const compiler = new NodeCompiler(nodeName, limits);
   loadSnapshot(compiler, snapshot);
   return compiler.intent();
 }

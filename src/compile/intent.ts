@@ -21,7 +21,7 @@ export interface AddressSet {
   readonly members: ReadonlyMap<string, boolean>;
 }
 
-/** Named ports resolved to (pod address, protocol, number) triples (S-41). */
+/** (Pod address, protocol, number) triples: named ports resolved (S-41), or peers with the ports open to each. */
 export interface EndpointSet {
   readonly key: string;
   readonly family: Family;
@@ -33,8 +33,12 @@ export interface EndpointSet {
 export type PortClause =
   | { readonly kind: 'any' }
   | { readonly kind: 'ranges'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
-  /** Destination address, protocol and port together must be in the endpoint set. */
-  | { readonly kind: 'endpoints'; readonly set: Readonly<Record<Family, string>> };
+  /** The address at one end, the protocol and the destination port together must be in the endpoint set. */
+  | {
+      readonly kind: 'endpoints';
+      readonly set: Readonly<Record<Family, string>>;
+      readonly address: 'source' | 'destination';
+    };
 
 /** Which peers one clause lets through, for one family. */
 export type PeerClause =

@@ -44,16 +44,16 @@ interface Identity {
   readonly labels: Labels;
   /** Owned addresses and their pods. */
   readonly owned: SmallMap<string, Pod>;
-  /** The sets that hold this identity's addresses. */
-  sets: readonly LiveSet[];
+  /** The parts of sets that hold this identity's addresses. */
+  parts: readonly Part[];
 }
 
-const NO_SETS: readonly LiveSet[] = [];
+const NO_PARTS: readonly Part[] = [];
 
-/** A set with its meaning, and what it holds of an address when it holds the address at all. */
-interface LiveSet {
-  readonly key: string;
+/** What a set holds of the addresses of some peers. */
+interface Part {
   readonly union: PeerUnion;
+  /** Of the set. */
   readonly members: LiveMembers;
   /** The entries an included address stands for. */
   entriesOf(address: string, pod: Pod): readonly string[];
@@ -61,6 +61,13 @@ interface LiveSet {
   baseOf(entry: string): boolean | undefined;
   /** True: addresses outside of the selections may belong as well, by their blocks. */
   readonly byAddress: boolean;
+}
+
+interface LiveSet {
+  readonly key: string;
+  readonly members: LiveMembers;
+  /** No entry is of two parts, so that each can be kept up to date without the others. */
+  readonly parts: readonly Part[];
   /** As a value; the same object until the membership changes. */
   value: AddressSet | EndpointSet;
   readonly refresh: (set: LiveSet) => AddressSet | EndpointSet;
@@ -83,9 +90,9 @@ export class PeerSets {
     if (old && old !== identity) this.#forget(old, address);
     identity?.owned.set(address, to!);
     let changed = false;
-    const touched = new Set([...(old?.sets ?? []), ...(identity?.sets ?? [])]);
-    for (const set of this.#sets.values()) if (set.byAddress) touched.add(set);
-    for (const set of touched) changed = update(set, address, from, to, identity) || changed;
+    const touched = new Set([...(old?.parts ?? []), ...(identity?.parts ?? [])]);
+    for (const part of this.#parts()) if (part.byAddress) touched.add(part);
+    for (const part of touched) changed = update(part, address, from, to, identity) || changed;
     return changed;
   }
 
@@ -105,8 +112,8 @@ export class PeerSets {
     }
     let identity = inNamespace.get(pod.labels);
     if (!identity) {
-      identity = { namespace: pod.namespace, labels: pod.labels, owned: new SmallMap(), sets: NO_SETS };
-      identity.sets = this.#setsOf(identity);
+      identity = { namespace: pod.namespace, labels: pod.labels, owned: new SmallMap(), parts: NO_PARTS };
+      identity.parts = this.#partsOf(identity);
       inNamespace.set(pod.labels, identity);
     }
     return identity;
@@ -118,11 +125,11 @@ export class PeerSets {
     else this.#namespaces.delete(name);
     let changed = false;
     for (const identity of this.#identities.get(name)?.values() ?? []) {
-      const before = new Set(identity.sets);
-      identity.sets = this.#setsOf(identity);
-      const after = new Set(identity.sets);
-      for (const set of [...before, ...after].filter((each) => before.has(each) !== after.has(each))) {
-        for (const [address, pod] of identity.owned) changed = update(set, address, pod, pod, identity) || changed;
+      const before = new Set(identity.parts);
+      identity.parts = this.#partsOf(identity);
+      const after = new Set(identity.parts);
+      for (const part of [...before, ...after].filter((each) => before.has(each) !== after.has(each))) {
+        for (const [address, pod] of identity.owned) changed = update(part, address, pod, pod, identity) || changed;
       }
     }
     return changed;
@@ -172,16 +179,33 @@ export class PeerSets {
     return keys;
   }
 
+  /**
+   * Every peer pod's address with the ports open to it, each port (protocol number and port, as `6:8080`) to its own peers. Those are
+   * pods: what blocks hold besides cannot be told one by one.
+   */
+  portEndpoints(unions: readonly (readonly [port: string, union: PeerUnion])[]): Readonly<Record<Family, string>> {
+    const byPort = unions.toSorted(([a], [b]) => (a < b ? -1 : 1));
+    const keys = endpointKeys(['ports', byPort.map(([port, union]) => [port, selectionKeysOf(union)])]);
+    for (const family of FAMILIES) {
+      if (!this.#sets.has(keys[family])) this.#add(portEndpointSet(keys[family], byPort, family));
+    }
+    return keys;
+  }
+
   #add(set: LiveSet): void {
     this.#sets.set(set.key, set);
     this.#sorted = undefined;
-    for (const identity of this.#candidates(set.union)) {
-      const selected = this.#selects(set.union, identity);
-      if (selected) identity.sets = [...identity.sets, set];
-      if (!selected && !set.byAddress) continue;
-      for (const [address, pod] of identity.owned) update(set, address, undefined, pod, identity);
-    }
+    for (const part of set.parts) this.#addPart(part);
     set.members.forget();
+  }
+
+  #addPart(part: Part): void {
+    for (const identity of this.#candidates(part.union)) {
+      const selected = this.#selects(part.union, identity);
+      if (selected) identity.parts = [...identity.parts, part];
+      if (!selected && !part.byAddress) continue;
+      for (const [address, pod] of identity.owned) update(part, address, undefined, pod, identity);
+    }
   }
 
   /** A superset of the identities the union selects; all of them unless every selection names its namespace. */
@@ -197,14 +221,15 @@ export class PeerSets {
 
   /** Drops the sets nothing needs any more. */
   keepOnly(keys: ReadonlySet<string>): void {
-    const dropped = new Set([...this.#sets.values()].filter((set) => !keys.has(set.key)));
-    if (dropped.size === 0) return;
-    for (const set of dropped) this.#sets.delete(set.key);
+    const stale = [...this.#sets.values()].filter((set) => !keys.has(set.key));
+    if (stale.length === 0) return;
+    for (const set of stale) this.#sets.delete(set.key);
     this.#sorted = undefined;
+    const dropped = new Set(stale.flatMap(({ parts }) => parts));
     for (const inNamespace of this.#identities.values()) {
       for (const identity of inNamespace.values()) {
-        if (identity.sets.some((set) => dropped.has(set)))
-          identity.sets = identity.sets.filter((set) => !dropped.has(set));
+        if (identity.parts.some((part) => dropped.has(part)))
+          identity.parts = identity.parts.filter((part) => !dropped.has(part));
       }
     }
   }
@@ -224,15 +249,19 @@ export class PeerSets {
 
   // --------------------------------------------------------------------------------------------------------- selection
 
+  *#parts(): Generator<Part, void> {
+    for (const { parts } of this.#sets.values()) yield* parts;
+  }
+
   /** Most identities are in no set of this node: they share one empty list. */
-  #setsOf(identity: Identity): readonly LiveSet[] {
-    let sets: LiveSet[] | undefined;
-    for (const set of this.#sets.values()) {
-      if (!this.#selects(set.union, identity)) continue;
-      if (sets) sets.push(set);
-      else sets = [set];
+  #partsOf(identity: Identity): readonly Part[] {
+    let parts: Part[] | undefined;
+    for (const part of this.#parts()) {
+      if (!this.#selects(part.union, identity)) continue;
+      if (parts) parts.push(part);
+      else parts = [part];
     }
-    return sets ?? NO_SETS;
+    return parts ?? NO_PARTS;
   }
 
   #selects(union: PeerUnion, identity: Identity): boolean {
@@ -255,60 +284,81 @@ export class PeerSets {
 
 /** Brings the entries for one address to what they should be. Returns whether any changed. */
 function update(
-  set: LiveSet,
+  part: Part,
   address: string,
   from: Pod | undefined,
   to: Pod | undefined,
   identity: Identity | undefined,
 ): boolean {
-  const wanted = to && identity && holds(set, identity, address) ? set.entriesOf(address, to) : NO_ENTRIES;
+  const wanted = to && identity && holds(part, identity, address) ? part.entriesOf(address, to) : NO_ENTRIES;
   let changed = false;
-  for (const entry of from ? set.entriesOf(address, from) : NO_ENTRIES) {
-    if (!wanted.includes(entry)) changed = set.members.set(entry, set.baseOf(entry)) || changed;
+  for (const entry of from ? part.entriesOf(address, from) : NO_ENTRIES) {
+    if (!wanted.includes(entry)) changed = part.members.set(entry, part.baseOf(entry)) || changed;
   }
-  for (const entry of wanted) changed = set.members.set(entry, true) || changed;
+  for (const entry of wanted) changed = part.members.set(entry, true) || changed;
   return changed;
 }
 
 const NO_ENTRIES: readonly string[] = [];
 
-function holds(set: LiveSet, identity: Identity, address: string): boolean {
-  if (identity.sets.includes(set)) return true;
-  return set.byAddress && set.union.kind === 'union' && contains(set.union.blocks[familyOf(address)], address);
+function holds(part: Part, identity: Identity, address: string): boolean {
+  if (identity.parts.includes(part)) return true;
+  return part.byAddress && part.union.kind === 'union' && contains(part.union.blocks[familyOf(address)], address);
 }
 
 function addressSet(key: string, union: PeerUnion, family: Family, space: AddressSpace): LiveSet {
   const table = new Map(space.toPrefixTable().map((entry) => [formatNetMember(entry.cidr), entry.match] as const));
   const members = new LiveMembers(table);
   const kind = space.isEmpty() ? 'addresses' : 'prefixes';
-  const refresh = (set: LiveSet): AddressSet => ({ key, family, kind, members: set.members.view() });
-  return {
-    key,
+  const part: Part = {
     union,
     members,
     // A host entry is the longest prefix there is: it decides alone, whatever the blocks say around it.
     entriesOf: (address) => (familyOf(address) === family && !contains(space, address) ? [address] : []),
     baseOf: (entry) => table.get(entry),
     byAddress: false,
-    value: { key, family, kind, members: members.view() },
-    refresh,
   };
+  const refresh = (set: LiveSet): AddressSet => ({ key, family, kind, members: set.members.view() });
+  return { key, members, parts: [part], value: { key, family, kind, members: members.view() }, refresh };
 }
 
 function endpointSet(key: string, union: PeerUnion, family: Family, names: readonly NamedPortRef[]): LiveSet {
   const members = new LiveMembers();
-  const hasBlocks = union.kind === 'union' && !union.blocks[family].isEmpty();
-  const refresh = (set: LiveSet): EndpointSet => ({ key, family, members: set.members.view() });
-  return {
-    key,
+  const part: Part = {
     union,
     members,
     entriesOf: (address, pod) => (familyOf(address) === family ? endpointEntries(address, pod, names) : []),
     baseOf: () => undefined,
-    byAddress: hasBlocks,
-    value: { key, family, members: members.view() },
-    refresh,
+    byAddress: union.kind === 'union' && !union.blocks[family].isEmpty(),
   };
+  return endpointsOf(key, family, members, [part]);
+}
+
+function portEndpointSet(
+  key: string,
+  unions: readonly (readonly [port: string, union: PeerUnion])[],
+  family: Family,
+): LiveSet {
+  const members = new LiveMembers();
+  const parts = unions.map(
+    ([port, union]): Part => ({
+      union,
+      members,
+      entriesOf: (address) => (familyOf(address) === family ? [`${address},${port}`] : []),
+      baseOf: () => undefined,
+      byAddress: false,
+    }),
+  );
+  return endpointsOf(key, family, members, parts);
+}
+
+function endpointsOf(key: string, family: Family, members: LiveMembers, parts: readonly Part[]): LiveSet {
+  const refresh = (set: LiveSet): EndpointSet => ({ key, family, members: set.members.view() });
+  return { key, members, parts, value: { key, family, members: members.view() }, refresh };
+}
+
+function selectionKeysOf(union: PeerUnion): readonly string[] {
+  return union.kind === 'union' ? union.selectionKeys : [];
 }
 
 /** `address,protocolNumber:port` for each of the pod's ports with one of the names and its protocol (S-40, S-41, S-46). */

@@ -296,7 +296,14 @@ function exchanged(original: Rule): Rule {
   );
 }
 
-const EXCHANGED = { src: 'dst', dst: 'src', 'src,src': 'dst,dst', 'dst,dst': 'src,src' } as const;
+const EXCHANGED = {
+  src: 'dst',
+  dst: 'src',
+  'src,src': 'dst,dst',
+  'src,dst': 'dst,src',
+  'dst,src': 'src,dst',
+  'dst,dst': 'src,src',
+} as const;
 
 function headRules(layout: Layout): Rule[] {
   return layout.mode === 'enforce' ? [rule([{ kind: 'conntrack', states: ['INVALID'] }], DROP)] : [];
@@ -375,8 +382,10 @@ function portMatches(clause: Clause, family: Family, setNames: SetNames): Match[
   switch (ports.kind) {
     case 'any':
       return [[]];
-    case 'endpoints':
-      return [[{ kind: 'set', set: setNames(ports.set[family]), dimensions: 'dst,dst' }]];
+    case 'endpoints': {
+      const dimensions = ports.address === 'source' ? 'src,dst' : 'dst,dst';
+      return [[{ kind: 'set', set: setNames(ports.set[family]), dimensions }]];
+    }
     case 'ranges':
       return portGroups(ports.ranges).map((ranges) => [{ kind: 'ports', protocol: ports.protocol, ranges }]);
   }

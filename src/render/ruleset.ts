@@ -28,7 +28,7 @@ export type Match =
   | { readonly kind: 'ports'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
   /** The same of the source port. */
   | { readonly kind: 'source-ports'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
-  | { readonly kind: 'set'; readonly set: string; readonly dimensions: 'src' | 'dst' | 'src,src' | 'dst,dst' }
+  | { readonly kind: 'set'; readonly set: string; readonly dimensions: SetDimensions }
   | { readonly kind: 'in-interface-prefix'; readonly prefix: string }
   | { readonly kind: 'out-interface-prefix'; readonly prefix: string }
   /** The address is one of this host. */
@@ -36,6 +36,9 @@ export type Match =
   | { readonly kind: 'destination-is-local' }
   | { readonly kind: 'limit'; readonly perSecond: number; readonly burst: number }
   | { readonly kind: 'comment'; readonly text: string };
+
+/** Whose address the set is asked for, then whose port. */
+export type SetDimensions = 'src' | 'dst' | 'src,src' | 'src,dst' | 'dst,src' | 'dst,dst';
 
 export type ConntrackState = 'NEW' | 'ESTABLISHED' | 'RELATED' | 'INVALID';
 

@@ -15,9 +15,10 @@ import {
   type Pod,
   type Policy,
 } from '../../src/policy/model.ts';
-import { clusterParts, NODE, snapshotOf } from '../property/clusters.ts';
+import { type ClusterParts, clusterParts, crowdedPair, NODE, partsOf, snapshotOf } from '../property/clusters.ts';
 import { runs } from '../property/runs.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';
+import { sharedSets } from '../support/shared-sets.ts';
 
 /** Plain data, in an order of its own. */
 function plain(intent: NodeIntent): unknown {
@@ -39,9 +40,8 @@ type Edit =
   | { readonly kind: 'node'; readonly key: string; readonly value: NodeRecord | undefined };
 
 /** Objects of several clusters put one over the other, one at a time, some of them taken away in between. */
-const edits: fc.Arbitrary<readonly Edit[]> = fc
-  .tuple(fc.array(clusterParts, { minLength: 1, maxLength: 4 }), fc.infiniteStream(fc.integer({ min: 0, max: 9 })))
-  .map(([clusters, dice]) => {
+const editsOf = (clusters: fc.Arbitrary<readonly ClusterParts[]>): fc.Arbitrary<readonly Edit[]> =>
+  fc.tuple(clusters, fc.infiniteStream(fc.integer({ min: 0, max: 9 }))).map(([clusters, dice]) => {
     const next = (): number => dice.next().value as number;
     return clusters.flatMap((parts) => {
       const { nodes } = snapshotOf(parts);
@@ -58,6 +58,10 @@ const edits: fc.Arbitrary<readonly Edit[]> = fc
         .map(({ edit }) => edit);
     });
   });
+
+const edits = editsOf(fc.array(clusterParts, { minLength: 1, maxLength: 4 }));
+/** Of a crowd, and then of the pods and policies it becomes another one by. */
+const crowdedEdits = editsOf(crowdedPair.map((pair) => pair.map(partsOf)));
 
 function tell(compiler: NodeCompiler, edit: Edit): boolean {
   switch (edit.kind) {
@@ -100,28 +104,46 @@ const NOTHING: ClusterSnapshot = {
 };
 
 describe('incremental compilation', () => {
+  const givesTheSame = (walk: readonly Edit[]): readonly NodeIntent[] => {
+    const compiler = new NodeCompiler(NODE);
+    let snapshot = NOTHING;
+    let last = plain(compiler.intent());
+    return walk.map((edit) => {
+      const changed = tell(compiler, edit);
+      snapshot = edited(snapshot, edit);
+      const intent = compiler.intent();
+      const now = plain(intent);
+      assert.deepEqual(now, plain(compileNode(snapshot, NODE)));
+      if (!changed) assert.deepEqual(now, last);
+      last = now;
+      return intent;
+    });
+  };
+
   it('gives after every change what compiling the snapshot alone gives, and says when it may have changed', () => {
     fc.assert(
-      fc.property(edits, (walk) => {
-        const compiler = new NodeCompiler(NODE);
-        let snapshot = NOTHING;
-        let last = plain(compiler.intent());
-        for (const edit of walk) {
-          const changed = tell(compiler, edit);
-          snapshot = edited(snapshot, edit);
-          const now = plain(compiler.intent());
-          assert.deepEqual(now, plain(compileNode(snapshot, NODE)));
-          if (!changed) assert.deepEqual(now, last);
-          last = now;
-        }
-      }),
+      fc.property(edits, (walk) => void givesTheSame(walk)),
       runs(150),
     );
   });
 
+  it('also where many policies share sets, and pods that come and go part them', () => {
+    let changes = 0;
+    const shared = (intent: NodeIntent): string => [...sharedSets(intent)].join(' ');
+    fc.assert(
+      fc.property(crowdedEdits, (walk) => {
+        const seen = givesTheSame(walk).map(shared);
+        const byPods = walk.filter(({ kind }, at) => kind === 'pod' && at > 0 && seen[at] !== seen[at - 1]);
+        changes += byPods.length;
+      }),
+      runs(40),
+    );
+    assert.ok(changes > 3, `pods changed what is shared ${changes} times`);
+  });
+
   it('leaves the same kernel as starting afresh does, through renderer and planner that skip what did not change', () => {
     fc.assert(
-      fc.property(edits, (walk) => {
+      fc.property(fc.oneof({ weight: 4, arbitrary: edits }, { weight: 1, arbitrary: crowdedEdits }), (walk) => {
         const compiler = new NodeCompiler(NODE);
         const renderer = new NodeRenderer();
         const layout = { ...LAYOUT, mode: 'enforce' } as const;

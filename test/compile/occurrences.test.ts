@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { Occurrences } from '../../src/compile/occurrences.ts';
-import { MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
+import { MAX_OWN_PORTS, MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 import { type ClusterSnapshot, objectKey, type Pod, type Policy } from '../../src/policy/model.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
+import { createFakeNode, enforce } from '../support/fake-cluster.ts';
 
 const MANY = MAX_OWN_SETS + 1;
 
@@ -75,5 +76,42 @@ describe('policies that occur together', () => {
       compiler.pod(objectKey(arrives), arrives);
       assert.ok(compiler.intent().classes.includes(known!), arrives.name);
     }
+  });
+});
+
+describe('a remote pod on a node whose rules share a set of peers with their ports', () => {
+  const PORTS = 2 * MAX_OWN_PORTS;
+  const policies = Array.from({ length: PORTS }, (_, n) =>
+    policy(`x/p${n}`, {
+      podSelector: { matchLabels: { app: 'subject' } },
+      ingress: [{ from: [{ podSelector: { matchLabels: { [`to-${n}`]: '' } } }], ports: [{ port: 80 + n }] }],
+    }),
+  );
+  const remote = (labels: Pod['labels']): Pod =>
+    pod('x/remote', { nodeName: 'node-2', labels, addresses: ['10.0.1.1', 'fd00::1'] });
+  const withRemote = (...pods: readonly Pod[]): ClusterSnapshot =>
+    snapshot({ pods: [subject('x/subject', 1), ...pods], policies });
+
+  it('compiles no class: each class is the object it was', () => {
+    const compiler = new NodeCompiler('node-1');
+    loadSnapshot(compiler, withRemote());
+    const { classes } = compiler.intent();
+    assert.equal(compiler.pod('x/remote', remote({ 'to-1': '', 'to-3': '' })), true);
+    const intent = compiler.intent();
+    assert.equal(intent.classes, classes);
+    const entries = [...intent.endpointSets.values()].flatMap(({ members }) => [...members.keys()]);
+    assert.deepEqual(entries, ['10.0.1.1,6:81', '10.0.1.1,6:83', 'fd00::1,6:81', 'fd00::1,6:83']);
+  });
+
+  it('writes entries and no rule, as it comes, gets another port, and goes', async () => {
+    const node = createFakeNode('node-1');
+    await enforce(node, withRemote());
+    const steps = async (...pods: readonly Pod[]): Promise<unknown> => {
+      const { plan } = await enforce(node, withRemote(...pods));
+      return plan!.steps.map(({ kind, lines }) => [kind, ...lines.map(({ text }) => text.replace(/PCL4-\w+/, 'SET'))]);
+    };
+    assert.deepEqual(await steps(remote({ 'to-1': '' })), [['fill-sets', 'add SET 10.0.1.1,6:81']]);
+    assert.deepEqual(await steps(remote({ 'to-1': '', 'to-2': '' })), [['fill-sets', 'add SET 10.0.1.1,6:82']]);
+    assert.deepEqual(await steps(), [['drain-sets', 'del SET 10.0.1.1,6:81', 'del SET 10.0.1.1,6:82']]);
   });
 });

@@ -2,18 +2,18 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileNode } from '../../src/compile/compile-node.ts';
-import { MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
+import { MAX_OWN_PORTS, MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
-import type { ClusterSnapshot, Policy, Rule } from '../../src/policy/model.ts';
-import { objectKey } from '../../src/policy/model.ts';
-import { cluster, flowsAtEdges, NODE } from '../property/clusters.ts';
+import { crowdedCluster, flowsAtEdges, NODE } from '../property/clusters.ts';
 import { expectedHere, packetOf } from '../property/expected.ts';
 import { runs } from '../property/runs.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { createFakeNode, enforce } from '../support/fake-cluster.ts';
+import { isJoint, sharedSets } from '../support/shared-sets.ts';
 import { traceRules } from '../support/tracer.ts';
 
 const MANY = MAX_OWN_SETS + 1;
+const MANY_PORTS = MAX_OWN_PORTS + 1;
 const SELECTOR = { matchLabels: { app: 'subject' } };
 const HTTP = [{ port: 80 }];
 
@@ -36,6 +36,12 @@ const from = (n: number): object[] => [{ podSelector: { matchLabels: { peer: `p$
 const sizes = (intent: NodeIntent): number[] =>
   [...intent.addressSets.values()].filter(({ family }) => family === 4).map(({ members }) => members.size);
 
+/** Entries of the sets of (peer, port), sorted. */
+const entries = (intent: NodeIntent): string[][] =>
+  [...intent.endpointSets.values()]
+    .filter(({ family }) => family === 4)
+    .map(({ members }) => [...members.keys()].sort());
+
 describe('rules that share a set', () => {
   it('few rules keep their own', () => {
     const intent = compiled(MAX_OWN_SETS, (n) => ({ ingress: [{ from: from(n), ports: HTTP }] }));
@@ -52,9 +58,78 @@ describe('rules that share a set', () => {
     );
   });
 
-  it('rules for other ports do not', () => {
-    const intent = compiled(MANY, (n) => ({ ingress: [{ from: from(n), ports: [{ port: 80 + n }] }] }));
-    assert.deepEqual(sizes(intent), Array(MANY).fill(1));
+  it('a few rules for other ports do not', () => {
+    const intent = compiled(MAX_OWN_PORTS, (n) => ({ ingress: [{ from: from(n), ports: [{ port: 80 + n }] }] }));
+    assert.deepEqual(sizes(intent), Array(MAX_OWN_PORTS).fill(1));
+    assert.deepEqual(entries(intent), []);
+  });
+
+  it('many rules for ports of their own share one of peers with their ports, and each clause still names its policy', () => {
+    const spec = (n: number): object => ({
+      podSelector: inOwnWords(n),
+      ingress: [{ from: from(n), ports: [{ port: 80 + n }, { protocol: 'UDP', port: 53 }] }],
+      egress: [{ to: from(n), ports: [{ protocol: 'SCTP', port: 90 + n, endPort: 91 + n }] }],
+    });
+    const intent = compiled(MANY_PORTS, spec);
+    const numbers = Array.from({ length: MANY_PORTS }, (_, n) => n);
+    const ingress = numbers.flatMap((n) => [`10.0.1.${n},6:${80 + n}`, `10.0.1.${n},17:53`]);
+    const egress = numbers.flatMap((n) => [`10.0.1.${n},132:${90 + n}`, `10.0.1.${n},132:${91 + n}`]);
+    assert.deepEqual(new Set(entries(intent)), new Set([ingress.sort(), egress.sort()]));
+    assert.deepEqual(sizes(intent), []);
+    for (const { direction, clauses } of intent.classes) {
+      const address = direction === 'ingress' ? 'source' : 'destination';
+      for (const { ports } of clauses) assert.equal(ports.kind === 'endpoints' && ports.address, address);
+      assert.deepEqual(
+        [...new Set(clauses.map(({ ref }) => ref.policy.name))],
+        numbers.map((n) => `p${n}`),
+      );
+    }
+  });
+
+  it('a peer has the ports of all rules that select it', () => {
+    const intent = compiled(MANY_PORTS, (n) => ({
+      ingress: [
+        {
+          from: n === 0 ? [{ podSelector: { matchExpressions: [{ key: 'peer', operator: 'Exists' }] } }] : from(n),
+          ports: [{ port: 80 + n }],
+        },
+      ],
+    }));
+    const [found] = entries(intent);
+    assert.equal(found!.length, 2 * MANY_PORTS - 1);
+    assert.ok(found!.includes('10.0.1.3,6:80') && found!.includes('10.0.1.3,6:83'));
+  });
+
+  it('blocks, everybody, wide ranges and many ports for the same peers stay out of it', () => {
+    const odd: Readonly<Record<number, object>> = {
+      0: { from: [{ ipBlock: { cidr: '10.0.0.0/8' } }], ports: [{ port: 80 }] },
+      1: { ports: [{ port: 81 }] },
+      2: { from: from(2), ports: [{ port: 82, endPort: 90 }] },
+      3: { from: from(3), ports: [{ port: 83 }, { port: 90 }, { port: 92 }, { port: 94 }, { port: 96 }] },
+      4: { from: from(4) },
+    };
+    const intent = compiled(MANY_PORTS + 5, (n) => ({
+      ingress: [odd[n] ?? { from: from(n), ports: [{ port: 80 + n }] }],
+    }));
+    const ordinary = Array.from({ length: MANY_PORTS }, (_, n) => `10.0.1.${n + 5},6:${n + 85}`);
+    assert.deepEqual(entries(intent), [ordinary.sort()]);
+    assert.deepEqual(sizes(intent), [1, 1, 1, 1]);
+  });
+
+  it('many rules for the same peers become one for all their ports, on one set of peers', () => {
+    const intent = compiled(1, () => ({
+      ingress: Array.from({ length: MANY_PORTS }, (_, index) => ({ from: from(0), ports: [{ port: 80 + 2 * index }] })),
+    }));
+    assert.deepEqual([sizes(intent), entries(intent)], [[1], []]);
+    const ports = new Set(intent.classes[0]!.clauses.map((clause) => JSON.stringify(clause.ports)));
+    assert.deepEqual(
+      [...ports].map((text) => (JSON.parse(text) as { ranges: unknown[] }).ranges.length),
+      [MANY_PORTS],
+    );
+    assert.deepEqual(
+      intent.classes[0]!.clauses.map(({ ref }) => ref.index),
+      Array.from({ length: MANY_PORTS }, (_, index) => index),
+    );
   });
 
   it('policies that select the same local pods in many words share one, few keep their own', () => {
@@ -78,18 +153,20 @@ describe('rules that share a set', () => {
   });
 
   it('whatever the rules say, the verdicts are those of the evaluator', async () => {
-    const seen = { passed: 0, dropped: 0, shared: 0 };
-    const crowded = fc.array(cluster, { minLength: 7, maxLength: 7 }).map(([one, ...others]) => crowd(one!, others));
-    const withFlows = crowded.chain((each) => fc.tuple(fc.constant(each), flowsAtEdges([each], 40)));
+    const seen = { passed: 0, dropped: 0, samePorts: 0, ownPorts: 0, parted: 0 };
+    const withFlows = crowdedCluster.chain((each) => fc.tuple(fc.constant(each), flowsAtEdges([each.crowded], 40)));
     await fc.assert(
-      fc.asyncProperty(withFlows, async ([each, flows]) => {
+      fc.asyncProperty(withFlows, async ([{ crowded, whole }, flows]) => {
         const node = createFakeNode(NODE);
-        await enforce(node, each);
-        const expected = expectedHere(each);
-        seen.shared += compileNode(each, NODE).classes.some(({ clauses }) => sharesSet(clauses)) ? 1 : 0;
+        await enforce(node, crowded);
+        const expected = expectedHere(crowded);
+        const [shared, otherwise] = [crowded, whole].map((one) => sharedSets(compileNode(one, NODE)));
+        if ([...shared!].some((key) => !isJoint(key))) seen.samePorts++;
+        if ([...shared!].some(isJoint)) seen.ownPorts++;
+        if (shared!.size > 0 && [...shared!].some((key) => !otherwise!.has(key))) seen.parted++;
         for (const flow of flows) {
           const { passes, why } = expected(flow);
-          const { verdict, matched } = traceRules(node.kernel.state(), packetOf(each, flow));
+          const { verdict, matched } = traceRules(node.kernel.state(), packetOf(crowded, flow));
           seen[verdict]++;
           assert.equal(
             verdict,
@@ -100,31 +177,8 @@ describe('rules that share a set', () => {
       }),
       runs(80),
     );
-    assert.ok(seen.shared > 2 && seen.passed > 300 && seen.dropped > 60, `not much was tried: ${JSON.stringify(seen)}`);
+    const { passed, dropped, samePorts, ownPorts, parted } = seen;
+    const enough = passed > 300 && dropped > 60 && samePorts > 2 && ownPorts > 5 && parted > 1;
+    assert.ok(enough, `not much was tried: ${JSON.stringify(seen)}`);
   });
 });
-
-function sharesSet(clauses: NodeIntent['classes'][number]['clauses']): boolean {
-  const keys = clauses.flatMap(({ peers }) => (peers[4].kind === 'set' ? [peers[4].key] : []));
-  return keys.length > MAX_OWN_SETS && new Set(keys).size < keys.length;
-}
-
-/** The cluster with the rules of the others' policies as well, and with the same selector and ports in all of a namespace. */
-function crowd(one: ClusterSnapshot, others: readonly ClusterSnapshot[]): ClusterSnapshot {
-  const policies = [...one.policies.values()].map((each): Policy => {
-    const first = [...one.policies.values()].find(({ namespace }) => namespace === each.namespace)!;
-    const more = others.flatMap((other) => [...other.policies.values()]);
-    return {
-      ...each,
-      podSelector: first.podSelector,
-      ingress: each.isolates.ingress ? samePorts([each, ...more].flatMap(({ ingress }) => ingress)) : [],
-      egress: each.isolates.egress ? samePorts([each, ...more].flatMap(({ egress }) => egress)) : [],
-    };
-  });
-  return { ...one, policies: new Map(policies.map((each) => [objectKey(each), each])) };
-}
-
-/** A rule that lets everybody in would say nothing about the others. */
-function samePorts(rules: readonly Rule[]): Rule[] {
-  return rules.filter(({ peers }) => peers !== 'any').map((each) => ({ ...each, ports: rules[0]!.ports }));
-}

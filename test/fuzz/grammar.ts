@@ -22,7 +22,7 @@ const MATCHES = [
   `-m (?:tcp|udp|sctp) --dport ${PORT}`,
   `-m (?:tcp|udp|sctp) --sport ${PORT}`,
   `-m multiport --[ds]ports ${PORT}(?:,${PORT}){0,14}`,
-  `-m set (?:! )?--match-set ${SET} (?:src|dst|dst,dst|src,src)`,
+  `-m set (?:! )?--match-set ${SET} (?:src|dst)(?:,(?:src|dst))?`,
   '-m addrtype --(?:src|dst)-type LOCAL',
   String.raw`-m limit --limit \d+/sec(?: --limit-burst \d+)?`,
   `-m comment --comment ${WORD}`,

@@ -125,8 +125,9 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
     set: [
       { kind: 'set', set: ADDRESS_SET[family], dimensions: 'src' },
       { kind: 'set', set: PREFIX_SET[family], dimensions: 'dst' },
-      { kind: 'set', set: ENDPOINT_SET[family], dimensions: 'dst,dst' },
-      { kind: 'set', set: ENDPOINT_SET[family], dimensions: 'src,src' },
+      ...(['dst,dst', 'src,src', 'src,dst', 'dst,src'] as const).map(
+        (dimensions) => ({ kind: 'set', set: ENDPOINT_SET[family], dimensions }) as const,
+      ),
     ],
     'in-interface-prefix': [{ kind: 'in-interface-prefix', prefix: 'vlan.eth.' }],
     'out-interface-prefix': [{ kind: 'out-interface-prefix', prefix: 'vlan.eth.' }],

@@ -1,8 +1,18 @@
 /** Arbitrary clusters that are hostile but valid, and the flows at the edges of what they say. */
 import fc from 'fast-check';
-import type { ClusterSnapshot, Flow, Namespace, NodeRecord, Pod, Policy } from '../../src/policy/model.ts';
+import type {
+  ClusterSnapshot,
+  Flow,
+  Namespace,
+  NodeRecord,
+  Pod,
+  Policy,
+  Rule,
+  Selector,
+} from '../../src/policy/model.ts';
 import { objectKey, PROTOCOL_NUMBER } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
+import { matches } from '../../src/policy/selector.ts';
 import { numberOf, prefixMask, WIDTH } from '../support/address-number.ts';
 import { namespace, policyObject } from '../support/builders.ts';
 
@@ -153,6 +163,10 @@ export const clusterParts: fc.Arbitrary<ClusterParts> = fc.record({
   policies: fc.array(policy, { minLength: 1, maxLength: 4 }),
 });
 
+export function partsOf({ pods, namespaces, policies }: ClusterSnapshot): ClusterParts {
+  return { pods: [...pods.values()], namespaces: [...namespaces.values()], policies: [...policies.values()] };
+}
+
 /** In the order given; of two objects of one name the later wins. */
 export function snapshotOf({ pods, namespaces, policies }: ClusterParts): ClusterSnapshot {
   return {
@@ -187,6 +201,103 @@ export const clusterPair: fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapsho
     };
     return [snapshotOf(before), snapshotOf(after)] as const;
   });
+
+// --- many policies for the same pods ---
+
+/** Policies per namespace of a crowded cluster. */
+const CROWD = 12;
+
+interface Crowding {
+  /** `own`: each policy but `same` ones would also leave out the pods labelled `word-<its number>`. */
+  readonly words: 'same' | 'own';
+  /** `own`: each policy has ports of its own. */
+  readonly ports: 'same' | 'own';
+  /** Every other pod is labelled `word-<n>`; undefined: none is, and policies of a namespace occur together. */
+  readonly parted: { readonly rest: 0 | 1; readonly word: number } | undefined;
+}
+
+const crowding: fc.Arbitrary<Crowding> = fc.record({
+  words: fc.constantFrom('same', 'own', 'own'),
+  ports: fc.constantFrom('same', 'own', 'own'),
+  parted: fc.option(fc.record({ rest: fc.constantFrom(0, 1), word: fc.nat({ max: CROWD - 1 }) }), { nil: undefined }),
+});
+
+/**
+ * The cluster with many policies in each namespace that has one: they select what one of it selects, and their rules are those of the
+ * other clusters. A rule that lets everybody in would say nothing about the others.
+ */
+function crowd(one: ClusterSnapshot, others: readonly ClusterSnapshot[], how: Crowding): ClusterSnapshot {
+  const rules = [one, ...others]
+    .flatMap(({ policies }) => [...policies.values()])
+    .flatMap(({ ingress, egress }) => [...ingress, ...egress])
+    .filter(({ peers }) => peers !== 'any');
+  const selecting = [...one.policies.values()].filter((each) => selectsAny(each, one));
+  const first = new Map(selecting.reverse().map((each) => [each.namespace, each]));
+  const policies = [...first.values()].flatMap((each) =>
+    Array.from({ length: CROWD }, (_, number) => crowded(each, number, rules, how)),
+  );
+  const pods = [...one.pods.values()].map((each, index) =>
+    how.parted?.rest === index % 2 ? { ...each, labels: { ...each.labels, [`word-${how.parted.word}`]: '' } } : each,
+  );
+  return {
+    ...one,
+    pods: new Map(pods.map((each) => [objectKey(each), each])),
+    policies: new Map(policies.map((each) => [objectKey(each), each])),
+  };
+}
+
+function selectsAny({ namespace: own, podSelector }: Policy, { pods }: ClusterSnapshot): boolean {
+  return [...pods.values()].some((each) => each.namespace === own && matches(podSelector, each.labels));
+}
+
+function crowded(first: Policy, number: number, rules: readonly Rule[], how: Crowding): Policy {
+  const { podSelector, isolates } = first;
+  // A block here and there, in one policy of six.
+  const usable = number % 6 === 5 ? rules : rules.filter(({ peers }) => isOfPods(peers));
+  const word = { key: `word-${number}`, operator: 'DoesNotExist', values: [] } as const;
+  const ownWords: Selector =
+    podSelector.kind === 'nothing'
+      ? podSelector
+      : { kind: 'all-of', requirements: [...podSelector.requirements, word] };
+  const own = usable.filter((_, index) => index % CROWD === number).map((each) => withPorts(each, number, rules, how));
+  return {
+    ...first,
+    name: `crowd-${number}`,
+    podSelector: how.words === 'own' ? ownWords : podSelector,
+    ingress: isolates.ingress ? own : [],
+    egress: isolates.egress ? own : [],
+  };
+}
+
+function isOfPods(peers: Rule['peers']): boolean {
+  return peers !== 'any' && peers.every(({ kind }) => kind === 'pods');
+}
+
+function withPorts(rule: Rule, number: number, rules: readonly Rule[], { ports }: Crowding): Rule {
+  if (ports === 'same') return { ...rule, ports: rules[0]!.ports };
+  const port = PORTS[number % PORTS.length]!;
+  const protocol = PROTOCOLS[Math.floor(number / PORTS.length)]!;
+  return { ...rule, ports: [{ kind: 'range', protocol, first: port, last: port }] };
+}
+
+/** Enough other clusters for each policy of a crowd to have a rule. */
+const otherClusters = fc.array(cluster, { minLength: 13, maxLength: 13 });
+
+/** A crowd, and the same one without the pods that part it. */
+export const crowdedCluster: fc.Arbitrary<{ readonly crowded: ClusterSnapshot; readonly whole: ClusterSnapshot }> = fc
+  .tuple(cluster, otherClusters, crowding)
+  .map(([one, others, how]) => ({
+    crowded: crowd(one, others, how),
+    whole: crowd(one, others, { ...how, parted: undefined }),
+  }));
+
+/** A crowd and what became of it: besides what happens to any cluster, pods come and go that part it. */
+export const crowdedPair: fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapshot]> = fc
+  .tuple(clusterPair, otherClusters, crowding, crowding)
+  .map(([[before, after], others, how, { parted }]) => [
+    crowd(before, others, how),
+    crowd(after, others, { ...how, parted }),
+  ]);
 
 // --- flows ---
 

@@ -10,8 +10,19 @@ import { renderNode } from '../../src/render/render-node.ts';
 import type { Layout } from '../../src/render/ruleset.ts';
 import type { FakeKernel } from '../support/fake-kernel.ts';
 import { createFakeNode, enforce, type FakeNode, LAYOUT, WITHOUT_MARKS } from '../support/fake-cluster.ts';
+import { sharedSets } from '../support/shared-sets.ts';
 import { type Packet, trace } from '../support/tracer.ts';
-import { cluster, type ClusterParts, clusterPair, clusterParts, flowsAtEdges, NODE, snapshotOf } from './clusters.ts';
+import {
+  cluster,
+  type ClusterParts,
+  clusterPair,
+  clusterParts,
+  crowdedCluster,
+  crowdedPair,
+  flowsAtEdges,
+  NODE,
+  snapshotOf,
+} from './clusters.ts';
 import { packetOf } from './expected.ts';
 import { runs } from './runs.ts';
 
@@ -67,7 +78,11 @@ function essence(kernel: FakeKernel): unknown {
 describe('property: any sequence of snapshots', () => {
   it('ends where the last alone would, plans nothing more, and touches nothing of others', async () => {
     const sequence = fc.array(
-      fc.oneof({ weight: 5, arbitrary: cluster }, { weight: 1, arbitrary: fc.constant(snapshotOf(EMPTY)) }),
+      fc.oneof(
+        { weight: 5, arbitrary: cluster },
+        { weight: 1, arbitrary: crowdedCluster.map(({ crowded }) => crowded) },
+        { weight: 1, arbitrary: fc.constant(snapshotOf(EMPTY)) },
+      ),
       { minLength: 2, maxLength: 5 },
     );
     await fc.assert(
@@ -213,7 +228,10 @@ class Update {
   }
 }
 
-const updates = clusterPair.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
+const withFlows = (pairs: typeof clusterPair) =>
+  pairs.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
+const updates = withFlows(clusterPair);
+const crowdedUpdates = withFlows(crowdedPair);
 
 describe('property: in the middle of an update', () => {
   it('no packet meets a verdict that is neither the old nor the new one', async () => {
@@ -225,6 +243,21 @@ describe('property: in the middle of an update', () => {
       }),
       runs(100),
     );
+  });
+
+  it('nor where policies that shared a set are parted, or put together', async () => {
+    let regrouped = 0;
+    await fc.assert(
+      fc.asyncProperty(crowdedUpdates, fc.boolean(), async ([pair, flows], marks) => {
+        const [before, after] = pair.map((each) => sharedSets(compileNode(each, NODE)));
+        if (before!.size > 0 && [...after!].some((key) => !before!.has(key))) regrouped++;
+        const update = await Update.between(pair, flows, marks);
+        await update.run();
+        update.assertDone();
+      }),
+      runs(80),
+    );
+    assert.ok(regrouped > 2, `${regrouped} updates changed what is shared`);
   });
 
   it('a process may be killed at any line, and the next one ends where it would have', async () => {

@@ -128,6 +128,13 @@ describe('tracer: matches', () => {
     assert.ok(matches('-m set --match-set PCL4-e dst,dst', {}, ends));
     assert.ok(!matches('-m set --match-set PCL4-e dst,dst', { port: 81 }, ends));
     assert.ok(!matches('-m set --match-set PCL4-e dst,dst', { protocol: 17 }, ends));
+    const peers = ['create PCL4-p hash:ip,port family inet maxelem 9', 'add PCL4-p 10.0.0.1,tcp:80'];
+    assert.ok(matches('-m set --match-set PCL4-p src,dst', {}, peers));
+    assert.ok(!matches('-m set --match-set PCL4-p src,dst', { port: 81 }, peers));
+    assert.ok(!matches('-m set --match-set PCL4-p dst,dst', {}, peers));
+    const answer = { source: '10.0.0.2', destination: '10.0.0.1', port: 40_000, sourcePort: 80 };
+    assert.ok(matches('-m set --match-set PCL4-p dst,src', answer, peers));
+    assert.ok(!matches('-m set --match-set PCL4-p src,src', answer, peers));
   });
 });
 
