@@ -1493,6 +1493,109 @@ const oddBlocks: Scenario = {
   ),
 };
 
+// --- G-17: so many policies for the same pods that they share sets, of peers and of peers with their ports ---
+
+const NUMBERS = Array.from({ length: 12 }, (_, n) => n);
+
+/** Number n is in words that leave out pods labelled `word-<n>`; by turns they are for x/b and for pods of y. */
+const crowd = (portOf: (n: number) => object, peerWords: (n: number) => object): readonly Change[] =>
+  NUMBERS.map((n) => {
+    const ofB = { ...podIs('b'), ...peerWords(n) };
+    const side = [n % 2 === 0 ? { podSelector: ofB } : { namespaceSelector: nsIs('y'), podSelector: peerWords(n) }];
+    const ports = [portOf(n)];
+    return apply(`x/crowd-${n}`, {
+      podSelector: { ...podIs('a'), ...ownWord(n) },
+      policyTypes: ['Ingress', 'Egress'],
+      ingress: [{ from: side, ports }],
+      egress: [{ to: side, ports }],
+    });
+  });
+const ownWord = (n: number): object => where(`word-${n}`, 'DoesNotExist');
+const sameWords = (): object => ({});
+const ownPort = (n: number): object => ({ protocol: n < 6 ? 'TCP' : 'UDP', port: 9000 + n });
+
+const WITH_B = `
+         x/a x/b y/a
+    x/a   -   .   X
+    x/b   .   -   .
+    y/a   X   .   -`;
+const WITH_Y = `
+         x/a x/b y/a
+    x/a   -   X   .
+    x/b   X   -   .
+    y/a   .   .   -`;
+const WITH_NOBODY = `
+         x/a x/b y/a
+    x/a   -   X   X
+    x/b   X   -   .
+    y/a   X   .   -`;
+
+const manyPorts: Scenario = {
+  id: 'G-17',
+  title: 'each of many policies opens its own port to its own peers, and no other',
+  cites: ['S-05', 'S-06'],
+  topology: small,
+  steps: [
+    named(
+      'each its port and protocol',
+      step(
+        crowd(ownPort, ownWord),
+        ...[tcp(9000, WITH_B), tcp(9001, WITH_Y), tcp(9006, WITH_NOBODY), tcp(9012, WITH_NOBODY)],
+        ...[udp(9006, WITH_B), udp(9007, WITH_Y), udp(9000, WITH_NOBODY), icmp(WITH_NOBODY)],
+      ),
+    ),
+    named(
+      'a peer that changes sides',
+      step(
+        { kind: 'label-namespace', namespace: 'y', labels: { ns: 'z' } },
+        ...[tcp(9000, WITH_B), tcp(9001, WITH_NOBODY), udp(9006, WITH_B), udp(9007, WITH_NOBODY)],
+      ),
+    ),
+    named(
+      'a subject that one of them leaves out',
+      step(
+        [
+          { kind: 'label-namespace', namespace: 'y', labels: { ns: 'y' } },
+          { kind: 'label-pod', pod: 'x/a', labels: { 'word-0': '' } },
+        ],
+        ...[tcp(9000, WITH_NOBODY), tcp(9001, WITH_Y), tcp(9002, WITH_B), udp(9006, WITH_B)],
+      ),
+    ),
+  ],
+};
+
+const WITH_BOTH = `
+         x/a x/b y/a
+    x/a   -   .   .
+    x/b   .   -   .
+    y/a   .   .   -`;
+
+const manyWords: Scenario = {
+  id: 'G-17b',
+  title: 'many policies open one port to their peers together',
+  cites: ['S-05', 'S-06'],
+  topology: small,
+  steps: [
+    step(
+      crowd(() => ({ port: 80 }), ownWord),
+      ...[tcp(80, WITH_BOTH), udp(80, WITH_NOBODY), tcp(81, WITH_NOBODY)],
+    ),
+  ],
+};
+
+const samePeers: Scenario = {
+  id: 'G-17c',
+  title: 'many policies open ports of their own to the same peers',
+  cites: ['S-05', 'S-06'],
+  topology: small,
+  steps: [
+    step(
+      crowd(ownPort, sameWords),
+      ...[tcp(9000, WITH_B), tcp(9005, WITH_Y), tcp(9006, WITH_NOBODY), udp(9010, WITH_B), udp(9005, WITH_NOBODY)],
+    ),
+  ],
+};
+
 export const GAPS: readonly Scenario[] = [
   policyTypes,
   operators,
@@ -1516,4 +1619,7 @@ export const GAPS: readonly Scenario[] = [
   hostileEntries,
   hostilePolicies,
   oddBlocks,
+  manyPorts,
+  manyWords,
+  samePeers,
 ];
