@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeMachine } from './machine.ts';
-import { type Measured, measure } from './packet/measure.ts';
+import { type Measured, type MeasureOptions, measure, TRAFFIC, type Traffic } from './packet/measure.ts';
 import { type Shape, shapes } from './packet/shapes.ts';
 import { packetTables, type ShapeResult } from './packet/tables.ts';
 import { closeAll, openVariants } from './packet/variants.ts';
@@ -17,13 +17,15 @@ const QUICK_ROUNDS = 3;
 const PARTS = 16;
 const PART_MS = 1.5;
 const QUICK_PART_MS = 0.5;
+const WHAT_BEGINS: readonly Traffic[] = ['crr', 'new'];
 
 export async function run(options: SuiteOptions): Promise<SuiteResult> {
   const { quick, rounds = quick ? QUICK_ROUNDS : ROUNDS } = options;
   const how = { rounds, parts: PARTS, partMs: quick ? QUICK_PART_MS : PART_MS };
   const results: ShapeResult[] = [];
   for (const shape of shapes(options)) {
-    results.push({ shape, variants: await measureShape(shape, how) });
+    const traffic = shape.onlyNew ? WHAT_BEGINS : TRAFFIC;
+    results.push({ shape, variants: await measureShape(shape, { ...how, traffic }) });
   }
   return {
     suite: 'packet',
@@ -33,7 +35,7 @@ export async function run(options: SuiteOptions): Promise<SuiteResult> {
   };
 }
 
-async function measureShape(shape: Shape, options: Parameters<typeof measure>[1]): Promise<readonly Measured[]> {
+async function measureShape(shape: Shape, options: MeasureOptions): Promise<readonly Measured[]> {
   const directory = mkdtempSync(join(tmpdir(), 'portcullis-packet-'));
   try {
     const variants = await openVariants(shape, directory);

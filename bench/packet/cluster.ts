@@ -1,7 +1,7 @@
 /**
  * The cluster whose rules are measured: one node with local pods in classes of equal size, each class with its own policies, and
- * remote pods that the policies name. All policies let the measured port through, but only the last policy of the last class names
- * the two measured pods, so every packet of theirs meets all other policies first.
+ * remote pods that the policies name. All policies let the measured port through (or, if each has its own, another), but only the last
+ * policy of the last class names the two measured pods, so every packet of theirs meets all other policies first.
  */
 import type { Pod, ClusterSnapshot, Policy } from '../../src/policy/model.ts';
 import { objectKey } from '../../src/policy/model.ts';
@@ -12,6 +12,8 @@ import type { Shape } from './shapes.ts';
 export const NODE_NAME = 'measured';
 export const PORT = 8080;
 const NAMESPACE = 'bench';
+/** The first of the ports that policies have for themselves. */
+const FIRST_OWN_PORT = 20_000;
 
 export interface MeasuredCluster {
   readonly snapshot: ClusterSnapshot;
@@ -72,13 +74,15 @@ function pod(name: string, nodeName: string, address: string, labels: Pod['label
   };
 }
 
-function makePolicy(group: number, index: number, { classes, policies, ownWords }: Shape): Policy {
+function makePolicy(group: number, index: number, { classes, policies, kind }: Shape): Policy {
   const name = `${groupName(group)}-${String(index).padStart(3, '0')}`;
   // The name as one more value: no two policies mean the same set.
   const remote = { podSelector: { matchExpressions: [{ key: 'peer', operator: 'In', values: ['yes', name] }] } };
   const measured = { podSelector: { matchLabels: { measured: 'yes' } } };
-  const peers = group === classes - 1 && index === policies - 1 ? [remote, measured] : [remote];
-  const ports = ['TCP', 'UDP'].map((protocol) => ({ protocol, port: PORT }));
+  const isMeasured = group === classes - 1 && index === policies - 1;
+  const peers = isMeasured ? [remote, measured] : [remote];
+  const port = kind === 'own ports' && !isMeasured ? FIRST_OWN_PORT + group * policies + index : PORT;
+  const ports = ['TCP', 'UDP'].map((protocol) => ({ protocol, port }));
   const { policy, problems } = parsePolicy({
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
@@ -86,7 +90,7 @@ function makePolicy(group: number, index: number, { classes, policies, ownWords 
     spec: {
       podSelector: {
         matchLabels: { group: groupName(group) },
-        ...(ownWords ? { matchExpressions: [{ key: name, operator: 'DoesNotExist' }] } : {}),
+        ...(kind === 'own words' ? { matchExpressions: [{ key: name, operator: 'DoesNotExist' }] } : {}),
       },
       policyTypes: ['Ingress', 'Egress'],
       ingress: [{ from: peers, ports }],

@@ -34,7 +34,7 @@ interface PolicyParts {
   readonly addresses: Set<string>;
 }
 
-/** IPv4 only; numeric ports only. The pods are looked for in the order of the intent's subjects. */
+/** Of an intent whose rules share nothing; IPv4 only; numeric ports only. The pods are looked for in the order of the intent's subjects. */
 export function renderLinear(intent: NodeIntent): LinearLayout {
   const setNames = new Map([...intent.addressSets.keys()].map((key, index) => [key, `LIN-S-${index}`]));
   const policies = policyParts(intent);

@@ -5,7 +5,7 @@ import type { Rules, Variant } from './variants.ts';
 export const TRAFFIC = ['rr', 'udp', 'bulk', 'crr', 'dns', 'new'] as const;
 export type Traffic = (typeof TRAFFIC)[number];
 
-/** Nanoseconds per operation (for `bulk`: per MiB), one per round; all arrays of a run are equally long. */
+/** Nanoseconds per operation (for `bulk`: per MiB), one per round; all arrays of a run are equally long, or empty if not measured. */
 export type Samples = Readonly<Record<Traffic, readonly number[]>>;
 
 export interface Measured {
@@ -18,6 +18,7 @@ export interface Measured {
 
 export interface MeasureOptions {
   readonly rounds: number;
+  readonly traffic: readonly Traffic[];
   /** A slice is this many parts of this long; the fastest counts. */
   readonly parts: number;
   readonly partMs: number;
@@ -28,7 +29,7 @@ export async function measure(variants: readonly Variant[], options: MeasureOpti
   const collected = variants.map(() => emptySamples());
   // The first round warms caches, opens every chain once and is not counted.
   for (let round = -1; round < options.rounds; round++) {
-    for (const traffic of TRAFFIC) {
+    for (const traffic of options.traffic) {
       for (const index of shuffled(variants.length)) {
         const nanoseconds = await slice(variants[index]!, traffic, counts[traffic], options.parts);
         if (round >= 0) collected[index]![traffic].push(nanoseconds);

@@ -23,17 +23,18 @@ export function packetTables(results: readonly ShapeResult[]): readonly Table[] 
 }
 
 function ratioTable({ shape, variants }: ShapeResult): Table {
+  const measured = COLUMNS.filter(([traffic]) => isMeasured(variants, traffic));
   return {
     title: shapeText(shape),
     note:
       'Against no rules in the same round: median, and between what half of the rounds lie. Round trip: time, less is better; ' +
       'all others: rate, more is better. "none again" is noise.',
-    columns: ['rules', ...COLUMNS.map(([, title]) => title)],
+    columns: ['rules', ...measured.map(([, title]) => title)],
     rows: variants
       .filter(({ rules }) => rules !== 'none')
       .map((variant) => [
         nameOf(variant),
-        ...COLUMNS.map(([traffic]) => ratioText(ratios(variant, variants, traffic))),
+        ...measured.map(([traffic]) => ratioText(ratios(variant, variants, traffic))),
       ]),
   };
 }
@@ -89,6 +90,11 @@ function targets(results: readonly ShapeResult[]): readonly Table[] {
 
 function nameOf({ rules, backend }: Measured): string {
   return backend === undefined ? rules : `${rules}, ${backend}`;
+}
+
+/** Not every kind of traffic is measured in every cluster. */
+export function isMeasured(variants: readonly Measured[], traffic: Traffic): boolean {
+  return variants.every(({ samples }) => samples[traffic].length > 0);
 }
 
 /** Per round. `rr` as times, the others as rates. Without rules twice: one against the other, anything else against both. */

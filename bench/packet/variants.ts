@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { compileNode } from '../../src/compile/compile-node.ts';
+import { NOTHING_SHARED } from '../../src/compile/shared-peers.ts';
 import type { Backend } from '../../src/kernel/kernel.ts';
 import { createLinuxKernel, toolName } from '../../src/kernel/linux-kernel.ts';
 import { diff } from '../../src/plan/diff.ts';
@@ -106,7 +107,7 @@ async function loadNothing({ run }: Testbed): Promise<number> {
 }
 
 async function loadLinear(backend: Backend, { snapshot }: MeasuredCluster, { run }: Testbed): Promise<number> {
-  const { sets, rules, ruleCount } = renderLinear(compileNode(snapshot, NODE_NAME));
+  const { sets, rules, ruleCount } = renderLinear(compileNode(snapshot, NODE_NAME, NOTHING_SHARED));
   await run({ argv: ['ipset', 'restore'], stdin: sets, timeoutMs: TIMEOUT_MS });
   await run({ argv: [toolName(backend, 4, 'restore')], stdin: rules, timeoutMs: TIMEOUT_MS });
   return ruleCount;

@@ -1,12 +1,14 @@
 /** Suite *packet*: 150 KB of samples -> medians and quartiles; ratios and the first packet per cluster. */
+import type { Backend } from '../../src/kernel/kernel.ts';
 import type { Measured } from '../packet/measure.ts';
-import { shapeText } from '../packet/shapes.ts';
-import { ratios, type ShapeResult } from '../packet/tables.ts';
+import { isOnCurve, type Kind, KINDS, shapeText } from '../packet/shapes.ts';
+import { isMeasured, ratios, type ShapeResult } from '../packet/tables.ts';
 import { summarise } from '../statistics.ts';
-import { barChart, type Mark, type Value } from './chart.ts';
+import type { SuiteResult } from '../types.ts';
+import { barChart, lineChart, type Mark, type Value } from './chart.ts';
 import { COLOURS } from './frame.ts';
 import { limitOf } from './quantities.ts';
-import { type Middle, middleOf, type SuiteReport } from './suite-report.ts';
+import { type Middle, middleOf, type Plot, type SuiteReport } from './suite-report.ts';
 
 interface Variant {
   readonly name: string;
@@ -18,7 +20,17 @@ interface Variant {
 interface Data {
   readonly roundTripLimit: number | undefined;
   readonly connectionsLimit: number | undefined;
+  /** Where everything was measured. */
   readonly clusters: readonly { readonly cluster: string; readonly variants: readonly Variant[] }[];
+  /** Ascending by policies; absent in results from before there was a curve. */
+  readonly curve?: readonly CurvePoint[];
+}
+
+/** What a first packet costs with so many policies per pod. */
+interface CurvePoint {
+  readonly policies: number;
+  readonly kind: Kind;
+  readonly variants: readonly Pick<Variant, 'name' | 'extraNs'>[];
 }
 
 const SERIES = [
@@ -27,16 +39,29 @@ const SERIES = [
   { name: 'linear, iptables-nft', colour: COLOURS.red },
   { name: 'linear, iptables-legacy', colour: COLOURS.orange },
 ];
+const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
 const HALF = 'Bars: median of the rounds; black lines: between what half of them lie.';
 
 export const packetReport: SuiteReport<Data> = {
   reduce: (result) => ({
     roundTripLimit: limitOf(result, /^round trip/),
     connectionsLimit: limitOf(result, /^new connections/),
-    clusters: (result.raw as { readonly results: readonly ShapeResult[] }).results.map(({ shape, variants }) => ({
-      cluster: shapeText(shape),
-      variants: variants.filter(({ rules }) => rules !== 'none').map((variant) => reduceVariant(variant, variants)),
-    })),
+    clusters: resultsOf(result)
+      .filter(({ variants }) => isMeasured(variants, 'rr'))
+      .map(({ shape, variants }) => ({
+        cluster: shapeText(shape),
+        variants: variants.filter(({ rules }) => rules !== 'none').map((variant) => reduceVariant(variant, variants)),
+      })),
+    curve: resultsOf(result)
+      .filter(({ shape }) => isOnCurve(shape))
+      .toSorted((a, b) => a.shape.policies - b.shape.policies)
+      .map(({ shape: { policies, kind = 'same words' }, variants }) => ({
+        policies,
+        kind,
+        variants: variants
+          .filter(({ backend }) => backend !== undefined)
+          .map((variant) => ({ name: nameOf(variant), extraNs: extraNsOf(variant, variants) })),
+      })),
   }),
   plots: (data) => [
     {
@@ -74,18 +99,72 @@ export const packetReport: SuiteReport<Data> = {
         series: seriesOf(data, ({ extraNs }) => extraNs),
       }),
     },
+    ...(data.curve && data.curve.length > 0 ? BACKENDS.map((backend) => curvePlot(data.curve!, backend)) : []),
   ],
 };
 
+function resultsOf({ raw }: SuiteResult): readonly ShapeResult[] {
+  return (raw as { readonly results: readonly ShapeResult[] }).results;
+}
+
 function reduceVariant(variant: Measured, variants: readonly Measured[]): Variant {
   const middle = (samples: readonly number[]): Middle => middleOf(summarise(samples));
-  const rates = ratios(variant, variants, 'new');
   return {
-    name: variant.backend === undefined ? variant.rules : `${variant.rules}, ${variant.backend}`,
+    name: nameOf(variant),
     roundTrip: middle(ratios(variant, variants, 'rr')),
     connections: middle(ratios(variant, variants, 'crr')),
-    // The rate is what a packet takes without rules by what it takes with them.
-    extraNs: middle(variant.samples.new.map((ns, round) => ns * (1 - rates[round]!))),
+    extraNs: extraNsOf(variant, variants),
+  };
+}
+
+function nameOf({ rules, backend }: Pick<Measured, 'rules' | 'backend'>): string {
+  return backend === undefined ? rules : `${rules}, ${backend}`;
+}
+
+/** The rate is what a packet takes without rules by what it takes with them. */
+function extraNsOf(variant: Measured, variants: readonly Measured[]): Middle {
+  const rates = ratios(variant, variants, 'new');
+  return middleOf(summarise(variant.samples.new.map((ns, round) => ns * (1 - rates[round]!))));
+}
+
+const KIND_COLOURS: Readonly<Record<Kind, string>> = {
+  'same words': COLOURS.blue,
+  'own words': COLOURS.green,
+  'own ports': COLOURS.red,
+};
+
+function curvePlot(curve: readonly CurvePoint[], backend: Backend): Plot {
+  return {
+    name: `packet-policies-${backend}`,
+    alt: `Extra time of the first packet of a flow against policies per pod, ${backend}`,
+    svg: lineChart({
+      title: `What a first packet costs with more and more policies, ${backend}`,
+      subtitle: 'Of 110 pods in 20 classes. Dots: median of the rounds; black lines: between what half of them lie.',
+      xLabel: 'policies per pod (logarithmic)',
+      yLabel: 'extra time, ns (logarithmic)',
+      xScale: 'log',
+      yScale: 'log',
+      series: (['ours', 'linear'] as const).flatMap((rules) =>
+        KINDS.map((kind) => ({
+          name: `${rules}, ${kind}`,
+          colour: KIND_COLOURS[kind],
+          dashed: rules === 'linear',
+          points: curve
+            // With one policy there is one kind.
+            .filter((point) => point.kind === kind || point.policies === 1)
+            .flatMap(({ policies, variants }) =>
+              variants
+                .filter(({ name }) => name === nameOf({ rules, backend }))
+                .map(({ extraNs: { median, quartiles } }) => ({
+                  x: policies,
+                  value: median,
+                  low: quartiles[0],
+                  high: quartiles[1],
+                })),
+            ),
+        })),
+      ),
+    }),
   };
 }
 

@@ -47,6 +47,18 @@ function variations(data: unknown): readonly unknown[] {
   ];
 }
 
+/** One side of suite packet, the same samples for each kind of traffic but for those left out. */
+function variant(rules: string, values: readonly number[], backend?: string, without: readonly string[] = []): object {
+  const samples = { rr: values, udp: values, bulk: values, crr: values, dns: values, new: values };
+  return {
+    rules,
+    ...(backend === undefined ? {} : { backend }),
+    ruleCount: 1,
+    loadSeconds: 1,
+    samples: { ...samples, ...Object.fromEntries(without.map((traffic) => [traffic, []])) },
+  };
+}
+
 describe('docs/performance.md', () => {
   it('page and plots are what the committed numbers give; npm run bench:report writes them', () => {
     assert.deepEqual(findDrift(DOCS), []);
@@ -179,13 +191,6 @@ describe('bench/report files', () => {
   });
 
   it('samples of suite packet become ratios against both sides without rules, and nanoseconds more than these', () => {
-    const variant = (rules: string, values: readonly number[], backend?: string) => ({
-      rules,
-      ...(backend === undefined ? {} : { backend }),
-      ruleCount: 1,
-      loadSeconds: 1,
-      samples: { rr: values, udp: values, bulk: values, crr: values, dns: values, new: values },
-    });
     const variants = [
       variant('none', [90, 90]),
       variant('none again', [110, 110]),
@@ -203,6 +208,50 @@ describe('bench/report files', () => {
       connections: { median: 0.5, quartiles: [0.5, 0.8] },
       extraNs: { median: 25, quartiles: [25, 100] },
     });
+  });
+
+  it('more and more policies become curves, and no bars where nothing but what begins was measured', () => {
+    const result = (policies: number, extra: number, rest: object, without: readonly string[]): object => ({
+      shape: { pods: 110, classes: 20, policies, peers: 200, ...rest },
+      variants: [
+        variant('none', [100], undefined, without),
+        variant('none again', [100], undefined, without),
+        variant('ours', [100 + extra], 'iptables-nft', without),
+      ],
+    });
+    const onlyNew = ['rr', 'udp', 'bulk', 'dns'];
+    const results = [
+      result(100, 40, { kind: 'own ports', onlyNew: true }, onlyNew),
+      result(5, 20, {}, []),
+      result(1, 10, { onlyNew: true }, onlyNew),
+      result(5, 10, { pods: 10 }, []),
+    ];
+    put('packet.json', { ...stored('packet'), raw: { results } });
+    takeResults(path('results'), path('docs'), ['packet']);
+    const { data } = JSON.parse(readFileSync(path('docs/performance/packet.json'), 'utf8')) as Required<Stored> & {
+      readonly data: {
+        readonly clusters: readonly unknown[];
+        readonly curve: readonly { policies: number; kind: string; variants: readonly unknown[] }[];
+      };
+    };
+    assert.equal(data.clusters.length, 2);
+    assert.deepEqual(
+      data.curve.map(({ policies, kind, variants }) => [policies, kind, variants.length]),
+      [
+        [1, 'same words', 1],
+        [5, 'same words', 1],
+        [100, 'own ports', 1],
+      ],
+    );
+    const curves = plotsOf({ ...stored('packet'), data }).filter(({ name }) => name.startsWith('packet-policies'));
+    const dots = curves.map(({ name, svg }) => [name, readElements(svg).filter((each) => each === 'circle').length]);
+    // The one policy is the first of each kind.
+    assert.deepEqual(dots, [
+      ['packet-policies-iptables-nft', 2 + 1 + 2],
+      ['packet-policies-iptables-legacy', 0],
+    ]);
+    const old = plotsOf({ ...stored('packet'), data: { clusters: data.clusters } });
+    assert.ok(!old.some(({ name }) => name.startsWith('packet-policies')), 'results from before there was a curve');
   });
 
   it('what cannot be read is named, and nothing is written', () => {
