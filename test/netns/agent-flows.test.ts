@@ -206,6 +206,30 @@ for (const [backend, wiring] of VARIANTS) {
       await expectCut([denied], [allowed]);
     });
 
+    it('many policies with ports of their own: what their shared set holds goes on, whoever talks; the rest stops', async () => {
+      const denied = [await bundle('x/stranger'), await bundle('y/remote')];
+      const allowed = [await bundle('x/friend'), await bundle('x/stranger', 'x/friend')];
+      for (let n = 0; n < 12; n++) {
+        const numbers = ['TCP', 'UDP'].map((protocol) => ({ protocol, port: n === 0 ? 80 : 9000 + n }));
+        const words = { matchExpressions: [{ key: `word-${n}`, operator: 'DoesNotExist' }] };
+        const friend = { podSelector: { matchLabels: { pod: 'friend' }, ...words } };
+        const blue = { podSelector: { ...BLUE.podSelector, ...words } };
+        t.policy(`x/in-${n}`, { ...SERVER, ingress: [{ from: [n === 0 ? friend : blue], ports: numbers }] });
+        const server = { podSelector: { ...SERVER.podSelector, ...words } };
+        t.policy(`x/out-${n}`, { ...friend, policyTypes: ['Egress'], egress: [{ to: [server], ports: numbers }] });
+      }
+      await expectCut(denied, allowed);
+      const rules = (await t.kernelText()).split('\n');
+      for (const dimensions of ['src,dst', 'dst,src', 'dst,dst', 'src,src'])
+        assert.ok(
+          rules.some((line) => line.endsWith(`${dimensions} -j RETURN`)),
+          dimensions,
+        );
+      t.labelPod('x/friend', { 'word-0': '' });
+      await expectCut([allowed[0]!], [allowed[1]!]);
+      t.labelPod('x/friend', { 'word-0': null });
+    });
+
     it('a rule more, and every policy deleted: no flow notices', async () => {
       t.policy('x/p', { ...SERVER, ingress: [{ from: [BLUE] }] });
       await t.expect(['x/stranger -> x/server', 'y/remote -x x/server']);
