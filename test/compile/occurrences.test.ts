@@ -47,6 +47,15 @@ describe('policies that occur together', () => {
     assert.deepEqual(occurrences.together([c]), [0]);
   });
 
+  it('of one direction: that one of them has rules of the other as well parts nothing', () => {
+    const one = cluster(MANY);
+    const both = policy('x/p0', { podSelector: { matchLabels: { app: 'subject' } }, ingress: [{}], egress: [{}] });
+    const policies = [...one.policies.values()].map(
+      (each, n): Policy => (n > 0 ? each : { ...both, ingress: each.ingress }),
+    );
+    assert.deepEqual(sizes(compileNode(snapshot({ pods: [...one.pods.values()], policies }), 'node-1')), [MANY]);
+  });
+
   it('a local pod that some of them do not select parts them, and its leaving puts them together again', () => {
     const compiler = new NodeCompiler('node-1');
     const one = cluster(2 * MANY);
