@@ -12,6 +12,8 @@ import type { Shape } from './shapes.ts';
 export const NODE_NAME = 'measured';
 export const PORT = 8080;
 const NAMESPACE = 'bench';
+/** One object, as equal labels are where the agent reads them. */
+const REMOTE: Pod['labels'] = { peer: 'yes' };
 /** The first of the ports that policies have for themselves. */
 const FIRST_OWN_PORT = 20_000;
 
@@ -27,9 +29,7 @@ export function makeCluster(shape: Shape): MeasuredCluster {
   const [client, server] = local.slice(-2) as [string, string];
   const pods = [
     ...local.map((address, index) => localPod(address, index, shape)),
-    ...addresses('10.2', shape.peers).map((address, index) =>
-      pod(`remote-${index}`, 'elsewhere', address, { peer: 'yes' }),
-    ),
+    ...addresses('10.2', shape.peers).map((address, index) => pod(`remote-${index}`, 'elsewhere', address, REMOTE)),
   ];
   const policies = Array.from({ length: shape.classes }, (_, group) =>
     Array.from({ length: shape.policies }, (_, index) => makePolicy(group, index, shape)),

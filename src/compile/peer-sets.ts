@@ -90,9 +90,10 @@ export class PeerSets {
     if (old && old !== identity) this.#forget(old, address);
     identity?.owned.set(address, to!);
     let changed = false;
-    const touched = new Set([...(old?.parts ?? []), ...(identity?.parts ?? [])]);
+    const selecting = new Set(identity?.parts);
+    const touched = new Set([...(old?.parts ?? []), ...selecting]);
     for (const part of this.#parts()) if (part.byAddress) touched.add(part);
-    for (const part of touched) changed = update(part, address, from, to, identity) || changed;
+    for (const part of touched) changed = update(part, address, from, to, selecting.has(part)) || changed;
     return changed;
   }
 
@@ -129,7 +130,8 @@ export class PeerSets {
       identity.parts = this.#partsOf(identity);
       const after = new Set(identity.parts);
       for (const part of [...before, ...after].filter((each) => before.has(each) !== after.has(each))) {
-        for (const [address, pod] of identity.owned) changed = update(part, address, pod, pod, identity) || changed;
+        for (const [address, pod] of identity.owned)
+          changed = update(part, address, pod, pod, after.has(part)) || changed;
       }
     }
     return changed;
@@ -195,17 +197,17 @@ export class PeerSets {
   #add(set: LiveSet): void {
     this.#sets.set(set.key, set);
     this.#sorted = undefined;
-    for (const part of set.parts) this.#addPart(part);
-    set.members.forget();
-  }
-
-  #addPart(part: Part): void {
-    for (const identity of this.#candidates(part.union)) {
-      const selected = this.#selects(part.union, identity);
-      if (selected) identity.parts = [...identity.parts, part];
-      if (!selected && !part.byAddress) continue;
-      for (const [address, pod] of identity.owned) update(part, address, undefined, pod, identity);
+    const selecting = new Map<Identity, Part[]>();
+    for (const part of set.parts) {
+      for (const identity of this.#candidates(part.union)) {
+        const selected = this.#selects(part.union, identity);
+        if (selected) noted(selecting, identity).push(part);
+        if (!selected && !part.byAddress) continue;
+        for (const [address, pod] of identity.owned) update(part, address, undefined, pod, selected);
+      }
     }
+    for (const [identity, parts] of selecting) identity.parts = identity.parts.concat(parts);
+    set.members.forget();
   }
 
   /** A superset of the identities the union selects; all of them unless every selection names its namespace. */
@@ -282,15 +284,17 @@ export class PeerSets {
   }
 }
 
-/** Brings the entries for one address to what they should be. Returns whether any changed. */
-function update(
-  part: Part,
-  address: string,
-  from: Pod | undefined,
-  to: Pod | undefined,
-  identity: Identity | undefined,
-): boolean {
-  const wanted = to && identity && holds(part, identity, address) ? part.entriesOf(address, to) : NO_ENTRIES;
+function noted(selecting: Map<Identity, Part[]>, identity: Identity): Part[] {
+  const known = selecting.get(identity);
+  if (known) return known;
+  const parts: Part[] = [];
+  selecting.set(identity, parts);
+  return parts;
+}
+
+/** Brings the entries for one address to what they should be. `selected`: by the part's selections. Returns whether any changed. */
+function update(part: Part, address: string, from: Pod | undefined, to: Pod | undefined, selected: boolean): boolean {
+  const wanted = to && (selected || isInBlocks(part, address)) ? part.entriesOf(address, to) : NO_ENTRIES;
   let changed = false;
   for (const entry of from ? part.entriesOf(address, from) : NO_ENTRIES) {
     if (!wanted.includes(entry)) changed = part.members.set(entry, part.baseOf(entry)) || changed;
@@ -301,9 +305,8 @@ function update(
 
 const NO_ENTRIES: readonly string[] = [];
 
-function holds(part: Part, identity: Identity, address: string): boolean {
-  if (identity.parts.includes(part)) return true;
-  return part.byAddress && part.union.kind === 'union' && contains(part.union.blocks[familyOf(address)], address);
+function isInBlocks({ byAddress, union }: Part, address: string): boolean {
+  return byAddress && union.kind === 'union' && contains(union.blocks[familyOf(address)], address);
 }
 
 function addressSet(key: string, union: PeerUnion, family: Family, space: AddressSpace): LiveSet {
