@@ -188,10 +188,10 @@ const MUTANTS: readonly Mutant[] = [
   },
   // --- render/
   {
-    title: 'pods whose addresses end in 8 to 15 share the buckets of others',
-    file: 'src/render/render-node.ts',
-    line: "if (!address.includes(':')) return Number(address.slice(address.lastIndexOf('.') + 1)) & 15;",
-    broken: "if (!address.includes(':')) return Number(address.slice(address.lastIndexOf('.') + 1)) & 7;",
+    title: 'IPv6 pods are in the buckets of decimal numbers',
+    file: 'src/render/dispatch.ts',
+    line: "return tail === '' ? 0 : Number.parseInt(tail, 16);",
+    broken: "return tail === '' ? 0 : Number.parseInt(tail, 10);",
   },
   {
     title: 'the verdict comes before the rules that allow',
@@ -202,20 +202,26 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'answers to a node are judged (S-60)',
     file: 'src/render/render-node.ts',
-    line: "return rule([isReply], hook === 'FORWARD' ? { kind: 'goto', chain: REPLY_CHAIN } : RETURN);",
-    broken: "return rule([isReply], { kind: 'goto', chain: REPLY_CHAIN });",
+    line: "rule([isReply], hook === 'FORWARD' ? { kind: 'goto', chain: REPLY_CHAIN } : RETURN),",
+    broken: "rule([isReply], { kind: 'goto', chain: REPLY_CHAIN }),",
   },
   {
     title: 'the trunk exemption asks for the interface alone (S-60)',
-    file: 'src/render/render-node.ts',
+    file: 'src/render/dispatch.ts',
     line: "[{ kind: 'in-interface-prefix', prefix }, { kind: 'source-is-local' }]",
     broken: "[{ kind: 'in-interface-prefix', prefix }]",
   },
   {
     title: 'what a pod sends to its own node is not looked at (S-61)',
     file: 'src/render/render-node.ts',
-    line: "      { hook: 'INPUT', chain: INPUT_CHAIN },\n",
-    broken: '',
+    line: 'INPUT: hookRules(layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),',
+    broken: 'INPUT: [],',
+  },
+  {
+    title: 'live flows that were not judged by the rules in force pass (S-67)',
+    file: 'src/render/render-node.ts',
+    line: "return [first, rule([{ kind: 'other-generation' }], { kind: 'jump', chain: againChain })];",
+    broken: 'return [first];',
   },
   {
     title: 'a pod does not reach itself through a Service (S-62)',
@@ -292,9 +298,9 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     title: 'a jump that is no longer first stays where it is',
-    file: 'src/plan/diff-rules.ts',
-    line: 'return positions.length !== 1 || positions[0] !== 0;',
-    broken: 'return positions.length !== 1;',
+    file: 'src/plan/hooks.ts',
+    line: 'return !isInPlace || hooks[hook]',
+    broken: 'return hooks[hook]',
   },
   {
     title: 'chains with similar names are taken for ours',
