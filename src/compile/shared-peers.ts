@@ -1,7 +1,7 @@
 /**
  * Rules that always apply together need not be asked one after another: together they let in the union of what each lets in, and one set
- * can hold it. A set that is asked costs the first packet of a flow 110 to 160 ns, whatever it holds, and a rule for another port 10 to
- * 20. Where a class has many of them, these are put together, one step after the other:
+ * can hold it. A set that is asked costs the first packet of a flow 110 to 160 ns, whatever it holds, and a rule for another port about
+ * 17. Where a class has many of them, these are put together, one step after the other:
  *
  *   more than MAX_OWN_SETS      1. same pods in the same words, same ports      one set of peers
  *                               2. policies that occur together, same ports     one set of peers
