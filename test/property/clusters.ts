@@ -208,7 +208,7 @@ export const clusterPair: fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapsho
 const CROWD = 12;
 
 interface Crowding {
-  /** `own`: each policy but `same` ones would also leave out the pods labelled `word-<its number>`. */
+  /** `own`: each policy also leaves out the pods labelled `word-<its number>`. */
   readonly words: 'same' | 'own';
   /** `own`: each policy has ports of its own. */
   readonly ports: 'same' | 'own';
