@@ -28,7 +28,9 @@ export function makeScale(
   const [low, high] = [along(bounds[0]!), along(bounds.at(-1)!)];
   return {
     ticks: kind === 'linear' ? bounds : thinned(bounds),
-    place: (value) => (fits(value) ? from + ((along(value) - low) / (high - low)) * (to - from) : undefined),
+    // The ends of the axis may lie just beyond what fits.
+    place: (value) =>
+      fits(value) || bounds.includes(value!) ? from + ((along(value!) - low) / (high - low)) * (to - from) : undefined,
   };
 }
 

@@ -121,6 +121,17 @@ describe('bench/report scales', () => {
     assert.deepEqual(makeScale('log', [1.5, 90_000], [0, 1]).ticks, [1, 10, 100, 1_000, 10_000, 100_000]);
   });
 
+  it('each tick has its place, also where the values are as small or great as an axis takes', () => {
+    for (const value of [1.0000000000000001e-100, 9.9e99]) {
+      const { ticks, place } = makeScale('log', [value], [0, 1]);
+      assert.deepEqual(
+        ticks.filter((tick) => place(tick) === undefined),
+        [],
+        `${value}`,
+      );
+    }
+  });
+
   it('a logarithmic axis has no place for 0 and below', () => {
     const { place } = makeScale('log', [0, 1, 100], [0, 300]);
     assert.equal(place(0), undefined);
