@@ -116,6 +116,15 @@ describe('rules that share a set', () => {
     assert.deepEqual(sizes(intent), [1, 1, 1, 1]);
   });
 
+  it('where blocks leave few that could share one, none do', () => {
+    const intent = compiled(2 * MAX_OWN_PORTS, (n) => ({
+      ingress: [
+        { from: n < MAX_OWN_PORTS ? [{ ipBlock: { cidr: `10.${n}.0.0/16` } }] : from(n), ports: [{ port: 80 + n }] },
+      ],
+    }));
+    assert.deepEqual(entries(intent), []);
+  });
+
   it('many rules for the same peers become one for all their ports, on one set of peers', () => {
     const oneByOne = (count: number): object[] =>
       Array.from({ length: count }, (_, index) => ({ from: from(0), ports: [{ port: 80 + 2 * index }] }));
