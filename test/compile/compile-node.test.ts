@@ -81,6 +81,15 @@ describe('compiling a node', () => {
     assert.deepEqual(made.intent().problems, []);
   });
 
+  it('a pod that was the peer of a policy that is gone changes nothing', () => {
+    const made = compiler({ ingress: [{ from: [{ podSelector: { matchLabels: { role: 'friend' } } }] }] });
+    made.pod('x/peer', peer({ role: 'friend' }));
+    made.intent();
+    made.policy('x/p', undefined);
+    made.intent();
+    assert.equal(made.pod('x/peer', undefined), false);
+  });
+
   it('S-08: a policy that selects no local pod costs nothing', () => {
     const made = compiler({
       podSelector: { matchLabels: { app: 'elsewhere' } },
