@@ -19,6 +19,8 @@ export interface Cidr {
   readonly prefixLength: number;
 }
 
+const SLASH = 0x2f;
+
 /** Bits of the prefix under which IPv6 holds the IPv4 addresses, `::ffff:0:0/96`. */
 const MAPPED_PREFIX = 96;
 
@@ -27,7 +29,7 @@ const MAPPED_PREFIX = 96;
  * An IPv4-mapped IPv6 prefix of 96 bits or more is its IPv4 equivalent; leading zeros never change a value (S-31).
  */
 export function parseCidr(text: string): Cidr | undefined {
-  const slash = text.indexOf('/');
+  const slash = slashOf(text);
   if (slash < 0) return undefined;
   const words = parseWords(text, slash);
   if (words === undefined) return undefined;
@@ -37,7 +39,15 @@ export function parseCidr(text: string): Cidr | undefined {
   if (family === 6 && prefixLength >= MAPPED_PREFIX && isMapped(words)) {
     return makeCidr(4, [words[3]!], prefixLength - MAPPED_PREFIX);
   }
-  return makeCidr(family, words, prefixLength);
+  clearHostBits(words, prefixLength);
+  return { family, words, prefixLength };
+}
+
+/** Where the last `/` is, near the end in a prefix; -1 if there is none. Another one before it is no part of an address. */
+function slashOf(text: string): number {
+  let at = text.length - 1;
+  while (at >= 0 && text.charCodeAt(at) !== SLASH) at--;
+  return at;
 }
 
 /** Decimal digits from `start` to the end of `text`, at most `limit`; -1 if anything else is there. */
@@ -60,8 +70,13 @@ export function makeCidr(family: Family, words: readonly number[], prefixLength:
 
 /** `words` with all bits from `prefixLength` on cleared. */
 export function maskWords(words: readonly number[], prefixLength: number): readonly number[] {
-  if (words.length === 1) return [maskWord(words[0]!, prefixLength)];
-  return words.map((word, i) => maskWord(word, prefixLength - 32 * i));
+  const masked = words.slice();
+  clearHostBits(masked, prefixLength);
+  return masked;
+}
+
+function clearHostBits(words: number[], prefixLength: number): void {
+  for (let i = prefixLength >>> 5; i < words.length; i++) words[i] = maskWord(words[i]!, prefixLength - 32 * i);
 }
 
 /** The first `bits` bits of a word, as uint32; any `bits` below 0 counts as 0, above 32 as 32. */
@@ -133,7 +148,7 @@ export function formatNetMember(cidr: Cidr): string {
  * a set of family inet6 keeps it. Undefined for anything else.
  */
 export function parseNetMember(family: Family, text: string): Cidr | undefined {
-  const slash = text.indexOf('/');
+  const slash = slashOf(text);
   const words = parseWords(text, slash < 0 ? text.length : slash);
   if (words?.length !== ADDRESS_WORDS[family]) return undefined;
   const limit = ADDRESS_BITS[family];

@@ -21,6 +21,21 @@ export const ADDRESS_WORDS = { 4: 1, 6: 4 } as const satisfies Record<Family, nu
 const GROUPS = 8;
 const DOT = 0x2e;
 const COLON = 0x3a;
+const HEX_CODES = codesOf('0123456789abcdef');
+
+/** By value, as text; making them anew takes longer than putting them together. */
+const OCTETS = Array.from({ length: 256 }, (_, octet) => `${octet}`);
+const OCTETS_DOTTED = OCTETS.map((octet) => `${octet}.`);
+
+/** By character code of ASCII: the value of a hexadecimal digit, -1 for any other character. */
+const HEX_VALUES = new Int8Array(128).fill(-1);
+for (const digits of [HEX_CODES, codesOf('0123456789ABCDEF')]) {
+  for (const [value, code] of digits.entries()) HEX_VALUES[code] = value;
+}
+
+function codesOf(text: string): Uint8Array {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
 
 /**
  * The address that `text` names, or undefined. Takes IPv4 dotted decimal and every form of RFC 4291 section 2.2; no zone, no
@@ -44,7 +59,7 @@ export function isMapped(words: readonly number[]): boolean {
 }
 
 /** The words of the address in `text[0..end)`: one for IPv4, four for IPv6 (mapped or not); undefined if it is none. */
-export function parseWords(text: string, end: number): readonly number[] | undefined {
+export function parseWords(text: string, end: number): number[] | undefined {
   for (let i = 0; i < end; i++) {
     const code = text.charCodeAt(i);
     if (code === COLON) return parseIPv6(text, end);
@@ -62,27 +77,23 @@ function parseIPv4(text: string, start: number, end: number): number {
   let octet = -1;
   let dots = 0;
   for (let i = start; i < end; i++) {
-    const code = text.charCodeAt(i);
-    if (code === DOT) {
-      if (octet < 0) return -1;
-      word = word * 256 + octet;
-      octet = -1;
-      dots++;
-    } else {
-      const digit = code - 0x30;
-      if (digit < 0 || digit > 9) return -1;
+    const digit = text.charCodeAt(i) - 0x30;
+    if (digit >= 0 && digit <= 9) {
       octet = octet < 0 ? digit : octet * 10 + digit;
       if (octet > 255) return -1;
+    } else {
+      if (digit !== DOT - 0x30 || octet < 0) return -1;
+      word = (word << 8) | octet;
+      octet = -1;
+      dots++;
     }
   }
-  return octet < 0 || dots !== 3 ? -1 : word * 256 + octet;
+  return octet < 0 || dots !== 3 ? -1 : ((word << 8) | octet) >>> 0;
 }
 
 /** Value of a hexadecimal digit's character code; -1 for any other character. */
 function hexDigit(code: number): number {
-  if (code >= 0x30 && code <= 0x39) return code - 0x30;
-  const lower = code | 0x20;
-  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+  return code < HEX_VALUES.length ? HEX_VALUES[code]! : -1;
 }
 
 /** Words of the IPv6 address in `text[0..end)`. */
@@ -100,14 +111,16 @@ function parseIPv6(text: string, end: number): number[] | undefined {
     if (count === GROUPS) return undefined;
     const start = i;
     let group = 0;
+    let code = 0;
     for (; i < end; i++) {
-      const digit = hexDigit(text.charCodeAt(i));
+      code = text.charCodeAt(i);
+      const digit = hexDigit(code);
       if (digit < 0) break;
-      group = group * 16 + digit;
+      group = (group << 4) | digit;
       if (group > 0xffff) return undefined;
     }
     if (i === start) return undefined;
-    if (i < end && text.charCodeAt(i) === DOT) {
+    if (i < end && code === DOT) {
       const tail = parseIPv4(text, start, end);
       if (tail < 0 || count > GROUPS - 2) return undefined;
       groups[count++] = tail >>> 16;
@@ -116,7 +129,7 @@ function parseIPv6(text: string, end: number): number[] | undefined {
     }
     groups[count++] = group;
     if (i === end) break;
-    if (text.charCodeAt(i++) !== COLON || i === end) return undefined;
+    if (code !== COLON || ++i === end) return undefined;
     if (text.charCodeAt(i) === COLON) {
       if (gap >= 0) return undefined;
       gap = count;
@@ -132,7 +145,7 @@ function joinGroups(groups: number[], count: number, gap: number): number[] | un
   if (gap >= 0) {
     const shift = GROUPS - count;
     for (let i = count - 1; i >= gap; i--) groups[i + shift] = groups[i]!;
-    groups.fill(0, gap, gap + shift);
+    for (let i = gap; i < gap + shift; i++) groups[i] = 0;
   }
   return [join(groups, 0), join(groups, 2), join(groups, 4), join(groups, 6)];
 }
@@ -153,31 +166,49 @@ export function formatAddress(address: Address): string {
 /** Canonical text of one or four words; see `formatAddress`. */
 export function formatWords(words: readonly number[]): string {
   if (words.length === 1) return formatIPv4(words[0]!);
-  const groups = words.flatMap((word) => [word >>> 16, word & 0xffff]);
-  const { start, length } = longestZeroRun(groups);
+  const { start, length } = longestZeroRun(words);
   if (start === 0 && length === 6) return `::${formatIPv4(words[3]!)}`;
   if (isMapped(words)) return `::ffff:${formatIPv4(words[3]!)}`;
-  if (length < 2) return formatGroups(groups);
-  return `${formatGroups(groups.slice(0, start))}::${formatGroups(groups.slice(start + length))}`;
+  const codes: number[] = [];
+  pushGroups(codes, words, 0, start);
+  if (length > 0) codes.push(COLON, COLON);
+  pushGroups(codes, words, start + length, GROUPS);
+  // Joined from parts it would be a tree of strings, to be put together when it is read.
+  return String.fromCharCode(...codes);
 }
 
 function formatIPv4(word: number): string {
-  return `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`;
+  const network =
+    OCTETS_DOTTED[word >>> 24]! + OCTETS_DOTTED[(word >>> 16) & 255]! + OCTETS_DOTTED[(word >>> 8) & 255]!;
+  return network + OCTETS[word & 255]!;
 }
 
-function formatGroups(groups: readonly number[]): string {
-  return groups.map((group) => group.toString(16)).join(':');
+/** The 16 bits at `index` of the eight groups that IPv6 text shows. */
+function groupAt(words: readonly number[], index: number): number {
+  const word = words[index >>> 1]!;
+  return index & 1 ? word & 0xffff : word >>> 16;
 }
 
-/** The longest run of zero groups, the first of equals; length 0 if there is none. */
-function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
-  let best = { start: 0, length: 0 };
-  let start = 0;
-  for (let i = 0; i < groups.length; i++) {
-    if (groups[i] !== 0) start = i + 1;
-    else if (i + 1 - start > best.length) best = { start, length: i + 1 - start };
+/** The character codes of the groups `from..to-1`, without leading zeros, colons between them. */
+function pushGroups(codes: number[], words: readonly number[], from: number, to: number): void {
+  for (let i = from; i < to; i++) {
+    const group = groupAt(words, i);
+    if (i > from) codes.push(COLON);
+    if (group > 0xfff) codes.push(HEX_CODES[group >>> 12]!);
+    if (group > 0xff) codes.push(HEX_CODES[(group >>> 8) & 15]!);
+    if (group > 0xf) codes.push(HEX_CODES[(group >>> 4) & 15]!);
+    codes.push(HEX_CODES[group & 15]!);
   }
-  return best;
+}
+
+/** The longest run of two zero groups or more, the first of equals; none is the empty one behind the last group. */
+function longestZeroRun(words: readonly number[]): { start: number; length: number } {
+  let [start, length] = [GROUPS, 0];
+  for (let i = 0, run = 0; i < GROUPS; i++) {
+    run = groupAt(words, i) === 0 ? run + 1 : 0;
+    if (run > Math.max(length, 1)) [start, length] = [i + 1 - run, run];
+  }
+  return { start, length };
 }
 
 /** `text` as canonical text; undefined if it is not an address. */
