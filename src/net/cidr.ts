@@ -68,6 +68,23 @@ export function makeCidr(family: Family, words: readonly number[], prefixLength:
   return { family, words: maskWords(words, prefixLength), prefixLength };
 }
 
+/**
+ * Moves the address at `at` of `words`, the first of a block of `prefixLength` bits, on to the first behind that block. False if
+ * there is none: the block reaches the end of the family.
+ */
+export function moveOn(words: Uint32Array, at: number, prefixLength: number): boolean {
+  const lastBit = prefixLength - 1;
+  let step = (1 << (31 - (lastBit & 31))) >>> 0;
+  for (let i = lastBit >> 5; i >= 0; i--) {
+    const sum = words[at + i]! + step;
+    words[at + i] = sum;
+    // Else it went modulo 2^32, and one is carried.
+    if (sum < 2 ** 32) return true;
+    step = 1;
+  }
+  return false;
+}
+
 /** `words` with all bits from `prefixLength` on cleared. */
 export function maskWords(words: readonly number[], prefixLength: number): readonly number[] {
   const masked = words.slice();

@@ -31,6 +31,31 @@ export const cidr = (of: Family): fc.Arbitrary<Cidr> =>
     .map(([words, prefixLength]) => makeCidr(of, words, prefixLength))
     .filter(({ words, prefixLength }) => of === 4 || prefixLength < 96 || !isMapped(words));
 
+/** Lengths around which words end, and the shortest and the longest. */
+const EDGE_LENGTHS: Readonly<Record<Family, readonly number[]>> = {
+  4: [0, 1, 2, 15, 16, 24, 30, 31, 32],
+  6: [0, 1, 2, 31, 32, 33, 63, 64, 65, 95, 96, 97, 126, 127, 128],
+};
+
+/** Prefixes of such lengths whose last bits are ones or zeros mostly: repeated, nested, neighbours across words, all of the family. */
+const edgeCidr = (of: Family): fc.Arbitrary<Cidr> => {
+  const words = fc.array(fc.constantFrom(0, 0, 1, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, 0xffffffff), {
+    minLength: ADDRESS_WORDS[of],
+    maxLength: ADDRESS_WORDS[of],
+  });
+  return fc
+    .tuple(words, fc.constantFrom(...EDGE_LENGTHS[of]))
+    .map(([each, prefixLength]) => makeCidr(of, each, prefixLength));
+};
+
+/** Many prefixes, few of which are so wide that nothing else matters. */
+export const manyCidrs = (of: Family): fc.Arbitrary<Cidr[]> => {
+  const narrow = fc.oneof(cidr(of), edgeCidr(of)).filter(({ prefixLength }) => prefixLength > 4);
+  return fc
+    .tuple(fc.array(narrow, { maxLength: 100, size: 'max' }), fc.array(edgeCidr(of), { maxLength: 1 }))
+    .map(([many, wide]) => [...many, ...wide, ...many.slice(0, 3)]);
+};
+
 /** Addresses at and around the ends of a prefix: where mistakes show. */
 export function edgesOf({ family: of, words, prefixLength }: Cidr): Address[] {
   const last = words.map((word, i) => {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { BlockList } from 'node:net';
 import fc from 'fast-check';
-import { type Cidr, cidrContains, compareCidrs, formatCidr, parseCidr } from '../../src/net/cidr.ts';
+import { type Cidr, cidrContains, compareCidrs, formatCidr, makeCidr, parseCidr } from '../../src/net/cidr.ts';
 import { CidrIndex } from '../../src/net/cidr-index.ts';
 import { CidrTrie } from '../../src/net/cidr-trie.ts';
-import { type Address, type Family, formatAddress, parseAddress } from '../../src/net/ip.ts';
-import { address, cidr, edgesOf, family } from './arbitraries.ts';
+import { ADDRESS_WORDS, type Address, type Family, formatAddress, parseAddress } from '../../src/net/ip.ts';
+import { address, cidr, edgesOf, family, manyCidrs } from './arbitraries.ts';
 
 /** The same by a list that is searched from end to end. */
 class LinearTable {
@@ -134,6 +134,35 @@ describe('CidrTrie', () => {
       assert.deepEqual([first, middle, last].map(find), [first, whole, last]);
     }
   });
+
+  it('an index of many prefixes finds what the trie finds', () =>
+    fc.assert(
+      fc.property(
+        family.chain((of) => fc.tuple(fc.constant(of), manyCidrs(of), fc.array(address(of)))),
+        ([of, cidrs, others]) => {
+          const trie = new CidrTrie<number>(of);
+          for (const [i, each] of cidrs.entries()) trie.insert(each, i);
+          const index = new CidrIndex(trie);
+          for (const probe of [...others, ...cidrs.flatMap(edgesOf)]) {
+            assert.equal(index.lookup(probe.words), trie.lookup(probe.words), formatAddress(probe));
+          }
+        },
+      ),
+      { numRuns: 300 },
+    ));
+
+  for (const own of [4, 6] as const) {
+    it(`an index of thousands finds what the trie finds, IPv${own}`, () => {
+      const trie = new CidrTrie<number>(own);
+      const cidrs = Array.from({ length: 3_000 }, (_, i) => {
+        const words = [0x20000000 + (Math.imul(i, 0x9e3779b1) >>> 3), i, 0, i << 4].slice(0, ADDRESS_WORDS[own]);
+        return makeCidr(own, words, own === 4 ? 12 + (i % 21) : 24 + (i % 105));
+      });
+      for (const [i, each] of cidrs.entries()) trie.insert(each, i);
+      const index = new CidrIndex(trie);
+      for (const { words } of cidrs.flatMap(edgesOf)) assert.equal(index.lookup(words), trie.lookup(words));
+    });
+  }
 
   it('does not find what only shares the way down', () => {
     const trie = new CidrTrie<string>(4);
