@@ -27,11 +27,11 @@ export class AddressSpace {
   }
 
   static empty(family: Family): AddressSpace {
-    return new AddressSpace(family, []);
+    return new AddressSpace(family, new Uint32Array(0));
   }
 
   static full(family: Family): AddressSpace {
-    return AddressSpace.fromBlocks(family, [{ cidr: wholeFamily(family), except: [] }]);
+    return AddressSpace.fromCidrs(family, [wholeFamily(family)]);
   }
 
   /**
@@ -39,24 +39,23 @@ export class AddressSpace {
    * the other family count for nothing (S-29), nor do excepts outside of their block.
    */
   static fromBlocks(family: Family, blocks: readonly AddressBlock[]): AddressSpace {
-    let spaces = blocks
-      .filter(({ cidr }) => cidr.family === family)
-      .map((block) => boundariesOf(block.cidr, block.except));
-    // In pairs, then pairs of pairs: each boundary is copied once a round.
-    while (spaces.length > 1) {
-      const width = ADDRESS_WORDS[family];
-      const pairs: Boundaries[] = [];
-      for (let i = 0; i < spaces.length; i += 2) pairs.push(combine(spaces[i]!, spaces[i + 1] ?? [], width, inEither));
-      spaces = pairs;
-    }
-    return new AddressSpace(family, spaces[0] ?? []);
+    const own = blocks.filter(({ cidr }) => cidr.family === family);
+    const whole = own.filter(({ except }) => except.length === 0);
+    const cut = own.filter(({ except }) => except.length > 0);
+    return unionOfAll(family, [
+      AddressSpace.fromCidrs(
+        family,
+        whole.map(({ cidr }) => cidr),
+      ),
+      ...cut.map(({ cidr, except }) =>
+        AddressSpace.fromCidrs(family, [cidr]).difference(AddressSpace.fromCidrs(family, except)),
+      ),
+    ]);
   }
 
+  /** The union of those of `cidrs` that are of the family. */
   static fromCidrs(family: Family, cidrs: readonly Cidr[]): AddressSpace {
-    return AddressSpace.fromBlocks(
-      family,
-      cidrs.map((cidr) => ({ cidr, except: [] })),
-    );
+    return new AddressSpace(family, boundariesOf(family, cidrs));
   }
 
   /** Never holds an address of the other family. */
@@ -82,7 +81,7 @@ export class AddressSpace {
   }
 
   union(other: AddressSpace): AddressSpace {
-    return this.#combine(other, inEither);
+    return this.#combine(other, (inThis, inOther) => inThis || inOther);
   }
 
   intersection(other: AddressSpace): AddressSpace {
@@ -118,8 +117,8 @@ export class AddressSpace {
     const width = ADDRESS_WORDS[family];
     const ranges: AddressRange[] = [];
     for (let i = 0; i < this.#boundaries.length; i += 2 * width) {
-      const first = this.#boundaries.slice(i, i + width);
-      const end = this.#boundaries.slice(i + width, i + 2 * width);
+      const first = [...this.#boundaries.subarray(i, i + width)];
+      const end = [...this.#boundaries.subarray(i + width, i + 2 * width)];
       const last = end.length === 0 ? new Array<number>(width).fill(0xffffffff) : wordsBefore(end);
       ranges.push({ first: { family, words: first }, last: { family, words: last } });
     }
@@ -127,8 +126,11 @@ export class AddressSpace {
   }
 }
 
-function inEither(inA: boolean, inB: boolean): boolean {
-  return inA || inB;
+/** In pairs, then pairs of pairs: each boundary is copied once a round. */
+function unionOfAll(family: Family, spaces: readonly AddressSpace[]): AddressSpace {
+  if (spaces.length < 2) return spaces[0] ?? AddressSpace.empty(family);
+  const middle = spaces.length >>> 1;
+  return unionOfAll(family, spaces.slice(0, middle)).union(unionOfAll(family, spaces.slice(middle)));
 }
 
 /** The address before `words`, which is not zero. */

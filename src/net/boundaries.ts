@@ -3,48 +3,52 @@
  * from the first, outside from the second, and so on. An odd count reaches the end of the family. Equal sets have equal lists.
  * Stored flat, `width` uint32 an address, `width` being `ADDRESS_WORDS[family]`.
  */
-import { type Cidr, cidrCovers, compareCidrs } from './cidr.ts';
+import { type Cidr, moveOn } from './cidr.ts';
+import { ADDRESS_WORDS, type Family } from './ip.ts';
+import { sortRecords } from './sort-records.ts';
 
-export type Boundaries = readonly number[];
+/** Never written to once it is made. */
+export type Boundaries = Uint32Array;
 
-/** The addresses of `cidr` that no prefix of `excepts` holds. Any excepts: repeated, nested, covering or missing `cidr`. */
-export function boundariesOf(cidr: Cidr, excepts: readonly Cidr[]): Boundaries {
-  const boundaries: number[] = [];
-  if (excepts.some((except) => cidrCovers(except, cidr))) return boundaries;
-  toggle(boundaries, cidr.words);
-  let previous: Cidr | undefined;
-  for (const except of excepts.filter((each) => cidrCovers(cidr, each)).toSorted(compareCidrs)) {
-    // Prefixes nest or are disjoint, and what covers another sorts before it.
-    if (previous !== undefined && cidrCovers(previous, except)) continue;
-    previous = except;
-    toggle(boundaries, except.words);
-    toggle(boundaries, endOf(except));
+/**
+ * The union of those of `cidrs` that are of the family: repeated, nested or touching, in any order. One sort and one pass: prefixes
+ * nest or are apart, and in the order of `compareCidrs` what covers another comes before it.
+ */
+export function boundariesOf(family: Family, cidrs: readonly Cidr[]): Boundaries {
+  const width = ADDRESS_WORDS[family];
+  const records = recordsOf(family, cidrs);
+  sortRecords(records, width + 1);
+  const result = new Uint32Array(2 * width * (records.length / (width + 1)));
+  let length = 0;
+  for (let i = 0; i < records.length; i += width + 1) {
+    // The last boundary is where what has been taken ends.
+    const order = length === 0 ? 1 : compareAt(records, i, result, length - width, width);
+    if (order < 0) continue;
+    if (order === 0) {
+      length -= width;
+    } else {
+      copyAddress(records, i, result, length, width);
+      length += width;
+    }
+    copyAddress(records, i, result, length, width);
+    // Whatever comes after a prefix that reaches the end of the family lies in it.
+    if (!moveOn(result, length, records[i + width]!)) break;
+    length += width;
   }
-  toggle(boundaries, endOf(cidr));
-  return boundaries;
+  return result.slice(0, length);
 }
 
-/** Adds a boundary at or after the last; two at one address cancel out. Undefined, the end of the family, is no boundary. */
-function toggle(boundaries: number[], words: readonly number[] | undefined): void {
-  if (words === undefined) return;
-  const last = boundaries.length - words.length;
-  if (last >= 0 && compareAt(boundaries, last, words, 0, words.length) === 0) boundaries.length = last;
-  else boundaries.push(...words);
-}
-
-/** The first address after `cidr`; undefined if it reaches the end of the family. */
-export function endOf(cidr: Cidr): readonly number[] | undefined {
-  if (cidr.prefixLength === 0) return undefined;
-  const words = cidr.words.slice();
-  const lastBit = cidr.prefixLength - 1;
-  let step = 2 ** (31 - (lastBit & 31));
-  for (let i = lastBit >>> 5; i >= 0; i--) {
-    words[i]! += step;
-    if (words[i]! < 2 ** 32) return words;
-    words[i] = 0;
-    step = 1;
+/** The words of each prefix of the family, and its length behind them. */
+function recordsOf(family: Family, cidrs: readonly Cidr[]): Uint32Array {
+  const width = ADDRESS_WORDS[family];
+  const records = new Uint32Array((width + 1) * cidrs.length);
+  let length = 0;
+  for (const { family: own, words, prefixLength } of cidrs) {
+    if (own !== family) continue;
+    for (let k = 0; k < width; k++) records[length++] = words[k]!;
+    records[length++] = prefixLength;
   }
-  return undefined;
+  return records.subarray(0, length);
 }
 
 /** The set of addresses for which `op(in a, in b)` holds; `op(false, false)` must be false. One pass over both lists. */
@@ -54,7 +58,8 @@ export function combine(
   width: number,
   op: (inA: boolean, inB: boolean) => boolean,
 ): Boundaries {
-  const result: number[] = [];
+  const result = new Uint32Array(a.length + b.length);
+  let length = 0;
   let i = 0;
   let j = 0;
   let inA = false;
@@ -73,9 +78,10 @@ export function combine(
     }
     if (op(inA, inB) === inside) continue;
     inside = !inside;
-    for (let k = 0; k < width; k++) result.push(from[at + k]!);
+    copyAddress(from, at, result, length, width);
+    length += width;
   }
-  return result;
+  return result.slice(0, length);
 }
 
 /** How many boundaries lie at or before the address `words`; odd means that the set holds it. */
@@ -91,7 +97,11 @@ export function countUpTo(boundaries: Boundaries, words: readonly number[]): num
   return low;
 }
 
-function compareAt(a: readonly number[], i: number, b: readonly number[], j: number, width: number): number {
+function copyAddress(from: Uint32Array, at: number, to: Uint32Array, place: number, width: number): void {
+  for (let k = 0; k < width; k++) to[place + k] = from[at + k]!;
+}
+
+function compareAt(a: ArrayLike<number>, i: number, b: ArrayLike<number>, j: number, width: number): number {
   for (let k = 0; k < width; k++) {
     const difference = a[i + k]! - b[j + k]!;
     if (difference !== 0) return difference;

@@ -58,6 +58,11 @@ export function isMapped(words: readonly number[]): boolean {
   return words[2] === 0xffff && words[1] === 0 && words[0] === 0;
 }
 
+/** The address of `width` words at `at` of a flat list. */
+export function wordsAt(list: Uint32Array, at: number, width: number): number[] {
+  return width === 1 ? [list[at]!] : [list[at]!, list[at + 1]!, list[at + 2]!, list[at + 3]!];
+}
+
 /** The words of the address in `text[0..end)`: one for IPv4, four for IPv6 (mapped or not); undefined if it is none. */
 export function parseWords(text: string, end: number): number[] | undefined {
   for (let i = 0; i < end; i++) {

@@ -7,8 +7,8 @@
  * level, and cost a few bit operations each. Recursion is as deep as an address is long.
  */
 import type { Boundaries } from './boundaries.ts';
-import { type Cidr, makeCidr } from './cidr.ts';
-import { ADDRESS_WORDS, type Family } from './ip.ts';
+import { type Cidr, makeCidr, moveOn } from './cidr.ts';
+import { ADDRESS_WORDS, type Family, wordsAt } from './ip.ts';
 
 /** One entry of a longest-prefix-match table; `match: false` is ipset's `nomatch`. */
 export interface PrefixEntry {
@@ -37,12 +37,44 @@ export function prefixTableOf(family: Family, boundaries: Boundaries): readonly 
   return walk.entries;
 }
 
-/** The fewest disjoint prefixes that hold exactly the set, ascending. The whole family is one `/0`. */
+/**
+ * The fewest disjoint prefixes that hold exactly the set, ascending. The whole family is one `/0`. From the start of each range the
+ * widest prefix that neither begins before it nor reaches beyond the range, then the same from where that one ends.
+ */
 export function cidrsOf(family: Family, boundaries: Boundaries): readonly Cidr[] {
-  const walk = new TrieWalk(family, boundaries);
-  const { low, high } = walk.root;
-  if (boundaries.length > 0) walk.write(0, low, high, NOMATCH, 0, 0);
-  return walk.entries.map((entry) => entry.cidr);
+  const width = ADDRESS_WORDS[family];
+  const cidrs: Cidr[] = [];
+  const here = new Uint32Array(width);
+  for (let start = 0; start < boundaries.length; start += 2 * width) {
+    const end = start + width;
+    for (let k = 0; k < width; k++) here[k] = boundaries[start + k]!;
+    let prefixLength: number;
+    do {
+      const parting = end < boundaries.length ? firstDifference(boundaries, end, here, 0, width) : -1;
+      if (parting < 0 && end < boundaries.length) break;
+      prefixLength = 1 + Math.max(lastBitOf(here, 0, width), parting);
+      cidrs.push({ family, words: wordsAt(here, 0, width), prefixLength });
+    } while (moveOn(here, 0, prefixLength));
+  }
+  return cidrs;
+}
+
+/** Position of the last bit set in the address at `at`; -1 for address zero. */
+function lastBitOf(words: Uint32Array, at: number, width: number): number {
+  for (let k = width - 1; k >= 0; k--) {
+    const word = words[at + k]!;
+    if (word !== 0) return 32 * k + Math.clz32(word & -word);
+  }
+  return -1;
+}
+
+/** Position of the first bit in which two addresses differ; -1 if they do not. */
+function firstDifference(a: Uint32Array, i: number, b: Uint32Array, j: number, width: number): number {
+  for (let k = 0; k < width; k++) {
+    const difference = a[i + k]! ^ b[j + k]!;
+    if (difference !== 0) return 32 * k + Math.clz32(difference);
+  }
+  return -1;
 }
 
 /**
@@ -55,7 +87,7 @@ class TrieWalk {
   readonly #family: Family;
   readonly #boundaries: Boundaries;
   readonly #width: number;
-  /** Best actions of the parting nodes, in the order of visit. Stays empty when entries must not overlap. */
+  /** Best actions of the parting nodes, in the order of visit. */
   readonly #choices: number[] = [];
   #visited = 0;
   /** By depth, for the nodes on the way to the one being written: best actions, and the action in force. */
@@ -67,7 +99,7 @@ class TrieWalk {
     this.#boundaries = boundaries;
     this.#width = ADDRESS_WORDS[family];
     const high = boundaries.length / this.#width;
-    this.root = { low: high > 0 && this.#lowestBit(0) < 0 ? 1 : 0, high };
+    this.root = { low: high > 0 && lastBitOf(boundaries, 0, this.#width) < 0 ? 1 : 0, high };
   }
 
   /** Finds the best actions of the parting nodes at and under a node; returns those of the node. */
@@ -78,7 +110,8 @@ class TrieWalk {
     const slot = this.#choices.push(EITHER) - 1;
     let best = meet(this.choose(bottom + 1, low, split), this.choose(bottom + 1, right, high));
     this.#choices[slot] = best;
-    for (let level = bottom - 1; level >= depth; level--) best = meet(best, this.#siblingAction(level, low, high));
+    const top = isUniform(low, high) ? Math.max(depth, bottom - 2) : depth;
+    for (let level = bottom - 1; level >= top; level--) best = meet(best, this.#siblingAction(level, low, high));
     return best;
   }
 
@@ -92,6 +125,12 @@ class TrieWalk {
       return;
     }
     const bottom = this.#partingDepth(low, high);
+    if (isUniform(low, high) && depth < bottom - 1) {
+      const best = actionBefore(low);
+      if (best !== action) this.#add(depth, best, low, this.#bit(low, depth - 1));
+      this.write(bottom, low, high, best, near, side);
+      return;
+    }
     const { split, right } = this.part(bottom, low, high);
     const inForce = this.#descend(depth, bottom, low, high, action);
     this.write(bottom + 1, low, split, inForce, low, 0);
@@ -119,11 +158,9 @@ class TrieWalk {
   }
 
   #recallBest(depth: number, bottom: number, low: number, high: number): void {
-    const chosen = this.#choices[this.#visited++];
-    this.#best[bottom] = chosen ?? EITHER;
+    this.#best[bottom] = this.#choices[this.#visited++]!;
     for (let level = bottom - 1; level >= depth; level--) {
-      const below = this.#best[level + 1]!;
-      this.#best[level] = chosen === undefined ? EITHER : meet(below, this.#siblingAction(level, low, high));
+      this.#best[level] = meet(this.#best[level + 1]!, this.#siblingAction(level, low, high));
     }
   }
 
@@ -134,14 +171,10 @@ class TrieWalk {
 
   /** Depth of the first node at or under one with these boundaries that holds some in each half, or one between the halves. */
   #partingDepth(low: number, high: number): number {
-    const between = this.#lowestBit(low);
-    const first = low * this.#width;
-    const last = (high - 1) * this.#width;
-    for (let i = 0; i < this.#width; i++) {
-      const difference = this.#boundaries[first + i]! ^ this.#boundaries[last + i]!;
-      if (difference !== 0) return Math.min(between, 32 * i + Math.clz32(difference));
-    }
-    return between;
+    const [boundaries, width] = [this.#boundaries, this.#width];
+    const between = lastBitOf(boundaries, low * width, width);
+    const parting = firstDifference(boundaries, low * width, boundaries, (high - 1) * width, width);
+    return parting < 0 ? between : Math.min(between, parting);
   }
 
   /** The lower half of a node of `depth` bits holds low..split-1, the upper right..high-1; one may lie between the halves. */
@@ -152,7 +185,11 @@ class TrieWalk {
       if (this.#bit(middle, depth) === 1) end = middle;
       else split = middle + 1;
     }
-    return { split, right: split < high && this.#lowestBit(split) === depth ? split + 1 : split };
+    return {
+      split,
+      right:
+        split < high && lastBitOf(this.#boundaries, split * this.#width, this.#width) === depth ? split + 1 : split,
+    };
   }
 
   #bit(index: number, position: number): 0 | 1 {
@@ -160,22 +197,24 @@ class TrieWalk {
     return word << (position & 31) < 0 ? 1 : 0;
   }
 
-  /** Position of a boundary's last bit that is set; -1 for address zero. */
-  #lowestBit(index: number): number {
-    for (let i = this.#width - 1; i >= 0; i--) {
-      const word = this.#boundaries[index * this.#width + i]!;
-      if (word !== 0) return 32 * i + Math.clz32(word & -word);
-    }
-    return -1;
-  }
-
   #add(depth: number, action: number, near: number, side: number): void {
-    const start = near * this.#width;
-    const words = this.#boundaries.slice(start, start + this.#width);
+    const words = wordsAt(this.#boundaries, near * this.#width, this.#width);
     const last = depth - 1;
-    if (depth > 0 && this.#bit(near, last) !== side) words[last >>> 5]! ^= 1 << (31 - (last & 31));
-    this.entries.push({ cidr: makeCidr(this.#family, words.map(unsigned), depth), match: action === MATCH });
+    if (this.#bit(near, last) !== side) {
+      const index = last >>> 5;
+      words[index] = (words[index]! ^ (1 << (31 - (last & 31)))) >>> 0;
+    }
+    this.entries.push({ cidr: makeCidr(this.#family, words, depth), match: action === MATCH });
   }
+}
+
+/**
+ * Whether the siblings along the chain to the parting node of these boundaries are all alike. Then from two levels above that node
+ * on their action is the only best one (`meet` yields it the second time, whatever is best below, and ever after), and once it is
+ * in force, nothing on the chain needs an entry.
+ */
+function isUniform(low: number, high: number): boolean {
+  return actionBefore(low) === actionBefore(high);
 }
 
 /** The actions best for a prefix whose halves have these: those both have, or else all, one entry being due below either way. */
@@ -186,8 +225,4 @@ function meet(left: number, right: number): number {
 /** The action for the addresses just before boundary `index`. */
 function actionBefore(index: number): number {
   return index & 1 ? MATCH : NOMATCH;
-}
-
-function unsigned(word: number): number {
-  return word >>> 0;
 }

@@ -2,8 +2,16 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { type AddressBlock, AddressSpace } from '../../src/net/address-space.ts';
 import { type Cidr, cidrCovers, compareCidrs, formatCidr, makeCidr, parseCidr } from '../../src/net/cidr.ts';
-import { type Address, compareAddresses, type Family, formatAddress, parseAddress } from '../../src/net/ip.ts';
-import { address, blocksHold, cidr, edgesOf, family } from './arbitraries.ts';
+import {
+  ADDRESS_BITS,
+  ADDRESS_WORDS,
+  type Address,
+  compareAddresses,
+  type Family,
+  formatAddress,
+  parseAddress,
+} from '../../src/net/ip.ts';
+import { address, blocksHold, cidr, edgesOf, family, manyCidrs } from './arbitraries.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];
 
@@ -42,6 +50,117 @@ const arbitraryBlocks = (of: Family): fc.Arbitrary<AddressBlock[]> => fc.array(a
 function probesOf(blocks: readonly AddressBlock[]): Address[] {
   return blocks.flatMap((each) => [each.cidr, ...each.except]).flatMap(edgesOf);
 }
+
+/** From `first` on, before `end`. */
+type Interval = readonly [first: bigint, end: bigint];
+
+function intervalOf({ family: of, words, prefixLength }: Cidr): Interval {
+  const first = words.reduce((number, word) => (number << 32n) | BigInt(word), 0n);
+  return [first, first + (1n << BigInt(ADDRESS_BITS[of] - prefixLength))];
+}
+
+function least(a: bigint, b: bigint): bigint {
+  if (a < b) return a;
+  return b;
+}
+
+function greatest(a: bigint, b: bigint): bigint {
+  if (a > b) return a;
+  return b;
+}
+
+/** The fewest intervals, by taking in one after the other and whatever it overlaps or touches. */
+function mergeNaively(cidrs: readonly Cidr[]): Interval[] {
+  let merged: Interval[] = [];
+  for (const added of cidrs.map(intervalOf)) {
+    const met = merged.filter(([first, end]) => first <= added[1] && added[0] <= end);
+    const all = [...met, added];
+    const whole = all.reduce(([first, end], each) => [least(first, each[0]), greatest(end, each[1])]);
+    merged = [...merged.filter((each) => !met.includes(each)), whole];
+  }
+  return merged.sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** The fewest prefixes, by halving the family until a half is in one interval or meets none. */
+function splitNaively(of: Family, intervals: readonly Interval[], prefixLength = 0, first = 0n): Cidr[] {
+  const size = 1n << BigInt(ADDRESS_BITS[of] - prefixLength);
+  const met = intervals.filter((each) => each[0] < first + size && first < each[1]);
+  if (met.length === 0) return [];
+  if (met[0]![0] <= first && first + size <= met[0]![1]) {
+    const count = ADDRESS_WORDS[of];
+    const words = Array.from({ length: count }, (_, i) =>
+      Number((first >> BigInt(32 * (count - 1 - i))) & 0xffffffffn),
+    );
+    return [{ family: of, words, prefixLength }];
+  }
+  return [first, first + size / 2n].flatMap((half) => splitNaively(of, met, prefixLength + 1, half));
+}
+
+const manyOfAFamily = family.chain((of) => fc.tuple(fc.constant(of), manyCidrs(of)));
+
+describe('AddressSpace.fromCidrs', () => {
+  it('holds the fewest ranges for many prefixes: repeated, nested, touching, across words', () =>
+    fc.assert(
+      fc.property(manyOfAFamily, ([of, cidrs]) => {
+        const ranges = AddressSpace.fromCidrs(of, cidrs).toRanges();
+        const found = ranges.map(({ first, last }) => [
+          intervalOf({ ...first, prefixLength: ADDRESS_BITS[of] })[0],
+          intervalOf({ ...last, prefixLength: ADDRESS_BITS[of] })[1],
+        ]);
+        assert.deepEqual(found, mergeNaively(cidrs));
+      }),
+      { numRuns: 500 },
+    ));
+
+  it('gives the same whatever the order, and leaves out the other family', () =>
+    fc.assert(
+      fc.property(manyOfAFamily, fc.nat(), ([of, cidrs], at) => {
+        const other = parseCidr(of === 4 ? '::/0' : '0.0.0.0/0')!;
+        const cut = at % (cidrs.length + 1);
+        const turned = [...cidrs.slice(cut), other, ...cidrs.slice(0, cut)];
+        assert.ok(AddressSpace.fromCidrs(of, turned).equals(AddressSpace.fromCidrs(of, cidrs)));
+        const [left, right] = [cidrs.slice(0, cut), cidrs.slice(cut)].map((part) => AddressSpace.fromCidrs(of, part));
+        assert.ok(left!.union(right!).equals(AddressSpace.fromCidrs(of, cidrs)));
+      }),
+    ));
+
+  it('does not change what it is given', () => {
+    const cidrs = ['203.0.113.128/25', '203.0.113.0/25'].map((text) => Object.freeze(parseCidr(text)!));
+    for (const each of cidrs) Object.freeze(each.words);
+    AddressSpace.fromCidrs(4, Object.freeze(cidrs));
+    assert.deepEqual(cidrs.map(formatCidr), ['203.0.113.128/25', '203.0.113.0/25']);
+  });
+});
+
+describe('AddressSpace.toCidrs', () => {
+  it('lists what halving the family over and over finds', () =>
+    fc.assert(
+      fc.property(manyOfAFamily, ([of, cidrs]) => {
+        assert.deepEqual(AddressSpace.fromCidrs(of, cidrs).toCidrs(), splitNaively(of, mergeNaively(cidrs)));
+      }),
+      { numRuns: 500 },
+    ));
+
+  it('lists what two sets leave of each other', () =>
+    fc.assert(
+      fc.property(
+        family.chain((of) => fc.tuple(fc.constant(of), manyCidrs(of), manyCidrs(of))),
+        ([of, left, right]) => {
+          const rest = AddressSpace.fromCidrs(of, left).difference(AddressSpace.fromCidrs(of, right));
+          let expected = mergeNaively(left);
+          for (const [first, end] of mergeNaively(right)) {
+            expected = expected
+              .flatMap(([from, to]): Interval[] => [
+                [from, least(to, first)],
+                [greatest(from, end), to],
+              ])
+              .filter(([from, to]) => from < to);
+          }
+          assert.deepEqual(rest.toCidrs(), splitNaively(of, expected));
+        },
+      ),
+    ));
+});
 
 describe('AddressSpace.fromBlocks', () => {
   const cases: readonly (readonly [name: string, of: Family, blocks: readonly string[], ranges: readonly string[]])[] =

@@ -13,7 +13,7 @@ import {
 import { CidrTrie } from '../../src/net/cidr-trie.ts';
 import { type Family, formatAddress } from '../../src/net/ip.ts';
 import type { PrefixEntry } from '../../src/net/prefix-table.ts';
-import { cidr, edgesOf, family } from './arbitraries.ts';
+import { cidr, edgesOf, family, manyCidrs } from './arbitraries.ts';
 
 /** What a table says, as a set: the narrower prefixes overrule the wider. */
 function meaningOf(of: Family, table: readonly PrefixEntry[]): AddressSpace {
@@ -180,6 +180,56 @@ describe('toPrefixTable', () => {
           assert.equal(table.length, fewestUnder(space, wholeFamily(of))[0], show(table).join(', '));
           assert.ok(table.every((entry, i) => i === 0 || compareCidrs(table[i - 1]!.cidr, entry.cidr) < 0));
           assert.ok(table.every((entry) => entry.cidr.prefixLength > 0));
+        },
+      ),
+      { numRuns: 300 },
+    ));
+
+  it('is exact and smallest for what many prefixes leave of others', () =>
+    fc.assert(
+      fc.property(
+        family.chain((of) => fc.tuple(fc.constant(of), manyCidrs(of), manyCidrs(of))),
+        ([of, left, right]) => {
+          const space = AddressSpace.fromCidrs(of, left.slice(0, 12)).difference(
+            AddressSpace.fromCidrs(of, right.slice(0, 12)),
+          );
+          const table = space.toPrefixTable();
+          assert.ok(meaningOf(of, table).equals(space), show(table).join(', '));
+          assert.equal(table.length, fewestUnder(space, wholeFamily(of))[0], show(table).join(', '));
+          assert.ok(table.every((entry, i) => i === 0 || compareCidrs(table[i - 1]!.cidr, entry.cidr) < 0));
+        },
+      ),
+    ));
+
+  it('puts no more above a lonely set, which is best matched as a whole, beside a full prefix', () =>
+    assert.deepEqual(
+      show(
+        AddressSpace.fromBlocks(
+          4,
+          [['203.0.0.0/24', '203.0.0.0/27', '203.0.0.224/27'], ['203.0.4.0/22']].map(([whole, ...except]) => ({
+            cidr: parseCidr(whole!)!,
+            except: except.map((text) => parseCidr(text)!),
+          })),
+        ).toPrefixTable(),
+      ),
+      ['203.0.0.0/24', '203.0.0.0/27 nomatch', '203.0.0.224/27 nomatch', '203.0.4.0/22'],
+    ));
+
+  it('is smallest for ranges of any 256 neighbours', () =>
+    fc.assert(
+      fc.property(
+        fc.constantFrom('203.0.113.0/24', '2001:db8::/120', '2001:db8:0:ff00::/56'),
+        fc.array(fc.nat(256), { maxLength: 12 }),
+        (text, ends) => {
+          const base = parseCidr(text)!;
+          const isHeld = (cell: number): boolean => ends.filter((end) => end <= cell).length % 2 === 1;
+          const space = AddressSpace.fromCidrs(
+            base.family,
+            cellsOf(base, 8).filter((_, cell) => isHeld(cell)),
+          );
+          const table = space.toPrefixTable();
+          assert.ok(meaningOf(base.family, table).equals(space), show(table).join(', '));
+          assert.equal(table.length, fewestUnder(space, wholeFamily(base.family))[0], show(table).join(', '));
         },
       ),
       { numRuns: 300 },
