@@ -140,14 +140,14 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'excepts are forgotten (S-28)',
     file: 'src/net/address-space.ts',
-    line: '.map((block) => boundariesOf(block.cidr, block.except));',
-    broken: '.map((block) => boundariesOf(block.cidr, []));',
+    line: '.difference(AddressSpace.fromCidrs(family, except)),',
+    broken: ',',
   },
   {
     title: "one block's except takes from another block (S-28)",
     file: 'src/net/address-space.ts',
-    line: 'return inA || inB;',
-    broken: 'return inA && inB;',
+    line: '(inThis, inOther) => inThis || inOther);',
+    broken: '(inThis, inOther) => inThis && inOther);',
   },
   {
     title: 'port ranges that touch lose their end (S-37)',
