@@ -116,13 +116,13 @@ describe('rules that share a set', () => {
     assert.deepEqual(sizes(intent), [1, 1, 1, 1]);
   });
 
-  it('sets of (peer, port) are one where they mean the same, in whatever order, and apart where ports differ', () => {
-    const ofTwoApps = (portOf: (app: string, n: number) => number): NodeIntent => {
+  it('sets of (peer, port) are one where they mean the same, in whatever order, and apart where ports or peers differ', () => {
+    const ofTwoApps = (portOf: (app: string, n: number) => number, distance = 0): NodeIntent => {
       const apps = ['a', 'b'];
       const subjects = apps.map((app, n) => pod(`x/${app}`, { labels: { app }, addresses: [`10.0.0.${n + 1}`] }));
       const policies = apps.flatMap((app) =>
         Array.from({ length: MANY_PORTS }, (_, n) => {
-          const peer = portOf(app, n) % 100;
+          const peer = (portOf(app, n) % 100) + (app === 'a' ? 0 : distance);
           const ingress = [{ from: from(peer), ports: [{ port: portOf(app, n) }] }];
           return policy(`x/${app}${n}`, { podSelector: { matchLabels: { app } }, ingress });
         }),
@@ -131,6 +131,7 @@ describe('rules that share a set', () => {
     };
     assert.equal(entries(ofTwoApps((app, n) => 100 + (app === 'a' ? n : MANY_PORTS - 1 - n))).length, 1);
     assert.equal(entries(ofTwoApps((app, n) => (app === 'a' ? 100 : 200) + n)).length, 2);
+    assert.equal(entries(ofTwoApps((_, n) => 100 + n, 1)).length, 2);
   });
 
   it('where blocks leave few that could share one, none do', () => {
