@@ -7,6 +7,7 @@ import { MAX_OWN_PORTS, MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 import { type ClusterSnapshot, objectKey, type Pod, type Policy } from '../../src/policy/model.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { createFakeNode, enforce } from '../support/fake-cluster.ts';
+import { type Packet, trace } from '../support/tracer.ts';
 
 const MANY = MAX_OWN_SETS + 1;
 
@@ -84,6 +85,40 @@ describe('policies that occur together', () => {
       const [known] = compiler.intent().classes;
       compiler.pod(objectKey(arrives), arrives);
       assert.ok(compiler.intent().classes.includes(known!), arrives.name);
+    }
+  });
+});
+
+describe('a set of peers with their ports', () => {
+  const numbers = Array.from({ length: 2 * MAX_OWN_PORTS }, (_, n) => n);
+  const policies = numbers.map((n) => {
+    const peers = [{ podSelector: { matchLabels: { peer: `p${n}` } } }];
+    const ports = [{ port: 80 + n }];
+    return policy(`x/p${n}`, {
+      podSelector: { matchLabels: { app: 'subject' } },
+      ingress: [{ from: peers, ports }],
+      egress: [{ to: peers, ports }],
+    });
+  });
+  const peers = numbers.map((n) =>
+    pod(`x/peer-${n}`, { nodeName: 'node-2', labels: { peer: `p${n}` }, addresses: [`10.0.1.${n}`] }),
+  );
+
+  it('judges a question and, without it, its answer, by the port of the server', async () => {
+    const node = createFakeNode('node-1');
+    await enforce(node, snapshot({ pods: [subject('x/subject', 1), ...peers], policies }));
+    const verdicts = (source: string, destination: string, port: number): readonly string[] => {
+      const question: Packet = { family: 4, source, destination, protocol: 6, port, sourcePort: 40_000 };
+      const answer: Packet = { ...question, source: destination, destination: source, port: 40_000, sourcePort: port };
+      const live = { state: 'ESTABLISHED', direction: 'REPLY' } as const;
+      return [question, { ...answer, ...live }].map((packet) => trace(node.kernel.state(), packet));
+    };
+    for (const [from, to] of [
+      ['10.0.1.3', '10.0.0.1'],
+      ['10.0.0.1', '10.0.1.3'],
+    ] as const) {
+      assert.deepEqual(verdicts(from, to, 83), ['passed', 'passed'], `${from} to ${to}`);
+      assert.deepEqual(verdicts(from, to, 84), ['dropped', 'dropped'], `${from} to ${to}`);
     }
   });
 });
