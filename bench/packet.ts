@@ -1,6 +1,6 @@
 /**
  * Suite *packet*: what rules cost the traffic between two pods of a node, against no rules and against a layout that looks for the
- * pod one after another. See packet/REPORT.md.
+ * pod one after another. See docs/performance.md, "Packets".
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -161,8 +161,7 @@ class Pass {
     const enforcing = this.#mode === 'audit' ? 'audit' : 'enforce';
     const wholeLayout = { ...layout, mode: enforcing } as const;
     const rendering = now();
-    await takeTurns(this.#renderer.work(intent, wholeLayout));
-    this.#ruleset = this.#renderer.render(intent, wholeLayout);
+    this.#ruleset = await takeTurns(this.#renderer.renderInSteps(intent, wholeLayout));
     this.#addSeconds('render', rendering);
   }
 

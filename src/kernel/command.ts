@@ -1,5 +1,6 @@
 /** One command run to its end: arguments, input, time limit, typed failure. Nowhere else does the agent start a process. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { Readable, type Writable } from 'node:stream';
 
 /** Keeps memory bounded when a command floods stderr. */
 const MAX_STDERR_BYTES = 64 * 1024;
@@ -7,7 +8,8 @@ const MAX_STDERR_BYTES = 64 * 1024;
 export interface CommandRequest {
   /** Program and arguments; the program is found on PATH. Never a shell. */
   readonly argv: readonly [string, ...string[]];
-  readonly stdin?: string;
+  /** In parts, where it is so long that others should have a turn while it is written. */
+  readonly stdin?: string | readonly string[];
   /** Killed (SIGKILL) after this long. */
   readonly timeoutMs: number;
   /** Added to the process's own environment. */
@@ -40,8 +42,13 @@ export class CommandFailed extends Error {
     this.reason = reason;
     this.exitCode = exitCode;
     this.stderr = stderr;
-    this.stdin = request.stdin ?? '';
+    this.stdin = stdinText(request);
   }
+}
+
+/** The whole input as one text. */
+export function stdinText({ stdin = '' }: Pick<CommandRequest, 'stdin'>): string {
+  return typeof stdin === 'string' ? stdin : stdin.join('');
 }
 
 export type RunCommand = (request: CommandRequest) => Promise<CommandResult>;
@@ -112,7 +119,7 @@ export function startProgram([program, ...args]: CommandRequest['argv'], env?: C
     const onAbort = (): void => kill('aborted');
     request.signal?.addEventListener('abort', onAbort, { once: true });
     const timer = setTimeout(() => kill('timeout'), request.timeoutMs);
-    stdin?.end(request.stdin ?? '');
+    if (stdin) feed(stdin, request.stdin ?? '');
     const how = await end;
     clearTimeout(timer);
     request.signal?.removeEventListener('abort', onAbort);
@@ -132,6 +139,11 @@ export function startProgram([program, ...args]: CommandRequest['argv'], env?: C
     },
     dismiss: () => stdin?.end(),
   };
+}
+
+function feed(stdin: Writable, input: NonNullable<CommandRequest['stdin']>): void {
+  if (typeof input === 'string' || input.length < 2) stdin.end(stdinText({ stdin: input }));
+  else Readable.from(input).pipe(stdin);
 }
 
 function reject(request: CommandRequest, error: Error): Promise<never> {

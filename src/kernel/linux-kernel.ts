@@ -1,5 +1,6 @@
 /** The real kernel, through `ipset` and the restore and save programs of one iptables variant, called by full name. */
 import type { Family } from '../net/ip.ts';
+import type { Steps } from '../compile/steps.ts';
 import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
 import type { CommandRequest, CommandResult, RunCommand } from './command.ts';
 import type { Backend, Kernel } from './kernel.ts';
@@ -81,7 +82,7 @@ async function write(
   argv: readonly [string, ...string[]],
   lines: Step['lines'],
 ): Promise<void> {
-  const stdin = `${lines.map((line) => line.text).join('\n')}\n`;
+  const stdin = await takeTurns(joined(lines));
   const [tool] = argv;
   const started = performance.now();
   const report = (waitedForLock: boolean): void =>
@@ -96,6 +97,19 @@ async function write(
     report(reason === 'lock');
     throw new StepFailed(step, tool, reason, failedLine(error), error);
   }
+}
+
+const LINES_PER_PART = 2_000;
+
+/** The text of the lines, in parts. */
+function* joined(lines: Step['lines']): Steps<readonly string[]> {
+  const parts: string[] = [];
+  for (let start = 0; start < lines.length; start += LINES_PER_PART) {
+    const part = lines.slice(start, start + LINES_PER_PART);
+    parts.push(`${part.map(({ text }) => text).join('\n')}\n`);
+    yield;
+  }
+  return parts;
 }
 
 function failureReason(error: CommandFailed): StepFailed['reason'] {

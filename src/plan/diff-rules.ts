@@ -1,11 +1,11 @@
 /** The desired rules of one family against the observed ones: chains, jumps and generation. */
 import type { Family } from '../net/ip.ts';
 import type { Direction } from '../policy/model.ts';
-import type { Chain, ClassChain, FamilyRules, Hook, Layout, Ruleset } from '../render/ruleset.ts';
+import type { Chain, ClassChain, Dispatch, FamilyRules, Hook, Layout, Ruleset } from '../render/ruleset.ts';
 import type { TextContext } from '../render/write-text.ts';
 import type { HookLines } from './hooks.ts';
 import type { ObservedFamily, Plan, PlanLine } from './plan.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../compile/steps.ts';
 import type { Moves, MovesByDirection } from './switch-over.ts';
 
 import { dispatchChains, lowBits } from '../render/dispatch.ts';
@@ -69,8 +69,14 @@ export function* diffRules(
     yield;
   }
   for (const name of chainsHeldTo(dispatch, before)) if (!chains.has(name)) chains.set(name, before.chains.get(name)!);
-  const { generation, isBumped, entry, misplaced } = findEntry(desired, before, rules, options, () => {
-    return cuts || dispatchDrifted(before, chains) || tightens(dispatch, chains, before);
+  for (const direction of DIRECTIONS) {
+    currentTargets(before, direction);
+    yield;
+    currentTargets(before, direction, true);
+    yield;
+  }
+  const { generation, isBumped, entry, misplaced } = yield* findEntry(desired, before, rules, options, function* () {
+    return cuts || dispatchDrifted(before, chains) || (yield* tightens(dispatch, chains, before));
   });
   for (const [name, lines] of entry.chains) chains.set(name, lines);
   yield;
@@ -81,7 +87,10 @@ export function* diffRules(
     if (options.broken.has(name)) chains.set(name, lines);
     else stale.push(name);
   }
-  const moves = movesOf(dispatch, chains, before);
+  const moves = {
+    egress: yield* movesOf(dispatch.egress, currentTargets(before, 'egress'), chains, before),
+    ingress: yield* movesOf(dispatch.ingress, currentTargets(before, 'ingress'), chains, before),
+  };
   yield;
   return {
     family,
@@ -130,13 +139,13 @@ interface Entry {
 }
 
 /** The entry with the generation to stamp: the one in force, or the next if live flows have to be judged again. */
-function findEntry(
+function* findEntry(
   desired: Ruleset,
   before: ObservedFamily,
   rules: FamilyRules,
   options: RulesOptions,
-  tightened: () => boolean,
-): { generation: number | undefined; isBumped: boolean; entry: Entry; misplaced: readonly Hook[] } {
+  tightened: () => Steps<boolean>,
+): Steps<{ generation: number | undefined; isBumped: boolean; entry: Entry; misplaced: readonly Hook[] }> {
   const { layout } = desired;
   const marks = layout.mode === 'enforce' ? layout.marks : undefined;
   const entryAt = (generation: number): Entry =>
@@ -151,7 +160,7 @@ function findEntry(
   if (last === undefined && before.chains.size === 0) return begin(options.spareGeneration ?? options.firstGeneration);
   const now = begin(last ?? options.firstGeneration);
   const isEdited = [...now.entry.chains].some(([name, lines]) => !sameLines(lines, before.chains.get(name)));
-  if (!isEdited && now.misplaced.length === 0 && !tightened()) return now;
+  if (!isEdited && now.misplaced.length === 0 && !(yield* tightened())) return now;
   const spare = options.spareGeneration;
   const generation = spare === undefined || spare === now.generation ? nextGeneration(now.generation!, marks) : spare;
   return { generation, isBumped: true, entry: entryAt(generation), misplaced: now.misplaced };
@@ -291,11 +300,11 @@ function dispatchDrifted(before: ObservedFamily, chains: ReadonlyMap<string, rea
 }
 
 /** Whether some packet that passes now would be judged anew: an address newly isolated, or a chain that lost a RETURN. */
-function tightens(
+function* tightens(
   dispatch: FamilyRules['dispatch'],
   chains: ReadonlyMap<string, readonly string[]>,
   before: ObservedFamily,
-): boolean {
+): Steps<boolean> {
   const loosens = new Map<string, boolean>();
   for (const direction of DIRECTIONS) {
     const targets = currentTargets(before, direction);
@@ -309,6 +318,7 @@ function tightens(
         loose =
           onlyLoosens(before.chains.get(now), chains.get(target)) && repliesOnlyLoosen(now, target, chains, before);
         loosens.set(pair, loose);
+        yield;
       }
       if (!loose) return true;
     }
@@ -337,28 +347,27 @@ function onlyLoosens(from: readonly string[] | undefined, to: readonly string[] 
 }
 
 /** Which addresses are judged by other rules than before. */
-function movesOf(
-  dispatch: FamilyRules['dispatch'],
+function* movesOf(
+  dispatch: Dispatch,
+  current: Targets,
   chains: ReadonlyMap<string, readonly string[]>,
   before: ObservedFamily,
-): MovesByDirection {
-  const of = (direction: Direction): Moves => {
-    const current = currentTargets(before, direction);
-    const subjects = new Set([...current.keys(), ...dispatch[direction].keys()]);
-    const addresses = new Set<string>();
-    const sets = new Set<string>();
-    for (const address of subjects) {
-      const [now, target] = [current.get(address), dispatch[direction].get(address)];
-      const from = now === undefined ? undefined : before.chains.get(now);
-      const to = target === undefined ? undefined : chains.get(target);
-      if (now === target && from && to && sameLines(from, to)) continue;
-      addresses.add(address);
-      // Who was, or will be, not isolated passes there before or after, whatever the sets hold.
-      if (from && to) for (const set of [...from, ...to].flatMap(referredSets)) sets.add(set);
-    }
-    return { addresses, sets, subjects };
-  };
-  return { egress: of('egress'), ingress: of('ingress') };
+): Steps<Moves> {
+  const subjects = new Set([...current.keys(), ...dispatch.keys()]);
+  const addresses = new Set<string>();
+  const sets = new Set<string>();
+  yield;
+  for (const address of subjects) {
+    const [now, target] = [current.get(address), dispatch.get(address)];
+    const from = now === undefined ? undefined : before.chains.get(now);
+    const to = target === undefined ? undefined : chains.get(target);
+    if (now === target && from && to && sameLines(from, to)) continue;
+    addresses.add(address);
+    // Who was, or will be, not isolated passes there before or after, whatever the sets hold.
+    if (from && to) for (const set of [...from, ...to].flatMap(referredSets)) sets.add(set);
+    yield;
+  }
+  return { addresses, sets, subjects };
 }
 
 // ---------------------------------------------------------------------------------------------------------------- lines

@@ -2,7 +2,7 @@
 import type { Family } from '../net/ip.ts';
 import type { IpSet, Ruleset } from '../render/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../compile/steps.ts';
 
 import { Members } from '../compile/members.ts';
 import {

@@ -4,12 +4,12 @@ import type { Ruleset } from '../render/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
 import type { ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, PlanSummary, Step } from './plan.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../compile/steps.ts';
 
 import { destroySetText } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
-import { runToEnd } from './steps.ts';
+import { runToEnd } from '../compile/steps.ts';
 import { detourOf, type Names, needsSwitchOver, setsOfChains } from './switch-over.ts';
 
 export interface DiffOptions {
@@ -131,7 +131,7 @@ function* planFamily(
     const lines = restoreLines(rules.chains, before, rules.stale, rules.hookLines);
     return { rules, changes, fill: [...unseen, ...loosen], lines, late: [], settle: [], detourSets: [], departed };
   }
-  const detour = detourOf(changes, rules.chains);
+  const detour = yield* detourOf(changes, rules.chains);
   yield;
   const onTheWay = new Map([...rules.chains, ...detour.chains]);
   const plain = new Map([...rules.chains].filter(([name]) => detour.chains.has(name)));
@@ -163,8 +163,9 @@ function summarise(
     families.reduce((sum, family) => sum + pick(family), 0);
   return {
     chainsWritten: total(({ lines, rules }) => {
-      const deleted = new Set(rules.stale);
-      return lines.filter(({ text, object }) => text.startsWith(':') && !deleted.has(object)).length;
+      // They are declared behind the name of the table, those that go as well.
+      const end = lines.findIndex(({ text }, index) => index > 0 && !text.startsWith(':'));
+      return Math.max(0, end - 1 - rules.stale.length);
     }),
     chainsDeleted: total(({ rules }) => rules.stale.length),
     jumpsRepaired: total(({ rules }) => rules.misplaced.length),

@@ -2,11 +2,11 @@
 import type { Family } from '../net/ip.ts';
 import type { Hook } from '../render/ruleset.ts';
 import type { ObservedFamily, ObservedSet } from './plan.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../compile/steps.ts';
 
 import { isOurChain, isOurSet } from '../render/names.ts';
 import { HOOKS } from '../render/ruleset.ts';
-import { runToEnd } from './steps.ts';
+import { runToEnd } from '../compile/steps.ts';
 
 const LINES_PER_STEP = 500;
 

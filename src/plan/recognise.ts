@@ -4,7 +4,7 @@
  */
 import type { Family } from '../net/ip.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../compile/steps.ts';
 
 import { HOOKS } from '../render/ruleset.ts';
 import { sameLines } from './same-lines.ts';

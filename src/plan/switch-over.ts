@@ -7,6 +7,7 @@
  * to date under it, which no packet notices; a second commit puts the plain rules in place.
  */
 import type { Direction } from '../policy/model.ts';
+import type { Steps } from '../compile/steps.ts';
 import type { IpSet } from '../render/ruleset.ts';
 import type { SetChange } from './diff-sets.ts';
 import type { PlanLine } from './plan.ts';
@@ -140,7 +141,7 @@ export interface Detour {
   readonly sets: readonly string[];
 }
 
-export function detourOf(changes: readonly SetChange[], chains: ChainTexts): Detour {
+export function* detourOf(changes: readonly SetChange[], chains: ChainTexts): Steps<Detour> {
   const create: PlanLine[] = [];
   const sets: string[] = [];
   const detours = new Map<string, SetDetour>();
@@ -165,15 +166,16 @@ export function detourOf(changes: readonly SetChange[], chains: ChainTexts): Det
           }
         : { instead },
     );
+    yield;
   }
   const detoured = new Map<string, readonly string[]>();
   for (const [name, lines] of chains) {
-    if (setsOfLines(lines).some((sets) => sets.some((set) => detours.has(set)))) {
-      detoured.set(
-        name,
-        lines.flatMap((line) => withDetours(line, detours)),
-      );
-    }
+    if (!setsOfLines(lines).some((sets) => sets.some((set) => detours.has(set)))) continue;
+    detoured.set(
+      name,
+      lines.flatMap((line) => withDetours(line, detours)),
+    );
+    yield;
   }
   return { create, chains: detoured, sets };
 }

@@ -33,8 +33,10 @@ import type { Family } from '../net/ip.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { Direction } from '../policy/model.ts';
 import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../compile/intent.ts';
+import type { Steps } from '../compile/steps.ts';
 import type { Chain, ClassChain, FamilyRules, Hook, IpSet, Layout, Match, Rule, Ruleset } from './ruleset.ts';
 
+import { runToEnd } from '../compile/steps.ts';
 import { judgesReplies, sameLayout, stamps } from './layout.ts';
 import {
   classChain,
@@ -64,86 +66,86 @@ export function renderNode(intent: NodeIntent, layout: Layout): Ruleset {
 /** Renders again and again; what the intent did not change is the same object as last time, and the planner skips it. */
 export class NodeRenderer {
   #last: { readonly intent: NodeIntent; readonly layout: Layout; readonly ruleset: Ruleset } | undefined;
-  #sets = new Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>();
+  #sets: RenderedSets = new Map();
   #chains: RenderedChains = new Map();
-  /** The layout of `#chains`. */
-  #layout: Layout | undefined;
-
-  /** What `render` would do for the classes that are new, in small steps, for callers that must not stand still. */
-  *work({ classes }: NodeIntent, layout: Layout): Generator<void, void> {
-    if (this.#last?.intent.classes === classes && sameLayout(this.#last.layout, layout)) return;
-    this.#keepLayout(layout);
-    for (const policyClass of classes) {
-      for (const family of [4, 6] as const) {
-        const chain = this.#chainOf(this.#chains, policyClass, family, layout);
-        this.#chains.set(chainKey(policyClass, family), { from: policyClass, chain });
-      }
-      yield;
-    }
-  }
 
   render(intent: NodeIntent, layout: Layout): Ruleset {
-    const last = this.#last;
-    const isSameLayout = last !== undefined && sameLayout(last.layout, layout);
-    this.#keepLayout(layout);
-    const changed = this.#renderSets(intent);
-    const sameRules =
-      isSameLayout && last.intent.subjects === intent.subjects && last.intent.classes === intent.classes;
-    const families = sameRules ? last.ruleset.families : this.#renderFamilies(intent, layout);
+    return runToEnd(this.renderInSteps(intent, layout));
+  }
+
+  /** Begun, but not brought to its end, it leaves nothing behind. */
+  *renderInSteps(intent: NodeIntent, layout: Layout): Steps<Ruleset> {
+    const last = this.#last && sameLayout(this.#last.layout, layout) ? this.#last : undefined;
+    const { rendered, changed } = yield* renderSets(intent, this.#sets);
+    const sameRules = last?.intent.subjects === intent.subjects && last.intent.classes === intent.classes;
+    const known = last ? this.#chains : new Map<string, RenderedChain>();
+    const { families, chains } = sameRules
+      ? { families: last.ruleset.families, chains: known }
+      : yield* renderFamilies(intent, layout, rendered, known);
     const sets =
-      sameRules && changed !== 'others' ? withChanged(last.ruleset.sets, changed) : usedSets(this.#allSets(), families);
+      sameRules && changed !== 'others' ? withChanged(last.ruleset.sets, changed) : usedSets(rendered, families);
     const ruleset = { families, sets, layout, isLiveAddress: intent.isLiveAddress };
     this.#last = { intent, layout, ruleset };
-    return ruleset;
-  }
-
-  /** The sets that are not what they were, or that there are other sets than before. */
-  #renderSets({ addressSets, endpointSets }: NodeIntent): readonly IpSet[] | 'others' {
-    const known = this.#sets;
-    const changed: IpSet[] = [];
-    const rendered = new Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>();
-    let others = known.size !== addressSets.size + endpointSets.size;
-    for (const sets of [addressSets, endpointSets]) {
-      for (const from of sets.values()) {
-        const before = known.get(from.key);
-        const now = before?.from === from ? before : { from, set: renderSet(from, before?.set.name) };
-        rendered.set(from.key, now);
-        others ||= before === undefined;
-        if (now !== before) changed.push(now.set);
-      }
-    }
     this.#sets = rendered;
-    return others ? 'others' : changed;
-  }
-
-  #allSets(): Map<string, IpSet> {
-    return new Map([...this.#sets.values()].map(({ set }) => [set.name, set]));
-  }
-
-  #renderFamilies(intent: NodeIntent, layout: Layout): Ruleset['families'] {
-    const known = this.#chains;
-    this.#chains = new Map();
-    const chainOf = (policyClass: PolicyClass, family: Family): ClassChain => {
-      const chain = this.#chainOf(known, policyClass, family, layout);
-      this.#chains.set(chainKey(policyClass, family), { from: policyClass, chain });
-      return chain;
-    };
-    return { 4: renderFamily(intent, 4, layout, chainOf), 6: renderFamily(intent, 6, layout, chainOf) };
-  }
-
-  #chainOf(known: RenderedChains, policyClass: PolicyClass, family: Family, layout: Layout): ClassChain {
-    const before = known.get(chainKey(policyClass, family));
-    if (before?.from === policyClass) return before.chain;
-    return renderClass(policyClass, family, layout, (key) => this.#sets.get(key)?.set.name ?? setName(family, key));
-  }
-
-  #keepLayout(layout: Layout): void {
-    if (!this.#layout || !sameLayout(this.#layout, layout)) this.#chains = new Map();
-    this.#layout = layout;
+    this.#chains = chains;
+    return ruleset;
   }
 }
 
-type RenderedChains = Map<string, { readonly from: PolicyClass; readonly chain: ClassChain }>;
+/** By key of the set it came from. */
+type RenderedSets = ReadonlyMap<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>;
+
+interface RenderedChain {
+  readonly from: PolicyClass;
+  readonly chain: ClassChain;
+}
+
+/** By `chainKey`. */
+type RenderedChains = ReadonlyMap<string, RenderedChain>;
+
+/** `changed`: the sets that are not what they were, or that there are other sets than before. */
+function* renderSets(
+  { addressSets, endpointSets }: NodeIntent,
+  known: RenderedSets,
+): Steps<{ rendered: RenderedSets; changed: readonly IpSet[] | 'others' }> {
+  const changed: IpSet[] = [];
+  const rendered = new Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>();
+  let others = known.size !== addressSets.size + endpointSets.size;
+  for (const sets of [addressSets, endpointSets]) {
+    for (const from of sets.values()) {
+      const before = known.get(from.key);
+      const now = before?.from === from ? before : { from, set: renderSet(from, before?.set.name) };
+      rendered.set(from.key, now);
+      if (now === before) continue;
+      others ||= before === undefined;
+      changed.push(now.set);
+      yield;
+    }
+  }
+  return { rendered, changed: others ? 'others' : changed };
+}
+
+function* renderFamilies(
+  intent: NodeIntent,
+  layout: Layout,
+  sets: RenderedSets,
+  known: RenderedChains,
+): Steps<{ families: Ruleset['families']; chains: RenderedChains }> {
+  const chains = new Map<string, RenderedChain>();
+  const chainOf = (from: PolicyClass, family: Family): ClassChain => {
+    const key = chainKey(from, family);
+    const before = known.get(key);
+    const nameOf = (set: string): string => sets.get(set)?.set.name ?? setName(family, set);
+    const chain = before?.from === from ? before.chain : renderClass(from, family, layout, nameOf);
+    chains.set(key, { from, chain });
+    return chain;
+  };
+  const families = {
+    4: yield* renderFamily(intent, 4, layout, chainOf),
+    6: yield* renderFamily(intent, 6, layout, chainOf),
+  };
+  return { families, chains };
+}
 
 function chainKey(policyClass: PolicyClass, family: Family): string {
   return `${family} ${policyClass.key}`;
@@ -167,25 +169,26 @@ function withChanged(sets: ReadonlyMap<string, IpSet>, changed: readonly IpSet[]
 }
 
 /** A set no rule speaks of (the family's rules may not need it) is not made. */
-function usedSets(sets: ReadonlyMap<string, IpSet>, families: Ruleset['families']): ReadonlyMap<string, IpSet> {
+function usedSets(sets: RenderedSets, families: Ruleset['families']): ReadonlyMap<string, IpSet> {
   const used = new Set(
     [families[4], families[6]].flatMap(({ classes }) => [...classes.values()].flatMap((chain) => chain.sets)),
   );
-  return new Map([...sets].filter(([name]) => used.has(name)));
+  return new Map([...sets.values()].flatMap(({ set }) => (used.has(set.name) ? [[set.name, set]] : [])));
 }
 
-function renderFamily(
+function* renderFamily(
   intent: NodeIntent,
   family: Family,
   layout: Layout,
   chainFor: (policyClass: PolicyClass, family: Family) => ClassChain,
-): FamilyRules {
+): Steps<FamilyRules> {
   const classes = new Map<string, ClassChain>();
   const chainOf = new Map<string, string>();
   for (const policyClass of intent.classes) {
     const chain = chainFor(policyClass, family);
     classes.set(chain.name, chain);
     chainOf.set(policyClass.key, chain.name);
+    yield;
   }
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
   for (const subject of intent.subjects) {
@@ -196,6 +199,7 @@ function renderFamily(
         if (key !== undefined) dispatch[direction].set(address, chainOf.get(key)!);
       }
     }
+    yield;
   }
   // A class may have no pod with an address of this family: nothing would ever refer to its chain and sets.
   const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values()]);

@@ -5,7 +5,6 @@ import { compileNode, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { diff } from '../../src/plan/diff.ts';
 import type { ObservedState } from '../../src/plan/plan.ts';
-import { runToEnd } from '../../src/plan/steps.ts';
 import { NodeRenderer } from '../../src/render/render-node.ts';
 import {
   type ClusterSnapshot,
@@ -156,7 +155,8 @@ describe('incremental compilation', () => {
           if (index % 3 !== 0 && index < walk.length - 1) continue;
           const intent = compiler.intent();
           // As the agent does; now and then for a layout that is then not asked for.
-          if (index % 2 === 0) runToEnd(renderer.work(intent, index % 5 === 0 ? { ...layout, mode: 'audit' } : layout));
+          if (index % 2 === 0)
+            renderer.renderInSteps(intent, index % 5 === 0 ? { ...layout, mode: 'audit' } : layout).next();
           observed = diff(renderer.render(intent, layout), observed, { remembered: true }).after;
         }
         const fresh = diff(new NodeRenderer().render(compileNode(snapshot, NODE), layout), createEmptyState()).after;

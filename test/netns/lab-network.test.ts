@@ -5,7 +5,7 @@ import { connect, createServer, type Server } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { runCommand } from '../../src/kernel/command.ts';
+import { runCommand, stdinText } from '../../src/kernel/command.ts';
 import { closeLabNetworksSync, LabNetwork } from '../../src/lab/network/lab-network.ts';
 import { labNamespaces, sweep } from '../../src/lab/network/lab-state.ts';
 import {
@@ -656,7 +656,7 @@ describe('lab network', function () {
       const failing = LabNetwork.create({
         ...options,
         run: async (request) => {
-          prefix ||= /netns add (pcl-\w+-)/.exec(request.stdin ?? '')?.[1] ?? '';
+          prefix ||= /netns add (pcl-\w+-)/.exec(stdinText(request))?.[1] ?? '';
           if (request.argv.some((word) => word.endsWith('-restore'))) throw new Error('no iptables');
           return runCommand(request);
         },

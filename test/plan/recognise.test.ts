@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { findDrift } from '../../src/plan/drift.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from '../../src/plan/plan.ts';
 import { recognise } from '../../src/plan/recognise.ts';
-import { runToEnd } from '../../src/plan/steps.ts';
+import { runToEnd } from '../../src/compile/steps.ts';
 
 const chains = (entries: Readonly<Record<string, readonly string[]>>): ObservedFamily['chains'] =>
   new Map(Object.entries(entries));

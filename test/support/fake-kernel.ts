@@ -3,7 +3,7 @@
  * one refuses, in the real tools' words. The agent's own Linux kernel sits on top, so its reading of outputs and errors is tried too.
  */
 import type { CommandRequest, CommandResult, RunCommand } from '../../src/kernel/command.ts';
-import { CommandFailed } from '../../src/kernel/command.ts';
+import { CommandFailed, stdinText } from '../../src/kernel/command.ts';
 import type { Backend, Kernel } from '../../src/kernel/kernel.ts';
 import { createLinuxKernel } from '../../src/kernel/linux-kernel.ts';
 import type { Family } from '../../src/net/ip.ts';
@@ -466,7 +466,9 @@ function result(stdout: string): CommandResult {
 }
 
 function linesOf(request: CommandRequest): string[] {
-  return (request.stdin ?? '').split('\n').filter((line) => line !== '');
+  return stdinText(request)
+    .split('\n')
+    .filter((line) => line !== '');
 }
 
 function targetOf(rule: string, family: Family): string | undefined {
