@@ -284,9 +284,10 @@ class Pass {
   /** What the kernel holds now. Sets it would not let go of are still there, and will be planned for again. */
   #afterSuccess(plan: Plan): ObservedState {
     if (this.#busySets.length === 0) return plan.after;
-    const sets = new Map(plan.after.sets);
+    const { families, sets: after } = plan.after;
+    const sets = new Map(after);
     for (const name of this.#busySets) sets.set(name, this.#observed?.sets.get(name) ?? unknownSet(name));
-    return { ...plan.after, sets };
+    return { families, sets };
   }
 
   /** Marks what the kernel refused as broken. False if no single chain or set is to blame: then nothing can be left out. */

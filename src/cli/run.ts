@@ -346,6 +346,9 @@ function watchObserver(metrics: AgentMetrics): NonNullable<Parameters<typeof cre
 
 function observe(metrics: AgentMetrics, log: Logger, kernel: Kernel): AgentObserver {
   const logPass = createPassLog(log.child('reconcile'), kernel);
+  let last: { readonly outcome: PassOutcome; readonly info: PassInfo } | undefined;
+  // What takes looking at everything is counted when somebody asks, not with each pass.
+  metrics.beforeScrape(() => last && measureRuleset(metrics, last.outcome, last.info));
   return {
     onMode: (mode, source) => {
       metrics.mode(mode);
@@ -353,6 +356,7 @@ function observe(metrics: AgentMetrics, log: Logger, kernel: Kernel): AgentObser
     },
     onPass: (outcome, info) => {
       measurePass(metrics, outcome, info);
+      if (outcome.plan) last = { outcome, info };
       logPass(outcome, info);
     },
     onProblems: (problems) => logProblems(log.child('policy'), problems),
@@ -366,6 +370,9 @@ function measurePass(metrics: AgentMetrics, outcome: PassOutcome, info: PassInfo
   if (info.programmingSeconds !== undefined) metrics.programmed(info.programmingSeconds);
   for (const failure of outcome.failures) if (failure.tool) metrics.restoreFailure(failure.tool);
   if (outcome.mode !== 'dry-run') for (const drift of outcome.drift) metrics.driftRepaired(drift.kind);
+}
+
+function measureRuleset(metrics: AgentMetrics, outcome: PassOutcome, info: PassInfo): void {
   const { plan, intent } = outcome;
   if (!plan) return;
   const families = Object.values(plan.after.families);

@@ -25,7 +25,7 @@ import { DIRECTIONS, objectKey } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-index.ts';
-import { LiveMembers } from './members.ts';
+import { LiveMap } from './live-map.ts';
 import { Occurrences } from './occurrences.ts';
 import { endpointEntries, endpointKeys, familyOf, PeerSets, type PeerUnion } from './peer-sets.ts';
 import { splitPorts } from './ports.ts';
@@ -78,7 +78,7 @@ export class NodeCompiler {
   #compiled = new Map<string, CompiledClass>();
   #subjects: readonly Subject[] = [];
   #classes: readonly PolicyClass[] = [];
-  readonly #subjectSets = new Map<string, { readonly members: LiveMembers; value: EndpointSet }>();
+  readonly #subjectSets = new Map<string, { readonly members: LiveMap<boolean>; value: EndpointSet }>();
   /** Local pods or policies that concern them changed: classes must be found again. */
   #localsDirty = true;
   #intent: NodeIntent | undefined;
@@ -202,18 +202,16 @@ export class NodeCompiler {
     if (!sameItems(classes, this.#classes)) this.#classes = classes;
     this.#refreshSubjectSets();
     this.#peers.keepOnly(setsNeeded(classes));
+    this.#peers.include(new Map([...this.#subjectSets].map(([key, { value }]) => [key, value])));
     this.#intent = undefined;
   }
 
   #assemble(): NodeIntent {
-    const { addressSets, endpointSets } = this.#peers.values();
-    for (const [key, { value }] of this.#subjectSets) endpointSets.set(key, value);
     return {
       nodeName: this.#nodeName,
       subjects: this.#subjects,
       classes: this.#classes,
-      addressSets,
-      endpointSets,
+      ...this.#peers.values(),
       isLiveAddress: (address) => this.#addresses.owner(address) !== undefined,
       policyCount: this.#policyCount,
       problems: this.#problems(),
@@ -328,7 +326,7 @@ export class NodeCompiler {
     for (const key of [...this.#subjectSets.keys()]) if (!needed.has(key)) this.#subjectSets.delete(key);
     for (const [key, { family, subject }] of needed) {
       const wanted = this.#subjectEntries(subject, family);
-      const known = this.#subjectSets.get(key)?.members ?? new LiveMembers();
+      const known = this.#subjectSets.get(key)?.members ?? new LiveMap<boolean>();
       for (const entry of [...known.view().keys()]) if (!wanted.has(entry)) known.set(entry, undefined);
       for (const entry of wanted) known.set(entry, true);
       const members = known.view();

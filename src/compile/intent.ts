@@ -15,7 +15,7 @@ export interface AddressSet {
   /** `addresses`: pods only. `prefixes`: blocks are involved; entries resolve by longest prefix match. */
   readonly kind: 'addresses' | 'prefixes';
   /**
-   * Canonical text (an address, or a CIDR for `prefixes`) -> true: in the set, false: carved out (`nomatch`). A `Members`
+   * Canonical text (an address, or a CIDR for `prefixes`) -> true: in the set, false: carved out (`nomatch`). A `Moment`
    * where the compiler keeps it up to date: that tells what changed without comparing.
    */
   readonly members: ReadonlyMap<string, boolean>;

@@ -5,7 +5,7 @@
 import type { Family } from '../net/ip.ts';
 import type { Labels, Namespace, Peer, Pod } from '../policy/model.ts';
 import type { OwnerChange } from './address-index.ts';
-import type { AddressSet, EndpointSet, PeerClause } from './intent.ts';
+import type { AddressSet, EndpointSet, NodeIntent, PeerClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
 
 import { AddressSpace } from '../net/address-space.ts';
@@ -14,7 +14,7 @@ import { parseAddress } from '../net/ip.ts';
 import { PROTOCOL_NUMBER, type Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
-import { LiveMembers } from './members.ts';
+import { LiveMap } from './live-map.ts';
 import { SmallMap } from './small-map.ts';
 
 /** Which pods a peer entry selects: in the one namespace named, or in every namespace that matches. */
@@ -54,7 +54,7 @@ const NO_PARTS: readonly Part[] = [];
 interface Part {
   readonly union: PeerUnion;
   /** Of the set. */
-  readonly members: LiveMembers;
+  readonly members: LiveMap<boolean>;
   /** The entries an included address stands for. */
   entriesOf(address: string, pod: Pod): readonly string[];
   /** What the entry is without any pod: part of the blocks' table, or nothing. */
@@ -65,7 +65,7 @@ interface Part {
 
 interface LiveSet {
   readonly key: string;
-  readonly members: LiveMembers;
+  readonly members: LiveMap<boolean>;
   /** No entry is of two parts, so that each can be kept up to date without the others. */
   readonly parts: readonly Part[];
   /** As a value; the same object until the membership changes. */
@@ -78,8 +78,17 @@ export class PeerSets {
   /** By namespace, then by the labels object: equal labels are one object where the reader shares them, and correct where not. */
   readonly #identities = new Map<string, SmallMap<Labels, Identity>>();
   readonly #sets = new Map<string, LiveSet>();
-  /** The sets by key, so that how they came about does not show; undefined after one came or went. */
-  #sorted: readonly LiveSet[] | undefined;
+  readonly #setOf = new Map<LiveMap<boolean>, LiveSet>();
+  /** Those that addresses outside of the selections may belong to. */
+  readonly #byAddress = new Set<Part>();
+  /** By the one namespace all their selections name; the others under no name. */
+  readonly #byNamespace = new Map<string | undefined, Set<Part>>();
+  /** Endpoint sets that are made elsewhere. */
+  #others: ReadonlyMap<string, EndpointSet> = new Map();
+  /** The sets as values, by key so that how they came about does not show; undefined after one came or went. */
+  #values: { readonly addressSets: LiveMap<AddressSet>; readonly endpointSets: LiveMap<EndpointSet> } | undefined;
+  /** What is not up to date in `#values`. */
+  readonly #changed = new Set<LiveMap<boolean>>();
 
   // ------------------------------------------------------------------------------------------------------------ events
 
@@ -92,8 +101,14 @@ export class PeerSets {
     let changed = false;
     const selecting = new Set(identity?.parts);
     const touched = new Set([...(old?.parts ?? []), ...selecting]);
-    for (const part of this.#parts()) if (part.byAddress) touched.add(part);
-    for (const part of touched) changed = update(part, address, from, to, selecting.has(part)) || changed;
+    for (const part of this.#byAddress) touched.add(part);
+    for (const part of touched) changed = this.#update(part, address, from, to, selecting.has(part)) || changed;
+    return changed;
+  }
+
+  #update(...[part, ...what]: Parameters<typeof update>): boolean {
+    const changed = update(part, ...what);
+    if (changed) this.#changed.add(part.members);
     return changed;
   }
 
@@ -131,7 +146,7 @@ export class PeerSets {
       const after = new Set(identity.parts);
       for (const part of [...before, ...after].filter((each) => before.has(each) !== after.has(each))) {
         for (const [address, pod] of identity.owned)
-          changed = update(part, address, pod, pod, after.has(part)) || changed;
+          changed = this.#update(part, address, pod, pod, after.has(part)) || changed;
       }
     }
     return changed;
@@ -196,7 +211,9 @@ export class PeerSets {
 
   #add(set: LiveSet): void {
     this.#sets.set(set.key, set);
-    this.#sorted = undefined;
+    this.#setOf.set(set.members, set);
+    this.#values = undefined;
+    for (const part of set.parts) this.#index(part);
     const selecting = new Map<Identity, Part[]>();
     for (const part of set.parts) {
       for (const identity of this.#candidates(part.union)) {
@@ -225,9 +242,16 @@ export class PeerSets {
   keepOnly(keys: ReadonlySet<string>): void {
     const stale = [...this.#sets.values()].filter((set) => !keys.has(set.key));
     if (stale.length === 0) return;
-    for (const set of stale) this.#sets.delete(set.key);
-    this.#sorted = undefined;
+    for (const { key, members } of stale) {
+      this.#sets.delete(key);
+      this.#setOf.delete(members);
+    }
+    this.#values = undefined;
     const dropped = new Set(stale.flatMap(({ parts }) => parts));
+    for (const part of dropped) {
+      this.#byAddress.delete(part);
+      this.#byNamespace.get(namespaceOf(part.union))?.delete(part);
+    }
     for (const inNamespace of this.#identities.values()) {
       for (const identity of inNamespace.values()) {
         if (identity.parts.some((part) => dropped.has(part)))
@@ -236,29 +260,52 @@ export class PeerSets {
     }
   }
 
-  /** All sets as values; those whose membership did not change are the same objects as last time. */
-  values(): { addressSets: Map<string, AddressSet>; endpointSets: Map<string, EndpointSet> } {
-    const addressSets = new Map<string, AddressSet>();
-    const endpointSets = new Map<string, EndpointSet>();
-    this.#sorted ??= [...this.#sets.keys()].sort().map((key) => this.#sets.get(key)!);
-    for (const set of this.#sorted) {
+  /** Endpoint sets that are made elsewhere and belong to `values` as they are. */
+  include(others: ReadonlyMap<string, EndpointSet>): void {
+    this.#others = others;
+    this.#values = undefined;
+  }
+
+  /**
+   * All sets as values; those whose membership did not change are the same objects as last time. Moments of one history as long as
+   * there are the same sets, so that nobody has to look for what changed.
+   */
+  values(): Pick<NodeIntent, 'addressSets' | 'endpointSets'> {
+    const values = this.#values ?? { addressSets: new LiveMap<AddressSet>(), endpointSets: new LiveMap<EndpointSet>() };
+    const outdated = this.#values
+      ? [...this.#changed].flatMap((members) => this.#setOf.get(members) ?? [])
+      : [...this.#sets.keys()].sort().map((key) => this.#sets.get(key)!);
+    for (const set of outdated) {
       if (set.value.members !== set.members.view()) set.value = set.refresh(set);
-      if ('kind' in set.value) addressSets.set(set.key, set.value);
-      else endpointSets.set(set.key, set.value);
+      if ('kind' in set.value) values.addressSets.set(set.key, set.value);
+      else values.endpointSets.set(set.key, set.value);
     }
-    return { addressSets, endpointSets };
+    if (!this.#values) for (const [key, set] of this.#others) values.endpointSets.set(key, set);
+    this.#changed.clear();
+    this.#values = values;
+    return { addressSets: values.addressSets.view(), endpointSets: values.endpointSets.view() };
   }
 
   // --------------------------------------------------------------------------------------------------------- selection
 
-  *#parts(): Generator<Part, void> {
-    for (const { parts } of this.#sets.values()) yield* parts;
+  #index(part: Part): void {
+    if (part.byAddress) this.#byAddress.add(part);
+    const namespace = namespaceOf(part.union);
+    const inNamespace = this.#byNamespace.get(namespace);
+    if (inNamespace) inNamespace.add(part);
+    else this.#byNamespace.set(namespace, new Set([part]));
+  }
+
+  /** All parts that may select pods of the namespace, and some that do not. */
+  *#partsFor(namespace: string): Generator<Part, void> {
+    yield* this.#byNamespace.get(namespace) ?? [];
+    yield* this.#byNamespace.get(undefined) ?? [];
   }
 
   /** Most identities are in no set of this node: they share one empty list. */
   #partsOf(identity: Identity): readonly Part[] {
     let parts: Part[] | undefined;
-    for (const part of this.#parts()) {
+    for (const part of this.#partsFor(identity.namespace)) {
       if (!this.#selects(part.union, identity)) continue;
       if (parts) parts.push(part);
       else parts = [part];
@@ -282,6 +329,14 @@ export class PeerSets {
     const namespace = this.#namespaces.get(name);
     return namespace !== undefined && matches(selector, namespace.labels);
   }
+}
+
+/** The one namespace all of the union's selections name; undefined: there is no such. */
+function namespaceOf(union: PeerUnion): string | undefined {
+  if (union.kind === 'any') return undefined;
+  const names = new Set(union.selections.map(({ namespaces }) => ('name' in namespaces ? namespaces.name : undefined)));
+  const [name] = names;
+  return names.size === 1 ? name : undefined;
 }
 
 function noted(selecting: Map<Identity, Part[]>, identity: Identity): Part[] {
@@ -311,7 +366,7 @@ function isInBlocks({ byAddress, union }: Part, address: string): boolean {
 
 function addressSet(key: string, union: PeerUnion, family: Family, space: AddressSpace): LiveSet {
   const table = new Map(space.toPrefixTable().map((entry) => [formatNetMember(entry.cidr), entry.match] as const));
-  const members = new LiveMembers(table);
+  const members = new LiveMap<boolean>(table);
   const kind = space.isEmpty() ? 'addresses' : 'prefixes';
   const part: Part = {
     union,
@@ -326,7 +381,7 @@ function addressSet(key: string, union: PeerUnion, family: Family, space: Addres
 }
 
 function endpointSet(key: string, union: PeerUnion, family: Family, names: readonly NamedPortRef[]): LiveSet {
-  const members = new LiveMembers();
+  const members = new LiveMap<boolean>();
   const part: Part = {
     union,
     members,
@@ -342,7 +397,7 @@ function portEndpointSet(
   unions: readonly (readonly [port: string, union: PeerUnion])[],
   family: Family,
 ): LiveSet {
-  const members = new LiveMembers();
+  const members = new LiveMap<boolean>();
   const parts = unions.map(
     ([port, union]): Part => ({
       union,
@@ -355,7 +410,7 @@ function portEndpointSet(
   return endpointsOf(key, family, members, parts);
 }
 
-function endpointsOf(key: string, family: Family, members: LiveMembers, parts: readonly Part[]): LiveSet {
+function endpointsOf(key: string, family: Family, members: LiveMap<boolean>, parts: readonly Part[]): LiveSet {
   const refresh = (set: LiveSet): EndpointSet => ({ key, family, members: set.members.view() });
   return { key, members, parts, value: { key, family, members: members.view() }, refresh };
 }

@@ -4,7 +4,7 @@ import type { IpSet, Ruleset } from '../render/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 import type { Steps } from '../compile/steps.ts';
 
-import { Members } from '../compile/members.ts';
+import { changesBetween, type Change } from '../compile/live-map.ts';
 import {
   addMemberText,
   createSetText,
@@ -35,6 +35,8 @@ export interface SetsDiff {
   /** Makes and fills sets that no rule refers to yet. */
   readonly create: readonly PlanLine[];
   readonly changes: readonly SetChange[];
+  /** Desired sets that are not those that were written last; undefined: not known, all were compared. */
+  readonly changed: readonly Change<IpSet>[] | undefined;
   /** Capacity of the sets that are made, or made anew. */
   readonly capacities: ReadonlyMap<string, number>;
   readonly added: number;
@@ -50,10 +52,11 @@ export interface SetsMemory {
 export function* diffSets(desired: Ruleset, observed: ObservedState, memory: SetsMemory): Steps<SetsDiff> {
   const create: PlanLine[] = [];
   const changes: SetChange[] = [];
+  const changed = memory.broken.size === 0 ? changesBetween(observed.setsSource, desired.sets) : undefined;
   const capacities = new Map<string, number>();
   let added = 0;
   let deleted = 0;
-  for (const [name, set] of desired.sets) {
+  for (const [name, set] of changed ? changed.map(({ key, after }) => [key, after!] as const) : desired.sets) {
     const before = observed.sets.get(name);
     if (before?.members !== set.members) yield;
     if (memory.broken.has(name) || !observed.families[set.family]) continue;
@@ -72,7 +75,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
     added += change.joining.length;
     deleted += change.leaving.length;
   }
-  return { create, changes, capacities, added, deleted };
+  return { create, changes, changed, capacities, added, deleted };
 }
 
 /** Sorted, so that the same cluster gives the same bytes. `as`: under another name than its own. */
@@ -114,9 +117,10 @@ function compareMembers(set: IpSet, before: ObservedSet): { joining: string[]; l
   const joining: string[] = [];
   const leaving: string[] = [];
   // Known without comparing where both are moments of one history.
-  const changes = set.members instanceof Members ? set.members.changesSince(before.members) : undefined;
+  const changes = changesBetween(before.members, set.members);
   if (changes) {
-    for (const { member, before: was, after: is } of changes) ((is ?? was === false) ? joining : leaving).push(member);
+    for (const { key: member, before: was, after: is } of changes)
+      ((is ?? was === false) ? joining : leaving).push(member);
     return { joining: joining.sort(), leaving: leaving.sort() };
   }
   for (const [member, match] of set.members) {

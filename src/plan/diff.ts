@@ -1,11 +1,12 @@
 /** The door of this stage: (Ruleset, ObservedState) -> Plan, steps in safe order. */
 import type { Family } from '../net/ip.ts';
-import type { Ruleset } from '../render/ruleset.ts';
+import type { IpSet, Ruleset } from '../render/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
 import type { ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, PlanSummary, Step } from './plan.ts';
 import type { Steps } from '../compile/steps.ts';
 
+import { type Change, LiveMap } from '../compile/live-map.ts';
 import { destroySetText } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
@@ -42,7 +43,9 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   yield;
   const inUse = families.map(({ rules }) => setsOfChains(rules.chains));
   const kept: Names = { has: (name) => inUse.some((names) => names.has(name)) };
-  const stale = [...observed.sets.keys()].filter((name) => !desired.sets.has(name) && !kept.has(name));
+  const stale = sets.changed
+    ? []
+    : [...observed.sets.keys()].filter((name) => !desired.sets.has(name) && !kept.has(name));
   const asides = new Set(sets.changes.map(({ aside }) => aside));
   const left = stale.filter((name) => !asides.has(name));
   const destroyed = [...new Set([...left, ...families.flatMap(({ detourSets }) => detourSets)])].sort();
@@ -177,6 +180,50 @@ function summarise(
   };
 }
 
+function setsAfter(
+  desired: Ruleset,
+  observed: ObservedState,
+  { changed, capacities }: SetsDiff,
+  kept: Names,
+  broken: ReadonlySet<string>,
+): Pick<ObservedState, 'sets' | 'setsSource'> {
+  const afterwards = ({ name, family, type, members }: IpSet): ObservedSet | undefined => {
+    if (broken.has(name) || !observed.families[family]) return undefined;
+    const before = observed.sets.get(name);
+    const maxElements = capacities.get(name) ?? before!.maxElements;
+    const isSame = before?.members === members && before.maxElements === maxElements && before.type === type;
+    return isSame ? before : { name, family, type, maxElements, members };
+  };
+  if (changed) return { sets: withChanged(observed.sets, changed, afterwards), setsSource: desired.sets };
+  const sets = new Map<string, ObservedSet>();
+  for (const set of desired.sets.values()) {
+    const after = afterwards(set);
+    if (after) sets.set(set.name, after);
+  }
+  for (const [name, set] of observed.sets) {
+    // A set that could not be brought up to date stays as it is, used or not.
+    if (!sets.has(name) && (kept.has(name) || desired.sets.has(name))) sets.set(name, set);
+  }
+  return { sets, ...(broken.size === 0 ? { setsSource: desired.sets } : {}) };
+}
+
+/** For the latest of its moments, the live map it is of: planning goes on from there, and costs what changes. */
+const continued = new WeakMap<ObservedState['sets'], LiveMap<ObservedSet>>();
+
+function withChanged(
+  observed: ObservedState['sets'],
+  changed: readonly Change<IpSet>[],
+  afterwards: (set: IpSet) => ObservedSet | undefined,
+): ObservedState['sets'] {
+  if (changed.length === 0) return observed;
+  const after = changed.flatMap((change) => afterwards(change.after!) ?? []);
+  const sets = continued.get(observed) ?? new LiveMap(observed);
+  continued.delete(observed);
+  for (const set of after) sets.set(set.name, set);
+  continued.set(sets.view(), sets);
+  return sets.view();
+}
+
 function stateAfter(
   desired: Ruleset,
   observed: ObservedState,
@@ -185,23 +232,11 @@ function stateAfter(
   kept: Names,
   broken: ReadonlySet<string>,
 ): ObservedState {
-  const sets = new Map<string, ObservedSet>();
-  for (const [name, { family, type, members }] of desired.sets) {
-    if (broken.has(name) || !observed.families[family]) continue;
-    const before = observed.sets.get(name);
-    const maxElements = setsDiff.capacities.get(name) ?? before!.maxElements;
-    const isSame = before?.members === members && before.maxElements === maxElements && before.type === type;
-    sets.set(name, isSame ? before : { name, family, type, maxElements, members });
-  }
-  for (const [name, set] of observed.sets) {
-    // A set that could not be brought up to date stays as it is, used or not.
-    if (!sets.has(name) && (kept.has(name) || desired.sets.has(name))) sets.set(name, set);
-  }
   const after: Partial<Record<Family, ObservedFamily>> = {};
   for (const { rules } of families) {
     const { family, chains, hooks, heldBack } = rules;
     const isWhole = heldBack.length === 0 && broken.size === 0;
     after[family] = { chains, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
   }
-  return { families: after, sets };
+  return { families: after, ...setsAfter(desired, observed, setsDiff, kept, broken) };
 }

@@ -1,6 +1,6 @@
 /** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
 import type { Family } from '../net/ip.ts';
-import type { FamilyRules, Hook } from '../render/ruleset.ts';
+import type { FamilyRules, Hook, Ruleset } from '../render/ruleset.ts';
 
 /** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
 export interface ObservedFamily {
@@ -27,6 +27,11 @@ export interface ObservedState {
   readonly families: Readonly<Partial<Record<Family, ObservedFamily>>>;
   /** Ours only. */
   readonly sets: ReadonlyMap<string, ObservedSet>;
+  /**
+   * The sets these were written from: the same ones with the same members, and no others. Absent once the kernel was read. What did
+   * not change since then need not be compared.
+   */
+  readonly setsSource?: Ruleset['sets'];
 }
 
 /** One line of restore input, and the chain or set it belongs to. */

@@ -36,6 +36,7 @@ import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '.
 import type { Steps } from '../compile/steps.ts';
 import type { Chain, ClassChain, FamilyRules, Hook, IpSet, Layout, Match, Rule, Ruleset } from './ruleset.ts';
 
+import { changesBetween, LiveMap } from '../compile/live-map.ts';
 import { runToEnd } from '../compile/steps.ts';
 import { judgesReplies, sameLayout, stamps } from './layout.ts';
 import {
@@ -67,6 +68,8 @@ export function renderNode(intent: NodeIntent, layout: Layout): Ruleset {
 export class NodeRenderer {
   #last: { readonly intent: NodeIntent; readonly layout: Layout; readonly ruleset: Ruleset } | undefined;
   #sets: RenderedSets = new Map();
+  /** Those that rules speak of, by name. */
+  #used = new LiveMap<IpSet>();
   #chains: RenderedChains = new Map();
 
   render(intent: NodeIntent, layout: Layout): Ruleset {
@@ -76,15 +79,16 @@ export class NodeRenderer {
   /** Begun, but not brought to its end, it leaves nothing behind. */
   *renderInSteps(intent: NodeIntent, layout: Layout): Steps<Ruleset> {
     const last = this.#last && sameLayout(this.#last.layout, layout) ? this.#last : undefined;
-    const { rendered, changed } = yield* renderSets(intent, this.#sets);
+    const { rendered, changed } =
+      changedSets(last?.intent, intent, this.#sets) ?? (yield* renderSets(intent, this.#sets));
     const sameRules = last?.intent.subjects === intent.subjects && last.intent.classes === intent.classes;
     const known = last ? this.#chains : new Map<string, RenderedChain>();
     const { families, chains } = sameRules
       ? { families: last.ruleset.families, chains: known }
       : yield* renderFamilies(intent, layout, rendered, known);
-    const sets =
-      sameRules && changed !== 'others' ? withChanged(last.ruleset.sets, changed) : usedSets(rendered, families);
-    const ruleset = { families, sets, layout, isLiveAddress: intent.isLiveAddress };
+    if (!sameRules || changed === 'others') this.#used = new LiveMap(usedSets(rendered, families));
+    else for (const set of changed) if (this.#used.get(set.name)) this.#used.set(set.name, set);
+    const ruleset = { families, sets: this.#used.view(), layout, isLiveAddress: intent.isLiveAddress };
     this.#last = { intent, layout, ruleset };
     this.#sets = rendered;
     this.#chains = chains;
@@ -93,7 +97,7 @@ export class NodeRenderer {
 }
 
 /** By key of the set it came from. */
-type RenderedSets = ReadonlyMap<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>;
+type RenderedSets = Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>;
 
 interface RenderedChain {
   readonly from: PolicyClass;
@@ -103,13 +107,28 @@ interface RenderedChain {
 /** By `chainKey`. */
 type RenderedChains = ReadonlyMap<string, RenderedChain>;
 
-/** `changed`: the sets that are not what they were, or that there are other sets than before. */
-function* renderSets(
-  { addressSets, endpointSets }: NodeIntent,
-  known: RenderedSets,
-): Steps<{ rendered: RenderedSets; changed: readonly IpSet[] | 'others' }> {
+interface SetsRendered {
+  readonly rendered: RenderedSets;
+  /** The sets that are not what they were, or that there are other sets than before. */
+  readonly changed: readonly IpSet[] | 'others';
+}
+
+/** Without looking at all of them, where the intent tells what changed. */
+function changedSets(last: NodeIntent | undefined, intent: NodeIntent, known: RenderedSets): SetsRendered | undefined {
+  const addresses = changesBetween(last?.addressSets, intent.addressSets);
+  const endpoints = changesBetween(last?.endpointSets, intent.endpointSets);
+  if (!addresses || !endpoints) return undefined;
+  const changed = [...addresses, ...endpoints].map(({ key, after: from }) => {
+    const set = renderSet(from!, known.get(key)!.set.name);
+    known.set(key, { from: from!, set });
+    return set;
+  });
+  return { rendered: known, changed };
+}
+
+function* renderSets({ addressSets, endpointSets }: NodeIntent, known: RenderedSets): Steps<SetsRendered> {
   const changed: IpSet[] = [];
-  const rendered = new Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>();
+  const rendered: RenderedSets = new Map();
   let others = known.size !== addressSets.size + endpointSets.size;
   for (const sets of [addressSets, endpointSets]) {
     for (const from of sets.values()) {
@@ -158,14 +177,6 @@ function renderSet(from: AddressSet | EndpointSet, name: string | undefined): Ip
   const type = 'kind' in from ? (from.kind === 'addresses' ? 'hash:ip' : 'hash:net') : 'hash:ip,port';
   const { family, members, key: meaning } = from;
   return { name: name ?? setName(family, meaning), family, type, members, meaning };
-}
-
-/** The same sets in the same order, some of them with other members. */
-function withChanged(sets: ReadonlyMap<string, IpSet>, changed: readonly IpSet[]): ReadonlyMap<string, IpSet> {
-  if (changed.length === 0) return sets;
-  const copy = new Map(sets);
-  for (const set of changed) if (copy.has(set.name)) copy.set(set.name, set);
-  return copy;
 }
 
 /** A set no rule speaks of (the family's rules may not need it) is not made. */

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import type { NodeIntent } from '../../src/compile/intent.ts';
+import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
 import { type Mode, type PassOutcome, Reconciler } from '../../src/agent/reconcile.ts';
 import type { Backend } from '../../src/kernel/kernel.ts';
 import type { ObservedFamily, ObservedState } from '../../src/plan/plan.ts';
@@ -490,6 +492,43 @@ describe('reconcile: refusals', () => {
       await enforce(cluster());
       assert.deepEqual(passes(kernel, C, A), [false, false]);
     }
+  });
+
+  /** As in the agent, the compiler tells what changed. */
+  const followed = () => {
+    const kernel = createFakeKernel({ backend: 'iptables-nft' });
+    const compiler = new NodeCompiler('node-1');
+    loadSnapshot(compiler, cluster());
+    const compile = (): NodeIntent => compiler.intent();
+    const reconciler = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5, compile });
+    return { kernel, compiler, enforce: () => reconciler.pass(cluster(), 'enforce', LAYOUT, false) };
+  };
+
+  it('a set that was refused is tried again when another changes', async () => {
+    const { kernel, compiler, enforce } = followed();
+    refusesSet(kernel, 'hash:net');
+    assert.equal((await enforce()).partial, true);
+    kernel.faults.refuse = undefined;
+    compiler.pod('x/more', pod('x/more', { nodeName: 'node-2', labels: { pod: 'b' }, addresses: ['10.0.9.9'] }));
+    const saves = (): number => kernel.commands.filter((command) => command.includes('save')).length;
+    const before = saves();
+    assert.deepEqual((await enforce()).plan?.heldBack, []);
+    assert.equal(saves(), before, 'what is in the kernel was known');
+    assert.ok([...kernel.state().sets.values()].some(({ type }) => type === 'hash:net'));
+  });
+
+  it('a set that is still in use is not forgotten while other sets change', async () => {
+    const { kernel, compiler, enforce } = followed();
+    await enforce();
+    const set = [...kernel.state().sets.values()].find(({ type, family }) => type === 'hash:net' && family === 4)!.name;
+    kernel.editRules(4, `-A OUTPUT -m set --match-set ${set} src -j RETURN`);
+    compiler.policy('x/block', undefined);
+    assert.deepEqual((await enforce()).busySets, [set]);
+    compiler.pod('x/more', pod('x/more', { nodeName: 'node-2', labels: { pod: 'b' }, addresses: ['10.0.9.9'] }));
+    assert.deepEqual((await enforce()).busySets, [set]);
+    kernel.editRules(4, `-D OUTPUT -m set --match-set ${set} src -j RETURN`);
+    await enforce();
+    assert.ok(!kernel.state().sets.has(set));
   });
 
   it('a set that is still in use is destroyed in a later pass', async () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { LiveMembers, Members } from '../../src/compile/members.ts';
+import { LiveMap, Moment } from '../../src/compile/live-map.ts';
 
 describe('members', () => {
   it('a view stays what it was while the live set goes on', () => {
-    const live = new LiveMembers([['a', true]]);
+    const live = new LiveMap([['a', true]]);
     const first = live.view();
     assert.equal(live.set('b', false), true);
     assert.equal(live.set('a', undefined), true);
@@ -14,7 +14,7 @@ describe('members', () => {
   });
 
   it('is the same view until something changes', () => {
-    const live = new LiveMembers();
+    const live = new LiveMap();
     const view = live.view();
     assert.equal(live.set('a', undefined), false);
     assert.equal(live.view(), view);
@@ -23,7 +23,7 @@ describe('members', () => {
   });
 
   it('tells the net changes since an older view: what went back and forth is none', () => {
-    const live = new LiveMembers([
+    const live = new LiveMap([
       ['a', true],
       ['n', false],
     ]);
@@ -36,23 +36,23 @@ describe('members', () => {
     live.set('c', false);
     live.set('c', true);
     assert.deepEqual(live.view().changesSince(old), [
-      { member: 'n', before: false, after: true },
-      { member: 'c', before: undefined, after: true },
+      { key: 'n', before: false, after: true },
+      { key: 'c', before: undefined, after: true },
     ]);
     assert.deepEqual(live.view().changesSince(live.view()), []);
   });
 
   it('knows nothing of other histories, and nothing of its own future', () => {
-    const live = new LiveMembers([['a', true]]);
+    const live = new LiveMap([['a', true]]);
     const old = live.view();
     live.set('b', true);
     assert.equal(old.changesSince(live.view()), undefined);
-    assert.equal(live.view().changesSince(new LiveMembers([['a', true]]).view()), undefined);
+    assert.equal(live.view().changesSince(new LiveMap([['a', true]]).view()), undefined);
     assert.equal(live.view().changesSince(new Map([['a', true]])), undefined);
   });
 
   it('starts afresh when remembering costs more than copying, and older views do not notice', () => {
-    const live = new LiveMembers([['keep', true]]);
+    const live = new LiveMap([['keep', true]]);
     const old = live.view();
     for (let i = 0; i < 3000; i++) live.set(`member-${i % 7}`, i % 2 === 0 ? true : undefined);
     const now = live.view();
@@ -60,18 +60,18 @@ describe('members', () => {
     assert.deepEqual([...old], [['keep', true]]);
     assert.equal(now.get('keep'), true);
     live.set('later', true);
-    assert.deepEqual(live.view().changesSince(now), [{ member: 'later', before: undefined, after: true }]);
-    assert.ok(live.view() instanceof Members);
+    assert.deepEqual(live.view().changesSince(now), [{ key: 'later', before: undefined, after: true }]);
+    assert.ok(live.view() instanceof Moment);
   });
 
   it('can forget how it came to be as it is', () => {
-    const live = new LiveMembers();
+    const live = new LiveMap();
     live.set('a', true);
     live.forget();
     const view = live.view();
     assert.deepEqual([...view], [['a', true]]);
     live.set('b', true);
-    assert.deepEqual(live.view().changesSince(view), [{ member: 'b', before: undefined, after: true }]);
+    assert.deepEqual(live.view().changesSince(view), [{ key: 'b', before: undefined, after: true }]);
     assert.deepEqual([...view], [['a', true]]);
   });
 });

@@ -1,0 +1,100 @@
+/** What a remote pod's event costs does not grow with the sets of the node: nothing goes through them. */
+import assert from 'node:assert/strict';
+import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { LiveMap, Moment } from '../../src/compile/live-map.ts';
+import type { ObservedState, Plan } from '../../src/plan/plan.ts';
+import { diff } from '../../src/plan/diff.ts';
+import { NodeRenderer, renderNode } from '../../src/render/render-node.ts';
+import type { IpSet } from '../../src/render/ruleset.ts';
+import { pod, policy, snapshot } from '../support/builders.ts';
+import { LAYOUT } from '../support/fake-cluster.ts';
+
+const SETS = 60;
+const LISTINGS = ['entries', 'keys', 'values', 'forEach', Symbol.iterator] as const;
+
+/** Maps of more than half as many entries as there are sets that were gone through while `work` ran. */
+function countListings(work: () => void): number {
+  let count = 0;
+  const restore = [Moment, Map].flatMap((type) =>
+    LISTINGS.map((name) => {
+      const prototype = type.prototype as unknown as Record<PropertyKey, (...args: unknown[]) => unknown>;
+      const original = prototype[name]!;
+      prototype[name] = function (this: ReadonlyMap<string, unknown>, ...args: unknown[]) {
+        if (this.size > SETS / 2) count++;
+        return original.apply(this, args);
+      };
+      return () => (prototype[name] = original);
+    }),
+  );
+  try {
+    work();
+  } finally {
+    for (const each of restore) each();
+  }
+  return count;
+}
+
+describe('an event of a remote pod', () => {
+  it('goes through no list of sets, in no stage, and changes the sets it is in', () => {
+    const subject = pod('x/subject', { labels: { app: 'subject' }, addresses: ['10.0.0.1'] });
+    const others = Array.from({ length: SETS }, (_, n) =>
+      pod(`x/s${n}`, { labels: { app: `s${n}` }, addresses: [`10.0.1.${n}`] }),
+    );
+    const policies = others.map((_, n) =>
+      policy(`x/p${n}`, {
+        podSelector: { matchLabels: { app: `s${n}` } },
+        ingress: [{ from: [{ podSelector: { matchLabels: { peer: `p${n}` } } }], ports: [{ port: 80 }] }],
+      }),
+    );
+    const compiler = new NodeCompiler('node-1');
+    loadSnapshot(compiler, snapshot({ pods: [subject, ...others], policies }));
+    const renderer = new NodeRenderer();
+    const empty = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
+    let observed: ObservedState = { families: { 4: empty, 6: empty }, sets: new Map() };
+    const pass = (): Plan => {
+      const plan = diff(renderer.render(compiler.intent(), { ...LAYOUT, mode: 'enforce' }), observed, {
+        remembered: true,
+      });
+      observed = plan.after;
+      return plan;
+    };
+    pass();
+    const labels = { peer: 'p1' };
+    const put = (name: string, address: string): Plan => {
+      compiler.pod(name, { ...pod(name, { nodeName: 'node-2', addresses: [address] }), labels });
+      return pass();
+    };
+    put('x/first', '10.0.2.1');
+    let plan: Plan | undefined;
+    const listings = countListings(() => (plan = put('x/second', '10.0.2.2')));
+    assert.deepEqual(
+      plan!.steps.map(({ kind, lines }) => [kind, lines.length]),
+      [['fill-sets', 1]],
+    );
+    assert.equal(listings, 0);
+    assert.ok(countListings(() => new Map(observed.sets)) > 0, 'the count sees nothing');
+  });
+
+  it('a state that is planned from twice is the same the second time', () => {
+    const from = (peer: string) => ({ from: [{ podSelector: { matchLabels: { peer } } }], ports: [{ port: 80 }] });
+    const policies = ['a', 'b', 'c'].map((peer) => policy(`x/${peer}`, { podSelector: {}, ingress: [from(peer)] }));
+    const intent = compileNode(snapshot({ pods: [pod('x/one', { addresses: ['10.0.0.1'] })], policies }), 'node-1');
+    const ruleset = renderNode(intent, { ...LAYOUT, mode: 'enforce' });
+    const sets = new LiveMap(ruleset.sets);
+    const plan = (observed: ObservedState): Plan => {
+      return diff({ ...ruleset, sets: sets.view() }, observed, { remembered: true });
+    };
+    const empty = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
+    const written = plan({ families: { 4: empty, 6: empty }, sets: new Map() });
+    const [one, two, three] = [...ruleset.sets.values()];
+    const withMember = (set: IpSet): IpSet => ({ ...set, members: new Map([['10.0.2.1', true]]) });
+    sets.set(three!.name, withMember(three!));
+    const { after } = plan(written.after);
+    sets.set(one!.name, withMember(one!));
+    assert.equal(plan(after).after.sets.get(one!.name)!.members.size, 1);
+    sets.set(one!.name, one);
+    sets.set(two!.name, withMember(two!));
+    const again = plan(after).after.sets;
+    assert.deepEqual([again.get(one!.name)!.members.size, again.get(two!.name)!.members.size], [0, 1]);
+  });
+});
