@@ -131,7 +131,7 @@ async function compileWhole(subject: Subject): Promise<void> {
     await breathe();
   }
   for (const _ of compiler.work()) await breathe();
-  new PurePasses(compiler).pass();
+  await new PurePasses(compiler).passInTurns();
   const { user, system } = process.cpuUsage(cpu);
   subject.full.push((user + system) / 1e6);
   await nextTurn();

@@ -2,7 +2,8 @@
 import type { Layout } from '../src/render/ruleset.ts';
 import type { ObservedState, Plan } from '../src/plan/plan.ts';
 import type { NodeCompiler } from '../src/compile/compile-node.ts';
-import { diff } from '../src/plan/diff.ts';
+import { takeTurns } from '../src/kernel/take-turns.ts';
+import { diff, diffInSteps } from '../src/plan/diff.ts';
 import { NodeRenderer } from '../src/render/render-node.ts';
 
 /** As the agent's own defaults (src/cli/config.ts). */
@@ -34,6 +35,12 @@ export class PurePasses {
 
   constructor(compiler: NodeCompiler) {
     this.#compiler = compiler;
+  }
+
+  /** As the agent does it: others get a turn in between. */
+  async passInTurns(): Promise<void> {
+    const ruleset = await takeTurns(this.#renderer.renderInSteps(this.#compiler.intent(), LAYOUT));
+    await takeTurns(diffInSteps(ruleset, this.#kernel, {}));
   }
 
   pass(): { readonly plan: Plan; readonly times: PassTimes } {

@@ -19,6 +19,8 @@ export interface Machine {
   /** Absent where the tools are not installed. */
   readonly iptables?: string;
   readonly ipset?: string;
+  /** How fast it was just then: milliseconds to read and write 300 KB of JSON. Absent in older results. */
+  readonly yardstickMs?: number;
   /** Seconds since the epoch. */
   readonly startedAt: number;
 }

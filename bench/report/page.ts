@@ -5,6 +5,7 @@
  *   <!-- tables: packet -->      machine, plots and tables of one suite
  *   <!-- end -->
  */
+import { number } from '../statistics.ts';
 import { markdownTable } from '../text-table.ts';
 import type { Machine, Table } from '../types.ts';
 import { isTargets, targetRows } from './quantities.ts';
@@ -63,8 +64,9 @@ function tableText(table: Table, noteBefore: string | undefined): string {
   return [`**${title}.** ${said.join('')}`.trimEnd(), markdownTable(table)].join('\n\n');
 }
 
-function machineText({ cpu, cores, memoryGiB, kernel, node, iptables, ipset }: Machine): string {
+function machineText({ cpu, cores, memoryGiB, kernel, node, iptables, ipset, yardstickMs }: Machine): string {
   const tools = [iptables, ipset].filter((tool) => tool !== undefined);
   const parts = [cpu, `${cores} cores`, `${memoryGiB} GiB`, `Linux ${kernel}`, `Node.js ${node}`, ...tools];
-  return `*Measured on: ${parts.join(', ')}.*`;
+  const yardstick = yardstickMs === undefined ? '' : ` The yardstick took ${number(yardstickMs)} ms.`;
+  return `*Measured on: ${parts.join(', ')}.${yardstick}*`;
 }
