@@ -281,14 +281,14 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'a member that leaves does not make live flows be judged again (S-67)',
     file: 'src/plan/diff.ts',
-    line: 'const cuts = changes.some((change) => change.cuts) || gone.length',
-    broken: 'const cuts = gone.length',
+    line: 'const cuts = changes.some((change) => change.cuts) || ',
+    broken: 'const cuts = ',
   },
   {
     title: 'a flow that outlives its pod becomes the flow of the next one (S-67, S-73)',
     file: 'src/plan/diff.ts',
-    line: ' || gone.some(desired.isLiveAddress);',
-    broken: ';',
+    line: 'const isAnyLive = !isNoneLive && hasLive(gone, desired.isLiveAddress);',
+    broken: 'const isAnyLive = false;',
   },
   {
     title: 'the generation after the last is the one that means "never judged"',

@@ -79,7 +79,7 @@ export class Reconciler {
   #known: ObservedState | undefined;
   /** Outlives the rules: flows keep their stamps while nothing is enforced, and must not be taken for judged later. */
   #generations: Plan['generations'] = {};
-  #departed: Plan['departed'] = new Set();
+  #departed: Plan['departed'] = {};
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;

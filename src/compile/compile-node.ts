@@ -25,6 +25,7 @@ import { DIRECTIONS, objectKey } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-index.ts';
+import { GivenUpAddresses } from './given-up.ts';
 import { LiveMap } from './live-map.ts';
 import { Occurrences } from './occurrences.ts';
 import { endpointEntries, endpointKeys, familyOf, PeerSets, type PeerUnion } from './peer-sets.ts';
@@ -71,6 +72,7 @@ export class NodeCompiler {
   readonly #nodeName: string;
   readonly #limits: SharingLimits | undefined;
   readonly #addresses = new AddressIndex();
+  readonly #givenUp = new GivenUpAddresses();
   readonly #peers = new PeerSets();
   readonly #policies = new Map<string, Map<string, Policy>>();
   #policyCount = 0;
@@ -126,6 +128,9 @@ export class NodeCompiler {
   #ownersChanged(changes: readonly OwnerChange[]): boolean {
     let changed = false;
     for (const change of changes) {
+      if (!change.to) this.#givenUp.giveUp(change.address);
+      // Flows of the pod before may still be let through: they have to be judged again, whatever the new one may do.
+      else if (!change.from) changed = this.#givenUp.take(change.address) || changed;
       changed = this.#peers.ownerChanged(change) || changed;
       changed = this.#localChanged(change) || changed;
     }
@@ -213,6 +218,7 @@ export class NodeCompiler {
       classes: this.#classes,
       ...this.#peers.values(),
       isLiveAddress: (address) => this.#addresses.owner(address) !== undefined,
+      ownership: this.#givenUp.ownership,
       policyCount: this.#policyCount,
       problems: this.#problems(),
     };

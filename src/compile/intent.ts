@@ -80,6 +80,8 @@ export interface NodeIntent {
   readonly endpointSets: ReadonlyMap<string, EndpointSet>;
   /** Whether an address belongs to a live pod: taking it out of a set can cut flows that must be judged again. */
   readonly isLiveAddress: (address: string) => boolean;
+  /** The same object as long as no address that had lost its pod has got another one: what was not live then is not now. */
+  readonly ownership: object;
   /** Policies in the cluster, whether or not they select a local pod. */
   readonly policyCount: number;
   readonly problems: readonly Problem[];

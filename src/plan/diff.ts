@@ -3,7 +3,17 @@ import type { Family } from '../net/ip.ts';
 import type { IpSet, Ruleset } from '../render/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
-import type { ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, PlanSummary, Step } from './plan.ts';
+import type {
+  Departed,
+  DepartedAddresses,
+  ObservedFamily,
+  ObservedSet,
+  ObservedState,
+  Plan,
+  PlanLine,
+  PlanSummary,
+  Step,
+} from './plan.ts';
 import type { Steps } from '../compile/steps.ts';
 
 import { type Change, LiveMap } from '../compile/live-map.ts';
@@ -23,7 +33,7 @@ export interface DiffOptions {
   /** Per family, a generation that no live flow carries, to be the next; the next number if absent. */
   readonly spareGenerations?: Readonly<Partial<Record<Family, number>>>;
   /** `departed` of the plan before; see there. */
-  readonly departed?: ReadonlySet<string>;
+  readonly departed?: Departed;
   /** `observed` is what our own writes left, not what was read: nobody else had a hand in it. */
   readonly remembered?: boolean;
 }
@@ -70,7 +80,10 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
     generations: Object.fromEntries(
       families.flatMap(({ rules }) => (rules.generation === undefined ? [] : [[rules.family, rules.generation]])),
     ),
-    departed: new Set(families.flatMap(({ departed }) => departed)),
+    departed: {
+      ownership: desired.ownership,
+      ...Object.fromEntries(families.map(({ rules, departed }) => [rules.family, departed])),
+    },
     heldBack: families.flatMap(({ rules }) => rules.heldBack),
   };
 }
@@ -93,7 +106,7 @@ interface FamilyPlan {
   readonly late: readonly PlanLine[];
   readonly settle: readonly PlanLine[];
   readonly detourSets: readonly string[];
-  readonly departed: readonly string[];
+  readonly departed: DepartedAddresses | undefined;
 }
 
 /** More than this are not worth remembering: a new generation costs each live flow two microseconds. */
@@ -115,8 +128,10 @@ function* planFamily(
   const unseen = own
     .filter(({ name }) => !referred.has(name))
     .flatMap(({ loosen, tighten }) => [...loosen, ...tighten]);
-  const gone = [...(options.departed ?? [])].filter((address) => address.includes(':') === (family === 6));
-  const cuts = changes.some((change) => change.cuts) || gone.length > MAX_DEPARTED || gone.some(desired.isLiveAddress);
+  const gone = options.departed?.[family];
+  const isNoneLive = options.departed?.ownership === desired.ownership;
+  const isAnyLive = !isNoneLive && hasLive(gone, desired.isLiveAddress);
+  const cuts = changes.some((change) => change.cuts) || (gone !== undefined && gone.count > MAX_DEPARTED) || isAnyLive;
   const rules = yield* diffRules(desired, before, desired.families[family], cuts, {
     broken,
     lastGeneration: options.lastGenerations?.[family],
@@ -124,7 +139,7 @@ function* planFamily(
     spareGeneration: options.spareGenerations?.[family],
   });
   yield;
-  const departed = rules.marked && !rules.isBumped ? [...gone, ...changes.flatMap(leavingAddresses)] : [];
+  const departed = rules.marked && !rules.isBumped ? withDeparted(gone, changes.flatMap(leavingAddresses)) : undefined;
   const loosen = changes.flatMap((change) => change.loosen);
   // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
   // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.
@@ -150,6 +165,15 @@ function* planFamily(
     detourSets: detour.sets,
     departed,
   };
+}
+
+function withDeparted(before: DepartedAddresses | undefined, addresses: readonly string[]) {
+  return addresses.length === 0 ? before : { addresses, before, count: addresses.length + (before?.count ?? 0) };
+}
+
+function hasLive(departed: DepartedAddresses | undefined, isLive: Ruleset['isLiveAddress']): boolean {
+  for (let each = departed; each; each = each.before) if (each.addresses.some(isLive)) return true;
+  return false;
 }
 
 function leavingAddresses({ leaving }: SetChange): string[] {

@@ -62,6 +62,19 @@ export interface PlanSummary {
   readonly generationBumps: number;
 }
 
+/** Per family, the latest first; absent: none. */
+export interface Departed extends Readonly<Partial<Record<Family, DepartedAddresses>>> {
+  /** None of them was live then (see NodeIntent). */
+  readonly ownership?: object;
+}
+
+export interface DepartedAddresses {
+  readonly addresses: readonly string[];
+  readonly before: DepartedAddresses | undefined;
+  /** Of these and those before. */
+  readonly count: number;
+}
+
 export interface Plan {
   readonly steps: readonly Step[];
   readonly summary: PlanSummary;
@@ -73,7 +86,7 @@ export interface Plan {
    * Addresses of pods that are gone, which left sets without a new generation: their flows died with them. Should another pod get
    * one of them before the generation changes, live flows have to be judged again.
    */
-  readonly departed: ReadonlySet<string>;
+  readonly departed: Departed;
   /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is broken. */
   readonly heldBack: readonly { readonly address: string; readonly wanted: string; readonly got: string }[];
 }

@@ -38,7 +38,7 @@ export function teardown(observed: ObservedState): Plan {
       sets: new Map(),
     },
     generations: {},
-    departed: new Set(),
+    departed: {},
     heldBack: [],
   };
 }

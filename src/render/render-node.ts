@@ -88,7 +88,8 @@ export class NodeRenderer {
       : yield* renderFamilies(intent, layout, rendered, known);
     if (!sameRules || changed === 'others') this.#used = new LiveMap(usedSets(rendered, families));
     else for (const set of changed) if (this.#used.get(set.name)) this.#used.set(set.name, set);
-    const ruleset = { families, sets: this.#used.view(), layout, isLiveAddress: intent.isLiveAddress };
+    const { isLiveAddress, ownership } = intent;
+    const ruleset = { families, sets: this.#used.view(), layout, isLiveAddress, ownership };
     this.#last = { intent, layout, ruleset };
     this.#sets = rendered;
     this.#chains = chains;

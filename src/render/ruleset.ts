@@ -107,6 +107,7 @@ export interface Ruleset {
   readonly layout: Layout;
   /** Whether an address belongs to a live pod (see NodeIntent). */
   readonly isLiveAddress: (address: string) => boolean;
+  readonly ownership: object;
 }
 
 /** How connection-mark bits are used: `mask` is contiguous; its lowest bit is the denied flag, the rest the generation. */

@@ -60,6 +60,16 @@ function bench(backend: Backend = 'iptables-nft', firstGeneration = 5): Bench {
   return made;
 }
 
+/** As in the agent: the compiler is told change by change, and tells what changed. */
+function follow(snapshotAtStart: ClusterSnapshot = cluster()) {
+  const kernel = createFakeKernel({ backend: 'iptables-nft' });
+  const compiler = new NodeCompiler('node-1');
+  loadSnapshot(compiler, snapshotAtStart);
+  const compile = (): NodeIntent => compiler.intent();
+  const reconciler = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5, compile });
+  return { kernel, compiler, enforce: () => reconciler.pass(snapshotAtStart, 'enforce', LAYOUT, false) };
+}
+
 const packet = (source: string, destination: string, port = 80): Packet => ({
   family: source.includes(':') ? 6 : 4,
   source,
@@ -494,18 +504,8 @@ describe('reconcile: refusals', () => {
     }
   });
 
-  /** As in the agent, the compiler tells what changed. */
-  const followed = () => {
-    const kernel = createFakeKernel({ backend: 'iptables-nft' });
-    const compiler = new NodeCompiler('node-1');
-    loadSnapshot(compiler, cluster());
-    const compile = (): NodeIntent => compiler.intent();
-    const reconciler = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5, compile });
-    return { kernel, compiler, enforce: () => reconciler.pass(cluster(), 'enforce', LAYOUT, false) };
-  };
-
   it('a set that was refused is tried again when another changes', async () => {
-    const { kernel, compiler, enforce } = followed();
+    const { kernel, compiler, enforce } = follow();
     refusesSet(kernel, 'hash:net');
     assert.equal((await enforce()).partial, true);
     kernel.faults.refuse = undefined;
@@ -518,7 +518,7 @@ describe('reconcile: refusals', () => {
   });
 
   it('a set that is still in use is not forgotten while other sets change', async () => {
-    const { kernel, compiler, enforce } = followed();
+    const { kernel, compiler, enforce } = follow();
     await enforce();
     const set = [...kernel.state().sets.values()].find(({ type, family }) => type === 'hash:net' && family === 4)!.name;
     kernel.editRules(4, `-A OUTPUT -m set --match-set ${set} src -j RETURN`);
@@ -721,6 +721,26 @@ describe('reconcile: live flows', () => {
     await enforce(cluster([ONLY_B], [A]));
     await enforce(cluster([ONLY_B], [A, other]));
     assert.deepEqual(generationOf(kernel), [6, 5], 'it was in no set');
+  });
+
+  it('nor where the compiler tells what changed', async () => {
+    const remote = pod('x/b', { addresses: ['10.0.1.2'], nodeName: 'node-2' });
+    const other = pod('y/e', { addresses: ['10.0.1.2'], nodeName: 'node-2' });
+    const { kernel, compiler, enforce } = follow(cluster([ONLY_B], [A, remote]));
+    await enforce();
+    compiler.pod('x/b', undefined);
+    await enforce();
+    compiler.pod('y/c', C);
+    compiler.pod('x/again', pod('x/again', { addresses: ['10.0.1.3'], nodeName: 'node-2' }));
+    await enforce();
+    assert.deepEqual(generationOf(kernel), [5, 5], 'its flows died with it');
+    compiler.pod('y/e', other);
+    await enforce();
+    assert.deepEqual(generationOf(kernel), [6, 5]);
+    compiler.pod('y/e', undefined);
+    compiler.pod('y/e', other);
+    await enforce();
+    assert.deepEqual(generationOf(kernel), [6, 5], 'it is remembered until then');
   });
 
   it('a flow that is still allowed is stamped again by its next packet', async () => {
