@@ -69,6 +69,7 @@ export function* diffRules(
     yield;
   }
   for (const name of chainsHeldTo(dispatch, before)) if (!chains.has(name)) chains.set(name, before.chains.get(name)!);
+  // Read now, a part at a time; what follows finds them read.
   for (const direction of DIRECTIONS) {
     currentTargets(before, direction);
     yield;
