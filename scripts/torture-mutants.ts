@@ -275,7 +275,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'a tightened chain does not make live flows be judged again (S-67)',
     file: 'src/plan/diff-rules.ts',
-    line: '|| tightens(dispatch, chains, before);',
+    line: '|| (yield* tightens(dispatch, chains, before));',
     broken: ';',
   },
   {
