@@ -248,10 +248,7 @@ export class PeerSets {
     }
     this.#values = undefined;
     const dropped = new Set(stale.flatMap(({ parts }) => parts));
-    for (const part of dropped) {
-      this.#byAddress.delete(part);
-      this.#byNamespace.get(namespaceOf(part.union))?.delete(part);
-    }
+    for (const part of dropped) this.#unindex(part);
     for (const inNamespace of this.#identities.values()) {
       for (const identity of inNamespace.values()) {
         if (identity.parts.some((part) => dropped.has(part)))
@@ -294,6 +291,14 @@ export class PeerSets {
     const inNamespace = this.#byNamespace.get(namespace);
     if (inNamespace) inNamespace.add(part);
     else this.#byNamespace.set(namespace, new Set([part]));
+  }
+
+  #unindex(part: Part): void {
+    this.#byAddress.delete(part);
+    const namespace = namespaceOf(part.union);
+    const inNamespace = this.#byNamespace.get(namespace);
+    inNamespace?.delete(part);
+    if (inNamespace?.size === 0) this.#byNamespace.delete(namespace);
   }
 
   /** All parts that may select pods of the namespace, and some that do not. */

@@ -1,11 +1,11 @@
 /** The desired rules of one family against the observed ones: chains, jumps and generation. */
 import type { Family } from '../net/ip.ts';
 import type { Direction } from '../policy/model.ts';
+import type { Steps } from '../compile/steps.ts';
 import type { Chain, ClassChain, Dispatch, FamilyRules, Hook, Layout, Ruleset } from '../render/ruleset.ts';
 import type { TextContext } from '../render/write-text.ts';
 import type { HookLines } from './hooks.ts';
 import type { ObservedFamily, Plan, PlanLine } from './plan.ts';
-import type { Steps } from '../compile/steps.ts';
 import type { Moves, MovesByDirection } from './switch-over.ts';
 
 import { dispatchChains, lowBits } from '../render/dispatch.ts';
@@ -72,8 +72,6 @@ export function* diffRules(
   // Read now, a part at a time; what follows finds them read.
   for (const direction of DIRECTIONS) {
     currentTargets(before, direction);
-    yield;
-    currentTargets(before, direction, true);
     yield;
   }
   const { generation, isBumped, entry, misplaced } = yield* findEntry(desired, before, rules, options, function* () {
@@ -310,6 +308,7 @@ function* tightens(
   for (const direction of DIRECTIONS) {
     const targets = currentTargets(before, direction);
     const replies = chains.has(replyDispatchChain(direction)) ? currentTargets(before, direction, true) : undefined;
+    yield;
     for (const [address, target] of dispatch[direction]) {
       const now = targets.get(address);
       if (now === undefined || (replies && replies.get(address) !== replyOfClass(now))) return true;

@@ -1,8 +1,8 @@
 /** The desired sets against the observed ones: what has to be made, and what has to change in sets that rules may look at now. */
 import type { Family } from '../net/ip.ts';
+import type { Steps } from '../compile/steps.ts';
 import type { IpSet, Ruleset } from '../render/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
-import type { Steps } from '../compile/steps.ts';
 
 import { changesBetween, type Change } from '../compile/live-map.ts';
 import {

@@ -1,5 +1,6 @@
 /** The door of this stage: (Ruleset, ObservedState) -> Plan, steps in safe order. */
 import type { Family } from '../net/ip.ts';
+import type { Steps } from '../compile/steps.ts';
 import type { IpSet, Ruleset } from '../render/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
@@ -14,13 +15,12 @@ import type {
   PlanSummary,
   Step,
 } from './plan.ts';
-import type { Steps } from '../compile/steps.ts';
 
 import { type Change, LiveMap } from '../compile/live-map.ts';
+import { runToEnd } from '../compile/steps.ts';
 import { destroySetText } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
-import { runToEnd } from '../compile/steps.ts';
 import { detourOf, type Names, needsSwitchOver, setsOfChains } from './switch-over.ts';
 
 export interface DiffOptions {

@@ -1,12 +1,12 @@
 /** The text of iptables-save and ipset save -> ObservedState. Ours only: everything is recognised by prefix, with no memory. */
 import type { Family } from '../net/ip.ts';
+import type { Steps } from '../compile/steps.ts';
 import type { Hook } from '../render/ruleset.ts';
 import type { ObservedFamily, ObservedSet } from './plan.ts';
-import type { Steps } from '../compile/steps.ts';
 
+import { runToEnd } from '../compile/steps.ts';
 import { isOurChain, isOurSet } from '../render/names.ts';
 import { HOOKS } from '../render/ruleset.ts';
-import { runToEnd } from '../compile/steps.ts';
 
 const LINES_PER_STEP = 500;
 

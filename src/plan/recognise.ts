@@ -3,8 +3,8 @@
  * is nothing to compare, and the text that was read can be forgotten.
  */
 import type { Family } from '../net/ip.ts';
-import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
 import type { Steps } from '../compile/steps.ts';
+import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
 
 import { HOOKS } from '../render/ruleset.ts';
 import { sameLines } from './same-lines.ts';

@@ -6,7 +6,7 @@
  *   PCL-EG-k    -s 0.0.0.16j/0.0.0.112 -g PCL-EG-k-j     where the last four bits are k for more than MAX_BUCKET pods
  *   PCL-EG-k-j  -s <pod>               -g PCL-E-<hash>
  *
- * With 1,000 pods the last pod of the last bucket is found after 32 rules; in one list it would be after 1,000.
+ * With 1,000 pods the last pod of the last bucket is found after 31 rules; in one list it would be after 1,000.
  */
 import type { Direction } from '../policy/model.ts';
 import type { Chain, Dispatch, FamilyRules, Layout, Match, Rule } from './ruleset.ts';
