@@ -2,13 +2,16 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { MetricsPage } from './metrics.ts';
 
-/** One thing that must hold before the node counts as ready. */
-export interface ReadyCondition {
-  /** E.g. `informers-synced`, `first-commit`, `jumps-present`, `bridge-netfilter`. */
-  readonly name: string;
+export interface ConditionState {
   readonly ok: boolean;
   /** What was found, for people; says what to do when `ok` is false. */
   readonly reason: string;
+}
+
+/** One thing that must hold before the node counts as ready. */
+export interface ReadyCondition extends ConditionState {
+  /** E.g. `informers-synced`, `first-commit`, `jumps-present`, `bridge-netfilter`. */
+  readonly name: string;
 }
 
 export interface PlanPage {
