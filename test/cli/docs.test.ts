@@ -9,7 +9,15 @@ function read(path: string): string {
 }
 
 const DECISIONS = readdirSync(new URL('docs/decisions/', ROOT)).map((file) => `docs/decisions/${file}`);
-const PAGES = ['README.md', 'docs/architecture.md', 'docs/metrics.md', ...DECISIONS];
+const PAGES = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+  'SECURITY.md',
+  'docs/architecture.md',
+  'docs/metrics.md',
+  ...DECISIONS,
+];
 
 describe('README.md', () => {
   it('has a row for every flag, with its variable and default, in the order of the table in the code', () => {
