@@ -1,6 +1,7 @@
 /** One command run to its end: arguments, input, time limit, typed failure. Nowhere else does the agent start a process. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { Readable, type Writable } from 'node:stream';
+
+import { writeLines } from './write-lines.ts';
 
 /** Keeps memory bounded when a command floods stderr. */
 const MAX_STDERR_BYTES = 64 * 1024;
@@ -8,7 +9,7 @@ const MAX_STDERR_BYTES = 64 * 1024;
 export interface CommandRequest {
   /** Program and arguments; the program is found on PATH. Never a shell. */
   readonly argv: readonly [string, ...string[]];
-  /** In parts, where it is so long that others should have a turn while it is written. */
+  /** In parts, where it is so long that others should have a turn while it is written; each part ends with a line. */
   readonly stdin?: string | readonly string[];
   /** Killed (SIGKILL) after this long. */
   readonly timeoutMs: number;
@@ -44,6 +45,10 @@ export class CommandFailed extends Error {
     this.stderr = stderr;
     this.stdin = stdinText(request);
   }
+}
+
+function inParts({ stdin = [] }: CommandRequest): readonly string[] {
+  return typeof stdin === 'string' ? [stdin] : stdin;
 }
 
 /** The whole input as one text. */
@@ -119,7 +124,7 @@ export function startProgram([program, ...args]: CommandRequest['argv'], env?: C
     const onAbort = (): void => kill('aborted');
     request.signal?.addEventListener('abort', onAbort, { once: true });
     const timer = setTimeout(() => kill('timeout'), request.timeoutMs);
-    if (stdin) feed(stdin, request.stdin ?? '');
+    if (stdin) void writeLines(stdin, inParts(request));
     const how = await end;
     clearTimeout(timer);
     request.signal?.removeEventListener('abort', onAbort);
@@ -139,11 +144,6 @@ export function startProgram([program, ...args]: CommandRequest['argv'], env?: C
     },
     dismiss: () => stdin?.end(),
   };
-}
-
-function feed(stdin: Writable, input: NonNullable<CommandRequest['stdin']>): void {
-  if (typeof input === 'string' || input.length < 2) stdin.end(stdinText({ stdin: input }));
-  else Readable.from(input).pipe(stdin);
 }
 
 function reject(request: CommandRequest, error: Error): Promise<never> {
