@@ -75,7 +75,7 @@ function policyParts(intent: NodeIntent): Map<string, PolicyParts> {
     for (const policy of policies) {
       const key = objectKey(policy);
       const known = parts.get(key);
-      const own = clauses.filter(({ ref }) => objectKey(ref.policy) === key);
+      const own = clauses.filter(({ by }) => by.some(({ policy: from }) => objectKey(from) === key));
       parts.set(key, {
         chain: known?.chain ?? `LIN-P-${parts.size}`,
         subjects: known?.subjects ?? `LIN-T-${parts.size}`,

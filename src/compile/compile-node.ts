@@ -14,23 +14,24 @@ import type {
   Policy,
   PolicyRef,
   Problem,
-  Rule,
   RuleRef,
 } from '../policy/model.ts';
 import type { OwnerChange } from './address-index.ts';
-import type { Clause, EndpointSet, NodeIntent, PeerClause, PolicyClass, Subject } from './intent.ts';
+import type { FamilyPeers, LetsThrough } from './clause-list.ts';
+import type { EndpointSet, NodeIntent, PolicyClass, Subject } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
 
 import { DIRECTIONS, objectKey } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-index.ts';
+import { ClauseList } from './clause-list.ts';
 import { GivenUpAddresses } from './given-up.ts';
 import { LiveMap } from './live-map.ts';
 import { Occurrences } from './occurrences.ts';
-import { endpointEntries, endpointKeys, familyOf, PeerSets, type PeerUnion } from './peer-sets.ts';
-import { splitPorts } from './ports.ts';
-import { type Allowed, type NumericPorts, type Peers, type SharingLimits, shareSets } from './shared-peers.ts';
+import { endpointEntries, endpointKeys, familyOf, PeerSets, type PeerUnion, portNames } from './peer-sets.ts';
+import { isSameValue } from './same-value.ts';
+import { type Allowed, mergeRules, type Peers, type SharingLimits } from './shared-peers.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];
 
@@ -65,9 +66,6 @@ interface CompiledClass {
   readonly subjectPorts: readonly SubjectPorts[];
 }
 
-/** Of a rule, what it lets through by number. */
-type NumericClause = Pick<Clause, 'ports' | 'peers'>;
-
 export class NodeCompiler {
   readonly #nodeName: string;
   readonly #limits: SharingLimits | undefined;
@@ -77,6 +75,10 @@ export class NodeCompiler {
   readonly #policies = new Map<string, Map<string, Policy>>();
   #policyCount = 0;
   readonly #locals = new Map<string, Local>();
+  readonly #refs = {
+    ingress: new WeakMap<Policy, readonly RuleRef[]>(),
+    egress: new WeakMap<Policy, readonly RuleRef[]>(),
+  };
   #compiled = new Map<string, CompiledClass>();
   #subjects: readonly Subject[] = [];
   #classes: readonly PolicyClass[] = [];
@@ -245,79 +247,72 @@ export class NodeCompiler {
     const known = this.#compiled.get(key);
     if (known && sameItems(known.policies, policies) && sameItems(known.together, together)) return known;
     const subjectPorts: SubjectPorts[] = [];
-    const shared = shareSets(policies, direction, together, this.#limits);
-    const clauseOf = this.#numericClauses(needed);
-    const clauses = policies.flatMap((policy, place) =>
-      policy[direction].flatMap((rule, index) => {
-        const numeric = (ports: NumericPorts): NumericClause =>
-          clauseOf(shared(place, index, ports) ?? { ports, peers: rule.peers });
-        return this.#compileRule(policy, rule, { policy: refOf(policy), direction, index }, numeric, subjectPorts);
-      }),
-    );
-    const value = { key, direction, policies: policies.map(refOf), clauses };
-    return { policies, together, value: known && isEqual(known.value, value) ? known.value : value, subjectPorts };
-  }
-
-  /** One rule is one clause per protocol with numeric ports, and one for its named ports. */
-  #compileRule(
-    policy: Policy,
-    rule: Rule,
-    ref: RuleRef,
-    numeric: (ports: NumericPorts) => NumericClause,
-    subjectPorts: SubjectPorts[],
-  ): Clause[] {
-    const ports = splitPorts(rule.ports);
-    if (ports === 'any') return reachable([{ ref, ...numeric('any') }]);
-    const clauses = ports.numeric.map((each): Clause => ({ ref, ...numeric(each) }));
-    if (ports.named.length === 0) return reachable(clauses);
-    const union = this.#peers.select(policy.namespace, rule.peers);
-    // Egress resolves names on each destination, which is also the peer: one joined set (S-40, S-43, S-44).
-    // Ingress resolves them on the selected pods; the peer is somebody else and keeps its own set.
-    if (ref.direction === 'egress') {
-      const set = this.#peers.peerEndpoints(union, ports.named);
-      clauses.push({ ref, ports: { kind: 'endpoints', set, address: 'destination' }, peers: ANY_PEER });
-    } else {
-      const set = endpointKeys(['subjects', policy.namespace, selectorKey(policy.podSelector), ports.named]);
-      subjectPorts.push({ keys: set, policy, names: ports.named });
-      clauses.push({
-        ref,
-        ports: { kind: 'endpoints', set, address: 'destination' },
-        peers: this.#peerClausesOf(union),
-      });
+    const clauses = new ClauseList();
+    const peerClauses = new Map<Peers, FamilyPeers>();
+    for (const { allowed, by } of mergeRules(policies, direction, together, this.#limits)) {
+      clauses.add(this.#letsThrough(needed, allowed, subjectPorts, peerClauses), by);
     }
-    return reachable(clauses);
-  }
-
-  /** For rules of a class, which are of one namespace; what several of them share is made once. */
-  #numericClauses({ direction, policies: [first] }: NeededClass): (allowed: Allowed) => NumericClause {
-    const { namespace } = first!;
-    const known = new Map<Peers, Readonly<Record<Family, PeerClause>>>();
-    const joint = new Map<Allowed, NumericClause>();
-    return (allowed) => {
-      if ('peersByPort' in allowed) {
-        const clause = joint.get(allowed) ?? this.#jointClause(namespace, direction, allowed.peersByPort);
-        joint.set(allowed, clause);
-        return clause;
-      }
-      const { ports, peers } = allowed;
-      const clauses = known.get(peers) ?? this.#peerClausesOf(this.#peers.select(namespace, peers));
-      known.set(peers, clauses);
-      return { ports: ports === 'any' ? { kind: 'any' } : { kind: 'ranges', ...ports }, peers: clauses };
+    const refs = policies.map((policy) => this.#refsOf(policy, direction));
+    const value = {
+      key,
+      direction,
+      policies: policies.map(refOf),
+      clauses: clauses.list(({ place, index }) => refs[place]![index]!),
     };
+    return { policies, together, value: known && isSameValue(known.value, value) ? known.value : value, subjectPorts };
   }
 
-  #jointClause(
+  /** What rules that are put together let through. `peerClauses`: those made so far. */
+  #letsThrough(
+    { direction, policies }: NeededClass,
+    allowed: Allowed,
+    subjectPorts: SubjectPorts[],
+    peerClauses: Map<Peers, FamilyPeers>,
+  ): LetsThrough {
+    const { namespace } = policies[0]!;
+    if (allowed.kind === 'by-port') return this.#letsThroughByPort(namespace, direction, allowed.peersByPort);
+    const { peers } = allowed;
+    // Egress resolves names on each destination, which is also the peer: one joined set (S-40, S-43, S-44).
+    if (allowed.kind === 'named' && direction === 'egress') {
+      const set = this.#peers.peerEndpoints(this.#peers.select(namespace, peers), allowed.names);
+      return { ports: { kind: 'endpoints', set, address: 'destination' }, peers: ANY_PEER };
+    }
+    const known = peerClauses.get(peers) ?? this.#peerClausesOf(this.#peers.select(namespace, peers));
+    peerClauses.set(peers, known);
+    if (allowed.kind === 'numeric') {
+      const { ports } = allowed;
+      return { ports: ports === 'any' ? { kind: 'any' } : { kind: 'ranges', ...ports }, peers: known };
+    }
+    // Ingress resolves them on the selected pods; the peer is somebody else and keeps its own set.
+    const { names, selectedBy } = allowed;
+    const policy = policies[selectedBy]!;
+    const set = endpointKeys(['subjects', namespace, selectorKey(policy.podSelector), names]);
+    subjectPorts.push({ keys: set, policy, names });
+    return { ports: { kind: 'endpoints', set, address: 'destination' }, peers: known };
+  }
+
+  #letsThroughByPort(
     namespace: string,
     direction: Direction,
     peersByPort: ReadonlyMap<string, readonly Peer[]>,
-  ): NumericClause {
+  ): LetsThrough {
     const unions = [...peersByPort].map(([port, peers]) => [port, this.#peers.select(namespace, peers)] as const);
     const set = this.#peers.portEndpoints(unions);
     const address = direction === 'ingress' ? 'source' : 'destination';
     return { ports: { kind: 'endpoints', set, address }, peers: ANY_PEER };
   }
 
-  #peerClausesOf(union: PeerUnion): Readonly<Record<Family, PeerClause>> {
+  /** One object per rule, whatever the number of classes its policy is in. */
+  #refsOf(policy: Policy, direction: Direction): readonly RuleRef[] {
+    const known = this.#refs[direction].get(policy);
+    if (known) return known;
+    const ref = refOf(policy);
+    const refs = policy[direction].map((_, index) => ({ policy: ref, direction, index }));
+    this.#refs[direction].set(policy, refs);
+    return refs;
+  }
+
+  #peerClausesOf(union: PeerUnion): FamilyPeers {
     return { 4: this.#peers.peerClause(union, 4), 6: this.#peers.peerClause(union, 6) };
   }
 
@@ -346,11 +341,12 @@ export class NodeCompiler {
 
   #subjectEntries({ policy, names }: SubjectPorts, family: Family): Set<string> {
     const entries = new Set<string>();
+    const known = portNames(names);
     for (const { pod, addresses } of this.#locals.values()) {
       if (pod.namespace !== policy.namespace || !matches(policy.podSelector, pod.labels)) continue;
       for (const address of addresses) {
         if (familyOf(address) !== family) continue;
-        for (const entry of endpointEntries(address, pod, names)) entries.add(entry);
+        for (const entry of endpointEntries(address, pod, known)) entries.add(entry);
       }
     }
     return entries;
@@ -383,7 +379,7 @@ export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot):
   for (const [key, policy] of snapshot.policies) compiler.policy(key, policy);
 }
 
-const ANY_PEER: Readonly<Record<Family, PeerClause>> = { 4: { kind: 'any' }, 6: { kind: 'any' } };
+const ANY_PEER: FamilyPeers = { 4: { kind: 'any' }, 6: { kind: 'any' } };
 
 function classesOf(selecting: readonly Policy[]): Classes {
   const classes: Partial<Record<Direction, NeededClass>> = {};
@@ -394,10 +390,6 @@ function classesOf(selecting: readonly Policy[]): Classes {
     classes[direction] = { key, direction, policies };
   }
   return classes;
-}
-
-function reachable(clauses: Clause[]): Clause[] {
-  return clauses.filter((clause) => clause.peers[4].kind !== 'none' || clause.peers[6].kind !== 'none');
 }
 
 function refOf(policy: Policy): PolicyRef {
@@ -420,11 +412,6 @@ function setsNeeded(classes: readonly PolicyClass[]): Set<string> {
 
 function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
   return a.length === b.length && a.every((item, index) => item === b[index]);
-}
-
-/** Both made by the same code, so equal values are equal text. */
-function isEqual(one: PolicyClass, other: PolicyClass): boolean {
-  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 function compareText(a: string, b: string): number {

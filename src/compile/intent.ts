@@ -48,7 +48,8 @@ export type PeerClause =
 
 /** One thing a class allows. A flow is allowed if any clause matches both ports and peers. */
 export interface Clause {
-  readonly ref: RuleRef;
+  /** The policy rules it stands for, in the order of the class's policies and of their rules; never empty. */
+  readonly by: readonly RuleRef[];
   readonly ports: PortClause;
   readonly peers: Readonly<Record<Family, PeerClause>>;
 }
@@ -59,6 +60,7 @@ export interface PolicyClass {
   readonly direction: Direction;
   /** Sorted by namespace/name; never empty. */
   readonly policies: readonly PolicyRef[];
+  /** No two with the same ports and peers. */
   readonly clauses: readonly Clause[];
 }
 

@@ -11,7 +11,7 @@ import type { NamedPortRef } from './ports.ts';
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
 import { parseAddress } from '../net/ip.ts';
-import { PROTOCOL_NUMBER, type Selector } from '../policy/model.ts';
+import { PROTOCOL_NUMBER, type Protocol, type Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
 import { LiveMap } from './live-map.ts';
@@ -45,10 +45,11 @@ interface Identity {
   /** Owned addresses and their pods. */
   readonly owned: SmallMap<string, Pod>;
   /** The parts of sets that hold this identity's addresses. */
-  parts: readonly Part[];
+  parts: Part[];
 }
 
-const NO_PARTS: readonly Part[] = [];
+/** Never added to: see `addParts`. */
+const NO_PARTS: Part[] = [];
 
 /** What a set holds of the addresses of some peers. */
 interface Part {
@@ -190,8 +191,9 @@ export class PeerSets {
   peerEndpoints(union: PeerUnion, names: readonly NamedPortRef[]): Readonly<Record<Family, string>> {
     const meaning = ['peers', union.kind === 'any' ? 'any' : union.key, names];
     const keys = endpointKeys(meaning);
+    const known = portNames(names);
     for (const family of FAMILIES) {
-      if (!this.#sets.has(keys[family])) this.#add(endpointSet(keys[family], union, family, names));
+      if (!this.#sets.has(keys[family])) this.#add(endpointSet(keys[family], union, family, known));
     }
     return keys;
   }
@@ -223,7 +225,7 @@ export class PeerSets {
         for (const [address, pod] of identity.owned) update(part, address, undefined, pod, selected);
       }
     }
-    for (const [identity, parts] of selecting) identity.parts = identity.parts.concat(parts);
+    for (const [identity, parts] of selecting) addParts(identity, parts);
     set.members.forget();
   }
 
@@ -308,7 +310,7 @@ export class PeerSets {
   }
 
   /** Most identities are in no set of this node: they share one empty list. */
-  #partsOf(identity: Identity): readonly Part[] {
+  #partsOf(identity: Identity): Part[] {
     let parts: Part[] | undefined;
     for (const part of this.#partsFor(identity.namespace)) {
       if (!this.#selects(part.union, identity)) continue;
@@ -344,6 +346,14 @@ function namespaceOf(union: PeerUnion): string | undefined {
   return names.size === 1 ? name : undefined;
 }
 
+/** Up to this many parts a list is made anew: one that grows in place keeps room for more, of each of tens of thousands of identities. */
+const MAX_SNUG = 16;
+
+function addParts(identity: Identity, parts: readonly Part[]): void {
+  if (identity.parts.length < MAX_SNUG) identity.parts = identity.parts.concat(parts);
+  else for (const part of parts) identity.parts.push(part);
+}
+
 function noted(selecting: Map<Identity, Part[]>, identity: Identity): Part[] {
   const known = selecting.get(identity);
   if (known) return known;
@@ -355,9 +365,10 @@ function noted(selecting: Map<Identity, Part[]>, identity: Identity): Part[] {
 /** Brings the entries for one address to what they should be. `selected`: by the part's selections. Returns whether any changed. */
 function update(part: Part, address: string, from: Pod | undefined, to: Pod | undefined, selected: boolean): boolean {
   const wanted = to && (selected || isInBlocks(part, address)) ? part.entriesOf(address, to) : NO_ENTRIES;
+  const isWanted = wanted.length > MAX_SNUG ? new Set(wanted) : { has: (entry: string) => wanted.includes(entry) };
   let changed = false;
   for (const entry of from ? part.entriesOf(address, from) : NO_ENTRIES) {
-    if (!wanted.includes(entry)) changed = part.members.set(entry, part.baseOf(entry)) || changed;
+    if (!isWanted.has(entry)) changed = part.members.set(entry, part.baseOf(entry)) || changed;
   }
   for (const entry of wanted) changed = part.members.set(entry, true) || changed;
   return changed;
@@ -385,7 +396,7 @@ function addressSet(key: string, union: PeerUnion, family: Family, space: Addres
   return { key, members, parts: [part], value: { key, family, kind, members: members.view() }, refresh };
 }
 
-function endpointSet(key: string, union: PeerUnion, family: Family, names: readonly NamedPortRef[]): LiveSet {
+function endpointSet(key: string, union: PeerUnion, family: Family, names: PortNames): LiveSet {
   const members = new LiveMap<boolean>();
   const part: Part = {
     union,
@@ -425,10 +436,22 @@ function selectionKeysOf(union: PeerUnion): readonly string[] {
 }
 
 /** `address,protocolNumber:port` for each of the pod's ports with one of the names and its protocol (S-40, S-41, S-46). */
-export function endpointEntries(address: string, pod: Pod, names: readonly NamedPortRef[]): readonly string[] {
+export function endpointEntries(address: string, pod: Pod, names: PortNames): readonly string[] {
   return pod.namedPorts
-    .filter((port) => names.some((name) => name.name === port.name && name.protocol === port.protocol))
+    .filter(({ protocol, name }) => names.get(protocol)?.has(name))
     .map((port) => `${address},${PROTOCOL_NUMBER[port.protocol]}:${port.port}`);
+}
+
+export type PortNames = ReadonlyMap<Protocol, ReadonlySet<string>>;
+
+export function portNames(names: readonly NamedPortRef[]): PortNames {
+  const known = new Map<Protocol, Set<string>>();
+  for (const { protocol, name } of names) {
+    const ofProtocol = known.get(protocol);
+    if (ofProtocol) ofProtocol.add(name);
+    else known.set(protocol, new Set([name]));
+  }
+  return known;
 }
 
 export function endpointKeys(meaning: readonly unknown[]): Readonly<Record<Family, string>> {

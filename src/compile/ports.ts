@@ -24,9 +24,12 @@ export function splitPorts(ports: readonly PortMatch[] | 'any'): SplitPorts | 'a
     protocol,
     ranges: mergePortRanges(ports.filter((port) => port.kind === 'range').filter((port) => port.protocol === protocol)),
   })).filter(({ ranges }) => ranges.length > 0);
-  const named = new Map<string, NamedPortRef>();
-  for (const port of ports) {
-    if (port.kind === 'named') named.set(`${port.name}/${port.protocol}`, { protocol: port.protocol, name: port.name });
-  }
-  return { numeric, named: [...named.keys()].sort().map((key) => named.get(key)!) };
+  return { numeric, named: distinctNames(ports.filter((port) => port.kind === 'named')) };
+}
+
+/** Sorted by name, then protocol; without duplicates. */
+export function distinctNames(names: readonly NamedPortRef[]): readonly NamedPortRef[] {
+  const known = new Map<string, NamedPortRef>();
+  for (const { protocol, name } of names) known.set(`${name}/${protocol}`, { protocol, name });
+  return [...known.keys()].sort().map((key) => known.get(key)!);
 }

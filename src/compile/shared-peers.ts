@@ -13,16 +13,22 @@
  * and classes it is not in get other sets and are written anew. Step 1 keeps that rare: what it has put together is one in the steps
  * after it, which so take many different selectors that select the same local pods.
  *
- * A rule is in one group at most, the same in every class its policy is in, so no two sets of the node hold one rule's peers.
+ * A rule is in one group at most, the same in every class its policy is in, so no two sets of the node hold one rule's peers. Rules
+ * that allow ports by name go through the same steps among themselves, but for the last.
+ *
+ * A namespace's owner decides how many rules there are: every step is linear in their size, and gives one answer for all the rules it
+ * puts together, with their origins.
  */
+import type { PortRange } from '../net/port-range.ts';
 import type { Direction, Peer, Policy } from '../policy/model.ts';
+import type { NamedPortRef } from './ports.ts';
 
 import { formatCidr } from '../net/cidr.ts';
 import { mergePortRanges } from '../net/port-range.ts';
 import { PROTOCOL_NUMBER } from '../policy/model.ts';
 import { selectorKey } from '../policy/selector.ts';
 
-import { splitPorts } from './ports.ts';
+import { distinctNames, splitPorts } from './ports.ts';
 
 /**
  * Up to this many rules keep a set each: such sets are shared with other pods whose policies name the same peers, show in the rules'
@@ -43,92 +49,145 @@ const LIMITS: SharingLimits = { ownSets: MAX_OWN_SETS, ownPorts: MAX_OWN_PORTS }
 /** Each rule for itself. */
 export const NOTHING_SHARED: SharingLimits = { ownSets: Number.POSITIVE_INFINITY, ownPorts: Number.POSITIVE_INFINITY };
 
-/** The ports of one clause; equal ports, equal text. */
+/** Ports by number, of one protocol. */
 export type NumericPorts = Exclude<ReturnType<typeof splitPorts>, 'any'>['numeric'][number] | 'any';
 
 export type Peers = readonly Peer[] | 'any';
 
-/** What a rule allows by number: all of the ports to all of the peers, or each port, such as `6:8080`, to peers of its own. */
+/** What rules allow: all of the ports to all of the peers, or each port, such as `6:8080`, to peers of its own. */
 export type Allowed =
-  | { readonly ports: NumericPorts; readonly peers: Peers }
-  | { readonly peersByPort: ReadonlyMap<string, readonly Peer[]> };
+  | { readonly kind: 'numeric'; readonly ports: NumericPorts; readonly peers: Peers }
+  /** `selectedBy`: place in the class of a policy that selects the pods whose ports they are, for ingress. */
+  | {
+      readonly kind: 'named';
+      readonly names: readonly NamedPortRef[];
+      readonly peers: Peers;
+      readonly selectedBy: number;
+    }
+  | { readonly kind: 'by-port'; readonly peersByPort: ReadonlyMap<string, readonly Peer[]> };
 
-/** What a rule and those it is put together with allow; undefined: it is alone. `place`: of its policy in the class. */
-export type SharedBy = (place: number, index: number, ports: NumericPorts) => Allowed | undefined;
-
-/** One rule's ports of one protocol, or several of these put together. */
-interface Group {
-  readonly ports: NumericPorts;
-  readonly peers: Peers;
-  /** Of one of its policies. */
-  readonly selector: string;
-  readonly together: number;
-  readonly rules: readonly string[];
+/** A policy rule: the place of its policy in the class, and its index. */
+export interface Origin {
+  readonly place: number;
+  readonly index: number;
 }
 
-/** `policies` are of one namespace; equal numbers in `together` are policies that occur together (see Occurrences). */
-export function shareSets(
+export interface MergedRule {
+  readonly allowed: Allowed;
+  /** Ascending, without duplicates. */
+  readonly by: readonly Origin[];
+}
+
+type Ports = NumericPorts | { readonly names: readonly NamedPortRef[] };
+
+/** One rule's ports of one protocol, or its named ports, or several of these put together. */
+interface Group {
+  readonly ports: Ports;
+  readonly peers: Peers;
+  /** Of one of its policies: equal numbers, equal selectors. */
+  readonly selector: number;
+  readonly together: number;
+  /** The first is the first rule of the group. */
+  readonly by: readonly Origin[];
+}
+
+/**
+ * What the rules of a class allow, in the order of the first rule each stands for. `policies` are of one namespace; equal numbers in
+ * `together` are policies that occur together (see Occurrences).
+ */
+export function mergeRules(
   policies: readonly Policy[],
   direction: Direction,
   together: readonly number[],
   limits = LIMITS,
-): SharedBy {
-  const shared = new Map<string, Allowed>();
-  const share = (groups: readonly Group[], allowed: Allowed): void => {
-    for (const { rules } of groups) for (const rule of rules) shared.set(rule, allowed);
-  };
-  const groups = withSamePorts(rulesOf(policies, direction, together), limits.ownSets);
+): readonly MergedRule[] {
+  const { numeric, named } = rulesOf(policies, direction, together);
+  const merged = [...merge(numeric, limits), ...merge(named, limits)];
+  return merged.sort((a, b) => byOrigin(a.by[0]!, b.by[0]!));
+}
+
+export function byOrigin(a: Origin, b: Origin): number {
+  return a.place - b.place || a.index - b.index;
+}
+
+/** Sorted, without duplicates. */
+export function distinctOrigins(origins: readonly Origin[]): readonly Origin[] {
+  if (origins.length < 2) return origins;
+  const sorted = origins.toSorted(byOrigin);
+  return sorted.filter((origin, at) => at === 0 || byOrigin(sorted[at - 1]!, origin) !== 0);
+}
+
+function merge(rules: readonly Group[], limits: SharingLimits): MergedRule[] {
+  const merged: MergedRule[] = [];
+  const groups = withSamePorts(rules, limits.ownSets);
   for (const alike of Map.groupBy(groups, (group) => group.together).values()) {
     const isCrowd = alike.length > limits.ownPorts;
     const left = isCrowd ? withSamePeers(alike) : alike;
-    for (const group of left) if (group.rules.length > 1) share([group], group);
-    const joint = isCrowd ? withFewPorts(left) : [];
-    if (joint.length > limits.ownPorts) share(joint, byPort(joint));
+    const few = isCrowd ? withFewPorts(left) : [];
+    const joint = new Set(few.length > limits.ownPorts ? few : []);
+    for (const group of left) if (!joint.has(group)) merged.push(mergedRule(allowedBy(group), [group]));
+    if (joint.size > 0) merged.push(mergedRule(byPort(few), few));
   }
-  return (place, index, ports) => (shared.size === 0 ? undefined : shared.get(ruleKey(place, index, ports)));
+  return merged;
 }
 
-function rulesOf(policies: readonly Policy[], direction: Direction, together: readonly number[]): readonly Group[] {
-  return policies.flatMap((policy, place) => {
-    const selector = selectorKey(policy.podSelector);
-    return policy[direction].flatMap(({ ports, peers }, index) =>
-      numericPorts(ports).map((each) => ({
-        ports: each,
-        peers,
-        selector,
-        together: together[place]!,
-        rules: [ruleKey(place, index, each)],
-      })),
-    );
-  });
+function mergedRule(allowed: Allowed, groups: readonly Group[]): MergedRule {
+  return { allowed, by: distinctOrigins(groups.flatMap(({ by }) => by)) };
 }
 
-function numericPorts(ports: Parameters<typeof splitPorts>[0]): readonly NumericPorts[] {
-  const split = splitPorts(ports);
-  return split === 'any' ? [split] : split.numeric;
+function allowedBy({ ports, peers, by }: Group): Allowed {
+  if (isNamed(ports)) return { kind: 'named', names: ports.names, peers, selectedBy: by[0]!.place };
+  return { kind: 'numeric', ports, peers };
 }
 
-function ruleKey(place: number, index: number, ports: NumericPorts): string {
-  return `${place} ${index} ${ports === 'any' ? ports : ports.protocol}`;
+function isNamed(ports: Ports): ports is Exclude<Ports, NumericPorts> {
+  return ports !== 'any' && 'names' in ports;
+}
+
+function rulesOf(
+  policies: readonly Policy[],
+  direction: Direction,
+  together: readonly number[],
+): { readonly numeric: readonly Group[]; readonly named: readonly Group[] } {
+  const selectors = new Map<string, number>();
+  const numeric: Group[] = [];
+  const named: Group[] = [];
+  for (const [place, policy] of policies.entries()) {
+    const selector = numbered(selectors, selectorKey(policy.podSelector));
+    for (const [index, { ports, peers }] of policy[direction].entries()) {
+      const common = { peers, selector, together: together[place]!, by: [{ place, index }] };
+      const split = splitPorts(ports);
+      if (split === 'any') numeric.push({ ports: 'any', ...common });
+      else {
+        for (const each of split.numeric) numeric.push({ ports: each, ...common });
+        if (split.named.length > 0) named.push({ ports: { names: split.named }, ...common });
+      }
+    }
+  }
+  return { numeric, named };
+}
+
+function numbered(numbers: Map<string, number>, text: string): number {
+  const number = numbers.get(text) ?? numbers.size;
+  numbers.set(text, number);
+  return number;
 }
 
 /** Steps 1 and 2. */
 function withSamePorts(rules: readonly Group[], ownSets: number): readonly Group[] {
   if (rules.length <= ownSets) return rules;
-  const samePods = joinMany(rules, ownSets, ({ selector, ports }) => JSON.stringify([selector, ports]));
-  return joinMany(samePods, ownSets, (group) => JSON.stringify([group.together, group.ports]));
+  const samePods = joinMany(rules, ownSets, ({ selector, ports }) => `${selector} ${portsKey(ports)}`);
+  return joinMany(samePods, ownSets, (group) => `${group.together} ${portsKey(group.ports)}`);
 }
 
 /** Step 3. */
 function withSamePeers(groups: readonly Group[]): readonly Group[] {
-  return joinMany(groups, 1, ({ ports, peers }) =>
-    JSON.stringify([ports === 'any' ? ports : ports.protocol, peersKey(peers)]),
-  );
+  return joinMany(groups, 1, ({ ports, peers }) => `${protocolOf(ports)} ${peersKey(peers)}`);
 }
 
 /** What step 4 puts together. */
 function withFewPorts(groups: readonly Group[]): readonly Group[] {
-  const ofPods = groups.filter(({ ports, peers }) => ports !== 'any' && arePods(peers));
+  const ofPods = groups.filter(({ ports, peers }) => ports !== 'any' && !isNamed(ports) && arePods(peers));
   const samePeers = Map.groupBy(ofPods, ({ peers }) => peersKey(peers));
   return [...samePeers.values()].filter((alike) => portCount(alike) <= MAX_PORTS_PER_PEER).flat();
 }
@@ -141,36 +200,47 @@ function joinMany(groups: readonly Group[], most: number, keyOf: (group: Group) 
 function joined(groups: readonly Group[]): Group {
   return {
     ...groups[0]!,
-    ports: unionOfPorts(groups),
+    ports: unionOfPorts(groups.map(({ ports }) => ports)),
     peers: unionOfPeers(groups),
-    rules: groups.flatMap(({ rules }) => rules),
+    by: groups.flatMap(({ by }) => by),
   };
 }
 
-/** Of groups for one protocol, or all of them for any. */
-function unionOfPorts(groups: readonly Group[]): NumericPorts {
-  const { ports } = groups[0]!;
-  if (ports === 'any') return ports;
-  const ranges = groups.flatMap((group) => (group.ports === 'any' ? [] : group.ports.ranges));
-  return { protocol: ports.protocol, ranges: mergePortRanges(ranges) };
+/** Of ports of one protocol, or named ones, or all of them any. */
+function unionOfPorts(all: readonly Ports[]): Ports {
+  const [first] = all;
+  if (first === undefined || first === 'any') return 'any';
+  if (isNamed(first)) return { names: distinctNames(all.flatMap((ports) => (isNamed(ports) ? ports.names : []))) };
+  return { protocol: first.protocol, ranges: mergePortRanges(all.flatMap(rangesOf)) };
+}
+
+function rangesOf(ports: Ports): readonly PortRange[] {
+  return ports === 'any' || isNamed(ports) ? [] : ports.ranges;
 }
 
 function unionOfPeers(groups: readonly Group[]): Peers {
   const peers = new Map<string, Peer>();
+  const seen = new Set<Peers>();
   for (const each of groups) {
     if (each.peers === 'any') return 'any';
+    if (seen.has(each.peers)) continue;
+    seen.add(each.peers);
     for (const peer of each.peers) peers.set(peerKey(peer), peer);
   }
   return [...peers.values()];
 }
 
 function byPort(groups: readonly Group[]): Allowed {
-  const peersByPort = new Map<string, readonly Peer[]>();
+  const peersByPort = new Map<string, Peer[]>();
   for (const { ports, peers } of groups) {
-    if (ports === 'any' || peers === 'any') continue;
-    for (const port of portsOf(ports)) peersByPort.set(port, [...(peersByPort.get(port) ?? []), ...peers]);
+    if (ports === 'any' || isNamed(ports) || peers === 'any') continue;
+    for (const port of portsOf(ports)) {
+      const known = peersByPort.get(port);
+      if (known) for (const peer of peers) known.push(peer);
+      else peersByPort.set(port, [...peers]);
+    }
   }
-  return { peersByPort };
+  return { kind: 'by-port', peersByPort };
 }
 
 function arePods(peers: Peers): boolean {
@@ -178,9 +248,7 @@ function arePods(peers: Peers): boolean {
 }
 
 function portCount(groups: readonly Group[]): number {
-  return groups
-    .flatMap(({ ports }) => (ports === 'any' ? [] : ports.ranges))
-    .reduce((sum, { first, last }) => sum + last - first + 1, 0);
+  return groups.flatMap(({ ports }) => rangesOf(ports)).reduce((sum, { first, last }) => sum + last - first + 1, 0);
 }
 
 /** Protocol number and port, one by one. */
@@ -188,6 +256,16 @@ function portsOf({ protocol, ranges }: Exclude<NumericPorts, 'any'>): readonly s
   return ranges.flatMap(({ first, last }) =>
     Array.from({ length: last - first + 1 }, (_, offset) => `${PROTOCOL_NUMBER[protocol]}:${first + offset}`),
   );
+}
+
+function protocolOf(ports: Ports): string {
+  if (ports === 'any') return ports;
+  return isNamed(ports) ? 'named' : ports.protocol;
+}
+
+/** Equal ports, equal text. */
+function portsKey(ports: Ports): string {
+  return ports === 'any' ? ports : JSON.stringify(ports);
 }
 
 /** Equal text for equal entries, in any order; entries that mean the same in other words differ. */

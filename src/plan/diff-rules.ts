@@ -292,8 +292,8 @@ function holds({ bits, mask }: Condition, address: string): boolean {
 function dispatchDrifted(before: ObservedFamily, chains: ReadonlyMap<string, readonly string[]>): boolean {
   for (const [name, lines] of before.chains) {
     if (!isDispatchChain(name)) continue;
-    const own = chains.get(name) ?? [];
-    if (lines.some((line) => !/^-[sd] \S+ -g PCL-\S+$/.test(line) && !own.includes(line))) return true;
+    const own = new Set(chains.get(name));
+    if (lines.some((line) => !/^-[sd] \S+ -g PCL-\S+$/.test(line) && !own.has(line))) return true;
   }
   return false;
 }
@@ -356,18 +356,29 @@ function* movesOf(
   const subjects = new Set([...current.keys(), ...dispatch.keys()]);
   const addresses = new Set<string>();
   const sets = new Set<string>();
+  /** Moves from one chain to another that were looked at: many addresses make the same. */
+  const known = new Map<string, boolean>();
   yield;
   for (const address of subjects) {
     const [now, target] = [current.get(address), dispatch.get(address)];
-    const from = now === undefined ? undefined : before.chains.get(now);
-    const to = target === undefined ? undefined : chains.get(target);
-    if (now === target && from && to && sameLines(from, to)) continue;
-    addresses.add(address);
-    // Who was, or will be, not isolated passes there before or after, whatever the sets hold.
-    if (from && to) for (const set of [...from, ...to].flatMap(referredSets)) sets.add(set);
-    yield;
+    const pair = `${now} ${target}`;
+    let moves = known.get(pair);
+    if (moves === undefined) {
+      const from = now === undefined ? undefined : before.chains.get(now);
+      const to = target === undefined ? undefined : chains.get(target);
+      moves = !(now === target && from && to && sameLines(from, to));
+      known.set(pair, moves);
+      // Who was, or will be, not isolated passes there before or after, whatever the sets hold.
+      if (moves && from && to) for (const lines of [from, to]) addReferred(sets, lines);
+      yield;
+    }
+    if (moves) addresses.add(address);
   }
   return { addresses, sets, subjects };
+}
+
+function addReferred(sets: Set<string>, lines: readonly string[]): void {
+  for (const line of lines) for (const set of referredSets(line)) sets.add(set);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- lines

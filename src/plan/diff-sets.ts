@@ -63,7 +63,8 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
     if (!before || before.type !== set.type || before.family !== set.family) {
       // Somebody else's set of another type under our name: it can go only while no rule refers to it.
       if (before) create.push({ text: destroySetText(name), object: name });
-      create.push(...newSetLines(set));
+      // One by one: a call takes no more than about 120,000 arguments.
+      for (const line of newSetLines(set)) create.push(line);
       capacities.set(name, maxElements(set.members.size));
       added += set.members.size;
       continue;

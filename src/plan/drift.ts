@@ -50,8 +50,9 @@ function jumpDrift(ours: readonly string[], found: readonly string[]): string | 
 function chainDrift(written: readonly string[], found: readonly string[] | undefined): string | undefined {
   if (!found) return 'chain is gone';
   if (sameLines(written, found)) return undefined;
-  const missing = written.filter((line) => !found.includes(line)).length;
-  const extra = found.filter((line) => !written.includes(line)).length;
+  const [ours, theirs] = [new Set(written), new Set(found)];
+  const missing = written.filter((line) => !theirs.has(line)).length;
+  const extra = found.filter((line) => !ours.has(line)).length;
   if (missing === 0 && extra === 0) return 'rules are in another order or repeated';
   return `${missing} rules missing or edited, ${extra} rules that are not ours`;
 }

@@ -149,7 +149,7 @@ export function* detourOf(changes: readonly SetChange[], chains: ChainTexts): St
     if (members.size === 0) return undefined;
     const meaning = JSON.stringify([what, object, [...members].sort(byText)]);
     const name = setName(desired.family, meaning);
-    create.push(...newSetLines({ ...desired, name, members, meaning }, name, object));
+    for (const line of newSetLines({ ...desired, name, members, meaning }, name, object)) create.push(line);
     sets.push(name);
     return name;
   };

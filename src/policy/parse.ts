@@ -79,7 +79,8 @@ function parseSpec(raw: unknown, problems: FieldProblem[]): Spec {
     problems.push({ field: 'spec', message: `is ${quote(raw)}: every pod is isolated in both directions` });
     return { podSelector: EVERYTHING, isolates: { ingress: true, egress: true }, ingress: [], egress: [] };
   }
-  problems.push(...unknownFields(raw, ['podSelector', 'policyTypes', 'ingress', 'egress'], 'spec'));
+  for (const problem of unknownFields(raw, ['podSelector', 'policyTypes', 'ingress', 'egress'], 'spec'))
+    problems.push(problem);
   const isolates = parsePolicyTypes(raw, problems);
   const podSelector = parseSubject(raw.podSelector ?? {}, problems);
   // S-13: a section whose type is not in effect is not even read. S-19: an unusable subject selector keeps no rules.

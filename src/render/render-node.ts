@@ -38,6 +38,7 @@ import type { Chain, ClassChain, FamilyRules, Hook, IpSet, Layout, Match, Rule, 
 
 import { changesBetween, LiveMap } from '../compile/live-map.ts';
 import { runToEnd } from '../compile/steps.ts';
+import { objectKey } from '../policy/model.ts';
 import { judgesReplies, sameLayout, stamps } from './layout.ts';
 import {
   classChain,
@@ -58,6 +59,8 @@ import { ruleText } from './write-text.ts';
 const NEIGHBOUR_DISCOVERY_TYPES = [133, 134, 135, 136, 137, 130, 131, 132, 143];
 /** xt_multiport XT_MULTI_PORTS. */
 const MAX_MULTIPORT_SLOTS = 15;
+/** Policies that a chain's legend names, a rule each: what is only read by people must not make up most of a table. */
+export const MAX_LEGEND = 50;
 const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
 
 export function renderNode(intent: NodeIntent, layout: Layout): Ruleset {
@@ -369,17 +372,16 @@ export function closedClass(direction: Direction, layout: Layout): ClassChain {
 }
 
 /** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */
-function legendRules(policyClass: PolicyClass): Rule[] {
-  return policyClass.policies.map(({ namespace, name }) => {
-    const clauses = policyClass.clauses.filter(
-      ({ ref }) => ref.policy.namespace === namespace && ref.policy.name === name,
-    );
-    const indexes = [...new Set(clauses.map(({ ref }) => ref.index))].sort((a, b) => a - b);
-    const allows = indexes.length === 0 ? 'no rule' : `rules ${indexes.join(',')}`;
-    return rule([{ kind: 'comment', text: `${namespace}/${name} ${policyClass.direction} ${allows}` }], {
-      kind: 'none',
-    });
+function legendRules({ direction, policies, clauses }: PolicyClass): Rule[] {
+  const indexes = new Map<string, Set<number>>(policies.map((policy) => [objectKey(policy), new Set()]));
+  for (const { by } of clauses) for (const { policy, index } of by) indexes.get(objectKey(policy))!.add(index);
+  const named = [...indexes].slice(0, MAX_LEGEND);
+  const texts = named.map(([name, found]) => {
+    const allows = found.size === 0 ? 'no rule' : `rules ${[...found].sort((a, b) => a - b).join(',')}`;
+    return `${name} ${direction} ${allows}`;
   });
+  if (indexes.size > MAX_LEGEND) texts.push(`and ${indexes.size - MAX_LEGEND} more policies`);
+  return texts.map((text) => rule([{ kind: 'comment', text }], { kind: 'none' }));
 }
 
 function clauseRules(clause: Clause, direction: Direction, family: Family, setNames: SetNames): Rule[] {

@@ -210,15 +210,21 @@ const CROWD = 12;
 interface Crowding {
   /** `own`: each policy also leaves out the pods labelled `word-<its number>`. */
   readonly words: 'same' | 'own';
-  /** `own`: each policy has ports of its own. */
-  readonly ports: 'same' | 'own';
+  /** `own`: each policy has ports of its own; `named`: by name as well. */
+  readonly ports: 'same' | 'own' | 'named';
+  /** `same`: of all policies. */
+  readonly peers: 'same' | 'own';
+  /** Where blocks are peers: in one policy of six, or in any. */
+  readonly blocks: 'seldom' | 'often';
   /** Every other pod is labelled `word-<n>`; undefined: none is, and policies of a namespace occur together. */
   readonly parted: { readonly rest: 0 | 1; readonly word: number } | undefined;
 }
 
 const crowding: fc.Arbitrary<Crowding> = fc.record({
   words: fc.constantFrom('same', 'own', 'own'),
-  ports: fc.constantFrom('same', 'own', 'own'),
+  ports: fc.constantFrom('same', 'own', 'own', 'named'),
+  peers: fc.constantFrom('own', 'own', 'own', 'same'),
+  blocks: fc.constantFrom('seldom', 'often'),
   parted: fc.option(fc.record({ rest: fc.constantFrom(0, 1), word: fc.nat({ max: CROWD - 1 }) }), { nil: undefined }),
 });
 
@@ -252,8 +258,7 @@ function selectsAny({ namespace: own, podSelector }: Policy, { pods }: ClusterSn
 
 function crowded(first: Policy, number: number, rules: readonly Rule[], how: Crowding): Policy {
   const { podSelector, isolates } = first;
-  // A block here and there, in one policy of six.
-  const usable = number % 6 === 5 ? rules : rules.filter(({ peers }) => isOfPods(peers));
+  const usable = how.blocks === 'often' || number % 6 === 5 ? rules : rules.filter(({ peers }) => isOfPods(peers));
   const word = { key: `word-${number}`, operator: 'DoesNotExist', values: [] } as const;
   const ownWords: Selector =
     podSelector.kind === 'nothing'
@@ -273,11 +278,14 @@ function isOfPods(peers: Rule['peers']): boolean {
   return peers !== 'any' && peers.every(({ kind }) => kind === 'pods');
 }
 
-function withPorts(rule: Rule, number: number, rules: readonly Rule[], { ports }: Crowding): Rule {
-  if (ports === 'same') return { ...rule, ports: rules[0]!.ports };
+function withPorts(rule: Rule, number: number, rules: readonly Rule[], { ports, peers }: Crowding): Rule {
+  const whose = peers === 'same' ? rules[0]!.peers : rule.peers;
+  if (ports === 'same') return { peers: whose, ports: rules[0]!.ports };
   const port = PORTS[number % PORTS.length]!;
   const protocol = PROTOCOLS[Math.floor(number / PORTS.length)]!;
-  return { ...rule, ports: [{ kind: 'range', protocol, first: port, last: port }] };
+  const byNumber = { kind: 'range', protocol, first: port, last: port } as const;
+  const byName = { kind: 'named', protocol: PROTOCOLS[number % 2]!, name: PORT_NAMES[(number >> 1) % 2]! } as const;
+  return { peers: whose, ports: ports === 'named' ? [byNumber, byName] : [byNumber] };
 }
 
 /** Enough other clusters for each policy of a crowd to have a rule. */

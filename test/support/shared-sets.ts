@@ -6,9 +6,7 @@ import { MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 export function sharedSets({ classes }: NodeIntent): ReadonlySet<string> {
   return new Set(
     classes.flatMap(({ clauses }) =>
-      [...Map.groupBy(clauses.map(setKey), (key) => key)].flatMap(([key, uses]) =>
-        key !== undefined && uses.length > MAX_OWN_SETS ? [key] : [],
-      ),
+      clauses.flatMap((clause) => (clause.by.length > MAX_OWN_SETS ? (setKey(clause) ?? []) : [])),
     ),
   );
 }

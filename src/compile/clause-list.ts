@@ -1,0 +1,53 @@
+/** The clauses of a class while they are collected: rules that let the same through become one clause with all their origins. */
+import type { Family } from '../net/ip.ts';
+import type { RuleRef } from '../policy/model.ts';
+import type { Clause, PeerClause, PortClause } from './intent.ts';
+import type { Origin } from './shared-peers.ts';
+
+import { distinctOrigins } from './shared-peers.ts';
+
+export type FamilyPeers = Readonly<Record<Family, PeerClause>>;
+
+/** A clause without its origins. */
+export type LetsThrough = Pick<Clause, 'ports' | 'peers'>;
+
+export class ClauseList {
+  readonly #clauses = new Map<string, { readonly what: LetsThrough; readonly by: Origin[] }>();
+  /** Set keys are as long as what the sets mean: each is looked at once. */
+  readonly #numbers = new Map<string, number>();
+
+  /** What reaches no peer of either family is left out. */
+  add(what: LetsThrough, by: readonly Origin[]): void {
+    if (what.peers[4].kind === 'none' && what.peers[6].kind === 'none') return;
+    const key = `${this.#portsKey(what.ports)} ${this.#peerKey(what.peers[4])} ${this.#peerKey(what.peers[6])}`;
+    const known = this.#clauses.get(key);
+    if (known) for (const origin of by) known.by.push(origin);
+    else this.#clauses.set(key, { what, by: [...by] });
+  }
+
+  /** In the order in which they came first. */
+  list(refOf: (origin: Origin) => RuleRef): readonly Clause[] {
+    return [...this.#clauses.values()].map(({ what, by }) => ({ by: distinctOrigins(by).map(refOf), ...what }));
+  }
+
+  #portsKey(ports: PortClause): string {
+    switch (ports.kind) {
+      case 'any':
+        return ports.kind;
+      case 'ranges':
+        return `${ports.protocol} ${ports.ranges.map(({ first, last }) => `${first}-${last}`).join()}`;
+      case 'endpoints':
+        return `${ports.address} ${this.#number(ports.set[4])}`;
+    }
+  }
+
+  #peerKey(peer: PeerClause): string {
+    return peer.kind === 'set' ? String(this.#number(peer.key)) : peer.kind;
+  }
+
+  #number(key: string): number {
+    const number = this.#numbers.get(key) ?? this.#numbers.size;
+    this.#numbers.set(key, number);
+    return number;
+  }
+}
