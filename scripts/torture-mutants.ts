@@ -231,9 +231,9 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     title: 'neighbour solicitations are judged (S-58)',
-    file: 'src/render/render-node.ts',
-    line: 'const NEIGHBOUR_DISCOVERY_TYPES = [133, 134, 135,',
-    broken: 'const NEIGHBOUR_DISCOVERY_TYPES = [133, 134,',
+    file: 'src/render/neighbour-discovery.ts',
+    line: '{ code: IF_AT_LEAST, value: 133,',
+    broken: '{ code: IF_AT_LEAST, value: 136,',
   },
   {
     title: 'INVALID packets are judged by their addresses (S-69)',

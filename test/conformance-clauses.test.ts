@@ -144,14 +144,19 @@ describe('conformance: clauses without a table', () => {
     const sent = (port: number, hook: 'FORWARD' | 'INPUT', back = false): Sent => {
       const [source, destination] = back ? [B[6], A[6]] : [A[6], hook === 'INPUT' ? 'fd00:18::2' : B[6]];
       // conntrack keeps no entries of them.
-      return { source, destination, protocol: 58, port, hook, state: 'UNTRACKED' };
+      return { source, destination, protocol: 58, port, hook, state: 'UNTRACKED', hopLimit: 255 };
     };
-    for (const type of [130, 131, 132, 133, 134, 135, 136, 137, 143]) {
-      const all = [sent(type, 'FORWARD'), sent(type, 'FORWARD', true), sent(type, 'INPUT')];
+    const both = (type: number): Sent[] => [sent(type, 'FORWARD'), sent(type, 'FORWARD', true)];
+    for (const type of [133, 134, 135, 136, 137]) {
+      const all = [...both(type), sent(type, 'INPUT')];
       await expect(clusterWith([ISOLATED]), 'passed', ...all);
+      const routed = [254, 64, 1].flatMap((hopLimit) => all.map((each) => ({ ...each, hopLimit })));
+      await expect(clusterWith([ISOLATED]), 'dropped', ...routed);
     }
-    for (const type of [128, 1, 138, 144]) {
-      await expect(clusterWith([ISOLATED]), 'dropped', sent(type, 'FORWARD'), sent(type, 'FORWARD', true));
+    for (const type of [128, 1, 132, 138, 144]) await expect(clusterWith([ISOLATED]), 'dropped', ...both(type));
+    for (const type of [130, 131, 132, 143]) {
+      const routed = both(type).flatMap((each) => [1, 64, 255].map((hopLimit) => ({ ...each, hopLimit })));
+      await expect(clusterWith([ISOLATED]), 'dropped', ...routed);
     }
   });
 

@@ -6,7 +6,7 @@
  *     2 not of the current generation            jump PCL-FWD-AGAIN   live flows that these rules have not judged
  *                                                                     all other packets of live flows meet nothing else of ours
  *   PCL-FWD
- *     1 neighbour discovery (IPv6)               RETURN         S-58
+ *     1 neighbour discovery (IPv6)               RETURN         S-58; what was routed is none
  *     2 jump PCL-EG                                             by source: egress of local pods
  *     3 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
  *     4 stamp generation, clear denied flag
@@ -55,8 +55,6 @@ import {
 } from './names.ts';
 import { ruleText } from './write-text.ts';
 
-/** ICMPv6 types that must always pass (S-58): RS, RA, NS, NA, redirect; MLD query, report, done, v2 report. */
-const NEIGHBOUR_DISCOVERY_TYPES = [133, 134, 135, 136, 137, 130, 131, 132, 143];
 /** xt_multiport XT_MULTI_PORTS. */
 const MAX_MULTIPORT_SLOTS = 15;
 /** Policies that a chain's legend names, a rule each: what is only read by people must not make up most of a table. */
@@ -259,7 +257,7 @@ function entryRules(family: Family, layout: Layout, hook: Hook): Rule[] {
   return [
     // Once per connection: a datagram that nobody answers, or a repeated SYN, is NEW each time.
     ...(layout.mode === 'audit' ? [rule([{ kind: 'conntrack-confirmed' }], RETURN)] : []),
-    ...(family === 6 ? NEIGHBOUR_DISCOVERY_TYPES.map((type) => rule([{ kind: 'icmpv6-type', type }], RETURN)) : []),
+    ...(family === 6 ? [rule([{ kind: 'neighbour-discovery' }], RETURN)] : []),
     ...directions.map((direction) => rule([], { kind: 'jump', chain: dispatchChain(direction) })),
     ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : []),
   ];

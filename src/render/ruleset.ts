@@ -23,7 +23,8 @@ export type Match =
   /** Source address = destination address, both as on the wire (xt_bpf). */
   | { readonly kind: 'same-address' }
   | { readonly kind: 'icmp' }
-  | { readonly kind: 'icmpv6-type'; readonly type: number }
+  /** ICMPv6 neighbour or multicast listener discovery that was not routed (xt_bpf, neighbour-discovery.ts). IPv6 only. */
+  | { readonly kind: 'neighbour-discovery' }
   /** Destination port in any of `ranges` (at most 15 slots, a range of several ports takes two); no ranges: the whole protocol. */
   | { readonly kind: 'ports'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
   /** The same of the source port. */

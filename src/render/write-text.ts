@@ -6,6 +6,8 @@ import type { Family } from '../net/ip.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { ConntrackState, IpSet, MarkBits, Match, Rule, Target } from './ruleset.ts';
 
+import { neighbourDiscoveryProgram } from './neighbour-discovery.ts';
+
 /** What rule text depends on besides the rule. */
 export interface TextContext {
   readonly family: Family;
@@ -32,6 +34,8 @@ const SAME_ADDRESS_V4 = '6,32 0 0 12,7 0 0 0,32 0 0 16,29 0 1 0,6 0 0 65535,6 0 
 const SAME_ADDRESS_V6 =
   '18,32 0 0 8,7 0 0 0,32 0 0 24,29 0 13 0,32 0 0 12,7 0 0 0,32 0 0 28,29 0 9 0,' +
   '32 0 0 16,7 0 0 0,32 0 0 32,29 0 5 0,32 0 0 20,7 0 0 0,32 0 0 36,29 0 1 0,6 0 0 65535,6 0 0 0';
+
+const NEIGHBOUR_DISCOVERY = neighbourDiscoveryProgram();
 
 /** A rule without `-A CHAIN`. */
 export function ruleText(rule: Rule, context: TextContext): string {
@@ -70,8 +74,8 @@ function matchWords(match: Match, context: TextContext): string[] {
       return ['-m bpf --bytecode', quote(family === 4 ? SAME_ADDRESS_V4 : SAME_ADDRESS_V6)];
     case 'icmp':
       return ['-p', family === 4 ? 'icmp' : 'ipv6-icmp'];
-    case 'icmpv6-type':
-      return ['-p ipv6-icmp -m icmp6 --icmpv6-type', String(match.type)];
+    case 'neighbour-discovery':
+      return ['-p ipv6-icmp -m bpf --bytecode', quote(NEIGHBOUR_DISCOVERY)];
     case 'ports':
       return portWords(match.protocol.toLowerCase(), match.ranges, 'd');
     case 'source-ports':

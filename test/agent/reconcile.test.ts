@@ -442,7 +442,7 @@ describe('reconcile: refusals', () => {
   it('rules of one family that cannot go in keep nothing from the other', async () => {
     const { kernel, pass, enforce } = bench();
     await enforce(cluster([ONLY_B]));
-    kernel.faults.refuse = (line) => line.includes('icmp6');
+    kernel.faults.refuse = (line) => line.includes('-p ipv6-icmp -m bpf');
     const outcome = await pass(cluster([ONLY_B], [A, { ...B, labels: {} }, C, D]));
     assert.deepEqual([outcome.partial, outcome.failures.length], [false, 1]);
     assert.equal(passes(kernel, B, A)[0], false);

@@ -117,7 +117,7 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
     ],
     'same-address': [{ kind: 'same-address' }],
     icmp: [{ kind: 'icmp' }],
-    'icmpv6-type': family === 6 ? [133, 137, 130, 143].map((type) => ({ kind: 'icmpv6-type', type })) : [],
+    'neighbour-discovery': family === 6 ? [{ kind: 'neighbour-discovery' }] : [],
     ports: (['TCP', 'UDP', 'SCTP'] as const).flatMap((protocol) =>
       [...ranges, [...seven, range(9)]].map((each) => ({ kind: 'ports', protocol, ranges: each }) as const),
     ),

@@ -24,7 +24,6 @@ export type ParsedMatch =
   | { readonly kind: 'conntrack-direction'; readonly direction: 'ORIGINAL' | 'REPLY' }
   | { readonly kind: 'connmark'; readonly value: number; readonly mask: number; readonly invert: boolean }
   | { readonly kind: 'bpf'; readonly program: readonly BpfInstruction[] }
-  | { readonly kind: 'icmpv6-type'; readonly type: number }
   | { readonly kind: 'ports'; readonly side: 'source' | 'destination'; readonly spans: readonly PortSpan[] }
   | {
       readonly kind: 'set';
@@ -189,10 +188,6 @@ class RuleParser {
       case 'bpf':
         this.#expect('--bytecode');
         return [{ kind: 'bpf', program: this.#bytecode(this.#word()) }];
-      case 'icmp6':
-        if (this.#protocol !== 58) this.#fail('icmp6 needs -p ipv6-icmp');
-        this.#expect('--icmpv6-type');
-        return [{ kind: 'icmpv6-type', type: this.#number(0, 255) }];
       case 'tcp':
       case 'udp':
       case 'sctp':

@@ -55,7 +55,7 @@ describe('tracer: chains', () => {
     assert.throws(() => drops(['-A FORWARD -m tcp --sport 1 -j DROP']), /in rule/);
     assert.throws(() => drops(['-A FORWARD -f -j DROP']), /unknown option -f/);
     assert.throws(() => drops(['-A FORWARD -m set --match-set PCL4-x src -j DROP']), /PCL4-x is not known/);
-    assert.throws(() => drops(['-A FORWARD -m bpf --bytecode "1,48 0 0 0" -j DROP']), /BPF instruction/);
+    assert.throws(() => drops(['-A FORWARD -m bpf --bytecode "1,40 0 0 0" -j DROP']), /BPF instruction/);
     assert.throws(() => drops(['-A FORWARD -j PCL-A', '-A PCL-A -g PCL-A']), /loop/);
   });
 
@@ -77,8 +77,6 @@ describe('tracer: matches', () => {
     assert.ok(matches('-p tcp -m tcp --dport 80') && !matches('-p tcp -m tcp --dport 81'));
     assert.ok(matches('-p tcp -m tcp --dport 79:80') && !matches('-p tcp -m tcp --dport 81:90'));
     assert.ok(matches('-p tcp -m multiport --dports 1,2,70:90') && !matches('-p tcp -m multiport --dports 1,2,81:90'));
-    assert.ok(matches('-p ipv6-icmp -m icmp6 --icmpv6-type 135', { family: 6, protocol: 58, port: 135 }));
-    assert.ok(!matches('-p ipv6-icmp -m icmp6 --icmpv6-type 135', { family: 6, protocol: 58, port: 128 }));
   });
 
   it('interface and local source', () => {

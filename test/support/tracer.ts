@@ -41,6 +41,17 @@ export interface Packet {
   /** The source is an address of this host. */
   readonly sourceIsLocal?: boolean;
   readonly destinationIsLocal?: boolean;
+  /** As the hook sees it; 64 unless said. */
+  readonly hopLimit?: number;
+  /** IPv6: an extension header between the IPv6 header and what `protocol` says; none unless said. */
+  readonly extension?: IPv6Extension;
+}
+
+export interface IPv6Extension {
+  /** IANA number. */
+  readonly header: number;
+  /** In bytes, a multiple of 8. */
+  readonly length: number;
 }
 
 export interface Trace {
@@ -165,8 +176,6 @@ class Walk {
         return this.#isTracked() && ((this.#connection.mark & match.mask) >>> 0 === match.value) !== match.invert;
       case 'bpf':
         return runBpf(match.program, this.#header()) !== 0;
-      case 'icmpv6-type':
-        return packet.port === match.type;
       case 'ports': {
         const port = match.side === 'source' ? this.#sourcePort() : packet.port;
         return match.spans.some(({ first, last }) => first <= port && port <= last);
@@ -192,10 +201,17 @@ class Walk {
     return sourcePort;
   }
 
+  /** The IP header, its extension if any, and the type for ICMP. */
   #header(): Uint8Array {
-    const length = this.#packet.family === 4 ? 4 : 16;
-    const [at, size] = this.#packet.family === 4 ? [12, 20] : [8, 40];
-    const header = new Uint8Array(size);
+    const { family, protocol, port, extension, hopLimit = 64 } = this.#packet;
+    const length = family === 4 ? 4 : 16;
+    const [at, size] = family === 4 ? [12, 20] : [8, 40];
+    const header = new Uint8Array(size + (extension?.length ?? 0) + 8);
+    const next = extension?.header ?? protocol;
+    if (family === 4) header.set([hopLimit, protocol], 8);
+    else header.set([next, hopLimit], 6);
+    if (extension) header.set([protocol, extension.length / 8 - 1], size);
+    if (protocol === 1 || protocol === 58) header[header.length - 8] = port;
     for (const [index, value] of [this.#source, this.#destination].entries()) {
       for (let byte = 0; byte < length; byte++) {
         header[at + index * length + byte] = Number((value >> BigInt(8 * (length - 1 - byte))) & 255n);
@@ -253,8 +269,9 @@ function longestPrefix(set: ObservedSet, value: bigint): boolean {
   return false;
 }
 
-/** Classic BPF, the four instructions our programs use; loads count from the IP header, as xt_bpf does. */
+/** Classic BPF, the instructions our programs use; loads count from the IP header, as xt_bpf does. */
 function runBpf(program: readonly BpfInstruction[], packet: Uint8Array): number {
+  const view = new DataView(packet.buffer);
   let accumulator = 0;
   let register = 0;
   for (let at = 0; at < program.length; at++) {
@@ -262,13 +279,29 @@ function runBpf(program: readonly BpfInstruction[], packet: Uint8Array): number 
     switch (code) {
       case 0x20: // ld word
         if (value + 4 > packet.length) return 0;
-        accumulator = new DataView(packet.buffer).getUint32(value);
+        accumulator = view.getUint32(value);
+        break;
+      case 0x30: // ld byte
+        if (value + 1 > packet.length) return 0;
+        accumulator = view.getUint8(value);
+        break;
+      case 0x54: // and
+        accumulator = (accumulator & value) >>> 0;
         break;
       case 0x07: // tax
         register = accumulator;
         break;
+      case 0x15: // jeq
+        at += accumulator === value ? jumpTrue : jumpFalse;
+        break;
       case 0x1d: // jeq x
         at += accumulator === register ? jumpTrue : jumpFalse;
+        break;
+      case 0x25: // jgt
+        at += accumulator > value ? jumpTrue : jumpFalse;
+        break;
+      case 0x35: // jge
+        at += accumulator >= value ? jumpTrue : jumpFalse;
         break;
       case 0x06: // ret
         return value;

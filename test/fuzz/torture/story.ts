@@ -87,7 +87,7 @@ function kernelLines(state: ObservedState, addresses: readonly string[]): string
     if (!addresses.some((address) => address.includes(':') === (family === '6'))) continue;
     const show = (name: string): void => {
       for (const rule of observed.chains.get(name) ?? []) {
-        if (!rule.includes('--icmpv6-type')) lines.push(`IPv${family} ${name} ${rule}`);
+        lines.push(`IPv${family} ${name} ${rule}`);
         for (const [, set] of rule.matchAll(/--match-set (\S+)/g)) sets.add(set!);
       }
     };
