@@ -1,8 +1,8 @@
 /** `portcullis lab`: brings a cluster in a box up, shows predicted beside measured, and takes it down again. */
 import type { Matrix, MatrixPort } from '../lab/matrix.ts';
 import type { Measurement, MeasureOptions } from '../lab/measure.ts';
-import type { ManifestObject, Manifests } from '../cluster/read-manifests.ts';
-import type { CheckedManifests } from '../lab/apply-manifests.ts';
+import type { Manifests } from '../cluster/read-manifests.ts';
+import type { CheckedManifests, CheckedPolicy } from '../lab/apply-manifests.ts';
 import type { LabCommandOptions } from './lab-options.ts';
 import type { StepReport, TextOptions } from './lab-text.ts';
 
@@ -165,7 +165,7 @@ export class LabSession {
       backend,
       mode,
       outside: outsideHostsFor(
-        this.#manifests.policies.map(({ object }) => object),
+        this.#manifests.policies.map(({ stored }) => stored.object),
         families,
       ),
       program: [process.execPath, ...process.execArgv, process.argv[1]!],
@@ -209,10 +209,10 @@ export class LabSession {
     }
   }
 
-  async #step(lab: Lab, policy: ManifestObject): Promise<void> {
+  async #step(lab: Lab, policy: CheckedPolicy): Promise<void> {
     const ports = this.#ports(lab);
     const before = lab.predict(ports);
-    const matrix = lab.predict(ports, [policy]);
+    const matrix = lab.predict(ports, [policy.stored]);
     const change = compareMatrices(before, matrix);
     let name = '';
     this.#screen.waiting('for packets to follow the policy');

@@ -4,6 +4,7 @@ import type { ApiObject } from './api/objects.ts';
 
 import { ApiStore } from './api/api-store.ts';
 import { ApiError } from './api/errors.ts';
+import { isObject } from './api/json.ts';
 import { apiVersionOf, RESOURCES } from './api/resources.ts';
 
 export interface ApplyOutcome {
@@ -12,7 +13,7 @@ export interface ApplyOutcome {
   readonly object: ApiObject;
 }
 
-type ManifestFields = object & { readonly metadata?: { readonly annotations?: object | null } | null };
+type ManifestFields = object & { readonly metadata?: { readonly annotations?: unknown } | null };
 
 /** What `kubectl apply` notes, so that a later one by the user compares with the manifest and does not complain. */
 const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
@@ -25,8 +26,14 @@ export interface ManifestNote {
   readonly message: string;
 }
 
+/** A manifest with what the API server makes of it. */
+export interface CheckedPolicy extends ManifestObject {
+  /** As stored once everything written before it is there, with defaults and without what has no meaning. */
+  readonly stored: ManifestObject;
+}
+
 export interface CheckedManifests {
-  readonly policies: readonly ManifestObject[];
+  readonly policies: readonly CheckedPolicy[];
   /** Everything else that the lab knows, in the order to apply it. */
   readonly others: readonly ManifestObject[];
   /** Left out: kinds the lab has no use for. */
@@ -64,9 +71,11 @@ export function checkManifests(objects: readonly ManifestObject[]): CheckedManif
   }
   const { others, policies } = orderForApply(known);
   const trial = new ApiStore();
+  const checked: CheckedPolicy[] = [];
   for (const from of [...others, ...policies]) {
     try {
-      applyObject(trial, from);
+      const { object } = applyObject(trial, from);
+      if (isPolicy(from)) checked.push({ ...from, stored: { ...from, object } });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       const name = nameOf(from.object);
@@ -78,7 +87,7 @@ export function checkManifests(objects: readonly ManifestObject[]): CheckedManif
       );
     }
   }
-  return { policies, others, skipped, errors };
+  return { policies: checked, others, skipped, errors };
 }
 
 export function noteText({ file, line, message }: ManifestNote): string {
@@ -138,9 +147,14 @@ export function applyObject(store: ApiStore, from: ManifestObject): ApplyOutcome
   const info = resourceOf(from.object);
   if (!info) throw new ApiError(400, 'BadRequest', `the lab knows no kind ${describe(from.object)}`);
   const { metadata } = from.object as LooseManifest;
+  for (const field of ['name', 'namespace'] as const) {
+    const value: unknown = metadata?.[field] ?? '';
+    if (typeof value === 'string') continue;
+    throw new ApiError(400, 'BadRequest', `metadata.${field}: expected a string, found ${JSON.stringify(value)}`);
+  }
   const name = metadata?.name ?? '';
   if (name === '') throw new ApiError(400, 'BadRequest', `${info.kind}: metadata.name: is missing`);
-  const namespace = info.namespaced ? (metadata?.namespace ?? 'default') : undefined;
+  const namespace = info.namespaced ? metadata?.namespace || 'default' : undefined;
   if (namespace !== undefined && !store.get('namespaces', { name: namespace })) {
     store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
   }
@@ -151,8 +165,11 @@ export function applyObject(store: ApiStore, from: ManifestObject): ApplyOutcome
 
 function withLastApplied(object: ManifestFields, namespace: string | undefined): object {
   const { metadata } = object;
-  const place = namespace === undefined ? {} : { namespace };
-  const noted = { ...object, metadata: { annotations: {}, ...metadata, ...place } };
-  const annotations = { ...metadata?.annotations, [LAST_APPLIED]: `${JSON.stringify(noted)}\n` };
-  return { ...object, metadata: { ...metadata, annotations } };
+  const given = metadata?.annotations ?? {};
+  const placed = { ...object, metadata: { ...metadata, ...(namespace === undefined ? {} : { namespace }) } };
+  // The API server says what is wrong with annotations of another type.
+  if (!isObject(given)) return placed;
+  const noted = { ...object, metadata: { annotations: {}, ...placed.metadata } };
+  const annotations = { ...given, [LAST_APPLIED]: `${JSON.stringify(noted)}\n` };
+  return { ...placed, metadata: { ...placed.metadata, annotations } };
 }

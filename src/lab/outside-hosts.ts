@@ -25,7 +25,7 @@ interface Place {
 }
 
 /**
- * `policies`: NetworkPolicy manifests that the API server would take. `world` comes first, with addresses of its own; a host
+ * `policies`: NetworkPolicies as the API server has stored them. `world` comes first, with addresses of its own; a host
  * `in-block-1` or `in-except-1` has one address per family, where both families have such a place.
  */
 export function outsideHostsFor(policies: readonly unknown[], families: readonly Family[]): readonly OutsideSpec[] {

@@ -65,6 +65,64 @@ describe('checkManifests', () => {
   });
 });
 
+describe('fault: what the API server stores is what the lab goes by', () => {
+  const stored = (text: string): unknown => {
+    const { policies, errors } = checkManifests(manifests(text));
+    assert.deepEqual(errors, []);
+    return (policies[0]!.stored.object as { spec: unknown }).spec;
+  };
+
+  it('a policy without spec, and empty items of lists', () => {
+    assert.deepEqual(stored(POLICY.replace(/^spec:.*$/m, '')), { podSelector: {}, policyTypes: ['Ingress'] });
+    assert.deepEqual(stored(POLICY.replace(/^spec:.*$/m, 'spec:')), { podSelector: {}, policyTypes: ['Ingress'] });
+    const items = POLICY.replace('{podSelector: {}}', '\n  ingress:\n  -\n  egress:\n  - ports:\n    -\n');
+    assert.deepEqual(stored(items), {
+      podSelector: {},
+      policyTypes: ['Ingress', 'Egress'],
+      ingress: [{}],
+      egress: [{ ports: [{ protocol: 'TCP' }] }],
+    });
+  });
+
+  it('a label without a value is the empty one', () => {
+    const spec = stored(POLICY.replace('{podSelector: {}}', '{podSelector: {matchLabels: {app: }}}'));
+    assert.deepEqual(spec, { podSelector: { matchLabels: { app: '' } }, policyTypes: ['Ingress'] });
+  });
+
+  it('a second manifest of a name is merged into the first, as it will be', () => {
+    const second = POLICY.replace('{podSelector: {}}', '{policyTypes: [Egress]}');
+    const { policies } = checkManifests(manifests(`${POLICY}---\n${second}`));
+    assert.deepEqual(
+      policies.map(({ stored: { object } }) => (object as { spec: { policyTypes: unknown } }).spec.policyTypes),
+      [['Ingress'], ['Egress']],
+    );
+  });
+
+  for (const [why, text] of [
+    ['metadata that is text', 'apiVersion: v1\nkind: Pod\nmetadata: x\n'],
+    ['a name that is a number', 'apiVersion: v1\nkind: Pod\nmetadata: {name: 5}\n'],
+    ['a namespace that is a list', 'apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: []}\n'],
+    ['annotations that are text', 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: ab}\n'],
+    ['labels that are a list', 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: [x]}\n'],
+    ['a spec that is a list', POLICY.replace('{podSelector: {}}', '[]')],
+    ['an empty peer', POLICY.replace('{podSelector: {}}', '{ingress: [{from: [null]}]}')],
+    ['an empty document in a List', 'apiVersion: v1\nkind: List\nitems:\n-\n'],
+    ['a pod without containers', 'apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [null]}\n'],
+    ['a Deployment without spec', 'apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n'],
+  ] as const) {
+    it(`${why}: an error with its line, no crash`, () => {
+      const { errors } = checkManifests(manifests(text));
+      assert.equal(errors.length, 1, JSON.stringify(errors.map(noteText)));
+      assert.match(noteText(errors[0]!), /^file\.yaml:\d+: ./);
+    });
+  }
+
+  it('an empty namespace is the default one', () => {
+    const { errors, others } = checkManifests(manifests(POD.replace('namespace: x', "namespace: ''")));
+    assert.deepEqual([errors.length, others.length], [0, 1]);
+  });
+});
+
 describe('applyObject', () => {
   it('makes the namespaces an object mentions', () => {
     const store = new ApiStore();

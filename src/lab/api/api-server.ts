@@ -268,6 +268,7 @@ class RunningServer {
       request: parsed,
       accept: request.headers.accept,
       body: await readBody(request),
+      userAgent: request.headers['user-agent'] ?? '',
       warn: (text) => warnings.add(text),
     };
     const { code, body } = handleRequest(this.#store, this.#pages, incoming);

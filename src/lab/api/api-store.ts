@@ -5,8 +5,10 @@
 import { randomUUID } from 'node:crypto';
 import {
   alreadyExists,
+  type ApiError,
   badRequest,
   type Cause,
+  cause,
   conflict,
   forbidden,
   invalid,
@@ -14,12 +16,15 @@ import {
   notFound,
   qualifiedName,
   serverError,
+  untypedPatch,
 } from './errors.ts';
+import { faultOfEntries, managedFieldsAfter, type Writer } from './managed-fields.ts';
 import { cloneJson, equalJson, isObject, textOf } from './json.ts';
 import { fillDefaults, validateObject } from './object-rules.ts';
 import {
   type ApiObject,
   type LooseObject,
+  type ManagedFieldsEntry,
   type ObjectMeta,
   type ObjectRef,
   refOf,
@@ -47,6 +52,16 @@ export interface WriteOptions {
   readonly fieldValidation?: FieldValidation;
   readonly warn?: (text: string) => void;
   readonly subresource?: 'status' | undefined;
+  /** Who writes, noted in `metadata.managedFields`; absent: nobody is noted. */
+  readonly manager?: string | undefined;
+  /** What the request's text held beside its value: see read-json.ts. */
+  readonly duplicates?: readonly string[];
+  readonly fractions?: ReadonlyMap<string, string>;
+}
+
+interface ApplyOptions extends WriteOptions {
+  /** The configuration of a server-side apply: its manager owns just these fields. */
+  readonly applied?: object;
 }
 
 export interface DeleteOptions {
@@ -151,10 +166,12 @@ export class ApiStore {
     const metadata = fields.metadata as Fields;
     this.#placeInNamespace(info, metadata, options.namespace);
     this.#checkVersionUnset(info, metadata);
+    const given = takeManagedFields(info, metadata);
     this.#fillCreated(info, fields, metadata);
     const prepared = this.#admit(info, fields, undefined, options);
     if (this.storage.get(resource, refOf(prepared))) throw alreadyExists(info, prepared.metadata.name);
-    return this.#commit(resource, prepared, options) as ResourceTypes[R];
+    const owned = this.#withManagers(info, prepared, undefined, given ?? [], options);
+    return this.#commit(resource, owned, options) as ResourceTypes[R];
   }
 
   /** Replaces an object; 409 if `metadata.resourceVersion` is given and is not the present one. */
@@ -221,7 +238,10 @@ export class ApiStore {
     return this.#replace(info, before, this.#decode(info, patched, options), options) as ResourceTypes[R];
   }
 
-  /** Server-side apply without field owners; creates the object when it is absent. */
+  /**
+   * Server-side apply; creates the object when it is absent. Fields of other managers are taken over without a conflict.
+   * `options.fieldValidation` does not matter: an unknown field is refused always.
+   */
   apply<R extends ResourceName>(
     resource: R,
     ref: ObjectRef,
@@ -230,12 +250,17 @@ export class ApiStore {
     options: WriteOptions = {},
   ): { readonly object: ResourceTypes[R]; readonly created: boolean } {
     const info = resourceInfo(resource);
-    const config = this.#decode(info, wanted, options);
-    (config.metadata as Fields).name ??= ref.name;
+    const config = this.#decodeApplied(info, ref, wanted, options);
     const before = this.storage.get(resource, ref);
+    checkAppliedIdentity(info, ref, config.metadata as Fields, before);
+    const writing: ApplyOptions = {
+      ...options,
+      manager: options.manager === undefined ? undefined : manager,
+      applied: config,
+    };
     const written = before
-      ? this.#replace(info, before, this.#merged(info, before, config, manager, options), options)
-      : this.create(resource, config, { ...options, namespace: ref.namespace });
+      ? this.#replace(info, before, this.#merged(info, before, config, manager, writing), writing)
+      : this.create(resource, config, { ...writing, namespace: ref.namespace });
     if (!options.dryRun) this.#rememberApplied(written.metadata.uid, manager, config);
     return { object: written as ResourceTypes[R], created: before === undefined };
   }
@@ -299,25 +324,50 @@ export class ApiStore {
   // ---- steps of a write
 
   #decode(info: ResourceInfo, object: unknown, options: WriteOptions): Fields {
-    const decoded = decodeOrThrow(info, object);
-    const { fieldValidation = 'Strict' } = options;
-    if (decoded.unknownFields.length > 0 && fieldValidation !== 'Ignore') {
-      const fields = decoded.unknownFields.map((field) => `unknown field ${JSON.stringify(field)}`);
-      if (fieldValidation === 'Strict') {
-        throw badRequest(
-          `${info.kind} in version "${info.version}" cannot be handled as a ${info.kind}: strict decoding error: ${fields.join(', ')}`,
-        );
-      }
-      for (const field of fields) options.warn?.(field);
+    const decoded = decodeOrThrow(info, object, options.fractions);
+    const { fieldValidation = 'Strict', duplicates = [] } = options;
+    const faults = [...duplicates, ...decoded.unknownFields.map((field) => `unknown field ${JSON.stringify(field)}`)];
+    if (faults.length > 0 && fieldValidation === 'Strict') {
+      throw badRequest(
+        `${info.kind} in version "${info.version}" cannot be handled as a ${info.kind}: strict decoding error: ${faults.join(', ')}`,
+      );
     }
-    const { apiVersion = apiVersionOf(info), kind = info.kind } = decoded.value;
+    if (fieldValidation === 'Warn') for (const fault of faults) options.warn?.(fault);
+    return this.#typed(info, decoded.value);
+  }
+
+  /** What is in an apply patch must be of the object's type, whatever the field validation. */
+  #decodeApplied(info: ResourceInfo, ref: ObjectRef, wanted: object, options: WriteOptions): Fields {
+    // Callers in this process are told in the words of strict decoding.
+    if (options.manager === undefined) return this.#decode(info, wanted, options);
+    const { apiVersion, kind } = wanted as Fields;
+    if (apiVersion !== apiVersionOf(info)) {
+      throw badRequest(
+        `Incorrect version specified in apply patch. Specified patch version: ${textOf(apiVersion)}, expected: ${apiVersionOf(info)}`,
+      );
+    }
+    const place = ref.namespace === undefined ? ref.name : `${ref.namespace}/${ref.name}`;
+    const described = `${place}; ${apiVersionOf(info)}, Kind=${textOf(kind)}`;
+    if (kind !== info.kind) throw untypedPatch(described, [`the kind of this resource is ${info.kind}`]);
+    const decoded = decodeOrThrow(info, wanted, undefined, (why) => untypedPatch(described, [`.${why}`]));
+    const unknown = decoded.unknownFields.map((field) => `.${field}: field not declared in schema`);
+    if (unknown.length > 0) throw untypedPatch(described, unknown);
+    const { duplicates = [], fieldValidation } = options;
+    if (duplicates.length > 0 && fieldValidation === 'Strict') {
+      throw badRequest(`error strict decoding YAML: ${duplicates.join(', ')}`);
+    }
+    if (fieldValidation === 'Warn') for (const fault of duplicates) options.warn?.(fault);
+    return this.#typed(info, decoded.value);
+  }
+
+  #typed(info: ResourceInfo, value: Fields): Fields {
+    const { apiVersion = apiVersionOf(info), kind = info.kind } = value;
     if (apiVersion !== apiVersionOf(info) || kind !== info.kind) {
       throw badRequest(
         `the API version or kind in the data (${textOf(apiVersion)}, ${textOf(kind)}) does not match the expected ones (${apiVersionOf(info)}, ${info.kind})`,
       );
     }
-    const { apiVersion: _version, kind: _kind, metadata, spec, status, ...rest } = decoded.value;
-    delete (metadata as Fields).managedFields;
+    const { apiVersion: _version, kind: _kind, metadata, spec, status, ...rest } = value;
     delete (metadata as Fields).selfLink;
     return {
       apiVersion,
@@ -400,10 +450,12 @@ export class ApiStore {
         `Precondition failed: UID in precondition: ${textOf(metadata.uid)}, UID in object meta: ${before.metadata.uid}`,
       );
     }
+    const given = takeManagedFields(info, metadata);
     keepServerFields(info, fields, before, options.subresource);
     const prepared = this.#admit(info, fields, before, options);
-    if (equalJson(prepared, before)) return before;
-    const bumped = withGeneration(info, prepared, before);
+    const owned = this.#withManagers(info, prepared, before, given ?? before.metadata.managedFields ?? [], options);
+    if (equalJson(owned, before)) return before;
+    const bumped = withGeneration(info, owned, before);
     if (isReleased(bumped) && !options.dryRun) {
       this.storage.put(info.plural, bumped);
       return this.#remove(info, refOf(before)) ?? bumped;
@@ -425,6 +477,28 @@ export class ApiStore {
     return object;
   }
 
+  /** The object with its managers after this write; nobody is noted where the writer did not say who it is. */
+  #withManagers(
+    info: ResourceInfo,
+    object: ApiObject,
+    before: ApiObject | undefined,
+    entries: readonly ManagedFieldsEntry[],
+    options: ApplyOptions,
+  ): ApiObject {
+    const { manager, subresource, applied } = options;
+    const writer: Writer = {
+      manager: manager ?? '',
+      operation: applied ? 'Apply' : 'Update',
+      apiVersion: apiVersionOf(info),
+      subresource,
+      statusApart: info.subresources.includes('status'),
+      time: this.timestamp(),
+    };
+    const write = { before, after: object, applied, schema: SCHEMAS[info.plural] };
+    const managedFields = manager === undefined ? entries : managedFieldsAfter(entries, writer, write);
+    return managedFields.length === 0 ? object : { ...object, metadata: { ...object.metadata, managedFields } };
+  }
+
   #commit(resource: ResourceName, object: ApiObject, options: WriteOptions): ApiObject {
     if (isTooLarge(object)) throw serverError(500, 'etcdserver: request is too large');
     return options.dryRun ? object : this.storage.put(resource, object);
@@ -433,7 +507,7 @@ export class ApiStore {
   #merged(info: ResourceInfo, before: ApiObject, config: Fields, manager: string, options: WriteOptions): Fields {
     const lastApplied = this.#applied.get(before.metadata.uid)?.get(manager);
     const merged = applyMerge(before, lastApplied, config, SCHEMAS[info.plural]);
-    return this.#decode(info, merged, options);
+    return this.#decode(info, merged, { ...options, fieldValidation: 'Ignore', duplicates: [] });
   }
 
   #rememberApplied(uid: string, manager: string, config: LooseObject): void {
@@ -508,13 +582,55 @@ export class ApiStore {
   }
 }
 
-function decodeOrThrow(info: ResourceInfo, object: unknown): ReturnType<typeof decodeObject> {
+function decodeOrThrow(
+  info: ResourceInfo,
+  object: unknown,
+  fractions?: ReadonlyMap<string, string>,
+  refusal = (why: string): ApiError =>
+    badRequest(`${info.kind} in version "${info.version}" cannot be handled as a ${info.kind}: ${why}`),
+): ReturnType<typeof decodeObject> {
   try {
-    return decodeObject(SCHEMAS[info.plural], object);
+    return decodeObject(SCHEMAS[info.plural], object, fractions);
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
-    throw badRequest(`${info.kind} in version "${info.version}" cannot be handled as a ${info.kind}: ${error.message}`);
+    throw refusal(error.message);
   }
+}
+
+/** A configuration names the object it is sent to; a uid or version it names must be that of the object. */
+function checkAppliedIdentity(
+  info: ResourceInfo,
+  ref: ObjectRef,
+  metadata: Fields,
+  before: ApiObject | undefined,
+): void {
+  const name = textOf(metadata.name);
+  const given = metadata.managedFields;
+  if (Array.isArray(given) && given.length > 0) throw badRequest('metadata.managedFields must be nil');
+  if (name !== '' && name !== ref.name) {
+    throw badRequest(`the name of the object (${name}) does not match the name on the URL (${ref.name})`);
+  }
+  if (before) return;
+  if (metadata.uid !== undefined && metadata.uid !== '') {
+    const why = `uid mismatch: the provided object specified uid ${textOf(metadata.uid)}, and no existing object was found`;
+    throw conflict(info, ref.name, why);
+  }
+  if (name === '') {
+    throw badRequest(`the name of the object (${ref.name} based on URL) was undeterminable: name must be provided`);
+  }
+}
+
+/** Takes the entries a client has sent out of the metadata: undefined if it sent none. A list of one empty entry resets them. */
+function takeManagedFields(info: ResourceInfo, metadata: Fields): readonly ManagedFieldsEntry[] | undefined {
+  const given = metadata.managedFields;
+  delete metadata.managedFields;
+  if (!Array.isArray(given)) return undefined;
+  const entries = given.filter((entry) => !isObject(entry) || Object.keys(entry).length > 0);
+  const fault = faultOfEntries(entries);
+  if (!fault) return entries as ManagedFieldsEntry[];
+  const why = 'must be what the API knows: operation `Apply` or `Update`, fieldsType `FieldsV1`';
+  const causes = [cause.invalid(`metadata.managedFields${fault.field}`, fault.value, why)];
+  throw invalid(info, textOf(metadata.name), causes);
 }
 
 function patchedObject(info: ResourceInfo, before: Fields, type: PatchType, patch: unknown): Fields {

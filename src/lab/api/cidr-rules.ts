@@ -1,64 +1,87 @@
-/** CIDRs as the API server reads them: host bits and leading zeros are accepted. For validation only, not for speed. Pure. */
+/** CIDRs as a Kubernetes 1.34 API server reads and compares them. For validation only, not for speed. Pure. */
 import { isIP } from 'node:net';
+import { formatWords, isMapped, parseWords } from '../../net/ip.ts';
 
 export interface ParsedCidr {
+  /** As written: an IPv4-mapped prefix is family 6. */
   readonly family: 4 | 6;
   /** The network address, host bits cleared. */
   readonly network: bigint;
+  /** As written. */
   readonly bits: number;
   /** Accepted for old objects' sake, but worth a warning. */
-  readonly oddity?: 'leading-zeros' | 'ipv4-mapped' | 'host-bits';
+  readonly oddities: readonly CidrOddity[];
+  /** Network and length in canonical form, an IPv4-mapped prefix as IPv4. */
+  readonly canonical: string;
 }
 
-/** Undefined if the text is no CIDR. An IPv4-mapped IPv6 CIDR counts as IPv6, as in the API server's comparison of families. */
+/** `non-standard`: leading zeros or IPv4-mapped; `not-canonical`: another spelling of an IPv6 prefix. */
+export type CidrOddity = 'host-bits' | 'non-standard' | 'not-canonical';
+
+const WIDTH = { 4: 32, 6: 128 } as const;
+/** The API server reads numbers below this, leading zeros included. */
+const MAX_LENGTH_VALUE = 0xffffff;
+
+/** Undefined if the text is no CIDR. Leading zeros never change a value, neither in the address nor in the length (S-31). */
 export function parseCidr(text: string): ParsedCidr | undefined {
-  const match = /^([0-9A-Fa-f:.]+)\/(\d{1,3})$/.exec(text);
-  const address = match?.[1] ?? '';
-  const decimal = withoutLeadingZeros(address);
-  const family = isIP(decimal);
-  const bits = Number(match?.[2]);
-  const width = family === 4 ? 32 : 128;
-  if (!match || (family !== 4 && family !== 6) || bits > width || /^0\d/.test(match[2] ?? '')) return undefined;
-  const value = family === 4 ? ipv4Value(decimal) : ipv6Value(decimal);
-  const network = clearHostBits(value, width - bits);
-  const oddity = oddityOf(address !== decimal, family === 6 && value >> 32n === 0xffffn, network !== value);
-  return { family, network, bits, ...(oddity ? { oddity } : {}) };
+  const slash = text.indexOf('/');
+  const lengthText = text.slice(slash + 1);
+  if (slash < 0 || !/^\d+$/.test(lengthText)) return undefined;
+  const words = parseWords(text, slash);
+  if (!words) return undefined;
+  const family = words.length === 1 ? 4 : 6;
+  const bits = Number(lengthText);
+  if (bits >= MAX_LENGTH_VALUE || bits > WIDTH[family]) return undefined;
+  const address = bigintOf(words);
+  const network = clearHostBits(address, WIDTH[family] - bits);
+  const canonical = canonicalText(family, network, bits);
+  return { family, network, bits, canonical, oddities: oddities(text, slash, address !== network, canonical) };
 }
 
-/** True if `inner` lies in `outer` and is smaller. */
+/**
+ * True if every address of `inner` is one of `outer` and `inner`'s length, as written, is the greater. An IPv4-mapped
+ * prefix is compared by its IPv4 address, but its length counts from 96: `::ffff:10.0.0.0/104` is inside of `10.0.0.0/8`.
+ */
 export function isStrictSubset(inner: ParsedCidr, outer: ParsedCidr): boolean {
-  if (inner.family !== outer.family || inner.bits <= outer.bits) return false;
-  const width = inner.family === 4 ? 32 : 128;
-  return clearHostBits(inner.network, width - outer.bits) === outer.network;
+  const [a, b] = [comparable(inner), comparable(outer)];
+  if (a.width !== b.width || inner.bits <= outer.bits) return false;
+  return clearHostBits(a.network, b.width - b.bits) === b.network;
 }
 
-function oddityOf(zeros: boolean, mapped: boolean, hostBits: boolean): ParsedCidr['oddity'] {
-  return zeros ? 'leading-zeros' : mapped ? 'ipv4-mapped' : hostBits ? 'host-bits' : undefined;
+function comparable({ family, network, bits }: ParsedCidr): { width: number; network: bigint; bits: number } {
+  if (family === 6 && network >> 32n === 0xffffn) return { width: 32, network: network & 0xffffffffn, bits: bits - 96 };
+  return { width: WIDTH[family], network, bits };
 }
 
-function withoutLeadingZeros(address: string): string {
-  if (!/^\d+(\.\d+){3}$/.test(address)) return address;
-  return address
-    .split('.')
-    .map((part) => part.replace(/^0+(?=\d)/, ''))
-    .join('.');
+function canonicalText(family: 4 | 6, network: bigint, bits: number): string {
+  const words = wordsOf(network, family === 4 ? 1 : 4);
+  return family === 6 && isMapped(words)
+    ? `${formatWords(words.slice(3))}/${bits - 96}`
+    : `${formatWords(words)}/${bits}`;
+}
+
+/** Undefined if the text is no address; an IPv4-mapped address stays one of 128 bits. */
+export function addressValue(text: string): bigint | undefined {
+  const words = parseWords(text, text.length);
+  return words && bigintOf(words);
+}
+
+function bigintOf(words: readonly number[]): bigint {
+  return words.reduce((value, word) => (value << 32n) | BigInt(word), 0n);
+}
+
+function wordsOf(value: bigint, count: number): number[] {
+  return Array.from({ length: count }, (_, index) => Number((value >> BigInt(32 * (count - 1 - index))) & 0xffffffffn));
+}
+
+function oddities(text: string, slash: number, hostBits: boolean, canonical: string): readonly CidrOddity[] {
+  const strict = isIP(text.slice(0, slash)) !== 0 && /\/(0|[1-9]\d*)$/.test(text);
+  const isMappedText = canonical.includes('.') && text.includes(':');
+  const found: CidrOddity[] = [];
+  if (hostBits) found.push('host-bits');
+  if (!strict || isMappedText) found.push('non-standard');
+  if (found.length === 0 && text !== canonical) found.push('not-canonical');
+  return found;
 }
 
 const clearHostBits = (value: bigint, hostBits: number): bigint => (value >> BigInt(hostBits)) << BigInt(hostBits);
-
-export function ipv4Value(address: string): bigint {
-  return address.split('.').reduce((value, part) => (value << 8n) | BigInt(part), 0n);
-}
-
-/** Takes text that `isIP` accepts as IPv6, without a zone. */
-export function ipv6Value(address: string): bigint {
-  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(address);
-  const low = dotted ? ipv4Value(dotted[2] ?? '') : 0n;
-  const text = dotted ? `${dotted[1]}${(low >> 16n).toString(16)}:${(low & 0xffffn).toString(16)}` : address;
-  const [head = '', tail] = text.split('::');
-  const groups = (part: string): string[] => (part === '' ? [] : part.split(':'));
-  const first = groups(head);
-  const last = tail === undefined ? [] : groups(tail);
-  const middle = Array.from({ length: 8 - first.length - last.length }, () => '0');
-  return [...first, ...middle, ...last].reduce((value, group) => (value << 16n) | BigInt(`0x${group}`), 0n);
-}

@@ -56,7 +56,7 @@ export class ApiError extends Error {
       metadata: continueToken === undefined ? {} : { continue: continueToken },
       status: 'Failure',
       message,
-      reason,
+      ...(reason === '' ? {} : { reason }),
       ...(details ? { details } : {}),
       code,
     };
@@ -119,6 +119,12 @@ export function alreadyExists(subject: ErrorSubject, name: string): ApiError {
 export function conflict(subject: ErrorSubject, name: string, why: string): ApiError {
   const message = `Operation cannot be fulfilled on ${qualifiedName(subject)} ${JSON.stringify(name)}: ${why}`;
   return new ApiError(409, 'Conflict', message, detailsOf(subject, name));
+}
+
+/** An apply patch that is not of the object's type. The API server answers with 500 and no reason. */
+export function untypedPatch(object: string, faults: readonly string[]): ApiError {
+  const what = faults.length === 1 ? faults[0] : `errors:\n${faults.map((fault) => `  ${fault}`).join('\n')}`;
+  return new ApiError(500, '', `failed to create typed patch object (${object}): ${what}`);
 }
 
 export const MODIFIED_MEANWHILE =

@@ -99,6 +99,59 @@ export function checkAnnotations(field: string, annotations: unknown): Cause[] {
   ];
 }
 
+/** An owner is named in full, no event owns anything, and one reference at most is the controller's. */
+export function checkOwnerReferences(field: string, references: unknown): Cause[] {
+  if (!Array.isArray(references)) return [];
+  const owners = references.filter(isObject);
+  const controllers = owners.filter(({ controller }) => controller === true);
+  return [
+    ...owners.flatMap((owner, index) => checkOwner(`${field}[${index}]`, owner)),
+    ...controllers.slice(1).map((owner) => {
+      const [first, second] = [controllers[0], owner].map((one) => `${textOf(one?.kind)}/${textOf(one?.name)}`);
+      const why = `Only one reference can have Controller set to true. Found "true" in references for ${first} and ${second}`;
+      return cause.invalid(field, references, why);
+    }),
+  ];
+}
+
+function checkOwner(field: string, owner: Record<string, unknown>): Cause[] {
+  const apiVersion = textOf(owner.apiVersion);
+  const causes =
+    apiVersion === '' || apiVersion.endsWith('/')
+      ? [cause.invalid(`${field}.apiVersion`, apiVersion, 'version must not be empty')]
+      : [];
+  for (const key of ['kind', 'name', 'uid'] as const) {
+    if (textOf(owner[key]) === '') causes.push(cause.invalid(`${field}.${key}`, '', 'must not be empty'));
+  }
+  if (apiVersion === 'v1' && owner.kind === 'Event') {
+    causes.push(cause.invalid(field, owner, '/v1, Kind=Event is disallowed from being an owner'));
+  }
+  return causes;
+}
+
+/** Without a domain there are these three only. */
+const STANDARD_FINALIZERS = ['kubernetes', 'orphan', 'foregroundDeletion'];
+
+export function checkFinalizers(field: string, finalizers: unknown): Cause[] {
+  const names = Array.isArray(finalizers) ? finalizers.map(textOf) : [];
+  const both = names.includes('orphan') && names.includes('foregroundDeletion');
+  return [
+    ...names.flatMap((name) => check(field, name, qualifiedKey)),
+    ...(both ? [cause.invalid(field, names, 'finalizer orphan and foregroundDeletion cannot be both set')] : []),
+    ...names.flatMap((name, index) =>
+      name.includes('/') || STANDARD_FINALIZERS.includes(name)
+        ? []
+        : [
+            cause.invalid(
+              `${field}[${index}]`,
+              name,
+              'name is neither a standard finalizer name nor is it fully qualified',
+            ),
+          ],
+    ),
+  ];
+}
+
 const OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
 
 /** A label selector inside an object; absent is fine. */

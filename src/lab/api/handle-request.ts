@@ -3,7 +3,9 @@ import type { ResourceRequest } from './api-request.ts';
 import type { ApiStore, DeleteOptions, FieldValidation, PatchType, WriteOptions } from './api-store.ts';
 import {
   badRequest,
+  cause,
   expired,
+  invalid,
   methodNotAllowed,
   noSuchPath,
   notAcceptable,
@@ -16,7 +18,14 @@ import type { ListPages } from './list-pages.ts';
 import { type ApiObject, type ObjectRef, refOf } from './objects.ts';
 import { mergePatch } from './patch.ts';
 import { chooseRepresentation, type ListMeta, type Representation } from './representations.ts';
-import { mediaType, parseBody, parseObject, type RequestBody } from './request-body.ts';
+import {
+  mediaType,
+  parseBody,
+  parseObject,
+  parseObjectBody,
+  type ParsedBody,
+  type RequestBody,
+} from './request-body.ts';
 import { parseSelectors } from './selectors.ts';
 import { selectorText } from './tables.ts';
 
@@ -31,6 +40,7 @@ export interface Incoming {
   readonly request: ResourceRequest;
   readonly accept: string | undefined;
   readonly body: RequestBody;
+  readonly userAgent: string;
   /** Collects warnings for the answer's headers. */
   readonly warn: (text: string) => void;
 }
@@ -114,7 +124,24 @@ function checkListVersion(text: string | null, match: string | null, current: nu
 
 // ---- writes
 
-function writeOptions(incoming: Incoming): WriteOptions {
+/** A client that does not name itself is known by the program's name in its User-Agent. */
+const managerOf = ({ request, userAgent }: Incoming): string =>
+  request.query.get('fieldManager') || (userAgent.split('/')[0] ?? '').slice(0, MAX_MANAGER);
+
+/** The API's limit on the name of a manager. */
+const MAX_MANAGER = 128;
+
+function checkManager(manager: string | null, options: 'Create' | 'Update' | 'Patch'): void {
+  if (manager === null || (manager.length <= MAX_MANAGER && !/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/u.test(manager))) return;
+  const subject = { group: 'meta.k8s.io', plural: '', kind: `${options}Options` };
+  const causes =
+    manager.length > MAX_MANAGER
+      ? [cause.tooLong('fieldManager', MAX_MANAGER)]
+      : [cause.invalid('fieldManager', manager, 'should only contain printable characters')];
+  throw invalid(subject, '', causes);
+}
+
+function writeOptions(incoming: Incoming, parsed?: ParsedBody): WriteOptions {
   const { namespace, query, subresource } = incoming.request;
   const validation = query.get('fieldValidation');
   return {
@@ -123,6 +150,8 @@ function writeOptions(incoming: Incoming): WriteOptions {
     fieldValidation: isFieldValidation(validation) ? validation : 'Warn',
     warn: incoming.warn,
     subresource: subresource === 'status' ? 'status' : undefined,
+    manager: managerOf(incoming),
+    ...(parsed ? { duplicates: parsed.duplicates, fractions: parsed.fractions } : {}),
   };
 }
 
@@ -130,20 +159,23 @@ const isFieldValidation = (text: string | null): text is FieldValidation =>
   text === 'Strict' || text === 'Warn' || text === 'Ignore';
 
 function createObject(store: ApiStore, incoming: Incoming): Answer {
-  const { info } = incoming.request;
-  return answer(incoming, store, 201, store.create(info.plural, parseObject(incoming.body), writeOptions(incoming)));
+  const { info, query } = incoming.request;
+  checkManager(query.get('fieldManager'), 'Create');
+  const body = parseObjectBody(incoming.body);
+  return answer(incoming, store, 201, store.create(info.plural, body.value, writeOptions(incoming, body)));
 }
 
 function updateObject(store: ApiStore, incoming: Incoming): Answer {
-  const { info, name } = incoming.request;
-  const body = parseObject(incoming.body);
-  const metadata = isObject(body.metadata) ? body.metadata : {};
+  const { info, name, query } = incoming.request;
+  checkManager(query.get('fieldManager'), 'Update');
+  const body = parseObjectBody(incoming.body);
+  const metadata = isObject(body.value.metadata) ? body.value.metadata : {};
   if (textOf(metadata.name) !== name) {
     throw badRequest('the name of the object does not match the name on the URL');
   }
   // Finalizing a namespace takes away the built-in finalizer, which this server does without.
   if (incoming.request.subresource === 'finalize') return getObject(store, incoming);
-  return answer(incoming, store, 200, store.update(info.plural, body, writeOptions(incoming)));
+  return answer(incoming, store, 200, store.update(info.plural, body.value, writeOptions(incoming, body)));
 }
 
 const PATCH_TYPES: Readonly<Record<string, PatchType>> = {
@@ -155,23 +187,23 @@ const PATCH_TYPES: Readonly<Record<string, PatchType>> = {
 function patchObject(store: ApiStore, incoming: Incoming): Answer {
   const { info, query } = incoming.request;
   const type = mediaType(incoming.body.contentType);
-  const options = writeOptions(incoming);
+  checkManager(query.get('fieldManager'), 'Patch');
   if (type === 'application/apply-patch+yaml' || type === 'application/apply-patch+json') {
     const manager = query.get('fieldManager');
     if (!manager)
       throw badRequest('PatchOptions is invalid: fieldManager: Required value: is required for apply patch');
-    const { object, created } = store.apply(
-      info.plural,
-      named(incoming.request),
-      parseObject(incoming.body),
-      manager,
-      options,
-    );
+    const body = parseObjectBody(incoming.body);
+    const options = writeOptions(incoming, body);
+    const { object, created } = store.apply(info.plural, named(incoming.request), body.value, manager, options);
     return answer(incoming, store, created ? 201 : 200, object);
   }
   const patchType = PATCH_TYPES[type];
   if (!patchType) throw unsupportedMediaType(type);
-  const patched = store.patch(info.plural, named(incoming.request), patchType, parseBody(incoming.body), options);
+  const body = parseBody(incoming.body);
+  // A merge patch keeps numbers as written; the other two put them into values first.
+  const { fractions: _values, ...values } = body;
+  const options = writeOptions(incoming, patchType === 'merge' ? body : { ...values, fractions: new Map() });
+  const patched = store.patch(info.plural, named(incoming.request), patchType, body.value, options);
   return answer(incoming, store, 200, patched);
 }
 

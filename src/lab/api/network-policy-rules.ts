@@ -1,5 +1,5 @@
 /** Defaults and validation of NetworkPolicy (networking.k8s.io/v1). S-numbers refer to the semantics specification. Pure. */
-import { isStrictSubset, parseCidr } from './cidr-rules.ts';
+import { type CidrOddity, isStrictSubset, type ParsedCidr, parseCidr } from './cidr-rules.ts';
 import { type Cause, cause } from './errors.ts';
 import { check, checkLabelSelector, checkPortNumber, checkProtocol, portName } from './field-rules.ts';
 import { isObject, textOf } from './json.ts';
@@ -93,27 +93,26 @@ function checkIpBlock(field: string, block: Fields, warn: (text: string) => void
   if (cidrText === '') return [cause.required(`${field}.cidr`)];
   const cidr = parseCidr(cidrText);
   if (!cidr) return [cause.invalid(`${field}.cidr`, cidrText, NOT_A_CIDR)];
-  warnOfOddity(`${field}.cidr`, cidrText, cidr.oddity, warn);
+  warnOfOddities(`${field}.cidr`, cidrText, cidr, warn);
   return listOf(block.except).flatMap((entry, index) => {
     const exceptField = `${field}.except[${index}]`;
     const except = parseCidr(textOf(entry));
     if (!except) return [cause.invalid(exceptField, entry, NOT_A_CIDR)];
-    warnOfOddity(exceptField, textOf(entry), except.oddity, warn);
+    warnOfOddities(exceptField, textOf(entry), except, warn);
     return isStrictSubset(except, cidr) ? [] : [cause.invalid(exceptField, entry, 'must be a strict subset of `cidr`')];
   });
 }
 
 const NOT_A_CIDR = 'must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)';
 
-function warnOfOddity(
-  field: string,
-  text: string,
-  oddity: 'leading-zeros' | 'ipv4-mapped' | 'host-bits' | undefined,
-  warn: (text: string) => void,
-): void {
-  if (oddity === 'leading-zeros') warn(`${field}: ${JSON.stringify(text)} has leading zeros, read as decimal`);
-  if (oddity === 'ipv4-mapped')
-    warn(`${field}: ${JSON.stringify(text)} is an IPv4-mapped IPv6 network; write it as IPv4`);
-  if (oddity === 'host-bits')
-    warn(`${field}: ${JSON.stringify(text)} has bits set beyond the prefix length, they are ignored`);
+const ODDITY_TEXT: Readonly<Record<CidrOddity, (canonical: string) => string>> = {
+  'host-bits': (canonical) => `has bits set beyond its length, which are ignored: write ${canonical}`,
+  'non-standard': (canonical) => `is in a form that later releases of Kubernetes refuse: write ${canonical}`,
+  'not-canonical': (canonical) => `is not in the canonical form of RFC 5952: write ${canonical}`,
+};
+
+function warnOfOddities(field: string, text: string, cidr: ParsedCidr, warn: (text: string) => void): void {
+  for (const oddity of cidr.oddities) {
+    warn(`${field}: ${JSON.stringify(text)} ${ODDITY_TEXT[oddity](JSON.stringify(cidr.canonical))}`);
+  }
 }

@@ -3,8 +3,10 @@ import { type Cause, cause } from './errors.ts';
 import {
   check,
   checkAnnotations,
+  checkFinalizers,
   checkLabelSelector,
   checkLabels,
+  checkOwnerReferences,
   checkPortNumber,
   checkProtocol,
   dns1035Label,
@@ -78,6 +80,7 @@ export function validateObject(info: ResourceInfo, object: Fields, before: Field
   const rules = RULES[info.plural];
   return [
     ...validateMetadata(info, fieldsOf(object.metadata), rules.name),
+    ...(before ? validateMetadataUpdate(fieldsOf(object.metadata), fieldsOf(before.metadata)) : []),
     ...(rules.validate?.(object, warn) ?? []),
     ...(before && rules.validateUpdate ? rules.validateUpdate(object, before) : []),
   ];
@@ -96,7 +99,17 @@ function validateMetadata(info: ResourceInfo, metadata: Fields, nameRule: NameRu
       : []),
     ...checkLabels('metadata.labels', metadata.labels),
     ...checkAnnotations('metadata.annotations', metadata.annotations),
+    ...checkOwnerReferences('metadata.ownerReferences', metadata.ownerReferences),
+    ...checkFinalizers('metadata.finalizers', metadata.finalizers),
   ];
+}
+
+function validateMetadataUpdate(metadata: Fields, before: Fields): Cause[] {
+  if (before.deletionTimestamp === undefined) return [];
+  const added = listOf(metadata.finalizers).filter((name) => !listOf(before.finalizers).includes(name));
+  if (added.length === 0) return [];
+  const why = `no new finalizers can be added if the object is being deleted, found new finalizers ${JSON.stringify(added)}`;
+  return [cause.forbidden('metadata.finalizers', why)];
 }
 
 // ---- namespaces, secrets

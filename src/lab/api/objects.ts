@@ -30,6 +30,18 @@ export interface ObjectMeta {
   readonly annotations?: Labels;
   readonly ownerReferences?: readonly OwnerReference[];
   readonly finalizers?: readonly string[];
+  /** Only on objects that a client which names itself has written. */
+  readonly managedFields?: readonly ManagedFieldsEntry[];
+}
+
+export interface ManagedFieldsEntry {
+  readonly manager?: string;
+  readonly operation: 'Apply' | 'Update';
+  readonly apiVersion: string;
+  readonly time: string;
+  readonly fieldsType: 'FieldsV1';
+  readonly fieldsV1: object;
+  readonly subresource?: string;
 }
 
 export interface ApiObject {

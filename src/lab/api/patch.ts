@@ -226,6 +226,7 @@ function withoutDirectives<T>(value: T): T {
  * Lists with keys are maps, sets are sets, other lists are replaced as a whole.
  */
 export function applyMerge(live: unknown, before: unknown, wanted: unknown, schema: Schema): unknown {
+  if ('atomic' in schema && schema.atomic) return cloneJson(wanted);
   if (isObject(wanted)) return applyFields(live, before, wanted, schema);
   if (!Array.isArray(wanted) || schema.type !== 'list') return cloneJson(wanted);
   if (schema.set) {
@@ -253,7 +254,8 @@ function applyFields(live: unknown, before: unknown, wanted: Fields, schema: Sch
 /** Removes a field that is wanted no more; of a map or an open object only what was applied. */
 function removeApplied(result: Fields, key: string, before: unknown, schema: Schema): void {
   const live = result[key];
-  if (isObject(live) && isObject(before) && (schema.type === 'map' || schema.type === 'object')) {
+  const isOne = 'atomic' in schema && schema.atomic;
+  if (!isOne && isObject(live) && isObject(before) && (schema.type === 'map' || schema.type === 'object')) {
     const rest = applyFields(live, before, {}, schema);
     if (Object.keys(rest).length > 0) result[key] = rest;
     else delete result[key];

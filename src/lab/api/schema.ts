@@ -6,7 +6,7 @@ import { isObject } from './json.ts';
 
 export type Schema =
   | { readonly type: 'any' | 'string' | 'integer' | 'boolean' | 'int-or-string' }
-  | { readonly type: 'map'; readonly values: Schema }
+  | { readonly type: 'map'; readonly values: Schema; readonly atomic?: boolean }
   | ListSchema
   | {
       readonly type: 'object';
@@ -14,6 +14,8 @@ export type Schema =
       readonly closed: boolean;
       /** Fields that exist even if nobody wrote them, as the empty object. */
       readonly always: readonly string[];
+      /** Owned and applied as one value, whatever fields it has. */
+      readonly atomic?: boolean;
     };
 
 export interface ListSchema {
@@ -32,23 +34,28 @@ export const STRING: Schema = { type: 'string' };
 export const INTEGER: Schema = { type: 'integer' };
 export const BOOLEAN: Schema = { type: 'boolean' };
 export const INT_OR_STRING: Schema = { type: 'int-or-string' };
-export const STRING_MAP: Schema = { type: 'map', values: STRING };
+export const STRING_MAP = { type: 'map', values: STRING } as const satisfies Schema;
 export const STRINGS: Schema = { type: 'list', items: STRING };
 export const STRING_SET: Schema = { type: 'list', items: STRING, set: true };
 
-export const open = (fields: Readonly<Record<string, Schema>>, always: readonly string[] = []): Schema => ({
+type ObjectSchema = Extract<Schema, { type: 'object' }>;
+
+export const open = (fields: Readonly<Record<string, Schema>>, always: readonly string[] = []): ObjectSchema => ({
   type: 'object',
   fields,
   closed: false,
   always,
 });
 
-export const closed = (fields: Readonly<Record<string, Schema>>, always: readonly string[] = []): Schema => ({
+export const closed = (fields: Readonly<Record<string, Schema>>, always: readonly string[] = []): ObjectSchema => ({
   type: 'object',
   fields,
   closed: true,
   always,
 });
+
+/** The same object or map, owned and applied as one value. */
+export const atomic = (schema: Extract<Schema, { type: 'object' | 'map' }>): Schema => ({ ...schema, atomic: true });
 
 export const list = (items: Schema): Schema => ({ type: 'list', items });
 
@@ -76,15 +83,25 @@ export interface Decoded {
 /** A field has a type the API cannot hold. The message names path, expectation and finding. */
 export class DecodeError extends Error {}
 
-/** Decodes one object from parsed JSON. Throws DecodeError. */
-export function decodeObject(schema: Schema, value: unknown): Decoded {
-  const unknownFields: string[] = [];
-  const decoded = decode(schema, value, '', unknownFields);
+/**
+ * Decodes one object from parsed JSON. `fractions`: where the JSON text holds a number written with a point or an exponent,
+ * path to text; it is no integer, whatever its value. Throws DecodeError.
+ */
+export function decodeObject(schema: Schema, value: unknown, fractions: ReadonlyMap<string, string> = NONE): Decoded {
+  const found: Findings = { unknown: [], fractions };
+  const decoded = decode(schema, value, '', found);
   if (!isObject(decoded)) throw new DecodeError('expected an object');
-  return { value: decoded, unknownFields };
+  return { value: decoded, unknownFields: found.unknown };
 }
 
-function decode(schema: Schema, value: unknown, path: string, unknown: string[]): unknown {
+const NONE: ReadonlyMap<string, string> = new Map();
+
+interface Findings {
+  readonly unknown: string[];
+  readonly fractions: ReadonlyMap<string, string>;
+}
+
+function decode(schema: Schema, value: unknown, path: string, found: Findings): unknown {
   switch (schema.type) {
     case 'any':
       return decodeAny(value);
@@ -93,16 +110,23 @@ function decode(schema: Schema, value: unknown, path: string, unknown: string[])
     case 'boolean':
       return typeof value === 'boolean' ? value : mismatch(path, 'true or false', value);
     case 'integer':
-      return isInt32(value) ? value : mismatch(path, 'a 32-bit integer', value);
+      return isInt32(value) ? asWritten(path, value, found) : mismatch(path, 'a 32-bit integer', value);
     case 'int-or-string':
-      return isInt32(value) || typeof value === 'string' ? value : mismatch(path, 'an integer or a string', value);
+      if (isInt32(value)) return asWritten(path, value, found);
+      return typeof value === 'string' ? value : mismatch(path, 'an integer or a string', value);
     case 'list':
-      return decodeList(schema, value, path, unknown);
+      return decodeList(schema, value, path, found);
     case 'map':
-      return decodeMap(schema.values, value, path, unknown);
+      return decodeMap(schema.values, value, path, found);
     case 'object':
-      return decodeFields(schema, value, path, unknown);
+      return decodeFields(schema, value, path, found);
   }
+}
+
+function asWritten(path: string, value: number, { fractions }: Findings): number {
+  const text = fractions.get(path);
+  if (text !== undefined) throw new DecodeError(`${path}: expected a 32-bit integer, found number ${text}`);
+  return value;
 }
 
 function decodeAny(value: unknown): unknown {
@@ -116,26 +140,39 @@ function decodeAny(value: unknown): unknown {
   return result;
 }
 
-function decodeList(schema: ListSchema, value: unknown, path: string, unknown: string[]): unknown[] {
+function decodeList(schema: ListSchema, value: unknown, path: string, found: Findings): unknown[] {
   if (!Array.isArray(value)) return mismatch(path, 'a list', value);
   return value.map((item, index) => {
     const itemPath = `${path}[${index}]`;
     // The API reads a null item as the item type's empty value.
-    if (item === null || item === undefined) return schema.items.type === 'object' ? {} : emptyOf(schema.items);
-    return decode(schema.items, item, itemPath, unknown);
+    return decode(schema.items, item ?? emptyOf(schema.items), itemPath, found);
   });
 }
 
 function emptyOf(schema: Schema): unknown {
-  return schema.type === 'string' ? '' : schema.type === 'boolean' ? false : 0;
+  switch (schema.type) {
+    case 'string':
+      return '';
+    case 'boolean':
+      return false;
+    case 'integer':
+    case 'int-or-string':
+      return 0;
+    case 'list':
+      return [];
+    case 'map':
+    case 'object':
+    case 'any':
+      return {};
+  }
 }
 
-function decodeMap(values: Schema, value: unknown, path: string, unknown: string[]): Record<string, unknown> {
+function decodeMap(values: Schema, value: unknown, path: string, found: Findings): Record<string, unknown> {
   if (!isObject(value)) return mismatch(path, 'an object', value);
   const result: Record<string, unknown> = {};
   for (const key of Object.keys(value)) {
     const field = value[key] ?? emptyOf(values);
-    result[key] = decode(values, field, `${path}.${key}`, unknown);
+    result[key] = decode(values, field, `${path}.${key}`, found);
   }
   return result;
 }
@@ -144,7 +181,7 @@ function decodeFields(
   schema: Extract<Schema, { type: 'object' }>,
   value: unknown,
   path: string,
-  unknown: string[],
+  found: Findings,
 ): Record<string, unknown> {
   if (!isObject(value)) return mismatch(path, 'an object', value);
   const result: Record<string, unknown> = {};
@@ -152,15 +189,15 @@ function decodeFields(
     const field = value[key];
     const fieldPath = path === '' ? key : `${path}.${key}`;
     if (schema.closed && !Object.hasOwn(schema.fields, key)) {
-      unknown.push(fieldPath);
+      found.unknown.push(fieldPath);
       continue;
     }
     if (field === null || field === undefined) continue;
-    const decoded = decode(fieldSchema(schema, key), field, fieldPath, unknown);
+    const decoded = decode(fieldSchema(schema, key), field, fieldPath, found);
     if (schema.closed && isEmptyCollection(fieldSchema(schema, key), decoded)) continue;
     result[key] = decoded;
   }
-  for (const key of schema.always) result[key] ??= {};
+  for (const key of schema.always) result[key] ??= decode(fieldSchema(schema, key), {}, key, found);
   return result;
 }
 

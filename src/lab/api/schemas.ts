@@ -2,6 +2,7 @@
 import type { ResourceName } from './objects.ts';
 import {
   ANY,
+  atomic,
   BOOLEAN,
   closed,
   INT_OR_STRING,
@@ -16,7 +17,17 @@ import {
   STRINGS,
 } from './schema.ts';
 
-const OWNER_REFERENCES = keyed('uid', open({ apiVersion: STRING, kind: STRING, name: STRING, uid: STRING }));
+const OWNER_REFERENCES = keyed(
+  'uid',
+  closed({
+    apiVersion: STRING,
+    kind: STRING,
+    name: STRING,
+    uid: STRING,
+    controller: BOOLEAN,
+    blockOwnerDeletion: BOOLEAN,
+  }),
+);
 
 const METADATA_FIELDS = {
   name: STRING,
@@ -40,10 +51,12 @@ const METADATA = closed(METADATA_FIELDS);
 
 const CONDITIONS = keyed('type', open({ type: STRING, status: STRING }));
 
-const LABEL_SELECTOR = closed({
-  matchLabels: STRING_MAP,
-  matchExpressions: list(closed({ key: STRING, operator: STRING, values: STRINGS })),
-});
+const LABEL_SELECTOR = atomic(
+  closed({
+    matchLabels: STRING_MAP,
+    matchExpressions: list(closed({ key: STRING, operator: STRING, values: STRINGS })),
+  }),
+);
 
 const POLICY_PORTS = list(closed({ protocol: STRING, port: INT_OR_STRING, endPort: INTEGER }));
 
@@ -78,7 +91,7 @@ const CONTAINERS = keyed(
 
 const POD_SPEC = open({
   nodeName: STRING,
-  nodeSelector: STRING_MAP,
+  nodeSelector: atomic(STRING_MAP),
   hostNetwork: BOOLEAN,
   restartPolicy: STRING,
   terminationGracePeriodSeconds: INTEGER,
@@ -128,7 +141,7 @@ const NETWORK_POLICY = closed(
       ['podSelector'],
     ),
   },
-  ['metadata'],
+  ['metadata', 'spec'],
 );
 
 const SERVICE_PORTS = keyed(
@@ -171,7 +184,7 @@ export const SCHEMAS: Readonly<Record<ResourceName, Schema>> = {
         clusterIPs: STRINGS,
         ipFamilies: STRINGS,
         ipFamilyPolicy: STRING,
-        selector: STRING_MAP,
+        selector: atomic(STRING_MAP),
         ports: SERVICE_PORTS,
         externalIPs: STRINGS,
         externalName: STRING,

@@ -1,6 +1,6 @@
 /** ClusterIPs and node ports of Services: chosen or checked before a Service is stored, as the API server does. */
 import { isIP } from 'node:net';
-import { ipv4Value, ipv6Value, parseCidr } from '../api/cidr-rules.ts';
+import { addressValue, parseCidr } from '../api/cidr-rules.ts';
 import type { ApiStore } from '../api/api-store.ts';
 import { cause, invalid } from '../api/errors.ts';
 import type { ServiceObject, ServicePort, ServiceSpec } from '../api/objects.ts';
@@ -112,7 +112,7 @@ class Allocator {
   #checkAddress(service: ServiceObject, address: string, index: number, owner: string): void {
     const field = `spec.clusterIPs[${index}]`;
     const family = isIP(address);
-    const value = family === 4 ? ipv4Value(address) : family === 6 ? ipv6Value(address) : undefined;
+    const value = family === 0 ? undefined : addressValue(address);
     const range = this.#ranges.find((candidate) => candidate.family === `IPv${family}`);
     if (value === undefined) throw refused(service, field, address, 'must be a valid IP address');
     if (!range || value < range.network || value >= range.network + range.size) {

@@ -158,6 +158,29 @@ describe('kubectl', function () {
     await works('delete netpol --all');
   });
 
+  it('fault: shows who wrote which field, and goes from client-side to server-side apply', async () => {
+    await works(`apply -f ${file({ ...POLICY, metadata: { name: 'owned' } })}`);
+    await works('label netpol owned c=1');
+    const managers = async (): Promise<string[]> => {
+      const { metadata } = JSON.parse(await works('get netpol owned -o json --show-managed-fields')) as Any;
+      return metadata.managedFields.map(({ manager, operation }: Any) => `${manager} ${operation}`);
+    };
+    assert.deepEqual(new Set(await managers()), new Set(['kubectl-client-side-apply Update', 'kubectl-label Update']));
+    await works(`apply --server-side -f ${file({ ...POLICY, metadata: { name: 'owned' } })}`);
+    assert.ok((await managers()).includes('kubectl Apply'));
+    await works('delete netpol owned');
+  });
+
+  it('fault: an unknown field in a server-side apply is refused, whatever the validation', async () => {
+    const wrong = { ...POLICY, metadata: { name: 'odd' }, spec: { podSelector: {}, ingres: [] } };
+    const { code, err } = await kubectl(`apply --server-side --validate=ignore -f ${file(wrong)}`);
+    assert.equal(code, 1);
+    assert.match(
+      err,
+      /failed to create typed patch object \(default\/odd; .*: \.spec\.ingres: field not declared in schema/,
+    );
+  });
+
   it('runs a deployment with a service: wait, wide output, scale, new image, rollout, delete', async () => {
     await works('create namespace shop');
     await works(`-n shop apply -f ${file(DEPLOYMENT, SERVICE)}`);
