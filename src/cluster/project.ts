@@ -268,7 +268,7 @@ function text(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 
-function timestamp(value: unknown): number {
+export function timestamp(value: unknown): number {
   const ms = typeof value === 'string' ? Date.parse(value) : Number.NaN;
   return Number.isNaN(ms) ? 0 : ms;
 }

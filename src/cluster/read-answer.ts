@@ -1,6 +1,7 @@
 /** Reading what the API server answers: list envelopes, watch events, Status objects. Whatever came, nothing here throws. */
 import { isRecord, quote, type RawRecord } from '../policy/raw-values.ts';
 import type { Resource } from './kinds.ts';
+import { readJson } from './long-json.ts';
 import type { EventType, RestartReason } from './observe.ts';
 import { retryAfterMs } from './retry.ts';
 import type { ApiResponse } from './transport.ts';
@@ -42,10 +43,18 @@ export function readEnvelope(bytes: Buffer): Page | undefined {
 
 const EVENT_TYPES = new Set<unknown>(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR'] satisfies EventType[]);
 
+/** Event, object, and its metadata, spec and status: what is long inside of these stays bytes. */
+const EVENT_DEPTH = 3;
+
 export function readEvent(line: Buffer): { readonly type: EventType; readonly object: RawRecord } | undefined {
-  const event = parseJson(line);
+  const event = readJson(line, EVENT_DEPTH);
   if (!isRecord(event) || !EVENT_TYPES.has(event.type) || !isRecord(event.object)) return undefined;
   return { type: event.type as EventType, object: event.object };
+}
+
+/** As `readEvent` reads the object of an event; undefined if the bytes are not JSON. */
+export function readItem(item: Buffer): unknown {
+  return readJson(item, EVENT_DEPTH - 1);
 }
 
 /** An ERROR event carries a Status object. */
@@ -121,7 +130,7 @@ export function endsInitialEvents(bookmark: RawRecord): boolean {
   return isRecord(annotations) && annotations[INITIAL_EVENTS_END] === 'true';
 }
 
-export function parseJson(bytes: Buffer): unknown {
+function parseJson(bytes: Buffer): unknown {
   try {
     return JSON.parse(bytes.toString('utf8'));
   } catch {

@@ -26,9 +26,9 @@ import {
   header,
   type Outcome,
   type Page,
-  parseJson,
   readEnvelope,
   readEvent,
+  readItem,
   readMessage,
   versionOf,
   wrongContent,
@@ -285,8 +285,8 @@ export class Reflector {
       }
     }
     const rest = lines.rest();
-    // A last line without its newline is whole if it parses; otherwise it was cut and will come again.
-    const last = rest && parseJson(rest) !== undefined ? this.#onLine(attempt, rest) : undefined;
+    // A last line without its newline is whole if it can be read; otherwise it was cut and will come again.
+    const last = rest && readItem(rest) !== undefined ? this.#onLine(attempt, rest) : undefined;
     if (last) return last;
     if (attempt.phase === 'watching') return { kind: 'ended' };
     return { kind: 'failed', reason: 'network', text: 'the streaming list ended before its end bookmark' };
@@ -335,7 +335,8 @@ export class Reflector {
     // The initial events come in any order: their versions are no place to resume at.
     if (attempt.phase === 'listing') return this.#checkListTime(attempt);
     if (version !== undefined) this.#version = version;
-    return undefined;
+    if (!this.#options.sink.wantsList?.(this.#options.clock.monotonic())) return undefined;
+    return { kind: 'gone', text: 'there is room again for what was over a limit: listing anew' };
   }
 
   #apply(attempt: Attempt, what: 'upsert' | 'remove', object: RawRecord): Applied {
@@ -412,7 +413,7 @@ export class Reflector {
 
   #onItem(attempt: Attempt, item: Buffer): void {
     const startedMs = performance.now();
-    const object = parseJson(item);
+    const object = readItem(item);
     const applied = isRecord(object) ? this.#apply(attempt, 'upsert', object) : 'malformed';
     if (applied === 'malformed') {
       if (!isRecord(object)) attempt.lost = true;

@@ -29,6 +29,26 @@ export interface Sink {
   endList(arrivedAtMs: number, complete: boolean): number;
   /** The list broke off: nothing can be concluded from what it did not name. Harmless outside a list. */
   dropList(): void;
+  /** Asked now and then: only a list can bring what was not kept and could be now. */
+  wantsList?(nowMs: number): boolean;
+}
+
+/** Decides how much is kept of the objects of a kind. Its answers must not depend on the order of events. */
+export interface Shelf<T> {
+  /**
+   * One object came, changed or went. Result: what is to be kept from now on, of this one and of all to which it makes a difference;
+   * undefined: nothing. Asked before the change is told to anybody.
+   */
+  settle(key: string, before: T | undefined, after: T | undefined): ReadonlyMap<string, T | undefined>;
+  beginList(): void;
+  /** Result: as of `settle`. */
+  endList(nowMs: number, complete: boolean): ReadonlyMap<string, T | undefined>;
+  /** The record is the shelf's own: no list can name it. */
+  isOwn(key: string): boolean;
+  /** Something was not kept that could be now. */
+  wantsList(nowMs: number): boolean;
+  /** The same array until a problem comes or goes. */
+  readonly problems: readonly Problem[];
 }
 
 export interface StoreOptions<T extends ObjectRecord> {
@@ -40,10 +60,13 @@ export interface StoreOptions<T extends ObjectRecord> {
   readonly onChange: (change: StoreChange) => void;
   /** Other keys are ignored, for a server that ignores the field selector. */
   readonly onlyKey?: string;
+  /** Absent: all is kept. */
+  readonly shelf?: Shelf<T>;
 }
 
 /** Of one kind: objects without a usable name cannot be told apart, so only some are kept as problems. */
 const MAX_UNUSABLE = 20;
+const NO_PROBLEMS: readonly Problem[] = [];
 
 /**
  * The slim records of one kind. Repeated and late events are harmless: only what differs from the record we hold is a
@@ -53,7 +76,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   readonly #records = new Map<string, T>();
   readonly #problems = new Map<string, readonly Problem[]>();
   #unusable: Problem[] = [];
-  #problemList: readonly Problem[] | undefined = [];
+  #problemList: { readonly ofShelf: readonly Problem[]; readonly all: readonly Problem[] } | undefined;
   #listing: { readonly seen: Set<string>; changes: number } | undefined;
   readonly #options: StoreOptions<T>;
   readonly #sharing = new Sharing(this.#records);
@@ -68,8 +91,10 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
 
   /** The same array until a problem comes or goes. */
   get problems(): readonly Problem[] {
-    this.#problemList ??= [...[...this.#problems.values()].flat(), ...this.#unusable];
-    return this.#problemList;
+    const ofShelf = this.#options.shelf?.problems ?? NO_PROBLEMS;
+    if (this.#problemList?.ofShelf !== ofShelf)
+      this.#problemList = { ofShelf, all: [...ofShelf, ...[...this.#problems.values()].flat(), ...this.#unusable] };
+    return this.#problemList.all;
   }
 
   upsert(object: unknown, arrivedAtMs: number): Applied {
@@ -97,8 +122,13 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     return 'changed';
   }
 
+  wantsList(nowMs: number): boolean {
+    return this.#options.shelf?.wantsList(nowMs) ?? false;
+  }
+
   beginList(): void {
     this.#listing = { seen: new Set(), changes: 0 };
+    this.#options.shelf?.beginList();
     if (this.#unusable.length > 0) this.#problemList = undefined;
     this.#unusable = [];
   }
@@ -106,8 +136,10 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   endList(arrivedAtMs: number, complete: boolean): number {
     const listing = this.#listing;
     if (!listing) return 0;
-    if (complete)
-      for (const [key, record] of this.#records) if (!listing.seen.has(key)) this.#delete(key, record, arrivedAtMs);
+    const { shelf } = this.#options;
+    for (const [key, record] of complete ? this.#records : [])
+      if (!listing.seen.has(key) && !shelf?.isOwn(key)) this.#delete(key, record, arrivedAtMs);
+    if (shelf) this.#keep(shelf.endList(arrivedAtMs, complete), arrivedAtMs);
     this.#listing = undefined;
     return listing.changes;
   }
@@ -116,31 +148,49 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     this.#listing = undefined;
   }
 
+  /** Returns whether anything changed. */
   #put(key: string, after: T, arrivedAtMs: number): boolean {
     const before = this.#records.get(key);
-    if (before === undefined) {
-      this.#records.set(key, after);
-      this.#emit({ key, type: 'added', after, arrivedAtMs });
-      return true;
-    }
-    if (this.#options.uidOf(before) !== this.#options.uidOf(after)) {
-      const problems = this.#problems.get(key);
-      this.#delete(key, before, arrivedAtMs);
-      if (problems) this.#noteProblems(key, problems);
-      this.#records.set(key, after);
-      this.#emit({ key, type: 'added', after, arrivedAtMs });
-      return true;
-    }
-    if (sameData(before, after)) return false;
-    this.#records.set(key, after);
-    this.#emit({ key, type: 'changed', before, after, arrivedAtMs });
-    return true;
+    const isReborn = before !== undefined && this.#options.uidOf(before) !== this.#options.uidOf(after);
+    const { shelf } = this.#options;
+    if (!shelf) return this.#replace(key, after, isReborn, arrivedAtMs);
+    // Also so that nothing is held twice.
+    if (before !== undefined && !isReborn && sameData(before, after)) return false;
+    const kept = shelf.settle(key, before, after);
+    if (kept.get(key) === undefined) this.#noteProblems(key, NO_PROBLEMS);
+    const changed = this.#replace(key, kept.get(key), isReborn, arrivedAtMs);
+    return this.#keep(kept, arrivedAtMs) || changed;
   }
 
   #delete(key: string, before: T, arrivedAtMs: number): void {
-    this.#records.delete(key);
-    this.#noteProblems(key, []);
-    this.#emit({ key, type: 'deleted', before, arrivedAtMs });
+    const kept = this.#options.shelf?.settle(key, before, undefined);
+    this.#replace(key, undefined, false, arrivedAtMs);
+    if (kept) this.#keep(kept, arrivedAtMs);
+  }
+
+  #keep(records: ReadonlyMap<string, T | undefined>, arrivedAtMs: number): boolean {
+    let changed = false;
+    for (const [key, record] of records) changed = this.#replace(key, record, false, arrivedAtMs) || changed;
+    return changed;
+  }
+
+  /** `isReborn`: a new object under an old name. Returns whether that is a change. */
+  #replace(key: string, after: T | undefined, isReborn: boolean, arrivedAtMs: number): boolean {
+    const before = this.#records.get(key);
+    if (before !== undefined && (after === undefined || isReborn)) {
+      this.#records.delete(key);
+      if (after === undefined) this.#noteProblems(key, []);
+      this.#emit({ key, type: 'deleted', before, arrivedAtMs });
+    } else if (before !== undefined && after !== undefined) {
+      if (sameData(before, after)) return false;
+      this.#records.set(key, after);
+      this.#emit({ key, type: 'changed', before, after, arrivedAtMs });
+      return true;
+    }
+    if (after === undefined) return before !== undefined;
+    this.#records.set(key, after);
+    this.#emit({ key, type: 'added', after, arrivedAtMs });
+    return true;
   }
 
   #emit(change: StoreChange): void {

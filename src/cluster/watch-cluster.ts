@@ -1,18 +1,13 @@
 /** Door of this folder: the Kubernetes API -> ClusterSnapshot, kept up to date. */
-import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
+import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Problem } from '../policy/model.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { RESOURCES } from './kinds.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
-import {
-  type ObjectRecord,
-  type Project,
-  projectNamespace,
-  projectNode,
-  projectPod,
-  projectPolicy,
-} from './project.ts';
+import { type ObjectRecord, type Project, projectNamespace, projectNode, projectPod } from './project.ts';
+import { type KeptPolicy, projectKeptPolicy } from './kept-policy.ts';
+import { PolicyBudget } from './policy-budget.ts';
 import { Reflector } from './reflector.ts';
-import { ObjectStore, type StoreChange } from './store.ts';
+import { ObjectStore, type Shelf, type StoreChange } from './store.ts';
 import type { Transport } from './transport.ts';
 
 export type ObjectKind = 'pods' | 'namespaces' | 'networkpolicies' | 'nodes';
@@ -97,7 +92,7 @@ class ApiClusterWatch implements ClusterWatch {
   #syncListeners: (() => void)[] = [];
   readonly #pods: Watched<Pod>;
   readonly #namespaces: Watched<Namespace>;
-  readonly #policies: Watched<Policy>;
+  readonly #policies: Watched<KeptPolicy>;
   readonly #nodes: Watched<NodeRecord>;
   readonly #all: readonly AnyWatched[];
   #started = false;
@@ -113,9 +108,11 @@ class ApiClusterWatch implements ClusterWatch {
     this.#observer = guarded(options.observer ?? {}, this.#log);
     this.#pods = this.#watched('pods', projectPod, (pod) => pod.uid);
     this.#namespaces = this.#watched('namespaces', projectNamespace, (namespace) => namespace.uid);
-    this.#policies = this.#watched('networkpolicies', projectPolicy, (policy) => policy.uid);
+    this.#policies = this.#watched('networkpolicies', projectKeptPolicy, (policy) => policy.uid, {
+      shelf: new PolicyBudget(),
+    });
     // The slim node has no uid: a new node of the same name is a change of the same one.
-    this.#nodes = this.#watched('nodes', projectNode, () => '', options.nodeName);
+    this.#nodes = this.#watched('nodes', projectNode, () => '', { onlyName: options.nodeName });
     this.#all = [this.#pods, this.#namespaces, this.#policies, this.#nodes];
   }
 
@@ -170,12 +167,19 @@ class ApiClusterWatch implements ClusterWatch {
     kind: ObjectKind,
     project: Project<T>,
     uidOf: (record: T) => string,
-    onlyName?: string,
+    { onlyName, shelf }: { readonly onlyName?: string; readonly shelf?: Shelf<T> } = {},
   ): Watched<T> {
     const resource = RESOURCES[kind];
     const onChange = (change: StoreChange): void => this.#changed({ kind, ...change });
     const only = onlyName === undefined ? {} : { onlyKey: onlyName };
-    const store = new ObjectStore<T>({ project, namespaced: resource.namespaced, uidOf, onChange, ...only });
+    const store = new ObjectStore<T>({
+      project,
+      namespaced: resource.namespaced,
+      uidOf,
+      onChange,
+      ...only,
+      ...(shelf ? { shelf } : {}),
+    });
     const reflector = new Reflector({
       resource,
       ...(onlyName === undefined ? {} : { fieldSelector: `metadata.name=${onlyName}` }),

@@ -30,6 +30,7 @@ import { GivenUpAddresses } from './given-up.ts';
 import { LiveMap } from './live-map.ts';
 import { Occurrences } from './occurrences.ts';
 import { endpointEntries, endpointKeys, familyOf, PeerSets, type PeerUnion, portNames } from './peer-sets.ts';
+import { RuleReader } from './read-rules.ts';
 import { isSameValue } from './same-value.ts';
 import { type Allowed, mergeRules, type Peers, type SharingLimits } from './shared-peers.ts';
 
@@ -72,6 +73,7 @@ export class NodeCompiler {
   readonly #addresses = new AddressIndex();
   readonly #givenUp = new GivenUpAddresses();
   readonly #peers = new PeerSets();
+  readonly #rules = new RuleReader();
   readonly #policies = new Map<string, Map<string, Policy>>();
   #policyCount = 0;
   readonly #locals = new Map<string, Local>();
@@ -203,6 +205,7 @@ export class NodeCompiler {
       compiled.set(key, this.#compileClass(found, occurrences[found.direction].together(found.policies)));
       yield;
     }
+    this.#rules.keepOnly(new Set([...needed.values()].flatMap(({ policies }) => policies)));
     this.#compiled = compiled;
     this.#subjects = subjects;
     const classes = [...compiled.values()].map(({ value }) => value);
@@ -249,10 +252,11 @@ export class NodeCompiler {
     const subjectPorts: SubjectPorts[] = [];
     const clauses = new ClauseList();
     const peerClauses = new Map<Peers, FamilyPeers>();
-    for (const { allowed, by } of mergeRules(policies, direction, together, this.#limits)) {
+    const read = policies.map((policy) => ({ podSelector: policy.podSelector, ...this.#rules.read(policy) }));
+    for (const { allowed, by } of mergeRules(read, direction, together, this.#limits)) {
       clauses.add(this.#letsThrough(needed, allowed, subjectPorts, peerClauses), by);
     }
-    const refs = policies.map((policy) => this.#refsOf(policy, direction));
+    const refs = policies.map((policy, place) => this.#refsOf(policy, direction, read[place]![direction].length));
     const value = {
       key,
       direction,
@@ -303,11 +307,11 @@ export class NodeCompiler {
   }
 
   /** One object per rule, whatever the number of classes its policy is in. */
-  #refsOf(policy: Policy, direction: Direction): readonly RuleRef[] {
+  #refsOf(policy: Policy, direction: Direction, count: number): readonly RuleRef[] {
     const known = this.#refs[direction].get(policy);
     if (known) return known;
     const ref = refOf(policy);
-    const refs = policy[direction].map((_, index) => ({ policy: ref, direction, index }));
+    const refs = Array.from({ length: count }, (_, index) => ({ policy: ref, direction, index }));
     this.#refs[direction].set(policy, refs);
     return refs;
   }
@@ -353,7 +357,7 @@ export class NodeCompiler {
   }
 
   #problems(): readonly Problem[] {
-    const problems: Problem[] = [];
+    const problems: Problem[] = [...this.#rules.problems()];
     for (const [address, pod] of this.#addresses.wronglyClaimed()) {
       problems.push({
         object: { kind: 'Pod', namespace: pod.namespace, name: pod.name },

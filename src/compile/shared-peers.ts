@@ -66,6 +66,9 @@ export type Allowed =
     }
   | { readonly kind: 'by-port'; readonly peersByPort: ReadonlyMap<string, readonly Peer[]> };
 
+/** Of a policy, what matters here. */
+export type RulesOfPolicy = Pick<Policy, 'podSelector' | Direction>;
+
 /** A policy rule: the place of its policy in the class, and its index. */
 export interface Origin {
   readonly place: number;
@@ -96,7 +99,7 @@ interface Group {
  * `together` are policies that occur together (see Occurrences).
  */
 export function mergeRules(
-  policies: readonly Policy[],
+  policies: readonly RulesOfPolicy[],
   direction: Direction,
   together: readonly number[],
   limits = LIMITS,
@@ -145,7 +148,7 @@ function isNamed(ports: Ports): ports is Exclude<Ports, NumericPorts> {
 }
 
 function rulesOf(
-  policies: readonly Policy[],
+  policies: readonly RulesOfPolicy[],
   direction: Direction,
   together: readonly number[],
 ): { readonly numeric: readonly Group[]; readonly named: readonly Group[] } {

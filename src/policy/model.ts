@@ -96,16 +96,25 @@ export interface Rule {
   readonly peers: readonly Peer[] | 'any';
 }
 
-export interface Policy {
+/** Which pods a policy isolates, and in which directions. */
+export interface PolicyHead {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
   readonly podSelector: Selector;
   /** The effective policyTypes (S-11, S-12). */
   readonly isolates: { readonly ingress: boolean; readonly egress: boolean };
+}
+
+/** Where rules are kept as text, each access to `ingress` or `egress` parses them anew: ask once. */
+export interface Policy extends PolicyHead {
   /** Empty unless the direction is isolated (S-13). The index is the position in the object's own list. */
   readonly ingress: readonly Rule[];
   readonly egress: readonly Rule[];
+  /** Where rules are kept as text: its length. */
+  readonly ruleBytes?: number;
+  /** Where rules were too long to be looked at when they came: what is wrong with them. Parses them. */
+  ruleProblems?(): readonly Problem[];
 }
 
 /** Something wrong with an object, in words for the person who wrote it. */

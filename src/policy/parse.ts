@@ -15,6 +15,7 @@ import {
   EVERYTHING,
   type Peer,
   type Policy,
+  type PolicyHead,
   type PortMatch,
   type Problem,
   type Protocol,
@@ -30,6 +31,16 @@ export interface ParsedPolicy {
   readonly problems: readonly Problem[];
 }
 
+/** A policy whose rules were not read. */
+export interface ParsedHead {
+  /** Absent only when the object has no usable name and namespace. */
+  readonly head?: PolicyHead;
+  /** What the object says under `ingress` and `egress`; undefined where that does not count (S-13, S-19). */
+  readonly sections: Readonly<Record<Direction, unknown>>;
+  /** Without those of the rules. */
+  readonly problems: FieldProblem[];
+}
+
 /** Of one policy; a line telling how many more there are follows. Lists may hold a hundred thousand bad entries. */
 export const MAX_PROBLEMS = 50;
 
@@ -41,17 +52,33 @@ const PEERS_FIELD = { ingress: 'from', egress: 'to' } as const;
 
 /** Never throws, whatever `object` is. */
 export function parsePolicy(object: unknown): ParsedPolicy {
+  const { head, sections, problems } = parsePolicyHead(object);
+  if (!head) return { problems: policyProblems(object, problems) };
+  const ingress = parseRules(sections.ingress, 'ingress', problems);
+  const egress = parseRules(sections.egress, 'egress', problems);
+  return { policy: { ...head, ingress, egress }, problems: policyProblems(object, problems) };
+}
+
+/** Whom the policy isolates, without reading its rules. Never throws. */
+export function parsePolicyHead(object: unknown): ParsedHead {
   const metadata = isRecord(object) && isRecord(object.metadata) ? object.metadata : {};
   const { name, namespace, uid } = metadata;
   const problems: FieldProblem[] = [];
   if (!isRecord(object) || !isUsableName(name) || !isUsableName(namespace)) {
     checkName(namespace, 'metadata.namespace', problems);
     checkName(name, 'metadata.name', problems);
-    return { problems: attach(problems, typeof name === 'string' ? name.slice(0, MAX_NAME) : '', namespace) };
+    return { sections: NO_SECTIONS, problems };
   }
-  const spec = parseSpec(object.spec ?? {}, problems);
-  const policy: Policy = { namespace, name, uid: typeof uid === 'string' ? uid : '', ...spec };
-  return { policy, problems: attach(problems, name, namespace) };
+  const { podSelector, isolates, sections } = parseSpec(object.spec ?? {}, problems);
+  const head = { namespace, name, uid: typeof uid === 'string' ? uid : '', podSelector, isolates };
+  return { head, sections, problems };
+}
+
+/** What was found in a policy, as its problems: the first ones, and how many more there are. */
+export function policyProblems(object: unknown, found: readonly FieldProblem[]): readonly Problem[] {
+  const metadata = isRecord(object) && isRecord(object.metadata) ? object.metadata : {};
+  const { name, namespace } = metadata;
+  return attach(found, typeof name === 'string' ? name.slice(0, MAX_NAME) : '', namespace);
 }
 
 /** Looser than the API (DNS-1123), but a name that passes is safe in a `namespace/name` key and on one line. */
@@ -72,26 +99,24 @@ function attach(found: readonly FieldProblem[], name: string, namespace: unknown
   return problems;
 }
 
-type Spec = Pick<Policy, 'podSelector' | 'isolates' | 'ingress' | 'egress'>;
+type Spec = Pick<PolicyHead, 'podSelector' | 'isolates'> & Pick<ParsedHead, 'sections'>;
+
+const NO_SECTIONS = { ingress: undefined, egress: undefined } as const;
 
 function parseSpec(raw: unknown, problems: FieldProblem[]): Spec {
   if (!isRecord(raw)) {
     problems.push({ field: 'spec', message: `is ${quote(raw)}: every pod is isolated in both directions` });
-    return { podSelector: EVERYTHING, isolates: { ingress: true, egress: true }, ingress: [], egress: [] };
+    return { podSelector: EVERYTHING, isolates: { ingress: true, egress: true }, sections: NO_SECTIONS };
   }
   for (const problem of unknownFields(raw, ['podSelector', 'policyTypes', 'ingress', 'egress'], 'spec'))
     problems.push(problem);
   const isolates = parsePolicyTypes(raw, problems);
   const podSelector = parseSubject(raw.podSelector ?? {}, problems);
-  // S-13: a section whose type is not in effect is not even read. S-19: an unusable subject selector keeps no rules.
-  const rulesOf = (direction: Direction) =>
-    podSelector.kind !== 'nothing' && isolates[direction] ? parseRules(raw[direction] ?? [], direction, problems) : [];
-  return {
-    podSelector: podSelector.kind === 'nothing' ? EVERYTHING : podSelector,
-    isolates,
-    ingress: rulesOf('ingress'),
-    egress: rulesOf('egress'),
-  };
+  // S-19: an unusable subject selector keeps no rules.
+  if (podSelector.kind === 'nothing') return { podSelector: EVERYTHING, isolates, sections: NO_SECTIONS };
+  // S-13: a section whose type is not in effect is not even read.
+  const section = (direction: Direction): unknown => (isolates[direction] ? (raw[direction] ?? undefined) : undefined);
+  return { podSelector, isolates, sections: { ingress: section('ingress'), egress: section('egress') } };
 }
 
 /** S-15: absent, null and {} select every pod of the namespace. */
@@ -126,7 +151,9 @@ function hasEgressRules(egress: unknown): boolean {
   return Array.isArray(egress) ? egress.length > 0 : egress !== undefined && egress !== null;
 }
 
-function parseRules(raw: unknown, direction: Direction, problems: FieldProblem[]): Rule[] {
+/** `raw`: a section of a head. Absent, null and [] are no rules at all. */
+export function parseRules(raw: unknown, direction: Direction, problems: FieldProblem[]): readonly Rule[] {
+  if (raw === undefined || raw === null) return NO_RULES;
   const field = `spec.${direction}`;
   if (!Array.isArray(raw)) {
     problems.push({ field, message: `is ${quote(raw)}, not a list: it allows nothing` });
@@ -135,6 +162,7 @@ function parseRules(raw: unknown, direction: Direction, problems: FieldProblem[]
   return raw.map((entry: unknown, index) => parseRule(entry, `${field}[${index}]`, direction, problems));
 }
 
+const NO_RULES: readonly Rule[] = [];
 const ALLOWS_NOTHING: Rule = { ports: [], peers: [] };
 
 function parseRule(raw: unknown, field: string, direction: Direction, problems: FieldProblem[]): Rule {

@@ -1,0 +1,41 @@
+/**
+ * What an agent keeps of objects that a namespace's users write. Without a limit, valid objects of one namespace could fill the memory of
+ * every agent of the cluster. What each limit means for verdicts, and why these: docs/decisions/limits-of-a-namespace.md.
+ */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+export const POLICY_LIMITS = {
+  /** Of one `spec.podSelector`, as JSON. */
+  selector: 4 * KIB,
+  /** Rules of one policy, as JSON: some 23,000 ipBlocks. */
+  rulesOfPolicy: MIB,
+  /** Rules of one namespace's policies. */
+  rulesOfNamespace: 4 * MIB,
+  /** Rules of all policies; above it the limit of a namespace is halved until it fits. */
+  rules: 32 * MIB,
+  /** Policies of one namespace without their rules, in memory: about 9,000. */
+  recordsOfNamespace: 8 * MIB,
+  records: 48 * MIB,
+} as const;
+
+/** The most one of several may have so that all together fit: `perOne`, or what is left of it after halving. */
+export function fairShare(demands: Iterable<number>, perOne: number, together: number): number {
+  const all = [...demands];
+  let share = perOne;
+  while (share > 1 && sumOfCapped(all, share) > together) share /= 2;
+  return share;
+}
+
+function sumOfCapped(demands: readonly number[], most: number): number {
+  let sum = 0;
+  for (const demand of demands) sum += Math.min(demand, most);
+  return sum;
+}
+
+/** For people: `1.50 MiB`, `300 KiB`, `12 bytes`. */
+export function bytesText(bytes: number): string {
+  if (bytes >= MIB) return `${(bytes / MIB).toFixed(2)} MiB`;
+  return bytes >= KIB ? `${Math.round(bytes / KIB)} KiB` : `${bytes} bytes`;
+}

@@ -1,0 +1,32 @@
+/** The rules of policies that concern this node. Policies may keep their rules as text: each is read once, not at every look. */
+import type { Direction, Policy, Problem, Rule } from '../policy/model.ts';
+
+/** Rules longer than this, as text, are read anew for every class: as objects they take ten times as much. */
+const MAX_REMEMBERED_BYTES = 64 * 1024;
+
+export type ReadRules = Readonly<Record<Direction, readonly Rule[]>>;
+
+export class RuleReader {
+  readonly #known = new Map<Policy, ReadRules>();
+  readonly #problems = new Map<Policy, readonly Problem[]>();
+
+  read(policy: Policy): ReadRules {
+    const known = this.#known.get(policy);
+    if (known) return known;
+    const rules = { ingress: policy.ingress, egress: policy.egress };
+    if ((policy.ruleBytes ?? 0) <= MAX_REMEMBERED_BYTES) this.#known.set(policy, rules);
+    if (policy.ruleProblems && !this.#problems.has(policy)) this.#problems.set(policy, policy.ruleProblems());
+    return rules;
+  }
+
+  /** Forgets what was read of all other policies. */
+  keepOnly(policies: ReadonlySet<Policy>): void {
+    for (const policy of this.#known.keys()) if (!policies.has(policy)) this.#known.delete(policy);
+    for (const policy of this.#problems.keys()) if (!policies.has(policy)) this.#problems.delete(policy);
+  }
+
+  /** What is wrong with rules that were not looked at before they concerned this node. */
+  problems(): readonly Problem[] {
+    return [...this.#problems.values()].flat();
+  }
+}

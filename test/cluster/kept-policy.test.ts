@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { projectKeptPolicy, type KeptPolicy } from '../../src/cluster/kept-policy.ts';
+import { LONG_VALUE_BYTES } from '../../src/cluster/long-json.ts';
+import { POLICY_LIMITS } from '../../src/cluster/limits.ts';
+import { readEvent } from '../../src/cluster/read-answer.ts';
+import { Sharing } from '../../src/cluster/sharing.ts';
+import { sameData } from '../../src/cluster/store.ts';
+import { parsePolicy } from '../../src/policy/parse.ts';
+import type { Problem } from '../../src/policy/model.ts';
+import { apiPolicy, rulesOf } from './policies.ts';
+
+function keep(object: unknown): { readonly policy: KeptPolicy; readonly problems: readonly Problem[] } {
+  const event = readEvent(Buffer.from(JSON.stringify({ type: 'ADDED', object })));
+  const projection = projectKeptPolicy(event!.object, new Sharing());
+  assert.ok(projection.kind === 'record');
+  return { policy: projection.record, problems: projection.problems };
+}
+
+const SPECS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  'no rules': {},
+  'an empty section': { ingress: [] },
+  'null sections': { ingress: null, egress: null },
+  'one rule of everything': { ingress: [{}] },
+  'both directions': { policyTypes: ['Ingress', 'Egress'], ingress: [{ ports: [{ port: 'http' }] }], egress: [{}] },
+  'egress rules without types': { policyTypes: undefined, egress: [{ to: [{ podSelector: {} }] }] },
+  'a section whose type is not in effect': { policyTypes: ['Egress'], ingress: [{}], egress: [{}] },
+  'long egress without types': { policyTypes: undefined, egress: [{ to: rulesOf(3 * LONG_VALUE_BYTES) }] },
+  'long rules': { ingress: rulesOf(3 * LONG_VALUE_BYTES) },
+  'letters that are no ASCII': { ingress: [{ from: [{ podSelector: { matchLabels: { 'ä€': '𝄞' } } }] }] },
+  'an unusable selector': { podSelector: { matchLabels: 3 }, ingress: [{}] },
+  'unusable rules': { ingress: [{ from: 3 }, 4, { ports: [{ port: 'X' }] }] },
+};
+
+describe('a policy as it is kept', () => {
+  for (const [what, spec] of Object.entries(SPECS)) {
+    it(`says what the object says: ${what}`, () => {
+      const object = apiPolicy('p', { spec });
+      const { policy: expected, problems } = parsePolicy(JSON.parse(JSON.stringify(object)));
+      const { policy, problems: found } = keep(object);
+      const { namespace, name, uid, podSelector, isolates, ingress, egress } = policy;
+      assert.deepEqual({ namespace, name, uid, podSelector, isolates, ingress, egress }, expected);
+      assert.deepEqual([...found, ...policy.ruleProblems()], problems);
+    });
+  }
+
+  it('holds no rules as objects, and equal text of equal policies is equal data', () => {
+    const [one, other] = [1, 2].map(() => keep(apiPolicy('p', { spec: { ingress: rulesOf(30_000) } })).policy);
+    assert.equal(
+      Object.values(one!).some((value) => Array.isArray(value)),
+      false,
+    );
+    assert.equal(typeof one!.text?.ingress, 'string');
+    assert.ok(sameData(one, other));
+    const changed = keep(apiPolicy('p', { spec: { ingress: rulesOf(30_000, 1) } })).policy;
+    assert.equal(sameData(one, changed), false);
+  });
+
+  it('tells what is wrong with long rules when they are read', () => {
+    const spec = { ingress: [...rulesOf(20_000), { from: [{ ipBlock: { cidr: 'nonsense' } }] }] };
+    const { policy, problems } = keep(apiPolicy('p', { spec }));
+    assert.deepEqual(problems, []);
+    assert.deepEqual(
+      policy.ruleProblems().map(({ object, field }) => [object.name, field]),
+      [['p', 'spec.ingress[1].from[0].ipBlock.cidr']],
+    );
+  });
+
+  it('fault: rules over the limit of one policy are not kept; it isolates the pods it selects and allows nothing', () => {
+    const { policy } = keep(apiPolicy('p', { spec: { ingress: rulesOf(POLICY_LIMITS.rulesOfPolicy + 100) } }));
+    assert.equal(policy.text, undefined);
+    assert.deepEqual(policy.ingress, []);
+    assert.deepEqual(policy.isolates, { ingress: true, egress: false });
+    assert.equal(policy.podSelector.kind === 'all-of' && policy.podSelector.requirements.length, 1);
+  });
+
+  for (const [what, values] of [
+    ['some', 70],
+    ['many', 3000],
+  ] as const) {
+    it(`fault: a selector of too ${what} values isolates every pod and keeps no rule`, () => {
+      const selector = {
+        matchExpressions: [
+          { key: 'k', operator: 'In', values: Array.from({ length: values }, (_, n) => `${n}`.padEnd(60, 'x')) },
+        ],
+      };
+      const { policy, problems } = keep(apiPolicy('p', { spec: { podSelector: selector, ingress: [{}] } }));
+      assert.deepEqual(policy.podSelector, { kind: 'all-of', requirements: [] });
+      assert.deepEqual(policy.ingress, []);
+      assert.match(problems[0]!.message, /^is .* long, and 4 KiB is the most/);
+      assert.equal(problems[0]!.field, 'spec.podSelector');
+    });
+  }
+});
