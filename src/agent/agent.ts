@@ -74,7 +74,7 @@ export class Agent {
   #programmed = false;
   #lastOutcome: PassOutcome | undefined;
   #earliestChangeMs: number | undefined;
-  #reportedProblems = '';
+  #reportedProblems: readonly Problem[] = [];
 
   constructor(options: AgentOptions) {
     const { nodeName, kernel, clock, firstGeneration, random, minGapMs, resyncIntervalMs } = options;
@@ -182,11 +182,16 @@ export class Agent {
   }
 
   #reportProblems(problems: readonly Problem[]): void {
-    const text = JSON.stringify(problems);
-    if (text === this.#reportedProblems) return;
-    this.#reportedProblems = text;
+    const before = this.#reportedProblems;
+    this.#reportedProblems = problems;
+    // Nearly always the very same objects.
+    if (problems.length === before.length && problems.every((problem, index) => isSame(problem, before[index]))) return;
     this.#options.observer.onProblems(problems);
   }
+}
+
+function isSame(problem: Problem, other: Problem | undefined): boolean {
+  return problem === other || JSON.stringify(problem) === JSON.stringify(other);
 }
 
 function judge(outcome: PassOutcome): LoopVerdict {

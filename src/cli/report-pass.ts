@@ -1,5 +1,4 @@
 /** What a sync tells the log and the metrics. */
-import type { Problem } from '../policy/model.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { ClusterLog } from '../cluster/observe.ts';
 import type { createClusterWatch } from '../cluster/watch-cluster.ts';
@@ -9,6 +8,7 @@ import type { AgentObserver, PassInfo } from '../agent/agent.ts';
 import type { PassOutcome } from '../agent/reconcile.ts';
 
 import { isEmptyPlan, planText } from '../plan/plan.ts';
+import { createProblemLog } from '../status/problem-log.ts';
 
 /** The log shows where the time went from here on. */
 const SLOW_PASS_SECONDS = 0.5;
@@ -47,7 +47,7 @@ export function observe(metrics: AgentMetrics, log: Logger, kernel: Kernel): Age
       if (outcome.plan) last = { outcome, info };
       logPass(outcome, info);
     },
-    onProblems: (problems) => logProblems(log.child('policy'), problems),
+    onProblems: createProblemLog(log.child('policy'), () => performance.now()),
   };
 }
 
@@ -146,12 +146,4 @@ function logWork(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kern
 
 function nonZero(summary: NonNullable<PassOutcome['plan']>['summary']): Record<string, number> {
   return Object.fromEntries(Object.entries(summary).filter(([, count]) => count !== 0));
-}
-
-function logProblems(log: Logger, problems: readonly Problem[]): void {
-  if (problems.length === 0) log.info('no object has problems any more');
-  for (const { object, field, message } of problems) {
-    const name = object.namespace === undefined ? object.name : `${object.namespace}/${object.name}`;
-    log.warn(`${object.kind} ${name}: ${field}: ${message}`);
-  }
 }

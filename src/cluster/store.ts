@@ -1,4 +1,5 @@
 import type { Problem } from '../policy/model.ts';
+import { ProblemBook } from './problem-book.ts';
 import { identify, type ObjectRecord, type Project } from './project.ts';
 import { Sharing } from './sharing.ts';
 
@@ -64,8 +65,6 @@ export interface StoreOptions<T extends ObjectRecord> {
   readonly shelf?: Shelf<T>;
 }
 
-/** Of one kind: objects without a usable name cannot be told apart, so only some are kept as problems. */
-const MAX_UNUSABLE = 20;
 const NO_PROBLEMS: readonly Problem[] = [];
 
 /**
@@ -74,9 +73,8 @@ const NO_PROBLEMS: readonly Problem[] = [];
  */
 export class ObjectStore<T extends ObjectRecord> implements Sink {
   readonly #records = new Map<string, T>();
-  readonly #problems = new Map<string, readonly Problem[]>();
-  #unusable: Problem[] = [];
-  #problemList: { readonly ofShelf: readonly Problem[]; readonly all: readonly Problem[] } | undefined;
+  readonly #problems = new ProblemBook();
+  #problemList: { readonly parts: readonly (readonly Problem[])[]; readonly all: readonly Problem[] } | undefined;
   #listing: { readonly seen: Set<string>; changes: number } | undefined;
   readonly #options: StoreOptions<T>;
   readonly #sharing = new Sharing(this.#records);
@@ -91,22 +89,22 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
 
   /** The same array until a problem comes or goes. */
   get problems(): readonly Problem[] {
-    const ofShelf = this.#options.shelf?.problems ?? NO_PROBLEMS;
-    if (this.#problemList?.ofShelf !== ofShelf)
-      this.#problemList = { ofShelf, all: [...ofShelf, ...[...this.#problems.values()].flat(), ...this.#unusable] };
+    const parts = [this.#options.shelf?.problems ?? NO_PROBLEMS, this.#problems.list];
+    if (this.#problemList === undefined || parts.some((part, index) => part !== this.#problemList?.parts[index]))
+      this.#problemList = { parts, all: parts.flat() };
     return this.#problemList.all;
   }
 
   upsert(object: unknown, arrivedAtMs: number): Applied {
     const projection = this.#options.project(object, this.#sharing);
     if (projection.kind === 'unusable') {
-      this.#noteUnusable(projection.problems);
+      this.#problems.noteUnusable(projection.problems);
       return 'malformed';
     }
     const { key, record } = projection;
     if (this.#options.onlyKey !== undefined && key !== this.#options.onlyKey) return 'unchanged';
     this.#listing?.seen.add(key);
-    this.#noteProblems(key, projection.problems);
+    this.#problems.note(key, projection.problems);
     return this.#put(key, record, arrivedAtMs) ? 'changed' : 'unchanged';
   }
 
@@ -129,8 +127,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   beginList(): void {
     this.#listing = { seen: new Set(), changes: 0 };
     this.#options.shelf?.beginList();
-    if (this.#unusable.length > 0) this.#problemList = undefined;
-    this.#unusable = [];
+    this.#problems.forgetUnusable();
   }
 
   endList(arrivedAtMs: number, complete: boolean): number {
@@ -157,7 +154,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     // Also so that nothing is held twice.
     if (before !== undefined && !isReborn && sameData(before, after)) return false;
     const kept = shelf.settle(key, before, after);
-    if (kept.get(key) === undefined) this.#noteProblems(key, NO_PROBLEMS);
+    if (kept.get(key) === undefined) this.#problems.note(key, NO_PROBLEMS);
     const changed = this.#replace(key, kept.get(key), isReborn, arrivedAtMs);
     return this.#keep(kept, arrivedAtMs) || changed;
   }
@@ -179,7 +176,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     const before = this.#records.get(key);
     if (before !== undefined && (after === undefined || isReborn)) {
       this.#records.delete(key);
-      if (after === undefined) this.#noteProblems(key, []);
+      if (after === undefined) this.#problems.note(key, []);
       this.#emit({ key, type: 'deleted', before, arrivedAtMs });
     } else if (before !== undefined && after !== undefined) {
       if (sameData(before, after)) return false;
@@ -196,18 +193,6 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   #emit(change: StoreChange): void {
     if (this.#listing) this.#listing.changes++;
     this.#options.onChange(change);
-  }
-
-  #noteProblems(key: string, problems: readonly Problem[]): void {
-    if (problems.length === 0 && !this.#problems.has(key)) return;
-    if (problems.length === 0) this.#problems.delete(key);
-    else this.#problems.set(key, problems);
-    this.#problemList = undefined;
-  }
-
-  #noteUnusable(problems: readonly Problem[]): void {
-    this.#unusable = [...problems, ...this.#unusable].slice(0, MAX_UNUSABLE);
-    this.#problemList = undefined;
   }
 }
 

@@ -7,6 +7,7 @@ import { type ClusterChange, type ClusterWatch, createClusterWatch } from '../..
 import { makeCertificate } from './certificates.ts';
 import { type Exchange, FakeApiServer } from './fake-api-server.ts';
 import { apiPod } from './objects.ts';
+import { apiPolicy, rulesOf } from './policies.ts';
 import { settle, until, VirtualClock } from './virtual-clock.ts';
 
 const PATHS = ['/api/v1/pods', '/api/v1/namespaces', '/apis/networking.k8s.io/v1/networkpolicies', '/api/v1/nodes'];
@@ -108,6 +109,35 @@ describe('cluster watch', () => {
     await until(() => watch.snapshot().pods.size === 0, 'the relist');
     assert.equal(watch.inSync, true);
     assert.equal(synced, 2);
+  });
+
+  it('fault: a policy over the limit of its namespace allows nothing, and is listed again once there is room', async () => {
+    watch.start(stop.signal);
+    const policies = [1, 2, 3, 4, 5].map((created) =>
+      apiPolicy(`p${created}`, { created, spec: { ingress: rulesOf(900_000, created) } }),
+    );
+    const exchanges = await listAll({ [PATHS[2]!]: policies });
+    await until(() => watch.inSync, 'sync');
+    const rules = (name: string): number | undefined => watch.snapshot().policies.get(`x/${name}`)?.ingress.length;
+    assert.deepEqual([rules('p4'), rules('p5')], [1, 0]);
+    assert.equal(watch.snapshot().policies.get('x/p5')?.isolates.ingress, true);
+    assert.deepEqual(
+      watch.snapshot().problems.map(({ object }) => object.name),
+      ['p5'],
+    );
+
+    exchanges[PATHS[2]!]!.event('DELETED', policies[0]);
+    await until(() => watch.snapshot().policies.size === 4, 'the deletion');
+    assert.equal(rules('p5'), 0, 'what was dropped is not there');
+    await clock.advance(60_000);
+    exchanges[PATHS[2]!]!.bookmark('11');
+    await clock.passSleep();
+    const again = (await server.next(PATHS[2])).accept();
+    assert.equal(again.query.get('sendInitialEvents'), 'true');
+    for (const policy of policies.slice(1)) again.event('ADDED', policy);
+    again.bookmark('12', true);
+    await until(() => rules('p5') === 1, 'the rules');
+    assert.deepEqual(watch.snapshot().problems, []);
   });
 
   it('shows one snapshot of four kinds, live, with the problems of all', async () => {

@@ -1,0 +1,49 @@
+/** Problems with objects, as lines of the log: each once when it comes, and no more than somebody reads. */
+import type { Problem } from '../policy/model.ts';
+import type { Logger } from './log.ts';
+
+/** Whoever changes an object again and again must not fill the log: so many lines at once, and so many a minute after that. */
+const BURST_LINES = 100;
+const LINES_PER_MINUTE = 20;
+
+/** Takes all problems there are at each change of any. `now`: monotonic milliseconds. */
+export function createProblemLog(
+  log: Pick<Logger, 'warn' | 'info'>,
+  now: () => number,
+): (problems: readonly Problem[]) => void {
+  let printed = new Set<string>();
+  let room = BURST_LINES;
+  let filledAtMs = now();
+  const mayPrint = (): boolean => {
+    const nowMs = now();
+    room = Math.min(BURST_LINES, room + ((nowMs - filledAtMs) / 60_000) * LINES_PER_MINUTE);
+    filledAtMs = nowMs;
+    if (room < 1) return false;
+    room--;
+    return true;
+  };
+  return (problems) => {
+    const lines = new Set(problems.map(lineOf));
+    const fresh = [...lines].filter((line) => !printed.has(line));
+    const said = fresh.filter((line) => {
+      const may = mayPrint();
+      if (may) log.warn(line);
+      return may;
+    });
+    const gone = [...printed].filter((line) => !lines.has(line)).length;
+    printed = new Set([...[...printed].filter((line) => lines.has(line)), ...said]);
+    const left = fresh.length - said.length;
+    if (left > 0 && mayPrint()) log.warn(`${left} more problems with objects; of many a minute only some are printed`);
+    if (gone > 0 && mayPrint())
+      log.info(
+        lines.size === 0
+          ? 'no object has problems any more'
+          : `problems with objects: ${gone} gone, ${lines.size} left`,
+      );
+  };
+}
+
+function lineOf({ object, field, message }: Problem): string {
+  const name = object.namespace === undefined ? object.name : `${object.namespace}/${object.name}`;
+  return `${object.kind} ${name}: ${field === '' ? '' : `${field}: `}${message}`;
+}
