@@ -11,7 +11,11 @@ import type { ApiRequest, ApiResponse, Transport } from './transport.ts';
 export const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
 /** As client-go: a bound token lives an hour and is replaced at 80 % of that. */
 const TOKEN_MAX_AGE_MS = 60_000;
-const TCP_KEEP_ALIVE_MS = 30_000;
+/**
+ * Idle time before the first probe. Node then lets Linux send one a second and give up after ten (TCP_KEEPINTVL, TCP_KEEPCNT): a
+ * connection into a black hole ends 20 s after its last byte.
+ */
+const TCP_KEEP_ALIVE_MS = 10_000;
 
 /** The API server cannot be reached the way it was asked for; the message says what to repair. */
 export class ConnectionProblem extends Error {

@@ -8,7 +8,7 @@ export type RestartReason =
   | 'ended'
   /** 410: our resource version is too old; everything is listed again. */
   | 'gone'
-  /** No byte within the deadline, or no answer at all. */
+  /** No answer to a request, or to a question beside a silent watch. */
   | 'silence'
   /** Refused, reset, name not found, TLS. */
   | 'network'
@@ -21,7 +21,13 @@ export type RestartReason =
   /** Something answered that is no Kubernetes API. */
   | 'wrong-content'
   /** The server has no streaming lists; pages from here on. */
-  | 'no-streaming-list';
+  | 'no-streaming-list'
+  /** The server's resource version is older than ours (a restored backup): everything is listed again. */
+  | 'version-went-back'
+  /** A line could not be read: everything is listed again. */
+  | 'unreadable'
+  /** A list named nothing although we hold objects: asked again before it is believed. */
+  | 'empty-list';
 
 /** What metrics want to know. Called synchronously; what it throws is caught. */
 export interface ReflectorObserver {

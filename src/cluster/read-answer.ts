@@ -11,7 +11,10 @@ const INITIAL_EVENTS_END = 'k8s.io/initial-events-end';
 const MAX_ERROR_BODY = 64 * 1024;
 const MAX_MESSAGE = 300;
 
-export type FailureReason = Exclude<RestartReason, 'ended' | 'gone' | 'no-streaming-list'>;
+export type FailureReason = Exclude<
+  RestartReason,
+  'ended' | 'gone' | 'no-streaming-list' | 'version-went-back' | 'unreadable' | 'empty-list'
+>;
 
 /** How one attempt ended. */
 export type Outcome =
@@ -19,6 +22,10 @@ export type Outcome =
   | { readonly kind: 'ended' }
   | { readonly kind: 'gone'; readonly text: string }
   | { readonly kind: 'no-streaming'; readonly text: string }
+  /** The server's store is not the one we listed: everything is listed again. */
+  | { readonly kind: 'went-back'; readonly text: string }
+  /** Something was said that could not be read: only a list can tell what. */
+  | { readonly kind: 'unreadable' }
   | {
       readonly kind: 'failed';
       readonly reason: FailureReason;
@@ -87,20 +94,22 @@ export function failed(reason: FailureReason, text: string): Outcome {
   return { kind: 'failed', reason, text };
 }
 
-/** The message of a Status body, or the beginning of whatever came instead. */
-export async function readMessage(response: ApiResponse): Promise<string> {
+/** The body, or the first `limit` bytes of it and a little more. */
+export async function readBounded(response: ApiResponse, limit: number): Promise<Buffer> {
   const parts: Buffer[] = [];
   let bytes = 0;
-  try {
-    for await (const chunk of response.body) {
-      parts.push(chunk);
-      bytes += chunk.length;
-      if (bytes >= MAX_ERROR_BODY) break;
-    }
-  } catch {
-    // The status says enough.
+  for await (const chunk of response.body) {
+    parts.push(chunk);
+    bytes += chunk.length;
+    if (bytes >= limit) break;
   }
-  const body = Buffer.concat(parts);
+  return Buffer.concat(parts);
+}
+
+/** The message of a Status body, or the beginning of whatever came instead. */
+export async function readMessage(response: ApiResponse): Promise<string> {
+  // A body that breaks off: the status says enough.
+  const body = await readBounded(response, MAX_ERROR_BODY).catch(() => Buffer.alloc(0));
   const status = parseJson(body);
   const text = isRecord(status) && typeof status.message === 'string' ? status.message : body.toString('utf8');
   return oneLine(text);
@@ -130,7 +139,7 @@ export function endsInitialEvents(bookmark: RawRecord): boolean {
   return isRecord(annotations) && annotations[INITIAL_EVENTS_END] === 'true';
 }
 
-function parseJson(bytes: Buffer): unknown {
+export function parseJson(bytes: Buffer): unknown {
   try {
     return JSON.parse(bytes.toString('utf8'));
   } catch {

@@ -1,7 +1,7 @@
 /**
  * List and watch of one kind, for ever.
  *
- *            410, or a line was lost
+ *            410, a lost line, the version went back, a look is due
  *        ┌──────────────────────────────────┐
  *        ▼                                  │
  *   list as a stream ──── end bookmark ──► watch ◄─┐ ended, broken, silent: resume at the last version
@@ -9,10 +9,11 @@
  *        ▼                                  │
  *   list in pages ──────── last page ───────┘
  *
- * Between attempts it waits as retry.ts says. It never gives up and ends only by its signal; nothing is opened or reported
- * after that.
+ * Between attempts it waits as retry.ts says; when a watch that seems healthy is doubted, when-to-look.ts says. It never gives up
+ * and ends only by its signal; nothing is opened or reported after that.
  */
 import { isRecord, type RawRecord } from '../policy/raw-values.ts';
+import { askVersion } from './ask-version.ts';
 import type { Clock } from './clock.ts';
 import { Deadline } from './deadline.ts';
 import type { Resource } from './kinds.ts';
@@ -37,14 +38,18 @@ import { backoffMs, reconnectMs, retryAfterMs } from './retry.ts';
 import { ItemSplitter, LineSplitter, TooLong } from './split-bytes.ts';
 import type { Applied, Sink } from './store.ts';
 import type { ApiResponse, Transport } from './transport.ts';
+import { VersionCheck } from './version-check.ts';
+import { isLookDue, isOlderVersion, lostDelayMs } from './when-to-look.ts';
 
 export const PAGE_SIZE = 500;
-/** Bookmarks come about once a minute; longer than this without a byte means the connection is dead. */
-export const SILENCE_MS = 90_000;
+/** A server ends a watch when it was asked to; one that is still silent this long after is not there any more. */
+export const OVERDUE_MS = 30_000;
 /** For an answer to begin, and between two pieces of a list. */
 export const ANSWER_MS = 30_000;
 /** A watch that lived this long was a good one. */
 const HEALTHY_MS = 5_000;
+/** A watch that lived this long and could be read ends a series of unreadable ones. */
+const CLEAN_MS = 30_000;
 const MIN_WATCH_SECONDS = 300;
 const MAX_WATCH_SECONDS = 600;
 /** Longest stretch of parsing before other work gets its turn; four reflectors may be at it at once. */
@@ -57,6 +62,8 @@ const MAX_STREAM_LIST_MS = 180_000;
 /** Server errors in a row after which the resource version itself is suspected. */
 const MAX_REFUSED_VERSION = 5;
 const MAX_PAGES = 10_000;
+/** A server that had no streaming lists may be updated, and one of several may have been the old one. */
+export const NO_STREAMING_MS = 600_000;
 /** What servers answer to a streaming list they do not know or have switched off. */
 const NO_STREAMING_STATUS = new Set([400, 405, 406, 415, 422, 501]);
 
@@ -71,8 +78,12 @@ export interface ReflectorOptions {
   readonly random: () => number;
   readonly observer: ReflectorObserver;
   readonly log: ClusterLog;
+  /** How many objects the sink holds: what a list costs. Absent: next to nothing. */
+  readonly objects?: () => number;
   /** Called after each complete list. */
   readonly onListed: () => void;
+  /** Called when the server turned out to have an older store than ours. */
+  readonly onWentBack?: () => void;
   /** Called when the server answers again after it could not be reached. */
   readonly onReached?: () => void;
 }
@@ -86,30 +97,54 @@ interface Attempt {
   phase: 'opening' | 'listing' | 'paging' | 'watching';
   /** monotonic() when the watch was accepted, or the streaming list became one. */
   openedAtMs?: number;
+  /** The server was asked to end the watch after this long. */
+  askedMs: number;
+  /** Beside the open watch. */
+  check?: VersionCheck;
+  /** Ends the attempt soon: a line could not be read. */
+  cancelLost?: () => void;
+  /** Why it was ended from here, if it was. */
+  verdict?: Outcome;
   /** The server answered, whatever it said. */
   reached: boolean;
   /** A good event or bookmark came. */
   heard: boolean;
+  /** One came after the initial list. */
+  heardChange: boolean;
   malformed: number;
   /** Something could not be read that may have been about an object we hold. */
   lost: boolean;
+  /** So that a new list may tell more; not so where our own code failed on it. */
+  unreadable: boolean;
 }
 
 export class Reflector {
   readonly #options: ReflectorOptions;
   /** Where to resume; undefined: list first. */
   #version: string | undefined;
-  #streaming = true;
+  /** monotonic(); streaming lists are not tried before. */
+  #streamingFromMs = Number.NEGATIVE_INFINITY;
   /** Streaming lists in a row that broke before their end. */
   #streamFailures = 0;
+  /** monotonic() of the last complete list. */
+  #listedAtMs = 0;
+  /** monotonic() since when no watch is open; undefined while one is. */
+  #closedAtMs: number | undefined;
+  /** Watches in a row that ended at once and said nothing. */
+  #shortWatches = 0;
+  /** Lists in a row that were made because a line could not be read. */
+  #lostInRow = 0;
   #failures = 0;
   #gone = 0;
   #refused = 0;
   #lineLost = false;
+  /** Of the last list in pages, a part was. */
+  #unreadable = false;
   #busyMs = 0;
   /** The last attempt got no answer at all. */
   #unreachable = false;
   #wake: (() => void) | undefined;
+  #check: VersionCheck | undefined;
   #listed = false;
   #connected = false;
   #lastHeardMs = 0;
@@ -124,7 +159,7 @@ export class Reflector {
     return this.#listed;
   }
 
-  /** A watch is open, and has been heard within its deadline or has not reached it yet. */
+  /** A watch is open, and nothing says that it is dead. */
   get connected(): boolean {
     return this.#connected;
   }
@@ -146,9 +181,9 @@ export class Reflector {
   /** Runs until `signal` aborts. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const { outcome, healthy } = await this.#attempt(signal);
+      const { outcome, attempt } = await this.#attempt(signal);
       if (signal.aborted) return;
-      const delayMs = this.#settle(outcome, healthy);
+      const delayMs = this.#settle(outcome, attempt);
       if (delayMs > 0) await this.#sleep(delayMs, signal);
     }
   }
@@ -156,6 +191,11 @@ export class Reflector {
   /** Ends a wait for a server that could not be reached: somebody else just reached it. */
   retryNow(): void {
     if (this.#unreachable) this.#wake?.();
+  }
+
+  /** Another kind found that the store behind the server is not the one it listed: asks for this one. */
+  doubt(): void {
+    void this.#check?.askNow();
   }
 
   async #sleep(ms: number, signal: AbortSignal): Promise<void> {
@@ -168,7 +208,7 @@ export class Reflector {
     this.#wake = undefined;
   }
 
-  async #attempt(signal: AbortSignal): Promise<{ outcome: Outcome; healthy: boolean }> {
+  async #attempt(signal: AbortSignal): Promise<{ outcome: Outcome; attempt: Attempt }> {
     const { clock, sink } = this.#options;
     const controller = new AbortController();
     const stop = (): void => controller.abort();
@@ -178,36 +218,78 @@ export class Reflector {
       deadline: new Deadline(clock, controller),
       startedAtMs: clock.monotonic(),
       phase: 'opening',
+      askedMs: 0,
       reached: false,
       heard: false,
+      heardChange: false,
       malformed: 0,
       lost: false,
+      unreadable: false,
     };
     attempt.deadline.set(ANSWER_MS);
     let outcome: Outcome;
     try {
       if (this.#version !== undefined) outcome = await this.#watch(attempt, this.#version);
-      else if (this.#streaming) outcome = await this.#watch(attempt, undefined);
+      else if (clock.monotonic() >= this.#streamingFromMs) outcome = await this.#watch(attempt, undefined);
       else outcome = await this.#listPages(attempt);
     } catch (error) {
-      outcome = explain(error, attempt, this.#options.transport.server);
+      outcome = attempt.verdict ?? explain(error, attempt, this.#options.transport.server);
     }
     signal.removeEventListener('abort', stop);
     attempt.deadline.clear();
+    attempt.check?.stop();
+    attempt.cancelLost?.();
+    this.#check = undefined;
     controller.abort();
     sink.dropList();
-    this.#connected = false;
+    this.#closed(attempt);
     if (attempt.lost) this.#lineLost = true;
+    this.#unreadable = attempt.unreadable && outcome.kind === 'listed';
     if (attempt.phase === 'listing' && outcome.kind === 'failed' && ++this.#streamFailures >= MAX_STREAM_FAILURES)
-      this.#streaming = false;
-    const healthy = attempt.openedAtMs !== undefined && clock.monotonic() - attempt.openedAtMs >= HEALTHY_MS;
+      this.#noStreaming();
     this.#unreachable = !attempt.reached && outcome.kind === 'failed' && outcome.reason === 'network';
-    return { outcome, healthy };
+    return { outcome, attempt };
+  }
+
+  #closed(attempt: Attempt): void {
+    const nowMs = this.#options.clock.monotonic();
+    if (this.#connected || this.#closedAtMs === undefined) this.#closedAtMs = nowMs;
+    this.#connected = false;
+    if (attempt.openedAtMs === undefined) return;
+    if (attempt.heardChange || nowMs - attempt.openedAtMs >= HEALTHY_MS) this.#shortWatches = 0;
+    else this.#shortWatches++;
+    if (!attempt.lost && nowMs - attempt.openedAtMs >= CLEAN_MS) this.#lostInRow = 0;
+  }
+
+  #noStreaming(): void {
+    this.#streamingFromMs = this.#options.clock.monotonic() + NO_STREAMING_MS;
+  }
+
+  /** How long the attempt's watch was open. */
+  #lifeMs(attempt: Attempt): number {
+    return attempt.openedAtMs === undefined ? 0 : this.#options.clock.monotonic() - attempt.openedAtMs;
+  }
+
+  /** A watch that would resume is doubted now and then: the next request is a list. */
+  #lookIfDue(attempt: Attempt): void {
+    if (this.#version === undefined) return;
+    const { clock, objects } = this.#options;
+    const nowMs = clock.monotonic();
+    const isDue = isLookDue({
+      sinceListMs: nowMs - this.#listedAtMs,
+      objects: objects?.() ?? 0,
+      // Servers end a watch on the second.
+      end: this.#lifeMs(attempt) >= attempt.askedMs - 2_000 && attempt.askedMs > 0 ? 'asked' : 'early',
+      outageMs: nowMs - (this.#closedAtMs ?? nowMs),
+      shortWatches: this.#shortWatches,
+    });
+    if (isDue) this.#version = undefined;
   }
 
   /** Takes in how an attempt ended. Result: ms to wait before the next one. */
-  #settle(outcome: Outcome, healthy: boolean): number {
-    const { random } = this.#options;
+  #settle(outcome: Outcome, attempt: Attempt): number {
+    const { random, onWentBack } = this.#options;
+    const healthy = this.#lifeMs(attempt) >= HEALTHY_MS;
     if (healthy) {
       this.#failures = 0;
       this.#gone = 0;
@@ -224,17 +306,29 @@ export class Reflector {
         return 0;
       case 'ended':
         this.#restarted('ended');
-        return healthy ? 0 : backoffMs(++this.#failures, random());
+        this.#lookIfDue(attempt);
+        return healthy ? 0 : backoffMs(Math.max(1, this.#shortWatches), random());
       case 'gone':
         this.#restarted('gone', outcome.text);
         this.#version = undefined;
         return backoffMs(++this.#gone, random());
       case 'no-streaming':
         this.#restarted('no-streaming-list', outcome.text);
-        this.#streaming = false;
+        this.#noStreaming();
+        this.#version = undefined;
+        return 0;
+      case 'went-back':
+        this.#restarted('version-went-back', outcome.text);
+        this.#version = undefined;
+        onWentBack?.();
+        return backoffMs(++this.#gone, random());
+      case 'unreadable':
+        this.#restarted('unreadable');
+        this.#lostInRow++;
         this.#version = undefined;
         return 0;
       case 'failed':
+        this.#lookIfDue(attempt);
         return this.#settleFailure(outcome.reason, outcome.text, outcome.retryAfterMs ?? 0);
     }
   }
@@ -269,12 +363,12 @@ export class Reflector {
 
   /** A watch from `version`; without one a streaming list that goes on as a watch. */
   async #watch(attempt: Attempt, version: string | undefined): Promise<Outcome> {
-    const response = await this.#open(attempt, this.#watchPath(version));
+    const response = await this.#open(attempt, this.#watchPath(attempt, version));
     if (response.status !== 200) return this.#refusal(response, 'watch');
     const wrong = wrongContent(response);
     if (wrong) return wrong;
     if (version === undefined) this.#beginStreamList(attempt);
-    else this.#beginWatch(attempt);
+    else this.#beginWatch(attempt, 'resumed');
     const lines = new LineSplitter();
     for await (const chunk of response.body) {
       this.#hear(attempt);
@@ -297,12 +391,47 @@ export class Reflector {
     this.#options.sink.beginList();
   }
 
-  #beginWatch(attempt: Attempt): void {
+  #beginWatch(attempt: Attempt, from: 'list' | 'resumed'): void {
     attempt.phase = 'watching';
     attempt.openedAtMs = this.#options.clock.monotonic();
-    attempt.deadline.set(SILENCE_MS);
+    // A quiet watch is a healthy one: a connection that is dead is found by TCP, a server that is by the questions.
+    attempt.deadline.set(attempt.askedMs + OVERDUE_MS);
     this.#connected = true;
+    this.#closedAtMs = undefined;
     this.#problem = undefined;
+    attempt.check = this.#versionCheck(attempt);
+    this.#check = attempt.check;
+    attempt.check.start(from === 'resumed');
+    // Of a list a part was unreadable.
+    if (this.#unreadable || attempt.unreadable) this.#listSoon(attempt);
+  }
+
+  #versionCheck(attempt: Attempt): VersionCheck {
+    const { clock, random, transport, resource, fieldSelector } = this.#options;
+    const { signal } = attempt.controller;
+    return new VersionCheck({
+      clock,
+      random,
+      ask: () =>
+        askVersion({
+          transport,
+          clock,
+          path: resource.path,
+          version: this.#version ?? '0',
+          signal,
+          ...(fieldSelector === undefined ? {} : { fieldSelector }),
+        }),
+      onHolds: () => {
+        this.#lastHeardMs = clock.now();
+      },
+      onWentBack: (said) => {
+        const text =
+          `${transport.server}: the API server's store went back in time (restored from a backup?): ` +
+          `listing ${resource.kind} again; it said: ${said}`;
+        end(attempt, { kind: 'went-back', text });
+      },
+      onNoAnswer: (text) => end(attempt, failed('silence', `${text}; its watch is silent as well: connecting again`)),
+    });
   }
 
   /** One line of a watch. Result: how the attempt ends, if this ends it. */
@@ -334,9 +463,16 @@ export class Reflector {
     this.#progress(attempt);
     // The initial events come in any order: their versions are no place to resume at.
     if (attempt.phase === 'listing') return this.#checkListTime(attempt);
-    if (version !== undefined) this.#version = version;
+    attempt.heardChange = true;
+    if (version !== undefined) this.#advance(attempt, version);
     if (!this.#options.sink.wantsList?.(this.#options.clock.monotonic())) return undefined;
     return { kind: 'gone', text: 'there is room again for what was over a limit: listing anew' };
+  }
+
+  /** Versions of one history only grow; one that does not is of another. */
+  #advance(attempt: Attempt, version: string): void {
+    if (this.#version !== undefined && isOlderVersion(version, this.#version)) void attempt.check?.askNow();
+    else this.#version = version;
   }
 
   #apply(attempt: Attempt, what: 'upsert' | 'remove', object: RawRecord): Applied {
@@ -363,7 +499,7 @@ export class Reflector {
     this.#streamFailures = 0;
     this.#endList(attempt, 'stream');
     this.#version = version;
-    this.#beginWatch(attempt);
+    this.#beginWatch(attempt, 'list');
   }
 
   /** A server that does not know streaming lists may ignore the parameter and just watch. */
@@ -416,7 +552,10 @@ export class Reflector {
     const object = readItem(item);
     const applied = isRecord(object) ? this.#apply(attempt, 'upsert', object) : 'malformed';
     if (applied === 'malformed') {
-      if (!isRecord(object)) attempt.lost = true;
+      if (!isRecord(object)) {
+        attempt.lost = true;
+        attempt.unreadable = true;
+      }
       this.#malformed(attempt, object, 'a list item that cannot be used');
     }
     this.#busyMs += performance.now() - startedMs;
@@ -430,19 +569,30 @@ export class Reflector {
     if (this.#listed && found > 0) observer.onMissedFoundByRelist(resource.kind, found);
     log.info({ kind: resource.kind, seconds, how, changes: found }, 'listed');
     this.#listed = true;
+    this.#listedAtMs = clock.monotonic();
     this.#problem = undefined;
     onListed();
   }
 
-  /** Something was said that we could not read: goes on, but what comes next is a list. */
+  /** Something was said that we could not read: goes on for a moment, but what comes next is a list. */
   #lost(attempt: Attempt, object: unknown, what: string): Outcome | undefined {
     attempt.lost = true;
+    attempt.unreadable = true;
     this.#malformed(attempt, object, what);
+    if (attempt.phase === 'watching') this.#listSoon(attempt);
     if (attempt.heard || attempt.malformed < MAX_ONLY_MALFORMED) return undefined;
     return failed(
       'wrong-content',
       `${attempt.malformed} lines and none is a watch event: is this a Kubernetes API server?`,
     );
+  }
+
+  /** What was lost may have been a policy: waiting for the end of the watch could take minutes. */
+  #listSoon(attempt: Attempt): void {
+    if (attempt.cancelLost) return;
+    const { clock, random } = this.#options;
+    const delayMs = lostDelayMs(this.#lostInRow, random());
+    attempt.cancelLost = clock.after(delayMs, () => end(attempt, { kind: 'unreadable' }));
   }
 
   #malformed(attempt: Attempt, object: unknown, what: string): void {
@@ -459,6 +609,7 @@ export class Reflector {
 
   #hear(attempt: Attempt): void {
     attempt.deadline.touch();
+    attempt.check?.heard();
     this.#lastHeardMs = this.#options.clock.now();
     this.#options.observer.onHeard(this.#options.resource.kind);
   }
@@ -482,9 +633,10 @@ export class Reflector {
     return response;
   }
 
-  #watchPath(version: string | undefined): string {
+  #watchPath(attempt: Attempt, version: string | undefined): string {
     const span = MAX_WATCH_SECONDS - MIN_WATCH_SECONDS + 1;
     const timeoutSeconds = MIN_WATCH_SECONDS + Math.floor(this.#options.random() * span);
+    attempt.askedMs = timeoutSeconds * 1_000;
     const from: Record<string, string> =
       version === undefined
         ? { sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' }
@@ -530,6 +682,12 @@ function explain(error: unknown, attempt: Attempt, server: string): Outcome {
   }
   const text = error instanceof Error ? error.message : String(error);
   return failed(error instanceof TooLong ? 'wrong-content' : 'network', text);
+}
+
+/** Ends an attempt from here. */
+function end(attempt: Attempt, verdict: Outcome): void {
+  attempt.verdict = verdict;
+  attempt.controller.abort();
 }
 
 function nextTurn(): Promise<void> {

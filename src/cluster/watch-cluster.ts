@@ -189,7 +189,12 @@ class ApiClusterWatch implements ClusterWatch {
       random: this.#options.random ?? Math.random,
       observer: this.#observer,
       log: this.#log,
+      objects: () => store.records.size,
       onListed: () => this.#checkSync(),
+      onWentBack: () => {
+        // One store holds them all: each asks for its own version, and lists when that is gone as well.
+        for (const other of this.#all) if (other.reflector !== reflector) other.reflector.doubt();
+      },
       onReached: () => {
         for (const other of this.#all) other.reflector.retryNow();
       },

@@ -32,6 +32,17 @@ export class Exchange {
     });
   }
 
+  get isQuestion(): boolean {
+    return this.query.get('limit') === '1' && this.query.get('resourceVersionMatch') === 'NotOlderThan';
+  }
+
+  /** As a server that does not have the version asked for. */
+  tooLarge(current: string): void {
+    const message = `Too large resource version: ${this.query.get('resourceVersion')}, current: ${current}`;
+    const causes = [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }];
+    this.answer(504, { kind: 'Status', code: 504, reason: 'Timeout', message, details: { causes } });
+  }
+
   /** A whole answer. */
   answer(status: number, body: unknown = '', headers: Record<string, string> = {}): void {
     const text = typeof body === 'string' ? body : JSON.stringify(body);
@@ -81,6 +92,11 @@ export class FakeApiServer {
   readonly #waiting: Exchange[] = [];
   /** Every request since the start. */
   readonly seen: Exchange[] = [];
+  /** Requests that only ask whether a version is there; not among `seen`. */
+  readonly questions: Exchange[] = [];
+  /** Answers them; by default the version is there. */
+  onQuestion: (question: Exchange) => void = (question) =>
+    question.answer(200, { metadata: { resourceVersion: question.query.get('resourceVersion') }, items: [] });
   /** TCP connections since the start. */
   connections = 0;
   readonly #scheme: string;
@@ -88,6 +104,11 @@ export class FakeApiServer {
   constructor(tls?: TlsMaterial) {
     const listener: http.RequestListener = (request, response) => {
       const exchange = new Exchange(request, response);
+      if (exchange.isQuestion) {
+        this.questions.push(exchange);
+        this.onQuestion(exchange);
+        return;
+      }
       this.seen.push(exchange);
       this.#waiting.push(exchange);
     };

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { connect } from '../../src/cluster/connection.ts';
 import { RESOURCES } from '../../src/cluster/kinds.ts';
+import { QUESTION_MS } from '../../src/cluster/ask-version.ts';
 import type { EventType, ReflectorObserver, RestartReason } from '../../src/cluster/observe.ts';
 import { projectPod } from '../../src/cluster/project.ts';
-import { ANSWER_MS, Reflector, SILENCE_MS } from '../../src/cluster/reflector.ts';
+import { ANSWER_MS, OVERDUE_MS, Reflector } from '../../src/cluster/reflector.ts';
 import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
 import type { Pod } from '../../src/policy/model.ts';
 import { type Exchange, FakeApiServer } from './fake-api-server.ts';
 import { apiList, apiPod } from './objects.ts';
-import { settle, until, VirtualClock } from './virtual-clock.ts';
+import { settle, turns, until, VirtualClock } from './virtual-clock.ts';
 
 /** What a reflector told its observer. */
 class Told implements ReflectorObserver {
@@ -40,6 +41,9 @@ class Bench {
   readonly reflector: Reflector;
   random = 0;
   refreshed = 0;
+  wentBack = 0;
+  /** Told to the reflector in the place of what the store holds. */
+  objects: number | undefined;
   onChange: (change: StoreChange) => void = () => {};
   done: Promise<void> = Promise.resolve();
 
@@ -73,7 +77,9 @@ class Bench {
         info: () => {},
         warn: (fields, message) => this.warnings.push(`${JSON.stringify(fields)} ${message}`),
       },
+      objects: () => this.objects ?? this.store.records.size,
       onListed: () => {},
+      onWentBack: () => void this.wentBack++,
     });
   }
 
@@ -94,6 +100,14 @@ class Bench {
   async seeChanges(count: number): Promise<string[]> {
     await until(() => this.changes.length >= count, `${count} changes, have ${this.changes.join(', ')}`);
     return this.changed();
+  }
+
+  /** Lets time pass in steps, so that questions are answered meanwhile. */
+  async pass(seconds: number): Promise<void> {
+    for (let second = 0; second < seconds; second++) {
+      this.clock.advance(1_000);
+      await turns();
+    }
   }
 
   /** Streams `pods` up to the end bookmark at `version`. Result: the exchange, now a watch. */
@@ -267,22 +281,28 @@ describe('reflector', () => {
       assert.equal((await server.next()).query.get('resourceVersion'), '500');
     });
 
-    it('waits between short watches that end in peace, longer each time, but not after a long one', async () => {
+    it('fault: watches that end at once: waits longer each time and lists, as what ends them may swallow changes', async () => {
       bench.random = 0.999;
-      let watch = await bench.listed([], '10');
+      let watch = await bench.listed([apiPod('a')], '10');
       const waits: number[] = [];
-      for (let round = 0; round < 4; round++) {
+      const asked: string[] = [];
+      for (let round = 0; round < 5; round++) {
         watch.end();
         waits.push(await bench.clock.passSleep());
         watch = (await server.next()).accept();
+        const isList = watch.query.has('sendInitialEvents');
+        asked.push(isList ? 'list' : 'watch');
+        if (isList) watch.event('ADDED', apiPod(`new-${round}`)).bookmark('11', true);
         await until(() => bench.reflector.connected, 'connected');
       }
+      assert.deepEqual(asked, ['watch', 'list', 'list', 'list', 'list']);
+      assert.equal(bench.pods, 'x/new-4', 'what no watch told is known');
       assert.deepEqual(
         waits.map((ms) => Math.round(ms / 100)),
-        [16, 32, 64, 128],
+        [16, 32, 64, 128, 256],
       );
       const slept = bench.clock.slept.length;
-      bench.clock.advance(10_000);
+      bench.clock.advance(6_000);
       watch.end();
       await server.next();
       assert.equal(bench.clock.slept.length, slept, 'a quiet watch that a proxy closes leaves no gap');
@@ -417,7 +437,7 @@ describe('reflector', () => {
     it('takes lines cut anywhere, also inside a character, and forgets the half line of a broken watch', async () => {
       const watch = await bench.listed([], '10');
       const bytes = Buffer.from(
-        `${JSON.stringify({ type: 'ADDED', object: apiPod('a', { labels: { k: 'grüße' } }) })}\n`,
+        `${JSON.stringify({ type: 'ADDED', object: apiPod('a', { version: '11', labels: { k: 'grüße' } }) })}\n`,
       );
       const middle = bytes.indexOf(0xc3) + 1;
       watch.raw(bytes.subarray(0, middle));
@@ -428,10 +448,10 @@ describe('reflector', () => {
       watch.raw(bytes.subarray(0, middle)).end();
       await bench.clock.passSleep();
       assert.equal(bench.told.malformed, 0);
-      assert.equal((await server.next()).query.get('resourceVersion'), '1');
+      assert.equal((await server.next()).query.get('resourceVersion'), '11');
     });
 
-    it('a malformed line is counted and logged, the watch goes on, and its end leads to a list', async () => {
+    it('fault: a malformed line is counted and logged, the watch goes on, and a second later everything is listed', async () => {
       const watch = await bench.listed([apiPod('a')], '10');
       bench.changed();
       watch
@@ -444,10 +464,29 @@ describe('reflector', () => {
       assert.equal(bench.told.malformed, 4);
       assert.equal(watch.closed, false);
       assert.equal(bench.warnings.length, 4);
-      watch.end();
-      await bench.clock.passSleep();
+      bench.clock.advance(1_000);
       await bench.listed([apiPod('a'), apiPod('b')], '12');
       assert.equal(bench.told.missed, 0);
+      assert.deepEqual(bench.told.restarts, ['unreadable']);
+    });
+
+    it('fault: lines that stay unreadable do not make lists without end: each is waited for twice as long', async () => {
+      let watch = await bench.listed([apiPod('a')], '10');
+      const waits: number[] = [];
+      for (let round = 0; round < 8; round++) {
+        const malformed = bench.told.malformed;
+        watch.raw('{"type":\n');
+        await until(() => bench.told.malformed > malformed, 'the line');
+        let waited = 0;
+        for (; !watch.closed; waited += 500) {
+          bench.clock.advance(500);
+          await settle();
+        }
+        waits.push(waited / 1000);
+        watch = await bench.listed([apiPod('a')], '11');
+      }
+      for (const [index, expected] of [1, 2, 4, 8, 16, 32, 60, 60].entries())
+        assert.ok(waits[index]! >= expected && waits[index]! <= expected + 2, waits.join(' '));
     });
 
     it('a malformed object is counted, logged with what is known of its name, and passed over', async () => {
@@ -476,20 +515,61 @@ describe('reflector', () => {
   });
 
   describe('silence', () => {
-    it('drops a watch from which no byte comes for 90 s, and not one that speaks', async () => {
+    it('fault: a quiet watch is a healthy one: it is asked about now and then, and neither ended nor complained of', async () => {
       const watch = await bench.listed([apiPod('a')], '10');
-      bench.clock.advance(SILENCE_MS - 1_000);
-      watch.bookmark('11');
-      await until(() => bench.told.events.length === 3, 'the bookmark');
-      bench.clock.advance(SILENCE_MS - 1_000);
+      const asked: number[] = [];
+      const started = bench.clock.monotonic();
+      server.onQuestion = (question) => {
+        asked.push((bench.clock.monotonic() - started) / 1000);
+        question.answer(200, { metadata: { resourceVersion: '10' } });
+      };
+      await bench.pass(299);
       await settle();
       assert.equal(watch.closed, false);
+      assert.deepEqual([bench.told.restarts, bench.warnings, bench.reflector.problem], [[], [], undefined]);
+      assert.deepEqual(
+        asked.map((second) => Math.round(second)),
+        [45, 135],
+        'less and less often',
+      );
+      assert.equal(server.questions[0]?.query.get('resourceVersion'), '10');
+      watch.event('ADDED', apiPod('b', { version: '12' }));
+      await until(() => bench.pods === 'x/a x/b', 'the watch goes on');
+    });
+
+    it('asks nothing while the watch speaks', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      for (let round = 0; round < 10; round++) {
+        bench.clock.advance(29_000);
+        watch.bookmark(`${11 + round}`);
+        await until(() => bench.told.events.length === 3 + round, 'the bookmark');
+      }
+      assert.equal(server.questions.length, 0);
+    });
+
+    it('fault: nobody answers the questions: the watch is opened anew', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      server.onQuestion = () => {};
+      bench.clock.advance(45_000);
+      await until(() => server.questions.length === 1, 'the first question');
+      bench.clock.advance(QUESTION_MS);
+      await until(() => server.questions[0]!.closed, 'its end');
+      assert.equal(watch.closed, false, 'one may be lost');
       bench.clock.advance(1_000);
-      await bench.clock.passSleep();
-      assert.equal((await server.next()).query.get('resourceVersion'), '11');
+      await until(() => server.questions.length === 2, 'the second');
+      bench.clock.advance(QUESTION_MS);
+      await until(() => bench.told.restarts.length === 1, 'the restart');
       await until(() => watch.closed, 'the old socket to be closed');
       assert.deepEqual(bench.told.restarts, ['silence']);
-      assert.match(bench.reflector.problem ?? '', /nothing heard for 90 s/);
+      assert.match(bench.reflector.problem ?? '', /no answer to a question within 10 s; its watch is silent as well/);
+    });
+
+    it('drops a watch that the server forgets to end', async () => {
+      const watch = await bench.listed([apiPod('a')], '10');
+      bench.clock.advance(300_000 + OVERDUE_MS);
+      await bench.clock.passSleep();
+      await until(() => watch.closed, 'the old socket to be closed');
+      assert.deepEqual(bench.told.restarts, ['silence']);
     });
 
     it('drops a request that is never answered', async () => {
@@ -502,13 +582,123 @@ describe('reflector', () => {
     });
   });
 
+  describe('another history', () => {
+    it('fault: the version went back: found at once when a watch resumes, and everything is listed', async () => {
+      const watch = await bench.listed([apiPod('gone'), apiPod('stays')], '1000');
+      server.onQuestion = (question) => question.tooLarge('500');
+      watch.reset();
+      await bench.clock.passSleep();
+      const resumed = (await server.next()).accept();
+      assert.equal(resumed.query.get('resourceVersion'), '1000');
+      await until(() => server.questions.length === 1, 'a question');
+      assert.equal(server.questions[0]!.query.get('resourceVersion'), '1000');
+      await settle();
+      assert.equal(resumed.closed, false, 'a replica may lag for a moment: asked twice');
+      bench.clock.advance(1_000);
+      await bench.clock.passSleep();
+      await bench.listed([apiPod('stays'), apiPod('unknown')], '510');
+      assert.equal(bench.pods, 'x/stays x/unknown');
+      assert.deepEqual(bench.told.restarts, ['network', 'version-went-back']);
+      assert.match(bench.warnings.at(-1)!, /went back in time \(restored from a backup\?\).*current: 500/);
+      assert.equal(bench.wentBack, 1, 'the other kinds are told');
+    });
+
+    it('fault: the version went back behind a watch that stays open', async () => {
+      const watch = await bench.listed([apiPod('a')], '1000');
+      server.onQuestion = (question) => question.tooLarge('500');
+      bench.clock.advance(45_000);
+      await until(() => server.questions.length === 1, 'a question');
+      await settle();
+      bench.clock.advance(1_000);
+      await bench.clock.passSleep();
+      await bench.listed([apiPod('b')], '500');
+      assert.equal(watch.closed, true);
+      assert.equal(bench.pods, 'x/b');
+    });
+
+    it('a replica that lags for a moment, or a gateway that times out, makes no list', async () => {
+      const watch = await bench.listed([apiPod('a')], '1000');
+      const answers = [
+        (question: Exchange) => question.tooLarge('999'),
+        (question: Exchange) => question.answer(200, { metadata: { resourceVersion: '1001' } }),
+        (question: Exchange) => question.answer(504, '<html>gateway</html>', { 'content-type': 'text/html' }),
+        (question: Exchange) => question.answer(504, '<html>gateway</html>', { 'content-type': 'text/html' }),
+      ];
+      server.onQuestion = (question) => answers[server.questions.length - 1]?.(question);
+      await bench.pass(290);
+      await settle();
+      assert.ok(server.questions.length >= 3, `${server.questions.length} questions`);
+      assert.equal(watch.closed, false);
+      assert.deepEqual(bench.told.restarts, []);
+    });
+
+    it('a server that does not know the question tells its version', async () => {
+      const watch = await bench.listed([apiPod('a')], '1000');
+      server.onQuestion = (question) => question.answer(200, { metadata: { resourceVersion: '999' } });
+      bench.clock.advance(45_000);
+      await until(() => server.questions.length === 1, 'a question');
+      await settle();
+      bench.clock.advance(1_000);
+      await bench.clock.passSleep();
+      await bench.listed([], '999');
+      assert.equal(watch.closed, true);
+    });
+
+    for (const [what, say] of [
+      ['bookmark', (watch: Exchange) => watch.bookmark('7')],
+      ['event', (watch: Exchange) => watch.event('ADDED', apiPod('late', { version: '7' }))],
+    ] as const)
+      it(`fault: a ${what} with a lower version than ours is asked about, and is no place to resume at`, async () => {
+        const watch = await bench.listed([apiPod('a')], '1000');
+        say(watch);
+        await until(() => server.questions.length === 1, 'a question');
+        assert.equal(server.questions[0]!.query.get('resourceVersion'), '1000');
+        watch.end();
+        await bench.clock.passSleep();
+        assert.equal((await server.next()).query.get('resourceVersion'), '1000');
+      });
+
+    it('fault: versions went back and passed the old one: after an early end everything is listed, if not just done', async () => {
+      const watch = await bench.listed([apiPod('gone')], '1000');
+      bench.clock.advance(10_000);
+      watch.reset();
+      await bench.clock.passSleep();
+      const again = await bench.listed([apiPod('new')], '1200');
+      assert.equal(bench.pods, 'x/new');
+      assert.equal(bench.told.missed, 2);
+      again.reset();
+      await bench.clock.passSleep();
+      assert.equal((await server.next()).query.get('resourceVersion'), '1200', 'just listed');
+    });
+
+    it('fault: a healthy watch is looked at now and then: a list takes the place of a watch that resumes', async () => {
+      let watch = await bench.listed([apiPod('a')], '10');
+      bench.objects = 4_000;
+      const asked: string[] = [];
+      for (let round = 0; round < 5; round++) {
+        await bench.pass(300);
+        watch.end();
+        const next = await server.next();
+        asked.push(next.query.has('sendInitialEvents') ? 'look' : 'watch');
+        watch = next.accept();
+        if (asked.at(-1) === 'look') watch.event('ADDED', apiPod('a')).bookmark('11', true);
+        await until(() => bench.reflector.connected, 'connected');
+      }
+      assert.deepEqual(asked, ['watch', 'watch', 'watch', 'look', 'watch'], 'four objects a second at most');
+      bench.objects = 10;
+      await bench.pass(300);
+      watch.end();
+      await bench.listed([apiPod('a')], '12');
+    });
+  });
+
   describe('refusals', () => {
     for (const status of [503, 429])
       it(`honours Retry-After of a ${status}`, async () => {
         (await server.next()).refuse(status, 'Busy', 'busy', { 'retry-after': '7' });
         assert.equal(await bench.clock.passSleep(), 7_000);
         (await server.next()).refuse(status, 'Busy', 'busy', { 'retry-after': '99999' });
-        assert.equal(await bench.clock.passSleep(), 120_000, 'but not without limit');
+        assert.equal(await bench.clock.passSleep(), 30_000, 'fault: but it does not make the agent deaf for an hour');
         await bench.listed([], '1');
       });
 

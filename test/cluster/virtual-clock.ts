@@ -86,6 +86,11 @@ export async function until(condition: () => boolean, what: string): Promise<voi
   }
 }
 
+/** A few turns of the event loop: enough for an exchange over a connection that is open. */
+export async function turns(): Promise<void> {
+  for (let turn = 0; turn < 8; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
 /** Some turns of the event loop and a little real time, for asserting that something does not happen. */
 export async function settle(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 20));

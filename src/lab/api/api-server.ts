@@ -22,7 +22,7 @@ import {
 import { ApiError, methodNotAllowed, noSuchPath, serverError, unauthorized } from './errors.ts';
 import { type FaultAction, Faults, type WatchEnd } from './faults.ts';
 import { handleRequest, type Incoming } from './handle-request.ts';
-import { watchOptions } from './handle-watch.ts';
+import { type RealTiming, watchOptions } from './handle-watch.ts';
 import { isObject, textOf } from './json.ts';
 import { ListPages } from './list-pages.ts';
 import type { ResourceName } from './objects.ts';
@@ -48,8 +48,14 @@ export interface ApiServerOptions {
   readonly store?: ApiStore;
   /** Make the namespaces every cluster has; default true. */
   readonly bootstrap?: boolean;
-  /** Default 60 s, as real servers. */
+  /** A bookmark every so many ms to each watch; default: as real servers time them, which is about once a minute and only with news. */
   readonly bookmarkIntervalMs?: number;
+  /** How often a watch is looked at for news that are worth a bookmark; default 60 s, as real servers. */
+  readonly bookmarkLookMs?: number;
+  /** How long a list waits for a version that is yet to come; default 3 s, as real servers. */
+  readonly tooLargeWaitMs?: number;
+  /** How often watches of a quiet kind hear of the versions of other kinds; default 10 minutes, as etcd. */
+  readonly progressIntervalMs?: number;
   /** Told of failures inside the server; default: none is told, the client gets a 500. */
   readonly onError?: (error: unknown) => void;
 }
@@ -78,7 +84,9 @@ export interface ApiServer {
   close(): Promise<void>;
 }
 
-const DEFAULT_BOOKMARK_MS = 60_000;
+const DEFAULT_BOOKMARK_LOOK_MS = 60_000;
+const DEFAULT_PROGRESS_MS = 600_000;
+const DEFAULT_TOO_LARGE_WAIT_MS = 3_000;
 const SYSTEM_NAMESPACES = ['default', 'kube-node-lease', 'kube-public', 'kube-system'];
 const WILDCARDS = ['0.0.0.0', '::'];
 
@@ -142,6 +150,11 @@ class RunningServer {
   readonly #sockets = new Set<Socket>();
   readonly #onError: (error: unknown) => void;
   readonly #unsubscribe: () => void;
+  readonly #progressTimer: NodeJS.Timeout;
+  /** How far the store had got when it last said so. */
+  #progressVersion: number;
+  readonly #timing: RealTiming;
+  readonly #tooLargeWaitMs: number;
   #host = '';
   port = 0;
 
@@ -159,8 +172,18 @@ class RunningServer {
         failWatches: (code, message, resource) => this.#failWatches(code, message, resource),
         wakeWatches: () => this.#wakeWatches(undefined),
       },
-      options.bookmarkIntervalMs ?? DEFAULT_BOOKMARK_MS,
+      options.bookmarkIntervalMs,
     );
+    this.#progressVersion = store.storage.version;
+    this.#tooLargeWaitMs = options.tooLargeWaitMs ?? DEFAULT_TOO_LARGE_WAIT_MS;
+    this.#timing = {
+      aboutMs: options.bookmarkLookMs ?? DEFAULT_BOOKMARK_LOOK_MS,
+      progressVersion: () => this.#progressVersion,
+    };
+    const noteProgress = (): void => {
+      this.#progressVersion = store.storage.version;
+    };
+    this.#progressTimer = setInterval(noteProgress, options.progressIntervalMs ?? DEFAULT_PROGRESS_MS).unref();
     // Node's default of 5 s makes clients that keep connections run into resets.
     server.keepAliveTimeout = 90_000;
     server.requestTimeout = 0;
@@ -200,6 +223,7 @@ class RunningServer {
 
   async close(): Promise<void> {
     this.#unsubscribe();
+    clearInterval(this.#progressTimer);
     this.#endWatches('end', undefined);
     const closed = new Promise<void>((resolve) => {
       if (this.#server.listening) this.#server.close(() => resolve());
@@ -249,6 +273,7 @@ class RunningServer {
     if (parsed.kind === 'plain') return this.#answerPlain(request, response, parsed.path, token);
     const refusal = authorize(token, parsed);
     if (refusal) throw refusal;
+    await this.#untilThere(parsed);
     if (parsed.verb === 'watch') return this.#startWatch(request, response, parsed);
     await this.#answerResource(request, response, parsed);
   }
@@ -276,9 +301,28 @@ class RunningServer {
     send(response, code, body);
   }
 
+  /** Lists, streamed or not, that want a version not there yet wait for it a while, as real servers do; a plain watch starts. */
+  async #untilThere({ verb, query }: ResourceRequest): Promise<void> {
+    const isList = verb === 'list' || (verb === 'watch' && query.get('sendInitialEvents') === 'true');
+    const wanted = Number(query.get('resourceVersion') ?? 0);
+    const { storage } = this.#store;
+    if (!isList || !(wanted > storage.version) || query.get('continue')) return;
+    await new Promise<void>((resolve) => {
+      const finish = (): void => {
+        clearTimeout(timer);
+        unsubscribe();
+        resolve();
+      };
+      const timer = setTimeout(finish, this.#tooLargeWaitMs).unref();
+      const unsubscribe = storage.subscribe(() => {
+        if (storage.version >= wanted) finish();
+      });
+    });
+  }
+
   #startWatch(request: IncomingMessage, response: ServerResponse, parsed: ResourceRequest): void {
     try {
-      const options = watchOptions(this.#store, this.faults, parsed, request.headers.accept);
+      const options = watchOptions(this.#store, this.faults, parsed, request.headers.accept, this.#timing);
       response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-cache, private' });
       const watch: WatchStream = new WatchStream(response, options, () => this.#watches.delete(watch));
       this.#watches.add(watch);

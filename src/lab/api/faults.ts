@@ -42,14 +42,14 @@ export class Faults {
   goneForm: 'stream' | 'http' = 'stream';
   /** False: bookmarks are not sent, not even when asked for. */
   bookmarks = true;
-  /** Time between bookmarks of one watch, ms; read when a watch starts. */
-  bookmarkIntervalMs: number;
+  /** A bookmark every so many ms, changed or not; undefined: as real servers time them. Read when a watch starts. */
+  bookmarkIntervalMs: number | undefined;
   readonly #target: FaultTarget;
-  readonly #defaultBookmarkIntervalMs: number;
+  readonly #defaultBookmarkIntervalMs: number | undefined;
   #rules: { readonly rule: FaultRule; left: number }[] = [];
   #stalled = false;
 
-  constructor(target: FaultTarget, bookmarkIntervalMs: number) {
+  constructor(target: FaultTarget, bookmarkIntervalMs: number | undefined) {
     this.#target = target;
     this.bookmarkIntervalMs = bookmarkIntervalMs;
     this.#defaultBookmarkIntervalMs = bookmarkIntervalMs;

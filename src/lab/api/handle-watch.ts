@@ -4,12 +4,19 @@ import type { ApiStore } from './api-store.ts';
 import { type Cause, cause, expired, invalid, versionTooLarge } from './errors.ts';
 import type { Faults } from './faults.ts';
 import { parseVersion, representationOf } from './handle-request.ts';
-import type { ApiObject } from './objects.ts';
+import type { ApiObject, ResourceName } from './objects.ts';
 import { type Matcher, parseSelectors } from './selectors.ts';
-import type { WatchOptions } from './watch-stream.ts';
+import type { BookmarkTiming, WatchOptions } from './watch-stream.ts';
 
 /** Real servers pick something between 30 and 60 minutes. */
 const DEFAULT_WATCH_SECONDS = 1800;
+
+/** How a server times bookmarks when no test sets their rhythm. */
+export interface RealTiming {
+  readonly aboutMs: number;
+  /** How far the store had got when it last told the watches of quiet kinds. */
+  readonly progressVersion: () => number;
+}
 
 /** Throws ApiError; a forgotten version is 410 Expired. */
 export function watchOptions(
@@ -17,6 +24,7 @@ export function watchOptions(
   faults: Faults,
   request: ResourceRequest,
   accept: string | undefined,
+  timing: RealTiming,
 ): WatchOptions {
   const { info, query } = request;
   const { storage } = store;
@@ -43,10 +51,24 @@ export function watchOptions(
     position,
     afterVersion: sendInitial ? 0 : from,
     ...(streamsList && sendInitial && bookmarks ? { initialEventsEnd: { version: storage.version } } : {}),
-    bookmarkIntervalMs: bookmarks ? faults.bookmarkIntervalMs : 0,
+    bookmarks: bookmarks ? bookmarkTiming(store, faults, info.plural, timing) : 'none',
     timeoutMs: seconds * 1000,
     isStalled: () => faults.stalled,
   };
+}
+
+/**
+ * A real server remembers the version of the last change of this kind, and now and then hears from the store how far the others
+ * have got; a bookmark is sent only when that is news.
+ */
+function bookmarkTiming(
+  { storage }: ApiStore,
+  { bookmarkIntervalMs }: Faults,
+  resource: ResourceName,
+  { aboutMs, progressVersion }: RealTiming,
+): BookmarkTiming {
+  if (bookmarkIntervalMs !== undefined) return { everyMs: bookmarkIntervalMs, version: () => storage.version };
+  return { aboutMs, news: () => Math.max(storage.lastVersion(resource), progressVersion()) };
 }
 
 function matcher(request: ResourceRequest): Matcher {

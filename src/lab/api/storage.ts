@@ -141,6 +141,12 @@ export class Storage {
     return position < shelf.firstPosition ? 'forgotten' : shelf.events[position - shelf.firstPosition];
   }
 
+  /** Version of the last change of this resource; of the last forgotten one if none is kept. */
+  lastVersion(resource: ResourceName): number {
+    const shelf = this.#shelf(resource);
+    return shelf.events.at(-1)?.version ?? shelf.compactedVersion;
+  }
+
   /** The oldest version a watch can start from. */
   compactedVersion(resource: ResourceName): number {
     return this.#shelf(resource).compactedVersion;

@@ -13,6 +13,12 @@ const WRITE_BYTES = 64 * 1024;
 /** Node's timers take no more. */
 const MAX_TIMER_MS = 0x7fffffff;
 
+export type BookmarkTiming =
+  /** Whether or not anything changed. */
+  | { readonly everyMs: number; readonly version: () => number }
+  /** About so often, and only if this version is newer than what the client was told. */
+  | { readonly aboutMs: number; readonly news: () => number };
+
 export interface WatchOptions {
   readonly resource: ResourceName;
   readonly storage: Storage;
@@ -27,8 +33,7 @@ export interface WatchOptions {
   readonly afterVersion: number;
   /** Sent after the initial objects as the bookmark that says they are complete. */
   readonly initialEventsEnd?: { readonly version: number };
-  /** 0: no bookmarks. */
-  readonly bookmarkIntervalMs: number;
+  readonly bookmarks: 'none' | BookmarkTiming;
   /** The stream ends cleanly after this long. */
   readonly timeoutMs: number;
   readonly isStalled: () => boolean;
@@ -46,6 +51,8 @@ export class WatchStream {
   #blocked = false;
   #scheduled = false;
   #closed = false;
+  /** The newest version the client knows of. */
+  #toldVersion: number;
   #endAtNextEvent: WatchEnd | undefined;
 
   /** The response must have its headers set; they are flushed at once. `onClose` is called once, however the watch ends. */
@@ -58,9 +65,8 @@ export class WatchStream {
     response.flushHeaders();
     response.on('close', () => this.#close());
     this.#timers.push(setTimeout(() => this.end('end'), Math.min(options.timeoutMs, MAX_TIMER_MS)).unref());
-    if (options.bookmarkIntervalMs > 0) {
-      this.#timers.push(setInterval(() => this.#bookmark(), options.bookmarkIntervalMs).unref());
-    }
+    this.#toldVersion = Math.max(options.afterVersion, options.initialEventsEnd?.version ?? 0);
+    if (options.bookmarks !== 'none') this.#startBookmarks(options.bookmarks);
     this.wake();
   }
 
@@ -159,8 +165,15 @@ export class WatchStream {
 
   /** A change seen through the selection: an object that comes into it is added, one that leaves it is deleted. */
   #eventLine(event: StoredEvent): string {
-    const { matches, afterVersion } = this.#options;
+    const { afterVersion } = this.#options;
     if (event.version <= afterVersion) return '';
+    const line = this.#selectedLine(event);
+    if (line !== '') this.#toldVersion = event.version;
+    return line;
+  }
+
+  #selectedLine(event: StoredEvent): string {
+    const { matches } = this.#options;
     const before = event.previous !== undefined && matches(event.previous);
     const after = event.type !== 'DELETED' && matches(event.object);
     if (after) return this.#line(before ? 'MODIFIED' : 'ADDED', event.object);
@@ -172,13 +185,27 @@ export class WatchStream {
     return `{"type":"${type}","object":${this.#options.representation.inEvent(object)}}\n`;
   }
 
+  #startBookmarks(timing: BookmarkTiming): void {
+    const isSteady = 'everyMs' in timing;
+    const everyMs = isSteady ? timing.everyMs : timing.aboutMs * (1 + Math.random() / 4);
+    if (everyMs <= 0) return;
+    const send = (): void => {
+      const version = isSteady ? timing.version() : timing.news();
+      if (isSteady || version > this.#toldVersion) this.#bookmark(version);
+    };
+    this.#timers.push(setInterval(send, everyMs).unref());
+  }
+
   /** Bookmarks go only to watches that have seen everything. */
-  #bookmark(): void {
+  #bookmark(version: number): void {
     const { storage, initial, representation, initialEventsEnd } = this.#options;
     if (this.#blocked || this.#closed || this.#options.isStalled()) return;
     if (this.#sentInitial < initial.length || (initialEventsEnd && !this.#sentInitialEnd)) return;
     if (this.#position < storage.endPosition(this.resource)) this.wake();
-    else this.#write(bookmarkLine(representation.bookmark(String(storage.version))));
+    else {
+      this.#toldVersion = Math.max(this.#toldVersion, version);
+      this.#write(bookmarkLine(representation.bookmark(String(version))));
+    }
   }
 }
 

@@ -259,3 +259,57 @@ describe('watch inside the process', () => {
     }, TypeError);
   });
 });
+
+describe('fault: a watch of a real server', () => {
+  let server: ApiServer;
+  let client: Client;
+  beforeEach(async () => {
+    server = await startApiServer({ bookmarkLookMs: 20, progressIntervalMs: 300 });
+    client = new Client(server);
+  });
+  afterEach(async () => {
+    client.close();
+    await server.close();
+  });
+
+  const version = (): number => server.store.storage.version;
+  const watchFrom = (from: number) =>
+    client.watch(`/api/v1/pods?watch=true&resourceVersion=${from}&allowWatchBookmarks=true`);
+
+  it('gets a bookmark only when there is news: of its kind at the next look, of others when the store tells of them', async () => {
+    const watch = await watchFrom(version());
+    server.store.create('pods', pod('a'));
+    await watch.atLeast(1);
+    const told = version();
+    server.store.create('networkpolicies', policy('other'));
+    const started = performance.now();
+    const events = await watch.atLeast(2);
+    assert.ok(performance.now() - started > 30, 'not at the next look');
+    assert.deepEqual([events[1]?.type, events[1]?.object.metadata.resourceVersion], ['BOOKMARK', `${told + 1}`]);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    assert.equal(watch.events.length, 2, 'nothing new, no bookmark');
+  });
+
+  it('from a version that is yet to come is accepted and silent; a list that must be as new is 504 after 3 s', async () => {
+    server.store.create('pods', pod('a'));
+    const future = version() + 100;
+    const watch = await watchFrom(future);
+    const path = `/api/v1/pods?limit=1&resourceVersion=${future}&resourceVersionMatch=NotOlderThan`;
+    const started = performance.now();
+    const { code, body } = await client.get(path);
+    const ms = performance.now() - started;
+    assert.deepEqual([code, body.reason, body.details.causes[0].reason], [504, 'Timeout', 'ResourceVersionTooLarge']);
+    assert.ok(ms > 2_500 && ms < 6_000, `after ${ms} ms`);
+    assert.equal(watch.events.length, 0);
+  });
+
+  it('a list that must be as new as the next change waits for it', async () => {
+    server.store.create('pods', pod('a'));
+    const path = `/api/v1/pods?limit=1&resourceVersion=${version() + 1}&resourceVersionMatch=NotOlderThan`;
+    const asked = client.get(path);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    server.store.create('pods', pod('b'));
+    const { code, body } = await asked;
+    assert.deepEqual([code, body.items.length, body.metadata.remainingItemCount], [200, 1, 1]);
+  });
+});

@@ -1,0 +1,117 @@
+/** The watch of a whole cluster against the lab's API server, whose store is replaced as after a restored backup. */
+import assert from 'node:assert/strict';
+import type { Clock } from '../../src/cluster/clock.ts';
+import { connect } from '../../src/cluster/connection.ts';
+import { type ClusterWatch, createClusterWatch } from '../../src/cluster/watch-cluster.ts';
+import { type ApiServer, startApiServer } from '../../src/lab/api/api-server.ts';
+import { ApiStore } from '../../src/lab/api/api-store.ts';
+import { until } from '../support/agent-lab.ts';
+
+const TOKENS = [{ token: 'secret', user: 'agent' }];
+/** Time of the watch runs so many times as fast as ours. */
+const SPEED = 20;
+
+const fast: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now() * SPEED,
+  after: (ms, action) => {
+    const timer = setTimeout(action, ms / SPEED);
+    return () => clearTimeout(timer);
+  },
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms / SPEED);
+      signal.addEventListener('abort', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    }),
+};
+
+const policy = (name: string): object => ({
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'NetworkPolicy',
+  metadata: { namespace: 'default', name },
+  spec: { podSelector: {}, policyTypes: ['Ingress'] },
+});
+
+describe('fault: a store restored from a backup', function () {
+  this.timeout(30_000);
+  let server: ApiServer;
+  let watch: ClusterWatch;
+  const stop = new AbortController();
+  const restarts: string[] = [];
+
+  const serve = async (port: number, firstVersion: number, policies: readonly string[]): Promise<void> => {
+    const store = new ApiStore({ firstVersion });
+    for (const name of ['default', 'kube-system']) store.create('namespaces', { metadata: { name } } as never);
+    store.create('nodes', { metadata: { name: 'node-1' } } as never);
+    for (const name of policies) store.create('networkpolicies', policy(name) as never);
+    server = await startApiServer({ tls: false, tokens: TOKENS, store, port, tooLargeWaitMs: 50 });
+  };
+  /** The same address, another past. */
+  const restore = async (firstVersion: number, policies: readonly string[]): Promise<void> => {
+    const { port } = server;
+    await server.close();
+    await serve(port, firstVersion, policies);
+  };
+  const known = (): string =>
+    [...watch.snapshot().policies.keys()]
+      .map((key) => key.split('/')[1])
+      .sort()
+      .join(' ');
+  const knows = (names: string): Promise<number> =>
+    until(
+      () => known() === names,
+      () => `${names}, knows ${known()}`,
+      15_000,
+    );
+
+  before(async () => {
+    await serve(0, 10_000, ['gone', 'stays']);
+    const connection = connect({
+      server: new URL(server.url),
+      read: () =>
+        Promise.resolve({
+          headers: { authorization: `Bearer ${TOKENS[0]!.token}` },
+          tls: {},
+          tlsVersion: '',
+          caName: 'none',
+        }),
+      refresh: () => {},
+    });
+    watch = createClusterWatch({
+      connection,
+      nodeName: 'node-1',
+      clock: fast,
+      observer: { onRestart: (kind, reason) => void restarts.push(`${kind} ${reason}`) },
+    });
+    watch.start(stop.signal);
+    await knows('gone stays');
+  });
+
+  after(async () => {
+    stop.abort();
+    await server.close();
+  });
+
+  it('at a lower version: noticed by each kind', async () => {
+    await restore(500, ['stays', 'unknown']);
+    await knows('stays unknown');
+    assert.ok(server.store.storage.version < 10_000);
+    assert.ok(
+      restarts.some((restart) => restart.endsWith('version-went-back')),
+      restarts.join(', '),
+    );
+  });
+
+  it('at a version that passed the old one: noticed, though no version tells', async () => {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const before = server.store.storage.version;
+    await restore(before - 5, ['other']);
+    assert.ok(server.store.storage.version > before);
+    await knows('other');
+    server.store.create('networkpolicies', policy('later') as never);
+    await knows('later other');
+  });
+});
