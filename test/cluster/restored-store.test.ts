@@ -58,7 +58,7 @@ describe('fault: a store restored from a backup', function () {
   const known = (): string =>
     [...watch.snapshot().policies.keys()]
       .map((key) => key.split('/')[1])
-      .sort()
+      .sort((a, b) => (a! < b! ? -1 : 1))
       .join(' ');
   const knows = (names: string): Promise<number> =>
     until(
