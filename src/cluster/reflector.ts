@@ -276,7 +276,8 @@ export class Reflector {
     const { clock, objects } = this.#options;
     const nowMs = clock.monotonic();
     const isDue = isLookDue({
-      sinceListMs: nowMs - this.#listedAtMs,
+      // Where no watch was opened, only the length of the outage counts.
+      sinceListMs: attempt.openedAtMs === undefined ? 0 : nowMs - this.#listedAtMs,
       objects: objects?.() ?? 0,
       // Servers end a watch on the second.
       end: this.#lifeMs(attempt) >= attempt.askedMs - 2_000 && attempt.askedMs > 0 ? 'asked' : 'early',
