@@ -5,6 +5,7 @@ import type { Kernel } from '../kernel/kernel.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Mode, PassOutcome } from './reconcile.ts';
 import type { LoopClock, LoopVerdict } from './reconcile-loop.ts';
+import type { Standing } from './drift-watch.ts';
 
 import { ClusterFollower } from './follow-cluster.ts';
 import type { SpareGenerations } from './spare-generations.ts';
@@ -75,6 +76,8 @@ export class Agent {
   #lastOutcome: PassOutcome | undefined;
   #earliestChangeMs: number | undefined;
   #reportedProblems: readonly Problem[] = [];
+  #isPassing = false;
+  #passes = 0;
 
   constructor(options: AgentOptions) {
     const { nodeName, kernel, clock, firstGeneration, random, minGapMs, resyncIntervalMs } = options;
@@ -107,6 +110,18 @@ export class Agent {
     cluster.start(signal);
   }
 
+  /** Asks for a pass that compares all we wrote with the kernel. */
+  resync(reason: string): void {
+    if (this.#options.cluster.inSync) this.#loop.nudge(reason, true);
+  }
+
+  /** What the kernel should hold now; undefined while a pass runs, while nothing is enforced, and while that is not known. */
+  standing(): Standing | undefined {
+    const written = this.#reconciler.written;
+    const isEnforced = this.#mode === 'enforce' || this.#mode === 'audit';
+    return this.#isPassing || !isEnforced || !written ? undefined : { written, passes: this.#passes };
+  }
+
   /** Lets a pass under way finish and starts no other. The rules stay as they are (S-79). */
   stop(): Promise<void> {
     return this.#loop.stop();
@@ -131,6 +146,16 @@ export class Agent {
   }
 
   async #pass(request: { readBack: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
+    this.#isPassing = true;
+    try {
+      return await this.#sync(request);
+    } finally {
+      this.#isPassing = false;
+      this.#passes++;
+    }
+  }
+
+  async #sync(request: { readBack: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
     const { cluster, layout, clock } = this.#options;
     const started = clock.now();
     const changedAt = this.#earliestChangeMs;

@@ -90,6 +90,11 @@ export class Reconciler {
     this.#known = undefined;
   }
 
+  /** The kernel as our last writes left it; undefined: unknown. */
+  get written(): ObservedState | undefined {
+    return this.#known;
+  }
+
   /** `readBack`: compare the kernel with what we wrote before planning. Never rejects for what the kernel or a tool does. */
   async pass(
     snapshot: ClusterSnapshot,

@@ -57,7 +57,6 @@ function measurePass(metrics: AgentMetrics, outcome: PassOutcome, info: PassInfo
     metrics.phase(phase as keyof typeof outcome.seconds, seconds);
   if (info.programmingSeconds !== undefined) metrics.programmed(info.programmingSeconds);
   for (const failure of outcome.failures) if (failure.tool) metrics.restoreFailure(failure.tool);
-  if (outcome.mode !== 'dry-run') for (const drift of outcome.drift) metrics.driftRepaired(drift.kind);
 }
 
 function measureRuleset(metrics: AgentMetrics, outcome: PassOutcome, info: PassInfo): void {
@@ -115,8 +114,6 @@ function onlyWaits({ plan, busySets }: PassOutcome): boolean {
 }
 
 function logTrouble(log: Logger, outcome: PassOutcome): void {
-  const done = outcome.mode === 'dry-run' ? 'left as it is' : 'repaired';
-  for (const drift of outcome.drift) log.warn(`${done}: ${drift.what}`, { kind: drift.kind, object: drift.object });
   for (const failure of outcome.failures) {
     const { tool, reason, policies } = failure;
     log.error(`not written, trying again: ${failure.message}`, {

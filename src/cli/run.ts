@@ -26,6 +26,7 @@ import { commitReady, informersReady, lastPassReady, planPage } from './readines
 import { clusterLog, observe, watchObserver } from './report-pass.ts';
 import { aborted, after } from './timers.ts';
 import { watchBridges } from './watch-bridges.ts';
+import { NeighbourWatch } from './watch-neighbours.ts';
 
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
 const LOG_BURST_SECONDS = 2;
@@ -62,10 +63,12 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     if (!kernel) return 0;
     const bridges = watchBridges(log);
     state.conditions.set('bridge-netfilter', bridges.condition);
+    const neighbours = new NeighbourWatch(kernel, metrics, log);
+    state.conditions.set('jumps-present', neighbours.jumps);
     const agent = new Agent({
       nodeName: config.nodeName,
       cluster,
-      kernel,
+      kernel: neighbours.kernel,
       layout: layoutOf(config),
       defaultMode: config.mode,
       minGapMs: config.minGapMs,
@@ -74,14 +77,16 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       random: Math.random,
       firstGeneration: firstGeneration(config),
       ...spareGenerations(config, log.child('kernel')),
-      observer: observe(metrics, log, kernel),
+      observer: neighbours.observing(observe(metrics, log, kernel)),
     });
     state.agent = agent;
     state.startProblem = undefined;
     agent.start(signal);
+    neighbours.follow(agent);
     await aborted(signal);
     log.info('stopping: the rules stay in the kernel');
     bridges.stop();
+    neighbours.stop();
     await agent.stop();
     connection.close();
     return 0;

@@ -7,7 +7,7 @@ import { readBridgeFilter } from '../kernel/bridge-filter.ts';
 import { after } from './timers.ts';
 
 /** Bridges come and go with pods; some file reads each. */
-const BRIDGE_CHECK_INTERVAL_MS = 10_000;
+const BRIDGE_CHECK_INTERVAL_MS = 4_000;
 /** While pods bypass us, whoever repairs that wants to see it. */
 const BRIDGE_RECHECK_INTERVAL_MS = 1_000;
 

@@ -1,7 +1,10 @@
 /** What somebody else changed in our chains, jumps and sets since we last wrote them. */
 import type { Family } from '../net/ip.ts';
-import type { ObservedState } from './plan.ts';
+import type { Hook } from '../render/ruleset.ts';
+import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
+import type { SetHeader } from './read-looks.ts';
 
+import { isOurSet } from '../render/names.ts';
 import { HOOKS } from '../render/ruleset.ts';
 import { isHookLine } from './hooks.ts';
 import { sameLines } from './same-lines.ts';
@@ -10,6 +13,8 @@ export interface Drift {
   readonly kind: 'chain' | 'jump' | 'set' | 'member';
   /** Chain, hook or set. */
   readonly object: string;
+  /** Of a chain or jump. */
+  readonly family?: Family;
   /** What was found, in words. */
   readonly what: string;
 }
@@ -23,28 +28,103 @@ export function findDrift(written: ObservedState, found: ObservedState): readonl
 export function findRuleDrift(written: ObservedState, found: ObservedState, family: Family): readonly Drift[] {
   const ours = written.families[family];
   const now = found.families[family];
-  if (!ours || !now) return [];
+  return ours && now ? findFamilyDrift(ours, now, family) : [];
+}
+
+export function findFamilyDrift(
+  ours: Pick<ObservedFamily, 'chains' | 'hooks'>,
+  now: Pick<ObservedFamily, 'chains' | 'hooks'>,
+  family: Family,
+): readonly Drift[] {
   const drift: Drift[] = [];
   for (const [name, lines] of ours.chains) {
     const what = chainDrift(lines, now.chains.get(name));
-    if (what) drift.push({ kind: 'chain', object: name, what: `IPv${family}: ${what}` });
+    if (what) drift.push({ kind: 'chain', object: name, family, what: `IPv${family}: ${what}` });
   }
   for (const name of now.chains.keys()) {
     if (!ours.chains.has(name))
-      drift.push({ kind: 'chain', object: name, what: `IPv${family}: a chain we did not make` });
+      drift.push({ kind: 'chain', object: name, family, what: `IPv${family}: a chain we did not make` });
   }
-  for (const hook of HOOKS) {
-    const what = jumpDrift(ours.hooks[hook].filter(isHookLine), now.hooks[hook]);
-    if (what) drift.push({ kind: 'jump', object: hook, what: `IPv${family}: ${what}` });
+  for (const hook of HOOKS) drift.push(...findJumpDrift(ours, family, hook, now.hooks[hook]));
+  return drift;
+}
+
+/** Of our rules in one built-in chain; `found`: all rules it holds. */
+export function findJumpDrift(
+  written: Pick<ObservedFamily, 'hooks'>,
+  family: Family,
+  hook: Hook,
+  found: readonly string[],
+): readonly Drift[] {
+  const what = jumpDrift(written.hooks[hook].filter(isHookLine), found);
+  return what ? [{ kind: 'jump', object: hook, family, what: `IPv${family}: ${what}` }] : [];
+}
+
+/**
+ * What the headers of sets tell without their members. `seeds`: by name, as seen before; what is seen for the first time is added.
+ * A set with as many other entries is not noticed.
+ */
+export function findHeaderDrift(
+  written: ObservedState['sets'],
+  headers: ReadonlyMap<string, SetHeader>,
+  seeds: Map<string, string>,
+): readonly Drift[] {
+  const drift: Drift[] = [];
+  for (const [name, set] of written) {
+    const header = headers.get(name);
+    // Only its name is known, and that it waits to be destroyed.
+    if (set.type === '') continue;
+    const what = header ? headerDrift(set, header, seeds.get(name)) : 'set is gone';
+    if (what)
+      drift.push({ kind: header?.entries === set.members.size || !header ? 'set' : 'member', object: name, what });
+    else seeds.set(name, header!.seed);
+  }
+  for (const name of headers.keys()) {
+    if (isOurSet(name) && !written.has(name)) drift.push({ kind: 'set', object: name, what: 'a set we did not make' });
   }
   return drift;
 }
 
+function headerDrift(set: ObservedSet, header: SetHeader, seed: string | undefined): string | undefined {
+  if (header.entries !== set.members.size)
+    return `${counted(header.entries, 'entry', 'entries')} instead of ${set.members.size}`;
+  if (header.type !== set.type) return `set is of type ${header.type} instead of ${set.type}`;
+  return seed !== undefined && seed !== header.seed ? 'set was made anew or swapped' : undefined;
+}
+
+/** `found`: all rules of the built-in chain. */
 function jumpDrift(ours: readonly string[], found: readonly string[]): string | undefined {
   const now = found.filter(isHookLine);
-  if (ours.some((line) => !now.includes(line))) return 'our jump is gone';
-  if (!sameLines(ours, found.slice(0, ours.length))) return 'our jump is no longer first';
+  if (ours.some((line) => !now.includes(line))) return `our jump is gone; ${inWords(found)}`;
+  const first = found.findIndex((line) => ours.includes(line));
+  if (first > 0) {
+    const [before] = found;
+    return `our jump is no longer first: ${counted(first, 'rule stands', 'rules stand')} before ours, first: ${shown(before!)}`;
+  }
+  if (!sameLines(ours, found.slice(0, ours.length))) {
+    const between = found.slice(0, ours.length).find((line) => !isHookLine(line));
+    return between === undefined
+      ? 'our jump is no longer first: ours are in another order'
+      : `our jump is no longer first: a rule of others stands between ours: ${shown(between)}`;
+  }
   return now.length > ours.length ? 'our jump is there more than once' : undefined;
+}
+
+/** What stands in the place of a jump that is gone. */
+function inWords(found: readonly string[]): string {
+  const [first] = found;
+  return first === undefined ? 'the chain is empty' : `found ${counted(found.length, 'rule')}, first: ${shown(first)}`;
+}
+
+const MAX_SHOWN = 120;
+
+/** A rule of somebody else, for a log line. */
+function shown(rule: string): string {
+  return rule.length > MAX_SHOWN ? `${rule.slice(0, MAX_SHOWN)}...` : rule;
+}
+
+function counted(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
 }
 
 function chainDrift(written: readonly string[], found: readonly string[] | undefined): string | undefined {

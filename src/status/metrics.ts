@@ -20,6 +20,14 @@ export type MetricBackend = (typeof METRIC_BACKENDS)[number];
 export const DRIFT_KINDS = ['chain', 'jump', 'set', 'member'] as const;
 export type DriftKind = (typeof DRIFT_KINDS)[number];
 
+/** Whose hand it was, as far as the kernel tells: nft alone names the program. */
+export const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
+export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
+
+/** Why what others write may have been missed for a moment. */
+export const MONITOR_LOSSES = ['overrun', 'ended', 'stillborn', 'deaf'] as const;
+export type MonitorLoss = (typeof MONITOR_LOSSES)[number];
+
 export const WATCHED_KINDS = ['pods', 'namespaces', 'networkpolicies', 'nodes'] as const;
 export type WatchedKind = (typeof WATCHED_KINDS)[number];
 
@@ -63,7 +71,8 @@ export interface AgentMetrics {
   kernelWrite(tool: string): void;
   restoreFailure(tool: string): void;
   xtablesLockWait(seconds: number): void;
-  driftRepaired(kind: DriftKind, count?: number): void;
+  driftRepaired(kind: DriftKind, by: DriftAuthor, count?: number): void;
+  monitorLost(loss: MonitorLoss): void;
 
   watchEvent(kind: WatchedKind, type: string): void;
   watchRestart(kind: WatchedKind, reason: string): void;
@@ -196,7 +205,7 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize'> {
 
 function kernelMetrics(
   registry: Registry,
-): Pick<AgentMetrics, 'kernelWrite' | 'restoreFailure' | 'xtablesLockWait' | 'driftRepaired'> {
+): Pick<AgentMetrics, 'kernelWrite' | 'restoreFailure' | 'xtablesLockWait' | 'driftRepaired' | 'monitorLost'> {
   const writes = counter(registry, 'kernel_writes_total', 'Commands that wrote to the kernel', ['tool']);
   const failures = counter(registry, 'restore_failures_total', 'Commands that failed to write to the kernel', ['tool']);
   const lockWait = counter(
@@ -207,13 +216,22 @@ function kernelMetrics(
   );
   const drift = counter(registry, 'drift_repaired_total', "Changes by others to this agent's kernel objects, undone", [
     'kind',
+    'by',
   ]);
-  const byKind = children(DRIFT_KINDS, (kind) => started(drift.labels({ kind })));
+  const byKind = children(DRIFT_KINDS, (kind) => children(DRIFT_AUTHORS, (by) => started(drift.labels({ kind, by }))));
+  const losses = counter(
+    registry,
+    'monitor_losses_total',
+    'Times that what others write to nf_tables could not be followed for a moment',
+    ['reason'],
+  );
+  const byReason = children(MONITOR_LOSSES, (reason) => started(losses.labels({ reason })));
   return {
     kernelWrite: (tool) => writes.inc({ tool }),
     restoreFailure: (tool) => failures.inc({ tool }),
     xtablesLockWait: (seconds) => lockWait.inc(seconds),
-    driftRepaired: (kind, count = 1) => byKind[kind].inc(count),
+    driftRepaired: (kind, by, count = 1) => byKind[kind][by].inc(count),
+    monitorLost: (loss) => byReason[loss].inc(),
   };
 }
 

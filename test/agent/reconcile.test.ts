@@ -318,7 +318,7 @@ describe('reconcile: drift', () => {
     const { drift, failures } = await enforce(cluster([ONLY_B, BLOCK]));
     assert.deepEqual(
       drift.map(({ object, what }) => [object, what]),
-      [['FORWARD', 'IPv6: our jump is gone']],
+      [['FORWARD', 'IPv6: our jump is gone; found 2 rules, first: -s 2001:db8:ffff::/48 -j ACCEPT']],
     );
     assert.deepEqual(failures, []);
     const { kernel: other, enforce: enforceThere } = bench();

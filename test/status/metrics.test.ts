@@ -36,8 +36,9 @@ function feed(metrics: AgentMetrics): void {
   metrics.kernelWrite('ipset');
   metrics.restoreFailure('iptables-nft-restore');
   metrics.xtablesLockWait(0.25);
-  metrics.driftRepaired('jump');
-  metrics.driftRepaired('member', 3);
+  metrics.driftRepaired('jump', 'nft');
+  metrics.monitorLost('overrun');
+  metrics.driftRepaired('member', 'unknown', 3);
   metrics.watchEvent('pods', 'ADDED');
   metrics.watchEvent('pods', 'ADDED');
   metrics.watchRestart('nodes', 'closed');
@@ -116,9 +117,10 @@ describe('createAgentMetrics', () => {
       ['portcullis_kernel_writes_total{tool="ipset"}', 1],
       ['portcullis_restore_failures_total{tool="iptables-nft-restore"}', 1],
       ['portcullis_xtables_lock_wait_seconds_total', 0.25],
-      ['portcullis_drift_repaired_total{kind="jump"}', 1],
-      ['portcullis_drift_repaired_total{kind="member"}', 3],
-      ['portcullis_drift_repaired_total{kind="chain"}', 0],
+      ['portcullis_drift_repaired_total{kind="jump",by="nft"}', 1],
+      ['portcullis_drift_repaired_total{kind="member",by="unknown"}', 3],
+      ['portcullis_drift_repaired_total{kind="chain",by="iptables"}', 0],
+      ['portcullis_monitor_losses_total{reason="overrun"}', 1],
       ['portcullis_watch_events_total{kind="pods",type="ADDED"}', 2],
       ['portcullis_watch_restarts_total{kind="nodes",reason="closed"}', 1],
       ['portcullis_watch_missed_events_total{kind="namespaces"}', 2],

@@ -1,0 +1,251 @@
+/**
+ * Notices what others do to our rules and sets: at once where the kernel tells, else by short looks in turn. Decides when to look and
+ * when to compare all (`resync`, which repairs); knows no process. What a look cannot read is no answer, and nothing follows from it.
+ */
+import type { Family } from '../net/ip.ts';
+import type { Hook } from '../render/ruleset.ts';
+import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
+import type { NetfilterChange } from '../plan/read-events.ts';
+import type { Backend } from '../kernel/kernel.ts';
+import type { Looks } from '../kernel/looks.ts';
+import type { PassOutcome } from './reconcile.ts';
+import type { LoopClock } from './reconcile-loop.ts';
+
+import { HOOKS } from '../render/ruleset.ts';
+import { isHookLine } from '../plan/hooks.ts';
+import { type Drift, findFamilyDrift, findHeaderDrift, findJumpDrift } from '../plan/drift.ts';
+import { OwnCommits } from './own-commits.ts';
+
+/** What the kernel should hold, between two passes. */
+export interface Standing {
+  /** As our own writes left it. */
+  readonly written: ObservedState;
+  /** Changes with each pass. */
+  readonly passes: number;
+}
+
+export interface DriftWatchOptions {
+  readonly looks: Pick<Looks, 'hook' | 'rules' | 'setHeaders'>;
+  readonly clock: LoopClock;
+  readonly backend: () => Backend;
+  /** Undefined while a pass runs, and while nothing is enforced. */
+  readonly standing: () => Standing | undefined;
+  /** Asks for a pass that compares everything with the kernel, and repairs it. */
+  readonly resync: (reason: string) => void;
+  /** Whether others' commits are told of. */
+  readonly isListening: (family: Family) => boolean;
+  /** A commit of ours was not told of. */
+  readonly onDeaf: (family: Family) => void;
+}
+
+/** All looks take their turn within this. */
+const CYCLE_MS = 4_000;
+const FIRST_LOOK_MS = 1_000;
+/** From an event to the look: what comes together is looked at once. */
+const SOON_MS = 20;
+/** Between looks that events ask for. */
+const URGENT_GAP_MS = 200;
+/** Somebody who goes on and on costs one comparison a second. */
+const RESYNC_GAP_MS = 1_000;
+/** A finding that a comparison could not confirm is not brought up again so soon. */
+const FRUITLESS_MS = 60_000;
+/** A look at all rules takes about this long, and may take this share of the time. */
+const MS_PER_RULE = 0.015;
+const SHARE = 1 / 300;
+
+const FAMILIES = [4, 6] as const satisfies readonly Family[];
+
+type Look = { readonly kind: 'hook'; readonly family: Family; readonly hook: Hook } | WholeLook | { kind: 'sets' };
+interface WholeLook {
+  readonly kind: 'rules';
+  readonly family: Family;
+}
+
+export class DriftWatch {
+  readonly #options: DriftWatchOptions;
+  readonly #own: OwnCommits;
+  #queue: Look[] = [];
+  readonly #urgent = new Set<Family>();
+  #gapMs = CYCLE_MS;
+  #cancelLook = (): void => {};
+  #cancelResync = (): void => {};
+  #lastResyncMs = Number.NEGATIVE_INFINITY;
+  #pending: string | undefined;
+  readonly #lastWholeMs: Partial<Record<Family, number>> = {};
+  readonly #seeds = new Map<string, string>();
+  #asked: string | undefined;
+  #fruitless: { readonly text: string; readonly untilMs: number } | undefined;
+  #away: string | undefined;
+  #isTellable = false;
+  #isLooking = false;
+  #stopped = false;
+
+  constructor(options: DriftWatchOptions) {
+    this.#options = options;
+    this.#own = new OwnCommits(() => options.clock.now());
+    this.#lookIn(FIRST_LOOK_MS);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelLook();
+    this.#cancelResync();
+  }
+
+  /** Where our jumps are missing or not first, until they are repaired. */
+  get away(): string | undefined {
+    return this.#away;
+  }
+
+  // ------------------------------------------------------------------------------------------------------ what is told
+
+  /** Returns whether somebody else made it. */
+  changed(change: NetfilterChange): boolean {
+    if (this.#own.isOurs(change)) return false;
+    const { family, touched, program } = change;
+    if (touched === 'hooks') this.#lookAtOnce(family);
+    else this.#resync(`drift: IPv${family} chains written by ${program}`);
+    return true;
+  }
+
+  /** What others wrote may have been missed. */
+  lost(family: Family): void {
+    this.#own.forget(family);
+    this.#lookAtOnce(family);
+  }
+
+  listening(family: Family): void {
+    this.#lookAtOnce(family);
+  }
+
+  began(step: Step): void {
+    if ('family' in step) {
+      this.#isTellable = this.#options.isListening(step.family);
+      this.#own.began(step.family);
+    } else for (const { text, object } of step.lines) if (!/^(add|del) /.test(text)) this.#seeds.delete(object);
+  }
+
+  ended(step: Step, isDone: boolean): void {
+    if (!('family' in step)) return;
+    this.#own.ended(step.family, isDone, this.#isTellable && this.#options.isListening(step.family));
+  }
+
+  passed(outcome: PassOutcome, readBack: boolean): void {
+    if (!readBack) return;
+    if (outcome.failures.length === 0) this.#away = undefined;
+    const asked = this.#asked;
+    this.#asked = undefined;
+    if (asked === undefined || outcome.drift.length > 0) return;
+    this.#fruitless = { text: asked, untilMs: this.#options.clock.now() + FRUITLESS_MS };
+  }
+
+  // -------------------------------------------------------------------------------------------------------------- looks
+
+  #lookAtOnce(family: Family): void {
+    this.#urgent.add(family);
+    this.#lookIn(SOON_MS);
+  }
+
+  #lookIn(ms: number): void {
+    this.#cancelLook();
+    if (this.#stopped || this.#isLooking) return;
+    this.#cancelLook = this.#options.clock.after(ms, () => {
+      this.#isLooking = true;
+      void this.#turn().finally(() => {
+        this.#isLooking = false;
+        this.#lookIn(this.#urgent.size > 0 ? URGENT_GAP_MS : this.#gapMs);
+      });
+    });
+  }
+
+  async #turn(): Promise<void> {
+    for (const family of FAMILIES) if (this.#own.isMissed(family)) this.#options.onDeaf(family);
+    const standing = this.#options.standing();
+    if (!standing) return;
+    for (const look of this.#next(standing.written)) {
+      const drift = await this.#look(look, standing.written);
+      // Our own writes came in between: it was compared with what is no longer so.
+      const isOutdated = this.#options.standing()?.passes !== standing.passes;
+      if (isOutdated && look.kind !== 'sets') this.#urgent.add(look.family);
+      if (isOutdated || this.#stopped) return;
+      this.#found(drift);
+    }
+  }
+
+  /** What events asked for, else the next in turn. */
+  #next(written: ObservedState): readonly Look[] {
+    if (this.#urgent.size > 0) {
+      const looks = [...this.#urgent].flatMap((family) => this.#looksAt(written, family, HOOKS));
+      this.#urgent.clear();
+      return looks;
+    }
+    if (this.#queue.length === 0) {
+      this.#queue = FAMILIES.flatMap((family) => {
+        return this.#looksAt(written, family, this.#options.isListening(family) ? ['FORWARD'] : HOOKS);
+      });
+      if (written.sets.size > 0 || this.#queue.length > 0) this.#queue.splice(1, 0, { kind: 'sets' });
+      this.#gapMs = CYCLE_MS / Math.max(1, this.#queue.length);
+    }
+    return this.#queue.splice(0, 1);
+  }
+
+  #looksAt({ families }: ObservedState, family: Family, hooks: readonly Hook[]): readonly Look[] {
+    const ours = families[family];
+    if (!ours || !HOOKS.some((hook) => ours.hooks[hook].some(isHookLine))) return [];
+    if (!this.#options.isListening(family) && this.#maySeeAll(ours, family)) return [{ kind: 'rules', family }];
+    return hooks.map((hook) => ({ kind: 'hook', family, hook }));
+  }
+
+  #maySeeAll({ chains }: ObservedFamily, family: Family): boolean {
+    let rules = 0;
+    for (const lines of chains.values()) rules += lines.length;
+    const now = this.#options.clock.now();
+    const last = this.#lastWholeMs[family] ?? Number.NEGATIVE_INFINITY;
+    if (now - last < (rules * MS_PER_RULE) / SHARE) return false;
+    this.#lastWholeMs[family] = now;
+    return true;
+  }
+
+  async #look(look: Look, written: ObservedState): Promise<readonly Drift[]> {
+    const { looks, backend } = this.#options;
+    switch (look.kind) {
+      case 'hook': {
+        const found = await looks.hook(backend(), look.family, look.hook);
+        return found ? findJumpDrift(written.families[look.family]!, look.family, look.hook, found) : [];
+      }
+      case 'rules': {
+        const found = await looks.rules(backend(), look.family);
+        return found ? findFamilyDrift(written.families[look.family]!, found, look.family) : [];
+      }
+      case 'sets': {
+        const headers = await looks.setHeaders();
+        return headers ? findHeaderDrift(written.sets, headers, this.#seeds) : [];
+      }
+    }
+  }
+
+  #found(drift: readonly Drift[]): void {
+    const [first] = drift;
+    if (!first) return;
+    const jump = drift.find(({ kind }) => kind === 'jump');
+    const text = `${first.object}: ${first.what}`;
+    const fruitless = this.#fruitless;
+    if (fruitless?.text === text && this.#options.clock.now() < fruitless.untilMs) return;
+    if (jump) this.#away = `${jump.object}, ${jump.what}`;
+    this.#asked = text;
+    this.#resync(`drift: ${text}`);
+  }
+
+  /** At once, but not more often than once a second. */
+  #resync(reason: string): void {
+    const { clock, resync } = this.#options;
+    if (this.#pending !== undefined) return;
+    this.#pending = reason;
+    const waitMs = Math.max(0, this.#lastResyncMs + RESYNC_GAP_MS - clock.now());
+    this.#cancelResync = clock.after(waitMs, () => {
+      this.#pending = undefined;
+      this.#lastResyncMs = clock.now();
+      resync(reason);
+    });
+  }
+}
