@@ -163,14 +163,15 @@ export class Agent {
     const modeProblems = this.#followMode();
     const outcome = await this.#reconciler.pass(cluster.snapshot(), this.#mode, layout, request.readBack);
     const verdict = judge(outcome);
-    const first = !this.#programmed && verdict !== 'failed';
-    this.#programmed ||= verdict !== 'failed';
+    const isWritten = verdict !== 'failed' && verdict !== 'locked';
+    const first = !this.#programmed && isWritten;
+    this.#programmed ||= isWritten;
     // A change that did not get in keeps its clock running.
-    if (verdict === 'failed') this.#earliestChangeMs = changedAt ?? this.#earliestChangeMs;
+    if (!isWritten) this.#earliestChangeMs = changedAt ?? this.#earliestChangeMs;
     this.#lastOutcome = outcome;
     const ended = clock.now();
     const problems = [...cluster.snapshot().problems, ...outcome.problems, ...modeProblems];
-    const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && verdict !== 'failed';
+    const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && isWritten;
     this.#options.observer.onPass(outcome, {
       reasons: request.reasons,
       readBack: request.readBack,
@@ -221,5 +222,6 @@ function isSame(problem: Problem, other: Problem | undefined): boolean {
 
 function judge(outcome: PassOutcome): LoopVerdict {
   if (outcome.failures.length === 0) return outcome.busySets.length > 0 ? 'later' : 'done';
-  return outcome.partial ? 'partial' : 'failed';
+  if (outcome.partial) return 'partial';
+  return outcome.failures.every(({ reason }) => reason === 'lock') ? 'locked' : 'failed';
 }

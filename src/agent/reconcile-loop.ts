@@ -23,13 +23,17 @@ export interface LoopOptions {
 /**
  * `later`: all went in, but something waits (a set still in use): pass again soon, then less and less often.
  * `partial`: what the kernel refused was left out, the rest went in: try that again with back-off, hold up nothing else.
+ * `locked`: somebody held the xtables lock for the whole wait. The wait itself is the back-off: the next one begins at once, so that
+ *   we stand in the queue when the lock is free.
  * `failed`: nothing can go in now: every pass waits for the back-off.
  */
-export type LoopVerdict = 'done' | 'later' | 'partial' | 'failed';
+export type LoopVerdict = 'done' | 'later' | 'partial' | 'locked' | 'failed';
 
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
 const LATER_MS = 1_000;
+/** Should the tool not have waited at all. */
+const LOCKED_MS = 100;
 
 const TIMERS = ['wake', 'retry', 'resync'] as const;
 type Timer = (typeof TIMERS)[number];
@@ -110,14 +114,23 @@ export class ReconcileLoop {
     if (verdict === 'done' || verdict === 'later') this.#failures = 0;
     if (verdict !== 'later') this.#waits = 0;
     if (verdict === 'done') return;
-    const delay = verdict === 'later' ? Math.min(BACKOFF_MAX_MS, LATER_MS * 2 ** this.#waits++) : this.#backoffMs();
-    if (verdict !== 'later') this.#failures++;
+    const delay = this.#delayAfter(verdict);
+    if (verdict === 'later') this.#waits++;
+    else this.#failures++;
     if (verdict === 'failed') this.#notBeforeMs = clock.now() + delay;
     this.#arm('retry', delay, () => this.nudge('retry', verdict !== 'later'));
   }
 
-  #backoffMs(): number {
-    return Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures) * (0.5 + this.#options.random() / 2);
+  #delayAfter(verdict: Exclude<LoopVerdict, 'done'>): number {
+    switch (verdict) {
+      case 'later':
+        return Math.min(BACKOFF_MAX_MS, LATER_MS * 2 ** this.#waits);
+      case 'locked':
+        return LOCKED_MS;
+      case 'partial':
+      case 'failed':
+        return Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures) * (0.5 + this.#options.random() / 2);
+    }
   }
 
   #scheduleResync(): void {

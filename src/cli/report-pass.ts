@@ -8,6 +8,7 @@ import type { AgentObserver, PassInfo } from '../agent/agent.ts';
 import type { PassOutcome } from '../agent/reconcile.ts';
 
 import { isEmptyPlan, planText } from '../plan/plan.ts';
+import { createLockLog } from './lock-log.ts';
 import { createProblemLog } from '../status/problem-log.ts';
 
 /** The log shows where the time went from here on. */
@@ -92,8 +93,9 @@ function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info
   // What goes on unchanged for long is told once: a plan that is only shown, a set that somebody else uses.
   let shown = '';
   let waiting = '';
+  const lockLog = createLockLog(log, () => performance.now());
   return (outcome, info) => {
-    logTrouble(log, outcome);
+    logTrouble(log, outcome, lockLog);
     logWork(log, outcome, info, kernel);
     const { plan } = outcome;
     const text = outcome.mode === 'dry-run' && plan && !isEmptyPlan(plan) ? planText(plan) : '';
@@ -113,8 +115,10 @@ function onlyWaits({ plan, busySets }: PassOutcome): boolean {
   });
 }
 
-function logTrouble(log: Logger, outcome: PassOutcome): void {
+function logTrouble(log: Logger, outcome: PassOutcome, lockLog: ReturnType<typeof createLockLog>): void {
+  lockLog(outcome.failures);
   for (const failure of outcome.failures) {
+    if (failure.reason === 'lock') continue;
     const { tool, reason, policies } = failure;
     log.error(`not written, trying again: ${failure.message}`, {
       tool,

@@ -7,8 +7,8 @@ import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, R
 export const PHASES = ['compile', 'render', 'observe', 'plan', 'apply'] as const;
 export type MetricPhase = (typeof PHASES)[number];
 
-/** `later`: all went in, a set still in use waits; `partial`: something was refused, the rest went in. */
-export const PASS_RESULTS = ['done', 'later', 'partial', 'failed'] as const;
+/** `later`: all went in, a set still in use waits; `partial`: something was refused, the rest went in; `locked`: nothing went in for a lock. */
+export const PASS_RESULTS = ['done', 'later', 'partial', 'locked', 'failed'] as const;
 export type PassResult = (typeof PASS_RESULTS)[number];
 
 export const METRIC_MODES = ['enforce', 'audit', 'dry-run', 'off'] as const;
@@ -140,7 +140,9 @@ function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode
 
 function passMetrics(registry: Registry): Pick<AgentMetrics, 'phase' | 'pass' | 'programmed'> {
   const duration = histogram(registry, 'sync_duration_seconds', 'Time one pass spent in a phase', ['phase']);
-  const passes = counter(registry, 'passes_total', 'Passes by result: done, later, partial, failed', ['result']);
+  const passes = counter(registry, 'passes_total', 'Passes by result: done, later, partial, locked, failed', [
+    'result',
+  ]);
   const lastSuccess = gauge(
     registry,
     'last_pass_success_timestamp_seconds',

@@ -100,6 +100,19 @@ describe('reconcile loop', () => {
     assert.equal(loop.failures, 0, 'a pass that goes well ends the count');
   });
 
+  it('fault: after a lock was held it stands in the queue again at once, however long that goes on', async () => {
+    const { clock, loop, times, passes } = bench(Array<LoopVerdict>(20).fill('locked'), { passMs: 5_000 });
+    loop.nudge('pods');
+    await clock.advance(101_000);
+    const gaps = times().map((atMs, index) => atMs - (times()[index - 1] ?? -5_000) - 5_000);
+    assert.ok(
+      gaps.every((gap) => gap <= 200),
+      `${gaps}`,
+    );
+    assert.ok(passes.at(-1)!.readBack);
+    assert.ok(loop.failures > 15, 'readiness tells of it');
+  });
+
   it('spreads retries by jitter', async () => {
     const { clock, loop, times } = bench(['failed', 'failed'], { random: 0 });
     loop.nudge('pods');
