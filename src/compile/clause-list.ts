@@ -42,7 +42,15 @@ export class ClauseList {
   }
 
   #peerKey(peer: PeerClause): string {
-    return peer.kind === 'set' ? String(this.#number(peer.key)) : peer.kind;
+    switch (peer.kind) {
+      case 'any':
+      case 'none':
+        return peer.kind;
+      case 'block':
+        return peer.cidr;
+      case 'set':
+        return String(this.#number(peer.key));
+    }
   }
 
   #number(key: string): number {

@@ -4,35 +4,24 @@
  * how it came about: `compileNode` of the same snapshot gives an equal value.
  */
 import type { Family } from '../net/ip.ts';
-import type {
-  ClusterSnapshot,
-  Direction,
-  Namespace,
-  NodeRecord,
-  Peer,
-  Pod,
-  Policy,
-  PolicyRef,
-  Problem,
-  RuleRef,
-} from '../policy/model.ts';
+import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
 import type { OwnerChange } from './address-index.ts';
-import type { FamilyPeers, LetsThrough } from './clause-list.ts';
+import type { SubjectPorts } from './class-compiler.ts';
 import type { EndpointSet, NodeIntent, PolicyClass, Subject } from './intent.ts';
-import type { NamedPortRef } from './ports.ts';
+import type { Steps } from './steps.ts';
 
-import { DIRECTIONS, objectKey } from '../policy/model.ts';
-import { matches, selectorKey } from '../policy/selector.ts';
+import { objectKey } from '../policy/model.ts';
+import { matches } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-index.ts';
-import { ClauseList } from './clause-list.ts';
+import { ClassCompiler } from './class-compiler.ts';
 import { GivenUpAddresses } from './given-up.ts';
+import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
 import { LiveMap } from './live-map.ts';
-import { Occurrences } from './occurrences.ts';
-import { endpointEntries, endpointKeys, familyOf, PeerSets, type PeerUnion, portNames } from './peer-sets.ts';
+import { NO_CLASSES, type NamespaceClasses, namespaceClasses } from './namespace-classes.ts';
+import { endpointEntries, familyOf, PeerSets, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
-import { isSameValue } from './same-value.ts';
-import { type Allowed, mergeRules, type Peers, type SharingLimits } from './shared-peers.ts';
+import type { SharingLimits } from './shared-peers.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];
 
@@ -42,57 +31,39 @@ interface Local {
   readonly addresses: Set<string>;
 }
 
-/** A class that a local pod is in; the policies are sorted by name. */
-interface NeededClass {
-  readonly key: string;
-  readonly direction: Direction;
-  readonly policies: readonly Policy[];
-}
+/** Ports of local pods by name, as sets. */
+type SubjectSets = Map<string, { readonly members: LiveMap<boolean>; readonly value: EndpointSet }>;
 
-/** The classes of one local pod. */
-type Classes = Readonly<Partial<Record<Direction, NeededClass>>>;
-
-/** Ingress named ports: whose ports, and which. */
-interface SubjectPorts {
-  readonly keys: Readonly<Record<Family, string>>;
-  readonly policy: Policy;
-  readonly names: readonly NamedPortRef[];
-}
-
-interface CompiledClass {
-  readonly policies: readonly Policy[];
-  /** Which of them occur together; see Occurrences. */
-  readonly together: readonly number[];
-  readonly value: PolicyClass;
-  readonly subjectPorts: readonly SubjectPorts[];
+/** What is known of a namespace with local pods. */
+interface NamespaceState {
+  readonly classes: NamespaceClasses;
+  readonly subjectSets: SubjectSets;
 }
 
 export class NodeCompiler {
   readonly #nodeName: string;
-  readonly #limits: SharingLimits | undefined;
+  readonly #limits: NamespaceLimits;
   readonly #addresses = new AddressIndex();
   readonly #givenUp = new GivenUpAddresses();
   readonly #peers = new PeerSets();
   readonly #rules = new RuleReader();
   readonly #policies = new Map<string, Map<string, Policy>>();
   #policyCount = 0;
-  readonly #locals = new Map<string, Local>();
-  readonly #refs = {
-    ingress: new WeakMap<Policy, readonly RuleRef[]>(),
-    egress: new WeakMap<Policy, readonly RuleRef[]>(),
-  };
-  #compiled = new Map<string, CompiledClass>();
+  readonly #classCompiler: ClassCompiler;
+  /** By namespace, then by pod. */
+  readonly #locals = new Map<string, Map<string, Local>>();
+  readonly #namespaces = new Map<string, NamespaceState>();
+  /** Namespaces whose local pods, or policies that concern them, changed: their classes must be found again. */
+  readonly #dirty = new Set<string>();
   #subjects: readonly Subject[] = [];
   #classes: readonly PolicyClass[] = [];
-  readonly #subjectSets = new Map<string, { readonly members: LiveMap<boolean>; value: EndpointSet }>();
-  /** Local pods or policies that concern them changed: classes must be found again. */
-  #localsDirty = true;
   #intent: NodeIntent | undefined;
 
-  /** `limits`: the usual ones unless given. */
-  constructor(nodeName: string, limits?: SharingLimits) {
+  /** The usual limits unless given. */
+  constructor(nodeName: string, sharing?: SharingLimits, limits: NamespaceLimits = NAMESPACE_LIMITS) {
     this.#nodeName = nodeName;
     this.#limits = limits;
+    this.#classCompiler = new ClassCompiler(this.#rules, sharing);
   }
 
   // Each of these replaces one object (undefined: it is gone) and returns whether the intent may have changed.
@@ -116,11 +87,7 @@ export class NodeCompiler {
     if (policy) inNamespace.set(name, policy);
     else inNamespace.delete(name);
     if (inNamespace.size === 0) this.#policies.delete(namespace);
-    for (const { pod } of this.#locals.values()) {
-      if (pod.namespace !== namespace) continue;
-      this.#localsDirty = true;
-      break;
-    }
+    if (this.#locals.has(namespace)) this.#dirty.add(namespace);
     return this.#touch(true);
   }
 
@@ -146,19 +113,25 @@ export class NodeCompiler {
     const is = to?.nodeName === this.#nodeName;
     if (!was && !is) return false;
     if (was) this.#forgetLocal(from!, address);
-    if (is) {
-      const key = objectKey(to!);
-      const local = this.#locals.get(key);
-      this.#locals.set(key, { pod: to!, addresses: new Set([...(local?.addresses ?? []), address]) });
-    }
-    this.#localsDirty = true;
+    if (is) this.#addLocal(to!, address);
     return true;
   }
 
+  #addLocal(pod: Pod, address: string): void {
+    const inNamespace = this.#locals.get(pod.namespace) ?? new Map<string, Local>();
+    const key = objectKey(pod);
+    inNamespace.set(key, { pod, addresses: new Set([...(inNamespace.get(key)?.addresses ?? []), address]) });
+    this.#locals.set(pod.namespace, inNamespace);
+    this.#dirty.add(pod.namespace);
+  }
+
   #forgetLocal(pod: Pod, address: string): void {
-    const local = this.#locals.get(objectKey(pod));
+    const inNamespace = this.#locals.get(pod.namespace);
+    const local = inNamespace?.get(objectKey(pod));
     local?.addresses.delete(address);
-    if (local?.addresses.size === 0) this.#locals.delete(objectKey(pod));
+    if (local?.addresses.size === 0) inNamespace!.delete(objectKey(pod));
+    if (inNamespace?.size === 0) this.#locals.delete(pod.namespace);
+    this.#dirty.add(pod.namespace);
   }
 
   #touch(changed: boolean): boolean {
@@ -178,42 +151,58 @@ export class NodeCompiler {
   }
 
   /** What `intent` still has to do, in small steps, for callers that must not stand still; changes may come in between. */
-  *work(): Generator<void, void> {
-    if (!this.#localsDirty) return;
-    this.#localsDirty = false;
-    const memo = new Map<string, Map<Pod['labels'], Classes>>();
-    const needed = new Map<string, NeededClass>();
-    const subjects: Subject[] = [];
-    for (const key of [...this.#locals.keys()].sort()) {
-      const local = this.#locals.get(key);
-      if (!local) continue;
-      const classes = this.#classify(local.pod, memo);
-      const keys = Object.fromEntries(Object.entries(classes).map(([direction, found]) => [direction, found.key]));
-      for (const found of Object.values(classes)) needed.set(found.key, found);
-      if (Object.keys(keys).length > 0)
-        subjects.push({ pod: key, addresses: [...local.addresses].sort(), classes: keys });
-      yield;
-    }
-    const occurrences = { ingress: new Occurrences(), egress: new Occurrences() };
-    for (const { direction, policies } of needed.values()) {
-      occurrences[direction].add(policies);
-      yield;
-    }
-    const compiled = new Map<string, CompiledClass>();
-    for (const key of [...needed.keys()].sort()) {
-      const found = needed.get(key)!;
-      compiled.set(key, this.#compileClass(found, occurrences[found.direction].together(found.policies)));
-      yield;
-    }
-    this.#rules.keepOnly(new Set([...needed.values()].flatMap(({ policies }) => policies)));
-    this.#compiled = compiled;
-    this.#subjects = subjects;
-    const classes = [...compiled.values()].map(({ value }) => value);
-    if (!sameItems(classes, this.#classes)) this.#classes = classes;
-    this.#refreshSubjectSets();
-    this.#peers.keepOnly(setsNeeded(classes));
-    this.#peers.include(new Map([...this.#subjectSets].map(([key, { value }]) => [key, value])));
+  *work(): Steps<void> {
+    if (this.#dirty.size === 0) return;
+    for (const namespace of [...this.#dirty].sort()) yield* this.#compileNamespace(namespace);
+    yield* this.#gather();
     this.#intent = undefined;
+  }
+
+  *#compileNamespace(namespace: string): Steps<void> {
+    this.#dirty.delete(namespace);
+    const locals = this.#locals.get(namespace);
+    const policies = this.#policies.get(namespace);
+    if (!locals || !policies) {
+      this.#namespaces.delete(namespace);
+      return;
+    }
+    try {
+      const before = this.#namespaces.get(namespace);
+      const sorted = [...locals.keys()].sort().map((key) => locals.get(key)!);
+      const classes = yield* namespaceClasses(
+        this.#classCompiler,
+        this.#limits,
+        policies.values(),
+        sorted,
+        before?.classes ?? NO_CLASSES,
+      );
+      this.#namespaces.set(namespace, { classes, subjectSets: subjectSets(classes, sorted, before?.subjectSets) });
+    } catch (error) {
+      this.#dirty.add(namespace);
+      throw error;
+    }
+  }
+
+  /** What all namespaces have, as lists sorted by key, and the sets they speak of. */
+  *#gather(): Steps<void> {
+    const states = [...this.#namespaces.values()];
+    const subjects = states.flatMap(({ classes }) => classes.subjects).sort((a, b) => compareText(a.pod, b.pod));
+    if (!isSameList(subjects, this.#subjects)) this.#subjects = subjects;
+    const classes = states.flatMap((state) => [...state.classes.classes.values()].map(({ value }) => value));
+    classes.sort((a, b) => compareText(a.key, b.key));
+    if (!isSameList(classes, this.#classes)) this.#classes = classes;
+    const needed = new Set<string>();
+    for (const state of states) {
+      for (const { compiled } of state.classes.classes.values()) {
+        for (const key of compiled?.setKeys ?? []) needed.add(key);
+        if (compiled) yield* this.#peers.provide(compiled.plan);
+      }
+    }
+    this.#peers.keepOnly(needed);
+    this.#rules.keepOnly(new Set(states.flatMap(({ classes }) => [...classes.policies])));
+    this.#peers.include(
+      new Map(states.flatMap((state) => [...state.subjectSets].map(([key, { value }]) => [key, value]))),
+    );
   }
 
   #assemble(): NodeIntent {
@@ -229,135 +218,11 @@ export class NodeCompiler {
     };
   }
 
-  /** The pod's class per direction (S-03). Pods of one namespace with the same labels have the same classes. */
-  #classify(pod: Pod, memo: Map<string, Map<Pod['labels'], Classes>>): Classes {
-    const policies = this.#policies.get(pod.namespace);
-    if (!policies) return {};
-    const inNamespace = memo.get(pod.namespace) ?? new Map<Pod['labels'], Classes>();
-    memo.set(pod.namespace, inNamespace);
-    let classes = inNamespace.get(pod.labels);
-    if (!classes) {
-      const selecting = [...policies.values()].filter((policy) => matches(policy.podSelector, pod.labels));
-      selecting.sort((a, b) => compareText(a.name, b.name));
-      classes = classesOf(selecting);
-      inNamespace.set(pod.labels, classes);
-    }
-    return classes;
-  }
-
-  #compileClass(needed: NeededClass, together: readonly number[]): CompiledClass {
-    const { key, direction, policies } = needed;
-    const known = this.#compiled.get(key);
-    if (known && sameItems(known.policies, policies) && sameItems(known.together, together)) return known;
-    const subjectPorts: SubjectPorts[] = [];
-    const clauses = new ClauseList();
-    const peerClauses = new Map<Peers, FamilyPeers>();
-    const read = policies.map((policy) => ({ podSelector: policy.podSelector, ...this.#rules.read(policy) }));
-    for (const { allowed, by } of mergeRules(read, direction, together, this.#limits)) {
-      clauses.add(this.#letsThrough(needed, allowed, subjectPorts, peerClauses), by);
-    }
-    const refs = policies.map((policy, place) => this.#refsOf(policy, direction, read[place]![direction].length));
-    const value = {
-      key,
-      direction,
-      policies: policies.map(refOf),
-      clauses: clauses.list(({ place, index }) => refs[place]![index]!),
-    };
-    return { policies, together, value: known && isSameValue(known.value, value) ? known.value : value, subjectPorts };
-  }
-
-  /** What rules that are put together let through. `peerClauses`: those made so far. */
-  #letsThrough(
-    { direction, policies }: NeededClass,
-    allowed: Allowed,
-    subjectPorts: SubjectPorts[],
-    peerClauses: Map<Peers, FamilyPeers>,
-  ): LetsThrough {
-    const { namespace } = policies[0]!;
-    if (allowed.kind === 'by-port') return this.#letsThroughByPort(namespace, direction, allowed.peersByPort);
-    const { peers } = allowed;
-    // Egress resolves names on each destination, which is also the peer: one joined set (S-40, S-43, S-44).
-    if (allowed.kind === 'named' && direction === 'egress') {
-      const set = this.#peers.peerEndpoints(this.#peers.select(namespace, peers), allowed.names);
-      return { ports: { kind: 'endpoints', set, address: 'destination' }, peers: ANY_PEER };
-    }
-    const known = peerClauses.get(peers) ?? this.#peerClausesOf(this.#peers.select(namespace, peers));
-    peerClauses.set(peers, known);
-    if (allowed.kind === 'numeric') {
-      const { ports } = allowed;
-      return { ports: ports === 'any' ? { kind: 'any' } : { kind: 'ranges', ...ports }, peers: known };
-    }
-    // Ingress resolves them on the selected pods; the peer is somebody else and keeps its own set.
-    const { names, selectedBy } = allowed;
-    const policy = policies[selectedBy]!;
-    const set = endpointKeys(['subjects', namespace, selectorKey(policy.podSelector), names]);
-    subjectPorts.push({ keys: set, policy, names });
-    return { ports: { kind: 'endpoints', set, address: 'destination' }, peers: known };
-  }
-
-  #letsThroughByPort(
-    namespace: string,
-    direction: Direction,
-    peersByPort: ReadonlyMap<string, readonly Peer[]>,
-  ): LetsThrough {
-    const unions = [...peersByPort].map(([port, peers]) => [port, this.#peers.select(namespace, peers)] as const);
-    const set = this.#peers.portEndpoints(unions);
-    const address = direction === 'ingress' ? 'source' : 'destination';
-    return { ports: { kind: 'endpoints', set, address }, peers: ANY_PEER };
-  }
-
-  /** One object per rule, whatever the number of classes its policy is in. */
-  #refsOf(policy: Policy, direction: Direction, count: number): readonly RuleRef[] {
-    const known = this.#refs[direction].get(policy);
-    if (known) return known;
-    const ref = refOf(policy);
-    const refs = Array.from({ length: count }, (_, index) => ({ policy: ref, direction, index }));
-    this.#refs[direction].set(policy, refs);
-    return refs;
-  }
-
-  #peerClausesOf(union: PeerUnion): FamilyPeers {
-    return { 4: this.#peers.peerClause(union, 4), 6: this.#peers.peerClause(union, 6) };
-  }
-
-  /** The selected local pods' own number for each name (S-40). */
-  #refreshSubjectSets(): void {
-    const needed = new Map<string, { family: Family; subject: SubjectPorts }>();
-    for (const { subjectPorts } of this.#compiled.values()) {
-      for (const subject of subjectPorts) {
-        for (const family of FAMILIES) needed.set(subject.keys[family], { family, subject });
-      }
-    }
-    for (const key of [...this.#subjectSets.keys()]) if (!needed.has(key)) this.#subjectSets.delete(key);
-    for (const [key, { family, subject }] of needed) {
-      const wanted = this.#subjectEntries(subject, family);
-      const known = this.#subjectSets.get(key)?.members ?? new LiveMap<boolean>();
-      for (const entry of [...known.view().keys()]) if (!wanted.has(entry)) known.set(entry, undefined);
-      for (const entry of wanted) known.set(entry, true);
-      const members = known.view();
-      const value = this.#subjectSets.get(key)?.value;
-      this.#subjectSets.set(key, {
-        members: known,
-        value: value?.members === members ? value : { key, family, members },
-      });
-    }
-  }
-
-  #subjectEntries({ policy, names }: SubjectPorts, family: Family): Set<string> {
-    const entries = new Set<string>();
-    const known = portNames(names);
-    for (const { pod, addresses } of this.#locals.values()) {
-      if (pod.namespace !== policy.namespace || !matches(policy.podSelector, pod.labels)) continue;
-      for (const address of addresses) {
-        if (familyOf(address) !== family) continue;
-        for (const entry of endpointEntries(address, pod, known)) entries.add(entry);
-      }
-    }
-    return entries;
-  }
-
   #problems(): readonly Problem[] {
-    const problems: Problem[] = [...this.#rules.problems()];
+    const overLimits = [...this.#namespaces.keys()]
+      .sort()
+      .flatMap((name) => this.#namespaces.get(name)!.classes.problems);
+    const problems: Problem[] = [...this.#rules.problems(), ...overLimits];
     for (const [address, pod] of this.#addresses.wronglyClaimed()) {
       problems.push({
         object: { kind: 'Pod', namespace: pod.namespace, name: pod.name },
@@ -383,38 +248,54 @@ export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot):
   for (const [key, policy] of snapshot.policies) compiler.policy(key, policy);
 }
 
-const ANY_PEER: FamilyPeers = { 4: { kind: 'any' }, 6: { kind: 'any' } };
-
-function classesOf(selecting: readonly Policy[]): Classes {
-  const classes: Partial<Record<Direction, NeededClass>> = {};
-  for (const direction of DIRECTIONS) {
-    const policies = selecting.filter((policy) => policy.isolates[direction]);
-    if (policies.length === 0) continue;
-    const key = JSON.stringify([direction, ...policies.map((policy) => [policy.namespace, policy.name])]);
-    classes[direction] = { key, direction, policies };
-  }
-  return classes;
-}
-
-function refOf(policy: Policy): PolicyRef {
-  return { namespace: policy.namespace, name: policy.name };
-}
-
-function setsNeeded(classes: readonly PolicyClass[]): Set<string> {
-  const keys = new Set<string>();
-  for (const { clauses } of classes) {
-    for (const { ports, peers } of clauses) {
+/** The local pods' own number for each name that ingress rules ask for (S-40). */
+function subjectSets(
+  { classes }: NamespaceClasses,
+  locals: readonly Local[],
+  before: SubjectSets | undefined,
+): SubjectSets {
+  const sets: SubjectSets = new Map();
+  for (const { compiled } of classes.values()) {
+    for (const subject of compiled?.subjectPorts ?? []) {
       for (const family of FAMILIES) {
-        const peer = peers[family];
-        if (peer.kind === 'set') keys.add(peer.key);
-        if (ports.kind === 'endpoints') keys.add(ports.set[family]);
+        const key = subject.keys[family];
+        if (!sets.has(key)) sets.set(key, subjectSet(key, subject, family, locals, before?.get(key)));
       }
     }
   }
-  return keys;
+  return sets;
 }
 
-function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
+function subjectSet(
+  key: string,
+  subject: SubjectPorts,
+  family: Family,
+  locals: readonly Local[],
+  known = { members: new LiveMap<boolean>(), value: undefined as EndpointSet | undefined },
+): { readonly members: LiveMap<boolean>; readonly value: EndpointSet } {
+  const wanted = subjectEntries(subject, family, locals);
+  const live = known.members;
+  for (const entry of [...live.view().keys()]) if (!wanted.has(entry)) live.set(entry, undefined);
+  for (const entry of wanted) live.set(entry, true);
+  const members = live.view();
+  const { value } = known;
+  return { members: live, value: value?.members === members ? value : { key, family, holds: 'addresses', members } };
+}
+
+function subjectEntries({ policy, names }: SubjectPorts, family: Family, locals: readonly Local[]): Set<string> {
+  const entries = new Set<string>();
+  const known = portNames(names);
+  for (const { pod, addresses } of locals) {
+    if (!matches(policy.podSelector, pod.labels)) continue;
+    for (const address of addresses) {
+      if (familyOf(address) !== family) continue;
+      for (const entry of endpointEntries(address, pod, known)) entries.add(entry);
+    }
+  }
+  return entries;
+}
+
+function isSameList<T>(a: readonly T[], b: readonly T[]): boolean {
   return a.length === b.length && a.every((item, index) => item === b[index]);
 }
 

@@ -21,11 +21,13 @@ export interface AddressSet {
   readonly members: ReadonlyMap<string, boolean>;
 }
 
-/** (Pod address, protocol, number) triples: named ports resolved (S-41), or peers with the ports open to each. */
+/** (Address, protocol, number) triples: named ports resolved (S-41), or peers with the ports open to each. */
 export interface EndpointSet {
   readonly key: string;
   readonly family: Family;
-  /** `address,protocolNumber:port`, e.g. `10.0.0.1,6:8080`, always -> true. */
+  /** `addresses`: of pods. `prefixes`: blocks; for each protocol and number the longest prefix decides. */
+  readonly holds: 'addresses' | 'prefixes';
+  /** `address,protocolNumber:port`, e.g. `10.0.0.1,6:8080`, or the same with a prefix -> true: in the set, false: carved out. */
   readonly members: ReadonlyMap<string, boolean>;
 }
 
@@ -44,6 +46,8 @@ export type PortClause =
 export type PeerClause =
   | { readonly kind: 'any' }
   | { readonly kind: 'none' }
+  /** One block without exceptions, and nothing else; canonical text. */
+  | { readonly kind: 'block'; readonly cidr: string }
   | { readonly kind: 'set'; readonly key: string };
 
 /** One thing a class allows. A flow is allowed if any clause matches both ports and peers. */
@@ -62,7 +66,12 @@ export interface PolicyClass {
   readonly policies: readonly PolicyRef[];
   /** No two with the same ports and peers. */
   readonly clauses: readonly Clause[];
+  /** Present: its policies ask for more than a node can give one namespace. It has no clauses and lets nothing through. */
+  readonly closed?: OverLimit;
 }
+
+/** Which limit (see limits.ts). */
+export type OverLimit = 'rules' | 'sets' | 'work';
 
 /** A local pod isolated in at least one direction. */
 export interface Subject {

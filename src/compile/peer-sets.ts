@@ -3,10 +3,13 @@
  * label identity; selectors are evaluated once per identity, so a pod event is a lookup plus the addresses that changed.
  */
 import type { Family } from '../net/ip.ts';
+import type { PortRange } from '../net/port-range.ts';
+import type { PrefixEntry } from '../net/prefix-table.ts';
 import type { Labels, Namespace, Peer, Pod } from '../policy/model.ts';
 import type { OwnerChange } from './address-index.ts';
 import type { AddressSet, EndpointSet, NodeIntent, PeerClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
+import type { Steps } from './steps.ts';
 
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
@@ -31,10 +34,109 @@ export type PeerUnion =
       /** Distinct, sorted by key. */
       readonly selections: readonly PodSelection[];
       readonly blocks: Readonly<Record<Family, AddressSpace>>;
-      /** Says what the union means. */
-      readonly key: string;
       readonly selectionKeys: readonly string[];
     };
+
+/** Sets that clauses speak of, by key, to be made when it is known that they are wanted. */
+export type SetPlan = Map<string, () => LiveSet>;
+
+export function selectPeers(policyNamespace: string, peers: readonly Peer[] | 'any'): PeerUnion {
+  if (peers === 'any') return { kind: 'any' };
+  const selections = new Map<string, PodSelection>();
+  for (const peer of peers) {
+    if (peer.kind !== 'pods') continue;
+    const namespaces = peer.namespaces === 'own' ? { name: policyNamespace } : peer.namespaces;
+    const selection: PodSelection = { namespaces, pods: peer.pods };
+    selections.set(selectionKey(selection), selection);
+  }
+  const cidrBlocks = peers.filter((peer) => peer.kind === 'ip-block');
+  const blocks = { 4: AddressSpace.fromBlocks(4, cidrBlocks), 6: AddressSpace.fromBlocks(6, cidrBlocks) };
+  const selectionKeys = [...selections.keys()].sort();
+  return { kind: 'union', selections: selectionKeys.map((each) => selections.get(each)!), blocks, selectionKeys };
+}
+
+/** The clause for one family's part of the union. */
+export function peerClause(union: PeerUnion, family: Family, plan: SetPlan): PeerClause {
+  if (union.kind === 'any' || union.blocks[family].isFull()) return { kind: 'any' };
+  const space = union.blocks[family];
+  if (union.selections.length === 0 && space.isEmpty()) return { kind: 'none' };
+  const table = space.toPrefixTable();
+  const [first, second] = table;
+  if (union.selections.length === 0 && second === undefined) return { kind: 'block', cidr: formatCidr(first!.cidr) };
+  const key = JSON.stringify(['addresses', family, union.selectionKeys, tableText(table)]);
+  plan.set(key, () => addressSet(key, union, family, space));
+  return { kind: 'set', key };
+}
+
+/** Every peer pod's own number for each name; selectors, blocks and "any" all mean pods here (S-43, S-44). */
+export function peerEndpoints(
+  union: PeerUnion,
+  names: readonly NamedPortRef[],
+  plan: SetPlan,
+): Readonly<Record<Family, string>> {
+  const keys = endpointKeys(['peers', union.kind === 'any' ? 'any' : unionKey(union), names]);
+  const known = portNames(names);
+  for (const family of FAMILIES) plan.set(keys[family], () => endpointSet(keys[family], union, family, known));
+  return keys;
+}
+
+type PortUnion = readonly [port: string, union: PeerUnion];
+
+/** Every peer pod's address with the ports open to it, each port (protocol number and port, as `6:8080`) to its own peers. */
+export function portEndpoints(unions: readonly PortUnion[], plan: SetPlan): Readonly<Record<Family, string>> {
+  const byPort = unions.toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const keys = endpointKeys(['ports', byPort.map(([port, union]) => [port, selectionKeysOf(union)])]);
+  for (const family of FAMILIES) plan.set(keys[family], () => portEndpointSet(keys[family], byPort, family));
+  return keys;
+}
+
+/** The same of the blocks of each union, without its pods. `families`: those that have any. */
+export function blockEndpoints(
+  unions: readonly PortUnion[],
+  plan: SetPlan,
+): { readonly set: Readonly<Record<Family, string>>; readonly families: readonly Family[] } {
+  const byPort = unions.toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const tables = { 4: blockTables(byPort, 4), 6: blockTables(byPort, 6) };
+  const set = { 4: blockKey(tables[4], 4), 6: blockKey(tables[6], 6) };
+  const families = FAMILIES.filter((family) => tables[family].length > 0);
+  for (const family of families) plan.set(set[family], () => blockEndpointSet(set[family], tables[family], family));
+  return { set, families };
+}
+
+/** Any address with any of the ports. */
+export function portsAnywhere(
+  protocol: Protocol,
+  ranges: readonly PortRange[],
+  plan: SetPlan,
+): Readonly<Record<Family, string>> {
+  const keys = endpointKeys(['anywhere', protocol, ranges.map(({ first, last }) => [first, last])]);
+  const ports = ranges.flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, at) => first + at));
+  for (const family of FAMILIES) {
+    plan.set(keys[family], () => {
+      const table = AddressSpace.full(family).toPrefixTable();
+      const tables = ports.map((port): PortTable => [`${PROTOCOL_NUMBER[protocol]}:${port}`, table]);
+      return blockEndpointSet(keys[family], tables, family);
+    });
+  }
+  return keys;
+}
+
+type PortTable = readonly [port: string, table: readonly PrefixEntry[]];
+
+function blockTables(byPort: readonly PortUnion[], family: Family): readonly PortTable[] {
+  return byPort.flatMap(([port, union]): PortTable[] => {
+    const table = union.kind === 'union' ? union.blocks[family].toPrefixTable() : [];
+    return table.length > 0 ? [[port, table]] : [];
+  });
+}
+
+function blockKey(tables: readonly PortTable[], family: Family): string {
+  return JSON.stringify(['blocks', family, tables.map(([port, table]) => [port, tableText(table)])]);
+}
+
+function unionKey({ selectionKeys, blocks }: Extract<PeerUnion, { kind: 'union' }>): string {
+  return JSON.stringify([selectionKeys, ...FAMILIES.map((family) => tableText(blocks[family].toPrefixTable()))]);
+}
 
 const FAMILIES: readonly Family[] = [4, 6];
 
@@ -64,7 +166,7 @@ interface Part {
   readonly byAddress: boolean;
 }
 
-interface LiveSet {
+export interface LiveSet {
   readonly key: string;
   readonly members: LiveMap<boolean>;
   /** No entry is of two parts, so that each can be kept up to date without the others. */
@@ -155,60 +257,14 @@ export class PeerSets {
 
   // -------------------------------------------------------------------------------------------------------------- sets
 
-  select(policyNamespace: string, peers: readonly Peer[] | 'any'): PeerUnion {
-    if (peers === 'any') return { kind: 'any' };
-    const selections = new Map<string, PodSelection>();
-    for (const peer of peers) {
-      if (peer.kind !== 'pods') continue;
-      const namespaces = peer.namespaces === 'own' ? { name: policyNamespace } : peer.namespaces;
-      const selection: PodSelection = { namespaces, pods: peer.pods };
-      selections.set(selectionKey(selection), selection);
+  /** Makes the sets of a plan that are not there yet, and empties it: it holds what the policies say. */
+  *provide(plan: SetPlan): Steps<void> {
+    for (const [key, make] of plan) {
+      if (this.#sets.has(key)) continue;
+      this.#add(make());
+      yield;
     }
-    const cidrBlocks = peers.filter((peer) => peer.kind === 'ip-block');
-    const blocks = { 4: AddressSpace.fromBlocks(4, cidrBlocks), 6: AddressSpace.fromBlocks(6, cidrBlocks) };
-    const selectionKeys = [...selections.keys()].sort();
-    const key = JSON.stringify([selectionKeys, ...FAMILIES.map((family) => tableOf(blocks[family]))]);
-    return {
-      kind: 'union',
-      selections: selectionKeys.map((each) => selections.get(each)!),
-      blocks,
-      key,
-      selectionKeys,
-    };
-  }
-
-  /** The clause for one family's part of the union; makes the set if it has to be one and is not there yet. */
-  peerClause(union: PeerUnion, family: Family): PeerClause {
-    if (union.kind === 'any' || union.blocks[family].isFull()) return { kind: 'any' };
-    const space = union.blocks[family];
-    if (union.selections.length === 0 && space.isEmpty()) return { kind: 'none' };
-    const key = JSON.stringify(['addresses', family, union.selectionKeys, tableOf(space)]);
-    if (!this.#sets.has(key)) this.#add(addressSet(key, union, family, space));
-    return { kind: 'set', key };
-  }
-
-  /** Every peer pod's own number for each name; selectors, blocks and "any" all mean pods here (S-43, S-44). */
-  peerEndpoints(union: PeerUnion, names: readonly NamedPortRef[]): Readonly<Record<Family, string>> {
-    const meaning = ['peers', union.kind === 'any' ? 'any' : union.key, names];
-    const keys = endpointKeys(meaning);
-    const known = portNames(names);
-    for (const family of FAMILIES) {
-      if (!this.#sets.has(keys[family])) this.#add(endpointSet(keys[family], union, family, known));
-    }
-    return keys;
-  }
-
-  /**
-   * Every peer pod's address with the ports open to it, each port (protocol number and port, as `6:8080`) to its own peers. Those are
-   * pods: what blocks hold besides cannot be told one by one.
-   */
-  portEndpoints(unions: readonly (readonly [port: string, union: PeerUnion])[]): Readonly<Record<Family, string>> {
-    const byPort = unions.toSorted(([a], [b]) => (a < b ? -1 : 1));
-    const keys = endpointKeys(['ports', byPort.map(([port, union]) => [port, selectionKeysOf(union)])]);
-    for (const family of FAMILIES) {
-      if (!this.#sets.has(keys[family])) this.#add(portEndpointSet(keys[family], byPort, family));
-    }
-    return keys;
+    plan.clear();
   }
 
   #add(set: LiveSet): void {
@@ -426,9 +482,25 @@ function portEndpointSet(
   return endpointsOf(key, family, members, parts);
 }
 
-function endpointsOf(key: string, family: Family, members: LiveMap<boolean>, parts: readonly Part[]): LiveSet {
-  const refresh = (set: LiveSet): EndpointSet => ({ key, family, members: set.members.view() });
-  return { key, members, parts, value: { key, family, members: members.view() }, refresh };
+function endpointsOf(
+  key: string,
+  family: Family,
+  members: LiveMap<boolean>,
+  parts: readonly Part[],
+  holds: EndpointSet['holds'] = 'addresses',
+): LiveSet {
+  const refresh = (set: LiveSet): EndpointSet => ({ key, family, holds, members: set.members.view() });
+  return { key, members, parts, value: { key, family, holds, members: members.view() }, refresh };
+}
+
+/** Of blocks alone: what it holds never changes. */
+function blockEndpointSet(key: string, tables: readonly PortTable[], family: Family): LiveSet {
+  const members = new LiveMap<boolean>();
+  for (const [port, table] of tables) {
+    for (const { cidr, match } of table) members.set(`${formatNetMember(cidr)},${port}`, match);
+  }
+  members.forget();
+  return endpointsOf(key, family, members, [], 'prefixes');
 }
 
 function selectionKeysOf(union: PeerUnion): readonly string[] {
@@ -475,6 +547,6 @@ export function familyOf(address: string): Family {
   return address.includes(':') ? 6 : 4;
 }
 
-function tableOf(space: AddressSpace): readonly string[] {
-  return space.toPrefixTable().map((entry) => `${entry.match ? '' : '!'}${formatCidr(entry.cidr)}`);
+function tableText(table: readonly PrefixEntry[]): readonly string[] {
+  return table.map((entry) => `${entry.match ? '' : '!'}${formatCidr(entry.cidr)}`);
 }

@@ -7,6 +7,7 @@
  *                               2. policies that occur together, same ports     one set of peers
  *   more than MAX_OWN_PORTS     3. ... same peers                               one rule for all the ports
  *                               4. ... pods as peers, few ports                 one set of (peer, port)
+ *                               5. ... blocks as peers, few ports               one set of (block, port)
  *
  * Equal selectors select the same pods, now and later, so what step 1 puts together depends on policies alone: pods that come and go
  * change no rule. Other policies occur together as long as no local pod is selected by only some of them; the first such pod parts them,
@@ -22,6 +23,7 @@
 import type { PortRange } from '../net/port-range.ts';
 import type { Direction, Peer, Policy } from '../policy/model.ts';
 import type { NamedPortRef } from './ports.ts';
+import type { Steps } from './steps.ts';
 
 import { formatCidr } from '../net/cidr.ts';
 import { mergePortRanges } from '../net/port-range.ts';
@@ -39,6 +41,9 @@ export const MAX_OWN_SETS = 4;
 export const MAX_OWN_PORTS = 8;
 /** A peer is in a set of (peer, port) once per port. Above this many for the same peers a set of peers and a rule take less room. */
 const MAX_PORTS_PER_PEER = 4;
+/** The same of blocks, of which there are as many as are written: pods can be thousands for one selector. */
+const MAX_PORTS_PER_BLOCK = 16;
+const RULES_PER_STEP = 200;
 
 export interface SharingLimits {
   readonly ownSets: number;
@@ -46,6 +51,8 @@ export interface SharingLimits {
 }
 
 const LIMITS: SharingLimits = { ownSets: MAX_OWN_SETS, ownPorts: MAX_OWN_PORTS };
+/** Whatever can be one is one: for classes that would have too many rules otherwise. */
+export const MOST_SHARED: SharingLimits = { ownSets: 1, ownPorts: 1 };
 /** Each rule for itself. */
 export const NOTHING_SHARED: SharingLimits = { ownSets: Number.POSITIVE_INFINITY, ownPorts: Number.POSITIVE_INFINITY };
 
@@ -64,7 +71,12 @@ export type Allowed =
       readonly peers: Peers;
       readonly selectedBy: number;
     }
-  | { readonly kind: 'by-port'; readonly peersByPort: ReadonlyMap<string, readonly Peer[]> };
+  /** The peers are all pods, or all blocks. */
+  | {
+      readonly kind: 'by-port';
+      readonly peers: 'pods' | 'blocks';
+      readonly peersByPort: ReadonlyMap<string, readonly Peer[]>;
+    };
 
 /** Of a policy, what matters here. */
 export type RulesOfPolicy = Pick<Policy, 'podSelector' | Direction>;
@@ -98,14 +110,14 @@ interface Group {
  * What the rules of a class allow, in the order of the first rule each stands for. `policies` are of one namespace; equal numbers in
  * `together` are policies that occur together (see Occurrences).
  */
-export function mergeRules(
+export function* mergeRules(
   policies: readonly RulesOfPolicy[],
   direction: Direction,
   together: readonly number[],
   limits = LIMITS,
-): readonly MergedRule[] {
-  const { numeric, named } = rulesOf(policies, direction, together);
-  const merged = [...merge(numeric, limits), ...merge(named, limits)];
+): Steps<readonly MergedRule[]> {
+  const { numeric, named } = yield* rulesOf(policies, direction, together);
+  const merged = [...(yield* merge(numeric, limits)), ...(yield* merge(named, limits))];
   return merged.sort((a, b) => byOrigin(a.by[0]!, b.by[0]!));
 }
 
@@ -120,18 +132,48 @@ export function distinctOrigins(origins: readonly Origin[]): readonly Origin[] {
   return sorted.filter((origin, at) => at === 0 || byOrigin(sorted[at - 1]!, origin) !== 0);
 }
 
-function merge(rules: readonly Group[], limits: SharingLimits): MergedRule[] {
+function* merge(rules: readonly Group[], limits: SharingLimits): Steps<MergedRule[]> {
   const merged: MergedRule[] = [];
-  const groups = withSamePorts(rules, limits.ownSets);
+  const groups = yield* withSamePorts(rules, limits.ownSets);
   for (const alike of Map.groupBy(groups, (group) => group.together).values()) {
-    const isCrowd = alike.length > limits.ownPorts;
-    const left = isCrowd ? withSamePeers(alike) : alike;
-    const few = isCrowd ? withFewPorts(left) : [];
-    const joint = new Set(few.length > limits.ownPorts ? few : []);
-    for (const group of left) if (!joint.has(group)) merged.push(mergedRule(allowedBy(group), [group]));
-    if (joint.size > 0) merged.push(mergedRule(byPort(few), few));
+    if (alike.length > limits.ownPorts) yield* mergeCrowd(yield* withSamePeers(alike), limits.ownPorts, merged);
+    else for (const group of alike) merged.push(mergedRule(allowedBy(group), [group]));
   }
   return merged;
+}
+
+/** Steps 4 and 5. A group whose peers are pods and blocks may be in both. */
+function* mergeCrowd(groups: readonly Group[], ownPorts: number, merged: MergedRule[]): Steps<void> {
+  const split = new Map(groups.map((group) => [group, new Map<PeerKind, Group>()]));
+  for (const kind of PEER_KINDS) {
+    const few = withFewPorts(groups, kind);
+    yield;
+    if (few.length <= ownPorts) continue;
+    const parts = few.map((group) => partOf(group, kind));
+    for (const [at, group] of few.entries()) split.get(group)!.set(kind, parts[at]!);
+    merged.push(mergedRule(byPort(parts, kind), parts));
+    yield;
+  }
+  for (const [group, taken] of split) {
+    if (taken.size === 0) merged.push(mergedRule(allowedBy(group), [group]));
+    else if (taken.size < PEER_KINDS.length) {
+      const other = partOf(group, taken.has('pods') ? 'blocks' : 'pods');
+      if (other.peers.length > 0) merged.push(mergedRule(allowedBy(other), [other]));
+    }
+  }
+}
+
+type PeerKind = 'pods' | 'blocks';
+const PEER_KINDS = ['pods', 'blocks'] as const satisfies readonly PeerKind[];
+
+function isOfKind(peer: Peer, kind: PeerKind): boolean {
+  return kind === 'pods' ? peer.kind === 'pods' : peer.kind === 'ip-block';
+}
+
+/** What the group lets in of one kind of peers. */
+function partOf(group: Group, kind: PeerKind): Group & { readonly peers: readonly Peer[] } {
+  const peers = group.peers === 'any' ? [] : group.peers.filter((peer) => isOfKind(peer, kind));
+  return { ...group, peers };
 }
 
 function mergedRule(allowed: Allowed, groups: readonly Group[]): MergedRule {
@@ -147,18 +189,20 @@ function isNamed(ports: Ports): ports is Exclude<Ports, NumericPorts> {
   return ports !== 'any' && 'names' in ports;
 }
 
-function rulesOf(
+function* rulesOf(
   policies: readonly RulesOfPolicy[],
   direction: Direction,
   together: readonly number[],
-): { readonly numeric: readonly Group[]; readonly named: readonly Group[] } {
+): Steps<{ readonly numeric: readonly Group[]; readonly named: readonly Group[] }> {
   const selectors = new Map<string, number>();
+  let count = 0;
   const numeric: Group[] = [];
   const named: Group[] = [];
   for (const [place, policy] of policies.entries()) {
     const selector = numbered(selectors, selectorKey(policy.podSelector));
     for (const [index, { ports, peers }] of policy[direction].entries()) {
       const common = { peers, selector, together: together[place]!, by: [{ place, index }] };
+      if (++count % RULES_PER_STEP === 0) yield;
       const split = splitPorts(ports);
       if (split === 'any') numeric.push({ ports: 'any', ...common });
       else {
@@ -177,27 +221,40 @@ function numbered(numbers: Map<string, number>, text: string): number {
 }
 
 /** Steps 1 and 2. */
-function withSamePorts(rules: readonly Group[], ownSets: number): readonly Group[] {
+function* withSamePorts(rules: readonly Group[], ownSets: number): Steps<readonly Group[]> {
   if (rules.length <= ownSets) return rules;
-  const samePods = joinMany(rules, ownSets, ({ selector, ports }) => `${selector} ${portsKey(ports)}`);
-  return joinMany(samePods, ownSets, (group) => `${group.together} ${portsKey(group.ports)}`);
+  const samePods = yield* joinMany(rules, ownSets, ({ selector, ports }) => `${selector} ${portsKey(ports)}`);
+  return yield* joinMany(samePods, ownSets, (group) => `${group.together} ${portsKey(group.ports)}`);
 }
 
 /** Step 3. */
-function withSamePeers(groups: readonly Group[]): readonly Group[] {
-  return joinMany(groups, 1, ({ ports, peers }) => `${protocolOf(ports)} ${peersKey(peers)}`);
+function* withSamePeers(groups: readonly Group[]): Steps<readonly Group[]> {
+  return yield* joinMany(groups, 1, ({ ports, peers }) => `${protocolOf(ports)} ${peersKey(peers)}`);
 }
 
-/** What step 4 puts together. */
-function withFewPorts(groups: readonly Group[]): readonly Group[] {
-  const ofPods = groups.filter(({ ports, peers }) => ports !== 'any' && !isNamed(ports) && arePods(peers));
-  const samePeers = Map.groupBy(ofPods, ({ peers }) => peersKey(peers));
-  return [...samePeers.values()].filter((alike) => portCount(alike) <= MAX_PORTS_PER_PEER).flat();
+/** What steps 4 and 5 put together: groups with peers of that kind, and few ports for the same peers. */
+function withFewPorts(groups: readonly Group[], kind: PeerKind): readonly Group[] {
+  const most = kind === 'pods' ? MAX_PORTS_PER_PEER : MAX_PORTS_PER_BLOCK;
+  const usable = groups.filter(({ ports, peers }) => {
+    if (ports === 'any' || isNamed(ports) || peers === 'any') return false;
+    return portCount(ports) <= most && peers.some((peer) => isOfKind(peer, kind));
+  });
+  const samePeers = Map.groupBy(usable, ({ peers }) => peersKey(peers));
+  const count = (alike: readonly Group[]): number => alike.reduce((sum, { ports }) => sum + portCount(ports), 0);
+  return [...samePeers.values()].filter((alike) => count(alike) <= most).flat();
 }
 
 /** Groups of one key become one where there are more than `most` of them. They have the same ports or the same peers. */
-function joinMany(groups: readonly Group[], most: number, keyOf: (group: Group) => string): readonly Group[] {
-  return [...Map.groupBy(groups, keyOf).values()].flatMap((alike) => (alike.length > most ? [joined(alike)] : alike));
+function* joinMany(groups: readonly Group[], most: number, keyOf: (group: Group) => string): Steps<readonly Group[]> {
+  const byKey = new Map<string, Group[]>();
+  for (const [at, group] of groups.entries()) {
+    const key = keyOf(group);
+    const alike = byKey.get(key);
+    if (alike) alike.push(group);
+    else byKey.set(key, [group]);
+    if (at % RULES_PER_STEP === 0) yield;
+  }
+  return [...byKey.values()].flatMap((alike) => (alike.length > most ? [joined(alike)] : alike));
 }
 
 function joined(groups: readonly Group[]): Group {
@@ -233,7 +290,7 @@ function unionOfPeers(groups: readonly Group[]): Peers {
   return [...peers.values()];
 }
 
-function byPort(groups: readonly Group[]): Allowed {
+function byPort(groups: readonly Group[], kind: PeerKind): Allowed {
   const peersByPort = new Map<string, Peer[]>();
   for (const { ports, peers } of groups) {
     if (ports === 'any' || isNamed(ports) || peers === 'any') continue;
@@ -243,15 +300,11 @@ function byPort(groups: readonly Group[]): Allowed {
       else peersByPort.set(port, [...peers]);
     }
   }
-  return { kind: 'by-port', peersByPort };
+  return { kind: 'by-port', peers: kind, peersByPort };
 }
 
-function arePods(peers: Peers): boolean {
-  return peers !== 'any' && peers.some(({ kind }) => kind === 'pods') && !peers.some(({ kind }) => kind === 'ip-block');
-}
-
-function portCount(groups: readonly Group[]): number {
-  return groups.flatMap(({ ports }) => rangesOf(ports)).reduce((sum, { first, last }) => sum + last - first + 1, 0);
+function portCount(ports: Ports): number {
+  return rangesOf(ports).reduce((sum, { first, last }) => sum + last - first + 1, 0);
 }
 
 /** Protocol number and port, one by one. */

@@ -140,7 +140,7 @@ function compareMembers(set: IpSet, before: ObservedSet): { joining: string[]; l
 function needsSwap(set: IpSet, before: ObservedSet): boolean {
   if (before.maxElements < set.members.size) return true;
   // Only sets with blocks hold exceptions.
-  if (set.type !== 'hash:net') return false;
+  if (set.type !== 'hash:net' && set.type !== 'hash:net,port') return false;
   for (const [member, match] of set.members) if (!match && before.members.get(member) !== false) return true;
   for (const [member, match] of before.members) if (!match && set.members.get(member) !== false) return true;
   return false;

@@ -176,7 +176,9 @@ function chainKey(policyClass: PolicyClass, family: Family): string {
 type SetNames = (key: string) => string;
 
 function renderSet(from: AddressSet | EndpointSet, name: string | undefined): IpSet {
-  const type = 'kind' in from ? (from.kind === 'addresses' ? 'hash:ip' : 'hash:net') : 'hash:ip,port';
+  const holdsAddresses = ('kind' in from ? from.kind : from.holds) === 'addresses';
+  const type =
+    'kind' in from ? (holdsAddresses ? 'hash:ip' : 'hash:net') : holdsAddresses ? 'hash:ip,port' : 'hash:net,port';
   const { family, members, key: meaning } = from;
   return { name: name ?? setName(family, meaning), family, type, members, meaning };
 }
@@ -304,13 +306,41 @@ function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, s
 
 /** The rule for the answers of what `original` lets in or out. */
 function exchanged(original: Rule): Rule {
-  return rule(
-    original.matches.map((match): Match => {
-      if (match.kind === 'ports') return { ...match, kind: 'source-ports' };
-      return match.kind === 'set' ? { ...match, dimensions: EXCHANGED[match.dimensions] } : match;
-    }),
-    original.target,
-  );
+  return rule(original.matches.map(exchangedMatch), original.target);
+}
+
+/** What a clause asks of a packet, asked of its answer. */
+function exchangedMatch(match: Match): Match {
+  switch (match.kind) {
+    case 'ports':
+      return { ...match, kind: 'source-ports' };
+    case 'set':
+      return { ...match, dimensions: EXCHANGED[match.dimensions] };
+    case 'source-block':
+      return { ...match, kind: 'destination-block' };
+    case 'destination-block':
+      return { ...match, kind: 'source-block' };
+    case 'source':
+    case 'destination':
+    case 'source-bucket':
+    case 'destination-bucket':
+    case 'conntrack':
+    case 'conntrack-not':
+    case 'conntrack-confirmed':
+    case 'other-generation':
+    case 'denied-flag':
+    case 'same-address':
+    case 'icmp':
+    case 'neighbour-discovery':
+    case 'source-ports':
+    case 'in-interface-prefix':
+    case 'out-interface-prefix':
+    case 'source-is-local':
+    case 'destination-is-local':
+    case 'limit':
+    case 'comment':
+      throw new Error(`no clause asks for ${match.kind}`);
+  }
 }
 
 const EXCHANGED = {
@@ -370,26 +400,37 @@ export function closedClass(direction: Direction, layout: Layout): ClassChain {
 }
 
 /** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */
-function legendRules({ direction, policies, clauses }: PolicyClass): Rule[] {
+function legendRules({ direction, policies, clauses, closed }: PolicyClass): Rule[] {
   const indexes = new Map<string, Set<number>>(policies.map((policy) => [objectKey(policy), new Set()]));
   for (const { by } of clauses) for (const { policy, index } of by) indexes.get(objectKey(policy))!.add(index);
   const named = [...indexes].slice(0, MAX_LEGEND);
   const texts = named.map(([name, found]) => {
     const allows = found.size === 0 ? 'no rule' : `rules ${[...found].sort((a, b) => a - b).join(',')}`;
-    return `${name} ${direction} ${allows}`;
+    return `${name} ${direction} ${closed ? 'closed' : allows}`;
   });
+  if (closed) texts.unshift('closed: these policies ask for more than one namespace gets; see the agent log');
   if (indexes.size > MAX_LEGEND) texts.push(`and ${indexes.size - MAX_LEGEND} more policies`);
   return texts.map((text) => rule([{ kind: 'comment', text }], { kind: 'none' }));
 }
 
 function clauseRules(clause: Clause, direction: Direction, family: Family, setNames: SetNames): Rule[] {
   const peer = clause.peers[family];
-  if (peer.kind === 'none') return [];
-  const peers: Match[] =
-    peer.kind === 'any'
-      ? []
-      : [{ kind: 'set', set: setNames(peer.key), dimensions: direction === 'egress' ? 'dst' : 'src' }];
-  return portMatches(clause, family, setNames).map((ports) => rule([...ports, ...peers], RETURN));
+  const ports = portMatches(clause, family, setNames);
+  switch (peer.kind) {
+    case 'none':
+      return [];
+    case 'any':
+      return ports.map((matches) => rule(matches, RETURN));
+    case 'block': {
+      // A prefix is told sooner than a port.
+      const block: Match = { kind: direction === 'egress' ? 'destination-block' : 'source-block', cidr: peer.cidr };
+      return ports.map((matches) => rule([block, ...matches], RETURN));
+    }
+    case 'set': {
+      const set: Match = { kind: 'set', set: setNames(peer.key), dimensions: direction === 'egress' ? 'dst' : 'src' };
+      return ports.map((matches) => rule([...matches, set], RETURN));
+    }
+  }
 }
 
 /** Alternatives, each a list of matches that must all hold. Ports come before peer sets: a port miss costs 20 ns, a set 120. */

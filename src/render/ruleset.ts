@@ -8,6 +8,9 @@ export type Match =
   /** One host address. */
   | { readonly kind: 'source'; readonly address: string }
   | { readonly kind: 'destination'; readonly address: string }
+  /** A prefix, in canonical text. */
+  | { readonly kind: 'source-block'; readonly cidr: string }
+  | { readonly kind: 'destination-block'; readonly cidr: string }
   /** Some of the last 16 bits of the address: those of `mask` are as in `bits`. */
   | { readonly kind: 'source-bucket'; readonly bits: number; readonly mask: number }
   | { readonly kind: 'destination-bucket'; readonly bits: number; readonly mask: number }
@@ -95,7 +98,7 @@ export interface FamilyRules {
 export interface IpSet {
   readonly name: string;
   readonly family: Family;
-  readonly type: 'hash:ip' | 'hash:net' | 'hash:ip,port';
+  readonly type: 'hash:ip' | 'hash:net' | 'hash:ip,port' | 'hash:net,port';
   /** Entry text as `ipset restore` takes it with protocol numbers -> false for `nomatch`. */
   readonly members: ReadonlyMap<string, boolean>;
   /** What the set means; the name is a hash of it. */

@@ -50,6 +50,10 @@ function matchWords(match: Match, context: TextContext): string[] {
       return ['-s', hostCidr(match.address, family)];
     case 'destination':
       return ['-d', hostCidr(match.address, family)];
+    case 'source-block':
+      return ['-s', match.cidr];
+    case 'destination-block':
+      return ['-d', match.cidr];
     case 'source-bucket':
       return ['-s', bucketMask(match, family)];
     case 'destination-bucket':

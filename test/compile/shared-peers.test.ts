@@ -9,7 +9,7 @@ import { expectedHere, packetOf } from '../property/expected.ts';
 import { runs } from '../property/runs.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { createFakeNode, enforce } from '../support/fake-cluster.ts';
-import { isJoint, sharedSets } from '../support/shared-sets.ts';
+import { isJoint, isJointOfBlocks, sharedSets } from '../support/shared-sets.ts';
 import { traceRules } from '../support/tracer.ts';
 
 const MANY = MAX_OWN_SETS + 1;
@@ -113,7 +113,91 @@ describe('rules that share a set', () => {
     }));
     const ordinary = Array.from({ length: MANY_PORTS }, (_, n) => `10.0.1.${n + 5},6:${n + 85}`);
     assert.deepEqual(entries(intent), [ordinary.sort()]);
-    assert.deepEqual(sizes(intent), [1, 1, 1, 1]);
+    // The block needs no set: it is asked for in the rule.
+    assert.deepEqual(sizes(intent), [1, 1, 1]);
+  });
+
+  describe('blocks', () => {
+    const blockOf = (n: number, ...except: readonly string[]): object => ({
+      ipBlock: { cidr: `10.${n}.0.0/16`, except },
+    });
+    const peersOf = (intent: NodeIntent): unknown[] => intent.classes[0]!.clauses.map(({ peers }) => peers[4]);
+
+    it('one block alone is no set, one with an exception is', () => {
+      const intent = compiled(2, (n) => ({
+        ingress: [{ from: [n === 0 ? blockOf(0) : blockOf(1, '10.1.2.0/24')], ports: HTTP }],
+      }));
+      assert.deepEqual(peersOf(intent)[0], { kind: 'block', cidr: '10.0.0.0/16' });
+      assert.equal(intent.addressSets.size, 1);
+    });
+
+    it('blocks that make up one block are one, all addresses are any', () => {
+      const halves = [{ ipBlock: { cidr: '10.0.0.0/9' } }, { ipBlock: { cidr: '10.128.0.0/9' } }];
+      assert.deepEqual(peersOf(compiled(1, () => ({ ingress: [{ from: halves }] }))), [
+        { kind: 'block', cidr: '10.0.0.0/8' },
+      ]);
+      const all = [{ ipBlock: { cidr: '0.0.0.0/1' } }, { ipBlock: { cidr: '128.0.0.0/1' } }];
+      assert.deepEqual(peersOf(compiled(1, () => ({ ingress: [{ from: all }] }))), [{ kind: 'any' }]);
+    });
+
+    it('many with ports of their own share one set, in which the longest prefix decides for each port', () => {
+      const intent = compiled(MANY_PORTS, (n) => ({
+        ingress: [
+          {
+            from: [n === 0 ? { ipBlock: { cidr: '0.0.0.0/0', except: ['10.0.0.0/8'] } } : blockOf(n, `10.${n}.9.0/24`)],
+            ports: [{ port: 80 + n }, { port: 443 }],
+          },
+        ],
+      }));
+      assert.equal(intent.classes[0]!.clauses.length, 1);
+      const [set, ...others] = [...intent.endpointSets.values()];
+      assert.deepEqual([others, set!.family, set!.holds], [[], 4, 'prefixes']);
+      const has = (member: string): boolean | undefined => set!.members.get(member);
+      assert.deepEqual(
+        [has('10.3.0.0/16,6:83'), has('10.3.9.0/24,6:83'), has('10.3.0.0/16,6:82')],
+        [true, false, undefined],
+      );
+      assert.deepEqual(
+        [has('0.0.0.0/1,6:443'), has('10.0.0.0/8,6:443'), has('10.3.9.0/24,6:443')],
+        [true, false, false],
+      );
+    });
+
+    it('a rule of pods and blocks is in one set of each', () => {
+      const intent = compiled(MANY_PORTS, (n) => ({
+        ingress: [{ from: [...from(n), blockOf(n)], ports: [{ port: 80 + n }] }],
+      }));
+      const [pods, blocks] = intent.classes[0]!.clauses;
+      assert.equal(intent.classes[0]!.clauses.length, 2);
+      assert.deepEqual([pods!.by.length, blocks!.by.length], [MANY_PORTS, MANY_PORTS]);
+      const members = [...intent.endpointSets.values()]
+        .filter(({ family }) => family === 4)
+        .map(({ members: all }) => [...all.keys()]);
+      assert.deepEqual(
+        members.map((all) => all.length),
+        [MANY_PORTS, MANY_PORTS],
+      );
+    });
+
+    it('wide ranges keep rules of their own, many ports for everybody become a set', () => {
+      const wide = compiled(MANY_PORTS, (n) => ({
+        ingress: [{ from: [blockOf(n)], ports: [{ port: 80 + n, endPort: 8000 }] }],
+      }));
+      assert.deepEqual([wide.classes[0]!.clauses.length, wide.endpointSets.size], [MANY_PORTS, 0]);
+      const ports = Array.from({ length: 200 }, (_, n) => ({ port: 80 + 2 * n }));
+      const many = compiled(1, () => ({ ingress: [{ ports }] }));
+      assert.deepEqual(
+        [...many.endpointSets.values()].map(({ family, members }) => [family, members.size]),
+        [
+          [4, 400],
+          [6, 400],
+        ],
+      );
+      const ranges = compiled(1, () => ({
+        ingress: [{ ports: ports.map(({ port }) => ({ port, endPort: port + 300 })) }],
+      }));
+      assert.equal(ranges.endpointSets.size, 0);
+    });
   });
 
   it('sets of (peer, port) are one where they mean the same, in whatever order, and apart where ports or peers differ', () => {
@@ -180,7 +264,7 @@ describe('rules that share a set', () => {
   });
 
   it('whatever the rules say, the verdicts are those of the evaluator', async () => {
-    const seen = { passed: 0, dropped: 0, samePorts: 0, ownPorts: 0, parted: 0 };
+    const seen = { passed: 0, dropped: 0, samePorts: 0, ownPorts: 0, blockPorts: 0, anywhere: 0, parted: 0 };
     const withFlows = crowdedCluster.chain((each) => fc.tuple(fc.constant(each), flowsAtEdges([each.crowded], 40)));
     await fc.assert(
       fc.asyncProperty(withFlows, async ([{ crowded, whole }, flows]) => {
@@ -190,6 +274,9 @@ describe('rules that share a set', () => {
         const [shared, otherwise] = [crowded, whole].map((one) => sharedSets(compileNode(one, NODE)));
         if ([...shared!].some((key) => !isJoint(key))) seen.samePorts++;
         if ([...shared!].some(isJoint)) seen.ownPorts++;
+        if ([...shared!].some(isJointOfBlocks)) seen.blockPorts++;
+        if ([...node.kernel.state().sets.values()].some(({ members }) => members.has('0.0.0.0/1,6:10000')))
+          seen.anywhere++;
         if (shared!.size > 0 && [...shared!].some((key) => !otherwise!.has(key))) seen.parted++;
         for (const flow of flows) {
           const { passes, why } = expected(flow);
@@ -202,10 +289,11 @@ describe('rules that share a set', () => {
           );
         }
       }),
-      runs(80),
+      runs(100),
     );
-    const { passed, dropped, samePorts, ownPorts, parted } = seen;
-    const enough = passed > 300 && dropped > 60 && samePorts > 2 && ownPorts > 5 && parted > 1;
+    const { passed, dropped, samePorts, ownPorts, blockPorts, anywhere, parted } = seen;
+    const kinds = samePorts > 2 && ownPorts > 3 && blockPorts > 0 && anywhere > 0 && parted > 1;
+    const enough = passed > 300 && dropped > 60 && kinds;
     assert.ok(enough, `not much was tried: ${JSON.stringify(seen)}`);
   });
 });

@@ -31,6 +31,15 @@ const MARKS = { mask: 0xff000000 };
 const HOST = { 4: '10.0.0.1', 6: 'fd00::1' } as const;
 const ADDRESS_SET = { 4: 'PCL4-addresses', 6: 'PCL6-addresses' } as const;
 const PREFIX_SET = { 4: 'PCL4-prefixes', 6: 'PCL6-prefixes' } as const;
+const BLOCK_PORT_SET = { 4: 'PCL4-blocks', 6: 'PCL6-blocks' } as const;
+/** What a rule asks for by itself; of IPv6 also those whose text has an IPv4 address in it. */
+const BLOCKS = {
+  4: ['10.0.0.0/8', '0.0.0.0/1', '203.0.113.7/32', '198.51.100.128/25'],
+  6: [
+    ...['2001:db8::/32', '8000::/1', 'fd00::1/128', 'fd00:0:0:1::/64', '::/96'],
+    ...['::1.2.3.0/120', '::ffff:0.0.0.0/96', '64:ff9b::/96', '1:0:0:2::/63'],
+  ],
+} as const;
 const ENDPOINT_SET = { 4: 'PCL4-endpoints', 6: 'PCL6-endpoints' } as const;
 
 function set(name: string, family: Family, type: IpSet['type'], members: readonly string[]): IpSet {
@@ -49,6 +58,12 @@ function setsOf(family: Family): IpSet[] {
     set(ADDRESS_SET[family], family, 'hash:ip', [host!, other!]),
     set(PREFIX_SET[family], family, 'hash:net', prefixes),
     set(ENDPOINT_SET[family], family, 'hash:ip,port', [`${host},6:80`, `${host},17:0`, `${other},132:65535`]),
+    set(
+      BLOCK_PORT_SET[family],
+      family,
+      'hash:net,port',
+      prefixes.flatMap((prefix, at) => [`${prefix},6:80`, `${prefix.replace('!', '')},${at % 2 ? 17 : 132}:${at}`]),
+    ),
   ];
 }
 
@@ -97,6 +112,8 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
       ...(family === 6 ? [{ kind: 'source', address: '::ffff:10.0.0.1' } as const] : []),
     ],
     destination: [{ kind: 'destination', address }],
+    'source-block': BLOCKS[family].map((cidr) => ({ kind: 'source-block', cidr })),
+    'destination-block': BLOCKS[family].map((cidr) => ({ kind: 'destination-block', cidr })),
     'source-bucket': bucket('source-bucket'),
     'destination-bucket': bucket('destination-bucket'),
     conntrack: [
@@ -128,6 +145,7 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
       ...(['dst,dst', 'src,src', 'src,dst', 'dst,src'] as const).map(
         (dimensions) => ({ kind: 'set', set: ENDPOINT_SET[family], dimensions }) as const,
       ),
+      { kind: 'set', set: BLOCK_PORT_SET[family], dimensions: 'src,dst' },
     ],
     'in-interface-prefix': [{ kind: 'in-interface-prefix', prefix: 'vlan.eth.' }],
     'out-interface-prefix': [{ kind: 'out-interface-prefix', prefix: 'vlan.eth.' }],
@@ -184,6 +202,8 @@ function everyRule(family: Family): Rule[] {
       .map((target) => ({ matches: [], target })),
     of(matches.icmp[0]!, { kind: 'conntrack', states: ['RELATED'] }, { kind: 'denied-flag', set: false }),
     of(matches.ports[1]!, matches.set[0]!),
+    of(matches['source-block'][0]!, matches.ports[6]!),
+    of(matches['destination-block'][1]!, matches['source-ports'][1]!),
     of(matches.ports[6]!, matches.set[1]!),
     of(matches.set[2]!, matches.set[0]!),
     of(matches['in-interface-prefix'][0]!, matches['source-is-local'][0]!),
@@ -328,6 +348,8 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
         [`add ${ADDRESS_SET[4]} fd00::1`, 'tool'],
         [`add ${PREFIX_SET[4]} 0.0.0.0/0`, 'kernel'],
         [`add ${ENDPOINT_SET[4]} 10.0.0.1`, 'tool'],
+        [`add ${BLOCK_PORT_SET[4]} 10.0.0.0/8`, 'tool'],
+        [`add ${BLOCK_PORT_SET[4]} 0.0.0.0/0,6:80`, 'kernel'],
         ['add PCL4-missing 10.0.0.1', 'tool'],
         ['del PCL4-missing 10.0.0.1', 'tool'],
         [`create ${ADDRESS_SET[4]} hash:net family inet`, 'kernel'],

@@ -30,9 +30,10 @@ async function savedMembers(name: string): Promise<string[]> {
   return text.split('\n').flatMap((line) => (line.startsWith(start) ? [line.slice(start.length)] : []));
 }
 
-/** For each address whether `ipset test` finds it. */
-async function tested(name: string, addresses: readonly Address[]): Promise<boolean[]> {
-  const loop = `while read -r address; do ipset -q test ${name} "$address" && echo 1 || echo 0; done`;
+/** For each address, with the port if one is given, whether `ipset test` finds it. */
+async function tested(name: string, addresses: readonly Address[], port?: string): Promise<boolean[]> {
+  const entry = port === undefined ? '$address' : `$address,${port}`;
+  const loop = `while read -r address; do ipset -q test ${name} "${entry}" && echo 1 || echo 0; done`;
   const answers = await inNamespace(['sh', '-c', loop], addresses.map((each) => `${formatAddress(each)}\n`).join(''));
   return answers.split('\n', addresses.length).map((answer) => answer === '1');
 }
@@ -117,6 +118,22 @@ describe('canonical text and tables, by the real ipset', () => {
       }
     });
 
+    it(`tells the tables of several ports of one IPv${of} set apart`, async () => {
+      const blocks = sample(fc.record({ cidr: narrow(of), except: fc.array(narrow(of), { maxLength: 8 }) }), 12);
+      const some = AddressSpace.fromBlocks(of, blocks);
+      const byPort = {
+        'tcp:80': some,
+        'tcp:81': some.complement(),
+        'udp:80': nested(of),
+        'sctp:80': AddressSpace.full(of),
+      };
+      const lines = Object.entries(byPort).flatMap(([port, space]) => portLines(space, port));
+      await restore('table', 'hash:net,port', of, lines);
+      assert.deepEqual((await savedMembers('table')).sort(), lines.toSorted());
+      for (const [port, space] of Object.entries(byPort))
+        await assertSamePortVerdicts(space, port, Object.values(byPort));
+    });
+
     it(`takes all of IPv${of} as a table`, async () => {
       await assertSameVerdicts(of, AddressSpace.full(of));
     });
@@ -151,6 +168,25 @@ function nested(of: Family): AddressSpace {
 
 function tableLines(space: AddressSpace): string[] {
   return space.toPrefixTable().map((entry) => `${formatNetMember(entry.cidr)}${entry.match ? '' : ' nomatch'}`);
+}
+
+function portLines(space: AddressSpace, port: string): string[] {
+  return tableLines(space).map((line) => line.replace(/^(\S+)/, `$1,${port}`));
+}
+
+/** Asks at the edges of all spaces: what other ports have must not show. */
+async function assertSamePortVerdicts(space: AddressSpace, port: string, all: readonly AddressSpace[]): Promise<void> {
+  const probes = all.flatMap((each) =>
+    each
+      .toPrefixTable()
+      .slice(0, 8)
+      .flatMap(({ cidr: prefix }) => edgesOf(prefix)),
+  );
+  const inKernel = await tested('table', probes, port);
+  assert.ok(probes.length > 30);
+  for (const [i, probe] of probes.entries()) {
+    assert.equal(inKernel[i], space.contains(probe), `${formatAddress(probe)},${port}`);
+  }
 }
 
 async function assertSameVerdicts(family: Family, space: AddressSpace): Promise<void> {

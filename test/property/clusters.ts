@@ -210,8 +210,8 @@ const CROWD = 12;
 interface Crowding {
   /** `own`: each policy also leaves out the pods labelled `word-<its number>`. */
   readonly words: 'same' | 'own';
-  /** `own`: each policy has ports of its own; `named`: by name as well. */
-  readonly ports: 'same' | 'own' | 'named';
+  /** `own`: each policy has ports of its own; `named`: by name as well; `many`: more than rules are written for. */
+  readonly ports: 'same' | 'own' | 'named' | 'many';
   /** `same`: of all policies. */
   readonly peers: 'same' | 'own';
   /** Where blocks are peers: in one policy of six, or in any. */
@@ -220,13 +220,17 @@ interface Crowding {
   readonly parted: { readonly rest: 0 | 1; readonly word: number } | undefined;
 }
 
-const crowding: fc.Arbitrary<Crowding> = fc.record({
-  words: fc.constantFrom('same', 'own', 'own'),
-  ports: fc.constantFrom('same', 'own', 'own', 'named'),
-  peers: fc.constantFrom('own', 'own', 'own', 'same'),
-  blocks: fc.constantFrom('seldom', 'often'),
-  parted: fc.option(fc.record({ rest: fc.constantFrom(0, 1), word: fc.nat({ max: CROWD - 1 }) }), { nil: undefined }),
-});
+const crowdingWith = (...ports: readonly Crowding['ports'][]): fc.Arbitrary<Crowding> =>
+  fc.record({
+    words: fc.constantFrom('same', 'own', 'own'),
+    ports: fc.constantFrom(...ports),
+    peers: fc.constantFrom('own', 'own', 'own', 'same'),
+    blocks: fc.constantFrom('seldom', 'often'),
+    parted: fc.option(fc.record({ rest: fc.constantFrom(0, 1), word: fc.nat({ max: CROWD - 1 }) }), { nil: undefined }),
+  });
+
+/** Without many ports: where every line of an update is looked at, their sets would be most of it. */
+const crowding = crowdingWith('same', 'own', 'own', 'named');
 
 /**
  * The cluster with many policies in each namespace that has one: they select what one of it selects, and their rules are those of the
@@ -285,15 +289,21 @@ function withPorts(rule: Rule, number: number, rules: readonly Rule[], { ports, 
   const protocol = PROTOCOLS[Math.floor(number / PORTS.length)]!;
   const byNumber = { kind: 'range', protocol, first: port, last: port } as const;
   const byName = { kind: 'named', protocol: PROTOCOLS[number % 2]!, name: PORT_NAMES[(number >> 1) % 2]! } as const;
-  return { peers: whose, ports: ports === 'named' ? [byNumber, byName] : [byNumber] };
+  const others = { own: [], named: [byName], many: MANY_PORTS }[ports];
+  return { peers: whose, ports: [byNumber, ...others] };
 }
+
+/** Every other port. */
+const MANY_PORTS = Array.from({ length: 125 }, (_, n) => {
+  return { kind: 'range', protocol: PROTOCOLS[0], first: 10_000 + 2 * n, last: 10_000 + 2 * n } as const;
+});
 
 /** Enough other clusters for each policy of a crowd to have a rule. */
 const otherClusters = fc.array(cluster, { minLength: 13, maxLength: 13 });
 
 /** A crowd, and the same one without the pods that part it. */
 export const crowdedCluster: fc.Arbitrary<{ readonly crowded: ClusterSnapshot; readonly whole: ClusterSnapshot }> = fc
-  .tuple(cluster, otherClusters, crowding)
+  .tuple(cluster, otherClusters, crowdingWith('same', 'own', 'own', 'named', 'many'))
   .map(([one, others, how]) => ({
     crowded: crowd(one, others, how),
     whole: crowd(one, others, { ...how, parted: undefined }),
@@ -343,7 +353,9 @@ const EDGES: readonly string[] = (() => {
   return [...found];
 })();
 
-const EDGE_PORTS = [...new Set(PORTS.flatMap((port) => [port - 1, port, port + 1]))].filter((port) => port <= 65535);
+const EDGE_PORTS = [...new Set([...PORTS, 10_000, 10_248].flatMap((port) => [port - 1, port, port + 1]))].filter(
+  (port) => port <= 65535,
+);
 const EDGE_PROTOCOLS = [...PROTOCOLS.map((name) => PROTOCOL_NUMBER[name]), 47, 1, 58];
 
 /** Flows with at least one end among the pods of the snapshots. */

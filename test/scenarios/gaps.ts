@@ -1570,6 +1570,13 @@ const WITH_BOTH = `
     x/b   .   -   .
     y/a   .   .   -`;
 
+/** Into x/a from everybody, out of it to x/b alone. */
+const ONE_WAY_TO_B = `
+         x/a x/b y/a
+    x/a   -   .   X
+    x/b   .   -   .
+    y/a   .   .   -`;
+
 const manyWords: Scenario = {
   id: 'G-17b',
   title: 'many policies open one port to their peers together',
@@ -1592,6 +1599,56 @@ const samePeers: Scenario = {
     step(
       crowd(ownPort, sameWords),
       ...[tcp(9000, WITH_B), tcp(9005, WITH_Y), tcp(9006, WITH_NOBODY), udp(9010, WITH_B), udp(9005, WITH_NOBODY)],
+    ),
+  ],
+};
+
+/** For rule n: everybody but x/b, or x/b and its neighbours, to a port of its own and to a common one. */
+const blockOfRule = (n: number): object =>
+  n % 2 === 0 ? { ipBlock: { cidr: '{all}', except: ['{host:x/b}'] } } : { ipBlock: { cidr: '{cidr:x/b/24|64}' } };
+const blocksOfRules = (side: 'from' | 'to'): readonly object[] =>
+  NUMBERS.map((n) => ({
+    [side]: [blockOfRule(n)],
+    ports: [ownPort(n), { protocol: 'SCTP', port: n < 2 ? 90 : 91 + n }],
+  }));
+
+const manyBlocks: Scenario = {
+  id: 'G-17d',
+  title: 'many rules open ports of their own to blocks, with exceptions that hold for their ports alone',
+  cites: ['S-05', 'S-28'],
+  topology: small,
+  steps: [
+    step(
+      apply('x/blocks', {
+        podSelector: podIs('a'),
+        policyTypes: ['Ingress', 'Egress'],
+        ingress: blocksOfRules('from'),
+        egress: blocksOfRules('to'),
+      }),
+      ...[tcp(9000, WITH_Y), tcp(9001, WITH_B), udp(9010, WITH_Y), udp(9011, WITH_B), udp(9000, WITH_NOBODY)],
+      ...[sctp(90, WITH_BOTH), sctp(93, WITH_Y), sctp(94, WITH_B)],
+    ),
+  ],
+};
+
+const manyPortsForAll: Scenario = {
+  id: 'G-17e',
+  title: 'more ports than rules are written for, for everybody and for one pod',
+  cites: ['S-05', 'S-36'],
+  topology: small,
+  steps: [
+    step(
+      apply('x/ports', {
+        podSelector: podIs('a'),
+        policyTypes: ['Ingress', 'Egress'],
+        ingress: [{ ports: Array.from({ length: 130 }, (_, n) => ({ port: 8000 + 2 * n })) }],
+        egress: [
+          { to: [{ podSelector: podIs('b') }], ports: Array.from({ length: 130 }, (_, n) => ({ port: 8000 + 2 * n })) },
+        ],
+      }),
+      tcp(8258, ONE_WAY_TO_B),
+      tcp(8001, WITH_NOBODY),
+      udp(8002, WITH_NOBODY),
     ),
   ],
 };
@@ -1622,4 +1679,6 @@ export const GAPS: readonly Scenario[] = [
   manyPorts,
   manyWords,
   samePeers,
+  manyBlocks,
+  manyPortsForAll,
 ];

@@ -14,7 +14,13 @@ import { readRule } from './rule-text.ts';
 
 const FAMILIES = [4, 6] as const;
 const BUILT_IN = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'];
-const DIMENSIONS: Readonly<Record<string, number>> = { 'hash:ip': 1, 'hash:net': 1, 'hash:ip,port': 2 };
+const DIMENSIONS: Readonly<Record<string, number>> = {
+  'hash:ip': 1,
+  'hash:net': 1,
+  'hash:ip,port': 2,
+  'hash:net,port': 2,
+};
+const takesPrefixes = (type: string): boolean => type === 'hash:net' || type === 'hash:net,port';
 const MAX_CHAIN = 28;
 const MAX_SET = 31;
 
@@ -394,7 +400,7 @@ class Host {
   #addMember(name: string, [text = '', option, ...rest]: readonly string[]): void {
     const set = this.#set(name);
     const member = this.#member(set, text);
-    if (rest.length > 0 || (option !== undefined && (option !== 'nomatch' || set.type !== 'hash:net'))) {
+    if (rest.length > 0 || (option !== undefined && (option !== 'nomatch' || !takesPrefixes(set.type)))) {
       throw new Error(`Unknown argument: \`${option}'`);
     }
     if (!set.members.has(member) && set.members.size >= set.maxElements) {
@@ -405,20 +411,20 @@ class Host {
 
   /** The entry as the kernel keeps it; throws on a form the set's type does not take. */
   #member(set: FakeSet, text: string): string {
-    const found = /^([0-9a-f.:]+)(?:\/(\d+)|,(\d+):(\d+))?$/.exec(text);
+    const found = /^([0-9a-f.:]+)(?:\/(\d+))?(?:,(\d+):(\d+))?$/.exec(text);
     if (!found) throw new Error(`Syntax error: cannot parse ${text}`);
     const [, address = '', length, protocol, port] = found;
     const { family, value } = numberOf(address);
     if (family !== set.family)
       throw new Error(`Syntax error: cannot parse ${text}: resolving to IPv${set.family} failed`);
-    if ((protocol !== undefined) !== (set.type === 'hash:ip,port'))
+    if ((protocol !== undefined) !== set.type.endsWith(',port'))
       throw new Error(`Syntax error: ${text} in ${set.type}`);
-    if (protocol !== undefined) {
-      if (!['6', '17', '132'].includes(protocol) || Number(port) > 65535) throw new Error(`Syntax error: ${text}`);
-      return text;
+    if (protocol !== undefined && (!['6', '17', '132'].includes(protocol) || Number(port) > 65535)) {
+      throw new Error(`Syntax error: ${text}`);
     }
-    if (length === undefined || Number(length) === WIDTH[family]) return address;
-    if (set.type !== 'hash:net') throw new Error(`Syntax error: ${text} is no address`);
+    const rest = protocol === undefined ? '' : `,${protocol}:${port}`;
+    if (length === undefined || Number(length) === WIDTH[family]) return `${address}${rest}`;
+    if (!takesPrefixes(set.type)) throw new Error(`Syntax error: ${text} is no address`);
     if (Number(length) < 1 || Number(length) > WIDTH[family]) {
       throw new Error('The value of the CIDR parameter of the IP address is invalid');
     }

@@ -31,7 +31,7 @@ export interface Work {
   readonly legend: number;
   readonly sets: number;
   readonly members: number;
-  /** For the kernel, of the first sync, and of one after the last rule was taken out. */
+  /** For the kernel, of the first sync; and, where operations are counted, of one after the last rule was taken out. */
   readonly lines: number;
   readonly editedLines: number;
 }
@@ -103,6 +103,7 @@ async function measure(session: Session | undefined, shape: string, count: numbe
   const work = (): void => {
     stages.load(input);
     found = whatIsThere(stages, stages.sync());
+    if (!session) return;
     stages.put(withoutLastRule(parsed(input.policies.at(-1))));
     editedLines = linesOf(stages.sync());
   };

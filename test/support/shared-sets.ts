@@ -18,3 +18,6 @@ function setKey({ ports, peers }: Clause): string | undefined {
 
 /** Of peers with their ports. */
 export const isJoint = (key: string): boolean => key.startsWith('["endpoints",4,"ports"');
+
+/** Of blocks with their ports. */
+export const isJointOfBlocks = (key: string): boolean => key.startsWith('["blocks",4,[[');

@@ -230,11 +230,15 @@ class Walk {
       case 'hash:ip':
         return index(set).get(`${WIDTH[set.family]} ${numberOf(text).value}`) ?? false;
       case 'hash:net':
-        return longestPrefix(set, numberOf(text).value);
-      case 'hash:ip,port': {
+        return longestPrefix(set, numberOf(text).value, '');
+      case 'hash:ip,port':
+      case 'hash:net,port': {
         if (dimensions.length < 2) return false;
-        const port = dimensions[1] === 'src' ? this.#sourcePort() : this.#packet.port;
-        return set.members.get(`${text},${this.#packet.protocol}:${port}`) ?? false;
+        // ip_set_get_ip4_port: of other protocols (but ICMP, with type and code) there is no port, and nothing matches.
+        if (![6, 17, 132].includes(this.#packet.protocol)) return false;
+        const port = `,${this.#packet.protocol}:${dimensions[1] === 'src' ? this.#sourcePort() : this.#packet.port}`;
+        if (set.type === 'hash:net,port') return longestPrefix(set, numberOf(text).value, port);
+        return set.members.get(`${text}${port}`) ?? false;
       }
       default:
         throw new Error(`set type ${set.type} is not known`);
@@ -242,7 +246,7 @@ class Walk {
   }
 }
 
-/** Members by `prefix length, first address`; made once per set, as a set of an observed state never changes. */
+/** Members by `prefix length, first address, port if any`; made once per set, as a set of an observed state never changes. */
 const indexes = new WeakMap<ReadonlyMap<string, boolean>, Map<string, boolean>>();
 
 function index(set: ObservedSet): Map<string, boolean> {
@@ -250,20 +254,20 @@ function index(set: ObservedSet): Map<string, boolean> {
   if (!found) {
     found = new Map();
     for (const [member, match] of set.members) {
-      const [address = '', length] = member.split('/');
-      found.set(`${length ?? WIDTH[set.family]} ${numberOf(address).value}`, match);
+      const [, address = '', length = WIDTH[set.family], port = ''] = /^([^/,]+)(?:\/(\d+))?(,.*)?$/.exec(member) ?? [];
+      found.set(`${length} ${numberOf(address).value}${port}`, match);
     }
     indexes.set(set.members, found);
   }
   return found;
 }
 
-/** hash:net: the longest prefix that holds the address decides; `nomatch` says no. */
-function longestPrefix(set: ObservedSet, value: bigint): boolean {
+/** hash:net, and hash:net,port for each port: the longest prefix that holds the address decides; `nomatch` says no. */
+function longestPrefix(set: ObservedSet, value: bigint, port: string): boolean {
   const entries = index(set);
   if (entries.size === 0) return false;
   for (let length = WIDTH[set.family]; length > 0; length--) {
-    const match = entries.get(`${length} ${value & prefixMask(set.family, length)}`);
+    const match = entries.get(`${length} ${value & prefixMask(set.family, length)}${port}`);
     if (match !== undefined) return match;
   }
   return false;

@@ -1,0 +1,33 @@
+/**
+ * What one namespace may ask of a node. Its owner decides how many policies there are and what they say; rules that can share are put
+ * together first (shared-peers.ts), so that these limits are far from what people write. A class over one of them is closed: its pods
+ * are isolated and nothing is allowed, and a Problem names its policies. What fits is decided smallest first, so it depends on the
+ * policies and on the local pods alone, never on the order of events.
+ */
+
+/**
+ * Of a class chain and family. A packet walks them one by one, 4 to 30 ns each, and each is written four times: for both families and
+ * for answers. 512 rules are 7,680 single ports for everybody.
+ */
+export const MAX_CLASS_RULES = 512;
+
+/** Of both families. ipset's numbers end at 65,535 for the whole host, and what it costs to make one grows with their number. */
+export const MAX_NAMESPACE_SETS = 2000;
+
+/**
+ * Bytes of rules, counted once for each class of local pods and direction they apply to: what an edit may have to compile anew. 100
+ * classes of 300 kB; all the rules that a namespace may have (cluster/limits.ts) for four classes.
+ */
+export const MAX_NAMESPACE_WORK = 32 * 1024 * 1024;
+
+export interface NamespaceLimits {
+  readonly classRules: number;
+  readonly sets: number;
+  readonly work: number;
+}
+
+export const NAMESPACE_LIMITS: NamespaceLimits = {
+  classRules: MAX_CLASS_RULES,
+  sets: MAX_NAMESPACE_SETS,
+  work: MAX_NAMESPACE_WORK,
+};

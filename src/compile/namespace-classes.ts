@@ -1,0 +1,206 @@
+/**
+ * The classes of one namespace's local pods. Policies select pods of their own namespace only, so what one namespace's owner writes is
+ * compiled by itself, again only when it changes, and measured against the limits of one namespace (limits.ts).
+ */
+import { createHash } from 'node:crypto';
+import type { Direction, Pod, Policy, Problem } from '../policy/model.ts';
+import type { ClassCompiler, CompiledClass, NeededClass } from './class-compiler.ts';
+import type { OverLimit, PolicyClass, Subject } from './intent.ts';
+import type { NamespaceLimits } from './limits.ts';
+import type { Steps } from './steps.ts';
+
+import { DIRECTIONS, objectKey } from '../policy/model.ts';
+import { matches } from '../policy/selector.ts';
+import { refOf } from './class-compiler.ts';
+import { Occurrences } from './occurrences.ts';
+import { isSameValue } from './same-value.ts';
+
+/** A local pod with the addresses it owns. */
+export interface Local {
+  readonly pod: Pod;
+  readonly addresses: ReadonlySet<string>;
+}
+
+export interface NamespaceClass {
+  readonly value: PolicyClass;
+  /** Absent: closed. */
+  readonly compiled: CompiledClass | undefined;
+}
+
+export interface NamespaceClasses {
+  /** Sorted by pod. */
+  readonly subjects: readonly Subject[];
+  /** By key, sorted by it. */
+  readonly classes: ReadonlyMap<string, NamespaceClass>;
+  /** Those that are in a class. */
+  readonly policies: ReadonlySet<Policy>;
+  readonly problems: readonly Problem[];
+}
+
+export const NO_CLASSES: NamespaceClasses = { subjects: [], classes: new Map(), policies: new Set(), problems: [] };
+
+/** Names in the key of a class up to this many policies; a hash of them beyond. */
+const MAX_NAMES_IN_KEY = 64;
+/** Names in a Problem. */
+const MAX_NAMES_IN_PROBLEM = 10;
+
+/** `before`: what they were, for what did not change to be the same objects. */
+export function* namespaceClasses(
+  compiler: ClassCompiler,
+  limits: NamespaceLimits,
+  policies: Iterable<Policy>,
+  locals: readonly Local[],
+  before: NamespaceClasses,
+): Steps<NamespaceClasses> {
+  const { subjects, needed } = yield* classify([...policies].sort(byName), locals, before.subjects);
+  const occurrences = { ingress: new Occurrences(), egress: new Occurrences() };
+  for (const each of needed.values()) {
+    occurrences[each.direction].add(each.policies);
+    yield;
+  }
+  const closed = new Map<string, OverLimit>();
+  const compiled = new Map<string, CompiledClass>();
+  let work = 0;
+  for (const each of smallestFirst([...needed.values()], (one) => compiler.bytesOf(one))) {
+    work += compiler.bytesOf(each);
+    if (work > limits.work) {
+      closed.set(each.key, 'work');
+      continue;
+    }
+    const together = occurrences[each.direction].together(each.policies);
+    const known = before.classes.get(each.key)?.compiled;
+    const isKnown = known && isSameList(known.policies, each.policies) && isSameList(known.together, together);
+    const now = isKnown ? known : yield* compiler.compile(each, together, limits.classRules);
+    compiled.set(each.key, now);
+    if (now.ruleCount > limits.classRules) closed.set(each.key, 'rules');
+    yield;
+  }
+  closeBeyondSets(compiled, limits.sets, closed);
+  const classes = new Map<string, NamespaceClass>();
+  for (const key of [...needed.keys()].sort()) {
+    classes.set(key, classOf(needed.get(key)!, compiled.get(key), closed.get(key), before.classes.get(key)));
+    yield;
+  }
+  const problems = [...closed].map(([key, why]) => problemOf(needed.get(key)!, why, limits));
+  const selecting = new Set<Policy>();
+  for (const each of needed.values()) for (const policy of each.policies) selecting.add(policy);
+  return { subjects, classes, policies: selecting, problems };
+}
+
+/** The pods' class per direction (S-03). Pods with the same labels have the same classes. */
+function* classify(
+  policies: readonly Policy[],
+  locals: readonly Local[],
+  before: readonly Subject[],
+): Steps<{ readonly subjects: readonly Subject[]; readonly needed: ReadonlyMap<string, NeededClass> }> {
+  const known = new Map(before.map((subject) => [subject.pod, subject]));
+  const byLabels = new Map<Pod['labels'], readonly NeededClass[]>();
+  const needed = new Map<string, NeededClass>();
+  const subjects: Subject[] = [];
+  for (const { pod, addresses } of locals) {
+    const found =
+      byLabels.get(pod.labels) ?? classesOf(policies.filter(({ podSelector }) => matches(podSelector, pod.labels)));
+    byLabels.set(pod.labels, found);
+    yield;
+    if (found.length === 0) continue;
+    for (const each of found) needed.set(each.key, each);
+    const classes = Object.fromEntries(found.map(({ direction, key }) => [direction, key]));
+    const subject: Subject = { pod: objectKey(pod), addresses: [...addresses].sort(), classes };
+    const same = known.get(subject.pod);
+    subjects.push(same && isSameValue(same, subject) ? same : subject);
+  }
+  return { subjects, needed };
+}
+
+function classesOf(selecting: readonly Policy[]): readonly NeededClass[] {
+  return DIRECTIONS.flatMap((direction) => {
+    const policies = selecting.filter((policy) => policy.isolates[direction]);
+    return policies.length === 0 ? [] : [{ key: classKey(direction, policies), direction, policies }];
+  });
+}
+
+function classKey(direction: Direction, policies: readonly Policy[]): string {
+  const names = policies.map((policy) => [policy.namespace, policy.name]);
+  if (names.length <= MAX_NAMES_IN_KEY) return JSON.stringify([direction, ...names]);
+  const hash = createHash('sha256').update(JSON.stringify(names)).digest('hex');
+  return JSON.stringify([direction, policies[0]!.namespace, names.length, hash]);
+}
+
+function smallestFirst<T extends { readonly key: string }>(
+  all: readonly T[],
+  sizeOf: (one: T) => number,
+): readonly T[] {
+  const sizes = new Map(all.map((one) => [one, sizeOf(one)]));
+  return all.toSorted((a, b) => sizes.get(a)! - sizes.get(b)! || compareText(a.key, b.key));
+}
+
+/** Sets that several classes share count once. */
+function closeBeyondSets(
+  compiled: ReadonlyMap<string, CompiledClass>,
+  limit: number,
+  closed: Map<string, OverLimit>,
+): void {
+  const open = [...compiled]
+    .filter(([key]) => !closed.has(key))
+    .map(([key, each]) => ({ key, sets: allSetKeys(each) }));
+  const used = new Set<string>();
+  for (const { key, sets } of smallestFirst(open, (one) => one.sets.length)) {
+    const fresh = sets.filter((set) => !used.has(set));
+    if (used.size + fresh.length > limit) closed.set(key, 'sets');
+    else for (const set of fresh) used.add(set);
+  }
+}
+
+function allSetKeys({ setKeys, subjectPorts }: CompiledClass): readonly string[] {
+  return [...setKeys, ...new Set(subjectPorts.flatMap(({ keys }) => [keys[4], keys[6]]))];
+}
+
+function classOf(
+  needed: NeededClass,
+  compiled: CompiledClass | undefined,
+  closed: OverLimit | undefined,
+  before: NamespaceClass | undefined,
+): NamespaceClass {
+  const { key, direction, policies } = needed;
+  const value =
+    compiled && !closed
+      ? compiled.value
+      : { key, direction, policies: policies.map(refOf), clauses: [], ...(closed ? { closed } : {}) };
+  if (before && isSameValue(before.value, value))
+    return { value: before.value, compiled: closed ? undefined : compiled };
+  return { value, compiled: closed ? undefined : compiled };
+}
+
+function problemOf({ direction, policies }: NeededClass, why: OverLimit, limits: NamespaceLimits): Problem {
+  const [first] = policies;
+  const names = policies.slice(0, MAX_NAMES_IN_PROBLEM).map(({ name }) => name);
+  const more = policies.length > names.length ? ` and ${policies.length - names.length} more` : '';
+  return {
+    object: { kind: 'NetworkPolicy', namespace: first!.namespace, name: `${names.join(', ')}${more}` },
+    field: `spec.${direction}`,
+    message: `${overLimitText(why, limits)}: the pods they select together are isolated and nothing is allowed to them. Write fewer or simpler rules`,
+  };
+}
+
+function overLimitText(why: OverLimit, limits: NamespaceLimits): string {
+  switch (why) {
+    case 'rules':
+      return `needs more than ${limits.classRules} rules for one packet to walk through`;
+    case 'sets':
+      return `with the namespace's other policies for pods of this node, needs more than ${limits.sets} IP sets`;
+    case 'work':
+      return `with the namespace's other policies for pods of this node, has more than ${limits.work} bytes of rules to compile, counted for every combination of policies they are part of`;
+  }
+}
+
+function isSameList<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, index) => item === b[index]);
+}
+
+function byName(a: Policy, b: Policy): number {
+  return compareText(a.name, b.name);
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,137 @@
+/** What does not fit into the limits of one namespace is closed and named; what fits is not touched by it. */
+import assert from 'node:assert/strict';
+import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import type { NodeIntent } from '../../src/compile/intent.ts';
+import { NAMESPACE_LIMITS, type NamespaceLimits } from '../../src/compile/limits.ts';
+import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
+import { renderNode } from '../../src/render/render-node.ts';
+import { pod, policy, snapshot } from '../support/builders.ts';
+import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
+import { trace } from '../support/tracer.ts';
+
+const numbers = (count: number): readonly number[] => Array.from({ length: count }, (_, n) => n);
+
+/** Rules that nothing puts together: a wide range and pods of its own each. */
+const wide = (n: number): object => ({
+  from: [{ podSelector: { matchLabels: { peer: `p${n}` } } }],
+  ports: [{ port: 1000 + n, endPort: 60_000 }],
+});
+
+const subject = (app: string, at: number): Pod => pod(`x/${app}`, { labels: { app }, addresses: [`10.0.0.${at}`] });
+const ofApp = (app: string, name: string, rules: readonly object[]): Policy =>
+  policy(`x/${name}`, { podSelector: { matchLabels: { app } }, policyTypes: ['Ingress'], ingress: rules });
+
+const CLUSTER = snapshot({
+  pods: [subject('big', 1), subject('small', 2), pod('y/other', { addresses: ['10.0.0.3'] })],
+  policies: [
+    ofApp('big', 'big', numbers(40).map(wide)),
+    ofApp('small', 'small', numbers(3).map(wide)),
+    policy('y/p', { podSelector: {}, ingress: numbers(3).map(wide) }),
+  ],
+});
+
+function compiled(limits: Partial<NamespaceLimits>, cluster: ClusterSnapshot = CLUSTER): NodeIntent {
+  const compiler = new NodeCompiler('node-1', undefined, { ...NAMESPACE_LIMITS, ...limits });
+  loadSnapshot(compiler, cluster);
+  return compiler.intent();
+}
+
+const closedOf = ({ classes }: NodeIntent): unknown[] =>
+  classes.flatMap(({ policies, closed }) => (closed ? [[policies[0]!.name, closed]] : []));
+
+describe('fault: a namespace takes the sets, rules and time of all others', () => {
+  for (const [limits, why] of [
+    [{ classRules: 20 }, 'rules'],
+    [{ sets: 50 }, 'sets'],
+    [{ work: 1500 }, 'work'],
+  ] as const) {
+    it(`beyond its ${why} it lets nothing through, the smallest classes first, and the policies are named`, () => {
+      const intent = compiled(limits);
+      assert.deepEqual(closedOf(intent), [['big', why]]);
+      assert.deepEqual(
+        intent.subjects.map(({ pod: name, classes }) => [name, Object.keys(classes)]),
+        [
+          ['x/big', ['ingress']],
+          ['x/small', ['ingress']],
+          ['y/other', ['ingress']],
+        ],
+      );
+      assert.equal(intent.addressSets.size, 2 * 6);
+      const [problem, ...others] = intent.problems;
+      assert.deepEqual(others, []);
+      assert.deepEqual(problem!.object, { kind: 'NetworkPolicy', namespace: 'x', name: 'big' });
+      assert.match(
+        problem!.message,
+        new RegExp(`more than ${Object.values(limits)[0]} .* isolated .* nothing is allowed`),
+      );
+    });
+  }
+
+  it('is open again once it fits', () => {
+    const compiler = new NodeCompiler('node-1', undefined, { ...NAMESPACE_LIMITS, sets: 50 });
+    loadSnapshot(compiler, CLUSTER);
+    assert.equal(closedOf(compiler.intent()).length, 1);
+    const sets = compiler.intent().addressSets.size;
+    compiler.policy('x/small', undefined);
+    compiler.policy('x/big', ofApp('big', 'big', numbers(20).map(wide)));
+    assert.deepEqual([closedOf(compiler.intent()), compiler.intent().problems], [[], []]);
+    assert.equal(compiler.intent().addressSets.size, 2 * 20 + 6);
+    compiler.policy('x/big', ofApp('big', 'big', numbers(40).map(wide)));
+    compiler.policy('x/small', ofApp('small', 'small', numbers(3).map(wide)));
+    assert.equal(closedOf(compiler.intent()).length, 1);
+    assert.equal(compiler.intent().addressSets.size, sets);
+  });
+
+  it('whatever came first, the same is closed', () => {
+    const bytes = (cluster: ClusterSnapshot): string => JSON.stringify(compiled({ sets: 50 }, cluster).classes);
+    const policies = new Map([...CLUSTER.policies].reverse());
+    assert.equal(bytes({ ...CLUSTER, policies, pods: new Map([...CLUSTER.pods].reverse()) }), bytes(CLUSTER));
+  });
+
+  it('rules that nothing but their class has in common are put together before it is closed', () => {
+    // Each policy leaves out another pod, so that no two occur together.
+    const others = numbers(40).map((n) =>
+      pod(`x/s${n}`, { labels: { app: 'a', [`w${n}`]: '' }, addresses: [`10.0.1.${n}`] }),
+    );
+    const policies = numbers(40).map((n) =>
+      policy(`x/p${n}`, {
+        podSelector: { matchLabels: { app: 'a' }, matchExpressions: [{ key: `w${n}`, operator: 'DoesNotExist' }] },
+        ingress: [{ from: [{ podSelector: { matchLabels: { peer: `p${n}` } } }], ports: [{ port: 80 + n }] }],
+      }),
+    );
+    const intent = compiled({ classRules: 30 }, snapshot({ pods: others, policies }));
+    assert.deepEqual(closedOf(intent), []);
+    assert.deepEqual(new Set(intent.classes.map(({ clauses }) => clauses.length)), new Set([1]));
+    assert.deepEqual(new Set(intent.classes.map(({ clauses }) => clauses[0]!.by.length)), new Set([39]));
+  });
+
+  it('in the kernel: nobody gets in, and the chain says why', async () => {
+    const policies = [ofApp('big', 'big', numbers(600).map(wide)), ofApp('small', 'small', numbers(3).map(wide))];
+    const cluster = snapshot({
+      pods: [
+        subject('big', 1),
+        subject('small', 2),
+        pod('x/peer', { labels: { peer: 'p1' }, addresses: ['10.0.0.9'] }),
+      ],
+      policies,
+    });
+    const node = createFakeNode('node-1');
+    const { problems } = await enforce(node, cluster);
+    assert.equal(problems.length, 1);
+    const packet = (destination: string) =>
+      ({ family: 4, source: '10.0.0.9', destination, protocol: 6, port: 2000 }) as const;
+    assert.equal(trace(node.kernel.state(), packet('10.0.0.1')), 'dropped');
+    assert.equal(trace(node.kernel.state(), packet('10.0.0.2')), 'passed');
+    assert.match(node.kernel.savedRules(4), /closed: these policies ask for more/);
+  });
+
+  it('a legend names no more than fifty policies', () => {
+    const policies = numbers(70).map((n) => policy(`x/p${n}`, { podSelector: {}, ingress: [] }));
+    const intent = compiled({}, snapshot({ pods: [subject('a', 1)], policies }));
+    const [chain] = [...renderNode(intent, { ...LAYOUT, mode: 'enforce' }).families[4].classes.values()];
+    const legend = chain!.rules.flatMap(({ matches }) =>
+      matches.flatMap((match) => (match.kind === 'comment' ? [match.text] : [])),
+    );
+    assert.deepEqual([legend.length, legend.at(-1)], [51, 'and 20 more policies']);
+  });
+});
