@@ -63,7 +63,7 @@ export const projectPod: Project<Pod> = (object, sharing) => {
     addresses: podAddresses(status, report),
     hostNetwork: spec.hostNetwork === true,
     phase: podPhase(status.phase, report),
-    terminating: metadata.deletionTimestamp !== undefined && metadata.deletionTimestamp !== null,
+    terminating: isTerminating(metadata),
     createdAtMs: timestamp(metadata.creationTimestamp),
     labels: sharing.labels(readLabels(metadata.labels, report)),
     namedPorts: sharing.ports(namedPorts(spec, report)),
@@ -79,7 +79,14 @@ export const projectNamespace: Project<Namespace> = (object, sharing) => {
   const labels = readLabels(metadata.labels, report);
   // S-21: as if the API server had set it.
   if (!Object.hasOwn(labels, NAMESPACE_NAME_LABEL)) labels[NAMESPACE_NAME_LABEL] = name;
-  const record: Namespace = { name, uid: text(metadata.uid), labels: sharing.labels(labels) };
+  const status = isRecord(object) && isRecord(object.status) ? object.status : {};
+  const terminating = isTerminating(metadata) || status.phase === 'Terminating';
+  const record: Namespace = {
+    name,
+    uid: text(metadata.uid),
+    labels: sharing.labels(labels),
+    ...(terminating ? { terminating } : {}),
+  };
   return { kind: 'record', key: name, record, problems: report.problems };
 };
 
@@ -240,6 +247,10 @@ function readLabels(raw: unknown, report: Report): Record<string, string> {
     else report.add(`metadata.labels[${quote(key)}]`, `is ${quote(value)}, not a string: ignored`);
   }
   return labels;
+}
+
+function isTerminating({ deletionTimestamp }: RawRecord): boolean {
+  return deletionTimestamp !== undefined && deletionTimestamp !== null;
 }
 
 function metadataOf(object: unknown): RawRecord {

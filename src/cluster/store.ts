@@ -1,6 +1,8 @@
 import type { Problem } from '../policy/model.ts';
+import { isRecord } from '../policy/raw-values.ts';
 import { ProblemBook } from './problem-book.ts';
 import { identify, type ObjectRecord, type Project } from './project.ts';
+import { versionOf } from './read-answer.ts';
 import { Sharing } from './sharing.ts';
 
 /** One effective change of one object. A new object under an old name is a deletion and an addition. */
@@ -10,6 +12,8 @@ export interface StoreChange {
   readonly before?: ObjectRecord;
   readonly after?: ObjectRecord;
   readonly arrivedAtMs: number;
+  /** Of the object in the event that told; absent if a list did. */
+  readonly version?: string;
 }
 
 /** What became of one object that arrived. */
@@ -52,6 +56,14 @@ export interface Shelf<T> {
   readonly problems: readonly Problem[];
 }
 
+/** Decides whether a record stays although its object was deleted. */
+export interface Afterlife<T> {
+  /** Asked before a deletion counts. `version`: of the deletion; absent if a list told. */
+  outlives(key: string, record: T, version: string | undefined, nowMs: number): boolean;
+  /** The object is there, again or still. */
+  lives(key: string): void;
+}
+
 export interface StoreOptions<T extends ObjectRecord> {
   readonly project: Project<T>;
   /** Objects of this kind live in a namespace. */
@@ -63,6 +75,8 @@ export interface StoreOptions<T extends ObjectRecord> {
   readonly onlyKey?: string;
   /** Absent: all is kept. */
   readonly shelf?: Shelf<T>;
+  /** Absent: what is deleted is gone. */
+  readonly afterlife?: Afterlife<T>;
 }
 
 const NO_PROBLEMS: readonly Problem[] = [];
@@ -76,6 +90,8 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   readonly #problems = new ProblemBook();
   #problemList: { readonly parts: readonly (readonly Problem[])[]; readonly all: readonly Problem[] } | undefined;
   #listing: { readonly seen: Set<string>; changes: number } | undefined;
+  /** Of the event that is taken in. */
+  #version: string | undefined;
   readonly #options: StoreOptions<T>;
   readonly #sharing = new Sharing(this.#records);
 
@@ -105,7 +121,8 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     if (this.#options.onlyKey !== undefined && key !== this.#options.onlyKey) return 'unchanged';
     this.#listing?.seen.add(key);
     this.#problems.note(key, projection.problems);
-    return this.#put(key, record, arrivedAtMs) ? 'changed' : 'unchanged';
+    this.#options.afterlife?.lives(key);
+    return this.#told(object, () => (this.#put(key, record, arrivedAtMs) ? 'changed' : 'unchanged'));
   }
 
   remove(object: unknown, arrivedAtMs: number): Applied {
@@ -116,8 +133,32 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     const uid = this.#options.uidOf(record);
     // The end of an earlier object of this name, heard late: the one we hold lives on.
     if (uid !== '' && identity.uid !== '' && uid !== identity.uid) return 'unchanged';
-    this.#delete(identity.key, record, arrivedAtMs);
-    return 'changed';
+    return this.#told(object, () => {
+      const stays = this.#options.afterlife?.outlives(identity.key, record, this.#version, arrivedAtMs) ?? false;
+      if (!stays) this.#delete(identity.key, record, arrivedAtMs);
+      return stays ? 'unchanged' : 'changed';
+    });
+  }
+
+  /** Puts a record back that was deleted. */
+  restore(key: string, record: T, nowMs: number): void {
+    this.#put(key, record, nowMs);
+  }
+
+  /** Ends what outlived its deletion. */
+  end(keys: Iterable<string>, nowMs: number): void {
+    for (const key of keys) {
+      const record = this.#records.get(key);
+      if (record !== undefined) this.#delete(key, record, nowMs);
+    }
+  }
+
+  /** What `change` tells carries the version of the object that brought it, unless in a list. */
+  #told<R>(object: unknown, change: () => R): R {
+    this.#version = this.#listing || !isRecord(object) ? undefined : versionOf(object);
+    const result = change();
+    this.#version = undefined;
+    return result;
   }
 
   wantsList(nowMs: number): boolean {
@@ -133,9 +174,12 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   endList(arrivedAtMs: number, complete: boolean): number {
     const listing = this.#listing;
     if (!listing) return 0;
-    const { shelf } = this.#options;
-    for (const [key, record] of complete ? this.#records : [])
-      if (!listing.seen.has(key) && !shelf?.isOwn(key)) this.#delete(key, record, arrivedAtMs);
+    const { shelf, afterlife } = this.#options;
+    for (const [key, record] of complete ? this.#records : []) {
+      if (listing.seen.has(key) || shelf?.isOwn(key) || afterlife?.outlives(key, record, undefined, arrivedAtMs))
+        continue;
+      this.#delete(key, record, arrivedAtMs);
+    }
     if (shelf) this.#keep(shelf.endList(arrivedAtMs, complete), arrivedAtMs);
     this.#listing = undefined;
     return listing.changes;
@@ -192,7 +236,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
 
   #emit(change: StoreChange): void {
     if (this.#listing) this.#listing.changes++;
-    this.#options.onChange(change);
+    this.#options.onChange(this.#version === undefined ? change : { ...change, version: this.#version });
   }
 }
 

@@ -5,9 +5,10 @@ import { RESOURCES } from './kinds.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
 import { type ObjectRecord, type Project, projectNamespace, projectNode, projectPod } from './project.ts';
 import { type KeptPolicy, projectKeptPolicy } from './kept-policy.ts';
+import { NamespaceEndings } from './namespace-endings.ts';
 import { PolicyBudget } from './policy-budget.ts';
 import { Reflector } from './reflector.ts';
-import { ObjectStore, type Shelf, type StoreChange } from './store.ts';
+import { ObjectStore, type StoreChange, type StoreOptions } from './store.ts';
 import type { Transport } from './transport.ts';
 
 export type ObjectKind = 'pods' | 'namespaces' | 'networkpolicies' | 'nodes';
@@ -95,6 +96,12 @@ class ApiClusterWatch implements ClusterWatch {
   readonly #policies: Watched<KeptPolicy>;
   readonly #nodes: Watched<NodeRecord>;
   readonly #all: readonly AnyWatched[];
+  readonly #endings = new NamespaceEndings({
+    namespaces: () => this.#namespaces.store.records,
+    pods: () => this.#pods.store.records,
+    policies: () => this.#policies.store,
+    isListed: () => this.#namespaces.reflector.listed,
+  });
   #started = false;
   #inSync = false;
   #problems: { readonly parts: readonly (readonly Problem[])[]; readonly all: readonly Problem[] } = {
@@ -110,6 +117,7 @@ class ApiClusterWatch implements ClusterWatch {
     this.#namespaces = this.#watched('namespaces', projectNamespace, (namespace) => namespace.uid);
     this.#policies = this.#watched('networkpolicies', projectKeptPolicy, (policy) => policy.uid, {
       shelf: new PolicyBudget(),
+      afterlife: this.#endings,
     });
     // The slim node has no uid: a new node of the same name is a change of the same one.
     this.#nodes = this.#watched('nodes', projectNode, () => '', { onlyName: options.nodeName });
@@ -167,19 +175,12 @@ class ApiClusterWatch implements ClusterWatch {
     kind: ObjectKind,
     project: Project<T>,
     uidOf: (record: T) => string,
-    { onlyName, shelf }: { readonly onlyName?: string; readonly shelf?: Shelf<T> } = {},
+    { onlyName, ...also }: { readonly onlyName?: string } & Pick<StoreOptions<T>, 'shelf' | 'afterlife'> = {},
   ): Watched<T> {
     const resource = RESOURCES[kind];
     const onChange = (change: StoreChange): void => this.#changed({ kind, ...change });
     const only = onlyName === undefined ? {} : { onlyKey: onlyName };
-    const store = new ObjectStore<T>({
-      project,
-      namespaced: resource.namespaced,
-      uidOf,
-      onChange,
-      ...only,
-      ...(shelf ? { shelf } : {}),
-    });
+    const store = new ObjectStore<T>({ project, namespaced: resource.namespaced, uidOf, onChange, ...only, ...also });
     const reflector = new Reflector({
       resource,
       ...(onlyName === undefined ? {} : { fieldSelector: `metadata.name=${onlyName}` }),
@@ -203,6 +204,9 @@ class ApiClusterWatch implements ClusterWatch {
   }
 
   #changed(change: ClusterChange): void {
+    // First of all, so that listeners hear of a policy that comes back together with its cause.
+    if (change.kind === 'namespaces') this.#endings.namespaceChanged(change);
+    if (change.kind === 'pods') this.#endings.podChanged(change);
     for (const listener of this.#changeListeners) this.#call(change.kind, () => listener(change));
   }
 

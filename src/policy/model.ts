@@ -48,6 +48,8 @@ export interface Namespace {
   readonly uid: string;
   /** Always holds `kubernetes.io/metadata.name` (S-21). */
   readonly labels: Labels;
+  /** It is being deleted, and so is what is in it (S-78). */
+  readonly terminating?: true;
 }
 
 /** What the agent needs of a Node object. */

@@ -1,0 +1,173 @@
+/**
+ * S-78: policies that are deleted because their namespace is being deleted stay in force for the pods of that namespace that still live.
+ *
+ *   namespace:  active ──── terminating ───────────────── gone            a pod may live until here, and be heard of longer
+ *   policy:          deleted: ends    deleted: stays in force until  ──── the namespace is gone and so are its pods
+ *
+ * Namespaces, policies and pods come on streams of their own, in any order. A policy that was deleted before its namespace is known to
+ * end counts as deleted, and comes back if it turns out to have gone with it: by the versions of both changes where both were heard
+ * as events (they come from one counter of the server's), else if it was not long ago. In doubt a policy stays: the namespace ends soon.
+ */
+import type { Namespace, Pod } from '../policy/model.ts';
+
+import { isEligible } from '../policy/address-owners.ts';
+import type { KeptPolicy } from './kept-policy.ts';
+import type { Afterlife, StoreChange } from './store.ts';
+
+/** How long a deletion may be heard before its cause. */
+const REMEMBERED_MS = 60_000;
+/** Of deleted policies, in case their namespace turns out to end. */
+const MAX_REMEMBERED_BYTES = 4 * 1024 * 1024;
+
+/** What the policies' store must be able to do. */
+export interface PolicyRecords {
+  readonly records: ReadonlyMap<string, KeptPolicy>;
+  /** Puts a record back that was deleted. */
+  restore(key: string, record: KeptPolicy, nowMs: number): void;
+  /** Ends what outlived its deletion. */
+  end(keys: Iterable<string>, nowMs: number): void;
+}
+
+export interface NamespaceEndingsOptions {
+  readonly namespaces: () => ReadonlyMap<string, Namespace>;
+  readonly pods: () => ReadonlyMap<string, Pod>;
+  readonly policies: () => PolicyRecords;
+  /** Namespaces were listed: one that is not known is gone. */
+  readonly isListed: () => boolean;
+}
+
+interface Deleted {
+  readonly key: string;
+  readonly record: KeptPolicy;
+  readonly version: string | undefined;
+  readonly atMs: number;
+}
+
+export class NamespaceEndings implements Afterlife<KeptPolicy> {
+  readonly #options: NamespaceEndingsOptions;
+  /** Version of the change with which a namespace began to end; undefined: not heard as an event. */
+  readonly #ending = new Map<string, string | undefined>();
+  /** By namespace, keys of policies that outlived their deletion. */
+  readonly #outliving = new Map<string, Set<string>>();
+  /** Deleted not long ago, oldest first. */
+  #deleted: Deleted[] = [];
+  #deletedBytes = 0;
+
+  constructor(options: NamespaceEndingsOptions) {
+    this.#options = options;
+  }
+
+  outlives(key: string, record: KeptPolicy, version: string | undefined, nowMs: number): boolean {
+    const { namespace } = record;
+    if (this.#outliving.get(namespace)?.has(key)) return true;
+    if (!this.#endsWith(namespace, version)) {
+      this.#remember({ key, record, version, atMs: nowMs });
+      return false;
+    }
+    this.#keep(namespace, key);
+    return true;
+  }
+
+  lives(key: string): void {
+    const namespace = namespaceOf(key);
+    const keys = this.#outliving.get(namespace);
+    if (!keys?.delete(key)) return;
+    if (keys.size === 0) this.#outliving.delete(namespace);
+  }
+
+  /** A namespace came, changed or went. */
+  namespaceChanged({ key: name, before, after, version, arrivedAtMs }: StoreChange): void {
+    const [was, is] = [before, after] as [Namespace | undefined, Namespace | undefined];
+    if (is?.terminating) {
+      if (was?.terminating) return;
+      this.#ending.set(name, was && version);
+      this.#bringBack(name, arrivedAtMs);
+      return;
+    }
+    if (is) {
+      this.#ending.delete(name);
+      // One of this name that does not end is a new one: of the one before nothing is left.
+      this.#end(name, arrivedAtMs);
+      return;
+    }
+    if (this.#hasPods(name)) this.#bringBack(name, arrivedAtMs);
+    else this.#end(name, arrivedAtMs);
+    this.#ending.delete(name);
+  }
+
+  podChanged({ key, arrivedAtMs }: StoreChange): void {
+    if (this.#outliving.size === 0) return;
+    const name = namespaceOf(key);
+    if (!this.#outliving.has(name) || this.#options.namespaces().has(name) || this.#hasPods(name)) return;
+    this.#end(name, arrivedAtMs);
+  }
+
+  /** A policy deleted at `version` went with its namespace, as far as can be told. */
+  #endsWith(name: string, version: string | undefined): boolean {
+    const namespace = this.#options.namespaces().get(name);
+    if (namespace) return namespace.terminating === true && !isBefore(version, this.#ending.get(name));
+    return this.#options.isListed() && this.#hasPods(name);
+  }
+
+  #bringBack(name: string, nowMs: number): void {
+    const policies = this.#options.policies();
+    this.#dropOld(nowMs);
+    for (const { key, record, version } of this.#deleted) {
+      if (record.namespace !== name || policies.records.has(key) || isBefore(version, this.#ending.get(name))) continue;
+      this.#keep(name, key);
+      policies.restore(key, record, nowMs);
+    }
+    this.#deleted = this.#deleted.filter(({ record }) => record.namespace !== name);
+    this.#deletedBytes = this.#deleted.reduce((sum, { record }) => sum + bytesOf(record), 0);
+  }
+
+  #keep(namespace: string, key: string): void {
+    const keys = this.#outliving.get(namespace);
+    if (keys) keys.add(key);
+    else this.#outliving.set(namespace, new Set([key]));
+  }
+
+  #end(name: string, nowMs: number): void {
+    const keys = this.#outliving.get(name);
+    if (!keys) return;
+    this.#outliving.delete(name);
+    this.#options.policies().end(keys, nowMs);
+  }
+
+  #hasPods(name: string): boolean {
+    for (const pod of this.#options.pods().values()) if (pod.namespace === name && isEligible(pod)) return true;
+    return false;
+  }
+
+  #remember(deleted: Deleted): void {
+    this.#deleted.push(deleted);
+    this.#deletedBytes += bytesOf(deleted.record);
+    this.#dropOld(deleted.atMs);
+  }
+
+  #dropOld(nowMs: number): void {
+    let drop = 0;
+    for (const { record, atMs } of this.#deleted) {
+      if (nowMs - atMs <= REMEMBERED_MS && this.#deletedBytes <= MAX_REMEMBERED_BYTES) break;
+      this.#deletedBytes -= bytesOf(record);
+      drop++;
+    }
+    if (drop > 0) this.#deleted = this.#deleted.slice(drop);
+  }
+}
+
+function bytesOf({ recordBytes, ruleBytes, text }: KeptPolicy): number {
+  return recordBytes + (text ? ruleBytes : 0);
+}
+
+/** False in doubt: unless both are numbers, their order means nothing. */
+function isBefore(version: string | undefined, other: string | undefined): boolean {
+  if (version === undefined || other === undefined || !NUMBER.test(version) || !NUMBER.test(other)) return false;
+  return BigInt(version) < BigInt(other);
+}
+
+const NUMBER = /^\d{1,20}$/;
+
+function namespaceOf(key: string): string {
+  return key.slice(0, key.indexOf('/'));
+}
