@@ -8,7 +8,7 @@ import type { LoopClock, LoopVerdict } from './reconcile-loop.ts';
 import type { Standing } from './drift-watch.ts';
 
 import { ClusterFollower } from './follow-cluster.ts';
-import type { SpareGenerations } from './spare-generations.ts';
+import type { FreeEpochs } from './free-epochs.ts';
 
 import { Reconciler } from './reconcile.ts';
 import { ReconcileLoop } from './reconcile-loop.ts';
@@ -26,8 +26,8 @@ export interface AgentOptions {
   /** 0..1. */
   readonly random: () => number;
   readonly firstGeneration: number;
-  /** Absent: not looked for. */
-  readonly spareGenerations?: SpareGenerations;
+  /** Absent: the next number is taken, whoever carries it. */
+  readonly freeEpochs?: FreeEpochs;
   readonly observer: AgentObserver;
 }
 
@@ -90,7 +90,7 @@ export class Agent {
       kernel,
       now: () => clock.now(),
       firstGeneration,
-      ...(options.spareGenerations ? { spareGenerations: options.spareGenerations } : {}),
+      ...(options.freeEpochs ? { freeEpochs: options.freeEpochs } : {}),
       compile: () => follower.intent(),
     });
     this.#loop = new ReconcileLoop({
@@ -100,6 +100,7 @@ export class Agent {
       minGapMs,
       resyncIntervalMs,
     });
+    options.freeEpochs?.onFound(() => this.#loop.nudge('free epoch'));
   }
 
   /** Begins to watch. The kernel is not touched before every kind of object was listed once. */

@@ -9,13 +9,13 @@ import type { Layout, Ruleset } from '../render/ruleset.ts';
 import type { ObservedSet, ObservedState, Plan, Step } from '../plan/plan.ts';
 import type { Drift } from '../plan/drift.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import type { SpareGenerations } from './spare-generations.ts';
+import type { EpochSource } from './free-epochs.ts';
 
 import { compileNode } from '../compile/compile-node.ts';
 import { classOfReply, familyOfSet } from '../render/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { diffInSteps } from '../plan/diff.ts';
-import { nextGeneration, readGeneration } from '../plan/generation.ts';
+import { readGeneration } from '../plan/generation.ts';
 import { findDrift, findRuleDrift } from '../plan/drift.ts';
 import { recognise } from '../plan/recognise.ts';
 import { teardown } from '../plan/teardown.ts';
@@ -63,8 +63,8 @@ export interface ReconcilerOptions {
   readonly now: () => number;
   /** The generation to begin with on a host that has none. */
   readonly firstGeneration: number;
-  /** Finds generations that no live flow carries; if absent the next number is taken. */
-  readonly spareGenerations?: SpareGenerations;
+  /** Knows generations (epochs) that no live flow carries; if absent the next number is taken. */
+  readonly freeEpochs?: EpochSource;
   /** What the node must enforce now; compiled from the snapshot alone if absent. */
   readonly compile?: (snapshot: ClusterSnapshot) => NodeIntent | Promise<NodeIntent>;
 }
@@ -142,7 +142,6 @@ class Pass {
   readonly #written: ObservedState | undefined;
   /** What the last plan was made from. */
   #observed: ObservedState | undefined;
-  #spareGenerations: Plan['generations'] = {};
   generations: Plan['generations'];
   departed: Plan['departed'];
   known: ObservedState | undefined;
@@ -174,9 +173,7 @@ class Pass {
     const remembered = readBack ? undefined : this.#written;
     const observed = remembered ?? (await this.#read());
     if (this.#written && !remembered) this.#drift = findDrift(this.#written, observed);
-    const started = this.#options.now();
-    this.#spareGenerations = await this.#findSpares(observed);
-    this.#addSeconds('observe', started);
+    await this.#lookForEpochs(observed, readBack);
     let plan = await this.#makePlan(observed, remembered !== undefined);
     if (this.#mode === 'dry-run') {
       this.known = observed;
@@ -189,8 +186,8 @@ class Pass {
       if (!failed) {
         this.known = this.#afterSuccess(plan);
         this.departed = plan.departed;
-        // Ahead of time: the next pass shall not have to wait.
-        void this.#findSpares(plan.after);
+        // Ahead of time: the next pass shall find them.
+        this.#nextEpochs(plan.after);
         return;
       }
       if (mayBeOutdated && failed.reason === 'refused') {
@@ -207,19 +204,32 @@ class Pass {
     }
   }
 
-  async #findSpares(observed: ObservedState): Promise<Plan['generations']> {
-    const { spareGenerations: spares, firstGeneration } = this.#options;
+  /** The families whose rules stamp flows, if free epochs are to be known for them. */
+  #stampedFamilies(observed: ObservedState): readonly Family[] {
     const { mode, marks } = this.#ruleset?.layout ?? {};
-    if (!spares || !marks || mode !== 'enforce' || this.#mode === 'dry-run') return {};
-    const search = async (family: Family): Promise<[Family, number][]> => {
-      const before = observed.families[family];
-      if (!before) return [];
-      const current = readGeneration(before, marks) ?? this.generations[family];
-      if (current !== undefined) return [[family, await spares.find(family, nextGeneration(current, marks), current)]];
-      const first = before.chains.size === 0 ? firstGeneration : nextGeneration(firstGeneration, marks);
-      return [[family, await spares.find(family, first, undefined)]];
-    };
-    return Object.fromEntries((await Promise.all([search(4), search(6)])).flat());
+    if (!this.#options.freeEpochs || !marks || mode !== 'enforce' || this.#mode === 'dry-run') return [];
+    return ([4, 6] as const).filter((family) => observed.families[family]);
+  }
+
+  /** Tells which epochs are in force; returns those to go to. */
+  #nextEpochs(observed: ObservedState): Plan['generations'] {
+    const { freeEpochs } = this.#options;
+    const marks = this.#ruleset?.layout.marks;
+    const next = this.#stampedFamilies(observed).map((family): [Family, number] => {
+      freeEpochs!.inForce(family, readGeneration(observed.families[family]!, marks!) ?? this.generations[family]);
+      return [family, freeEpochs!.next(family)];
+    });
+    return Object.fromEntries(next);
+  }
+
+  async #lookForEpochs(observed: ObservedState, readBack: boolean): Promise<void> {
+    const started = this.#options.now();
+    const { freeEpochs } = this.#options;
+    const families = this.#stampedFamilies(observed);
+    this.#nextEpochs(observed);
+    if (families.length > 0) await freeEpochs?.firstLook(families);
+    if (readBack) for (const family of families) freeEpochs?.recheck(family);
+    this.#addSeconds('observe', started);
   }
 
   async #read(): Promise<ObservedState> {
@@ -236,7 +246,7 @@ class Pass {
       broken: this.#broken,
       firstGeneration: this.#options.firstGeneration,
       lastGenerations: this.generations,
-      spareGenerations: this.#spareGenerations,
+      spareGenerations: this.#nextEpochs(observed),
       departed: this.departed,
       remembered,
     };

@@ -9,9 +9,7 @@ import type { Logger } from '../status/log.ts';
 import type { AgentConfig } from './config.ts';
 
 import { generationCount } from '../render/write-text.ts';
-import { createFlowMarks } from '../kernel/flow-marks.ts';
 import { WRITE_SETS } from '../kernel/linux-kernel.ts';
-import { runCommand } from '../kernel/command.ts';
 import { keepOneWaiting } from '../kernel/command-in-waiting.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
@@ -19,13 +17,13 @@ import { createAgentMetrics, createRegistry } from '../status/metrics.ts';
 import { startStatusServer } from '../status/health.ts';
 import { createLogger } from '../status/log.ts';
 import { Agent } from '../agent/agent.ts';
-import { SpareGenerations } from '../agent/spare-generations.ts';
 import { describeConfig } from './config.ts';
 import { openKernel } from './open-kernel.ts';
 import { commitReady, informersReady, lastPassReady, planPage } from './readiness.ts';
 import { clusterLog, observe, watchObserver } from './report-pass.ts';
 import { aborted, after } from './timers.ts';
 import { watchBridges } from './watch-bridges.ts';
+import { watchEpochs } from './watch-epochs.ts';
 import { NeighbourWatch } from './watch-neighbours.ts';
 
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
@@ -65,6 +63,9 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     state.conditions.set('bridge-netfilter', bridges.condition);
     const neighbours = new NeighbourWatch(kernel, metrics, log);
     state.conditions.set('jumps-present', neighbours.jumps);
+    const epochs =
+      config.connmarkMask === null ? undefined : watchEpochs(config.connmarkMask, metrics, log.child('kernel'));
+    if (epochs) state.conditions.set('epochs', epochs.condition);
     const agent = new Agent({
       nodeName: config.nodeName,
       cluster,
@@ -76,7 +77,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       clock: { now: () => performance.now(), after },
       random: Math.random,
       firstGeneration: firstGeneration(config),
-      ...spareGenerations(config, log.child('kernel')),
+      ...(epochs ? { freeEpochs: epochs.freeEpochs } : {}),
       observer: neighbours.observing(observe(metrics, log, kernel)),
     });
     state.agent = agent;
@@ -126,17 +127,6 @@ function layoutOf(config: AgentConfig): Omit<Layout, 'mode'> {
 /** Any generation will do on a host that has none; a random one makes stamps left by an uninstalled agent unlikely to count. */
 function firstGeneration(config: AgentConfig): number {
   return config.connmarkMask === null ? 1 : 1 + randomInt(generationCount({ mask: config.connmarkMask }));
-}
-
-function spareGenerations(config: AgentConfig, log: Logger): { spareGenerations?: SpareGenerations } {
-  if (config.connmarkMask === null) return {};
-  const marks = { mask: config.connmarkMask };
-  const onDoubt = (why: string): void =>
-    log.warn(
-      `${why}; a flow that is silent during ${generationCount(marks)} changes that take something away ` +
-        'may go on although it is denied',
-    );
-  return { spareGenerations: new SpareGenerations({ marks, flows: createFlowMarks(runCommand), onDoubt, after }) };
 }
 
 async function startServer(

@@ -1,5 +1,6 @@
 /** One command run to its end: arguments, input, time limit, typed failure. Nowhere else does the agent start a process. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { constants, setPriority } from 'node:os';
 
 import { writeLines } from './write-lines.ts';
 
@@ -16,6 +17,8 @@ export interface CommandRequest {
   /** Added to the process's own environment. */
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** Others go first: the program gets what processor time they leave. */
+  readonly background?: boolean;
   /** With so much output the program is killed, and what it printed is its result: the beginning is enough. */
   readonly stopAfterBytes?: number;
 }
@@ -61,7 +64,7 @@ export type RunCommand = (request: CommandRequest) => Promise<CommandResult>;
 /** Runs one command. Rejects with `CommandFailed` unless it exits 0. */
 export const runCommand: RunCommand = (request) => {
   if (request.signal?.aborted) return Promise.reject(new CommandFailed(request, 'aborted', null, ''));
-  return startProgram(request.argv, request.env).finish(request);
+  return startProgram(request.argv, request.env, request.background).finish(request);
 };
 
 /** A program that was started and waits for its input; it has no time limit yet. */
@@ -80,10 +83,15 @@ type Cut = 'timeout' | 'aborted' | 'enough';
 type End = { readonly code: number | null; readonly signal: NodeJS.Signals | null } | { readonly error: Error };
 
 /** Starts the program of a command ahead of its input. One that cannot be started is found out by `finish`. */
-export function startProgram([program, ...args]: CommandRequest['argv'], env?: CommandRequest['env']): StartedProgram {
+export function startProgram(
+  [program, ...args]: CommandRequest['argv'],
+  env?: CommandRequest['env'],
+  background = false,
+): StartedProgram {
   let child: ChildProcess;
   try {
     child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
+    if (background) lowerPriority(child.pid);
   } catch (error) {
     // Most of what can be wrong is told by an event; too long a list of arguments, and no memory, in this way.
     return { ended: true, finish: (request) => reject(request, error as Error), unref: () => {}, dismiss: () => {} };
@@ -144,6 +152,14 @@ export function startProgram([program, ...args]: CommandRequest['argv'], env?: C
     },
     dismiss: () => stdin?.end(),
   };
+}
+
+function lowerPriority(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) setPriority(pid, constants.priority.PRIORITY_LOW);
+  } catch {
+    // It has ended already, or may not be lowered.
+  }
 }
 
 function reject(request: CommandRequest, error: Error): Promise<never> {

@@ -11,7 +11,7 @@ import type { Moves, MovesByDirection } from './switch-over.ts';
 import { dispatchChains, lowBits } from '../render/dispatch.ts';
 import { dispatchChain, FORWARD_CHAIN, isDispatchChain, replyDispatchChain, replyOfClass } from '../render/names.ts';
 import { chainsOfClass, closedClass } from '../render/render-node.ts';
-import { referredSets, ruleText } from '../render/write-text.ts';
+import { EVERY_PACKET, referredSets, ruleText } from '../render/write-text.ts';
 import { nextGeneration, readGeneration } from './generation.ts';
 import { hooksAfter, misplacedHooks, placeHooks } from './hooks.ts';
 import { sameLines } from './same-lines.ts';
@@ -25,7 +25,7 @@ export interface RulesOptions {
   readonly lastGeneration: number | undefined;
   /** The generation to begin with on a host that never had one. */
   readonly firstGeneration: number;
-  /** The generation to go to, or to begin with: one that no flow carries. */
+  /** The generation to go to, or to begin with: one that no flow carries, or EVERY_PACKET. The next number if absent. */
   readonly spareGeneration: number | undefined;
 }
 
@@ -56,7 +56,9 @@ export function* diffRules(
   cuts: boolean,
   options: RulesOptions,
 ): Steps<RulesDiff> {
-  if (before.source === rules && options.broken.size === 0 && !cuts) return unchanged(desired, before, rules);
+  const still =
+    before.source === rules && options.broken.size === 0 && !cuts ? unchanged(desired, before, rules) : undefined;
+  if (still && !isEpochFoundFor(still.generation, options)) return still;
   const { layout } = desired;
   const { family } = rules;
   const { dispatch, heldBack, closed } = effectiveDispatch(layout, rules, before, options.broken);
@@ -131,6 +133,11 @@ function unchanged(desired: Ruleset, before: ObservedFamily, rules: FamilyRules)
 
 const NOTHING: ReadonlySet<string> = new Set();
 
+/** Every packet of live flows is judged now, and need not be any longer. */
+function isEpochFoundFor(generation: number | undefined, { spareGeneration }: RulesOptions): boolean {
+  return generation === EVERY_PACKET && spareGeneration !== EVERY_PACKET;
+}
+
 /** Where packets come in, as text. */
 interface Entry {
   readonly hooks: HookLines;
@@ -159,10 +166,12 @@ function* findEntry(
   if (last === undefined && before.chains.size === 0) return begin(options.spareGeneration ?? options.firstGeneration);
   const now = begin(last ?? options.firstGeneration);
   const isEdited = [...now.entry.chains].some(([name, lines]) => !sameLines(lines, before.chains.get(name)));
-  if (!isEdited && now.misplaced.length === 0 && !(yield* tightened())) return now;
-  const spare = options.spareGeneration;
-  const generation = spare === undefined || spare === now.generation ? nextGeneration(now.generation!, marks) : spare;
-  return { generation, isBumped: true, entry: entryAt(generation), misplaced: now.misplaced };
+  const isFound = isEpochFoundFor(now.generation, options);
+  if (!isEdited && now.misplaced.length === 0 && !isFound && !(yield* tightened())) return now;
+  const next = options.spareGeneration ?? nextGeneration(now.generation!, marks);
+  // The epoch in force is no next one. Where every packet is judged there is nothing to advance.
+  const generation = next === now.generation ? EVERY_PACKET : next;
+  return { generation, isBumped: generation !== now.generation, entry: entryAt(generation), misplaced: now.misplaced };
 }
 
 function entryText({ hooks, entry }: FamilyRules, context: TextContext): Entry {

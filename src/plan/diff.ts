@@ -18,7 +18,7 @@ import type {
 
 import { type Change, LiveMap } from '../compile/live-map.ts';
 import { runToEnd } from '../compile/steps.ts';
-import { destroySetText } from '../render/write-text.ts';
+import { destroySetText, EVERY_PACKET } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
 import { detourOf, type Names, needsSwitchOver, setsOfChains } from './switch-over.ts';
@@ -30,7 +30,7 @@ export interface DiffOptions {
   readonly firstGeneration?: number;
   /** The last generation per family that we know of, for when it is not to be read any more. */
   readonly lastGenerations?: Readonly<Partial<Record<Family, number>>>;
-  /** Per family, a generation that no live flow carries, to be the next; the next number if absent. */
+  /** Per family, a generation that no live flow carries, or EVERY_PACKET, to be the next; the next number if absent. */
   readonly spareGenerations?: Readonly<Partial<Record<Family, number>>>;
   /** `departed` of the plan before; see there. */
   readonly departed?: Departed;
@@ -139,7 +139,8 @@ function* planFamily(
     spareGeneration: options.spareGenerations?.[family],
   });
   yield;
-  const departed = rules.marked && !rules.isBumped ? withDeparted(gone, changes.flatMap(leavingAddresses)) : undefined;
+  const isRemembered = rules.marked && !rules.isBumped && rules.generation !== EVERY_PACKET;
+  const departed = isRemembered ? withDeparted(gone, changes.flatMap(leavingAddresses)) : undefined;
   const loosen = changes.flatMap((change) => change.loosen);
   // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
   // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.

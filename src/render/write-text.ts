@@ -12,12 +12,20 @@ import { neighbourDiscoveryProgram } from './neighbour-discovery.ts';
 export interface TextContext {
   readonly family: Family;
   readonly marks?: MarkBits;
-  /** Current generation, 1..generationCount(marks). */
+  /** Current generation (epoch), 1..generationCount(marks); or EVERY_PACKET. */
   readonly generation: number;
 }
 
+/**
+ * In the place of an epoch: no flow is taken for judged, each packet of a live flow is. The bits of the mark become 0 with the first
+ * packet that is let through.
+ */
+export const EVERY_PACKET = 0;
+
 /** Order in which `iptables-save` prints connection states. */
 const STATE_ORDER: readonly ConntrackState[] = ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED'];
+/** Of packets that belong to a flow conntrack knows. */
+const LIVE_STATES: readonly ConntrackState[] = ['RELATED', 'ESTABLISHED'];
 /** nfnetlink_log NF_LOG_PREFIXLEN (128) less room; iptables refuses prefixes over 63 characters. */
 export const MAX_LOG_PREFIX = 63;
 /** xt_comment XT_MAX_COMMENT_LEN (256) less the NUL. */
@@ -69,6 +77,7 @@ function matchWords(match: Match, context: TextContext): string[] {
     case 'conntrack-confirmed':
       return ['-m conntrack --ctstatus CONFIRMED'];
     case 'other-generation':
+      if (context.generation === EVERY_PACKET) return ['-m conntrack --ctstate', statesText(LIVE_STATES)];
       return ['-m connmark ! --mark', `${hex(generationBits(context))}/${hex(marksOf(context).mask)}`];
     case 'denied-flag': {
       const flag = hex(deniedBit(marksOf(context)));
@@ -202,7 +211,7 @@ function marksOf(context: TextContext): MarkBits {
   return context.marks;
 }
 
-/** How many generations the bits hold; 0 means "never judged" and is not used. */
+/** How many generations the bits hold; 0 means "never judged" and is not stamped, but for EVERY_PACKET. */
 export function generationCount(marks: MarkBits): number {
   return ((marks.mask >>> 0) / deniedBit(marks) - 1) / 2;
 }
@@ -212,7 +221,12 @@ export function deniedBit(marks: MarkBits): number {
 }
 
 function generationBits(context: TextContext): number {
-  return (context.generation * deniedBit(marksOf(context)) * 2) >>> 0;
+  return markOf(context.generation, marksOf(context));
+}
+
+/** What the bits of `marks.mask` are in the mark of a flow that was judged, and not denied, in a generation. */
+export function markOf(generation: number, marks: MarkBits): number {
+  return (generation * deniedBit(marks) * 2) >>> 0;
 }
 
 function hex(value: number): string {

@@ -2,6 +2,8 @@
  * The agent's metrics, and the only file that knows the library behind them. Callers feed plain functions of
  * `AgentMetrics`; label values are closed unions wherever the set of values is known.
  */
+import type { Family } from '../net/ip.ts';
+
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
 
 export const PHASES = ['compile', 'render', 'observe', 'plan', 'apply'] as const;
@@ -42,7 +44,7 @@ export interface RulesetSize {
   /** Policies that select a pod of this node, and all others. */
   readonly policies: { readonly active: number; readonly inactive: number };
   readonly policyProblems: number;
-  /** Generation of the live rules; 0 where the connection mark is not used. */
+  /** Generation of the live rules; 0 where the connection mark is not used, or every packet is judged. */
   readonly generation: number;
   /** Steps planned and not yet carried out. */
   readonly pendingSteps: number;
@@ -66,6 +68,7 @@ export interface AgentMetrics {
   /** From the arrival of an event to the end of the commit that took it in. */
   programmed(seconds: number): void;
   rulesetSize(size: RulesetSize): void;
+  freeEpochs(family: Family, count: number): void;
 
   /** `tool` is the program's name, e.g. `ipset` or `ip6tables-nft-restore`. */
   kernelWrite(tool: string): void;
@@ -168,7 +171,7 @@ function passMetrics(registry: Registry): Pick<AgentMetrics, 'phase' | 'pass' | 
   };
 }
 
-function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize'> {
+function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 'freeEpochs'> {
   const rules = gauge(registry, 'rules', 'Rules of this agent, both address families', []);
   const chains = gauge(registry, 'chains', 'Chains of this agent, both address families', []);
   const sets = gauge(registry, 'sets', 'IP sets of this agent', []);
@@ -184,11 +187,13 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize'> {
   const generation = gauge(
     registry,
     'generation',
-    'Generation of the live rules; it moves when something is taken away',
+    'Generation (epoch) of the live rules; it moves when something is taken away. 0: every packet of live flows is judged',
     [],
   );
+  const free = gauge(registry, 'free_epochs', 'Epochs of the connection mark known to be on no live flow', ['family']);
   const pending = gauge(registry, 'pending_steps', 'Steps planned and not yet carried out', []);
   return {
+    freeEpochs: (family, count) => free.set({ family: `IPv${family}` }, count),
     rulesetSize: (size) => {
       rules.set(size.rules);
       chains.set(size.chains);

@@ -6,8 +6,9 @@ import type { Backend } from '../../src/kernel/kernel.ts';
 import type { ObservedFamily, ObservedState } from '../../src/plan/plan.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
 import { readGeneration } from '../../src/plan/generation.ts';
+import { EVERY_PACKET } from '../../src/render/write-text.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
-import { LAYOUT } from '../support/fake-cluster.ts';
+import { createFakeNode, enforce, epochsInTurn, LAYOUT } from '../support/fake-cluster.ts';
 import { createFakeKernel, type FakeKernel } from '../support/fake-kernel.ts';
 import { type Packet, trace, traceRules } from '../support/tracer.ts';
 
@@ -790,6 +791,59 @@ describe('reconcile: live flows', () => {
     const third = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
     await third.pass(isolated, 'enforce', LAYOUT, true);
     assert.deepEqual(generationOf(kernel), [2, 1]);
+  });
+
+  it('fault: no epoch is free: every packet of live flows is judged, until one is', async () => {
+    const kernel = createFakeKernel({ backend: 'iptables-nft' });
+    let free = 5;
+    const told: (number | undefined)[] = [];
+    const freeEpochs = {
+      ...epochsInTurn(0),
+      next: () => free,
+      inForce: (family: 4 | 6, epoch: number | undefined) => void (family === 4 && told.push(epoch)),
+    };
+    const reconciler = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 1, freeEpochs });
+    const pass = async (to: ClusterSnapshot, readBack = false): Promise<number> => {
+      const { failures, plan } = await reconciler.pass(to, 'enforce', LAYOUT, readBack);
+      assert.deepEqual(failures, []);
+      return plan!.summary.generationBumps;
+    };
+    assert.equal(await pass(cluster()), 0);
+    assert.deepEqual(generationOf(kernel), [5, 5]);
+    const idle = { mark: 0 };
+    const toA = packet(B.addresses[0]!, A.addresses[0]!);
+    assert.equal(trace(kernel.state(), { ...toA, connection: idle }), 'passed');
+    const second = () => kernel.state().families[4]!.hooks.FORWARD[1];
+    free = EVERY_PACKET;
+    const tighter = cluster([policy('x/only-b', { podSelector: { matchLabels: { pod: 'a' } } }), BLOCK]);
+    assert.equal(await pass(tighter), 2);
+    assert.deepEqual(generationOf(kernel), [0, 0]);
+    assert.equal(second(), '-m conntrack --ctstate RELATED,ESTABLISHED -j PCL-FWD-AGAIN');
+    const live = { ...toA, state: 'ESTABLISHED', direction: 'ORIGINAL' } as const;
+    assert.equal(trace(kernel.state(), { ...live, connection: { ...idle } }), 'dropped');
+    // Still none: nothing is written twice, each further change is judged at once.
+    assert.equal(await pass(tighter), 0);
+    assert.equal(await pass(tighter, true), 0);
+    assert.equal(await pass(cluster()), 0);
+    const allowed = { ...idle };
+    assert.equal(trace(kernel.state(), { ...live, connection: allowed }), 'passed');
+    assert.equal(await pass(tighter), 0);
+    assert.equal(trace(kernel.state(), { ...live, connection: allowed }), 'dropped');
+    assert.deepEqual(generationOf(kernel), [0, 0]);
+    // One is found: nothing else changed, and the rules go to it.
+    free = 9;
+    assert.equal(await pass(tighter), 2);
+    assert.deepEqual(generationOf(kernel), [9, 9]);
+    assert.match(second()!, /^-m connmark ! --mark 0x12000000\/0xff000000 /);
+    assert.equal(trace(kernel.state(), { ...live, connection: { ...idle } }), 'dropped');
+    assert.equal(told.at(-1), 9);
+  });
+
+  it('the epoch in force is never gone to again, whoever calls it free', async () => {
+    const node = createFakeNode('node-1', createFakeKernel(), epochsInTurn(5));
+    await enforce(node, cluster());
+    await enforce(node, cluster([policy('x/only-b', { podSelector: { matchLabels: { pod: 'a' } } }), BLOCK]));
+    assert.deepEqual(generationOf(node.kernel), [EVERY_PACKET, EVERY_PACKET]);
   });
 
   it('the generation goes on though the rules were gone in between', async () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../src/net/ip.ts';
 import type { FlowMode, FlowStatus, LabFlow, Wiring } from '../../src/lab/network/types.ts';
-import { AgentLab, type Backend, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { AgentLab, type Backend, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 /** Between them every backend and wiring. */
 const VARIANTS: readonly (readonly [Backend, Wiring])[] = [
@@ -251,121 +251,168 @@ for (const [backend, wiring] of VARIANTS) {
 /** Three bits: a denied flag and three generations. */
 const SMALL_MASK = '--connmark-mask=0x70000000';
 
-describe('live connections, when the generations are used up', function () {
-  this.timeout(30_000);
-  let t: AgentLab;
+for (const backend of BACKENDS) {
+  describe(`fault: live connections, when the epochs are used up: ${backend}`, function () {
+    this.timeout(30_000);
+    let t: AgentLab;
 
-  before(async function () {
-    skipUnlessRoot.call(this);
-    t = await AgentLab.create();
-    await t.pods({ 'x/server': {}, 'x/idle': {}, 'x/other': {} });
-  });
-  after(() => t?.close());
-  afterEach(async () => {
-    for (const { metadata } of t.lab.store.list('networkpolicies')) t.deletePolicy(`x/${metadata.name}`);
-    await t.agents.get('node-1')!.end('SIGTERM');
-  });
+    before(async function () {
+      skipUnlessRoot.call(this);
+      t = await AgentLab.create({ backend });
+      await t.pods({ 'x/server': {}, 'x/idle': {}, 'x/other': {} });
+    });
+    after(() => t?.close());
+    afterEach(async () => {
+      for (const { metadata } of t.lab.store.list('networkpolicies')) t.deletePolicy(`x/${metadata.name}`);
+      await t.agents.get('node-1')!.end('SIGTERM');
+    });
 
-  const deny = (pod: string) => ({ podSelector: { matchLabels: { pod } }, policyTypes: ['Ingress'] });
-  const allow = (from: string) => ({
-    ...deny('server'),
-    ingress: [{ from: [{ podSelector: { matchLabels: { pod: from } } }] }],
-  });
+    const deny = (pod: string) => ({ podSelector: { matchLabels: { pod } }, policyTypes: ['Ingress'] });
+    const allow = (from: string) => ({
+      ...deny('server'),
+      ingress: [{ from: [{ podSelector: { matchLabels: { pod: from } } }] }],
+    });
 
-  /** Takes something away from somebody else until the generation was bumped `times` times. */
-  async function bump(times: number): Promise<void> {
-    for (let time = 0; time < times; time++) {
-      const before = await stamp();
-      t.policy(`x/other-${time}`, { ...deny('other'), ingress: [{ ports: [{ port: 1000 + time }] }] });
-      await until(
-        async () => (await stamp()) !== before,
-        () => `a new generation than ${before}\n${t.agents.get('node-1')!.tail(12)}`,
+    /** Takes something away from somebody else, `times` times: another epoch each time, or every packet is judged. */
+    async function tighten(times: number): Promise<void> {
+      for (let time = 0; time < times; time++) {
+        const ports = [1000 + time, 2000 + time].map((port) => ({ port }));
+        t.policy('x/other', { ...deny('other'), ingress: [{ ports }] });
+        await until(() => seen(`dports ${ports.map(({ port }) => port).join(',')}`), 'the policy is in force');
+        const before = await stamp();
+        t.policy('x/other', { ...deny('other'), ingress: [{ ports: ports.slice(0, 1) }] });
+        await until(() => seen(`dport ${ports[0]!.port} `), 'and is narrowed');
+        const now = await stamp();
+        assert.ok(now !== before || now === EVERY_PACKET, `epoch ${before} -> ${now}`);
+      }
+    }
+
+    const seen = async (text: string): Promise<boolean> => (await t.kernelText()).includes(text);
+    const EVERY_PACKET = '0x0';
+
+    /** What IPv6 flows are stamped with now. */
+    async function stamp(): Promise<string> {
+      return /--set-xmark (0x[0-7]+)/.exec(await t.iptables(6, '-S', 'PCL-FWD'))![1]!;
+    }
+
+    /** The next packet of a flow that otherwise says nothing: conntrack knows it by its ports. */
+    async function speaks(sourcePort: number, family: Family = 6): Promise<boolean> {
+      const address = t.address('x/server', family);
+      const probe = { from: t.endpoint('x/idle'), protocol: 'UDP', address, port: 80, sourcePort } as const;
+      const [result] = await t.lab.network.probeMatrix([probe]);
+      return result!.outcome === 'reached';
+    }
+
+    /** Whether a flow goes on that was denied while it was silent, when the epochs have gone round. */
+    async function revived(): Promise<boolean> {
+      t.policy('x/server', allow('idle'));
+      await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
+      assert.ok(await speaks(40_001));
+      t.policy('x/server', allow('nobody'));
+      await t.expect(['x/idle -x x/server']);
+      for (let round = 0; round < 4; round++) {
+        await tighten(1);
+        if (await speaks(40_001)) return true;
+      }
+      return false;
+    }
+
+    /** What does not depend on the variant. */
+    const once = backend === 'iptables-nft' ? it : (): void => {};
+
+    once('a flow that was idle meanwhile is not taken for one judged today', async () => {
+      await t.start('node-1', { flags: [SMALL_MASK] });
+      assert.equal(await revived(), false);
+    });
+
+    it('nor where idle flows carry all of them, however fast the changes come; those still allowed go on', async () => {
+      const agent = await t.start('node-1', { flags: [SMALL_MASK] });
+      t.policy('x/server', allow('idle'));
+      await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
+      const ports = Array.from({ length: 12 }, (_, n) => 40_011 + n);
+      for (const port of ports) {
+        for (const family of [4, 6] as const) assert.ok(await speaks(port, family));
+        if (port % 2 === 0) await tighten(1);
+      }
+      t.policy('x/server', allow('nobody'));
+      await t.expect(['x/idle -x x/server']);
+      const kept = ports.pop()!;
+      for (const port of ports) {
+        assert.equal(await speaks(port), false, `port ${port}`);
+        if (port % 3 === 0) await tighten(1);
+      }
+      t.policy('x/server', allow('idle'));
+      await t.expect(['x/idle -> x/server']);
+      assert.ok(await speaks(kept));
+      // Every packet is judged no longer than it takes to find a free epoch, and that is told.
+      await until(async () => (await agent.metric('portcullis_generation')) > 0, 'an epoch in force', 15_000);
+      const began = agent.log.filter(({ message }) =>
+        message.includes(': every packet of live flows is judged, which'),
       );
-      t.deletePolicy(`x/other-${time}`);
-      // The search for the next one goes on behind the change.
-      await sleep(200);
-      await until(
-        async () => !(await t.kernelText()).includes(`x/other-${time}`),
-        () => `the policy is gone\n${t.agents.get('node-1')!.tail(12)}`,
+      const ended = agent.log.filter(({ message }) => message.includes('live flows are judged once again'));
+      assert.ok(Math.abs(began.length - ended.length) < 2, agent.tail(30));
+    });
+
+    once('without the conntrack tool every packet is judged: exact, ready, and said', async () => {
+      const path = join(t.lab.dir, 'bin');
+      mkdirSync(path);
+      const tools = ['iptables', 'ip6tables'].flatMap((tool) => [`${tool}-nft-save`, `${tool}-nft-restore`]);
+      for (const tool of [...tools, 'ipset']) symlinkSync(`/usr/sbin/${tool}`, join(path, tool));
+      const agent = await t.start('node-1', { flags: [SMALL_MASK], env: { PATH: path } });
+      const line = await agent.logged(
+        ({ message }) => /conntrack: command not found; install/.test(message),
+        'warning',
       );
-    }
-  }
+      assert.equal(line.level, 'warn');
+      assert.equal(await revived(), false);
+      assert.equal(await stamp(), EVERY_PACKET);
+      const { status, body } = await agent.get('/readyz');
+      assert.equal(status, 200);
+      assert.match(body, /every packet of live flows is judged, no epoch is free \(conntrack: command not found/);
+      // Flows in both directions go on, and stop, as ever.
+      t.policy('x/server', allow('other'));
+      await t.expect(['x/other -> x/server', 'x/idle -x x/server']);
+      const flow = await t.flow('x/other', 'x/server', { family: 6 });
+      const streamed = await t.flow('x/other', 'x/server', { mode: 'push-server' });
+      await sleep(500);
+      for (const each of [flow, streamed]) assert.ok((await each.status()).longestSilenceMs < 400);
+      t.policy('x/server', allow('nobody'));
+      await until(async () => (await flow.status()).silentMs > 600 && (await streamed.status()).silentMs > 600, 'stop');
+      await Promise.all([flow.close(), streamed.close()]);
+      assert.equal(agent.log.filter(({ message }) => message.includes('not found')).length, 4, agent.tail());
+    });
 
-  /** What IPv6 flows are stamped with now. */
-  async function stamp(): Promise<string> {
-    return /--set-xmark (0x[1-7]0000000)/.exec(await t.iptables(6, '-S', 'PCL-FWD'))![1]!;
-  }
+    once('a restarted agent finds out which are free before it uses one', async () => {
+      await t.start('node-1', { flags: [SMALL_MASK] });
+      t.policy('x/server', allow('idle'));
+      await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
+      for (const port of [40_031, 40_032, 40_033]) {
+        assert.ok(await speaks(port));
+        await tighten(1);
+      }
+      for (let round = 0; round < 3; round++) {
+        await t.agents.get('node-1')!.end('SIGKILL');
+        t.policy('x/server', allow(round === 0 ? 'nobody' : `nobody-${round}`));
+        await t.start('node-1', { flags: [SMALL_MASK] });
+        await t.expect(['x/idle -x x/server']);
+        for (const port of [40_031, 40_032, 40_033]) assert.equal(await speaks(port), false, `port ${port}`);
+        t.policy('x/server', allow('idle'));
+        await t.expect(['x/idle -> x/server']);
+      }
+    });
 
-  /** The next packet of a flow that otherwise says nothing: conntrack knows it by its ports. */
-  async function speaks(sourcePort: number, family: Family = 6): Promise<boolean> {
-    const address = t.address('x/server', family);
-    const probe = { from: t.endpoint('x/idle'), protocol: 'UDP', address, port: 80, sourcePort } as const;
-    const [result] = await t.lab.network.probeMatrix([probe]);
-    return result!.outcome === 'reached';
-  }
-
-  /** Whether a flow goes on that was denied while it was silent, when the generations have gone round once. */
-  async function revived(): Promise<boolean> {
-    t.policy('x/server', allow('idle'));
-    await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
-    assert.ok(await speaks(40_001));
-    t.policy('x/server', allow('nobody'));
-    await t.expect(['x/idle -x x/server']);
-    await bump(2);
-    return await speaks(40_001);
-  }
-
-  it('a flow that was idle meanwhile is not taken for one judged today', async () => {
-    await t.start('node-1', { flags: [SMALL_MASK] });
-    assert.equal(await revived(), false);
+    once('--connmark-mask=none: a change reaches new connections only', async () => {
+      await t.start('node-1', { flags: ['--connmark-mask=none'] });
+      t.policy('x/server', allow('idle'));
+      await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
+      const flow = await t.flow('x/idle', 'x/server');
+      t.policy('x/server', allow('nobody'));
+      await t.expect(['x/idle -x x/server']);
+      await sleep(300);
+      const status = await flow.status();
+      assert.ok(status.longestSilenceMs < 300, JSON.stringify(status));
+      await flow.close();
+      assert.ok(!(await t.kernelText()).split('\n').some((line) => line.includes('PCL') && line.includes('mark')));
+    });
   });
-
-  it('nor where idle flows carry all of them; those still allowed go on', async () => {
-    await t.start('node-1', { flags: [SMALL_MASK] });
-    t.policy('x/server', allow('idle'));
-    await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
-    const ports = [40_011, 40_012, 40_013, 40_014];
-    for (const port of ports) {
-      assert.ok(await speaks(port));
-      await bump(1);
-    }
-    t.policy('x/server', allow('nobody'));
-    await t.expect(['x/idle -x x/server']);
-    const kept = ports.pop()!;
-    for (let turn = 0; turn < 3; turn++) {
-      for (const port of ports) assert.equal(await speaks(port), false, `port ${port}, turn ${turn}`);
-      await bump(1);
-    }
-    t.policy('x/server', allow('idle'));
-    await t.expect(['x/idle -> x/server']);
-    assert.ok(await speaks(kept));
-  });
-
-  it('without the conntrack tool: works, and says what cannot be made sure of', async () => {
-    const path = join(t.lab.dir, 'bin');
-    mkdirSync(path);
-    const tools = ['iptables', 'ip6tables'].flatMap((tool) => [`${tool}-nft-save`, `${tool}-nft-restore`]);
-    for (const tool of [...tools, 'ipset']) symlinkSync(`/usr/sbin/${tool}`, join(path, tool));
-    const agent = await t.start('node-1', { flags: [SMALL_MASK], env: { PATH: path } });
-    const line = await agent.logged(({ message }) => /conntrack: command not found; install/.test(message), 'warning');
-    assert.equal(line.level, 'warn');
-    assert.match(line.message, /silent during 3 changes/);
-    assert.equal((await agent.readiness()).status, 200);
-    assert.equal(await revived(), true, 'what the check is there for');
-    assert.equal(agent.log.filter(({ message }) => message.includes('conntrack')).length, 1);
-  });
-
-  it('--connmark-mask=none: a change reaches new connections only', async () => {
-    await t.start('node-1', { flags: ['--connmark-mask=none'] });
-    t.policy('x/server', allow('idle'));
-    await t.expect(['x/idle -> x/server', 'x/other -x x/server']);
-    const flow = await t.flow('x/idle', 'x/server');
-    t.policy('x/server', allow('nobody'));
-    await t.expect(['x/idle -x x/server']);
-    await sleep(300);
-    const status = await flow.status();
-    assert.ok(status.longestSilenceMs < 300, JSON.stringify(status));
-    await flow.close();
-    assert.ok(!(await t.kernelText()).split('\n').some((line) => line.includes('PCL') && line.includes('mark')));
-  });
-});
+}

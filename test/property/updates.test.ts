@@ -8,8 +8,16 @@ import { addressOwners } from '../../src/policy/address-owners.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import { renderNode } from '../../src/render/render-node.ts';
 import type { Layout } from '../../src/render/ruleset.ts';
+import { EVERY_PACKET } from '../../src/render/write-text.ts';
 import type { FakeKernel } from '../support/fake-kernel.ts';
-import { createFakeNode, enforce, type FakeNode, LAYOUT, WITHOUT_MARKS } from '../support/fake-cluster.ts';
+import {
+  createFakeNode,
+  enforce,
+  epochsInTurn,
+  type FakeNode,
+  LAYOUT,
+  WITHOUT_MARKS,
+} from '../support/fake-cluster.ts';
 import { sharedSets } from '../support/shared-sets.ts';
 import { type Packet, trace } from '../support/tracer.ts';
 import {
@@ -162,9 +170,11 @@ class Update {
     [before, after]: readonly [ClusterSnapshot, ClusterSnapshot],
     flows: readonly Flow[],
     marks: boolean,
+    epochs: readonly number[] = [],
   ): Promise<Update> {
     const layout = marks ? LAYOUT : WITHOUT_MARKS;
-    const update = new Update(createFakeNode(NODE), after, layout);
+    const freeEpochs = epochs.length > 0 ? epochsInTurn(...epochs) : undefined;
+    const update = new Update(createFakeNode(NODE, undefined, freeEpochs), after, layout);
     await enforce(update.node, before, false, layout);
     const target = createFakeNode(NODE);
     await enforce(target, after, false, layout);
@@ -238,6 +248,18 @@ describe('property: in the middle of an update', () => {
     await fc.assert(
       fc.asyncProperty(updates, fc.boolean(), async ([pair, flows], marks) => {
         const update = await Update.between(pair, flows, marks);
+        await update.run();
+        update.assertDone();
+      }),
+      runs(100),
+    );
+  });
+
+  it('nor where no epoch is free, before, while or after: every packet is judged', async () => {
+    const epochs = fc.array(fc.constantFrom(EVERY_PACKET, EVERY_PACKET, 3, 5, 7), { minLength: 1, maxLength: 12 });
+    await fc.assert(
+      fc.asyncProperty(updates, epochs, async ([pair, flows], free) => {
+        const update = await Update.between(pair, flows, true, free);
         await update.run();
         update.assertDone();
       }),

@@ -33,6 +33,7 @@ function feed(metrics: AgentMetrics): void {
     generation: 10,
     pendingSteps: 11,
   });
+  metrics.freeEpochs(4, 12);
   metrics.kernelWrite('ipset');
   metrics.restoreFailure('iptables-nft-restore');
   metrics.xtablesLockWait(0.25);

@@ -1,4 +1,5 @@
 /** Several nodes, each with its own kernel in memory and its own reconciler, and packets that travel between them. */
+import type { EpochSource } from '../../src/agent/free-epochs.ts';
 import { type PassOutcome, Reconciler } from '../../src/agent/reconcile.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
@@ -20,8 +21,23 @@ export interface FakeNode {
   readonly reconciler: Reconciler;
 }
 
-/** Compiles change by change, as the agent does. */
-export function createFakeNode(name: string, kernel: FakeKernel = createFakeKernel()): FakeNode {
+/** Answers each question for a free epoch with the next of these, the last one again and again. */
+export function epochsInTurn(...answers: readonly number[]): EpochSource {
+  const left = [...answers];
+  return {
+    inForce: () => {},
+    next: () => (left.length > 1 ? left.shift()! : left[0]!),
+    firstLook: () => Promise.resolve(),
+    recheck: () => {},
+  };
+}
+
+/** Compiles change by change, as the agent does. Without `freeEpochs` the next number is free. */
+export function createFakeNode(
+  name: string,
+  kernel: FakeKernel = createFakeKernel(),
+  freeEpochs?: EpochSource,
+): FakeNode {
   const compiler = new NodeCompiler(name);
   let known: ClusterSnapshot | undefined;
   const compile = (snapshot: ClusterSnapshot): NodeIntent => {
@@ -29,7 +45,14 @@ export function createFakeNode(name: string, kernel: FakeKernel = createFakeKern
     known = snapshot;
     return compiler.intent();
   };
-  const reconciler = new Reconciler({ nodeName: name, kernel, now: () => 0, firstGeneration: 1, compile });
+  const reconciler = new Reconciler({
+    nodeName: name,
+    kernel,
+    now: () => 0,
+    firstGeneration: 1,
+    compile,
+    ...(freeEpochs ? { freeEpochs } : {}),
+  });
   return { name, kernel, reconciler };
 }
 

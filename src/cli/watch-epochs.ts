@@ -1,0 +1,87 @@
+/** Free epochs of the connection mark: the search for them, and what is told of it. */
+import type { Family } from '../net/ip.ts';
+import type { MarkBits } from '../render/ruleset.ts';
+import type { AgentMetrics } from '../status/metrics.ts';
+import type { ConditionState } from '../status/health.ts';
+import type { Logger } from '../status/log.ts';
+
+import { EVERY_PACKET, generationCount } from '../render/write-text.ts';
+import { type EpochState, FreeEpochs } from '../agent/free-epochs.ts';
+import { createFlowMarks } from '../kernel/flow-marks.ts';
+import { runCommand } from '../kernel/command.ts';
+
+export interface EpochWatch {
+  readonly freeEpochs: FreeEpochs;
+  /** Always ok: without a free epoch live flows cost more, and are judged all the same. */
+  readonly condition: () => ConditionState;
+}
+
+export function watchEpochs(mask: number, metrics: Pick<AgentMetrics, 'freeEpochs'>, log: Logger): EpochWatch {
+  const marks: MarkBits = { mask };
+  const states = new Map<Family, EpochState>();
+  const reports = { 4: reporter(4, log), 6: reporter(6, log) };
+  const freeEpochs = new FreeEpochs({
+    marks,
+    flows: createFlowMarks(runCommand),
+    now: () => performance.now(),
+    // A search is no reason to stay.
+    after: (ms, callback) => {
+      const timer = setTimeout(callback, ms).unref();
+      return () => clearTimeout(timer);
+    },
+    onState: (family, state) => {
+      states.set(family, state);
+      metrics.freeEpochs(family, state.free);
+      reports[family](state);
+    },
+    onForeignMark: (family, epoch) =>
+      log.error(
+        `IPv${family} flows carry epoch ${epoch} in their connection mark, which this agent has not used since no flow carried it: ` +
+          `another program writes to the bits 0x${mask.toString(16)}, and flows it marks may go on although they are denied; ` +
+          'move that program, or choose bits that nobody else uses with --connmark-mask',
+      ),
+  });
+  return {
+    freeEpochs,
+    condition: () => ({
+      ok: true,
+      reason:
+        [...states].map(([family, state]) => describe(family, state, marks)).join('; ') ||
+        'no rules that stamp flows yet',
+    }),
+  };
+}
+
+function describe(family: Family, { current, free, problem }: EpochState, marks: MarkBits): string {
+  const why = problem === undefined ? '' : ` (${problem})`;
+  if (current === EVERY_PACKET) return `IPv${family}: every packet of live flows is judged, no epoch is free${why}`;
+  return `IPv${family}: epoch ${current ?? 'none yet'} of ${generationCount(marks)}, ${free} known to be free${why}`;
+}
+
+/** Who can make changes can make epochs run out again and again. */
+const QUIET_MS = 60_000;
+
+/** Tells what begins and what ends. */
+function reporter(family: Family, log: Logger): (state: EpochState) => void {
+  let told: string | undefined;
+  let isTold = false;
+  let lastMs = Number.NEGATIVE_INFINITY;
+  return ({ current, problem }) => {
+    if (problem !== undefined && problem !== told && !isTold)
+      log.warn(
+        `IPv${family}: no epoch of the connection mark is known to be free: ${problem}; ` +
+          'from the next change that takes something away every packet of live flows is judged, until one is',
+      );
+    told = problem ?? told;
+    if (current === EVERY_PACKET && !isTold && performance.now() - lastMs > QUIET_MS) {
+      isTold = true;
+      lastMs = performance.now();
+      const why = problem === undefined ? '' : ` (${problem})`;
+      log.warn(`IPv${family}: every packet of live flows is judged, which costs time, until an epoch is free${why}`);
+    }
+    if (current !== EVERY_PACKET && isTold) {
+      isTold = false;
+      log.info(`IPv${family}: live flows are judged once again, under epoch ${current}`);
+    }
+  };
+}
