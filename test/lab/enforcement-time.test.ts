@@ -85,6 +85,7 @@ function network(afterMs: number, others = afterMs) {
       };
       return {
         status: async () => seen(),
+        silentAtMs: async () => [],
         stop: async () => {
           state.stopped += 1;
           return seen();

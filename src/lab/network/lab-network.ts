@@ -32,6 +32,7 @@ import {
   type OutsideSpec,
   outsideKey,
   type PodSpec,
+  type ProberLife,
   type ProbeResult,
   type Publication,
   type PublishRequest,
@@ -249,6 +250,10 @@ export class LabNetwork implements LabNetworkDoor {
 
   async repeatProbe(from: EndpointKey, request: RepeatRequest): Promise<LabRepeat> {
     return this.#proberOf(from).repeat(request);
+  }
+
+  async signOfLife(endpoint: EndpointKey, sinceMs: number, patienceMs: number): Promise<ProberLife | undefined> {
+    return this.#proberOf(endpoint).life(sinceMs, patienceMs);
   }
 
   /** The prober's process in an endpoint's namespace, for tests that end it. */

@@ -7,7 +7,7 @@
 #   serve ID ADDRESSES LISTENERS           comma lists, LISTENERS as tcp/80,udp/53,sctp/9; replaces what was served before
 #       ID ok | ID error TEXT
 #   probe ID PROTOCOL ADDRESS PORT SOURCE-ADDRESS SOURCE-PORT TIMEOUT-MS ATTEMPTS          PROTOCOL: tcp udp sctp icmp
-#       ID reached|blocked|refused|error RTT-US SERVER SEEN-ADDRESS SEEN-PORT DETAIL...
+#       ID reached|blocked|refused|error RTT-US SERVER SEEN-ADDRESS SEEN-PORT SENT-PACKETS AT-MS DETAIL...
 #   flow-open ID tcp|udp ADDRESS PORT SOURCE-PORT push-server|push-client|talk INTERVAL-MS     answered when open or failed
 #       ID ok | ID error TEXT
 #   flow-stat ID FLOW-ID, flow-close ID FLOW-ID        FLOW-ID, REPEAT-ID: the ID of the command that opened it
@@ -16,6 +16,10 @@
 #       ID ok
 #   repeat-stat ID REPEAT-ID, repeat-stop ID REPEAT-ID
 #       ID ok REACHED BLOCKED REFUSED ERROR AT-MS:OUTCOME...     the changes, oldest first, wall clock
+#   repeat-silent ID REPEAT-ID
+#       ID ok AT-MS...                     when the probes that stayed without an answer were sent, oldest first, the first few
+#   life ID SINCE-MS                       when this process did not run though it should have; its answer shows that it runs
+#       ID ok NOW-MS FROM-MS:TO-MS...
 #
 # A TCP server greets with "NAME CLIENT-ADDRESS CLIENT-PORT\n"; the UDP echo and the cookie of an SCTP INIT-ACK say the same.
 use strict;
@@ -33,6 +37,10 @@ use constant {
     UDP_PUSH_LIMIT  => 600,           # seconds a UDP server pushes to a client that may be gone
     MESSAGE         => 16,            # bytes of one message of a TCP flow
     KEPT_CHANGES    => 500,
+    KEPT_SILENT     => 200,
+    HEARTBEAT       => 0.1,
+    STALL           => 0.2,           # between two heartbeats: this process, or the machine, stood still
+    KEPT_STALLS     => 500,
     TIOCOUTQ        => 0x5411,        # bytes not yet acknowledged by the peer
     LINGER_RESET    => pack('ii', 1, 0),    # close with RST: no TIME_WAIT, so a source port can be used again
     MAX_DATAGRAM    => 2048,
@@ -59,6 +67,7 @@ sub clock {
 }
 
 sub now { return clock($CLOCK_MONOTONIC) }
+sub wall_ms { return int(clock($CLOCK_REALTIME) * 1000) }
 
 # ---- event loop -------------------------------------------------------------------------------------------------------
 
@@ -376,10 +385,10 @@ sub read_target {
     );
 }
 
-# $done gets (outcome, microseconds, server, seen address, seen port, detail), once.
+# $done gets (outcome, microseconds, server, seen address, seen port, packets sent, wall clock of the start, detail), once.
 sub start_probe {
     my ($target, $done) = @_;
-    my $probe = { %$target, done => $done, started => now(), sockets => [], timers => [], number => ++$last_probe & 0xffff };
+    my $probe = { %$target, done => $done, started => now(), at_ms => wall_ms(), sent => 0, sockets => [], timers => [], number => ++$last_probe & 0xffff };
     my $send = $attempt{ $probe->{protocol} } or return finish($probe, 'error', detail => 'unknown protocol');
     for my $index (1 .. $probe->{attempts} - 1) {
         push @{ $probe->{timers} }, after($probe->{timeout} * $index / $probe->{attempts}, sub { try($probe, $send) });
@@ -390,7 +399,9 @@ sub start_probe {
 
 sub try {
     my ($probe, $send) = @_;
+    $probe->{sent}++;
     return if eval { $send->($probe); 1 };
+    $probe->{sent}--;
     chomp(my $why = $@);
     # A host that refuses itself does so inside of connect().
     local $! = ECONNREFUSED;
@@ -407,7 +418,7 @@ sub finish {
         forget($fh);
     }
     $probe->{sockets} = [];
-    return $done->($outcome, $microseconds, @found{qw(server seen_address seen_port detail)});
+    return $done->($outcome, $microseconds, @found{qw(server seen_address seen_port)}, @$probe{qw(sent at_ms)}, $found{detail});
 }
 
 my %IS_REFUSAL = map { $_ => 1 } ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT, EACCES;
@@ -681,13 +692,14 @@ sub open_repeat {
     my ($id, @fields) = @_;
     my $interval_ms = pop @fields;
     my %target = read_target(@fields);
-    my $repeat = $repeat{$id} = { counts => {}, changes => [], last => '' };
+    my $repeat = $repeat{$id} = { counts => {}, changes => [], silent => [], last => '' };
     my $probe = sub {
         return 0 unless $repeat{$id};
-        my $at_ms = int(clock($CLOCK_REALTIME) * 1000);
+        my $at_ms = wall_ms();
         start_probe(\%target, sub {
             my ($outcome) = @_;
             $repeat->{counts}{$outcome}++;
+            push @{ $repeat->{silent} }, $at_ms if $outcome eq 'blocked' && @{ $repeat->{silent} } < KEPT_SILENT;
             return if $outcome eq $repeat->{last} || @{ $repeat->{changes} } >= KEPT_CHANGES;
             push @{ $repeat->{changes} }, "$at_ms:$outcome";
             $repeat->{last} = $outcome;
@@ -706,6 +718,32 @@ sub repeat_stat {
     return answer($id, 'ok', @counts, @{ $repeat->{changes} });
 }
 
+sub repeat_silent {
+    my ($id, $which) = @_;
+    my $repeat = $repeat{$which} or return answer($id, 'error', "no repeated probe $which");
+    return answer($id, 'ok', @{ $repeat->{silent} });
+}
+
+# ---- signs of life ----------------------------------------------------------------------------------------------------
+
+# A packet that is not answered because nobody ran who could answer it says nothing about what was done to the packet.
+my @stalls;
+my ($beat, $beat_ms) = (now(), wall_ms());
+
+sub heartbeat {
+    my ($now, $now_ms) = (now(), wall_ms());
+    push @stalls, [ $beat_ms, $now_ms ] if $now - $beat > STALL;
+    shift @stalls if @stalls > KEPT_STALLS;
+    ($beat, $beat_ms) = ($now, $now_ms);
+    return 1;
+}
+
+sub life {
+    my ($id, $since_ms) = @_;
+    heartbeat();
+    return answer($id, 'ok', wall_ms(), map { "$_->[0]:$_->[1]" } grep { $_->[1] >= $since_ms } @stalls);
+}
+
 # ---- commands ---------------------------------------------------------------------------------------------------------
 
 my %command = (
@@ -716,6 +754,8 @@ my %command = (
     'flow-close'  => \&flow_close,
     'repeat-open' => \&open_repeat,
     'repeat-stat' => \&repeat_stat,
+    'repeat-silent' => \&repeat_silent,
+    'life'        => \&life,
     'repeat-stop' => sub { my ($id, $which) = @_; repeat_stat($id, $which); delete $repeat{$which} },
 );
 
@@ -743,4 +783,5 @@ $SIG{$_} = 'IGNORE' for qw(PIPE INT);
 $0 = "portcullis-lab-prober $name";
 for my $fh (\*STDIN, \*STDOUT) { fcntl $fh, F_SETFL, fcntl($fh, F_GETFL, 0) | O_NONBLOCK }
 watch_read(\*STDIN, \&read_commands);
+every(HEARTBEAT, \&heartbeat);
 loop_once() while 1;

@@ -9,6 +9,7 @@ import type {
   LabRepeat,
   Listener,
   ProbeOutcome,
+  ProberLife,
   ProbeRequest,
   ProbeResult,
   RepeatRequest,
@@ -19,6 +20,10 @@ const PROBER_SCRIPT = fileURLToPath(new URL('./prober.pl', import.meta.url));
 
 export const DEFAULT_TIMEOUT_MS = 250;
 const DEFAULT_ATTEMPTS = 2;
+/** As in prober.pl: timeouts until a connection that stands counts as not greeted. */
+const GREETING_WAIT = 11;
+/** A prober that says nothing for so long after the last timeout does not run. */
+const STARVED_MS = 5_000;
 const OUTCOMES: readonly ProbeOutcome[] = ['reached', 'blocked', 'refused', 'error'];
 
 export class Prober {
@@ -41,8 +46,12 @@ export class Prober {
 
   /** All at once; result i belongs to probe i. Rejects when the prober ends. */
   async probe(batch: readonly ProbeRequest[]): Promise<readonly ProbeResult[]> {
-    const answers = await this.#process.requests(batch.map((probe) => ['probe', ...probeFields(probe)]));
-    return answers.map(parseProbeAnswer);
+    const atMs = Date.now();
+    const timeouts = batch.map(({ timeoutMs = DEFAULT_TIMEOUT_MS }) => timeoutMs);
+    const patienceMs = Math.max(...timeouts) * GREETING_WAIT + STARVED_MS;
+    const answers = this.#process.requests(batch.map((probe) => ['probe', ...probeFields(probe)]));
+    const results = answers.then((lines) => lines.map(parseProbeAnswer));
+    return await orElse(results, patienceMs, () => batch.map(() => ({ ...UNHEARD, rttUs: 1000 * patienceMs, atMs })));
   }
 
   /** Resolves when the flow is open; rejects when nobody answers within 2 s or the answer is no. */
@@ -60,8 +69,19 @@ export class Prober {
     const { id } = await this.#process.request('repeat-open', ...probeFields(request), String(request.intervalMs));
     return {
       status: async () => parseRepeatAnswer((await this.#process.request('repeat-stat', id)).fields),
+      silentAtMs: async () => (await this.#process.request('repeat-silent', id)).fields.map(Number),
       stop: async () => parseRepeatAnswer((await this.#process.request('repeat-stop', id)).fields),
     };
+  }
+
+  /** When it did not run since then, though it should have; undefined if it gives no sign of life within `patienceMs`. */
+  async life(sinceMs: number, patienceMs: number): Promise<ProberLife | undefined> {
+    const asked = this.#process.request('life', String(sinceMs));
+    return await orElse<ProberLife | undefined>(
+      asked.then(({ fields }) => parseLifeAnswer(fields)),
+      patienceMs,
+      () => undefined,
+    );
   }
 
   stop(): Promise<void> {
@@ -71,6 +91,17 @@ export class Prober {
   kill(): void {
     this.#process.kill();
   }
+}
+
+/** The answer to a probe whose prober was not heard of any more. */
+const UNHEARD = { outcome: 'error', sent: 0, detail: 'the prober gives no sign of life' } as const;
+
+async function orElse<T>(answer: Promise<T>, patienceMs: number, late: () => T): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<T>((resolve) => {
+    timer = setTimeout(() => resolve(late()), patienceMs);
+  });
+  return await Promise.race([answer, patience]).finally(() => clearTimeout(timer));
 }
 
 /** The fields of `probe` and `repeat-open`, in the order of prober.pl's head comment. */
@@ -87,12 +118,14 @@ export function probeFields(probe: ProbeRequest): string[] {
 }
 
 export function parseProbeAnswer(fields: readonly string[]): ProbeResult {
-  const [outcome, rttUs, server, seenAddress, seenPort, ...detail] = fields;
+  const [outcome, rttUs, server, seenAddress, seenPort, sent, atMs, ...detail] = fields;
   if (!isOutcome(outcome)) throw new Error(`prober: not an outcome: ${fields.join(' ')}`);
   const text = detail.join(' ');
   return {
     outcome,
     rttUs: Number(rttUs ?? 0),
+    sent: Number(sent ?? 0),
+    atMs: Number(atMs ?? 0),
     ...(given(server) ? { server: server as EndpointKey } : {}),
     ...(given(seenAddress) ? { seenAddress } : {}),
     ...(given(seenPort) ? { seenPort: Number(seenPort) } : {}),
@@ -122,6 +155,17 @@ export function parseRepeatAnswer(fields: readonly string[]): RepeatStatus {
     changes: changes.map((change) => {
       const [atMs, outcome] = change.split(':');
       return { atMs: Number(atMs), outcome: outcome as ProbeOutcome };
+    }),
+  };
+}
+
+export function parseLifeAnswer(fields: readonly string[]): ProberLife {
+  const [nowMs, ...stalls] = fields;
+  return {
+    nowMs: Number(nowMs),
+    stalls: stalls.map((stall) => {
+      const [fromMs, toMs] = stall.split(':');
+      return { fromMs: Number(fromMs), toMs: Number(toMs) };
     }),
   };
 }

@@ -137,6 +137,10 @@ export interface ProbeResult {
   readonly outcome: ProbeOutcome;
   /** From the first packet to the answer, or to giving up. */
   readonly rttUs: number;
+  /** Packets that the prober really gave to its kernel. */
+  readonly sent?: number;
+  /** When it began, wall clock, ms since the epoch. */
+  readonly atMs?: number;
   /** Who answered (not for ICMP, where the kernel does). */
   readonly server?: EndpointKey;
   /** Address and port the server saw as the client's, after any SNAT. */
@@ -236,6 +240,8 @@ export interface LabNetworkDoor {
   probeMatrix(probes: readonly MatrixProbe[]): Promise<readonly ProbeResult[]>;
   openFlow(from: EndpointKey, request: FlowRequest): Promise<LabFlow>;
   repeatProbe(from: EndpointKey, request: RepeatRequest): Promise<LabRepeat>;
+  /** When the endpoint's prober stood still since then; undefined: it gives no sign of life within `patienceMs`. */
+  signOfLife(endpoint: EndpointKey, sinceMs: number, patienceMs: number): Promise<ProberLife | undefined>;
 
   nodeCommand(node: string, argv: readonly [string, ...string[]]): NodeCommand;
   publishToNodes(request: PublishRequest): Promise<Publication>;
@@ -253,8 +259,21 @@ export interface LabFlow {
   close(): Promise<void>;
 }
 
+/** What a prober knows of itself: when it stood still, wall clock, ms since the epoch. */
+export interface ProberLife {
+  readonly nowMs: number;
+  readonly stalls: readonly Span[];
+}
+
+export interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
 export interface LabRepeat {
   status(): Promise<RepeatStatus>;
+  /** When the probes that stayed without an answer were sent, oldest first; the first 200. Not after `stop`. */
+  silentAtMs(): Promise<readonly number[]>;
   /** Ends it and gives the final counts. */
   stop(): Promise<RepeatStatus>;
 }

@@ -16,7 +16,8 @@ import { applyPolicy, createPod, type Event, type Scene, sceneOf, someEvent } fr
 import { History } from './history.ts';
 import { unlikeFresh } from './nodes.ts';
 import { NAMESPACES, NODES, someLabels } from './objects.ts';
-import { tellStory, type Wrong } from './story.ts';
+import { Judge, type JudgedStats } from './judge.ts';
+import { tellStory } from './story.ts';
 
 export interface RoundOptions {
   readonly lab: Lab;
@@ -25,9 +26,11 @@ export interface RoundOptions {
   readonly storms: number;
   /** Makes the API server's clock go on by a second: creation times have no smaller parts. */
   readonly nextSecond: () => void;
+  /** Evidence of a difference goes into a directory whose name begins so. */
+  readonly evidenceDir: string;
 }
 
-export interface TortureStats {
+export interface TortureStats extends JudgedStats {
   rounds: number;
   storms: number;
   events: number;
@@ -50,6 +53,9 @@ export function emptyStats(): TortureStats {
     events: 0,
     cells: 0,
     denied: 0,
+    wrong: 0,
+    starved: 0,
+    unresolved: 0,
     restarts: 0,
     outages: 0,
     faults: 0,
@@ -91,6 +97,7 @@ export class Round {
   readonly #dice: Dice;
   readonly #lab: Lab;
   readonly #withServices: boolean;
+  readonly #judge: Judge;
   readonly #told: string[] = [];
   /** As last found right. */
   #cells: readonly Cell[] = [];
@@ -102,6 +109,7 @@ export class Round {
     this.#lab = options.lab;
     this.#dice = new Dice(`${options.seed}/${options.round}`);
     this.#withServices = this.#dice.chance(0.4);
+    this.#judge = new Judge({ lab: options.lab, stats, evidenceDir: `${options.evidenceDir}-${options.round}` });
   }
 
   async run(): Promise<void> {
@@ -294,10 +302,8 @@ export class Round {
   }
 
   async #complain(when: string, cells: readonly Cell[], results: readonly MeasuredCell[]): Promise<void> {
-    const wrong = results.flatMap(({ result, verdict }, index): Wrong[] =>
-      verdict === 'agrees' ? [] : [{ cell: cells[index]!, result, what: verdict }],
-    );
-    if (wrong.length > 0) throw new Difference(`${when}: ${await tellStory(this.#lab, wrong)}`);
+    const told = await this.#judge.review(when, cells, results);
+    if (told !== undefined) throw new Difference(told);
   }
 
   /** A cluster that changes while it is measured says nothing. */
@@ -373,7 +379,9 @@ export class Round {
         this.#stats.flowsCut++;
       } else if (ways[index] === 'open') {
         const status = await flow.status();
-        if (status.longestSilenceMs > FLOW_PAUSE_MS || status.state !== 'open')
+        const since = { fromMs: Date.now() - status.longestSilenceMs - FLOW_PAUSE_MS, toMs: Date.now() };
+        const paused = status.longestSilenceMs > FLOW_PAUSE_MS && (await this.#judge.proven(cell, [since])).length > 0;
+        if (paused || status.state !== 'open')
           await this.#tell(cell, `${when}: a flow that is allowed stopped: ${JSON.stringify(status)}`);
         this.#stats.flowsKept++;
       }
@@ -398,9 +406,10 @@ export class Round {
     for (const [index, { cell, repeat }] of steady.entries()) {
       const way = ways[index]!;
       if (way === 'changes') continue;
+      const silent = (await repeat.silentAtMs()).map((fromMs) => ({ fromMs, toMs: fromMs + WATCH_TIMEOUT_MS }));
       const { counts, changes } = await repeat.stop();
       this.#stats.watched++;
-      const wrong = way === 'open' ? counts.blocked : counts.reached + counts.refused;
+      const wrong = way === 'open' ? (await this.#judge.proven(cell, silent)).length : counts.reached + counts.refused;
       const what = `${describeCell(cell)}: always ${way}, seen ${JSON.stringify({ counts, changes })}`;
       if (wrong > 0) unsteady.push({ cell, what });
     }
@@ -413,7 +422,8 @@ export class Round {
     const [result] = await this.#lab.measure([cell.probe]);
     const now: ProbeResult = result!;
     const story = await tellStory(this.#lab, [{ cell, result: now, what: `now ${arrived(now) ? 'open' : 'closed'}` }]);
-    throw new Difference(`${what}\n${story}`);
+    this.#stats.wrong++;
+    throw new Difference(await this.#judge.keep(`${what}\n${story}`));
   }
 }
 

@@ -1,4 +1,6 @@
 /** Rounds in labs, one lab after the other, until the time is over or a difference is found. */
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Wiring } from '../../../src/lab/network/types.ts';
 import { Lab } from '../../../src/lab/lab.ts';
 import { NODES } from './objects.ts';
@@ -22,6 +24,8 @@ export interface TortureOptions {
   readonly storms: number;
   readonly labs: readonly LabKind[];
   readonly print: (line: string) => void;
+  /** Where the evidence of a difference is kept; the directory's name is printed with it. */
+  readonly evidenceDir?: string;
 }
 
 const MAIN = new URL('../../../src/main.ts', import.meta.url).pathname;
@@ -32,13 +36,14 @@ export async function runTorture(options: TortureOptions): Promise<string | unde
   const { seed, labs, print } = options;
   print(`seed ${seed}`);
   let next = options.round ?? 1;
+  const evidenceDir = options.evidenceDir ?? join(tmpdir(), `portcullis-torture-${process.pid}`);
   for (const kind of labs) {
     const stats = emptyStats();
     const story = await inLab(kind, async (lab, nextSecond) => {
       const until = performance.now() + (options.seconds * 1000) / labs.length;
       do {
         const round = options.round ?? next++;
-        const told = await playRound({ lab, seed, round, storms: options.storms, nextSecond }, stats);
+        const told = await playRound({ lab, seed, round, storms: options.storms, nextSecond, evidenceDir }, stats);
         if (told !== undefined) {
           const again = `--seed ${seed} --round ${round} --storms ${options.storms}`;
           return `round ${round} of seed ${seed}, ${kind.backend}, ${kind.wiring}:\n${told}\n--- again: npm run torture -- ${again} --backend ${kind.backend} --wiring ${kind.wiring}`;
@@ -97,9 +102,10 @@ function summary(stats: TortureStats): string {
   const at = (share: number): number =>
     Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0);
   const { rounds, storms, events, cells, denied, restarts, outages, faults, watched, flowsKept, flowsCut } = stats;
+  const { wrong, starved, unresolved } = stats;
   return (
     `${rounds} rounds, ${storms} storms, ${events} events, ${restarts} restarts, ${outages} outages, ${faults} API faults; ` +
-    `${cells} cells, ${denied} denied; ${watched} watched throughout, ${flowsKept} flows kept, ${flowsCut} cut; ` +
+    `${cells} probes, ${denied} denied, ${wrong} wrong, ${starved} starved (${unresolved} never answered); ${watched} watched throughout, ${flowsKept} flows kept, ${flowsCut} cut; ` +
     `followed after median ${at(0.5)} ms, p95 ${at(0.95)} ms, most ${at(1)} ms`
   );
 }

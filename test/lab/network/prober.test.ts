@@ -4,7 +4,13 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { LineProcess } from '../../../src/lab/network/line-process.ts';
-import { parseFlowAnswer, parseProbeAnswer, parseRepeatAnswer, probeFields } from '../../../src/lab/network/prober.ts';
+import {
+  parseFlowAnswer,
+  parseLifeAnswer,
+  parseProbeAnswer,
+  parseRepeatAnswer,
+  probeFields,
+} from '../../../src/lab/network/prober.ts';
 
 const SCRIPTS = ['prober.pl', 'relay.pl'].map((name) =>
   fileURLToPath(new URL(`../../../src/lab/network/${name}`, import.meta.url)),
@@ -35,16 +41,20 @@ describe("the prober's lines", () => {
   });
 
   it('say who answered and whom it saw', () => {
-    assert.deepEqual(parseProbeAnswer('reached 120 pod/x/a 10.0.0.1 4000 -'.split(' ')), {
+    assert.deepEqual(parseProbeAnswer('reached 120 pod/x/a 10.0.0.1 4000 2 1700 -'.split(' ')), {
       outcome: 'reached',
       rttUs: 120,
+      sent: 2,
+      atMs: 1700,
       server: 'pod/x/a',
       seenAddress: '10.0.0.1',
       seenPort: 4000,
     });
-    assert.deepEqual(parseProbeAnswer('refused 9 - - - No route to host'.split(' ')), {
+    assert.deepEqual(parseProbeAnswer('refused 9 - - - 1 1800 No route to host'.split(' ')), {
       outcome: 'refused',
       rttUs: 9,
+      sent: 1,
+      atMs: 1800,
       detail: 'No route to host',
     });
     assert.throws(() => parseProbeAnswer(['ok']), /not an outcome/);
@@ -96,9 +106,9 @@ describe('the Perl scripts', () => {
         ['probe', 'tcp', '127.0.0.1', '1', '-', '-', '200', '1'],
       ]);
       assert.equal(unknown!.join(' '), 'error unknown command dance');
-      assert.match(nonsense!.join(' '), /^error \d+ - - - not an address: nowhere/);
-      assert.match(noProtocol!.join(' '), /^error \d+ - - - unknown protocol/);
-      assert.match(refused!.join(' '), /^refused \d+ - - - (connect: )?Connection refused$/);
+      assert.match(nonsense!.join(' '), /^error \d+ - - - 0 \d+ not an address: nowhere/);
+      assert.match(noProtocol!.join(' '), /^error \d+ - - - 0 \d+ unknown protocol/);
+      assert.match(refused!.join(' '), /^refused \d+ - - - [01] \d+ (connect: )?Connection refused$/);
       await assert.rejects(prober.request('flow-stat', 'none'), /prober: flow-stat none: no flow none/);
     } finally {
       await prober.stop();
@@ -140,6 +150,26 @@ describe('the Perl scripts', () => {
     } finally {
       signal(server, 'SIGCONT');
       await Promise.all([server.stop(), client.stop()]);
+    }
+  });
+
+  it('know when they did not run', async () => {
+    const prober = new LineProcess('prober', ['perl', PROBER, 'pod/x/a']);
+    const life = async (since: number) => parseLifeAnswer((await prober.request('life', String(since))).fields);
+    try {
+      const before = Date.now();
+      await life(before);
+      process.kill(prober.pid!, 'SIGSTOP');
+      await sleep(600);
+      process.kill(prober.pid!, 'SIGCONT');
+      const { nowMs, stalls } = await life(before);
+      assert.ok(nowMs >= before + 600);
+      const longest = Math.max(...stalls.map(({ fromMs, toMs }) => toMs - fromMs));
+      assert.ok(longest >= 550, JSON.stringify(stalls));
+      assert.deepEqual((await life(nowMs + 1)).stalls, []);
+    } finally {
+      process.kill(prober.pid!, 'SIGCONT');
+      await prober.stop();
     }
   });
 

@@ -1,0 +1,97 @@
+/** All that is needed to understand a difference when the lab is gone: rules, sets, connections, counters, logs, in one directory. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { runCommand } from '../../../src/kernel/command.ts';
+import type { Lab } from '../../../src/lab/lab.ts';
+
+const TIMEOUT_MS = 20_000;
+const LOG_CHARACTERS = 200_000;
+
+/** Output of a command on a node; what went wrong, where it failed. */
+export async function onNode(lab: Lab, node: string, argv: readonly [string, ...string[]]): Promise<string> {
+  const { argv: full, env } = lab.network.nodeCommand(node, argv);
+  try {
+    return (await runCommand({ argv: full, env, stdin: '', timeoutMs: TIMEOUT_MS })).stdout;
+  } catch (error) {
+    return `cannot be told: ${(error as Error).message}\n`;
+  }
+}
+
+/** Rules of both families with their counters, by node. */
+export type RuleCounters = ReadonlyMap<string, string>;
+
+export async function ruleCounters(lab: Lab): Promise<RuleCounters> {
+  const variant = lab.options.backend === 'iptables-legacy' ? 'legacy' : 'nft';
+  const nodes = lab.network.nodes().map(async ({ name }) => {
+    const tools = [`iptables-${variant}-save`, `ip6tables-${variant}-save`] as const;
+    const texts = await Promise.all(tools.map((tool) => onNode(lab, name, [tool, '-c'])));
+    return [name, texts.map((text, index) => `### ${tools[index]}\n${text}`).join('')] as const;
+  });
+  return new Map(await Promise.all(nodes));
+}
+
+/** The rules whose counters moved, with both values. */
+export function movedCounters(before: string, after: string): string {
+  const read = (text: string): Map<string, string[]> => {
+    const counters = new Map<string, string[]>();
+    let table = '';
+    for (const line of text.split('\n')) {
+      if (line.startsWith('*') || line.startsWith('###'))
+        table = line.startsWith('*') ? `${table.split(' *')[0]} ${line}` : line;
+      const found = /^\[(\d+:\d+)\] (.*)$/.exec(line);
+      // The same rule may be there twice: by their order.
+      if (found) counters.set(`${table} ${found[2]}`, [...(counters.get(`${table} ${found[2]}`) ?? []), found[1]!]);
+    }
+    return counters;
+  };
+  const earlier = read(before);
+  const moved: string[] = [];
+  for (const [rule, values] of read(after)) {
+    values.forEach((value, index) => {
+      const was = earlier.get(rule)?.[index] ?? 'absent';
+      if (was !== value) moved.push(`${was} -> ${value}  ${rule}`);
+    });
+  }
+  return moved.join('\n');
+}
+
+/** Files by name; writes what every difference needs beside them. Returns the directory. */
+export async function keepEvidence(
+  lab: Lab,
+  directory: string,
+  files: Readonly<Record<string, string>>,
+): Promise<string> {
+  mkdirSync(directory, { recursive: true });
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), `${text}\n`);
+  const counters = await ruleCounters(lab);
+  for (const { name } of lab.network.nodes()) {
+    const write = (what: string, text: string): void => writeFileSync(join(directory, `${name}.${what}`), text);
+    write('rules.txt', counters.get(name) ?? '');
+    write('sets.txt', await onNode(lab, name, ['ipset', 'save']));
+    const connections = await Promise.all(
+      ['ipv4', 'ipv6'].map((family) => onNode(lab, name, ['conntrack', '-L', '-o', 'extended', '-f', family])),
+    );
+    write('connections.txt', connections.join(''));
+    write('interfaces.txt', await onNode(lab, name, ['ip', '-s', 'link']));
+    write('agent.log', tailOf(join(lab.dir, `${name}.log`)));
+    for (const page of ['plan', 'readyz', 'metrics']) {
+      const { body } = await lab.agents.get(name, `/${page}`).catch((error: Error) => ({ body: error.message }));
+      write(`${page}.txt`, body);
+    }
+  }
+  writeFileSync(join(directory, 'objects.json'), JSON.stringify(objectsOf(lab), null, 1));
+  return directory;
+}
+
+function objectsOf({ store }: Lab): object {
+  const kinds = ['namespaces', 'nodes', 'pods', 'networkpolicies'] as const;
+  return Object.fromEntries(kinds.map((kind) => [kind, store.list(kind)]));
+}
+
+function tailOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').slice(-LOG_CHARACTERS);
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
