@@ -16,8 +16,8 @@ describe('fault: a lock held for long is told without a line for each try', () =
     const told: string[] = [];
     const log = createLockLog(
       {
-        info: (message, fields) => told.push(`info ${message.slice(0, 30)} ${fields?.seconds}`),
-        error: (message, fields) => told.push(`error ${message.slice(0, 30)} ${fields?.seconds}`),
+        info: (message, fields) => told.push(`info ${message.slice(0, 30)} ${String(fields?.seconds)}`),
+        error: (message, fields) => told.push(`error ${message.slice(0, 30)} ${String(fields?.seconds)}`),
       },
       () => nowMs,
     );
