@@ -35,6 +35,8 @@ export interface AgentConfig {
   readonly resyncIntervalMs: number;
   readonly minGapMs: number;
   readonly xtablesLockWaitSeconds: number;
+  /** Count as ready although kube-proxy's IPVS mode sends service traffic past the rules. */
+  readonly allowKubeProxyIpvs: boolean;
 }
 
 export type AgentConfigResult = { readonly config: AgentConfig } | { readonly error: string };
@@ -184,6 +186,14 @@ export const AGENT_FLAGS = {
     'how long one commit waits for the xtables lock, 1 to 300',
     integer(1, 300, ' seconds'),
   ),
+  allowKubeProxyIpvs: flag(
+    'allow-kube-proxy-ipvs',
+    'PORTCULLIS_ALLOW_KUBE_PROXY_IPVS',
+    '<true|false>',
+    'false',
+    'true: a node whose kube-proxy runs in IPVS mode counts as ready, though policies are wrong for service addresses there',
+    readBoolean,
+  ),
 } as const;
 
 /**
@@ -219,6 +229,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     'resync-interval': config.resyncIntervalMs / 1000,
     'min-gap-ms': config.minGapMs,
     'xtables-lock-wait': config.xtablesLockWaitSeconds,
+    'allow-kube-proxy-ipvs': String(config.allowKubeProxyIpvs),
   };
 }
 
@@ -249,6 +260,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     resyncIntervalMs: value(AGENT_FLAGS.resyncInterval) * 1000,
     minGapMs: value(AGENT_FLAGS.minGap),
     xtablesLockWaitSeconds: value(AGENT_FLAGS.xtablesLockWait),
+    allowKubeProxyIpvs: value(AGENT_FLAGS.allowKubeProxyIpvs),
   };
 }
 
@@ -320,6 +332,10 @@ function flag<T>(
 
 function readText(text: string): Reading<string> {
   return { value: text };
+}
+
+function readBoolean(text: string): Reading<boolean> {
+  return text === 'true' || text === 'false' ? { value: text === 'true' } : notA(text, 'true or false');
 }
 
 function oneOf<const T extends string>(allowed: readonly T[]): Reader<T> {

@@ -24,6 +24,7 @@ import { clusterLog, observe, watchObserver } from './report-pass.ts';
 import { aborted, after } from './timers.ts';
 import { watchBridges } from './watch-bridges.ts';
 import { watchEpochs } from './watch-epochs.ts';
+import { watchHost } from './watch-host.ts';
 import { NeighbourWatch } from './watch-neighbours.ts';
 
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
@@ -66,6 +67,8 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const epochs =
       config.connmarkMask === null ? undefined : watchEpochs(config.connmarkMask, metrics, log.child('kernel'));
     if (epochs) state.conditions.set('epochs', epochs.condition);
+    const host = watchHost({ metrics, log, isIpvsAllowed: config.allowKubeProxyIpvs });
+    for (const [name, condition] of host.conditions) state.conditions.set(name, condition);
     const agent = new Agent({
       nodeName: config.nodeName,
       cluster,
@@ -88,6 +91,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     log.info('stopping: the rules stay in the kernel');
     bridges.stop();
     neighbours.stop();
+    host.stop();
     await agent.stop();
     connection.close();
     return 0;

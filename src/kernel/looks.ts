@@ -21,6 +21,8 @@ export interface Looks {
   rules(backend: Backend, family: Family): Promise<ObservedFamily | undefined>;
   /** All sets, without members. */
   setHeaders(): Promise<ReadonlyMap<string, SetHeader> | undefined>;
+  /** What any command prints that only reads; its words hold no blanks. */
+  text(argv: readonly string[]): Promise<string | undefined>;
   stop(): void;
 }
 
@@ -53,6 +55,7 @@ export function createLooks(): Looks {
       const text = await ask(['ipset', 'list', '-terse']);
       return text === undefined ? undefined : readSetHeaders(text);
     },
+    text: ask,
     stop: () => shell.stop(),
   };
 }

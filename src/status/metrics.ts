@@ -30,6 +30,20 @@ export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
 export const MONITOR_LOSSES = ['overrun', 'ended', 'stillborn', 'deaf'] as const;
 export type MonitorLoss = (typeof MONITOR_LOSSES)[number];
 
+/** As plan/host-findings.ts finds them. */
+export const ENFORCERS = [
+  'antrea',
+  'aws-network-policy-agent',
+  'calico',
+  'cilium',
+  'kindnet',
+  'kube-network-policies',
+  'kube-router',
+  'ovn-kubernetes',
+  'weave-npc',
+] as const;
+export type Enforcer = (typeof ENFORCERS)[number];
+
 export const WATCHED_KINDS = ['pods', 'namespaces', 'networkpolicies', 'nodes'] as const;
 export type WatchedKind = (typeof WATCHED_KINDS)[number];
 
@@ -76,6 +90,8 @@ export interface AgentMetrics {
   xtablesLockWait(seconds: number): void;
   driftRepaired(kind: DriftKind, by: DriftAuthor, count?: number): void;
   monitorLost(loss: MonitorLoss): void;
+  /** Those that are there; all others go to 0. */
+  otherEnforcers(found: readonly Enforcer[]): void;
 
   watchEvent(kind: WatchedKind, type: string): void;
   watchRestart(kind: WatchedKind, reason: string): void;
@@ -212,7 +228,10 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
 
 function kernelMetrics(
   registry: Registry,
-): Pick<AgentMetrics, 'kernelWrite' | 'restoreFailure' | 'xtablesLockWait' | 'driftRepaired' | 'monitorLost'> {
+): Pick<
+  AgentMetrics,
+  'kernelWrite' | 'restoreFailure' | 'xtablesLockWait' | 'driftRepaired' | 'monitorLost' | 'otherEnforcers'
+> {
   const writes = counter(registry, 'kernel_writes_total', 'Commands that wrote to the kernel', ['tool']);
   const failures = counter(registry, 'restore_failures_total', 'Commands that failed to write to the kernel', ['tool']);
   const lockWait = counter(
@@ -232,6 +251,12 @@ function kernelMetrics(
     'Times that what others write to nf_tables could not be followed for a moment',
     ['reason'],
   );
+  const enforcers = gauge(
+    registry,
+    'other_enforcers',
+    'Other engines found on this node that enforce network policies: 1 for each that is there, 0 for the others',
+    ['name'],
+  );
   const byReason = children(MONITOR_LOSSES, (reason) => started(losses.labels({ reason })));
   return {
     kernelWrite: (tool) => writes.inc({ tool }),
@@ -239,6 +264,9 @@ function kernelMetrics(
     xtablesLockWait: (seconds) => lockWait.inc(seconds),
     driftRepaired: (kind, by, count = 1) => byKind[kind][by].inc(count),
     monitorLost: (loss) => byReason[loss].inc(),
+    otherEnforcers: (found) => {
+      for (const name of ENFORCERS) enforcers.set({ name }, found.includes(name) ? 1 : 0);
+    },
   };
 }
 

@@ -107,7 +107,7 @@ describe('reconcile loop', () => {
     const gaps = times().map((atMs, index) => atMs - (times()[index - 1] ?? -5_000) - 5_000);
     assert.ok(
       gaps.every((gap) => gap <= 200),
-      gaps.join(', '),
+      gaps.join(' '),
     );
     assert.ok(passes.at(-1)!.readBack);
     assert.ok(loop.failures > 15, 'readiness tells of it');

@@ -160,6 +160,16 @@ const ROWS: readonly FlagRow[] = [
     allowed: /a whole number from 1 to 300 seconds$/,
     defaultValue: [(config) => config.xtablesLockWaitSeconds, 5],
   },
+  {
+    flag: 'allowKubeProxyIpvs',
+    good: [
+      ['true', (config) => config.allowKubeProxyIpvs, true],
+      ['false', (config) => config.allowKubeProxyIpvs, false],
+    ],
+    bad: ['yes', '1', 'TRUE'],
+    allowed: /true or false/,
+    defaultValue: [(config) => config.allowKubeProxyIpvs, false],
+  },
 ];
 
 describe('parseAgentConfig', () => {

@@ -39,6 +39,7 @@ function feed(metrics: AgentMetrics): void {
   metrics.xtablesLockWait(0.25);
   metrics.driftRepaired('jump', 'nft');
   metrics.monitorLost('overrun');
+  metrics.otherEnforcers(['calico']);
   metrics.driftRepaired('member', 'unknown', 3);
   metrics.watchEvent('pods', 'ADDED');
   metrics.watchEvent('pods', 'ADDED');
@@ -122,6 +123,8 @@ describe('createAgentMetrics', () => {
       ['portcullis_drift_repaired_total{kind="member",by="unknown"}', 3],
       ['portcullis_drift_repaired_total{kind="chain",by="iptables"}', 0],
       ['portcullis_monitor_losses_total{reason="overrun"}', 1],
+      ['portcullis_other_enforcers{name="calico"}', 1],
+      ['portcullis_other_enforcers{name="cilium"}', 0],
       ['portcullis_watch_events_total{kind="pods",type="ADDED"}', 2],
       ['portcullis_watch_restarts_total{kind="nodes",reason="closed"}', 1],
       ['portcullis_watch_missed_events_total{kind="namespaces"}', 2],
