@@ -83,7 +83,7 @@ export class Agent {
     const { nodeName, kernel, clock, firstGeneration, random, minGapMs, resyncIntervalMs } = options;
     this.#options = options;
     this.#mode = options.defaultMode;
-    const follower = new ClusterFollower(options.cluster, nodeName, clock);
+    const follower = new ClusterFollower(options.cluster, nodeName, clock, () => this.#loop.nudge('compiled'));
     this.#follower = follower;
     this.#reconciler = new Reconciler({
       nodeName,

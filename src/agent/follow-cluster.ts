@@ -1,11 +1,18 @@
 /** Keeps a node's compiler up to date with the cluster, change by change, and in slices when there is much to do at once. */
 import type { Namespace, NodeRecord, Pod, Policy } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
+import type { Steps } from '../compile/steps.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { LoopClock } from './reconcile-loop.ts';
 
 import { loadSnapshot, NodeCompiler } from '../compile/compile-node.ts';
 import { takeTurns } from '../kernel/take-turns.ts';
+
+/**
+ * Namespaces with more to compile than this, in bytes of rules times kinds of local pods, are compiled beside the syncs: what others
+ * change does not wait for them. That much takes some 100 ms.
+ */
+const SLOW_BYTES = 1024 * 1024;
 
 export class ClusterFollower {
   readonly #cluster: Pick<ClusterWatch, 'snapshot'>;
@@ -13,8 +20,19 @@ export class ClusterFollower {
   readonly #clock: LoopClock;
   #compiler: NodeCompiler;
   #isWhole = true;
+  /** Nothing of the cluster is in an intent so far: to leave something out would take it out of the kernel. */
+  #isFirst = true;
+  #isSlowUnderWay = false;
+  readonly #onCompiled: () => void;
 
-  constructor(cluster: Pick<ClusterWatch, 'snapshot'>, nodeName: string, clock: LoopClock) {
+  /** `onCompiled`: there is more in the intent than when it was asked for last. */
+  constructor(
+    cluster: Pick<ClusterWatch, 'snapshot'>,
+    nodeName: string,
+    clock: LoopClock,
+    onCompiled: () => void = () => {},
+  ) {
+    this.#onCompiled = onCompiled;
     this.#cluster = cluster;
     this.#nodeName = nodeName;
     this.#clock = clock;
@@ -49,11 +67,31 @@ export class ClusterFollower {
       this.#compiler = new NodeCompiler(this.#nodeName);
       loadSnapshot(this.#compiler, this.#cluster.snapshot());
       this.#isWhole = true;
+      this.#isFirst = true;
     }
-    await takeTurns(this.#compiler.work(), {
+    const compiler = this.#compiler;
+    await this.#run(compiler.work(this.#isFirst ? undefined : SLOW_BYTES));
+    this.#isFirst = false;
+    const intent = compiler.current();
+    if (intent.waiting.length > 0 && !this.#isSlowUnderWay) void this.#runSlow(compiler);
+    return intent;
+  }
+
+  async #runSlow(compiler: NodeCompiler): Promise<void> {
+    this.#isSlowUnderWay = true;
+    try {
+      await this.#run(compiler.slowWork());
+    } catch {
+      if (compiler === this.#compiler) this.#isWhole = false;
+    }
+    this.#isSlowUnderWay = false;
+    this.#onCompiled();
+  }
+
+  #run(work: Steps<void>): Promise<void> {
+    return takeTurns(work, {
       now: () => this.#clock.now(),
       next: () => new Promise((resolve) => void this.#clock.after(0, resolve)),
     });
-    return this.#compiler.intent();
   }
 }

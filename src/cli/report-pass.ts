@@ -77,6 +77,7 @@ function measureRuleset(metrics: AgentMetrics, outcome: PassOutcome, info: PassI
     policies: policyCounts(outcome),
     policyProblems: info.problems,
     generation: plan.generations[4] ?? 0,
+    waitingNamespaces: intent?.waiting.length ?? 0,
     pendingSteps: info.verdict === 'done' ? 0 : plan.steps.length,
   });
 }
@@ -94,6 +95,7 @@ function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info
   let shown = '';
   let waiting = '';
   const lockLog = createLockLog(log, () => performance.now());
+  let compiling = '';
   return (outcome, info) => {
     logTrouble(log, outcome, lockLog);
     logWork(log, outcome, info, kernel);
@@ -104,6 +106,13 @@ function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info
     const sets = onlyWaits(outcome) ? outcome.busySets.join(' ') : '';
     if (sets !== '' && sets !== waiting) log.warn('cannot be destroyed: in use by rules that are not ours', { sets });
     waiting = sets;
+    const namespaces = outcome.intent?.waiting.join(' ') ?? '';
+    if (namespaces !== '' && namespaces !== compiling) {
+      log.debug('much to compile: what changed there follows, their pods are judged as before meanwhile', {
+        namespaces,
+      });
+    }
+    compiling = namespaces;
   };
 }
 

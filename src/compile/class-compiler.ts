@@ -66,7 +66,7 @@ const MAX_PORT_RULES = 8;
 /** A set has each port by itself. */
 const MAX_PORTS_PER_SLOT = 4;
 /** What a policy costs besides its rules, as if it were so many bytes of them. */
-const BYTES_OF_POLICY = 50;
+export const BYTES_OF_POLICY = 50;
 const BYTES_OF_RULE = 50;
 const MERGED_PER_STEP = 100;
 

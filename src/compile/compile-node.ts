@@ -14,13 +14,14 @@ import { objectKey } from '../policy/model.ts';
 import { matches } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-index.ts';
-import { ClassCompiler } from './class-compiler.ts';
+import { BYTES_OF_POLICY, ClassCompiler } from './class-compiler.ts';
 import { GivenUpAddresses } from './given-up.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
 import { LiveMap } from './live-map.ts';
 import { NO_CLASSES, type NamespaceClasses, namespaceClasses } from './namespace-classes.ts';
 import { endpointEntries, familyOf, PeerSets, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
+import { runToEnd } from './steps.ts';
 import type { SharingLimits } from './shared-peers.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];
@@ -55,6 +56,10 @@ export class NodeCompiler {
   readonly #namespaces = new Map<string, NamespaceState>();
   /** Namespaces whose local pods, or policies that concern them, changed: their classes must be found again. */
   readonly #dirty = new Set<string>();
+  /** Namespaces that are being compiled, with the keys of the sets that were made for them. */
+  readonly #underWay = new Map<string, Set<string>>();
+  /** A namespace was compiled, and is not part of the lists yet. */
+  #isUngathered = false;
   #subjects: readonly Subject[] = [];
   #classes: readonly PolicyClass[] = [];
   #intent: NodeIntent | undefined;
@@ -143,23 +148,57 @@ export class NodeCompiler {
 
   /** The intent now; the same object while nothing changed. */
   intent(): NodeIntent {
-    for (const _ of this.work()) {
-      // Without a budget all of it is done at once.
-    }
+    runToEnd(this.work());
+    return this.current();
+  }
+
+  /** The same of what is compiled so far. A namespace that is not is as it was, but for addresses it lost. */
+  current(): NodeIntent {
     this.#intent ??= this.#assemble();
     return this.#intent;
   }
 
-  /** What `intent` still has to do, in small steps, for callers that must not stand still; changes may come in between. */
-  *work(): Steps<void> {
-    if (this.#dirty.size === 0) return;
-    for (const namespace of [...this.#dirty].sort()) yield* this.#compileNamespace(namespace);
-    yield* this.#gather();
+  /**
+   * What `intent` still has to do, in small steps, for callers that must not stand still; changes may come in between. Namespaces that
+   * may have more than `most` bytes of rules to compile are left out.
+   */
+  *work(most = Number.POSITIVE_INFINITY): Steps<void> {
+    const quick = [...this.#dirty].filter((namespace) => this.#bytesOf(namespace) <= most).sort();
+    for (const namespace of quick) yield* this.#compileNamespace(namespace);
+    if (quick.length === 0 && this.#dirty.size === 0 && !this.#isUngathered) return;
+    this.#gather();
     this.#intent = undefined;
+  }
+
+  /** Compiles one namespace that `work` has left out; other work may go on meanwhile, and shows it once it is done. */
+  *slowWork(): Steps<void> {
+    // The one that waits longest.
+    const [namespace] = this.#dirty;
+    if (namespace === undefined) return;
+    yield* this.#compileNamespace(namespace);
+    this.#isUngathered = true;
+  }
+
+  /** At most: as if each local pod with labels of its own had all policies. */
+  #bytesOf(namespace: string): number {
+    const locals = [...(this.#locals.get(namespace)?.values() ?? [])];
+    const policies = [...(this.#policies.get(namespace)?.values() ?? [])];
+    return (
+      new Set(locals.map(({ pod }) => pod.labels)).size *
+      policies.reduce((sum, policy) => sum + BYTES_OF_POLICY + (policy.ruleBytes ?? 0), 0)
+    );
   }
 
   *#compileNamespace(namespace: string): Steps<void> {
     this.#dirty.delete(namespace);
+    // What was begun before this is out of date.
+    const held = new Set<string>();
+    this.#underWay.set(namespace, held);
+    yield* this.#compileAfresh(namespace, held);
+    if (this.#underWay.get(namespace) === held) this.#underWay.delete(namespace);
+  }
+
+  *#compileAfresh(namespace: string, held: Set<string>): Steps<void> {
     const locals = this.#locals.get(namespace);
     const policies = this.#policies.get(namespace);
     if (!locals || !policies) {
@@ -171,11 +210,14 @@ export class NodeCompiler {
       const sorted = [...locals.keys()].sort().map((key) => locals.get(key)!);
       const classes = yield* namespaceClasses(
         this.#classCompiler,
+        this.#peers,
         this.#limits,
         policies.values(),
         sorted,
         before?.classes ?? NO_CLASSES,
+        held,
       );
+      if (this.#underWay.get(namespace) !== held) return;
       this.#namespaces.set(namespace, { classes, subjectSets: subjectSets(classes, sorted, before?.subjectSets) });
     } catch (error) {
       this.#dirty.add(namespace);
@@ -183,19 +225,38 @@ export class NodeCompiler {
     }
   }
 
+  #isStale(namespace: string): boolean {
+    return this.#dirty.has(namespace) || this.#underWay.has(namespace);
+  }
+
+  /** Pods of other namespaces may have addresses now that pods of one had when it was compiled. */
+  #stillOwned(subjects: readonly Subject[]): readonly Subject[] {
+    return subjects.map((subject) => {
+      const addresses = subject.addresses.filter((address) => {
+        const owner = this.#addresses.owner(address);
+        return owner !== undefined && objectKey(owner) === subject.pod;
+      });
+      return addresses.length === subject.addresses.length ? subject : { ...subject, addresses };
+    });
+  }
+
   /** What all namespaces have, as lists sorted by key, and the sets they speak of. */
-  *#gather(): Steps<void> {
+  #gather(): void {
+    this.#isUngathered = false;
     const states = [...this.#namespaces.values()];
-    const subjects = states.flatMap(({ classes }) => classes.subjects).sort((a, b) => compareText(a.pod, b.pod));
+    const subjects = [...this.#namespaces]
+      .flatMap(([namespace, { classes }]) =>
+        this.#isStale(namespace) ? this.#stillOwned(classes.subjects) : classes.subjects,
+      )
+      .sort((a, b) => compareText(a.pod, b.pod));
     if (!isSameList(subjects, this.#subjects)) this.#subjects = subjects;
     const classes = states.flatMap((state) => [...state.classes.classes.values()].map(({ value }) => value));
     classes.sort((a, b) => compareText(a.key, b.key));
     if (!isSameList(classes, this.#classes)) this.#classes = classes;
-    const needed = new Set<string>();
+    const needed = new Set<string>([...this.#underWay.values()].flatMap((held) => [...held]));
     for (const state of states) {
       for (const { compiled } of state.classes.classes.values()) {
         for (const key of compiled?.setKeys ?? []) needed.add(key);
-        if (compiled) yield* this.#peers.provide(compiled.plan);
       }
     }
     this.#peers.keepOnly(needed);
@@ -214,6 +275,7 @@ export class NodeCompiler {
       isLiveAddress: (address) => this.#addresses.owner(address) !== undefined,
       ownership: this.#givenUp.ownership,
       policyCount: this.#policyCount,
+      waiting: [...new Set([...this.#dirty, ...this.#underWay.keys()])].sort(),
       problems: this.#problems(),
     };
   }

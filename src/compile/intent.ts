@@ -71,7 +71,7 @@ export interface PolicyClass {
 }
 
 /** Which limit (see limits.ts). */
-export type OverLimit = 'rules' | 'sets' | 'work';
+export type OverLimit = 'rules' | 'sets' | 'entries' | 'work';
 
 /** A local pod isolated in at least one direction. */
 export interface Subject {
@@ -95,5 +95,7 @@ export interface NodeIntent {
   readonly ownership: object;
   /** Policies in the cluster, whether or not they select a local pod. */
   readonly policyCount: number;
+  /** Namespaces whose policies are still being compiled: their pods are judged as before. Sorted. */
+  readonly waiting: readonly string[];
   readonly problems: readonly Problem[];
 }

@@ -14,6 +14,15 @@ export const MAX_CLASS_RULES = 512;
 /** Of both families. ipset's numbers end at 65,535 for the whole host, and what it costs to make one grows with their number. */
 export const MAX_NAMESPACE_SETS = 2000;
 
+/** Of all its class chains in one family. A commit of so many takes some 300 ms, and others wait for it. */
+export const MAX_NAMESPACE_RULES = 8192;
+
+/** Of all its sets. An entry takes some 100 bytes of the agent and 40 of the kernel. */
+export const MAX_NAMESPACE_ENTRIES = 300_000;
+
+/** Selections of pods, times the groups of pods of equal labels that each is compared with: 30 to 50 ns each. */
+export const MAX_NAMESPACE_COMPARISONS = 20_000_000;
+
 /**
  * Bytes of rules, counted once for each class of local pods and direction they apply to: what an edit may have to compile anew. 100
  * classes of 300 kB; all the rules that a namespace may have (cluster/limits.ts) for four classes.
@@ -22,12 +31,18 @@ export const MAX_NAMESPACE_WORK = 32 * 1024 * 1024;
 
 export interface NamespaceLimits {
   readonly classRules: number;
+  readonly rules: number;
   readonly sets: number;
+  readonly entries: number;
+  readonly comparisons: number;
   readonly work: number;
 }
 
 export const NAMESPACE_LIMITS: NamespaceLimits = {
   classRules: MAX_CLASS_RULES,
+  rules: MAX_NAMESPACE_RULES,
   sets: MAX_NAMESPACE_SETS,
+  entries: MAX_NAMESPACE_ENTRIES,
+  comparisons: MAX_NAMESPACE_COMPARISONS,
   work: MAX_NAMESPACE_WORK,
 };

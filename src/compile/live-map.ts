@@ -28,6 +28,10 @@ export class LiveMap<V> {
     return this.#entries.get(key);
   }
 
+  get size(): number {
+    return this.#entries.size;
+  }
+
   /** `value` undefined: no entry. Returns whether anything changed. */
   set(key: string, value: V | undefined): boolean {
     const before = this.#entries.get(key);

@@ -7,6 +7,7 @@ import type { Direction, Pod, Policy, Problem } from '../policy/model.ts';
 import type { ClassCompiler, CompiledClass, NeededClass } from './class-compiler.ts';
 import type { OverLimit, PolicyClass, Subject } from './intent.ts';
 import type { NamespaceLimits } from './limits.ts';
+import type { PeerSets } from './peer-sets.ts';
 import type { Steps } from './steps.ts';
 
 import { DIRECTIONS, objectKey } from '../policy/model.ts';
@@ -44,13 +45,15 @@ const MAX_NAMES_IN_KEY = 64;
 /** Names in a Problem. */
 const MAX_NAMES_IN_PROBLEM = 10;
 
-/** `before`: what they were, for what did not change to be the same objects. */
+/** `before`: what they were, for what did not change to be the same objects. `held`: gets the keys of the sets it makes. */
 export function* namespaceClasses(
   compiler: ClassCompiler,
+  peers: PeerSets,
   limits: NamespaceLimits,
   policies: Iterable<Policy>,
   locals: readonly Local[],
   before: NamespaceClasses,
+  held: Set<string>,
 ): Steps<NamespaceClasses> {
   const { subjects, needed } = yield* classify([...policies].sort(byName), locals, before.subjects);
   const occurrences = { ingress: new Occurrences(), egress: new Occurrences() };
@@ -75,7 +78,7 @@ export function* namespaceClasses(
     if (now.ruleCount > limits.classRules) closed.set(each.key, 'rules');
     yield;
   }
-  closeBeyondSets(compiled, limits.sets, closed);
+  yield* admit(compiled, limits, peers, held, closed);
   const classes = new Map<string, NamespaceClass>();
   for (const key of [...needed.keys()].sort()) {
     classes.set(key, classOf(needed.get(key)!, compiled.get(key), closed.get(key), before.classes.get(key)));
@@ -134,25 +137,38 @@ function smallestFirst<T extends { readonly key: string }>(
   return all.toSorted((a, b) => sizes.get(a)! - sizes.get(b)! || compareText(a.key, b.key));
 }
 
-/** Sets that several classes share count once. */
-function closeBeyondSets(
+/** Lets in what fits, the smallest classes first, and makes their sets. Sets that several classes share count once. */
+function* admit(
   compiled: ReadonlyMap<string, CompiledClass>,
-  limit: number,
+  limits: NamespaceLimits,
+  peers: PeerSets,
+  held: Set<string>,
   closed: Map<string, OverLimit>,
-): void {
-  const open = [...compiled]
-    .filter(([key]) => !closed.has(key))
-    .map(([key, each]) => ({ key, sets: allSetKeys(each) }));
+): Steps<void> {
+  const open = [...compiled].filter(([key]) => !closed.has(key)).map(([key, one]) => ({ key, one }));
   const used = new Set<string>();
-  for (const { key, sets } of smallestFirst(open, (one) => one.sets.length)) {
-    const fresh = sets.filter((set) => !used.has(set));
-    if (used.size + fresh.length > limit) closed.set(key, 'sets');
-    else for (const set of fresh) used.add(set);
+  let { rules: rulesLeft, entries, comparisons } = limits;
+  for (const { key, one } of smallestFirst(open, (each) => each.one.setKeys.length + each.one.ruleCount)) {
+    const fresh = [...new Set(allSetKeys(one))].filter((set) => !used.has(set));
+    if (one.ruleCount > rulesLeft) closed.set(key, 'rules');
+    else if (used.size + fresh.length > limits.sets) closed.set(key, 'sets');
+    else {
+      for (const set of fresh) held.add(set);
+      const cost = yield* peers.provide(fresh, one.plan, { entries, comparisons });
+      if (cost) {
+        one.plan.clear();
+        for (const set of fresh) used.add(set);
+        rulesLeft -= one.ruleCount;
+        entries -= cost.entries;
+        comparisons -= cost.comparisons;
+      } else closed.set(key, 'entries');
+    }
+    yield;
   }
 }
 
 function allSetKeys({ setKeys, subjectPorts }: CompiledClass): readonly string[] {
-  return [...setKeys, ...new Set(subjectPorts.flatMap(({ keys }) => [keys[4], keys[6]]))];
+  return [...setKeys, ...subjectPorts.flatMap(({ keys }) => [keys[4], keys[6]])];
 }
 
 function classOf(
@@ -185,9 +201,11 @@ function problemOf({ direction, policies }: NeededClass, why: OverLimit, limits:
 function overLimitText(why: OverLimit, limits: NamespaceLimits): string {
   switch (why) {
     case 'rules':
-      return `needs more than ${limits.classRules} rules for one packet to walk through`;
+      return `needs more than ${limits.classRules} rules for one packet to walk through, or more than are left of ${limits.rules} for the namespace`;
     case 'sets':
       return `with the namespace's other policies for pods of this node, needs more than ${limits.sets} IP sets`;
+    case 'entries':
+      return `with the namespace's other policies for pods of this node, needs more than ${limits.entries} entries in IP sets, or selects too many pods in too many ways`;
     case 'work':
       return `with the namespace's other policies for pods of this node, has more than ${limits.work} bytes of rules to compile, counted for every combination of policies they are part of`;
   }

@@ -37,8 +37,15 @@ export type PeerUnion =
       readonly selectionKeys: readonly string[];
     };
 
-/** Sets that clauses speak of, by key, to be made when it is known that they are wanted. */
-export type SetPlan = Map<string, () => LiveSet>;
+/** Sets that clauses speak of, by key, to be made when it is known that they are wanted. `size`: entries that blocks and ports make. */
+export type SetPlan = Map<string, { readonly size: number; readonly make: () => LiveSet }>;
+
+/** What sets take of a node. */
+export interface SetCost {
+  readonly entries: number;
+  /** Selections times groups of pods that are alike: each may have to be compared with each. */
+  readonly comparisons: number;
+}
 
 export function selectPeers(policyNamespace: string, peers: readonly Peer[] | 'any'): PeerUnion {
   if (peers === 'any') return { kind: 'any' };
@@ -64,7 +71,7 @@ export function peerClause(union: PeerUnion, family: Family, plan: SetPlan): Pee
   const [first, second] = table;
   if (union.selections.length === 0 && second === undefined) return { kind: 'block', cidr: formatCidr(first!.cidr) };
   const key = JSON.stringify(['addresses', family, union.selectionKeys, tableText(table)]);
-  plan.set(key, () => addressSet(key, union, family, space));
+  plan.set(key, { size: table.length, make: () => addressSet(key, union, family, space) });
   return { kind: 'set', key };
 }
 
@@ -76,7 +83,9 @@ export function peerEndpoints(
 ): Readonly<Record<Family, string>> {
   const keys = endpointKeys(['peers', union.kind === 'any' ? 'any' : unionKey(union), names]);
   const known = portNames(names);
-  for (const family of FAMILIES) plan.set(keys[family], () => endpointSet(keys[family], union, family, known));
+  for (const family of FAMILIES) {
+    plan.set(keys[family], { size: 0, make: () => endpointSet(keys[family], union, family, known) });
+  }
   return keys;
 }
 
@@ -86,7 +95,9 @@ type PortUnion = readonly [port: string, union: PeerUnion];
 export function portEndpoints(unions: readonly PortUnion[], plan: SetPlan): Readonly<Record<Family, string>> {
   const byPort = unions.toSorted(([a], [b]) => (a < b ? -1 : 1));
   const keys = endpointKeys(['ports', byPort.map(([port, union]) => [port, selectionKeysOf(union)])]);
-  for (const family of FAMILIES) plan.set(keys[family], () => portEndpointSet(keys[family], byPort, family));
+  for (const family of FAMILIES) {
+    plan.set(keys[family], { size: 0, make: () => portEndpointSet(keys[family], byPort, family) });
+  }
   return keys;
 }
 
@@ -99,7 +110,10 @@ export function blockEndpoints(
   const tables = { 4: blockTables(byPort, 4), 6: blockTables(byPort, 6) };
   const set = { 4: blockKey(tables[4], 4), 6: blockKey(tables[6], 6) };
   const families = FAMILIES.filter((family) => tables[family].length > 0);
-  for (const family of families) plan.set(set[family], () => blockEndpointSet(set[family], tables[family], family));
+  for (const family of families) {
+    const size = tables[family].reduce((sum, [, table]) => sum + table.length, 0);
+    plan.set(set[family], { size, make: () => blockEndpointSet(set[family], tables[family], family) });
+  }
   return { set, families };
 }
 
@@ -112,11 +126,12 @@ export function portsAnywhere(
   const keys = endpointKeys(['anywhere', protocol, ranges.map(({ first, last }) => [first, last])]);
   const ports = ranges.flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, at) => first + at));
   for (const family of FAMILIES) {
-    plan.set(keys[family], () => {
-      const table = AddressSpace.full(family).toPrefixTable();
+    const table = AddressSpace.full(family).toPrefixTable();
+    const make = (): LiveSet => {
       const tables = ports.map((port): PortTable => [`${PROTOCOL_NUMBER[protocol]}:${port}`, table]);
       return blockEndpointSet(keys[family], tables, family);
-    });
+    };
+    plan.set(keys[family], { size: table.length * ports.length, make });
   }
   return keys;
 }
@@ -152,6 +167,7 @@ interface Identity {
 
 /** Never added to: see `addParts`. */
 const NO_PARTS: Part[] = [];
+const IDENTITIES_PER_STEP = 2000;
 
 /** What a set holds of the addresses of some peers. */
 interface Part {
@@ -186,6 +202,9 @@ export class PeerSets {
   readonly #byAddress = new Set<Part>();
   /** By the one namespace all their selections name; the others under no name. */
   readonly #byNamespace = new Map<string | undefined, Set<Part>>();
+  #identityCount = 0;
+  /** For each set that is being made: identities whose parts were found since. */
+  readonly #adding = new Set<Set<Identity>>();
   /** Endpoint sets that are made elsewhere. */
   #others: ReadonlyMap<string, EndpointSet> = new Map();
   /** The sets as values, by key so that how they came about does not show; undefined after one came or went. */
@@ -219,7 +238,7 @@ export class PeerSets {
     identity.owned.delete(address);
     if (identity.owned.size > 0) return;
     const inNamespace = this.#identities.get(identity.namespace)!;
-    inNamespace.delete(identity.labels);
+    if (inNamespace.delete(identity.labels)) this.#identityCount--;
     if (inNamespace.size === 0) this.#identities.delete(identity.namespace);
   }
 
@@ -234,6 +253,8 @@ export class PeerSets {
       identity = { namespace: pod.namespace, labels: pod.labels, owned: new SmallMap(), parts: NO_PARTS };
       identity.parts = this.#partsOf(identity);
       inNamespace.set(pod.labels, identity);
+      this.#identityCount++;
+      for (const complete of this.#adding) complete.add(identity);
     }
     return identity;
   }
@@ -246,6 +267,7 @@ export class PeerSets {
     for (const identity of this.#identities.get(name)?.values() ?? []) {
       const before = new Set(identity.parts);
       identity.parts = this.#partsOf(identity);
+      for (const complete of this.#adding) complete.add(identity);
       const after = new Set(identity.parts);
       for (const part of [...before, ...after].filter((each) => before.has(each) !== after.has(each))) {
         for (const [address, pod] of identity.owned)
@@ -257,32 +279,75 @@ export class PeerSets {
 
   // -------------------------------------------------------------------------------------------------------------- sets
 
-  /** Makes the sets of a plan that are not there yet, and empties it: it holds what the policies say. */
-  *provide(plan: SetPlan): Steps<void> {
-    for (const [key, make] of plan) {
-      if (this.#sets.has(key)) continue;
-      this.#add(make());
+  /**
+   * Makes the sets that are not there yet, by the plan, and returns what they all cost. If that is more than `most`, undefined: it has
+   * stopped there, and some sets may have been made in vain (see `keepOnly`).
+   */
+  *provide(keys: readonly string[], plan: SetPlan, most: SetCost): Steps<SetCost | undefined> {
+    let entries = 0;
+    let comparisons = 0;
+    for (const key of keys) {
+      const planned = plan.get(key);
+      if (!this.#sets.has(key) && planned) {
+        if (entries + planned.size > most.entries) return undefined;
+        const set = planned.make();
+        if (comparisons + this.#comparisons(set) > most.comparisons) return undefined;
+        if (!(yield* this.#add(set, most.entries - entries))) return undefined;
+      }
+      const set = this.#sets.get(key);
+      entries += set?.members.size ?? 0;
+      comparisons += set ? this.#comparisons(set) : 0;
+      if (entries > most.entries || comparisons > most.comparisons) return undefined;
       yield;
     }
-    plan.clear();
+    return { entries, comparisons };
   }
 
-  #add(set: LiveSet): void {
-    this.#sets.set(set.key, set);
-    this.#setOf.set(set.members, set);
-    this.#values = undefined;
+  #comparisons({ parts }: LiveSet): number {
+    return parts.reduce((sum, { union }) => {
+      if (union.kind === 'any') return sum + this.#identityCount;
+      const named = union.selections.reduce((total, { namespaces }) => {
+        return (
+          total + ('name' in namespaces ? (this.#identities.get(namespaces.name)?.size ?? 0) : this.#identityCount)
+        );
+      }, 0);
+      return sum + named;
+    }, 0);
+  }
+
+  /** Pods may come, go and change meanwhile. False if it gets more entries than `most`; then it is not there. */
+  *#add(set: LiveSet, most: number): Steps<boolean> {
     for (const part of set.parts) this.#index(part);
-    const selecting = new Map<Identity, Part[]>();
-    for (const part of set.parts) {
-      for (const identity of this.#candidates(part.union)) {
-        const selected = this.#selects(part.union, identity);
-        if (selected) noted(selecting, identity).push(part);
-        if (!selected && !part.byAddress) continue;
-        for (const [address, pod] of identity.owned) update(part, address, undefined, pod, selected);
+    // Whose parts are found while this goes on has those of this set already.
+    const complete = new Set<Identity>();
+    this.#adding.add(complete);
+    let count = 0;
+    let fits = true;
+    try {
+      for (const part of set.parts) {
+        for (const identity of this.#candidates(part.union)) {
+          if (++count % IDENTITIES_PER_STEP === 0) yield;
+          if (complete.has(identity) || identity.owned.size === 0) continue;
+          const selected = this.#selects(part.union, identity);
+          if (selected) addPart(identity, part);
+          if (!selected && !part.byAddress) continue;
+          for (const [address, pod] of identity.owned) update(part, address, undefined, pod, selected);
+        }
+        fits = set.members.size <= most;
+        if (!fits) break;
       }
+    } finally {
+      this.#adding.delete(complete);
     }
-    for (const [identity, parts] of selecting) addParts(identity, parts);
-    set.members.forget();
+    // Another class may have made it meanwhile.
+    if (!fits || this.#sets.has(set.key)) this.#forgetParts(set.parts);
+    else {
+      set.members.forget();
+      this.#sets.set(set.key, set);
+      this.#setOf.set(set.members, set);
+      this.#values = undefined;
+    }
+    return fits;
   }
 
   /** A superset of the identities the union selects; all of them unless every selection names its namespace. */
@@ -299,13 +364,20 @@ export class PeerSets {
   /** Drops the sets nothing needs any more. */
   keepOnly(keys: ReadonlySet<string>): void {
     const stale = [...this.#sets.values()].filter((set) => !keys.has(set.key));
-    if (stale.length === 0) return;
+    if (stale.length > 0) this.#drop(stale);
+  }
+
+  #drop(stale: readonly LiveSet[]): void {
     for (const { key, members } of stale) {
       this.#sets.delete(key);
       this.#setOf.delete(members);
     }
     this.#values = undefined;
-    const dropped = new Set(stale.flatMap(({ parts }) => parts));
+    this.#forgetParts(stale.flatMap(({ parts }) => parts));
+  }
+
+  #forgetParts(parts: readonly Part[]): void {
+    const dropped = new Set(parts);
     for (const part of dropped) this.#unindex(part);
     for (const inNamespace of this.#identities.values()) {
       for (const identity of inNamespace.values()) {
@@ -405,17 +477,9 @@ function namespaceOf(union: PeerUnion): string | undefined {
 /** Up to this many parts a list is made anew: one that grows in place keeps room for more, of each of tens of thousands of identities. */
 const MAX_SNUG = 16;
 
-function addParts(identity: Identity, parts: readonly Part[]): void {
-  if (identity.parts.length < MAX_SNUG) identity.parts = identity.parts.concat(parts);
-  else for (const part of parts) identity.parts.push(part);
-}
-
-function noted(selecting: Map<Identity, Part[]>, identity: Identity): Part[] {
-  const known = selecting.get(identity);
-  if (known) return known;
-  const parts: Part[] = [];
-  selecting.set(identity, parts);
-  return parts;
+function addPart(identity: Identity, part: Part): void {
+  if (identity.parts.length < MAX_SNUG) identity.parts = identity.parts.concat(part);
+  else identity.parts.push(part);
 }
 
 /** Brings the entries for one address to what they should be. `selected`: by the part's selections. Returns whether any changed. */

@@ -62,6 +62,8 @@ export interface RulesetSize {
   readonly generation: number;
   /** Steps planned and not yet carried out. */
   readonly pendingSteps: number;
+  /** Namespaces whose policies are still being compiled. */
+  readonly waitingNamespaces: number;
 }
 
 export interface MetricsPage {
@@ -208,6 +210,12 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
   );
   const free = gauge(registry, 'free_epochs', 'Epochs of the connection mark known to be on no live flow', ['family']);
   const pending = gauge(registry, 'pending_steps', 'Steps planned and not yet carried out', []);
+  const waiting = gauge(
+    registry,
+    'waiting_namespaces',
+    'Namespaces whose changes are still being compiled or filled in',
+    [],
+  );
   return {
     freeEpochs: (family, count) => free.set({ family: `IPv${family}` }, count),
     rulesetSize: (size) => {
@@ -222,6 +230,7 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
       problems.set(size.policyProblems);
       generation.set(size.generation);
       pending.set(size.pendingSteps);
+      waiting.set(size.waitingNamespaces);
     },
   };
 }

@@ -44,6 +44,7 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
     [{ classRules: 20 }, 'rules'],
     [{ sets: 50 }, 'sets'],
     [{ work: 1500 }, 'work'],
+    [{ rules: 20 }, 'rules'],
   ] as const) {
     it(`beyond its ${why} it lets nothing through, the smallest classes first, and the policies are named`, () => {
       const intent = compiled(limits);
@@ -60,12 +61,30 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
       const [problem, ...others] = intent.problems;
       assert.deepEqual(others, []);
       assert.deepEqual(problem!.object, { kind: 'NetworkPolicy', namespace: 'x', name: 'big' });
-      assert.match(
-        problem!.message,
-        new RegExp(`more than ${Object.values(limits)[0]} .* isolated .* nothing is allowed`),
-      );
+      assert.match(problem!.message, new RegExp(`\\b${Object.values(limits)[0]}\\b.* isolated .* nothing is allowed`));
     });
   }
+
+  it('beyond its entries: of blocks as they are written, of pods as there are; and beyond its comparisons', () => {
+    const peers = numbers(20).map((n) =>
+      pod(`y/p${n}`, { nodeName: 'node-2', addresses: [`10.0.2.${n}`], labels: { a: `v${n}` } }),
+    );
+    const everybody = { from: [{ namespaceSelector: {} }] };
+    const cluster = (ofBig: object): ClusterSnapshot =>
+      snapshot({
+        pods: [subject('big', 1), subject('small', 2), ...peers],
+        policies: [ofApp('big', 'big', [ofBig]), ofApp('small', 'small', numbers(3).map(wide))],
+      });
+    const blocks = { from: numbers(30).map((n) => ({ ipBlock: { cidr: `10.${2 * n}.0.0/16` } })) };
+    for (const rule of [everybody, blocks]) {
+      const intent = compiled({ entries: 20 }, cluster(rule));
+      assert.deepEqual(closedOf(intent), [['big', 'entries']]);
+      assert.equal(intent.addressSets.size, 2 * 3);
+      assert.deepEqual(closedOf(compiled({ entries: 30 }, cluster(rule))), []);
+    }
+    assert.deepEqual(closedOf(compiled({ comparisons: 30 }, cluster(everybody))), [['big', 'entries']]);
+    assert.deepEqual(closedOf(compiled({ comparisons: 60 }, cluster(everybody))), []);
+  });
 
   it('is open again once it fits', () => {
     const compiler = new NodeCompiler('node-1', undefined, { ...NAMESPACE_LIMITS, sets: 50 });

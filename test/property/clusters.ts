@@ -303,7 +303,7 @@ const otherClusters = fc.array(cluster, { minLength: 13, maxLength: 13 });
 
 /** A crowd, and the same one without the pods that part it. */
 export const crowdedCluster: fc.Arbitrary<{ readonly crowded: ClusterSnapshot; readonly whole: ClusterSnapshot }> = fc
-  .tuple(cluster, otherClusters, crowdingWith('same', 'own', 'own', 'named', 'many'))
+  .tuple(cluster, otherClusters, crowdingWith('same', 'own', 'own', 'own', 'named', 'many'))
   .map(([one, others, how]) => ({
     crowded: crowd(one, others, how),
     whole: crowd(one, others, { ...how, parted: undefined }),

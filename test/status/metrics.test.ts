@@ -32,6 +32,7 @@ function feed(metrics: AgentMetrics): void {
     policyProblems: 9,
     generation: 10,
     pendingSteps: 11,
+    waitingNamespaces: 12,
   });
   metrics.freeEpochs(4, 12);
   metrics.kernelWrite('ipset');
@@ -116,6 +117,7 @@ describe('createAgentMetrics', () => {
       ['portcullis_policy_problems', 9],
       ['portcullis_generation', 10],
       ['portcullis_pending_steps', 11],
+      ['portcullis_waiting_namespaces', 12],
       ['portcullis_kernel_writes_total{tool="ipset"}', 1],
       ['portcullis_restore_failures_total{tool="iptables-nft-restore"}', 1],
       ['portcullis_xtables_lock_wait_seconds_total', 0.25],

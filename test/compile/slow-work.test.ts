@@ -1,0 +1,127 @@
+/** A namespace whose policies take long to compile holds up no other, and its pods are judged as before meanwhile. */
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import type { NodeIntent } from '../../src/compile/intent.ts';
+import { runToEnd } from '../../src/compile/steps.ts';
+import type { Policy } from '../../src/policy/model.ts';
+import { clusterPair, NODE } from '../property/clusters.ts';
+import { runs } from '../property/runs.ts';
+import { pod, policy, snapshot } from '../support/builders.ts';
+
+const MUCH = 10_000;
+/** As it is kept by the watch: its length is known. */
+const long = (one: Policy): Policy => ({ ...one, ruleBytes: MUCH + 1 });
+const from = (n: number): object => ({
+  from: [{ podSelector: { matchLabels: { peer: `p${n}` } } }],
+  ports: [{ port: 80 + n }],
+});
+const evil = (count: number): Policy =>
+  long(policy('evil/p', { podSelector: {}, ingress: Array.from({ length: count }, (_, n) => from(n)) }));
+
+function started(): NodeCompiler {
+  const compiler = new NodeCompiler('node-1');
+  const pods = [pod('evil/a', { addresses: ['10.0.0.1'] }), pod('x/b', { addresses: ['10.0.0.2'] })];
+  loadSnapshot(
+    compiler,
+    snapshot({ pods, policies: [evil(2), policy('x/p', { podSelector: {}, ingress: [from(1)] })] }),
+  );
+  compiler.intent();
+  return compiler;
+}
+
+const clausesOf = ({ classes }: NodeIntent): Record<string, number> =>
+  Object.fromEntries(classes.map(({ policies, clauses }) => [policies[0]!.namespace, clauses.length]));
+
+/** Everything but what may depend on the way there. */
+function essence(intent: NodeIntent): unknown {
+  const sets = (all: NodeIntent['addressSets'] | NodeIntent['endpointSets']): unknown =>
+    [...all.values()].map(({ members, ...rest }) => [rest, [...members].sort()]).sort();
+  const { subjects, classes, addressSets, endpointSets, problems, waiting } = intent;
+  return { subjects, classes, problems, waiting, sets: [sets(addressSets), sets(endpointSets)] };
+}
+
+describe('fault: slow work of one namespace delays another', () => {
+  it('what another changes is in the intent before it is compiled', () => {
+    const compiler = started();
+    compiler.policy('evil/p', evil(5));
+    compiler.policy('x/p', policy('x/p', { podSelector: {}, ingress: [] }));
+    runToEnd(compiler.work(MUCH));
+    assert.deepEqual(clausesOf(compiler.current()), { evil: 2, x: 0 });
+    assert.deepEqual(compiler.current().waiting, ['evil']);
+    runToEnd(compiler.slowWork());
+    runToEnd(compiler.work(MUCH));
+    assert.deepEqual(clausesOf(compiler.current()), { evil: 5, x: 0 });
+    assert.deepEqual(compiler.current().waiting, []);
+  });
+
+  it('what is begun and out of date is not put in the place of what came later', () => {
+    const compiler = started();
+    compiler.policy('evil/p', evil(5));
+    const slow = compiler.slowWork();
+    slow.next();
+    compiler.policy('evil/p', policy('evil/p', { podSelector: {}, ingress: [from(7)] }));
+    runToEnd(compiler.work(MUCH));
+    assert.deepEqual(clausesOf(compiler.current()), { evil: 1, x: 1 });
+    runToEnd(slow);
+    runToEnd(compiler.work(MUCH));
+    assert.deepEqual(clausesOf(compiler.current()), { evil: 1, x: 1 });
+  });
+
+  it('an address that a pod elsewhere has by now is not judged by what was', () => {
+    const compiler = started();
+    compiler.policy('evil/p', evil(5));
+    compiler.pod('evil/a', undefined);
+    compiler.pod('evil/c', pod('evil/c', { addresses: ['10.0.0.9'] }));
+    compiler.pod('x/d', pod('x/d', { addresses: ['10.0.0.1'] }));
+    runToEnd(compiler.work(MUCH));
+    const { subjects } = compiler.current();
+    assert.deepEqual(
+      subjects.filter(({ addresses }) => addresses.includes('10.0.0.1')).map((subject) => subject.pod),
+      ['x/d'],
+    );
+  });
+
+  it('whatever is done in between, it ends where a compiler of the end alone would', () => {
+    const seen = { waited: 0 };
+    fc.assert(
+      fc.property(
+        clusterPair,
+        fc.array(fc.nat({ max: 40 }), { minLength: 1, maxLength: 8 }),
+        ([before, after], pauses) => {
+          const compiler = new NodeCompiler(NODE);
+          loadSnapshot(compiler, before);
+          compiler.intent();
+          let at = 0;
+          const slow: Generator<void, void>[] = [];
+          const breathe = (): void => {
+            runToEnd(compiler.work(MUCH));
+            seen.waited += compiler.current().waiting.length;
+            if (slow.length < 2) slow.push(compiler.slowWork());
+            const [one] = slow;
+            for (let steps = pauses[at++ % pauses.length]!; steps > 0; steps--)
+              if (one!.next().done) slow.splice(0, 1, compiler.slowWork());
+          };
+          for (const [key, one] of after.policies) {
+            compiler.policy(key, long(one));
+            breathe();
+          }
+          for (const key of before.policies.keys()) if (!after.policies.has(key)) compiler.policy(key, undefined);
+          for (const [key, one] of after.pods) {
+            compiler.pod(key, one);
+            breathe();
+          }
+          for (const key of before.pods.keys()) if (!after.pods.has(key)) compiler.pod(key, undefined);
+          for (const [key, one] of after.namespaces) compiler.namespace(key, one);
+          for (const key of before.namespaces.keys())
+            if (!after.namespaces.has(key)) compiler.namespace(key, undefined);
+          for (const each of slow) runToEnd(each);
+          const policies = new Map([...after.policies].map(([key, one]) => [key, long(one)]));
+          assert.deepEqual(essence(compiler.intent()), essence(compileNode({ ...after, policies }, NODE)));
+        },
+      ),
+      runs(150),
+    );
+    assert.ok(seen.waited > 100, JSON.stringify(seen));
+  });
+});
