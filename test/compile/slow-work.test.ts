@@ -33,10 +33,14 @@ function started(): NodeCompiler {
 const clausesOf = ({ classes }: NodeIntent): Record<string, number> =>
   Object.fromEntries(classes.map(({ policies, clauses }) => [policies[0]!.namespace, clauses.length]));
 
+const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+const sortedTexts = (values: readonly unknown[]): readonly string[] =>
+  values.map((value) => JSON.stringify(value)).sort(byText);
+
 /** Everything but what may depend on the way there. */
 function essence(intent: NodeIntent): unknown {
   const sets = (all: NodeIntent['addressSets'] | NodeIntent['endpointSets']): unknown =>
-    [...all.values()].map(({ members, ...rest }) => [rest, [...members].sort()]).sort();
+    [...all.values()].map(({ members, ...rest }) => JSON.stringify([rest, sortedTexts([...members])])).sort(byText);
   const { subjects, classes, addressSets, endpointSets, problems, waiting } = intent;
   return { subjects, classes, problems, waiting, sets: [sets(addressSets), sets(endpointSets)] };
 }
