@@ -45,6 +45,8 @@ const FIRST_LOOK_MS = 1_000;
 const SOON_MS = 20;
 /** Between looks that events ask for. */
 const URGENT_GAP_MS = 200;
+/** Until it is asked again whether a pass still runs. */
+const BUSY_MS = 200;
 /** Somebody who goes on and on costs one comparison a second. */
 const RESYNC_GAP_MS = 1_000;
 /** A finding that a comparison could not confirm is not brought up again so soon. */
@@ -67,13 +69,17 @@ export class DriftWatch {
   #queue: Look[] = [];
   readonly #urgent = new Set<Family>();
   #gapMs = CYCLE_MS;
+  /** When the next in turn is looked at. */
+  #dueMs: number;
+  #wakeMs: number | undefined;
+  #lastTurnMs = Number.NEGATIVE_INFINITY;
   #cancelLook = (): void => {};
   #cancelResync = (): void => {};
   #lastResyncMs = Number.NEGATIVE_INFINITY;
   #pending: string | undefined;
   readonly #lastWholeMs: Partial<Record<Family, number>> = {};
   readonly #seeds = new Map<string, string>();
-  #asked: string | undefined;
+  #askedFor: string | undefined;
   #fruitless: { readonly text: string; readonly untilMs: number } | undefined;
   #away: string | undefined;
   #isTellable = false;
@@ -83,7 +89,8 @@ export class DriftWatch {
   constructor(options: DriftWatchOptions) {
     this.#options = options;
     this.#own = new OwnCommits(() => options.clock.now());
-    this.#lookIn(FIRST_LOOK_MS);
+    this.#dueMs = options.clock.now() + FIRST_LOOK_MS;
+    this.#schedule();
   }
 
   stop(): void {
@@ -133,8 +140,8 @@ export class DriftWatch {
   passed(outcome: PassOutcome, readBack: boolean): void {
     if (!readBack) return;
     if (outcome.failures.length === 0) this.#away = undefined;
-    const asked = this.#asked;
-    this.#asked = undefined;
+    const asked = this.#askedFor;
+    this.#askedFor = undefined;
     if (asked === undefined || outcome.drift.length > 0) return;
     this.#fruitless = { text: asked, untilMs: this.#options.clock.now() + FRUITLESS_MS };
   }
@@ -143,17 +150,26 @@ export class DriftWatch {
 
   #lookAtOnce(family: Family): void {
     this.#urgent.add(family);
-    this.#lookIn(SOON_MS);
+    this.#schedule();
   }
 
-  #lookIn(ms: number): void {
-    this.#cancelLook();
+  /** For the next in turn, or sooner for what events ask for. Called while a look is under way it does nothing: that calls again. */
+  #schedule(): void {
     if (this.#stopped || this.#isLooking) return;
-    this.#cancelLook = this.#options.clock.after(ms, () => {
+    const now = this.#options.clock.now();
+    const urgentMs = Math.max(now + SOON_MS, this.#lastTurnMs + URGENT_GAP_MS);
+    const wakeMs = this.#urgent.size > 0 ? Math.min(urgentMs, this.#dueMs) : this.#dueMs;
+    // Events that keep coming must not keep putting it off.
+    if (this.#wakeMs !== undefined && this.#wakeMs <= wakeMs) return;
+    this.#cancelLook();
+    this.#wakeMs = wakeMs;
+    this.#cancelLook = this.#options.clock.after(Math.max(0, wakeMs - now), () => {
+      this.#wakeMs = undefined;
+      this.#lastTurnMs = this.#options.clock.now();
       this.#isLooking = true;
       void this.#turn().finally(() => {
         this.#isLooking = false;
-        this.#lookIn(this.#urgent.size > 0 ? URGENT_GAP_MS : this.#gapMs);
+        this.#schedule();
       });
     });
   }
@@ -161,8 +177,11 @@ export class DriftWatch {
   async #turn(): Promise<void> {
     for (const family of FAMILIES) if (this.#own.isMissed(family)) this.#options.onDeaf(family);
     const standing = this.#options.standing();
+    const isDue = this.#options.clock.now() >= this.#dueMs;
+    if (isDue) this.#dueMs = this.#options.clock.now() + BUSY_MS;
     if (!standing) return;
-    for (const look of this.#next(standing.written)) {
+    const looks = [...this.#asked(standing.written), ...(isDue ? this.#nextInTurn(standing.written) : [])];
+    for (const look of looks) {
       const drift = await this.#look(look, standing.written);
       // Our own writes came in between: it was compared with what is no longer so.
       const isOutdated = this.#options.standing()?.passes !== standing.passes;
@@ -172,13 +191,14 @@ export class DriftWatch {
     }
   }
 
-  /** What events asked for, else the next in turn. */
-  #next(written: ObservedState): readonly Look[] {
-    if (this.#urgent.size > 0) {
-      const looks = [...this.#urgent].flatMap((family) => this.#looksAt(written, family, HOOKS));
-      this.#urgent.clear();
-      return looks;
-    }
+  /** What events asked for. */
+  #asked(written: ObservedState): readonly Look[] {
+    const looks = [...this.#urgent].flatMap((family) => this.#looksAt(written, family, HOOKS));
+    this.#urgent.clear();
+    return looks;
+  }
+
+  #nextInTurn(written: ObservedState): readonly Look[] {
     if (this.#queue.length === 0) {
       this.#queue = FAMILIES.flatMap((family) => {
         return this.#looksAt(written, family, this.#options.isListening(family) ? ['FORWARD'] : HOOKS);
@@ -186,6 +206,7 @@ export class DriftWatch {
       if (written.sets.size > 0 || this.#queue.length > 0) this.#queue.splice(1, 0, { kind: 'sets' });
       this.#gapMs = CYCLE_MS / Math.max(1, this.#queue.length);
     }
+    this.#dueMs = this.#options.clock.now() + this.#gapMs;
     return this.#queue.splice(0, 1);
   }
 
@@ -232,7 +253,7 @@ export class DriftWatch {
     const fruitless = this.#fruitless;
     if (fruitless?.text === text && this.#options.clock.now() < fruitless.untilMs) return;
     if (jump) this.#away = `${jump.object}, ${jump.what}`;
-    this.#asked = text;
+    this.#askedFor = text;
     this.#resync(`drift: ${text}`);
   }
 

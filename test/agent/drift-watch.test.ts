@@ -162,8 +162,19 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
       watch.changed(CHANGE);
       await clock.advance(2);
     }
-    assert.ok(looked.length <= 2 * 12, `${looked.length} looks in two seconds`);
+    assert.ok(looked.length >= 2 * 5 && looked.length <= 2 * 14, `${looked.length} looks in two seconds`);
     assert.deepEqual(resyncs, []);
+  });
+
+  it('a flood of changes does not keep it from looking at sets', async () => {
+    const { clock, kernel, looked, resyncs, watch } = bench();
+    kernel.headers = new Map();
+    for (let i = 0; i < 50; i++) {
+      watch.changed(CHANGE);
+      await clock.advance(100);
+    }
+    assert.ok(looked.includes('sets'));
+    assert.equal(resyncs.length, 1);
   });
 
   it('our own commit asks for nothing; one of others during it is looked at after the pass', async () => {
@@ -182,7 +193,7 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
     state.isPassing = false;
     state.passes++;
     await clock.advance(300);
-    assert.deepEqual(looked, ['FORWARD 4', 'INPUT 4']);
+    assert.deepEqual(looked.slice(0, 2), ['FORWARD 4', 'INPUT 4']);
     assert.equal(resyncs.length, 1);
   });
 

@@ -10,6 +10,7 @@ const WANTED = ['x/friend -> x/server', 'x/stranger -x x/server'] as const;
 
 interface Case {
   readonly title: string;
+  /** Absent: both. Looks in turn take seconds, and sets are the same under either. */
   readonly backend?: 'iptables-nft';
   readonly says: RegExp;
   readonly sabotage: (t: AgentLab, set: string) => Promise<unknown>;
@@ -47,6 +48,7 @@ const CASES: readonly Case[] = [
   },
   {
     title: 'a chain of ours renamed',
+    backend: 'iptables-nft',
     says: /PCL-FWD, IPv4: chain is gone/,
     sabotage: (t) => t.iptables(4, '-E', 'PCL-FWD', 'OTHER'),
     undo: async (t) => {
@@ -63,12 +65,8 @@ const CASES: readonly Case[] = [
   },
   { title: 'all sets flushed', says: /entries missing/, sabotage: (t) => t.ipset('flush') },
   {
-    title: 'a member taken out',
-    says: /1 entries missing/,
-    sabotage: (t, set) => t.ipset('del', set, t.address('x/friend')),
-  },
-  {
     title: 'a set swapped with one of the same size',
+    backend: 'iptables-nft',
     says: /1 entries missing or changed, 1 entries that are not ours/,
     sabotage: async (t, set) => {
       await t.ipset('create', 'OTHER', 'hash:ip');
