@@ -126,15 +126,19 @@ export class DriftWatch {
   }
 
   began(step: Step): void {
-    if ('family' in step) {
-      this.#isTellable = this.#options.isListening(step.family);
-      this.#own.began(step.family);
-    } else for (const { text, object } of step.lines) if (!/^(add|del) /.test(text)) this.#seeds.delete(object);
+    const family = familyOf(step);
+    if (family !== undefined) {
+      this.#isTellable = this.#options.isListening(family);
+      this.#own.began(family);
+    }
+    // Sets that are made anew have another seed.
+    else for (const { text, object } of step.lines) if (!/^(add|del) /.test(text)) this.#seeds.delete(object);
   }
 
   ended(step: Step, isDone: boolean): void {
-    if (!('family' in step)) return;
-    this.#own.ended(step.family, isDone, this.#isTellable && this.#options.isListening(step.family));
+    const family = familyOf(step);
+    if (family === undefined) return;
+    this.#own.ended(family, isDone, this.#isTellable && this.#options.isListening(family));
   }
 
   passed(outcome: PassOutcome, readBack: boolean): void {
@@ -269,4 +273,9 @@ export class DriftWatch {
       resync(reason);
     });
   }
+}
+
+/** Of rules in the variant that is written to. */
+function familyOf(step: Step): Family | undefined {
+  return step.kind === 'rules' || step.kind === 'settle-rules' ? step.family : undefined;
 }

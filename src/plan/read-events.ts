@@ -1,8 +1,11 @@
 /** What `xtables-monitor --event` prints -> which of our chains a transaction of nf_tables touched. Reads line by line, keeps flags only. */
 import type { Family } from '../net/ip.ts';
 
-import { isOurChain } from '../render/names.ts';
+import { isOurChain, PREFIX } from '../render/names.ts';
 import { HOOKS } from '../render/ruleset.ts';
+
+/** Nobody jumps to it: what the kernel can do is tried out in it, for a moment. */
+const PROBE_CHAIN = `${PREFIX}-PROBE`;
 
 /**
  * `hooks`: rules of FORWARD or INPUT in table mangle, nothing else of ours. `chains`: a chain of ours, or the whole table.
@@ -49,7 +52,7 @@ function readEvent(line: string): { readonly family: Family; readonly touched: T
   if (rule) {
     const [, family, verb, chain = ''] = rule;
     const isHook = HOOKS.some((hook) => hook === chain);
-    if (!isHook && !isOurChain(chain)) return undefined;
+    if (!isHook && (!isOurChain(chain) || chain === PROBE_CHAIN)) return undefined;
     return { family: family?.startsWith('6') ? 6 : 4, touched: isHook && verb !== 'X' ? 'hooks' : 'chains' };
   }
   const gone = /^ ?EVENT: (?:# )?nft: DEL (?:table: table mangle (ip6?) |chain: (ip6?) mangle (\S+))/.exec(line);

@@ -17,6 +17,8 @@ NEWGEN: GENID=3 PID=21650 NAME=iptables-nft
 NEWGEN: GENID=6 PID=21656 NAME=iptables-nft
  EVENT: -4 -t nat -A KUBE-SERVICES -p tcp -m comment --comment "about -t mangle -A FORWARD" -j RETURN
  EVENT: -4 -t mangle -A KUBE-PROXY-CANARY
+ EVENT: -4 -t mangle -N PCL-PROBE
+ EVENT: -4 -t mangle -A PCL-PROBE -j RETURN
  EVENT: -4 -t mangle -A POSTROUTING -j RETURN
 NEWGEN: GENID=7 PID=21659 NAME=iptables-nft-re
  EVENT: -4 -t mangle -A FORWARD
