@@ -12,7 +12,7 @@ RUN node scripts/build.ts
 FROM debian:trixie-slim
 # netbase holds /etc/protocols, by which the tools print protocol names; nftables finds other engines and flowtables.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends conntrack ipset iptables libstdc++6 netbase nftables \
+    && apt-get install -y --no-install-recommends conntrack iproute2 ipset iptables libstdc++6 netbase nftables \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local/bin/node /usr/local/bin/node
 COPY --from=build /src/dist /opt/portcullis

@@ -1,6 +1,8 @@
 /** The running agent: cluster changes in, passes out. Gets its edges as arguments; knows no process, file or socket. */
 import type { Problem } from '../policy/model.ts';
+import type { NodeIntent } from '../compile/intent.ts';
 import type { Layout } from '../render/ruleset.ts';
+import type { PodInterfaces } from '../render/render-node.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Mode, PassOutcome } from './reconcile.ts';
@@ -28,7 +30,17 @@ export interface AgentOptions {
   readonly firstGeneration: number;
   /** Absent: the next number is taken, whoever carries it. */
   readonly freeEpochs?: FreeEpochs;
+  /** Absent: pods are told by their listed addresses alone. */
+  readonly interfaces?: InterfaceSource;
   readonly observer: AgentObserver;
+}
+
+/** Finds where local pods are attached. */
+export interface InterfaceSource {
+  /** Those known now; told of a local pod it does not know, it begins to look. The same list as long as nothing changed. */
+  of(localAddresses: ReadonlyMap<string, string>): PodInterfaces;
+  /** Calls back when `of` would answer otherwise. */
+  onChange(callback: () => void): void;
 }
 
 /** What the agent tells the outside: logs and metrics hang on this. Must not throw. */
@@ -92,6 +104,7 @@ export class Agent {
       firstGeneration,
       ...(options.freeEpochs ? { freeEpochs: options.freeEpochs } : {}),
       compile: () => follower.intent(),
+      ...(options.interfaces ? { interfaces: interfacesOf(options.interfaces) } : {}),
     });
     this.#loop = new ReconcileLoop({
       pass: (request) => this.#pass(request),
@@ -108,6 +121,9 @@ export class Agent {
     const { cluster } = this.#options;
     cluster.onChange((change) => this.#onChange(change));
     cluster.onSync(() => this.#loop.nudge('in sync', true));
+    this.#options.interfaces?.onChange(() => {
+      if (cluster.inSync) this.#loop.nudge('pod interfaces');
+    });
     cluster.start(signal);
   }
 
@@ -219,6 +235,10 @@ export class Agent {
 
 function isSame(problem: Problem, other: Problem | undefined): boolean {
   return problem === other || JSON.stringify(problem) === JSON.stringify(other);
+}
+
+function interfacesOf(source: InterfaceSource): (intent: NodeIntent) => PodInterfaces {
+  return ({ localAddresses }) => source.of(localAddresses);
 }
 
 function judge(outcome: PassOutcome): LoopVerdict {

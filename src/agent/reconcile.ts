@@ -13,7 +13,7 @@ import type { EpochSource } from './free-epochs.ts';
 
 import { compileNode } from '../compile/compile-node.ts';
 import { classOfReply, familyOfSet } from '../render/names.ts';
-import { NodeRenderer } from '../render/render-node.ts';
+import { NodeRenderer, type PodInterfaces } from '../render/render-node.ts';
 import { diffInSteps } from '../plan/diff.ts';
 import { readGeneration } from '../plan/generation.ts';
 import { findDrift, findRuleDrift } from '../plan/drift.ts';
@@ -65,6 +65,8 @@ export interface ReconcilerOptions {
   readonly firstGeneration: number;
   /** Knows generations (epochs) that no live flow carries; if absent the next number is taken. */
   readonly freeEpochs?: EpochSource;
+  /** Where the pods of an intent are attached, as far as that is known; nowhere if absent. */
+  readonly interfaces?: (intent: NodeIntent) => PodInterfaces;
   /** What the node must enforce now; compiled from the snapshot alone if absent. */
   readonly compile?: (snapshot: ClusterSnapshot) => NodeIntent | Promise<NodeIntent>;
 }
@@ -165,7 +167,9 @@ class Pass {
     const enforcing = this.#mode === 'audit' ? 'audit' : 'enforce';
     const wholeLayout = { ...layout, mode: enforcing } as const;
     const rendering = now();
-    this.#ruleset = await takeTurns(this.#renderer.renderInSteps(intent, wholeLayout));
+    this.#ruleset = await takeTurns(
+      this.#renderer.renderInSteps(intent, wholeLayout, this.#options.interfaces?.(intent)),
+    );
     this.#addSeconds('render', rendering);
   }
 

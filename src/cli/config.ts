@@ -27,6 +27,8 @@ export interface AgentConfig {
   readonly httpAddress: ListenAddress | null;
   readonly logLevel: LogLevel;
   readonly trunkInterfacePrefix: string;
+  /** How the names of pods' interfaces begin on their node. */
+  readonly podInterfacePrefixes: readonly string[];
   /** Contiguous bits of the connection mark, unsigned; null: the mark is not used, changes reach new connections only. */
   readonly connmarkMask: number | null;
   readonly nflogGroup: number;
@@ -64,6 +66,7 @@ const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
 const MAX_LIMIT_PER_SECOND = 10_000;
 /** IFNAMSIZ (16) less the NUL, less one character that the prefix must leave for the name's end. */
 const MAX_INTERFACE_PREFIX = 14;
+const INTERFACE_PREFIX = `the beginning of an interface name (letters, digits, ".", "_", "-", at most ${MAX_INTERFACE_PREFIX} characters)`;
 /** One bit says "denied", two are the least that tell three generations apart. */
 const MIN_CONNMARK_BITS = 3;
 /** RFC 1123 subdomain: what the API server accepts as the name of a Node. */
@@ -135,6 +138,15 @@ export const AGENT_FLAGS = {
     'the node reaches its own pods unhindered when its packets come in by an interface with this prefix ' +
       '(VPC CNI security groups for pods)',
     readInterfacePrefix,
+  ),
+  podInterfacePrefix: flag(
+    'pod-interface-prefix',
+    'PORTCULLIS_POD_INTERFACE_PREFIX',
+    '<prefixes>',
+    'eni,vlan,veth,cali',
+    "how the names of pods' interfaces begin on their node, parted by commas; what such an interface sends from an address " +
+      "that is not its pod's is judged as the pod's all the same",
+    readInterfacePrefixes,
   ),
   connmarkMask: flag(
     'connmark-mask',
@@ -223,6 +235,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     'http-address': config.httpAddress === null ? 'off' : formatListenAddress(config.httpAddress),
     'log-level': config.logLevel,
     'trunk-interface-prefix': config.trunkInterfacePrefix,
+    'pod-interface-prefix': config.podInterfacePrefixes.join(','),
     'connmark-mask': config.connmarkMask === null ? 'none' : `0x${config.connmarkMask.toString(16).padStart(8, '0')}`,
     'nflog-group': config.nflogGroup,
     'drop-log-rate': config.dropLogRatePerSecond,
@@ -254,6 +267,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     httpAddress: value(AGENT_FLAGS.httpAddress),
     logLevel: value(AGENT_FLAGS.logLevel),
     trunkInterfacePrefix: value(AGENT_FLAGS.trunkInterfacePrefix),
+    podInterfacePrefixes: value(AGENT_FLAGS.podInterfacePrefix),
     connmarkMask: value(AGENT_FLAGS.connmarkMask),
     nflogGroup: value(AGENT_FLAGS.nflogGroup),
     dropLogRatePerSecond: value(AGENT_FLAGS.dropLogRate),
@@ -375,10 +389,17 @@ function readListenAddress(text: string): Reading<ListenAddress | null> {
 function readInterfacePrefix(text: string): Reading<string> {
   // "+" would end the prefix early in an iptables match, and "/" and blanks are in no interface name.
   if (text.length <= MAX_INTERFACE_PREFIX && /^[A-Za-z0-9._-]+$/.test(text)) return { value: text };
-  return notA(
-    text,
-    `the beginning of an interface name (letters, digits, ".", "_", "-", at most ${MAX_INTERFACE_PREFIX} characters)`,
-  );
+  return notA(text, INTERFACE_PREFIX);
+}
+
+function readInterfacePrefixes(text: string): Reading<readonly string[]> {
+  const prefixes: string[] = [];
+  for (const part of text.split(',')) {
+    const reading = readInterfacePrefix(part.trim());
+    if ('problem' in reading) return notA(text, `a list, parted by commas, of ${INTERFACE_PREFIX}`);
+    prefixes.push(reading.value);
+  }
+  return { value: Object.freeze(prefixes) };
 }
 
 function readMask(text: string): Reading<number | null> {

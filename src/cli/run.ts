@@ -10,6 +10,7 @@ import type { AgentConfig } from './config.ts';
 
 import { generationCount } from '../render/write-text.ts';
 import { WRITE_SETS } from '../kernel/linux-kernel.ts';
+import { runCommand } from '../kernel/command.ts';
 import { keepOneWaiting } from '../kernel/command-in-waiting.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
@@ -26,6 +27,7 @@ import { watchBridges } from './watch-bridges.ts';
 import { watchEpochs } from './watch-epochs.ts';
 import { watchHost } from './watch-host.ts';
 import { NeighbourWatch } from './watch-neighbours.ts';
+import { watchInterfaces } from './watch-interfaces.ts';
 
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
 const LOG_BURST_SECONDS = 2;
@@ -69,6 +71,14 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     if (epochs) state.conditions.set('epochs', epochs.condition);
     const host = watchHost({ metrics, log, isIpvsAllowed: config.allowKubeProxyIpvs });
     for (const [name, condition] of host.conditions) state.conditions.set(name, condition);
+    const interfaces = watchInterfaces({
+      run: runCommand,
+      prefixes: config.podInterfacePrefixes,
+      trunkPrefix: config.trunkInterfacePrefix,
+      log: log.child('kernel'),
+      after,
+    });
+    state.conditions.set('pod-interfaces', interfaces.condition);
     const agent = new Agent({
       nodeName: config.nodeName,
       cluster,
@@ -81,6 +91,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       random: Math.random,
       firstGeneration: firstGeneration(config),
       ...(epochs ? { freeEpochs: epochs.freeEpochs } : {}),
+      interfaces,
       observer: neighbours.observing(observe(metrics, log, kernel)),
     });
     state.agent = agent;
@@ -92,6 +103,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     bridges.stop();
     neighbours.stop();
     host.stop();
+    interfaces.stop();
     await agent.stop();
     connection.close();
     return 0;

@@ -61,6 +61,7 @@ export class NodeCompiler {
   /** A namespace was compiled, and is not part of the lists yet. */
   #isUngathered = false;
   #subjects: readonly Subject[] = [];
+  #localAddresses: ReadonlyMap<string, string> = new Map();
   #classes: readonly PolicyClass[] = [];
   #intent: NodeIntent | undefined;
 
@@ -250,6 +251,8 @@ export class NodeCompiler {
       )
       .sort((a, b) => compareText(a.pod, b.pod));
     if (!isSameList(subjects, this.#subjects)) this.#subjects = subjects;
+    const localAddresses = this.#addressesNow();
+    if (!sameEntries(localAddresses, this.#localAddresses)) this.#localAddresses = localAddresses;
     const classes = states.flatMap((state) => [...state.classes.classes.values()].map(({ value }) => value));
     classes.sort((a, b) => compareText(a.key, b.key));
     if (!isSameList(classes, this.#classes)) this.#classes = classes;
@@ -266,11 +269,26 @@ export class NodeCompiler {
     );
   }
 
+  /** Of pods whose classes are known, and those that were known before: an address here counts as programmed with this intent. */
+  #addressesNow(): ReadonlyMap<string, string> {
+    const found = new Map<string, string>();
+    for (const [namespace, locals] of this.#locals) {
+      const isKnown = !this.#isStale(namespace);
+      for (const [pod, { addresses }] of locals) {
+        for (const address of addresses) {
+          if (isKnown || this.#localAddresses.get(address) === pod) found.set(address, pod);
+        }
+      }
+    }
+    return found;
+  }
+
   #assemble(): NodeIntent {
     return {
       nodeName: this.#nodeName,
       subjects: this.#subjects,
       classes: this.#classes,
+      localAddresses: this.#localAddresses,
       ...this.#peers.values(),
       isLiveAddress: (address) => this.#addresses.owner(address) !== undefined,
       ownership: this.#givenUp.ownership,
@@ -359,6 +377,12 @@ function subjectEntries({ policy, names }: SubjectPorts, family: Family, locals:
 
 function isSameList<T>(a: readonly T[], b: readonly T[]): boolean {
   return a.length === b.length && a.every((item, index) => item === b[index]);
+}
+
+function sameEntries(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean {
+  if (a.size !== b.size) return false;
+  for (const [key, value] of a) if (b.get(key) !== value) return false;
+  return true;
 }
 
 function compareText(a: string, b: string): number {

@@ -87,6 +87,8 @@ export interface NodeIntent {
   readonly nodeName: string;
   readonly subjects: readonly Subject[];
   readonly classes: readonly PolicyClass[];
+  /** Every address that a pod of this node owns, isolated or not -> `namespace/name`. The same object while nothing changed. */
+  readonly localAddresses: ReadonlyMap<string, string>;
   readonly addressSets: ReadonlyMap<string, AddressSet>;
   readonly endpointSets: ReadonlyMap<string, EndpointSet>;
   /** Whether an address belongs to a live pod: taking it out of a set can cut flows that must be judged again. */

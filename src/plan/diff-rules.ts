@@ -2,14 +2,22 @@
 import type { Family } from '../net/ip.ts';
 import type { Direction } from '../policy/model.ts';
 import type { Steps } from '../compile/steps.ts';
-import type { Chain, ClassChain, Dispatch, FamilyRules, Hook, Layout, Ruleset } from '../render/ruleset.ts';
+import type { Chain, ClassChain, Dispatch, FamilyRules, Hook, Layout, PortGuard, Ruleset } from '../render/ruleset.ts';
 import type { TextContext } from '../render/write-text.ts';
 import type { HookLines } from './hooks.ts';
 import type { ObservedFamily, Plan, PlanLine } from './plan.ts';
 import type { Moves, MovesByDirection } from './switch-over.ts';
 
 import { dispatchChains, lowBits } from '../render/dispatch.ts';
-import { dispatchChain, FORWARD_CHAIN, isDispatchChain, replyDispatchChain, replyOfClass } from '../render/names.ts';
+import { guardChains } from '../render/guards.ts';
+import {
+  dispatchChain,
+  FORWARD_CHAIN,
+  isDispatchChain,
+  isGuardChain,
+  replyDispatchChain,
+  replyOfClass,
+} from '../render/names.ts';
 import { chainsOfClass, closedClass } from '../render/render-node.ts';
 import { EVERY_PACKET, referredSets, ruleText } from '../render/write-text.ts';
 import { nextGeneration, readGeneration } from './generation.ts';
@@ -63,8 +71,9 @@ export function* diffRules(
   const { family } = rules;
   const { dispatch, heldBack, closed } = effectiveDispatch(layout, rules, before, options.broken);
   const plain: TextContext = { family, generation: 0, ...(layout.marks ? { marks: layout.marks } : {}) };
-  const classes = classesInUse(layout, rules, dispatch, closed);
-  const own = [...dispatchChains(dispatch, layout), ...classes.flatMap(chainsOfClass)];
+  const { guards, closed: closedGuards } = usableGuards(layout, rules, options.broken);
+  const classes = classesInUse(layout, rules, dispatch, guards, new Set([...closed, ...closedGuards]));
+  const own = [...dispatchChains(dispatch, layout), ...guardChains(guards, layout), ...classes.flatMap(chainsOfClass)];
   const chains = new Map<string, readonly string[]>();
   for (const chain of own) {
     chains.set(chain.name, chainLines(chain, plain));
@@ -77,7 +86,8 @@ export function* diffRules(
     yield;
   }
   const { generation, isBumped, entry, misplaced } = yield* findEntry(desired, before, rules, options, function* () {
-    return cuts || dispatchDrifted(before, chains) || (yield* tightens(dispatch, chains, before));
+    if (cuts || dispatchDrifted(before, chains) || guardsTighten(before, chains)) return true;
+    return yield* tightens(dispatch, chains, before);
   });
   for (const [name, lines] of entry.chains) chains.set(name, lines);
   yield;
@@ -165,7 +175,7 @@ function* findEntry(
   // Nothing was ever stamped here: the first generation is as good as the next.
   if (last === undefined && before.chains.size === 0) return begin(options.spareGeneration ?? options.firstGeneration);
   const now = begin(last ?? options.firstGeneration);
-  const isEdited = [...now.entry.chains].some(([name, lines]) => !sameLines(lines, before.chains.get(name)));
+  const isEdited = [...now.entry.chains].some(([name, lines]) => isEntryEdited(lines, before.chains.get(name)));
   const isFound = isEpochFoundFor(now.generation, options);
   if (!isEdited && now.misplaced.length === 0 && !isFound && !(yield* tightened())) return now;
   const next = options.spareGeneration ?? nextGeneration(now.generation!, marks);
@@ -173,6 +183,14 @@ function* findEntry(
   const generation = next === now.generation ? EVERY_PACKET : next;
   return { generation, isBumped: generation !== now.generation, entry: entryAt(generation), misplaced: now.misplaced };
 }
+
+/** A jump that is not needed any more, as no interface is guarded, lets nothing through that these rules would not. */
+function isEntryEdited(lines: readonly string[], before: readonly string[] | undefined): boolean {
+  const needless = (line: string): boolean => GUARD_JUMP.test(line) && !lines.includes(line);
+  return !sameLines(lines, before?.some(needless) ? before.filter((line) => !needless(line)) : before);
+}
+
+const GUARD_JUMP = /^-j PCL-P[EI]R?$/;
 
 function entryText({ hooks, entry }: FamilyRules, context: TextContext): Entry {
   const text = (hook: Hook): string[] => hooks[hook].map((rule) => ruleText(rule, context));
@@ -229,13 +247,37 @@ function effectiveDispatch(
   return { dispatch, heldBack, closed };
 }
 
+/** Interfaces whose class chain is broken are closed: what is at no listed address has no claim to the rules before. */
+function usableGuards(
+  layout: Layout,
+  { guards, classes }: FamilyRules,
+  broken: ReadonlySet<string>,
+): { guards: readonly PortGuard[]; closed: readonly Direction[] } {
+  if (broken.size === 0 || guards.length === 0) return { guards, closed: [] };
+  const closed = new Set<Direction>();
+  const usable = guards.map((guard): PortGuard => {
+    const targets: Partial<Record<Direction, string>> = {};
+    for (const direction of DIRECTIONS) {
+      const wanted = guard.targets[direction];
+      if (wanted === undefined) continue;
+      const isBroken = broken.has(wanted) || classes.get(wanted)!.sets.some((set) => broken.has(set));
+      if (isBroken) closed.add(direction);
+      targets[direction] = isBroken ? closedClass(direction, layout).name : wanted;
+    }
+    return { ...guard, targets };
+  });
+  return { guards: usable, closed: [...closed] };
+}
+
 function classesInUse(
   layout: Layout,
   rules: FamilyRules,
   dispatch: FamilyRules['dispatch'],
+  guards: readonly PortGuard[],
   closed: ReadonlySet<Direction>,
 ): ClassChain[] {
-  const targeted = targetsOf(dispatch);
+  const guarded = guards.flatMap(({ targets }) => Object.values(targets));
+  const targeted = new Set([...targetsOf(dispatch), ...guarded]);
   return [
     ...[...rules.classes.values()].filter((chain) => targeted.has(chain.name)),
     ...[...closed].map((direction) => closedClass(direction, layout)),
@@ -305,6 +347,27 @@ function dispatchDrifted(before: ObservedFamily, chains: ReadonlyMap<string, rea
     if (lines.some((line) => !/^-[sd] \S+ -g PCL-\S+$/.test(line) && !own.has(line))) return true;
   }
   return false;
+}
+
+/** Whether an interface is guarded that was not, or by stricter rules: flows at addresses that are not listed went past those. */
+function guardsTighten(before: ObservedFamily, chains: ReadonlyMap<string, readonly string[]>): boolean {
+  for (const [name, lines] of chains) {
+    if (!isGuardChain(name)) continue;
+    const targets = new Map((before.chains.get(name) ?? []).map(guardOf));
+    for (const [match, target] of lines.map(guardOf)) {
+      if (target === undefined) continue;
+      const now = targets.get(match);
+      if (now === undefined) return true;
+      if (now !== target && !onlyLoosens(before.chains.get(now), chains.get(target))) return true;
+    }
+  }
+  return false;
+}
+
+/** What an interface's rule matches, and the chain that it leads to; only what ends in RETURN has none. */
+function guardOf(line: string): readonly [match: string, target: string | undefined] {
+  const at = line.lastIndexOf(' -g ');
+  return at < 0 ? [line, undefined] : [line.slice(0, at), line.slice(at + 4)];
 }
 
 /** Whether some packet that passes now would be judged anew: an address newly isolated, or a chain that lost a RETURN. */

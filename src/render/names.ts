@@ -37,6 +37,16 @@ export function isDispatchChain(name: string): boolean {
   return /^PCL-(EG|IN)R?(-[0-9a-f])*$/.test(name);
 }
 
+/** The chain that judges what comes by, or goes to, the interface of an isolated pod at an address that is not the pod's. */
+export function guardChain(direction: Direction, replies = false): string {
+  return `${PREFIX}-P${direction === 'egress' ? 'E' : 'I'}${replies ? 'R' : ''}`;
+}
+
+/** Whether the chain is one of those, or a part of one. */
+export function isGuardChain(name: string): boolean {
+  return /^PCL-P[EI]R?(-[0-9a-f]+)*$/.test(name);
+}
+
 /** As `dispatchChain`, for answers: egress of a local pod by destination, ingress by source. */
 export function replyDispatchChain(direction: Direction): string {
   return `${dispatchChain(direction)}R`;

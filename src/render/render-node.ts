@@ -7,9 +7,10 @@
  *                                                                     all other packets of live flows meet nothing else of ours
  *   PCL-FWD
  *     1 neighbour discovery (IPv6)               RETURN         S-58; what was routed is none
- *     2 jump PCL-EG                                             by source: egress of local pods
- *     3 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
- *     4 stamp generation, clear denied flag
+ *     2 jump PCL-PE, PCL-PI (guards.ts)                         by interface: what is at no listed address; where pods' are known
+ *     3 jump PCL-EG                                             by source: egress of local pods
+ *     4 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
+ *     5 stamp generation, clear denied flag
  *   PCL-FWD-AGAIN
  *     1 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
  *     2 ICMP error of a flow                     DROP
@@ -34,11 +35,24 @@ import type { PortRange } from '../net/port-range.ts';
 import type { Direction } from '../policy/model.ts';
 import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../compile/intent.ts';
 import type { Steps } from '../compile/steps.ts';
-import type { Chain, ClassChain, FamilyRules, Hook, IpSet, Layout, Match, Rule, Ruleset } from './ruleset.ts';
+import type {
+  Chain,
+  ClassChain,
+  FamilyRules,
+  Hook,
+  IpSet,
+  Layout,
+  Match,
+  PodInterface,
+  PortGuard,
+  Rule,
+  Ruleset,
+} from './ruleset.ts';
 
 import { changesBetween, LiveMap } from '../compile/live-map.ts';
 import { runToEnd } from '../compile/steps.ts';
 import { objectKey } from '../policy/model.ts';
+import { guardsInUse } from './guards.ts';
 import { judgesReplies, sameLayout, stamps } from './layout.ts';
 import {
   classChain,
@@ -46,6 +60,7 @@ import {
   dispatchChain,
   FORWARD_AGAIN_CHAIN,
   FORWARD_CHAIN,
+  guardChain,
   INPUT_AGAIN_CHAIN,
   INPUT_CHAIN,
   REPLY_CHAIN,
@@ -61,37 +76,51 @@ const MAX_MULTIPORT_SLOTS = 15;
 export const MAX_LEGEND = 50;
 const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
 
-export function renderNode(intent: NodeIntent, layout: Layout): Ruleset {
-  return new NodeRenderer().render(intent, layout);
+export function renderNode(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = []): Ruleset {
+  return new NodeRenderer().render(intent, layout, interfaces);
+}
+
+/** Of local pods, by name; the same list as long as nothing about them changed. */
+export type PodInterfaces = readonly PodInterface[];
+const NO_INTERFACES: PodInterfaces = [];
+
+interface Rendered {
+  readonly intent: NodeIntent;
+  readonly layout: Layout;
+  readonly interfaces: PodInterfaces;
+  readonly ruleset: Ruleset;
 }
 
 /** Renders again and again; what the intent did not change is the same object as last time, and the planner skips it. */
 export class NodeRenderer {
-  #last: { readonly intent: NodeIntent; readonly layout: Layout; readonly ruleset: Ruleset } | undefined;
+  #last: Rendered | undefined;
   #sets: RenderedSets = new Map();
   /** Those that rules speak of, by name. */
   #used = new LiveMap<IpSet>();
   #chains: RenderedChains = new Map();
 
-  render(intent: NodeIntent, layout: Layout): Ruleset {
-    return runToEnd(this.renderInSteps(intent, layout));
+  render(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
+    return runToEnd(this.renderInSteps(intent, layout, interfaces));
   }
 
   /** Begun, but not brought to its end, it leaves nothing behind. */
-  *renderInSteps(intent: NodeIntent, layout: Layout): Steps<Ruleset> {
+  *renderInSteps(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Steps<Ruleset> {
     const last = this.#last && sameLayout(this.#last.layout, layout) ? this.#last : undefined;
     const { rendered, changed } =
       changedSets(last?.intent, intent, this.#sets) ?? (yield* renderSets(intent, this.#sets));
-    const sameRules = last?.intent.subjects === intent.subjects && last.intent.classes === intent.classes;
+    const sameRules =
+      last?.intent.subjects === intent.subjects &&
+      last.intent.classes === intent.classes &&
+      last.interfaces === interfaces;
     const known = last ? this.#chains : new Map<string, RenderedChain>();
     const { families, chains } = sameRules
       ? { families: last.ruleset.families, chains: known }
-      : yield* renderFamilies(intent, layout, rendered, known);
+      : yield* renderFamilies(intent, layout, interfaces, rendered, known);
     if (!sameRules || changed === 'others') this.#used = new LiveMap(usedSets(rendered, families));
     else for (const set of changed) if (this.#used.get(set.name)) this.#used.set(set.name, set);
     const { isLiveAddress, ownership } = intent;
     const ruleset = { families, sets: this.#used.view(), layout, isLiveAddress, ownership };
-    this.#last = { intent, layout, ruleset };
+    this.#last = { intent, layout, interfaces, ruleset };
     this.#sets = rendered;
     this.#chains = chains;
     return ruleset;
@@ -149,6 +178,7 @@ function* renderSets({ addressSets, endpointSets }: NodeIntent, known: RenderedS
 function* renderFamilies(
   intent: NodeIntent,
   layout: Layout,
+  interfaces: PodInterfaces,
   sets: RenderedSets,
   known: RenderedChains,
 ): Steps<{ families: Ruleset['families']; chains: RenderedChains }> {
@@ -162,8 +192,8 @@ function* renderFamilies(
     return chain;
   };
   const families = {
-    4: yield* renderFamily(intent, 4, layout, chainOf),
-    6: yield* renderFamily(intent, 6, layout, chainOf),
+    4: yield* renderFamily(intent, 4, layout, interfaces, chainOf),
+    6: yield* renderFamily(intent, 6, layout, interfaces, chainOf),
   };
   return { families, chains };
 }
@@ -195,6 +225,7 @@ function* renderFamily(
   intent: NodeIntent,
   family: Family,
   layout: Layout,
+  interfaces: PodInterfaces,
   chainFor: (policyClass: PolicyClass, family: Family) => ClassChain,
 ): Steps<FamilyRules> {
   const classes = new Map<string, ClassChain>();
@@ -216,8 +247,10 @@ function* renderFamily(
     }
     yield;
   }
+  const guards = yield* portGuards(intent, family, interfaces, chainOf);
   // A class may have no pod with an address of this family: nothing would ever refer to its chain and sets.
-  const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values()]);
+  const guarded = guards.flatMap(({ targets }) => Object.values(targets));
+  const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
   for (const name of classes.keys()) if (!targeted.has(name)) classes.delete(name);
   return {
     family,
@@ -226,13 +259,41 @@ function* renderFamily(
       INPUT: hookRules(layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),
     },
     entry: [
-      { name: FORWARD_CHAIN, rules: entryRules(family, layout, 'FORWARD') },
-      { name: INPUT_CHAIN, rules: entryRules(family, layout, 'INPUT') },
-      ...(judgesReplies(layout) ? againChains() : []),
+      { name: FORWARD_CHAIN, rules: entryRules(family, layout, 'FORWARD', guards) },
+      { name: INPUT_CHAIN, rules: entryRules(family, layout, 'INPUT', guards) },
+      ...(judgesReplies(layout) ? againChains(guards) : []),
     ],
     dispatch,
+    guards,
     classes,
   };
+}
+
+/** Also where the pod has no address of the family: what it sends or gets in it has none that is listed. */
+function* portGuards(
+  { subjects }: NodeIntent,
+  family: Family,
+  interfaces: PodInterfaces,
+  chainOf: ReadonlyMap<string, string>,
+): Steps<readonly PortGuard[]> {
+  if (interfaces.length === 0) return [];
+  const subjectOf = new Map(subjects.map((subject) => [subject.pod, subject]));
+  const guards: PortGuard[] = [];
+  for (const { name, via, pod } of interfaces) {
+    const subject = subjectOf.get(pod);
+    if (!subject) continue;
+    const targets: Partial<Record<Direction, string>> = {};
+    for (const direction of DIRECTIONS) {
+      const key = subject.classes[direction];
+      // What is routed to a pod is routed to an address that is the pod's.
+      if (key !== undefined && (direction === 'egress' || via !== 'route')) targets[direction] = chainOf.get(key)!;
+    }
+    if (Object.keys(targets).length === 0) continue;
+    const addresses = subject.addresses.filter((address) => address.includes(':') === (family === 6));
+    guards.push({ name, via, addresses, targets });
+    yield;
+  }
+  return guards;
 }
 
 const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
@@ -254,22 +315,24 @@ function hookRules(layout: Layout, chain: string, againChain: string): Rule[] {
 
 const LIVE = ['RELATED', 'ESTABLISHED'] as const;
 
-function entryRules(family: Family, layout: Layout, hook: Hook): Rule[] {
+function entryRules(family: Family, layout: Layout, hook: Hook, guards: readonly PortGuard[]): Rule[] {
   const directions = hook === 'FORWARD' ? DIRECTIONS : (['egress'] as const);
+  const guarded = guardsInUse(guards).filter((direction) => (directions as readonly Direction[]).includes(direction));
   return [
     // Once per connection: a datagram that nobody answers, or a repeated SYN, is NEW each time.
     ...(layout.mode === 'audit' ? [rule([{ kind: 'conntrack-confirmed' }], RETURN)] : []),
     ...(family === 6 ? [rule([{ kind: 'neighbour-discovery' }], RETURN)] : []),
+    ...guarded.map((direction) => rule([], { kind: 'jump', chain: guardChain(direction) })),
     ...directions.map((direction) => rule([], { kind: 'jump', chain: dispatchChain(direction) })),
     ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : []),
   ];
 }
 
-function againChains(): Chain[] {
+function againChains(guards: readonly PortGuard[]): Chain[] {
   return [
     { name: FORWARD_AGAIN_CHAIN, rules: againRules('FORWARD', FORWARD_CHAIN) },
     { name: INPUT_AGAIN_CHAIN, rules: againRules('INPUT', INPUT_CHAIN) },
-    { name: REPLY_CHAIN, rules: replyRules() },
+    { name: REPLY_CHAIN, rules: replyRules(guards) },
   ];
 }
 
@@ -285,8 +348,9 @@ function againRules(hook: Hook, entryChain: string): Rule[] {
   ];
 }
 
-function replyRules(): Rule[] {
+function replyRules(guards: readonly PortGuard[]): Rule[] {
   return [
+    ...guardsInUse(guards).map((direction) => rule([], { kind: 'jump', chain: guardChain(direction, true) })),
     ...DIRECTIONS.map((direction) => rule([], { kind: 'jump', chain: replyDispatchChain(direction) })),
     rule([], { kind: 'stamp-generation' }),
   ];
@@ -333,6 +397,11 @@ function exchangedMatch(match: Match): Match {
     case 'icmp':
     case 'neighbour-discovery':
     case 'source-ports':
+    case 'in-interface':
+    case 'out-interface':
+    case 'in-port':
+    case 'out-port':
+    case 'dhcp':
     case 'in-interface-prefix':
     case 'out-interface-prefix':
     case 'source-is-local':

@@ -35,6 +35,14 @@ export type Match =
   | { readonly kind: 'set'; readonly set: string; readonly dimensions: SetDimensions }
   | { readonly kind: 'in-interface-prefix'; readonly prefix: string }
   | { readonly kind: 'out-interface-prefix'; readonly prefix: string }
+  /** By its whole name. */
+  | { readonly kind: 'in-interface'; readonly name: string }
+  | { readonly kind: 'out-interface'; readonly name: string }
+  /** The bridge port by which the packet came in, or by which it leaves if it is bridged (xt_physdev). */
+  | { readonly kind: 'in-port'; readonly name: string; readonly isPrefix?: boolean }
+  | { readonly kind: 'out-port'; readonly name: string; readonly isPrefix?: boolean }
+  /** What a pod that has no address yet asks of a DHCP server, and what it is answered. */
+  | { readonly kind: 'dhcp'; readonly message: 'request' | 'answer' }
   /** The address is one of this host. */
   | { readonly kind: 'source-is-local' }
   | { readonly kind: 'destination-is-local' }
@@ -85,6 +93,28 @@ export type Hook = (typeof HOOKS)[number];
 /** Address -> name of the class chain that judges it. */
 export type Dispatch = ReadonlyMap<string, string>;
 
+/**
+ * An interface of a pod as its node sees it: a port of a bridge, or what routes to the pod lead to. Only interfaces of isolated
+ * pods: what they send from, or get at, an address that is not the pod's is judged by the pod's class all the same (S-56).
+ */
+export interface PortGuard {
+  readonly name: string;
+  readonly via: PodInterface['via'];
+  /** Of the pod, in this family: what is judged by its address. */
+  readonly addresses: readonly string[];
+  /** Names of class chains. */
+  readonly targets: Readonly<Partial<Record<Direction, string>>>;
+}
+
+/** Where a local pod is attached, as far as the host can tell. */
+export interface PodInterface {
+  readonly name: string;
+  /** `second`: no address of the pod leads there, but it is the same network namespace (VPC CNI's IPv4 egress of IPv6 pods). */
+  readonly via: 'bridge' | 'route' | 'second';
+  /** `namespace/name`. */
+  readonly pod: string;
+}
+
 export interface FamilyRules {
   readonly family: Family;
   /** The first rules of the built-in chains, which jump to ours; they hold the generation. */
@@ -92,6 +122,8 @@ export interface FamilyRules {
   /** The chains the hooks enter; they hold the generation as well. */
   readonly entry: readonly Chain[];
   readonly dispatch: Readonly<Record<Direction, Dispatch>>;
+  /** By name; empty where no interface of an isolated pod is known. */
+  readonly guards: readonly PortGuard[];
   readonly classes: ReadonlyMap<string, ClassChain>;
 }
 

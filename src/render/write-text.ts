@@ -45,6 +45,18 @@ const SAME_ADDRESS_V6 =
 
 const NEIGHBOUR_DISCOVERY = neighbourDiscoveryProgram();
 
+/** RFC 2131, RFC 8415: by broadcast, where the pod has no address yet; by link-local addresses and the servers' group. */
+const DHCP: Readonly<Record<Family, Readonly<Record<'request' | 'answer', string>>>> = {
+  4: {
+    request: '-s 0.0.0.0/32 -d 255.255.255.255/32 -p udp -m udp --sport 68 --dport 67',
+    answer: '-d 255.255.255.255/32 -p udp -m udp --sport 67 --dport 68',
+  },
+  6: {
+    request: '-s fe80::/10 -d ff02::1:2/128 -p udp -m udp --sport 546 --dport 547',
+    answer: '-s fe80::/10 -d fe80::/10 -p udp -m udp --sport 547 --dport 546',
+  },
+};
+
 /** A rule without `-A CHAIN`. */
 export function ruleText(rule: Rule, context: TextContext): string {
   const words = [...rule.matches.flatMap((match) => matchWords(match, context)), ...targetWords(rule.target, context)];
@@ -99,6 +111,16 @@ function matchWords(match: Match, context: TextContext): string[] {
       return ['-i', `${match.prefix}+`];
     case 'out-interface-prefix':
       return ['-o', `${match.prefix}+`];
+    case 'in-interface':
+      return ['-i', match.name];
+    case 'out-interface':
+      return ['-o', match.name];
+    case 'in-port':
+      return ['-m physdev --physdev-in', `${match.name}${match.isPrefix ? '+' : ''}`];
+    case 'out-port':
+      return ['-m physdev --physdev-out', `${match.name}${match.isPrefix ? '+' : ''}`, '--physdev-is-bridged'];
+    case 'dhcp':
+      return DHCP[family][match.message].split(' ');
     case 'source-is-local':
       return ['-m addrtype --src-type LOCAL'];
     case 'destination-is-local':

@@ -110,6 +110,16 @@ const ROWS: readonly FlagRow[] = [
     defaultValue: [(config) => config.trunkInterfacePrefix, 'vlan.eth.'],
   },
   {
+    flag: 'podInterfacePrefix',
+    good: [
+      ['eni', (config) => config.podInterfacePrefixes, ['eni']],
+      ['eni, veth', (config) => config.podInterfacePrefixes, ['eni', 'veth']],
+    ],
+    bad: ['eni,', 'eni/', ',', 'a'.repeat(15)],
+    allowed: /the beginning of an interface name/,
+    defaultValue: [(config) => config.podInterfacePrefixes, ['eni', 'vlan', 'veth', 'cali']],
+  },
+  {
     flag: 'connmarkMask',
     good: [
       ['0x7', mask, 7],

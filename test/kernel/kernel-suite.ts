@@ -149,6 +149,20 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
     ],
     'in-interface-prefix': [{ kind: 'in-interface-prefix', prefix: 'vlan.eth.' }],
     'out-interface-prefix': [{ kind: 'out-interface-prefix', prefix: 'vlan.eth.' }],
+    'in-interface': [{ kind: 'in-interface', name: 'eni0123456789a' }],
+    'out-interface': [{ kind: 'out-interface', name: 'veth1' }],
+    'in-port': [
+      { kind: 'in-port', name: 'veth0123456789a' },
+      { kind: 'in-port', name: 'vetha', isPrefix: true },
+    ],
+    'out-port': [
+      { kind: 'out-port', name: 'veth0123456789a' },
+      { kind: 'out-port', name: 'vetha', isPrefix: true },
+    ],
+    dhcp: [
+      { kind: 'dhcp', message: 'request' },
+      { kind: 'dhcp', message: 'answer' },
+    ],
     'destination-is-local': [{ kind: 'destination-is-local' }],
     'source-is-local': [{ kind: 'source-is-local' }],
     limit: [1, 2, 3, 7, 10, 60, 99, 100, 3000, 10_000].flatMap((perSecond) =>

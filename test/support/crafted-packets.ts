@@ -64,6 +64,49 @@ function addressBytes(address: string): Buffer {
   return Buffer.from(numberOf(address).value.toString(16).padStart(32, '0'), 'hex');
 }
 
+/** Sends one datagram by an interface, wherever to: broadcast, multicast and link-local addresses as well. */
+const SEND_UDP = `
+use Socket;
+my ($destination, $port, $device, $source) = @ARGV;
+my $family = $destination =~ /:/ ? 10 : 2;
+open my $file, "/sys/class/net/$device/ifindex";
+chomp(my $index = <$file>);
+sub place {
+  my ($address, $number) = @_;
+  my $bytes = Socket::inet_pton($family, $address);
+  return $family == 2 ? pack_sockaddr_in($number, $bytes) : pack("SnNa16L", 10, $number, 0, $bytes, $index);
+}
+socket(my $socket, $family, SOCK_DGRAM, 17) or die $!;
+setsockopt($socket, SOL_SOCKET, SO_BROADCAST, 1) or die $!;
+setsockopt($socket, SOL_SOCKET, 25, "$device\\0") or die $!;
+my ($address, $number) = split /@/, $source || "";
+bind($socket, place($address, $number || 0)) or die "bind: $!" if $address;
+send($socket, "x", 0, place($destination, $port)) or die $!;
+`;
+
+export interface CraftedDatagram {
+  readonly destination: string;
+  readonly port: number;
+  /** One of the sender's addresses; the kernel chooses if absent. */
+  readonly source?: string;
+  readonly sourcePort?: number;
+  /** `eth0` if absent. */
+  readonly device?: string;
+}
+
+export async function sendDatagram(t: AgentLab, from: string, datagram: CraftedDatagram): Promise<void> {
+  const { destination, port, source = '', sourcePort = 0, device = 'eth0' } = datagram;
+  await t.inside(from, [
+    'perl',
+    '-e',
+    SEND_UDP,
+    destination,
+    String(port),
+    device,
+    source && `${source}@${sourcePort}`,
+  ]);
+}
+
 /** Counts in an endpoint's own namespace what arrives there and `matches`. */
 export class Arrivals {
   readonly #t: AgentLab;

@@ -18,6 +18,7 @@ export type ParsedMatch =
       readonly name: string;
       readonly isPrefix: boolean;
     }
+  | { readonly kind: 'port'; readonly side: 'in' | 'out'; readonly name: string; readonly isPrefix: boolean }
   | { readonly kind: 'protocol'; readonly protocol: number }
   | { readonly kind: 'confirmed' }
   | { readonly kind: 'state'; readonly states: readonly string[]; readonly invert: boolean }
@@ -192,7 +193,9 @@ class RuleParser {
       case 'udp':
       case 'sctp':
         if (this.#protocol !== PROTOCOLS[name]) this.#fail(`-m ${name} needs -p ${name}`);
-        return [{ kind: 'ports', side: this.#side('port'), spans: [this.#span(this.#word())] }];
+        return this.#portsOf();
+      case 'physdev':
+        return [this.#bridgePort()];
       case 'multiport':
         return [this.#multiport()];
       case 'set':
@@ -276,6 +279,24 @@ class RuleParser {
     if (side === 'destination') this.#expect('--dst-type');
     this.#expect('LOCAL');
     return { kind: 'is-local', side };
+  }
+
+  /** `--sport`, `--dport` or both, in this order. */
+  #portsOf(): ParsedMatch[] {
+    const side = this.#side('port');
+    const first: ParsedMatch = { kind: 'ports', side, spans: [this.#span(this.#word())] };
+    if (side === 'destination' || this.#words[this.#next] !== '--dport') return [first];
+    return [first, { kind: 'ports', side: this.#side('port'), spans: [this.#span(this.#word())] }];
+  }
+
+  /** For FORWARD and INPUT: where a packet leaves is known only if it is bridged. */
+  #bridgePort(): ParsedMatch {
+    const side = this.#take('--physdev-in') ? 'in' : 'out';
+    if (side === 'out') this.#expect('--physdev-out');
+    const name = this.#word();
+    if (side === 'out') this.#expect('--physdev-is-bridged');
+    const isPrefix = name.endsWith('+');
+    return { kind: 'port', side, name: isPrefix ? name.slice(0, -1) : name, isPrefix };
   }
 
   #multiport(): ParsedMatch {

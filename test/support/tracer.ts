@@ -38,6 +38,10 @@ export interface Packet {
   readonly inInterface?: string;
   /** `eth0` unless said. */
   readonly outInterface?: string;
+  /** The bridge port it came in by; none unless said. */
+  readonly inPort?: string;
+  /** The bridge port it leaves by, if it is bridged. */
+  readonly outPort?: string;
   /** The source is an address of this host. */
   readonly sourceIsLocal?: boolean;
   readonly destinationIsLocal?: boolean;
@@ -163,6 +167,10 @@ class Walk {
       case 'interface': {
         const name = (match.side === 'in' ? packet.inInterface : packet.outInterface) ?? 'eth0';
         return match.isPrefix ? name.startsWith(match.name) : name === match.name;
+      }
+      case 'port': {
+        const name = match.side === 'in' ? packet.inPort : packet.outPort;
+        return name !== undefined && (match.isPrefix ? name.startsWith(match.name) : name === match.name);
       }
       case 'protocol':
         return packet.protocol === match.protocol;

@@ -1,0 +1,101 @@
+/** What `ip` and `bridge` (iproute2) tell of this host's links, routes, neighbours and bridges. */
+import type { RunCommand } from './command.ts';
+import type { HostFacts, HostLink } from './pod-interfaces.ts';
+
+import { type Cidr, parseCidr } from '../net/cidr.ts';
+import { canonicalAddress } from '../net/ip.ts';
+
+const TIMEOUT_MS = 5_000;
+
+/** Rejects with CommandFailed, or where a tool prints something else than it should. */
+export async function readHostFacts(run: RunCommand): Promise<HostFacts> {
+  const list = async (...argv: [string, ...string[]]): Promise<readonly Entry[]> =>
+    entriesOf(argv, await run({ argv, timeoutMs: TIMEOUT_MS }));
+  const [linkEntries, ...routeEntries] = await Promise.all([
+    list('ip', '-j', 'link', 'show'),
+    list('ip', '-4', '-j', 'route', 'show', 'table', 'all'),
+    list('ip', '-6', '-j', 'route', 'show', 'table', 'all'),
+  ]);
+  const links = linkEntries.map(linkOf);
+  const isBridged = links.some(({ master }) => master !== undefined);
+  const [neighbours, stations] = isBridged
+    ? await Promise.all([list('ip', '-j', 'neigh', 'show'), list('bridge', '-j', 'fdb', 'show')])
+    : [[], []];
+  return {
+    links,
+    ...routesOf(routeEntries.flat()),
+    neighbours: neighboursOf(neighbours),
+    stations: stationsOf(stations),
+  };
+}
+
+/** Has the kernel ask who has these addresses; answers come later. Pods see an ARP request or a neighbour solicitation, no more. */
+export async function askNeighbours(
+  run: RunCommand,
+  addresses: readonly { readonly address: string; readonly bridge: string }[],
+): Promise<void> {
+  const lines = addresses.map(({ address, bridge }) => `neigh replace ${address} dev ${bridge} use\n`);
+  await run({ argv: ['ip', '-force', '-batch', '-'], stdin: lines.join(''), timeoutMs: TIMEOUT_MS });
+}
+
+type Entry = Readonly<Record<string, unknown>>;
+
+function entriesOf(argv: readonly string[], { stdout }: { readonly stdout: string }): readonly Entry[] {
+  const text = stdout.trim();
+  // Nothing at all where there is nothing to list.
+  const value: unknown = text === '' ? [] : JSON.parse(text);
+  if (!Array.isArray(value)) throw new Error(`${argv.join(' ')} printed no list: ${text.slice(0, 80)}`);
+  return value as readonly Entry[];
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined;
+}
+
+function linkOf({ ifname, ifindex, master, link_netns, link_netnsid }: Entry): HostLink {
+  // By its name where it has one on this host, else by number.
+  const namespace = textOf(link_netns) ?? textOf(link_netnsid);
+  const bridge = textOf(master);
+  return {
+    name: textOf(ifname) ?? '',
+    index: Number(ifindex),
+    ...(bridge === undefined ? {} : { master: bridge }),
+    ...(namespace === undefined ? {} : { namespace }),
+  };
+}
+
+function routesOf(entries: readonly Entry[]): Pick<HostFacts, 'hostRoutes' | 'networks'> {
+  const hostRoutes = new Map<string, string>();
+  const networks: { prefix: Cidr; device: string }[] = [];
+  for (const { dst, dev, type, gateway, via } of entries) {
+    const [destination, device] = [textOf(dst), textOf(dev)];
+    if (destination === undefined || device === undefined || gateway !== undefined || via !== undefined) continue;
+    if (type !== undefined && type !== 'unicast') continue;
+    const host = canonicalAddress(destination.replace(/\/(?:32|128)$/, ''));
+    const prefix = host === undefined ? parseCidr(destination) : undefined;
+    if (host !== undefined) hostRoutes.set(host, device);
+    else if (prefix) networks.push({ prefix, device });
+  }
+  return { hostRoutes, networks };
+}
+
+function neighboursOf(entries: readonly Entry[]): ReadonlyMap<string, string> {
+  const neighbours = new Map<string, string>();
+  for (const { dst, dev, lladdr } of entries) {
+    const [address, device, station] = [canonicalAddress(textOf(dst) ?? ''), textOf(dev), textOf(lladdr)];
+    if (address !== undefined && device !== undefined && station !== undefined)
+      neighbours.set(`${device} ${address}`, station);
+  }
+  return neighbours;
+}
+
+function stationsOf(entries: readonly Entry[]): ReadonlyMap<string, string> {
+  const stations = new Map<string, string>();
+  for (const { mac, ifname, master, state } of entries) {
+    const [station, port, bridge] = [textOf(mac), textOf(ifname), textOf(master)];
+    // `permanent`: the port's own address.
+    if (station !== undefined && port !== undefined && bridge !== undefined && state !== 'permanent')
+      stations.set(`${bridge} ${station}`, port);
+  }
+  return stations;
+}
