@@ -60,6 +60,8 @@ export class AgentUnderTest {
       observer: {
         onMode: () => {},
         onProblems: () => {},
+        onGate: () => {},
+        onPodsProgrammed: () => {},
         onPass: (outcome, info) => this.#passed(outcome, info),
       },
     });

@@ -1,8 +1,7 @@
 /** The running agent: cluster changes in, passes out. Gets its edges as arguments; knows no process, file or socket. */
 import type { Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
-import type { Layout } from '../render/ruleset.ts';
-import type { PodInterfaces } from '../render/render-node.ts';
+import type { Layout, PodInterfaces } from '../render/ruleset.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Mode, PassOutcome } from './reconcile.ts';
@@ -10,7 +9,9 @@ import type { LoopClock, LoopVerdict } from './reconcile-loop.ts';
 import type { Standing } from './drift-watch.ts';
 
 import { ClusterFollower } from './follow-cluster.ts';
+import type { EarlyAddresses } from './early-addresses.ts';
 import type { FreeEpochs } from './free-epochs.ts';
+import { NewPods } from './new-pods.ts';
 
 import { Reconciler } from './reconcile.ts';
 import { ReconcileLoop } from './reconcile-loop.ts';
@@ -30,6 +31,8 @@ export interface AgentOptions {
   readonly firstGeneration: number;
   /** Absent: the next number is taken, whoever carries it. */
   readonly freeEpochs?: FreeEpochs;
+  /** Absent: a pod's address is known when its status shows it. */
+  readonly earlyAddresses?: EarlyAddresses;
   /** Absent: pods are told by their listed addresses alone. */
   readonly interfaces?: InterfaceSource;
   readonly observer: AgentObserver;
@@ -37,7 +40,9 @@ export interface AgentOptions {
 
 /** Finds where local pods are attached. */
 export interface InterfaceSource {
-  /** Those known now; told of a local pod it does not know, it begins to look. The same list as long as nothing changed. */
+  /** Looks now; resolves when it has looked, whatever it found. */
+  look(): Promise<void>;
+  /** Those known now; told of a local pod it does not know, it begins to look. The same object as long as nothing changed. */
   of(localAddresses: ReadonlyMap<string, string>): PodInterfaces;
   /** Calls back when `of` would answer otherwise. */
   onChange(callback: () => void): void;
@@ -49,6 +54,10 @@ export interface AgentObserver {
   onPass(outcome: PassOutcome, info: PassInfo): void;
   /** The set of problems with objects changed. */
   onProblems(problems: readonly Problem[]): void;
+  /** Before the first pass, closed to new pods: rules stood already, the gate was written, or why it could not be. */
+  onGate(result: 'rules stand' | 'closed' | { readonly failed: string }): void;
+  /** Milliseconds from the moment each pod's address was known to the commit of its rules. */
+  onPodsProgrammed(milliseconds: readonly number[]): void;
 }
 
 export interface PassInfo {
@@ -73,6 +82,8 @@ export interface AgentStatus {
   readonly lastOutcome: PassOutcome | undefined;
   /** Monotonic. */
   readonly lastTurnMs: number;
+  /** Pods of this node whose address is not known or not programmed yet. */
+  readonly waitingPods: number;
 }
 
 export const MODE_ANNOTATION = 'portcullis.dev/mode';
@@ -83,6 +94,9 @@ export class Agent {
   readonly #follower: ClusterFollower;
   readonly #reconciler: Reconciler;
   readonly #loop: ReconcileLoop;
+  readonly #newPods: NewPods;
+  /** Resolves when the gate for new pods is closed, if it is to be. */
+  #gate: Promise<void> | undefined;
   #mode: Mode;
   #programmed = false;
   #lastOutcome: PassOutcome | undefined;
@@ -95,8 +109,10 @@ export class Agent {
     const { nodeName, kernel, clock, firstGeneration, random, minGapMs, resyncIntervalMs } = options;
     this.#options = options;
     this.#mode = options.defaultMode;
-    const follower = new ClusterFollower(options.cluster, nodeName, clock, () => this.#loop.nudge('compiled'));
+    const onCompiled = (): void => this.#loop.nudge('compiled');
+    const follower = new ClusterFollower(options.cluster, nodeName, clock, onCompiled, options.earlyAddresses);
     this.#follower = follower;
+    this.#newPods = new NewPods(nodeName);
     this.#reconciler = new Reconciler({
       nodeName,
       kernel,
@@ -121,9 +137,12 @@ export class Agent {
     const { cluster } = this.#options;
     cluster.onChange((change) => this.#onChange(change));
     cluster.onSync(() => this.#loop.nudge('in sync', true));
-    this.#options.interfaces?.onChange(() => {
+    const { interfaces, earlyAddresses } = this.#options;
+    interfaces?.onChange(() => {
       if (cluster.inSync) this.#loop.nudge('pod interfaces');
     });
+    earlyAddresses?.onChange((pods) => this.#onAllocations(pods));
+    this.#gate = this.#closeGate();
     cluster.start(signal);
   }
 
@@ -152,10 +171,37 @@ export class Agent {
       failedPasses: this.#loop.failures,
       lastOutcome: this.#lastOutcome,
       lastTurnMs: this.#loop.lastTurnMs,
+      waitingPods: this.#newPods.waiting,
     };
   }
 
+  /** On a node without rules of ours, new pods are kept out before the API server has said which pods there are (S-75). */
+  async #closeGate(): Promise<void> {
+    const { layout, defaultMode, observer, interfaces } = this.#options;
+    if (!layout.newPods || defaultMode !== 'enforce') return;
+    try {
+      await interfaces?.look();
+      observer.onGate(await this.#reconciler.closeGate(layout));
+    } catch (error) {
+      observer.onGate({ failed: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  #onAllocations(pods: readonly string[]): void {
+    const { cluster, clock } = this.#options;
+    let concerns = false;
+    for (const key of pods) {
+      if (!this.#follower.allocated(key)) continue;
+      this.#newPods.early(key, clock.now());
+      concerns = true;
+    }
+    if (!concerns || !cluster.inSync) return;
+    this.#earliestChangeMs ??= clock.now();
+    this.#loop.nudge('allocations');
+  }
+
   #onChange(change: ClusterChange): void {
+    this.#newPods.change(change);
     const concerns = this.#follower.change(change);
     if (!concerns || !this.#options.cluster.inSync) return;
     this.#earliestChangeMs ??= change.arrivedAtMs;
@@ -174,7 +220,9 @@ export class Agent {
 
   async #sync(request: { readBack: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
     const { cluster, layout, clock } = this.#options;
+    await this.#gate;
     const started = clock.now();
+    const newPods = this.#newPods.known();
     const changedAt = this.#earliestChangeMs;
     this.#earliestChangeMs = undefined;
     const modeProblems = this.#followMode();
@@ -187,6 +235,7 @@ export class Agent {
     if (!isWritten) this.#earliestChangeMs = changedAt ?? this.#earliestChangeMs;
     this.#lastOutcome = outcome;
     const ended = clock.now();
+    if (isWritten) this.#reportNewPods(newPods, outcome, ended);
     const problems = [...cluster.snapshot().problems, ...outcome.problems, ...modeProblems];
     const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && isWritten;
     this.#options.observer.onPass(outcome, {
@@ -200,6 +249,14 @@ export class Agent {
     });
     this.#reportProblems(problems);
     return verdict;
+  }
+
+  /** Of a namespace that takes long to compile the rules are still those before. */
+  #reportNewPods(keys: readonly string[], { intent }: PassOutcome, nowMs: number): void {
+    if (keys.length === 0) return;
+    const inRules = new Set(intent?.localAddresses.values());
+    const programmed = keys.filter((key) => !intent || inRules.has(key));
+    this.#options.observer.onPodsProgrammed(this.#newPods.programmed(programmed, nowMs));
   }
 
   /** The node's annotation wins over the default; a value it cannot use is a problem and changes nothing. */

@@ -3,10 +3,12 @@ import type { Namespace, NodeRecord, Pod, Policy } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { Steps } from '../compile/steps.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
+import type { EarlyAddresses } from './early-addresses.ts';
 import type { LoopClock } from './reconcile-loop.ts';
 
 import { loadSnapshot, NodeCompiler } from '../compile/compile-node.ts';
 import { takeTurns } from '../kernel/take-turns.ts';
+import { withEarlyAddresses } from './early-addresses.ts';
 
 /**
  * Namespaces with more to compile than this, in bytes of rules times kinds of local pods, are compiled beside the syncs: what others
@@ -18,6 +20,7 @@ export class ClusterFollower {
   readonly #cluster: Pick<ClusterWatch, 'snapshot'>;
   readonly #nodeName: string;
   readonly #clock: LoopClock;
+  readonly #early: EarlyAddresses | undefined;
   #compiler: NodeCompiler;
   #isWhole = true;
   /** Nothing of the cluster is in an intent so far: to leave something out would take it out of the kernel. */
@@ -31,7 +34,9 @@ export class ClusterFollower {
     nodeName: string,
     clock: LoopClock,
     onCompiled: () => void = () => {},
+    early?: EarlyAddresses,
   ) {
+    this.#early = early;
     this.#onCompiled = onCompiled;
     this.#cluster = cluster;
     this.#nodeName = nodeName;
@@ -44,7 +49,7 @@ export class ClusterFollower {
     try {
       switch (kind) {
         case 'pods':
-          return this.#compiler.pod(key, after as Pod | undefined);
+          return this.#compiler.pod(key, this.#known(key, after as Pod | undefined));
         case 'namespaces':
           return this.#compiler.namespace(key, after as Namespace | undefined);
         case 'networkpolicies':
@@ -62,10 +67,22 @@ export class ClusterFollower {
     }
   }
 
+  /** Another address was allocated to a pod of this node. Returns whether this node may have something to do. */
+  allocated(key: string): boolean {
+    const pod = this.#cluster.snapshot().pods.get(key);
+    return pod !== undefined && this.#compiler.pod(key, this.#known(key, pod));
+  }
+
+  #known(key: string, pod: Pod | undefined): Pod | undefined {
+    if (!this.#early || pod?.nodeName !== this.#nodeName) return pod;
+    return withEarlyAddresses(pod, this.#early.current().get(key));
+  }
+
   async intent(): Promise<NodeIntent> {
     if (!this.#isWhole) {
       this.#compiler = new NodeCompiler(this.#nodeName);
       loadSnapshot(this.#compiler, this.#cluster.snapshot());
+      for (const key of this.#early?.current().keys() ?? []) this.allocated(key);
       this.#isWhole = true;
       this.#isFirst = true;
     }

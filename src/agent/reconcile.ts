@@ -5,15 +5,15 @@
 import type { Family } from '../net/ip.ts';
 import type { ClusterSnapshot, Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
-import type { Layout, Ruleset } from '../render/ruleset.ts';
+import type { Layout, PodInterfaces, Ruleset } from '../render/ruleset.ts';
 import type { ObservedSet, ObservedState, Plan, Step } from '../plan/plan.ts';
 import type { Drift } from '../plan/drift.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { EpochSource } from './free-epochs.ts';
 
-import { compileNode } from '../compile/compile-node.ts';
+import { compileNode, NodeCompiler } from '../compile/compile-node.ts';
 import { classOfReply, familyOfSet } from '../render/names.ts';
-import { NodeRenderer, type PodInterfaces } from '../render/render-node.ts';
+import { NodeRenderer } from '../render/render-node.ts';
 import { diffInSteps } from '../plan/diff.ts';
 import { readGeneration } from '../plan/generation.ts';
 import { findDrift, findRuleDrift } from '../plan/drift.ts';
@@ -97,6 +97,25 @@ export class Reconciler {
     return this.#known;
   }
 
+  /**
+   * Lets no pod pass before the first pass: as that would be with a cluster without pods. Only where no rule of ours stands; where one does,
+   * all stay as they are. Rejects for what the kernel or a tool does.
+   */
+  async closeGate(layout: Omit<Layout, 'mode'>): Promise<'rules stand' | 'closed'> {
+    const { families } = await this.#options.kernel.observe();
+    if (Object.values(families).some(({ chains }) => chains.size > 0)) return 'rules stand';
+    const empty = new NodeCompiler(this.#options.nodeName).intent();
+    const options = { ...this.#options, compile: () => empty };
+    const memory = { written: undefined, generations: this.#generations, departed: this.#departed };
+    const run = new Pass(options, this.#renderer, memory, 'enforce');
+    await run.prepare(NO_OBJECTS, layout);
+    await run.execute(true);
+    const [failure] = run.outcome().failures;
+    this.#generations = run.generations;
+    if (failure) throw new Error(failure.message);
+    return 'closed';
+  }
+
   /** `readBack`: compare the kernel with what we wrote before planning. Never rejects for what the kernel or a tool does. */
   async pass(
     snapshot: ClusterSnapshot,
@@ -118,6 +137,14 @@ export class Reconciler {
     return run.outcome();
   }
 }
+
+const NO_OBJECTS: ClusterSnapshot = {
+  pods: new Map(),
+  namespaces: new Map(),
+  policies: new Map(),
+  nodes: new Map(),
+  problems: [],
+};
 
 /** What one pass leaves to the next. */
 interface Memory {

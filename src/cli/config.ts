@@ -12,6 +12,9 @@ export type Mode = (typeof MODES)[number];
 export const BACKEND_CHOICES = ['auto', 'iptables-nft', 'iptables-legacy'] as const;
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
+export const NEW_PODS_CHOICES = ['open', 'closed'] as const;
+export type NewPodsChoice = (typeof NEW_PODS_CHOICES)[number];
+
 /** How the API server is reached. */
 export type ApiAccess =
   | { readonly kind: 'kubeconfig'; readonly path: string }
@@ -27,6 +30,9 @@ export interface AgentConfig {
   readonly httpAddress: ListenAddress | null;
   readonly logLevel: LogLevel;
   readonly trunkInterfacePrefix: string;
+  readonly newPods: NewPodsChoice;
+  /** Null: not read. */
+  readonly vpcCniCheckpoint: string | null;
   /** How the names of pods' interfaces begin on their node. */
   readonly podInterfacePrefixes: readonly string[];
   /** Contiguous bits of the connection mark, unsigned; null: the mark is not used, changes reach new connections only. */
@@ -139,6 +145,23 @@ export const AGENT_FLAGS = {
       '(VPC CNI security groups for pods)',
     readInterfacePrefix,
   ),
+  newPods: flag(
+    'new-pods',
+    'PORTCULLIS_NEW_PODS',
+    '<choice>',
+    'open',
+    `${NEW_PODS_CHOICES.join(', ')}: a pod whose rules are not in yet may do anything; or it can neither send nor be reached, but ` +
+      'by its node',
+    oneOf(NEW_PODS_CHOICES),
+  ),
+  vpcCniCheckpoint: flag(
+    'vpc-cni-checkpoint',
+    'PORTCULLIS_VPC_CNI_CHECKPOINT',
+    '<file>',
+    'off',
+    "checkpoint file of the VPC CNI (/var/run/aws-node/ipam.json), which tells a new pod's address before the API does, or off",
+    (text) => ({ value: text === 'off' ? null : text }),
+  ),
   podInterfacePrefix: flag(
     'pod-interface-prefix',
     'PORTCULLIS_POD_INTERFACE_PREFIX',
@@ -235,6 +258,8 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     'http-address': config.httpAddress === null ? 'off' : formatListenAddress(config.httpAddress),
     'log-level': config.logLevel,
     'trunk-interface-prefix': config.trunkInterfacePrefix,
+    'new-pods': config.newPods,
+    'vpc-cni-checkpoint': config.vpcCniCheckpoint ?? 'off',
     'pod-interface-prefix': config.podInterfacePrefixes.join(','),
     'connmark-mask': config.connmarkMask === null ? 'none' : `0x${config.connmarkMask.toString(16).padStart(8, '0')}`,
     'nflog-group': config.nflogGroup,
@@ -267,6 +292,8 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     httpAddress: value(AGENT_FLAGS.httpAddress),
     logLevel: value(AGENT_FLAGS.logLevel),
     trunkInterfacePrefix: value(AGENT_FLAGS.trunkInterfacePrefix),
+    newPods: value(AGENT_FLAGS.newPods),
+    vpcCniCheckpoint: value(AGENT_FLAGS.vpcCniCheckpoint),
     podInterfacePrefixes: value(AGENT_FLAGS.podInterfacePrefix),
     connmarkMask: value(AGENT_FLAGS.connmarkMask),
     nflogGroup: value(AGENT_FLAGS.nflogGroup),

@@ -49,7 +49,21 @@ export function observe(metrics: AgentMetrics, log: Logger, kernel: Kernel): Age
       logPass(outcome, info);
     },
     onProblems: createProblemLog(log.child('policy'), () => performance.now()),
+    onGate: (result) => logGate(log.child('reconcile'), result),
+    onPodsProgrammed: (milliseconds) => {
+      for (const each of milliseconds) metrics.podProgrammed(each / 1000);
+    },
   };
+}
+
+function logGate(log: Logger, result: Parameters<AgentObserver['onGate']>[0]): void {
+  if (result === 'rules stand') log.info('closed to new pods: rules of an agent before this one stand, and stay');
+  else if (result === 'closed')
+    log.warn(
+      'closed to new pods: no rules of ours were here, so NO pod of this node is reached or reaches anything until the API server has ' +
+        'said which pods there are; the node, its host network and other interfaces are not touched',
+    );
+  else log.error(`new pods are NOT kept out before the first pass, which tries again: ${result.failed}`);
 }
 
 function measurePass(metrics: AgentMetrics, outcome: PassOutcome, info: PassInfo): void {

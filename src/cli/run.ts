@@ -27,6 +27,7 @@ import { watchBridges } from './watch-bridges.ts';
 import { watchEpochs } from './watch-epochs.ts';
 import { watchHost } from './watch-host.ts';
 import { NeighbourWatch } from './watch-neighbours.ts';
+import { type CheckpointWatch, watchCheckpoint } from './watch-checkpoint.ts';
 import { watchInterfaces } from './watch-interfaces.ts';
 
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
@@ -75,10 +76,13 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       run: runCommand,
       prefixes: config.podInterfacePrefixes,
       trunkPrefix: config.trunkInterfacePrefix,
+      isClosed: config.newPods === 'closed',
       log: log.child('kernel'),
       after,
     });
     state.conditions.set('pod-interfaces', interfaces.condition);
+    const checkpoint = checkpointOf(config, log.child('kernel'));
+    if (checkpoint) state.conditions.set('vpc-cni-checkpoint', checkpoint.condition);
     const agent = new Agent({
       nodeName: config.nodeName,
       cluster,
@@ -92,6 +96,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       firstGeneration: firstGeneration(config),
       ...(epochs ? { freeEpochs: epochs.freeEpochs } : {}),
       interfaces,
+      ...(checkpoint ? { earlyAddresses: checkpoint } : {}),
       observer: neighbours.observing(observe(metrics, log, kernel)),
     });
     state.agent = agent;
@@ -104,6 +109,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     neighbours.stop();
     host.stop();
     interfaces.stop();
+    checkpoint?.stop();
     await agent.stop();
     connection.close();
     return 0;
@@ -131,10 +137,15 @@ function apiAccess(config: AgentConfig): { kubeconfig: string } | { serviceAccou
   return access.kind === 'kubeconfig' ? { kubeconfig: access.path } : { serviceAccountDir: access.dir };
 }
 
+function checkpointOf({ vpcCniCheckpoint: file }: AgentConfig, log: Logger): CheckpointWatch | undefined {
+  return file === null ? undefined : watchCheckpoint(file, log, after);
+}
+
 function layoutOf(config: AgentConfig): Omit<Layout, 'mode'> {
   const perSecond = config.dropLogRatePerSecond;
   return {
     trunkInterfacePrefix: config.trunkInterfacePrefix,
+    ...(config.newPods === 'closed' ? { newPods: { interfacePrefixes: config.podInterfacePrefixes } } : {}),
     ...(config.connmarkMask === null ? {} : { marks: { mask: config.connmarkMask } }),
     ...(perSecond === 0 ? {} : { log: { group: config.nflogGroup, perSecond, burst: perSecond * LOG_BURST_SECONDS } }),
   };
@@ -153,6 +164,7 @@ async function startServer(
 ): Promise<StatusServer | undefined> {
   if (config.httpAddress === null) return undefined;
   metrics.beforeScrape(() => {
+    metrics.podsWaiting(state.agent?.status().waitingPods ?? 0);
     for (const kind of state.cluster?.status() ?? []) {
       metrics.objects(kind.kind, kind.objects);
       if (kind.lastHeardMs > 0) metrics.watchLastHeard(kind.kind, kind.lastHeardMs);

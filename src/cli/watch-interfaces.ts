@@ -1,7 +1,8 @@
 /** Learns where local pods are attached, and looks again while any is not known. */
+import { readdirSync } from 'node:fs';
 import type { InterfaceSource } from '../agent/agent.ts';
 import type { RunCommand } from '../kernel/command.ts';
-import type { PodInterfaces } from '../render/render-node.ts';
+import { NO_INTERFACES, type PodInterfaces } from '../render/ruleset.ts';
 import type { ConditionState } from '../status/health.ts';
 import type { Logger } from '../status/log.ts';
 
@@ -13,6 +14,8 @@ const FIRST_RETRY_MS = 100;
 const MAX_RETRY_MS = 10_000;
 /** Interfaces change with pods; what changes otherwise is found this late. */
 const IDLE_MS = 30_000;
+/** One look at the names of all interfaces takes less than a tenth of a millisecond. */
+const NAMES_MS = 200;
 /** Named in one line of the log and of /readyz; the others are counted. */
 const MAX_NAMED = 5;
 
@@ -20,6 +23,8 @@ export interface InterfaceWatchOptions {
   readonly run: RunCommand;
   readonly prefixes: readonly string[];
   readonly trunkPrefix: string;
+  /** Rules keep new pods out: a bridge that appears is looked at at once. */
+  readonly isClosed: boolean;
   readonly log: Logger;
   readonly after: (ms: number, callback: () => void) => () => void;
 }
@@ -36,7 +41,7 @@ export function watchInterfaces(options: InterfaceWatchOptions): InterfaceWatch 
 class Watch implements InterfaceWatch {
   readonly #options: InterfaceWatchOptions;
   #localAddresses: ReadonlyMap<string, string> = new Map();
-  #interfaces: PodInterfaces = [];
+  #interfaces: PodInterfaces = NO_INTERFACES;
   #ports: ReadonlyMap<string, KnownPort> = new Map();
   #unknown: FoundInterfaces['unknown'] = [];
   #nobodys: readonly string[] = [];
@@ -44,6 +49,7 @@ class Watch implements InterfaceWatch {
   #reported = '';
   #changed = (): void => {};
   #cancel = (): void => {};
+  #cancelNames = (): void => {};
   #retryMs = FIRST_RETRY_MS;
   #looking = false;
   /** Pods changed while it was looking. */
@@ -52,13 +58,21 @@ class Watch implements InterfaceWatch {
 
   constructor(options: InterfaceWatchOptions) {
     this.#options = options;
+    if (options.isClosed) this.#watchNames('');
+  }
+
+  #watchNames(before: string): void {
+    if (this.#stopped) return;
+    const names = interfaceNames();
+    if (before !== '' && names !== before) void this.look();
+    this.#cancelNames = this.#options.after(NAMES_MS, () => this.#watchNames(names));
   }
 
   of(localAddresses: ReadonlyMap<string, string>): PodInterfaces {
     if (localAddresses !== this.#localAddresses) {
       this.#localAddresses = localAddresses;
       this.#retryMs = FIRST_RETRY_MS;
-      void this.#look();
+      void this.look();
     }
     return this.#interfaces;
   }
@@ -67,14 +81,7 @@ class Watch implements InterfaceWatch {
     this.#changed = callback;
   }
 
-  readonly condition = (): ConditionState => ({ ok: true, reason: this.#text() });
-
-  stop(): void {
-    this.#stopped = true;
-    this.#cancel();
-  }
-
-  async #look(): Promise<void> {
+  async look(): Promise<void> {
     this.#again = this.#looking;
     if (this.#looking || this.#stopped) return;
     this.#cancel();
@@ -87,8 +94,16 @@ class Watch implements InterfaceWatch {
     }
     this.#looking = false;
     this.#report();
-    if (this.#again) void this.#look();
+    if (this.#again) void this.look();
     else this.#lookLater();
+  }
+
+  readonly condition = (): ConditionState => ({ ok: true, reason: this.#text() });
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancel();
+    this.#cancelNames();
   }
 
   async #read(): Promise<void> {
@@ -113,9 +128,9 @@ class Watch implements InterfaceWatch {
   }
 
   #lookLater(): void {
-    if (this.#stopped || this.#localAddresses.size === 0) return;
+    if (this.#stopped || (this.#localAddresses.size === 0 && !this.#options.isClosed)) return;
     const isDone = this.#unknown.length === 0 && this.#problem === undefined;
-    this.#cancel = this.#options.after(isDone ? IDLE_MS : this.#retryMs, () => void this.#look());
+    this.#cancel = this.#options.after(isDone ? IDLE_MS : this.#retryMs, () => void this.look());
     this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
   }
 
@@ -144,6 +159,14 @@ class Watch implements InterfaceWatch {
       this.#nobodys.length === 0 ? '' : `; interfaces of no pod of this node that is known: ${named(this.#nobodys)}`;
     if (pods.length > 0) return `the interface of ${named(pods)} is not known; ${limit}${strangers}`;
     return `the interfaces of all pods are known${strangers}`;
+  }
+}
+
+function interfaceNames(): string {
+  try {
+    return readdirSync('/sys/class/net').join(' ');
+  } catch {
+    return '';
   }
 }
 

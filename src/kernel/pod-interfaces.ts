@@ -8,7 +8,7 @@
  * What was found on a bridge is kept as long as the interface and the pod are there: entries of both tables age, and a pod could
  * overwrite a neighbour's with forged ARP answers; who was there first stays.
  */
-import type { PodInterface } from '../render/ruleset.ts';
+import type { PodInterface, PodInterfaces } from '../render/ruleset.ts';
 
 import { type Cidr, cidrContains } from '../net/cidr.ts';
 import { parseAddress } from '../net/ip.ts';
@@ -18,6 +18,8 @@ export interface HostLink {
   readonly index: number;
   /** The bridge it is a port of. */
   readonly master?: string;
+  /** Is a bridge itself. */
+  readonly isBridge?: boolean;
   /** Of the network namespace of a veth's other end; absent if that is this host's own. */
   readonly namespace?: string;
 }
@@ -29,6 +31,8 @@ export interface HostFacts {
   readonly hostRoutes: ReadonlyMap<string, string>;
   /** Routes to networks that lie directly behind an interface. */
   readonly networks: readonly { readonly prefix: Cidr; readonly device: string }[];
+  /** Broadcast addresses of the host's networks. */
+  readonly broadcasts: readonly { readonly address: string; readonly device: string }[];
   /** Interface and address, `cni0 10.244.1.5` -> hardware address. */
   readonly neighbours: ReadonlyMap<string, string>;
   /** Bridge and hardware address, `cni0 0a:58:…` -> port. */
@@ -42,8 +46,7 @@ export interface KnownPort {
 }
 
 export interface FoundInterfaces {
-  /** By name. */
-  readonly interfaces: readonly PodInterface[];
+  readonly interfaces: PodInterfaces;
   readonly ports: ReadonlyMap<string, KnownPort>;
   /** Addresses of pods whose interface is not known, and the bridge to ask for each, if one leads there. */
   readonly unknown: readonly { readonly address: string; readonly pod: string; readonly bridge?: string }[];
@@ -81,7 +84,7 @@ export function findInterfaces(question: InterfaceQuestion): FoundInterfaces {
     return [{ address, pod, ...(bridge === undefined ? {} : { bridge }) }];
   });
   return {
-    interfaces: [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    interfaces: { pods: [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1)), ...bridgesOf(facts, isPods) },
     ports,
     unknown,
     nobodys: facts.links.map(({ name }) => name).filter((name) => isPods(name) && !found.has(name)),
@@ -129,6 +132,20 @@ function addSeconds(
     if (pod === undefined || found.has(name) || !isPods(name)) continue;
     found.set(name, { name, via: master === undefined ? 'second' : 'bridge', pod });
   }
+}
+
+/** A bridge without ports may be made for a pod that is to come. */
+function bridgesOf(
+  { links, broadcasts }: HostFacts,
+  isPods: (name: string) => boolean,
+): Pick<PodInterfaces, 'bridges' | 'broadcasts'> {
+  const bridges = links.flatMap(({ name, isBridge }) => {
+    const ports = links.filter(({ master }) => master === name);
+    if (!isBridge || (ports.length > 0 && !ports.some((port) => isPods(port.name)))) return [];
+    return [{ name, isOnlyPods: ports.every((port) => isPods(port.name)) }];
+  });
+  const names = new Set(bridges.map(({ name }) => name));
+  return { bridges, broadcasts: broadcasts.flatMap(({ address, device }) => (names.has(device) ? [address] : [])) };
 }
 
 function bridgeTo(text: string, { links, networks }: HostFacts): string | undefined {

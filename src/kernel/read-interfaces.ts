@@ -12,7 +12,7 @@ export async function readHostFacts(run: RunCommand): Promise<HostFacts> {
   const list = async (...argv: [string, ...string[]]): Promise<readonly Entry[]> =>
     entriesOf(argv, await run({ argv, timeoutMs: TIMEOUT_MS }));
   const [linkEntries, ...routeEntries] = await Promise.all([
-    list('ip', '-j', 'link', 'show'),
+    list('ip', '-j', '-d', 'link', 'show'),
     list('ip', '-4', '-j', 'route', 'show', 'table', 'all'),
     list('ip', '-6', '-j', 'route', 'show', 'table', 'all'),
   ]);
@@ -52,7 +52,7 @@ function textOf(value: unknown): string | undefined {
   return typeof value === 'string' || typeof value === 'number' ? String(value) : undefined;
 }
 
-function linkOf({ ifname, ifindex, master, link_netns, link_netnsid }: Entry): HostLink {
+function linkOf({ ifname, ifindex, master, linkinfo, link_netns, link_netnsid }: Entry): HostLink {
   // By its name where it has one on this host, else by number.
   const namespace = textOf(link_netns) ?? textOf(link_netnsid);
   const bridge = textOf(master);
@@ -60,23 +60,26 @@ function linkOf({ ifname, ifindex, master, link_netns, link_netnsid }: Entry): H
     name: textOf(ifname) ?? '',
     index: Number(ifindex),
     ...(bridge === undefined ? {} : { master: bridge }),
+    ...((linkinfo as Entry | undefined)?.info_kind === 'bridge' ? { isBridge: true } : {}),
     ...(namespace === undefined ? {} : { namespace }),
   };
 }
 
-function routesOf(entries: readonly Entry[]): Pick<HostFacts, 'hostRoutes' | 'networks'> {
+function routesOf(entries: readonly Entry[]): Pick<HostFacts, 'hostRoutes' | 'networks' | 'broadcasts'> {
   const hostRoutes = new Map<string, string>();
   const networks: { prefix: Cidr; device: string }[] = [];
+  const broadcasts: { address: string; device: string }[] = [];
   for (const { dst, dev, type, gateway, via } of entries) {
     const [destination, device] = [textOf(dst), textOf(dev)];
     if (destination === undefined || device === undefined || gateway !== undefined || via !== undefined) continue;
-    if (type !== undefined && type !== 'unicast') continue;
     const host = canonicalAddress(destination.replace(/\/(?:32|128)$/, ''));
+    if (type === 'broadcast' && host !== undefined) broadcasts.push({ address: host, device });
+    if (type !== undefined && type !== 'unicast') continue;
     const prefix = host === undefined ? parseCidr(destination) : undefined;
     if (host !== undefined) hostRoutes.set(host, device);
     else if (prefix) networks.push({ prefix, device });
   }
-  return { hostRoutes, networks };
+  return { hostRoutes, networks, broadcasts };
 }
 
 function neighboursOf(entries: readonly Entry[]): ReadonlyMap<string, string> {

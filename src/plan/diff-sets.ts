@@ -37,6 +37,8 @@ export interface SetsDiff {
   readonly changes: readonly SetChange[];
   /** Desired sets that are not those that were written last; undefined: not known, all were compared. */
   readonly changed: readonly Change<IpSet>[] | undefined;
+  /** Of sets that open a gate: who may not pass any more, and who may then. */
+  readonly gate: { readonly leave: readonly PlanLine[]; readonly join: readonly PlanLine[] };
   /** Capacity of the sets that are made, or made anew. */
   readonly capacities: ReadonlyMap<string, number>;
   readonly added: number;
@@ -54,6 +56,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
   const changes: SetChange[] = [];
   const changed = memory.broken.size === 0 ? changesBetween(observed.setsSource, desired.sets) : undefined;
   const capacities = new Map<string, number>();
+  const gate = { leave: [] as PlanLine[], join: [] as PlanLine[] };
   let added = 0;
   let deleted = 0;
   for (const [name, set] of changed ? changed.map(({ key, after }) => [key, after!] as const) : desired.sets) {
@@ -69,6 +72,14 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
       added += set.members.size;
       continue;
     }
+    if (set.opens) {
+      const { joining, leaving } = compareMembers(set, before);
+      gate.join.push(...joining.map((member) => ({ text: addMemberText(name, member, true), object: name })));
+      gate.leave.push(...leaving.map((member) => ({ text: deleteMemberText(name, member), object: name })));
+      added += joining.length;
+      deleted += leaving.length;
+      continue;
+    }
     const change = changeOf(set, before, observed, memory, desired.isLiveAddress);
     if (!change) continue;
     changes.push(change);
@@ -76,7 +87,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
     added += change.joining.length;
     deleted += change.leaving.length;
   }
-  return { create, changes, changed, capacities, added, deleted };
+  return { create, changes, changed, gate, capacities, added, deleted };
 }
 
 /** Sorted, so that the same cluster gives the same bytes. `as`: under another name than its own. */

@@ -60,11 +60,12 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   const left = stale.filter((name) => !asides.has(name));
   const destroyed = [...new Set([...left, ...families.flatMap(({ detourSets }) => detourSets)])].sort();
   const steps: Step[] = [
-    ...setStep('fill-sets', [...sets.create, ...families.flatMap(({ fill }) => fill)]),
+    ...setStep('fill-sets', [...sets.gate.leave, ...sets.create, ...families.flatMap(({ fill }) => fill)]),
     ...families.flatMap(({ rules, lines }) => ruleStep('rules', rules.family, lines)),
     ...setStep('drain-sets', [
       ...families.flatMap(({ late }) => late),
       ...families.flatMap(({ changes }) => changes.flatMap(({ tighten }) => tighten)),
+      ...sets.gate.join,
     ]),
     ...families.flatMap(({ rules, settle }) => ruleStep('settle-rules', rules.family, settle)),
     ...setStep(

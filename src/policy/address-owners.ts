@@ -9,7 +9,8 @@ export function isEligible(pod: Pod): boolean {
   return !pod.hostNetwork && pod.addresses.length > 0 && !isFinished(pod.phase);
 }
 
-function isFinished(phase: PodPhase): boolean {
+/** S-71: its addresses are free for others. */
+export function isFinished(phase: PodPhase): boolean {
   switch (phase) {
     case 'Succeeded':
     case 'Failed':

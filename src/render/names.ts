@@ -47,6 +47,24 @@ export function isGuardChain(name: string): boolean {
   return /^PCL-P[EI]R?(-[0-9a-f]+)*$/.test(name);
 }
 
+/** Where first packets from and to pods that are not programmed yet end (new-pods.ts). */
+export const NEW_POD_CHAINS = {
+  source: `${PREFIX}-NEW-S`,
+  destination: `${PREFIX}-NEW-D`,
+  denied: `${PREFIX}-NEW-X`,
+} as const;
+
+/** The set of addresses of pods whose rules are in the kernel. */
+export function programmedSet(family: Family): string {
+  return `${PREFIX}${family}-programmed`;
+}
+
+/** Addresses of no pod in particular: unspecified (a DHCP client), link-local, multicast, limited broadcast. */
+export const MULTICAST_AND_LINK_LOCAL: Readonly<Record<Family, readonly string[]>> = {
+  4: ['0.0.0.0', '169.254.0.0/16', '224.0.0.0/4', '255.255.255.255'],
+  6: ['::', 'fe80::/10', 'ff00::/8'],
+};
+
 /** As `dispatchChain`, for answers: egress of a local pod by destination, ingress by source. */
 export function replyDispatchChain(direction: Direction): string {
   return `${dispatchChain(direction)}R`;

@@ -7,10 +7,11 @@
  *                                                                     all other packets of live flows meet nothing else of ours
  *   PCL-FWD
  *     1 neighbour discovery (IPv6)               RETURN         S-58; what was routed is none
- *     2 jump PCL-PE, PCL-PI (guards.ts)                         by interface: what is at no listed address; where pods' are known
- *     3 jump PCL-EG                                             by source: egress of local pods
- *     4 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
- *     5 stamp generation, clear denied flag
+ *     2 jump PCL-NEW-S, -D (new-pods.ts)                         pods that are not programmed yet; only with --new-pods=closed
+ *     3 jump PCL-PE, PCL-PI (guards.ts)                         by interface: what is at no listed address; where pods' are known
+ *     4 jump PCL-EG                                             by source: egress of local pods
+ *     5 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
+ *     6 stamp generation, clear denied flag
  *   PCL-FWD-AGAIN
  *     1 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
  *     2 ICMP error of a flow                     DROP
@@ -43,7 +44,7 @@ import type {
   IpSet,
   Layout,
   Match,
-  PodInterface,
+  PodInterfaces,
   PortGuard,
   Rule,
   Ruleset,
@@ -54,6 +55,8 @@ import { runToEnd } from '../compile/steps.ts';
 import { objectKey } from '../policy/model.ts';
 import { guardsInUse } from './guards.ts';
 import { judgesReplies, sameLayout, stamps } from './layout.ts';
+import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
+import { NO_INTERFACES } from './ruleset.ts';
 import {
   classChain,
   closedChain,
@@ -63,6 +66,8 @@ import {
   guardChain,
   INPUT_AGAIN_CHAIN,
   INPUT_CHAIN,
+  NEW_POD_CHAINS,
+  programmedSet,
   REPLY_CHAIN,
   replyDispatchChain,
   replyOfClass,
@@ -76,13 +81,9 @@ const MAX_MULTIPORT_SLOTS = 15;
 export const MAX_LEGEND = 50;
 const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
 
-export function renderNode(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = []): Ruleset {
+export function renderNode(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
   return new NodeRenderer().render(intent, layout, interfaces);
 }
-
-/** Of local pods, by name; the same list as long as nothing about them changed. */
-export type PodInterfaces = readonly PodInterface[];
-const NO_INTERFACES: PodInterfaces = [];
 
 interface Rendered {
   readonly intent: NodeIntent;
@@ -103,6 +104,19 @@ export class NodeRenderer {
     return runToEnd(this.renderInSteps(intent, layout, interfaces));
   }
 
+  /** The addresses that may pass where nobody else may. */
+  #letIn(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces, last: Rendered | undefined): void {
+    if (!isClosed(layout)) return;
+    const isSame =
+      last?.intent.localAddresses === intent.localAddresses && last.interfaces.broadcasts === interfaces.broadcasts;
+    for (const family of [4, 6] as const) {
+      const name = programmedSet(family);
+      if (isSame && this.#used.get(name)) continue;
+      const known = isSame ? last.ruleset.sets.get(name) : undefined;
+      this.#used.set(name, known ?? programmedAddresses(family, intent.localAddresses, interfaces));
+    }
+  }
+
   /** Begun, but not brought to its end, it leaves nothing behind. */
   *renderInSteps(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Steps<Ruleset> {
     const last = this.#last && sameLayout(this.#last.layout, layout) ? this.#last : undefined;
@@ -118,6 +132,7 @@ export class NodeRenderer {
       : yield* renderFamilies(intent, layout, interfaces, rendered, known);
     if (!sameRules || changed === 'others') this.#used = new LiveMap(usedSets(rendered, families));
     else for (const set of changed) if (this.#used.get(set.name)) this.#used.set(set.name, set);
+    this.#letIn(intent, layout, interfaces, last);
     const { isLiveAddress, ownership } = intent;
     const ruleset = { families, sets: this.#used.view(), layout, isLiveAddress, ownership };
     this.#last = { intent, layout, interfaces, ruleset };
@@ -262,6 +277,7 @@ function* renderFamily(
       { name: FORWARD_CHAIN, rules: entryRules(family, layout, 'FORWARD', guards) },
       { name: INPUT_CHAIN, rules: entryRules(family, layout, 'INPUT', guards) },
       ...(judgesReplies(layout) ? againChains(guards) : []),
+      ...newPodChains(family, layout, interfaces),
     ],
     dispatch,
     guards,
@@ -276,10 +292,10 @@ function* portGuards(
   interfaces: PodInterfaces,
   chainOf: ReadonlyMap<string, string>,
 ): Steps<readonly PortGuard[]> {
-  if (interfaces.length === 0) return [];
+  if (interfaces.pods.length === 0) return [];
   const subjectOf = new Map(subjects.map((subject) => [subject.pod, subject]));
   const guards: PortGuard[] = [];
-  for (const { name, via, pod } of interfaces) {
+  for (const { name, via, pod } of interfaces.pods) {
     const subject = subjectOf.get(pod);
     if (!subject) continue;
     const targets: Partial<Record<Direction, string>> = {};
@@ -322,10 +338,17 @@ function entryRules(family: Family, layout: Layout, hook: Hook, guards: readonly
     // Once per connection: a datagram that nobody answers, or a repeated SYN, is NEW each time.
     ...(layout.mode === 'audit' ? [rule([{ kind: 'conntrack-confirmed' }], RETURN)] : []),
     ...(family === 6 ? [rule([{ kind: 'neighbour-discovery' }], RETURN)] : []),
+    ...(isClosed(layout) ? gateJumps(hook) : []),
     ...guarded.map((direction) => rule([], { kind: 'jump', chain: guardChain(direction) })),
     ...directions.map((direction) => rule([], { kind: 'jump', chain: dispatchChain(direction) })),
     ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : []),
   ];
+}
+
+function gateJumps(hook: Hook): Rule[] {
+  const { source, destination } = NEW_POD_CHAINS;
+  const chains = hook === 'FORWARD' ? [source, destination] : [source];
+  return chains.map((chain) => rule([], { kind: 'jump', chain }));
 }
 
 function againChains(guards: readonly PortGuard[]): Chain[] {
@@ -397,6 +420,7 @@ function exchangedMatch(match: Match): Match {
     case 'icmp':
     case 'neighbour-discovery':
     case 'source-ports':
+    case 'not-in-set':
     case 'in-interface':
     case 'out-interface':
     case 'in-port':

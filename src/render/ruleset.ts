@@ -33,6 +33,7 @@ export type Match =
   /** The same of the source port. */
   | { readonly kind: 'source-ports'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
   | { readonly kind: 'set'; readonly set: string; readonly dimensions: SetDimensions }
+  | { readonly kind: 'not-in-set'; readonly set: string; readonly dimensions: 'src' | 'dst' }
   | { readonly kind: 'in-interface-prefix'; readonly prefix: string }
   | { readonly kind: 'out-interface-prefix'; readonly prefix: string }
   /** By its whole name. */
@@ -115,6 +116,18 @@ export interface PodInterface {
   readonly pod: string;
 }
 
+/** What is known of where pods are attached; the same object as long as nothing about it changed. */
+export interface PodInterfaces {
+  /** By name. */
+  readonly pods: readonly PodInterface[];
+  /** Bridges that a pod is attached to, or may soon be. */
+  readonly bridges: readonly { readonly name: string; readonly isOnlyPods: boolean }[];
+  /** Broadcast addresses of the networks on those. */
+  readonly broadcasts: readonly string[];
+}
+
+export const NO_INTERFACES: PodInterfaces = { pods: [], bridges: [], broadcasts: [] };
+
 export interface FamilyRules {
   readonly family: Family;
   /** The first rules of the built-in chains, which jump to ours; they hold the generation. */
@@ -135,6 +148,8 @@ export interface IpSet {
   readonly members: ReadonlyMap<string, boolean>;
   /** What the set means; the name is a hash of it. */
   readonly meaning: string;
+  /** Who is in it passes a gate: members join behind the commit of rules and leave ahead of it. */
+  readonly opens?: boolean;
 }
 
 export interface Ruleset {
@@ -160,6 +175,8 @@ export interface Layout {
   readonly marks?: MarkBits;
   /** Interfaces over which node traffic may come back to a pod (security groups for pods). */
   readonly trunkInterfacePrefix: string;
+  /** Closed to pods that are not programmed yet: how names of their interfaces begin. Absent: open. */
+  readonly newPods?: { readonly interfacePrefixes: readonly string[] };
   /** Absent: denied packets are counted, not logged. */
   readonly log?: { readonly group: number; readonly perSecond: number; readonly burst: number };
 }

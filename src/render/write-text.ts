@@ -107,6 +107,8 @@ function matchWords(match: Match, context: TextContext): string[] {
       return portWords(match.protocol.toLowerCase(), match.ranges, 's');
     case 'set':
       return ['-m set --match-set', match.set, match.dimensions];
+    case 'not-in-set':
+      return ['-m set ! --match-set', match.set, match.dimensions];
     case 'in-interface-prefix':
       return ['-i', `${match.prefix}+`];
     case 'out-interface-prefix':

@@ -83,6 +83,9 @@ export interface AgentMetrics {
   pass(result: PassResult, endedAtMs: number): void;
   /** From the arrival of an event to the end of the commit that took it in. */
   programmed(seconds: number): void;
+  /** From the moment a new pod's address was known to the end of the commit of its rules. */
+  podProgrammed(seconds: number): void;
+  podsWaiting(count: number): void;
   rulesetSize(size: RulesetSize): void;
   freeEpochs(family: Family, count: number): void;
 
@@ -159,7 +162,9 @@ function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode
   };
 }
 
-function passMetrics(registry: Registry): Pick<AgentMetrics, 'phase' | 'pass' | 'programmed'> {
+function passMetrics(
+  registry: Registry,
+): Pick<AgentMetrics, 'phase' | 'pass' | 'programmed' | 'podProgrammed' | 'podsWaiting'> {
   const duration = histogram(registry, 'sync_duration_seconds', 'Time one pass spent in a phase', ['phase']);
   const passes = counter(registry, 'passes_total', 'Passes by result: done, later, partial, locked, failed', [
     'result',
@@ -176,6 +181,18 @@ function passMetrics(registry: Registry): Pick<AgentMetrics, 'phase' | 'pass' | 
     'From the arrival of an event to the commit that took it into the kernel',
     [],
   );
+  const newPods = histogram(
+    registry,
+    'new_pod_programming_duration_seconds',
+    "From the moment a new pod's address was known to the commit of its rules",
+    [],
+  );
+  const waiting = gauge(
+    registry,
+    'new_pods_waiting',
+    'Pods of this node whose address is not known or not programmed yet',
+    [],
+  );
   const byPhase = children(PHASES, (phase) => duration.labels({ phase }));
   // Series that exist from the start let a rate see the first failure.
   const byResult = children(PASS_RESULTS, (result) => started(passes.labels({ result })));
@@ -186,6 +203,8 @@ function passMetrics(registry: Registry): Pick<AgentMetrics, 'phase' | 'pass' | 
       if (result === 'done' || result === 'later') lastSuccess.set(endedAtMs / 1000);
     },
     programmed: (seconds) => programming.observe(seconds),
+    podProgrammed: (seconds) => newPods.observe(seconds),
+    podsWaiting: (count) => waiting.set(count),
   };
 }
 

@@ -110,6 +110,20 @@ const ROWS: readonly FlagRow[] = [
     defaultValue: [(config) => config.trunkInterfacePrefix, 'vlan.eth.'],
   },
   {
+    flag: 'newPods',
+    good: [['closed', (config) => config.newPods, 'closed']],
+    bad: ['Closed', 'yes', '1'],
+    allowed: /one of open, closed$/,
+    defaultValue: [(config) => config.newPods, 'open'],
+  },
+  {
+    flag: 'vpcCniCheckpoint',
+    good: [['/var/run/aws-node/ipam.json', (config) => config.vpcCniCheckpoint, '/var/run/aws-node/ipam.json']],
+    bad: [],
+    allowed: /./,
+    defaultValue: [(config) => config.vpcCniCheckpoint, null],
+  },
+  {
     flag: 'podInterfacePrefix',
     good: [
       ['eni', (config) => config.podInterfacePrefixes, ['eni']],

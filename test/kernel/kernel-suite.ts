@@ -147,6 +147,7 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
       ),
       { kind: 'set', set: BLOCK_PORT_SET[family], dimensions: 'src,dst' },
     ],
+    'not-in-set': [{ kind: 'not-in-set', set: PREFIX_SET[family], dimensions: 'src' }],
     'in-interface-prefix': [{ kind: 'in-interface-prefix', prefix: 'vlan.eth.' }],
     'out-interface-prefix': [{ kind: 'out-interface-prefix', prefix: 'vlan.eth.' }],
     'in-interface': [{ kind: 'in-interface', name: 'eni0123456789a' }],

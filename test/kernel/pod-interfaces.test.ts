@@ -6,10 +6,10 @@ import { askNeighbours, readHostFacts } from '../../src/kernel/read-interfaces.t
 type Answers = Readonly<Record<string, unknown>>;
 
 const BRIDGE: Answers = {
-  'ip -j link show': [
+  'ip -j -d link show': [
     { ifindex: 1, ifname: 'lo' },
     { ifindex: 2, ifname: 'eth0' },
-    { ifindex: 3, ifname: 'cni0' },
+    { ifindex: 3, ifname: 'cni0', linkinfo: { info_kind: 'bridge' } },
     { ifindex: 4, ifname: 'vetha', master: 'cni0', link_netnsid: 0 },
     { ifindex: 5, ifname: 'vethb', master: 'cni0', link_netnsid: 1 },
   ],
@@ -32,7 +32,7 @@ const BRIDGE: Answers = {
 };
 
 const ROUTED: Answers = {
-  'ip -j link show': [
+  'ip -j -d link show': [
     { ifindex: 2, ifname: 'eth0' },
     { ifindex: 4, ifname: 'eni1', link_netns: 'cni-1' },
     { ifindex: 5, ifname: 'veth1', link_netns: 'cni-1' },
@@ -70,7 +70,7 @@ async function find(
 describe("kernel: which interface is which pod's", () => {
   it('on a bridge by neighbour and port; who is not known is asked for', async () => {
     const found = await find(BRIDGE, { '10.1.0.2': 'x/a', '10.1.0.3': 'x/b', 'fd00:1::3': 'x/b', '10.9.0.1': 'x/c' });
-    assert.deepEqual(found.interfaces, [{ name: 'vetha', via: 'bridge', pod: 'x/a' }]);
+    assert.deepEqual(found.interfaces.pods, [{ name: 'vetha', via: 'bridge', pod: 'x/a' }]);
     assert.deepEqual(found.unknown, [
       { address: '10.1.0.3', pod: 'x/b', bridge: 'cni0' },
       { address: 'fd00:1::3', pod: 'x/b', bridge: 'cni0' },
@@ -81,7 +81,7 @@ describe("kernel: which interface is which pod's", () => {
 
   it("routed by the route to the address alone, in any table; a trunk is nobody's", async () => {
     const found = await find(ROUTED, { '2001:db8::1': 'x/a', '10.1.0.9': 'x/s', '10.1.0.8': 'x/t' });
-    assert.deepEqual(found.interfaces, [
+    assert.deepEqual(found.interfaces.pods, [
       { name: 'eni1', via: 'route', pod: 'x/a' },
       { name: 'veth1', via: 'second', pod: 'x/a' },
       { name: 'vlanx', via: 'route', pod: 'x/s' },
@@ -94,19 +94,22 @@ describe("kernel: which interface is which pod's", () => {
     const pods = { '10.1.0.2': 'x/a', '10.1.0.3': 'x/b' };
     const { ports } = await find(BRIDGE, pods);
     const aged = { ...BRIDGE, 'ip -j neigh show': [], 'bridge -j fdb show': [] };
-    assert.deepEqual((await find(aged, pods, ports)).interfaces, [{ name: 'vetha', via: 'bridge', pod: 'x/a' }]);
+    assert.deepEqual((await find(aged, pods, ports)).interfaces.pods, [{ name: 'vetha', via: 'bridge', pod: 'x/a' }]);
     const forged = {
       ...BRIDGE,
       'ip -j neigh show': [{ dst: '10.1.0.2', dev: 'cni0', lladdr: '02:00:00:00:00:0b', state: ['STALE'] }],
     };
-    assert.deepEqual((await find(forged, pods, ports)).interfaces, [{ name: 'vetha', via: 'bridge', pod: 'x/a' }]);
-    assert.deepEqual((await find(aged, { '10.1.0.3': 'x/b' }, ports)).interfaces, [], 'the pod is gone');
+    assert.deepEqual((await find(forged, pods, ports)).interfaces.pods, [{ name: 'vetha', via: 'bridge', pod: 'x/a' }]);
+    assert.deepEqual((await find(aged, { '10.1.0.3': 'x/b' }, ports)).interfaces.pods, [], 'the pod is gone');
     const other = JSON.parse(JSON.stringify(aged).replace('"ifindex":4', '"ifindex":14')) as Answers;
-    assert.deepEqual((await find(other, pods, ports)).interfaces, [], 'another interface of this name');
+    assert.deepEqual((await find(other, pods, ports)).interfaces.pods, [], 'another interface of this name');
   });
 
   it('an answer that is none is an error', async () => {
-    await assert.rejects(readHostFacts(answering({ ...BRIDGE, 'ip -j link show': { error: 1 } })), /printed no list/);
+    await assert.rejects(
+      readHostFacts(answering({ ...BRIDGE, 'ip -j -d link show': { error: 1 } })),
+      /printed no list/,
+    );
   });
 
   it('asks in one command', async () => {

@@ -3,7 +3,7 @@ import { Reconciler } from '../../src/agent/reconcile.ts';
 import { readGeneration } from '../../src/plan/generation.ts';
 import type { Policy } from '../../src/policy/model.ts';
 import { guardChains, MAX_PORTS } from '../../src/render/guards.ts';
-import type { PodInterface, PortGuard } from '../../src/render/ruleset.ts';
+import { NO_INTERFACES, type PodInterface, type PortGuard } from '../../src/render/ruleset.ts';
 import { MAX_CHAIN_NAME } from '../../src/render/names.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';
@@ -27,7 +27,7 @@ function bench() {
     kernel,
     now: () => 0,
     firstGeneration: 5,
-    interfaces: () => interfaces,
+    interfaces: () => ({ ...NO_INTERFACES, pods: interfaces }),
   });
   return {
     kernel,
