@@ -3,7 +3,16 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import Mocha from 'mocha';
-import { readOptions, type SuiteName, type SuiteResult, strict, suiteOf, summarise } from './test-summary.ts';
+import { FAULT_TITLE, type FileFaults, faultTable, mayHoldFaults, staleFaultPage, writeFaultPage } from './faults.ts';
+import {
+  readOptions,
+  type RunOptions,
+  type SuiteName,
+  type SuiteResult,
+  strict,
+  suiteOf,
+  summarise,
+} from './test-summary.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const IN_CI = process.env.CI === 'true';
@@ -27,11 +36,12 @@ const CHECKS: readonly (readonly [name: string, ...argv: string[]])[] = [
   ],
 ];
 
-const options = readOptions(process.argv.slice(2));
-if ('error' in options) {
-  console.error(options.error);
+const given = readOptions(process.argv.slice(2));
+if ('error' in given) {
+  console.error(given.error);
   process.exit(2);
 }
+const options: RunOptions = given;
 const files = testFiles(options.files);
 process.chdir(ROOT);
 const strange =
@@ -40,15 +50,37 @@ if (strange !== undefined) {
   console.error(`${strange}: no test file; they are test/**/*.test.ts`);
   process.exit(2);
 }
+const covered = files.filter((file) => suiteOf(file) !== undefined);
+if (options.faults === 'write') {
+  await writeFaultPage(covered);
+  process.exit(0);
+}
+const faults: FileFaults[] = [];
 const results: SuiteResult[] = [];
 for (const name of options.suites) {
-  const own = files.filter((file) => suiteOf(file) === name);
+  const own = files.filter((file) => suiteOf(file) === name && isChosen(file));
   if (name !== 'checks' && own.length === 0) continue;
   const result = await runSuite(name, own);
   results.push(IN_CI ? strict(result) : result);
 }
+if (options.faults === 'run') await endWithFaults();
 const { lines, exitCode } = summarise(results);
 process.stdout.write(`\n${lines.join('\n')}\n`, () => process.exit(exitCode));
+
+function isChosen(file: string): boolean {
+  return options.faults === undefined || mayHoldFaults(readFileSync(file, 'utf8'));
+}
+
+/** The table, and the page that lists them all, which is looked at when all were run. */
+async function endWithFaults(): Promise<never> {
+  const stale = options.files.length === 0 ? await staleFaultPage(covered) : undefined;
+  const table = faultTable(faults);
+  const failed = results.reduce((sum, result) => sum + result.failed, 0);
+  const lines = ['', ...table.slice(0, -1), ...(stale === undefined ? [] : [stale]), ...table.slice(-1)];
+  const none = faults.every(({ passed, skipped }) => passed + skipped === 0);
+  await new Promise<void>((resolve) => process.stdout.write(`${lines.join('\n')}\n`, () => resolve()));
+  process.exit(failed > 0 || none || stale !== undefined ? 1 : 0);
+}
 
 function testFiles(chosen: readonly string[]): readonly string[] {
   if (chosen.length > 0) return chosen.map((file) => relative(ROOT, resolve(file)));
@@ -105,7 +137,12 @@ async function runFiles(name: SuiteName, own: readonly string[]): Promise<SuiteR
   let failed = 0;
   const skipped: string[] = [];
   for (const file of own) {
+    const startedMs = performance.now();
     const result = await runFile(file);
+    if (options.faults) {
+      const { length } = result.skipped;
+      faults.push({ ...result, file, skipped: length, seconds: (performance.now() - startedMs) / 1000 });
+    }
     passed += result.passed;
     failed += result.failed;
     skipped.push(...result.skipped);
@@ -129,6 +166,7 @@ async function runFile(file: string): Promise<Omit<SuiteResult, 'name'>> {
   }
   const mocha = new Mocha({ reporter: Count as unknown as Mocha.ReporterConstructor, timeout: TIMEOUT_MS });
   if (IN_CI) mocha.forbidOnly();
+  if (options.faults) mocha.grep(FAULT_TITLE);
   mocha.addFile(file);
   try {
     await mocha.loadFilesAsync();
@@ -151,7 +189,11 @@ async function skipFiles(name: SuiteName, own: readonly string[], reason: string
   for (const file of own) mocha.addFile(file);
   await mocha.loadFilesAsync();
   const skipped: string[] = [];
-  mocha.suite.eachTest((test) => void skipped.push(test.fullTitle()));
+  mocha.suite.eachTest((test) => {
+    if (!options.faults || FAULT_TITLE.test(test.fullTitle())) skipped.push(test.fullTitle());
+  });
+  if (options.faults)
+    faults.push({ file: `${name}: ${reason}`, passed: 0, failed: 0, skipped: skipped.length, seconds: 0 });
   return { name, passed: 0, failed: 0, skipped, reason };
 }
 

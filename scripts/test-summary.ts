@@ -15,16 +15,21 @@ export interface SuiteResult {
 
 export interface RunOptions {
   readonly suites: readonly SuiteName[];
+  /** Only tests of faults, with a table of them; `write`: the page of reliability is written anew, and nothing is run. */
+  readonly faults?: 'run' | 'write';
   /** Paths relative to the root; empty: all. */
   readonly files: readonly string[];
 }
 
-export const USAGE = 'usage: run-tests [--checks | --pure | --kernel | --no-checks] [test files]';
+export const USAGE =
+  'usage: run-tests [--checks | --pure | --kernel | --no-checks | --faults | --write-faults] [test files]';
 
 /** Without arguments everything; naming files leaves out the checks. */
 export function readOptions(argv: readonly string[]): RunOptions | { readonly error: string } {
   const files = argv.filter((argument) => !argument.startsWith('-'));
   const flags = argv.filter((argument) => argument.startsWith('-'));
+  if (flags.length === 1 && flags[0] === '--faults') return { suites: ['pure', 'kernel'], faults: 'run', files };
+  if (flags.length === 1 && flags[0] === '--write-faults') return { suites: [], faults: 'write', files };
   const chosen = new Set<SuiteName>();
   for (const flag of flags) {
     if (flag === '--no-checks') {

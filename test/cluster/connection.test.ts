@@ -124,7 +124,7 @@ describe('connection', function () {
       assert.equal(status, 0, stderr);
     });
 
-    it('reads the token again after 60 s, and at once when told that it was refused', async () => {
+    it('fault: reads the token again after 60 s, and at once when told that it was refused', async () => {
       const connection = await load(options());
       await writeFile(join(directory, 'token'), 'second');
       assert.equal((await ask(connection, server)).exchange.headers.authorization, 'Bearer first');
@@ -137,7 +137,7 @@ describe('connection', function () {
       assert.equal((await ask(connection, server)).exchange.headers.authorization, 'Bearer third');
     });
 
-    it('keeps the last good token and CA while the files are away', async () => {
+    it('fault: keeps the last good token and CA while the files are away', async () => {
       const connection = await load(options());
       await rm(join(directory, 'token'));
       await rm(join(directory, 'ca.crt'));
@@ -151,7 +151,7 @@ describe('connection', function () {
       assert.equal((await ask(connection, server)).exchange.headers.authorization, 'Bearer back');
     });
 
-    it('trusts a new CA as soon as the file changes, without breaking what is open', async () => {
+    it('fault: trusts a new CA as soon as the file changes, without breaking what is open', async () => {
       const connection = await load(options());
       const open = connection.open({ path: '/watch', signal: never });
       const watch = (await server.next()).accept();
@@ -345,7 +345,7 @@ describe('connection', function () {
       );
     });
 
-    it('a broken body throws, an aborted one too, and the socket is closed', async () => {
+    it('fault: a broken body throws, an aborted one too, and the socket is closed', async () => {
       server = await serve();
       const connection = plain(server.url);
       const read = async (signal: AbortSignal, end: (exchange: Exchange) => void): Promise<Exchange> => {

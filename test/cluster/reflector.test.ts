@@ -205,7 +205,7 @@ describe('reflector', () => {
       assert.equal((await server.next()).query.get('resourceVersion'), '30');
     });
 
-    it('treats a list cut in the middle as broken, and an empty list as a list', async () => {
+    it('fault: treats a list cut in the middle as broken, and an empty list as a list', async () => {
       (await server.next()).refuse(400, 'BadRequest', 'no');
       const cut = (await server.next()).accept();
       cut.raw('{"kind":"PodList","metadata":{"resourceVersion":"5"},"items":[');
@@ -217,7 +217,7 @@ describe('reflector', () => {
       await until(() => bench.reflector.listed, 'listed');
     });
 
-    it('gives up streaming lists when the server is silent in the middle of two of them', async () => {
+    it('fault: gives up streaming lists when the server is silent in the middle of two of them', async () => {
       for (let round = 0; round < 2; round++) {
         const exchange = (await server.next()).accept();
         exchange.event('ADDED', apiPod(`p${round}`));
@@ -256,7 +256,7 @@ describe('reflector', () => {
   });
 
   describe('resuming', () => {
-    it('resumes a reset watch at the version of the last event', async () => {
+    it('fault: resumes a reset watch at the version of the last event', async () => {
       const watch = await bench.listed([apiPod('a')], '10');
       watch.event('MODIFIED', apiPod('a', { version: '14', ip: '203.0.113.9' }));
       await bench.seeChanges(2);
@@ -309,7 +309,7 @@ describe('reflector', () => {
     });
 
     for (const code of [500, 504])
-      it(`reconnects at the same version after an ERROR event ${code}, with back-off`, async () => {
+      it(`fault: reconnects at the same version after an ERROR event ${code}, with back-off`, async () => {
         const watch = await bench.listed([apiPod('a')], '10');
         watch.event('ERROR', { kind: 'Status', code, message: 'etcdserver: leader changed' });
         assert.ok((await bench.clock.passSleep()) >= 800);
@@ -332,7 +332,7 @@ describe('reflector', () => {
       await bench.listed([apiPod('a')], '100');
     });
 
-    it('keeps what it knows through a long outage and retries for ever within 0.8 s and 30 s', async () => {
+    it('fault: keeps what it knows through a long outage and retries for ever within 0.8 s and 30 s', async () => {
       const watch = await bench.listed([apiPod('a')], '10');
       bench.random = 0.999999;
       watch.reset();
@@ -386,14 +386,14 @@ describe('reflector', () => {
     };
     const before = ['same', 'reborn', 'moved', 'vanished'].map((name) => apiPod(name));
 
-    it('as an event: lists again and reports only differences', async () => {
+    it('fault: as an event: lists again and reports only differences', async () => {
       const watch = await bench.listed(before, '10');
       assert.equal(bench.told.missed, 0, 'the first list finds nothing that was missed');
       watch.event('ERROR', { kind: 'Status', code: 410, reason: 'Expired', message: 'too old resource version' });
       await relists();
     });
 
-    it('as a status: lists again and reports only differences', async () => {
+    it('fault: as a status: lists again and reports only differences', async () => {
       const watch = await bench.listed(before, '10');
       watch.reset();
       await bench.clock.passSleep();
@@ -401,7 +401,7 @@ describe('reflector', () => {
       await relists();
     });
 
-    it('again and again: waits longer each time', async () => {
+    it('fault: again and again: waits longer each time', async () => {
       bench.random = 0.999;
       const waits: number[] = [];
       for (let round = 0; round < 3; round++) {
@@ -434,7 +434,7 @@ describe('reflector', () => {
       assert.deepEqual(await bench.seeChanges(1), ['added x/b']);
     });
 
-    it('takes lines cut anywhere, also inside a character, and forgets the half line of a broken watch', async () => {
+    it('fault: takes lines cut anywhere, also inside a character, and forgets the half line of a broken watch', async () => {
       const watch = await bench.listed([], '10');
       const bytes = Buffer.from(
         `${JSON.stringify({ type: 'ADDED', object: apiPod('a', { version: '11', labels: { k: 'grüße' } }) })}\n`,
@@ -572,7 +572,7 @@ describe('reflector', () => {
       assert.deepEqual(bench.told.restarts, ['silence']);
     });
 
-    it('drops a request that is never answered', async () => {
+    it('fault: drops a request that is never answered', async () => {
       const exchange = await server.next();
       bench.clock.advance(ANSWER_MS);
       await bench.clock.passSleep();
@@ -694,7 +694,7 @@ describe('reflector', () => {
 
   describe('refusals', () => {
     for (const status of [503, 429])
-      it(`honours Retry-After of a ${status}`, async () => {
+      it(`fault: honours Retry-After of a ${status}`, async () => {
         (await server.next()).refuse(status, 'Busy', 'busy', { 'retry-after': '7' });
         assert.equal(await bench.clock.passSleep(), 7_000);
         (await server.next()).refuse(status, 'Busy', 'busy', { 'retry-after': '99999' });
@@ -702,7 +702,7 @@ describe('reflector', () => {
         await bench.listed([], '1');
       });
 
-    it('401: reads the credentials anew and retries at once, then with back-off', async () => {
+    it('fault: 401: reads the credentials anew and retries at once, then with back-off', async () => {
       (await server.next()).refuse(401, 'Unauthorized', 'Unauthorized');
       const second = await server.next();
       assert.deepEqual(bench.clock.slept, []);
@@ -714,7 +714,7 @@ describe('reflector', () => {
       assert.deepEqual(bench.told.restarts, ['unauthorized', 'unauthorized']);
     });
 
-    it('403: says which rule is missing and keeps trying', async () => {
+    it('fault: 403: says which rule is missing and keeps trying', async () => {
       const said = 'pods is forbidden: User "system:serviceaccount:x:agent" cannot watch resource "pods"';
       (await server.next()).refuse(403, 'Forbidden', said);
       await bench.clock.passSleep();
@@ -727,7 +727,7 @@ describe('reflector', () => {
       assert.equal(bench.reflector.problem, undefined);
     });
 
-    it('a page of HTML is called by its name', async () => {
+    it('fault: a page of HTML is called by its name', async () => {
       (await server.next()).answer(200, '<html>Please log in</html>', { 'content-type': 'text/html' });
       await bench.clock.passSleep();
       assert.match(bench.reflector.problem ?? '', /text\/html instead of JSON/);

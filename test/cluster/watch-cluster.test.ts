@@ -220,7 +220,7 @@ describe('cluster watch', () => {
     assert.equal(told.length, 3);
   });
 
-  it('uses a rotated token at once when the old one is refused', async () => {
+  it('fault: uses a rotated token at once when the old one is refused', async () => {
     watch.start(stop.signal);
     const exchanges = await listAll({ [PATHS[0]!]: [apiPod('a')] });
     await until(() => watch.inSync, 'sync');
@@ -239,7 +239,7 @@ describe('cluster watch', () => {
     assert.equal(watch.status()[0]?.problem, undefined);
   });
 
-  it('asks often for a server that is away, and when one watch has found it the others do not wait', async () => {
+  it('fault: asks often for a server that is away, and when one watch has found it the others do not wait', async () => {
     watch.start(stop.signal);
     await listAll({});
     await until(() => watch.inSync, 'sync');
@@ -266,7 +266,7 @@ describe('cluster watch', () => {
     assert.equal(clock.sleeping, 0);
   });
 
-  it('survives a server that comes back with another CA', async () => {
+  it('fault: survives a server that comes back with another CA', async () => {
     watch.start(stop.signal);
     await listAll({ [PATHS[0]!]: [apiPod('a')] });
     await until(() => watch.inSync, 'sync');

@@ -24,7 +24,7 @@ describe('agent and API server', function () {
     after(() => t?.close());
     afterEach(() => t.lab.publication.resume('node-1'));
 
-    it('started while it is away: the kernel is left alone and /readyz says why; then it catches up', async () => {
+    it('fault: started while it is away: the kernel is left alone and /readyz says why; then it catches up', async () => {
       const before = await t.kernelText('node-1', undefined);
       await t.lab.publication.pause('node-1');
       const agent = t.launch();
@@ -47,7 +47,7 @@ describe('agent and API server', function () {
       await agent.ready();
     });
 
-    it('away for a while: rules stay, agent lives, what changed meanwhile is enforced soon after', async () => {
+    it('fault: away for a while: rules stay, agent lives, what changed meanwhile is enforced soon after', async () => {
       const agent = t.agents.get('node-1')!;
       const before = await t.kernelText();
       const probe = await t.repeat('x/b', 'x/server');
@@ -67,7 +67,7 @@ describe('agent and API server', function () {
       assert.ok(ms < 2500, `enforced ${ms} ms after the API server came back`);
     });
 
-    it('answers every request with an error for a while', async () => {
+    it('fault: answers every request with an error for a while', async () => {
       const agent = t.agents.get('node-1')!;
       const end = t.lab.server.faults.add({ action: { kind: 'status', code: 503, message: 'starting' } });
       t.lab.server.faults.endWatches('reset');
@@ -80,7 +80,7 @@ describe('agent and API server', function () {
     });
   });
 
-  it('does not let one agent list policies: only that one waits, and says what to grant', async () => {
+  it('fault: does not let one agent list policies: only that one waits, and says what to grant', async () => {
     const deny: DenyRule[] = [{ resource: 'networkpolicies', verb: '*' }];
     const tokens: AccessToken[] = [{ token: 'everything' }, { token: 'no-policies', user: 'system:poor', deny }];
     const t = await AgentLab.create({ nodes: ['node-1', 'node-2'], tokens });
@@ -168,7 +168,7 @@ describe('agent and API server', function () {
       ['an unknown policyType', 'spec.policyTypes[0]', { ...subject, policyTypes: ['Ingres'] }],
     ];
     for (const [title, field, spec] of cases) {
-      it(`${title}: its pods are closed, everything else goes on`, async () => {
+      it(`fault: ${title}: its pods are closed, everything else goes on`, async () => {
         const agent = t.agents.get('node-1')!;
         const from = agent.log.length;
         const object = policyObject('x/hostile', spec);

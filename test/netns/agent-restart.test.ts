@@ -20,7 +20,7 @@ for (const backend of BACKENDS) {
     });
     after(() => t?.close());
 
-    it('killed and started again: not one wrong packet, not one write', async () => {
+    it('fault: killed and started again: not one wrong packet, not one write', async () => {
       const first = await t.start();
       await t.expect(['x/friend -> x/server', 'x/stranger -x x/server']);
       const generation = await first.metric('portcullis_generation');

@@ -50,7 +50,7 @@ describe('agent and its tools', function () {
       { there: IPTABLES, missing: ['ipset'], says: /ipset: command not found; install package ipset/ },
     ];
     for (const { there, missing, says } of cases) {
-      it(`${missing.includes('ipset') ? 'ipset' : 'iptables'}: named with its package, waited for, then used`, async () => {
+      it(`fault: ${missing.includes('ipset') ? 'ipset' : 'iptables'}: named with its package, waited for, then used`, async () => {
         await install(there);
         const agent = launch();
         const line = await agent.logged((entry) => says.test(entry.message), String(says));
@@ -71,7 +71,7 @@ describe('agent and its tools', function () {
       });
     }
 
-    it('disappears under a running agent: rules stay, the error says so, it goes on when it is back', async () => {
+    it('fault: disappears under a running agent: rules stay, the error says so, it goes on when it is back', async () => {
       await install([...IPTABLES, 'ipset']);
       const agent = launch();
       await agent.ready();

@@ -68,6 +68,8 @@ export interface StartOptions {
   /** Of the agent's process; `PATH` tells which programs it finds. */
   readonly env?: Readonly<Record<string, string>>;
   readonly token?: string;
+  /** A program and its first arguments; the agent's command line follows them. */
+  readonly wrap?: readonly string[];
 }
 
 /** One agent process on one node. */
@@ -241,13 +243,14 @@ export class AgentLab {
   // ------------------------------------------------------------------------------------------------------------ agents
 
   /** Starts an agent without waiting for anything. */
-  launch(node = 'node-1', { flags = [], env = {}, token = this.#token }: StartOptions = {}): AgentProcess {
+  launch(node = 'node-1', { flags = [], env = {}, token = this.#token, wrap = [] }: StartOptions = {}): AgentProcess {
     const before = this.agents.get(node);
     assert.ok(!before?.running, `an agent runs on ${node} already`);
     const given = Object.entries(env).map(([key, value]) => `${key}=${value}`);
     const command = this.lab.network.nodeCommand(node, [
       'env',
       ...given,
+      ...wrap,
       process.execPath,
       MAIN,
       'agent',
