@@ -85,7 +85,7 @@ function network(afterMs: number, others = afterMs) {
       };
       return {
         status: async () => seen(),
-        silentAtMs: async () => [],
+        timesOf: async () => [],
         stop: async () => {
           state.stopped += 1;
           return seen();

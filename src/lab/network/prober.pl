@@ -16,8 +16,8 @@
 #       ID ok
 #   repeat-stat ID REPEAT-ID, repeat-stop ID REPEAT-ID
 #       ID ok REACHED BLOCKED REFUSED ERROR AT-MS:OUTCOME...     the changes, oldest first, wall clock
-#   repeat-silent ID REPEAT-ID
-#       ID ok AT-MS...                     when the probes that stayed without an answer were sent, oldest first, the first few
+#   repeat-times ID REPEAT-ID reached|blocked|refused|error
+#       ID ok AT-MS...                     when the probes with this outcome were sent, oldest first, the first few
 #   life ID SINCE-MS                       when this process did not run though it should have; its answer shows that it runs
 #       ID ok NOW-MS FROM-MS:TO-MS...
 #
@@ -37,7 +37,7 @@ use constant {
     UDP_PUSH_LIMIT  => 600,           # seconds a UDP server pushes to a client that may be gone
     MESSAGE         => 16,            # bytes of one message of a TCP flow
     KEPT_CHANGES    => 500,
-    KEPT_SILENT     => 200,
+    KEPT_TIMES      => 300,
     HEARTBEAT       => 0.1,
     STALL           => 0.2,           # between two heartbeats: this process, or the machine, stood still
     KEPT_STALLS     => 500,
@@ -692,14 +692,15 @@ sub open_repeat {
     my ($id, @fields) = @_;
     my $interval_ms = pop @fields;
     my %target = read_target(@fields);
-    my $repeat = $repeat{$id} = { counts => {}, changes => [], silent => [], last => '' };
+    my $repeat = $repeat{$id} = { counts => {}, changes => [], at => {}, last => '' };
     my $probe = sub {
         return 0 unless $repeat{$id};
         my $at_ms = wall_ms();
         start_probe(\%target, sub {
             my ($outcome) = @_;
             $repeat->{counts}{$outcome}++;
-            push @{ $repeat->{silent} }, $at_ms if $outcome eq 'blocked' && @{ $repeat->{silent} } < KEPT_SILENT;
+            my $times = $repeat->{at}{$outcome} //= [];
+            push @$times, $at_ms if @$times < KEPT_TIMES;
             return if $outcome eq $repeat->{last} || @{ $repeat->{changes} } >= KEPT_CHANGES;
             push @{ $repeat->{changes} }, "$at_ms:$outcome";
             $repeat->{last} = $outcome;
@@ -718,10 +719,10 @@ sub repeat_stat {
     return answer($id, 'ok', @counts, @{ $repeat->{changes} });
 }
 
-sub repeat_silent {
-    my ($id, $which) = @_;
+sub repeat_times {
+    my ($id, $which, $outcome) = @_;
     my $repeat = $repeat{$which} or return answer($id, 'error', "no repeated probe $which");
-    return answer($id, 'ok', @{ $repeat->{silent} });
+    return answer($id, 'ok', @{ $repeat->{at}{$outcome} // [] });
 }
 
 # ---- signs of life ----------------------------------------------------------------------------------------------------
@@ -754,7 +755,7 @@ my %command = (
     'flow-close'  => \&flow_close,
     'repeat-open' => \&open_repeat,
     'repeat-stat' => \&repeat_stat,
-    'repeat-silent' => \&repeat_silent,
+    'repeat-times' => \&repeat_times,
     'life'        => \&life,
     'repeat-stop' => sub { my ($id, $which) = @_; repeat_stat($id, $which); delete $repeat{$which} },
 );

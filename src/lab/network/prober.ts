@@ -69,7 +69,7 @@ export class Prober {
     const { id } = await this.#process.request('repeat-open', ...probeFields(request), String(request.intervalMs));
     return {
       status: async () => parseRepeatAnswer((await this.#process.request('repeat-stat', id)).fields),
-      silentAtMs: async () => (await this.#process.request('repeat-silent', id)).fields.map(Number),
+      timesOf: async (outcome) => (await this.#process.request('repeat-times', id, outcome)).fields.map(Number),
       stop: async () => parseRepeatAnswer((await this.#process.request('repeat-stop', id)).fields),
     };
   }

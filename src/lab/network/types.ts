@@ -272,8 +272,8 @@ export interface Span {
 
 export interface LabRepeat {
   status(): Promise<RepeatStatus>;
-  /** When the probes that stayed without an answer were sent, oldest first; the first 200. Not after `stop`. */
-  silentAtMs(): Promise<readonly number[]>;
+  /** When the probes with this outcome were sent, oldest first, wall clock in ms; the first 300. Not after `stop`. */
+  timesOf(outcome: ProbeOutcome): Promise<readonly number[]>;
   /** Ends it and gives the final counts. */
   stop(): Promise<RepeatStatus>;
 }

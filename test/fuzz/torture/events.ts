@@ -1,6 +1,6 @@
 /** Random things that happen to a cluster, each in words and as an act on the lab's API server. */
 import type { Lab } from '../../../src/lab/lab.ts';
-import type { PodObject } from '../../../src/lab/api/objects.ts';
+import type { NetworkPolicyObject, PodObject } from '../../../src/lab/api/objects.ts';
 import { ADDRESSES_ANNOTATION } from '../../../src/lab/kubelet.ts';
 import type { Dice } from './dice.ts';
 import {
@@ -36,8 +36,15 @@ export interface Scene {
   readonly names: ReadonlySet<string>;
 }
 
+/** What is in other namespaces is somebody else's. */
+const isOurs = ({ metadata }: { readonly metadata: { readonly namespace?: string } }): boolean =>
+  NAMESPACES.includes(metadata.namespace ?? '');
+
+const podsOf = ({ store }: Lab): readonly PodObject[] => store.list('pods').filter(isOurs);
+const policiesOf = ({ store }: Lab): readonly NetworkPolicyObject[] => store.list('networkpolicies').filter(isOurs);
+
 export function sceneOf(dice: Dice, lab: Lab): Scene {
-  const pods = lab.store.list('pods');
+  const pods = podsOf(lab);
   const running = pods.filter(({ metadata, status }) => isRunning(metadata, status?.phase));
   return { dice, lab, running: new Set(running.map(({ metadata }) => metadata.uid!)), names: new Set(pods.map(keyOf)) };
 }
@@ -71,7 +78,7 @@ export function applyPolicy(scene: Scene): Event | undefined {
   const { store } = lab;
   const [namespace, name] = [dice.pick(NAMESPACES), dice.pick(POLICY_NAMES)];
   const exists = store.get('networkpolicies', { namespace, name }) !== undefined;
-  if (!exists && store.list('networkpolicies').length >= MAX_POLICIES) return undefined;
+  if (!exists && policiesOf(lab).length >= MAX_POLICIES) return undefined;
   const spec = somePolicySpec(dice);
   const object = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { namespace, name }, spec };
   return {
@@ -83,7 +90,7 @@ export function applyPolicy(scene: Scene): Event | undefined {
 /** One thing of a policy changes, everything else stays. */
 function editPolicy(scene: Scene): Event | undefined {
   const { dice, lab } = scene;
-  const policies = lab.store.list('networkpolicies');
+  const policies = policiesOf(lab);
   if (policies.length === 0) return undefined;
   const { metadata, spec } = dice.pick(policies);
   const ref = { namespace: metadata.namespace!, name: metadata.name };
@@ -107,7 +114,7 @@ function editPolicy(scene: Scene): Event | undefined {
 
 function deletePolicy(scene: Scene): Event | undefined {
   const { dice, lab } = scene;
-  const policies = lab.store.list('networkpolicies');
+  const policies = policiesOf(lab);
   if (policies.length === 0) return undefined;
   const { metadata } = dice.pick(policies);
   const ref = { namespace: metadata.namespace!, name: metadata.name };
@@ -144,7 +151,7 @@ function labelNamespace(scene: Scene): Event {
 
 export function createPod(scene: Scene): Event | undefined {
   const { dice, lab } = scene;
-  if (lab.store.list('pods').filter((pod) => !isGone(pod)).length >= MAX_PODS) return undefined;
+  if (podsOf(lab).filter((pod) => !isGone(pod)).length >= MAX_PODS) return undefined;
   const [namespace, name, node] = [dice.pick(NAMESPACES), dice.pick(POD_NAMES), dice.pick(NODES)];
   if (scene.names.has(`${namespace}/${name}`) || lab.store.get('pods', { namespace, name })) return undefined;
   const addresses = dice.chance(0.1) ? [] : somePodAddresses(dice, node);
@@ -255,9 +262,9 @@ function forceDelete(lab: Lab, pod: PodObject): void {
 
 /** One of the pods that ran when the scene began and still do: how far others are is a matter of time, not of the seed. */
 function somePodOf({ dice, lab, running }: Scene): PodObject | undefined {
-  const pods = lab.store
-    .list('pods')
-    .filter(({ metadata, status }) => running.has(metadata.uid!) && isRunning(metadata, status?.phase));
+  const pods = podsOf(lab).filter(
+    ({ metadata, status }) => running.has(metadata.uid!) && isRunning(metadata, status?.phase),
+  );
   return pods.length === 0 ? undefined : dice.pick(pods);
 }
 

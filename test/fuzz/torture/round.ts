@@ -406,7 +406,7 @@ export class Round {
     for (const [index, { cell, repeat }] of steady.entries()) {
       const way = ways[index]!;
       if (way === 'changes') continue;
-      const silent = (await repeat.silentAtMs()).map((fromMs) => ({ fromMs, toMs: fromMs + WATCH_TIMEOUT_MS }));
+      const silent = (await repeat.timesOf('blocked')).map((fromMs) => ({ fromMs, toMs: fromMs + WATCH_TIMEOUT_MS }));
       const { counts, changes } = await repeat.stop();
       this.#stats.watched++;
       const wrong = way === 'open' ? (await this.#judge.proven(cell, silent)).length : counts.reached + counts.refused;

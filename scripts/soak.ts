@@ -1,0 +1,85 @@
+/**
+ * Random changes and random faults at once, for as long as one likes, under probes.
+ *   npm run soak -- --minutes 30 [--seed S] [--rate 100] [--backend iptables-legacy] [--wiring bridge] [--without FAULT]...
+ *   npm run soak -- --list              the faults, and how long packets may be wrong after each
+ * Exit code 0: nothing found. 1: something wrong, told with the directory of its evidence. 2: wrong arguments, or not root.
+ */
+import { randomBytes } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { closeLabNetworksSync } from '../src/lab/network/lab-network.ts';
+import { runSoak, type SoakOptions } from '../test/fuzz/torture/soak.ts';
+import { SOAK_FAULTS } from '../test/fuzz/torture/soak-faults.ts';
+import { BACKENDS, WIRINGS } from '../test/fuzz/torture/torture.ts';
+
+const USAGE = `usage: npm run soak -- [--minutes N] [--seed S] [--rate N] [--backend ${BACKENDS.join('|')}] [--wiring ${WIRINGS.join('|')}] [--without FAULT]... | --list`;
+
+process.on('exit', closeLabNetworksSync);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
+
+const options = readOptions(process.argv.slice(2));
+if (typeof options === 'string') {
+  console.error(`${options}\n${USAGE}`);
+  process.exit(2);
+}
+if (options === undefined) {
+  for (const { name, opensMs, closesMs } of SOAK_FAULTS) {
+    const windows = BACKENDS.map(
+      (backend) => `${backend}: open ${opensMs(backend)} ms, closed ${closesMs(backend)} ms`,
+    );
+    console.log(`${name.padEnd(56)}${windows.join('; ')}`);
+  }
+  process.exit(0);
+}
+if (process.getuid?.() !== 0) {
+  console.error('needs root: a lab is made of network namespaces');
+  process.exit(2);
+}
+const { backend, wiring, seed } = options;
+console.log(`soak of ${options.seconds / 60} minutes, seed ${seed}, ${backend}, ${wiring}, ${options.rate} events/s`);
+const { stats, found } = await runSoak(options);
+for (const [name, count] of stats.faults) console.log(`  ${String(count).padStart(4)} x ${name}`);
+for (const story of found) console.log(story);
+const { events, probes, cells, wrong, starved, unresolved, excused } = stats;
+console.log(
+  `${events} events; ${probes + cells} probes, ${wrong} wrong, ${excused} within windows, ${starved} starved (${unresolved} never answered); ${found.length} found`,
+);
+process.exit(found.length > 0 ? 1 : 0);
+
+function readOptions(args: readonly string[]): SoakOptions | string | undefined {
+  let values: ReturnType<typeof parse>;
+  try {
+    values = parse(args);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  if (values.list) return undefined;
+  const [minutes, rate] = [Number(values.minutes ?? 30), Number(values.rate ?? 100)];
+  if (!(minutes > 0)) return '--minutes: not a positive number';
+  if (!(rate > 0)) return '--rate: not a positive number';
+  const found = BACKENDS.find((each) => each === (values.backend ?? BACKENDS[0]));
+  const how = WIRINGS.find((each) => each === (values.wiring ?? WIRINGS[0]));
+  if (!found || !how) return '--backend or --wiring: there is no such';
+  const without = values.without ?? [];
+  const unknown = without.find((name) => !SOAK_FAULTS.some((fault) => fault.name === name));
+  if (unknown !== undefined) return `--without: no fault is called ${JSON.stringify(unknown)}; see --list`;
+  const seed = values.seed ?? randomBytes(4).toString('hex');
+  return {
+    seconds: minutes * 60,
+    seed,
+    rate,
+    without,
+    backend: found,
+    wiring: how,
+    evidenceDir: join(tmpdir(), `portcullis-soak-${process.pid}`),
+    print: (line) => console.log(line),
+  };
+}
+
+function parse(args: readonly string[]) {
+  const text = { type: 'string' } as const;
+  const names = { minutes: text, seed: text, rate: text, backend: text, wiring: text };
+  const lists = { without: { type: 'string', multiple: true }, list: { type: 'boolean' } } as const;
+  return parseArgs({ args: [...args], options: { ...names, ...lists } }).values;
+}

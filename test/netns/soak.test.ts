@@ -1,0 +1,34 @@
+/** A little of `npm run soak`: random changes and faults for a few seconds. */
+import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { closeLabNetworksSync } from '../../src/lab/network/lab-network.ts';
+import { runSoak } from '../fuzz/torture/soak.ts';
+import { NEIGHBOURS } from '../fuzz/torture/soak-faults.ts';
+import { chooseSeed } from '../property/runs.ts';
+import { skipUnlessRoot } from '../support/agent-lab.ts';
+
+process.on('exit', closeLabNetworksSync);
+
+describe('fault: a soak of random changes and faults', function () {
+  this.timeout(180_000);
+  before(skipUnlessRoot);
+
+  it('shows no wrong packet, no leftover and no growth', async () => {
+    const seed = chooseSeed().toString(16);
+    const lines: string[] = [];
+    const { stats, found } = await runSoak({
+      seconds: 20,
+      seed,
+      rate: 100,
+      backend: 'iptables-nft',
+      wiring: 'routed',
+      without: NEIGHBOURS,
+      print: (line) => lines.push(line),
+      evidenceDir: join(tmpdir(), `portcullis-soak-test-${process.pid}`),
+    });
+    assert.deepEqual(found, [], `seed ${seed}\n${lines.join('\n')}`);
+    assert.ok(stats.probes > 0 && stats.events > 0 && stats.faults.size > 0, lines.join('\n'));
+    console.log(`      ${lines.at(-1)}`);
+  });
+});
