@@ -3,6 +3,7 @@
  * `AGENT_FLAGS`; help text, documentation checks and the parser all read that table.
  */
 import { parseArgs } from 'node:util';
+import { parseAddress } from '../net/ip.ts';
 import { formatListenAddress, type ListenAddress } from '../status/health.ts';
 import { LOG_LEVELS, type LogLevel } from '../status/log.ts';
 
@@ -404,9 +405,11 @@ function readNodeName(text: string): Reading<string> {
 
 function readListenAddress(text: string): Reading<ListenAddress | null> {
   if (text === 'off') return { value: null };
-  const parts = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]/]+)):(\d{1,5})$/i.exec(text);
-  const host = parts?.[1] ?? parts?.[2];
-  const port = Number(parts?.[3]);
+  // The port is always given, so what stands before the last colon is the address, with brackets or without: `$(NODE_IP):9847`.
+  const parts = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]/]+)|([0-9a-f:.]+)):(\d{1,5})$/i.exec(text);
+  const bare = parts?.[3] !== undefined && parseAddress(parts[3]) ? parts[3] : undefined;
+  const host = parts?.[1] ?? parts?.[2] ?? bare;
+  const port = Number(parts?.[4]);
   if (host === undefined || port < 1 || port > 65_535) {
     return notA(text, 'host:port (such as 127.0.0.1:9847 or [::1]:9847, port 1 to 65535) or off');
   }

@@ -18,6 +18,8 @@ export interface LabCommandOptions {
   readonly output: 'text' | 'json';
   /** Show what each policy changes, one after another. */
   readonly steps: boolean;
+  /** Instead of manifests: a story that the lab tells by itself. */
+  readonly demo?: 'live-download';
 }
 
 export type LabArguments =
@@ -28,6 +30,7 @@ export type LabArguments =
 const MAX_NODES = 20;
 
 export const LAB_HELP = `Usage: portcullis lab -f <file or folder> [options]
+       portcullis lab --demo live-download [options]
 
 A cluster in a box: an API server in memory, network namespaces as nodes and pods, the real agent
 on every node, real iptables and ipset, real packets. Needs Linux and root; nothing leaves this
@@ -36,6 +39,8 @@ what differs. Everything is removed at the end, and what a killed lab left behin
 
   -f, --file <path>        manifests to bring up: namespaces, pods, workloads, services, policies;
                            may be repeated; folders are read whole; other kinds are skipped
+      --demo <story>       live-download: a download between two pods goes on untouched by a policy
+                           that does not concern it, and is cut by one that does; exit code 1 if not
       --nodes <n>          nodes, 1..${MAX_NODES}, called node-1 and so on (default 2)
       --wiring <kind>      routed: a route per pod, as AWS VPC CNI and kindnet; bridge: a bridge per
                            node (default routed)
@@ -44,7 +49,7 @@ what differs. Everything is removed at the end, and what a killed lab left behin
       --mode <mode>        mode of the agents: enforce, audit, dry-run (default enforce)
       --ports <list>       ports to probe, e.g. tcp:80,udp:53
                            (default: what containers declare, the six most frequent)
-      --timeout <seconds>  how long packets may take to follow a change (default 5)
+      --timeout <seconds>  how long packets may take to follow a change (default 5; with --demo 1)
       --keep               leave it up, print the KUBECONFIG line, follow changes until interrupted
       --no-steps           bring all policies in at once instead of one after the other
   -o, --output <format>    text or json; with --keep one line of json per change (default text)
@@ -88,7 +93,8 @@ function readArguments(argv: readonly string[]) {
       backend: { type: 'string', default: 'iptables-nft' },
       mode: { type: 'string', default: 'enforce' },
       ports: { type: 'string', default: '' },
-      timeout: { type: 'string', default: '5' },
+      timeout: { type: 'string' },
+      demo: { type: 'string' },
       keep: { type: 'boolean', default: false },
       steps: { type: 'boolean', default: true },
       output: { type: 'string', short: 'o', default: 'text' },
@@ -99,7 +105,10 @@ function readArguments(argv: readonly string[]) {
 
 function readOptions(values: ReturnType<typeof readArguments>): LabCommandOptions {
   const files = values.file ?? [];
-  if (files.length === 0 && !values.keep) {
+  const demo = values.demo === undefined ? undefined : oneOf('--demo', values.demo, ['live-download']);
+  if (demo && (files.length > 0 || values.keep))
+    throw new BadArgument('--demo brings its own pods and ends by itself: it takes neither --file nor --keep');
+  if (files.length === 0 && !values.keep && !demo) {
     throw new BadArgument(
       'nothing to bring up: name manifests with -f <file or folder>, or use --keep for an empty lab',
     );
@@ -112,10 +121,11 @@ function readOptions(values: ReturnType<typeof readArguments>): LabCommandOption
     backend: oneOf('--backend', values.backend, ['iptables-nft', 'iptables-legacy']),
     mode: oneOf('--mode', values.mode, ['enforce', 'audit', 'dry-run']),
     ports: values.ports === '' ? [] : values.ports.split(',').map(port),
-    timeoutMs: wholeNumber('--timeout', values.timeout, 1, 600) * 1000,
+    timeoutMs: wholeNumber('--timeout', values.timeout ?? (demo ? '1' : '5'), 1, 600) * 1000,
     keep: values.keep,
     output: oneOf('--output', values.output, ['text', 'json']),
     steps: values.steps,
+    ...(demo ? { demo } : {}),
   };
 }
 

@@ -15,6 +15,7 @@ import { sweep } from '../lab/network/lab-state.ts';
 import { outsideHostsFor } from '../lab/outside-hosts.ts';
 import { labReport } from '../lab/report.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './help.ts';
+import { runDemo } from './lab-demo.ts';
 import { followChanges } from './lab-follow.ts';
 import { LAB_HELP, parseLabArguments } from './lab-options.ts';
 import { Screen } from './lab-screen.ts';
@@ -50,7 +51,9 @@ export async function runLab(argv: readonly string[], context: { readonly signal
     process.stderr.write(`portcullis lab: ${problem}\n`);
     return EXIT_FAILURE;
   }
-  return runSession(new LabSession(options, manifests, screen, orNobodyLooks(context.signal)));
+  const signal = orNobodyLooks(context.signal);
+  if (options.demo) return (await runDemo(options, screen, signal)) ? EXIT_OK : EXIT_FAILURE;
+  return runSession(new LabSession(options, manifests, screen, signal));
 }
 
 /** A terminal that is closed, or `| head`, must not leave the lab behind. */

@@ -59,6 +59,18 @@ describe('arguments of portcullis lab', () => {
     assert.equal(parseLabArguments(['--keep']).kind, 'run');
   });
 
+  it('tell a story instead of manifests, with a second for the policy', () => {
+    const parsed = parseLabArguments(['--demo', 'live-download', '--wiring=bridge']);
+    assert.ok(parsed.kind === 'run');
+    assert.deepEqual(
+      [parsed.options.demo, parsed.options.timeoutMs, parsed.options.files],
+      ['live-download', 1_000, []],
+    );
+    assert.match(error('--demo', 'live-download', '-f', 'a'), /--demo brings its own pods/);
+    assert.match(error('--demo', 'live-download', '--keep'), /--demo brings its own pods/);
+    assert.match(error('--demo', 'movie'), /--demo: "movie" is not one of live-download/);
+  });
+
   for (const [flag, value, expected] of [
     ['--nodes', '0', /--nodes: "0" is not a whole number 1\.\.20/],
     ['--nodes', '2.5', /--nodes: "2\.5"/],

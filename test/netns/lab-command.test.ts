@@ -249,6 +249,27 @@ describe('portcullis lab', function () {
     assert.ok(named('ds').every(({ hostNetwork }) => hostNetwork));
   });
 
+  it('cuts a live download with a policy that concerns it, and leaves it alone with one that does not', async () => {
+    // The limit is wide here: the machine may stand still for a while.
+    const lab = start('--demo', 'live-download', '--timeout', '20', '-o', 'json');
+    assert.equal(await lab.ended, 0, `${lab.stdout}\n${lab.stderr}`);
+    const report = JSON.parse(lab.stdout) as {
+      ok: boolean;
+      cutAfterMs: number;
+      throughput: { bytesPerSecond: number }[];
+    };
+    assert.ok(report.ok && report.cutAfterMs < 20_000);
+    const rates = report.throughput.map(({ bytesPerSecond }) => bytesPerSecond);
+    assert.ok(Math.max(...rates) > 100_000, 'something was downloaded');
+    assert.equal(rates.at(-1), 0, 'and nothing any more in the end');
+  });
+
+  it('fails when the policy that concerns the download does not cut it', async () => {
+    const lab = start('--demo', 'live-download', '--mode', 'audit', '--timeout', '1');
+    assert.equal(await lab.ended, 1, `${lab.stdout}\n${lab.stderr}`);
+    assert.match(lab.stdout, /The policy that does: not cut/);
+  });
+
   it('names pods that no node takes, and gives up at once', async () => {
     const file = join(folder, 'stuck.yaml');
     writeFileSync(
