@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type AgentSample, growthOf } from './torture/soak.ts';
 import { NEIGHBOURS, SOAK_FAULTS } from './torture/soak-faults.ts';
 
-const samples = (rssMiB: (index: number) => number, descriptors = (_: number): number => 30): AgentSample[] =>
+const samples = (rssMiB: (index: number) => number, descriptors: (index: number) => number = () => 30): AgentSample[] =>
   Array.from({ length: 40 }, (_, index) => ({
     atSeconds: index,
     rssMiB: rssMiB(index),

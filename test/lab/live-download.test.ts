@@ -11,8 +11,8 @@ describe('a live download, by its samples', () => {
   });
 
   it('a pause is time in which nothing arrives', () => {
-    assert.equal(longestPauseMs(samples(0, 10, 20, 30), 0, 2_000), 0);
-    assert.equal(longestPauseMs(samples(0, 10, 10, 10, 20, 20), 0, 2_000), 100);
+    assert.equal(longestPauseMs(samples(0, 10, 20, 30), 1_000, 2_000), 0);
+    assert.equal(longestPauseMs(samples(0, 10, 10, 10, 20, 20), 1_000, 2_000), 100);
     assert.equal(longestPauseMs(samples(0, 10, 10, 10), 1_000, 1_100), 50);
   });
 
