@@ -1,5 +1,6 @@
 /** The program's entry: wires the process's edges to `runProgram`. */
 import manifest from '../package.json' with { type: 'json' };
+import { writeOnce } from './status/standard-streams.ts';
 import { EXIT_FAILURE } from './cli/help.ts';
 import { describeCrash, runProgram, wantsStack } from './cli/program.ts';
 
@@ -15,7 +16,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 }
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (error: unknown) => {
-    process.stderr.write(`portcullis: ${describeCrash(error, wantsStack(argv, process.env))}\n`);
+    // Not by the stream: where nobody reads standard error, it would wait for ever.
+    writeOnce(2, `portcullis: ${describeCrash(error, wantsStack(argv, process.env))}\n`);
     process.exit(EXIT_FAILURE);
   });
 }

@@ -4,7 +4,7 @@ import type { NodeIntent } from '../compile/intent.ts';
 import type { Layout, PodInterfaces } from '../render/ruleset.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
-import type { Mode, PassOutcome } from './reconcile.ts';
+import type { Mode, PassOutcome, ReconcilerOptions } from './reconcile.ts';
 import type { LoopClock, LoopVerdict } from './reconcile-loop.ts';
 import type { Standing } from './drift-watch.ts';
 
@@ -35,6 +35,8 @@ export interface AgentOptions {
   readonly earlyAddresses?: EarlyAddresses;
   /** Absent: pods are told by their listed addresses alone. */
   readonly interfaces?: InterfaceSource;
+  /** See ReconcilerOptions. */
+  readonly missingFeatures?: NonNullable<ReconcilerOptions['missingFeatures']>;
   readonly observer: AgentObserver;
 }
 
@@ -73,6 +75,7 @@ export interface PassInfo {
 }
 
 export interface AgentStatus {
+  readonly nodeName: string;
   readonly mode: Mode;
   readonly inSync: boolean;
   /** A pass succeeded (in dry-run: was planned) at least once. */
@@ -119,6 +122,7 @@ export class Agent {
       now: () => clock.now(),
       firstGeneration,
       ...(options.freeEpochs ? { freeEpochs: options.freeEpochs } : {}),
+      ...(options.missingFeatures ? { missingFeatures: options.missingFeatures } : {}),
       compile: () => follower.intent(),
       ...(options.interfaces ? { interfaces: interfacesOf(options.interfaces) } : {}),
     });
@@ -165,6 +169,7 @@ export class Agent {
 
   status(): AgentStatus {
     return {
+      nodeName: this.#options.nodeName,
       mode: this.#mode,
       inSync: this.#options.cluster.inSync,
       programmed: this.#programmed,
@@ -299,7 +304,8 @@ function interfacesOf(source: InterfaceSource): (intent: NodeIntent) => PodInter
 }
 
 function judge(outcome: PassOutcome): LoopVerdict {
-  if (outcome.failures.length === 0) return outcome.busySets.length > 0 ? 'later' : 'done';
+  const { failures, busySets, busyChains } = outcome;
+  if (failures.length === 0) return busySets.length + busyChains.length > 0 ? 'later' : 'done';
   if (outcome.partial) return 'partial';
-  return outcome.failures.every(({ reason }) => reason === 'lock') ? 'locked' : 'failed';
+  return failures.every(({ reason }) => reason === 'lock') ? 'locked' : 'failed';
 }

@@ -5,13 +5,15 @@
 import type { Family } from '../net/ip.ts';
 import type { ClusterSnapshot, Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
-import type { Layout, PodInterfaces, Ruleset } from '../render/ruleset.ts';
-import type { ObservedSet, ObservedState, Plan, Step } from '../plan/plan.ts';
+import type { MissingFeatures } from '../render/features.ts';
+import type { IpSet, Layout, PodInterfaces, Ruleset } from '../render/ruleset.ts';
+import type { ObservedSet, ObservedState, Plan, Step, Unread } from '../plan/plan.ts';
 import type { Drift } from '../plan/drift.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { EpochSource } from './free-epochs.ts';
 
 import { compileNode, NodeCompiler } from '../compile/compile-node.ts';
+import { layoutWithout, setsWithout } from '../render/features.ts';
 import { classOfReply, familyOfSet } from '../render/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { diffInSteps } from '../plan/diff.ts';
@@ -52,8 +54,14 @@ export interface PassOutcome {
   readonly partial: boolean;
   /** Sets that wait for the kernel to let go of them. */
   readonly busySets: readonly string[];
+  /** Chains nothing of ours leads to any more, which cannot go while a rule of others leads there. */
+  readonly busyChains: readonly string[];
   readonly seconds: Readonly<Partial<Record<Phase, number>>>;
   readonly problems: readonly Problem[];
+  /** What rules had to do without. */
+  readonly missing: MissingFeatures;
+  /** Families whose rules could not be read when the kernel was read last. */
+  readonly unread: readonly Unread[];
 }
 
 export interface ReconcilerOptions {
@@ -67,6 +75,8 @@ export interface ReconcilerOptions {
   readonly freeEpochs?: EpochSource;
   /** Where the pods of an intent are attached, as far as that is known; nowhere if absent. */
   readonly interfaces?: (intent: NodeIntent) => PodInterfaces;
+  /** What the kernel lacks of the rules' vocabulary; nothing if absent. Asks by writing, so not where nothing may be written. */
+  readonly missingFeatures?: (question: 'known' | 'missing' | 'all') => Promise<MissingFeatures>;
   /** What the node must enforce now; compiled from the snapshot alone if absent. */
   readonly compile?: (snapshot: ClusterSnapshot) => NodeIntent | Promise<NodeIntent>;
 }
@@ -82,6 +92,10 @@ export class Reconciler {
   /** Outlives the rules: flows keep their stamps while nothing is enforced, and must not be taken for judged later. */
   #generations: Plan['generations'] = {};
   #departed: Plan['departed'] = {};
+  #unread: readonly Unread[] = [];
+  #busyChains: readonly string[] = [];
+  /** The kernel refused something of the last pass: it may lack what it had. */
+  #wasRefused = false;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -106,9 +120,10 @@ export class Reconciler {
     if (Object.values(families).some(({ chains }) => chains.size > 0)) return 'rules stand';
     const empty = new NodeCompiler(this.#options.nodeName).intent();
     const options = { ...this.#options, compile: () => empty };
-    const memory = { written: undefined, generations: this.#generations, departed: this.#departed };
+    const none = { written: undefined, unread: [], busyChains: [] };
+    const memory: Memory = { ...none, generations: this.#generations, departed: this.#departed };
     const run = new Pass(options, this.#renderer, memory, 'enforce');
-    await run.prepare(NO_OBJECTS, layout);
+    await run.prepare(NO_OBJECTS, layout, 'known');
     await run.execute(true);
     const [failure] = run.outcome().failures;
     this.#generations = run.generations;
@@ -123,10 +138,17 @@ export class Reconciler {
     layout: Omit<Layout, 'mode'>,
     readBack: boolean,
   ): Promise<PassOutcome> {
-    const memory = { written: this.#known, generations: this.#generations, departed: this.#departed };
+    const memory = {
+      written: this.#known,
+      generations: this.#generations,
+      departed: this.#departed,
+      unread: this.#unread,
+      // Until the kernel is read again, they are not tried again.
+      busyChains: readBack ? [] : this.#busyChains,
+    };
     const run = new Pass(this.#options, this.#renderer, memory, mode);
     try {
-      await run.prepare(snapshot, layout);
+      await run.prepare(snapshot, layout, readBack ? (this.#wasRefused ? 'all' : 'missing') : 'known');
       await run.execute(readBack);
     } catch (error) {
       run.fail(error);
@@ -134,7 +156,11 @@ export class Reconciler {
     this.#known = run.known;
     this.#generations = run.generations;
     this.#departed = run.departed;
-    return run.outcome();
+    this.#unread = run.unread;
+    this.#busyChains = run.busyChains;
+    const outcome = run.outcome();
+    this.#wasRefused = outcome.failures.some(({ reason }) => reason === 'refused');
+    return outcome;
   }
 }
 
@@ -152,6 +178,8 @@ interface Memory {
   readonly written: ObservedState | undefined;
   readonly generations: Plan['generations'];
   readonly departed: Plan['departed'];
+  readonly unread: readonly Unread[];
+  readonly busyChains: readonly string[];
 }
 
 /** The state of one pass while it runs. */
@@ -168,12 +196,15 @@ class Pass {
   #drift: readonly Drift[] = [];
   #busySets: readonly string[] = [];
   #stepsApplied = 0;
+  #missing: MissingFeatures = {};
   readonly #written: ObservedState | undefined;
   /** What the last plan was made from. */
   #observed: ObservedState | undefined;
   generations: Plan['generations'];
   departed: Plan['departed'];
   known: ObservedState | undefined;
+  unread: readonly Unread[];
+  busyChains: readonly string[];
 
   constructor(options: ReconcilerOptions, renderer: NodeRenderer, memory: Memory, mode: Mode) {
     this.#options = options;
@@ -182,28 +213,44 @@ class Pass {
     this.#written = memory.written;
     this.generations = memory.generations;
     this.departed = memory.departed;
+    this.unread = memory.unread;
+    this.busyChains = memory.busyChains;
+    for (const name of memory.busyChains) this.#broken.add(name);
   }
 
-  async prepare(snapshot: ClusterSnapshot, layout: Omit<Layout, 'mode'>): Promise<void> {
+  async prepare(
+    snapshot: ClusterSnapshot,
+    layout: Omit<Layout, 'mode'>,
+    question: 'known' | 'missing' | 'all',
+  ): Promise<void> {
     if (this.#mode === 'off') return;
-    const { nodeName, now, compile = () => compileNode(snapshot, nodeName) } = this.#options;
+    const { nodeName, now, compile = () => compileNode(snapshot, nodeName), missingFeatures } = this.#options;
+    if (missingFeatures && this.#mode !== 'dry-run') this.#missing = await missingFeatures(question);
     const started = now();
     const intent = await compile(snapshot);
     this.#addSeconds('compile', started);
     this.#intent = intent;
     const enforcing = this.#mode === 'audit' ? 'audit' : 'enforce';
-    const wholeLayout = { ...layout, mode: enforcing } as const;
+    const wholeLayout = layoutWithout({ ...layout, mode: enforcing }, this.#missing);
     const rendering = now();
     this.#ruleset = await takeTurns(
       this.#renderer.renderInSteps(intent, wholeLayout, this.#options.interfaces?.(intent)),
     );
     this.#addSeconds('render', rendering);
+    for (const set of setsWithout(this.#ruleset.sets.values(), this.#missing)) this.#leaveOut(set);
+  }
+
+  /** The kernel would refuse it, one by one. */
+  #leaveOut({ name, type }: IpSet): void {
+    this.#broken.add(name);
+    this.fail(new Error(`set ${name}: the kernel has no sets of type ${type}; what needs it is closed`), name);
   }
 
   async execute(readBack: boolean): Promise<void> {
     const remembered = readBack ? undefined : this.#written;
     const observed = remembered ?? (await this.#read());
-    if (this.#written && !remembered) this.#drift = findDrift(this.#written, observed);
+    if (this.#written && !remembered && this.#isOfSameVariant(observed))
+      this.#drift = findDrift(this.#written, observed);
     await this.#lookForEpochs(observed, readBack);
     let plan = await this.#makePlan(observed, remembered !== undefined);
     if (this.#mode === 'dry-run') {
@@ -268,7 +315,48 @@ class Pass {
     const found = await this.#options.kernel.observe();
     const recognised = await takeTurns(recognise(found, this.#written, this.#ruleset?.sets ?? new Map()));
     this.#addSeconds('observe', started);
-    return recognised;
+    this.#knowOther(recognised);
+    return this.#withUnread(recognised);
+  }
+
+  /** What was written went to the iptables variant that was read. */
+  #isOfSameVariant(observed: ObservedState): boolean {
+    return this.#written?.variant === observed.variant;
+  }
+
+  /** Flows carry the stamps of our rules in the other variant: a generation of theirs must not be taken for one of these rules. */
+  #knowOther({ other }: ObservedState): void {
+    const { marks } = this.#ruleset?.layout ?? {};
+    if (!other || !marks) return;
+    for (const family of [4, 6] as const) {
+      const before = other.families[family];
+      const generation = before && readGeneration(before, marks);
+      if (generation !== undefined) this.generations = { [family]: generation, ...this.generations };
+    }
+  }
+
+  /**
+   * What could not be read is what our last writes left, as far as anybody knows: changes go on from there, and a commit that does
+   * not fit what the kernel holds is refused as a whole. Without such a memory nothing is written.
+   */
+  #withUnread(found: ObservedState): ObservedState {
+    this.unread = found.unread ?? [];
+    const families = { ...found.families };
+    for (const unread of this.unread) {
+      if (unread.isKnown) continue;
+      const { family } = unread;
+      const memory = this.#isOfSameVariant(found) ? this.#written?.families[family] : undefined;
+      if (memory) families[family] = memory;
+      this.#failToRead(unread, memory !== undefined);
+    }
+    return { ...found, families };
+  }
+
+  #failToRead({ family, tool, why }: Unread, isRemembered: boolean): void {
+    const going = isRemembered ? 'changes are written on top of what was written last' : 'nothing is written there';
+    const message = `IPv${family} rules cannot be read, so whether they are still in force is not known; ${going}: ${why}`;
+    if (this.#failures.some((failure) => failure.message === message)) return;
+    this.#failures.push({ object: undefined, tool, reason: 'unavailable', message, policies: [] });
   }
 
   async #makePlan(observed: ObservedState, remembered: boolean): Promise<Plan> {
@@ -300,6 +388,10 @@ class Pass {
     const started = this.#options.now();
     try {
       for (const step of steps) {
+        if (step.kind === 'leftovers') {
+          await this.#removeLeftovers(step);
+          continue;
+        }
         const busy = await this.#options.kernel.apply(step);
         this.#stepsApplied++;
         if (step.kind === 'destroy-sets') this.#busySets = busy;
@@ -310,6 +402,17 @@ class Pass {
       throw error;
     } finally {
       if (steps.length > 0) this.#addSeconds('apply', started);
+    }
+  }
+
+  /** What stays there denies what it denied, but must not hold up the rules that are kept up to date. */
+  async #removeLeftovers(step: Step): Promise<void> {
+    try {
+      await this.#options.kernel.apply(step);
+      this.#stepsApplied++;
+    } catch (error) {
+      if (!(error instanceof StepFailed)) throw error;
+      this.fail(error);
     }
   }
 
@@ -371,13 +474,18 @@ class Pass {
     const object = this.#isClass(classOfReply(refused)) ? classOfReply(refused) : refused;
     if (this.#broken.has(object) || !this.#canDoWithout(object)) return false;
     this.#broken.add(object);
-    this.fail(failed, object);
+    if (this.#isLeftOver(object)) this.busyChains = [...this.busyChains, object];
+    else this.fail(failed, object);
     return true;
   }
 
   /** A set, a class chain, or a chain that only waits to be deleted. */
   #canDoWithout(object: string): boolean {
-    if (this.#ruleset?.sets.has(object) || this.#isClass(object)) return true;
+    return this.#ruleset?.sets.has(object) || this.#isClass(object) || this.#isLeftOver(object);
+  }
+
+  #isLeftOver(object: string): boolean {
+    if (this.#ruleset?.sets.has(object) || this.#isClass(object)) return false;
     return ([4, 6] as const).some((family) => {
       const [before, after] = [this.#observed, this.#plan?.after].map((state) => state?.families[family]?.chains);
       return this.#ruleset !== undefined && before?.has(object) === true && !after?.has(object);
@@ -422,8 +530,11 @@ class Pass {
       failures: this.#failures,
       partial: this.#failures.length > 0 && this.known !== undefined,
       busySets: this.#busySets,
+      busyChains: this.busyChains,
       seconds: this.#seconds,
       problems: this.#intent?.problems ?? [],
+      missing: this.#missing,
+      unread: this.unread,
     };
   }
 

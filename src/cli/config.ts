@@ -29,6 +29,8 @@ export interface AgentConfig {
   readonly backend: BackendChoice;
   /** Null: no HTTP server. */
   readonly httpAddress: ListenAddress | null;
+  /** Null: /metrics and /plan are shown to everybody who reaches the address. */
+  readonly httpTokenFile: string | null;
   readonly logLevel: LogLevel;
   readonly trunkInterfacePrefix: string;
   readonly newPods: NewPodsChoice;
@@ -126,8 +128,18 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_HTTP_ADDRESS',
     '<host:port>',
     '127.0.0.1:9847',
-    'where /healthz, /readyz, /metrics and /plan are served ([...] around an IPv6 address), or off',
+    'where /healthz, /readyz, /metrics and /plan are served ([...] around an IPv6 address): ' +
+      'host:port, unix:/path of a socket that only root may use, or off',
     readListenAddress,
+  ),
+  httpTokenFile: flag(
+    'http-token-file',
+    'PORTCULLIS_HTTP_TOKEN_FILE',
+    '<file>',
+    'none',
+    'file with a token that /metrics and /plan then ask for (Authorization: Bearer ...); ' +
+      'none: every process in the host network can read them',
+    readTokenFile,
   ),
   logLevel: flag(
     'log-level',
@@ -257,6 +269,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     mode: config.mode,
     backend: config.backend,
     'http-address': config.httpAddress === null ? 'off' : formatListenAddress(config.httpAddress),
+    'http-token-file': config.httpTokenFile ?? 'none',
     'log-level': config.logLevel,
     'trunk-interface-prefix': config.trunkInterfacePrefix,
     'new-pods': config.newPods,
@@ -291,6 +304,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     mode: value(AGENT_FLAGS.mode),
     backend: value(AGENT_FLAGS.backend),
     httpAddress: value(AGENT_FLAGS.httpAddress),
+    httpTokenFile: value(AGENT_FLAGS.httpTokenFile),
     logLevel: value(AGENT_FLAGS.logLevel),
     trunkInterfacePrefix: value(AGENT_FLAGS.trunkInterfacePrefix),
     newPods: value(AGENT_FLAGS.newPods),
@@ -405,15 +419,30 @@ function readNodeName(text: string): Reading<string> {
 
 function readListenAddress(text: string): Reading<ListenAddress | null> {
   if (text === 'off') return { value: null };
+  const path = /^unix:(\/.+)$/.exec(text)?.[1];
+  if (path !== undefined) return readSocketPath(path);
   // The port is always given, so what stands before the last colon is the address, with brackets or without: `$(NODE_IP):9847`.
   const parts = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]/]+)|([0-9a-f:.]+)):(\d{1,5})$/i.exec(text);
   const bare = parts?.[3] !== undefined && parseAddress(parts[3]) ? parts[3] : undefined;
   const host = parts?.[1] ?? parts?.[2] ?? bare;
   const port = Number(parts?.[4]);
   if (host === undefined || port < 1 || port > 65_535) {
-    return notA(text, 'host:port (such as 127.0.0.1:9847 or [::1]:9847, port 1 to 65535) or off');
+    return notA(text, 'host:port (such as 127.0.0.1:9847 or [::1]:9847, port 1 to 65535), unix:/path or off');
   }
   return { value: Object.freeze({ host, port }) };
+}
+
+/** sockaddr_un sun_path (108) less the NUL. */
+const MAX_SOCKET_PATH = 107;
+
+function readSocketPath(path: string): Reading<ListenAddress> {
+  if (Buffer.byteLength(path) <= MAX_SOCKET_PATH) return { value: Object.freeze({ path }) };
+  return notA(`unix:${path}`, `unix: and a path of at most ${MAX_SOCKET_PATH} bytes`);
+}
+
+function readTokenFile(text: string): Reading<string | null> {
+  if (text === 'none') return { value: null };
+  return text.startsWith('/') ? { value: text } : notA(text, 'the absolute path of a file, or none');
 }
 
 function readInterfacePrefix(text: string): Reading<string> {

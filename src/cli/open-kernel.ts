@@ -1,16 +1,26 @@
 /** Opens the kernel: which iptables variant, which families, and waiting for tools that are not there yet. */
-import type { Backend, Kernel } from '../kernel/kernel.ts';
+import type { HostKernel } from '../kernel/host-kernel.ts';
 import type { AgentMetrics } from '../status/metrics.ts';
 import type { Logger } from '../status/log.ts';
+import type { ReconcilerOptions } from '../agent/reconcile.ts';
 import type { AgentConfig } from './config.ts';
 
-import { detectBackend, detectFamilies } from '../kernel/backend.ts';
-import { createLinuxKernel } from '../kernel/linux-kernel.ts';
+import { openHostKernel } from '../kernel/host-kernel.ts';
+import { KernelUnreadable } from '../kernel/kernel.ts';
+import { toolName } from '../kernel/linux-kernel.ts';
+import { hostHasIpv6, readTableNames } from '../kernel/list-rules.ts';
+import { FeatureWatch } from '../kernel/probe-features.ts';
 import { CommandFailed, type RunCommand, runCommand } from '../kernel/command.ts';
 import { sleep } from './timers.ts';
 
 /** A node without iptables yet (an init container installs it, say) is asked again, not crash-looped. */
 const KERNEL_RETRY_MS = 2_000;
+
+export interface OpenedKernel {
+  readonly kernel: HostKernel;
+  /** See ReconcilerOptions. */
+  readonly missingFeatures: NonNullable<ReconcilerOptions['missingFeatures']>;
+}
 
 /** Opens the kernel, waiting for the tools to appear (`onProblem` is told why); undefined if told to stop meanwhile. */
 export async function openKernel(
@@ -20,14 +30,14 @@ export async function openKernel(
   log: Logger,
   onProblem: (problem: string) => void,
   signal: AbortSignal,
-): Promise<Kernel | undefined> {
+): Promise<OpenedKernel | undefined> {
   const kernelLog = log.child('kernel');
   let told = '';
   while (!signal.aborted) {
     try {
       return await tryKernel(config, run, metrics, kernelLog);
     } catch (error) {
-      if (!(error instanceof CommandFailed)) throw error;
+      if (!(error instanceof CommandFailed || error instanceof KernelUnreadable)) throw error;
       const problem = `the netfilter tools do not work: ${error.message}`;
       if (problem !== told)
         kernelLog.error(`${problem}; no rule is changed until they do, trying again every ${KERNEL_RETRY_MS / 1000} s`);
@@ -39,23 +49,42 @@ export async function openKernel(
   return undefined;
 }
 
-async function tryKernel(config: AgentConfig, run: RunCommand, metrics: AgentMetrics, log: Logger): Promise<Kernel> {
-  const detected: { backend: Backend; why: string } =
-    config.backend === 'auto' ? await detectBackend(runCommand) : { backend: config.backend, why: 'set by --backend' };
-  const families = await detectFamilies(runCommand, detected.backend);
-  await runCommand({ argv: ['ipset', '--version'], timeoutMs: 10_000 });
-  metrics.backend(detected.backend);
-  log.info(`writing to ${detected.backend}: ${detected.why}`, { families });
-  if (!families.includes(6)) log.warn('IPv6 is not filtered: ip6tables cannot list table mangle on this host');
-  return createLinuxKernel({
-    backend: detected.backend,
-    families,
+async function tryKernel(
+  config: AgentConfig,
+  run: RunCommand,
+  metrics: AgentMetrics,
+  log: Logger,
+): Promise<OpenedKernel> {
+  const kernel = await openHostKernel({
+    choice: config.backend,
     run,
+    read: runCommand,
+    readTableNames,
+    hasIpv6: hostHasIpv6,
     lockWaitSeconds: config.xtablesLockWaitSeconds,
+    onBackend: ({ backend, why, doubt }, before) => {
+      metrics.backend(backend);
+      const unsure = doubt === undefined ? '' : `; not sure: ${doubt}`;
+      if (before === undefined) log.info(`writing to ${backend}: ${why}${unsure}`);
+      else log.warn(`this host moved from ${before} to ${backend} (${why}); the rules are moved as well${unsure}`);
+    },
     onCommand: ({ tool, write, durationMs, waitedForLock }) => {
       if (write) metrics.kernelWrite(tool);
       if (waitedForLock) metrics.xtablesLockWait(durationMs / 1000);
       log.debug('command', { tool, write, durationMs: Math.round(durationMs) });
     },
   });
+  const features = new FeatureWatch({
+    run: runCommand,
+    lockWaitSeconds: config.xtablesLockWaitSeconds,
+    onUnknown: ({ message }) => log.warn(`cannot find out what this kernel can do, asking again: ${message}`),
+  });
+  return {
+    kernel,
+    missingFeatures: (question) =>
+      features.missing(
+        { families: kernel.families, restoreOf: (family) => toolName(kernel.backend, family, 'restore') },
+        question,
+      ),
+  };
 }

@@ -7,6 +7,7 @@ import type { Logger } from '../status/log.ts';
 import type { AgentObserver, PassInfo } from '../agent/agent.ts';
 import type { PassOutcome } from '../agent/reconcile.ts';
 
+import { essentialsMissing, missingText, MODULES_HINT } from '../render/features.ts';
 import { isEmptyPlan, planText } from '../plan/plan.ts';
 import { createLockLog } from './lock-log.ts';
 import { createProblemLog } from '../status/problem-log.ts';
@@ -108,9 +109,12 @@ function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info
   // What goes on unchanged for long is told once: a plan that is only shown, a set that somebody else uses.
   let shown = '';
   let waiting = '';
+  let held = '';
+  let lacking = '';
   const lockLog = createLockLog(log, () => performance.now());
   let compiling = '';
   return (outcome, info) => {
+    lacking = logMissing(log, outcome, lacking);
     logTrouble(log, outcome, lockLog);
     logWork(log, outcome, info, kernel);
     const { plan } = outcome;
@@ -127,7 +131,26 @@ function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info
       });
     }
     compiling = namespaces;
+    const chains = outcome.busyChains.join(' ');
+    if (chains !== '' && chains !== held)
+      log.warn(
+        'cannot be deleted: rules that are not ours lead there (iptables-save -t mangle shows them); what is enforced is right all the same',
+        { chains },
+      );
+    held = chains;
   };
+}
+
+/** Told when it changes; returns what was told. */
+function logMissing(log: Logger, { missing, mode }: PassOutcome, told: string): string {
+  if (mode !== 'enforce' && mode !== 'audit') return told;
+  const lines = missingText(missing);
+  const text = lines.join('\n');
+  if (text === told) return told;
+  const level = essentialsMissing(missing).length > 0 ? 'error' : 'warn';
+  for (const line of lines) log[level](`the kernel lacks ${line}; ${MODULES_HINT}`);
+  if (lines.length === 0) log.info('the kernel takes all rules now');
+  return text;
 }
 
 /** All that was left to do was to destroy sets which the kernel still does not let go of. */
@@ -163,7 +186,9 @@ function logWork(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kern
     ...(plan ? nonZero(plan.summary) : {}),
     ...(info.seconds > SLOW_PASS_SECONDS ? { phases: outcome.seconds } : {}),
   };
-  if (info.first) log.info(`first pass done on ${kernel.backend}`, fields);
+  if (info.verdict === 'failed' || info.verdict === 'locked')
+    log.debug('not all went in', { ...fields, stepsApplied: outcome.stepsApplied });
+  else if (info.first) log.info(`first pass done on ${kernel.backend}`, fields);
   else if (changed) log.info(outcome.mode === 'dry-run' ? 'would change the kernel' : 'changed the kernel', fields);
   else log.debug('nothing to do', fields);
 }

@@ -1,10 +1,11 @@
 /** The daemon: builds the edges, starts the agent, owns health and shutdown. */
 import { randomInt } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import manifest from '../../package.json' with { type: 'json' };
 import type { Layout } from '../render/ruleset.ts';
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { AgentMetrics } from '../status/metrics.ts';
-import type { ConditionState, ReadyCondition, StatusServer } from '../status/health.ts';
+import type { ConditionState, ReadyCondition } from '../status/health.ts';
 import type { Logger } from '../status/log.ts';
 import type { AgentConfig } from './config.ts';
 
@@ -16,11 +17,12 @@ import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { createAgentMetrics, createRegistry } from '../status/metrics.ts';
 import { startStatusServer } from '../status/health.ts';
-import { createLogger } from '../status/log.ts';
 import { Agent } from '../agent/agent.ts';
+import { openAgentLog } from './agent-log.ts';
 import { describeConfig } from './config.ts';
+import { keepServing, type ServingServer } from './keep-serving.ts';
 import { openKernel } from './open-kernel.ts';
-import { commitReady, informersReady, lastPassReady, planPage } from './readiness.ts';
+import { commitReady, familiesReady, featuresReady, informersReady, lastPassReady, planPage } from './readiness.ts';
 import { clusterLog, observe, watchObserver } from './report-pass.ts';
 import { aborted, after } from './timers.ts';
 import { watchBridges } from './watch-bridges.ts';
@@ -35,16 +37,17 @@ const LOG_BURST_SECONDS = 2;
 
 /**
  * Runs the agent until `signal` aborts; resolves to the exit code. On the way out the rules stay in the kernel (S-79).
- * Resolves to 1 if the agent cannot start at all: no usable address to serve on, no way to reach an API server.
+ * Resolves to 1 if the agent cannot start at all: no way to reach an API server.
  */
 export async function runAgent(config: AgentConfig, { signal }: { signal: AbortSignal }): Promise<number> {
-  const log = createLogger({ level: config.logLevel });
   const metrics = createAgentMetrics(createRegistry(), { processMetrics: true });
+  const agentLog = openAgentLog(config.logLevel, metrics);
+  const { log } = agentLog;
   metrics.build(manifest.version);
   log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
   const setsCommand = keepOneWaiting(WRITE_SETS);
   const state: RunState = { agent: undefined, cluster: undefined, startProblem: 'starting', conditions: new Map() };
-  const server = await startServer(config, metrics, state, log);
+  const server = serveStatus(config, metrics, state, log);
   try {
     const connection = await loadConnection({
       ...apiAccess(config),
@@ -61,8 +64,13 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const onProblem = (problem: string): void => {
       state.startProblem = problem;
     };
-    const kernel = await openKernel(config, setsCommand.run, metrics, log, onProblem, signal);
-    if (!kernel) return 0;
+    const opened = await openKernel(config, setsCommand.run, metrics, log, onProblem, signal);
+    if (!opened) return 0;
+    const { kernel, missingFeatures } = opened;
+    state.conditions.set('iptables-variant', () => ({
+      ok: true,
+      reason: kernel.doubt ?? `writing to ${kernel.backend}`,
+    }));
     const bridges = watchBridges(log);
     state.conditions.set('bridge-netfilter', bridges.condition);
     const neighbours = new NeighbourWatch(kernel, metrics, log);
@@ -97,6 +105,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       ...(epochs ? { freeEpochs: epochs.freeEpochs } : {}),
       interfaces,
       ...(checkpoint ? { earlyAddresses: checkpoint } : {}),
+      missingFeatures,
       observer: neighbours.observing(observe(metrics, log, kernel)),
     });
     state.agent = agent;
@@ -120,6 +129,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   } finally {
     setsCommand.stop();
     await server?.close();
+    agentLog.close();
   }
 }
 
@@ -156,13 +166,14 @@ function firstGeneration(config: AgentConfig): number {
   return config.connmarkMask === null ? 1 : 1 + randomInt(generationCount({ mask: config.connmarkMask }));
 }
 
-async function startServer(
+function serveStatus(
   config: AgentConfig,
   metrics: AgentMetrics,
   state: RunState,
   log: Logger,
-): Promise<StatusServer | undefined> {
-  if (config.httpAddress === null) return undefined;
+): ServingServer | undefined {
+  const { httpAddress } = config;
+  if (httpAddress === null) return undefined;
   metrics.beforeScrape(() => {
     metrics.podsWaiting(state.agent?.status().waitingPods ?? 0);
     for (const kind of state.cluster?.status() ?? []) {
@@ -170,15 +181,15 @@ async function startServer(
       if (kind.lastHeardMs > 0) metrics.watchLastHeard(kind.kind, kind.lastHeardMs);
     }
   });
-  return startStatusServer({
-    ...config.httpAddress,
-    providers: {
-      ready: () => readiness(state),
-      metrics: () => metrics.scrape(),
-      plan: () => planPage(state.agent?.status()),
-    },
-    onError: (path, error) => log.error(`cannot answer ${path}`, { error }),
-  });
+  const providers = {
+    ready: () => readiness(state),
+    metrics: () => metrics.scrape(),
+    plan: () => planPage(state.agent?.status()),
+  };
+  const onError = (path: string, error: unknown): void => log.error(`cannot answer ${path}`, { error });
+  const { httpTokenFile: tokenFile } = config;
+  const token = tokenFile === null ? {} : { readToken: async () => (await readFile(tokenFile, 'utf8')).trim() };
+  return keepServing(() => startStatusServer({ ...httpAddress, providers, onError, ...token }), log);
 }
 
 function readiness(state: RunState): ReadyCondition[] {
@@ -192,6 +203,8 @@ function readiness(state: RunState): ReadyCondition[] {
     { name: 'informers-synced', ...informersReady(state.cluster) },
     { name: 'first-commit', ...commitReady(status) },
     { name: 'last-pass', ...lastPassReady(status) },
+    { name: 'families', ...familiesReady(status, state.cluster) },
+    { name: 'kernel-features', ...featuresReady(status, state.cluster) },
     ...[...state.conditions].map(([name, condition]) => ({ name, ...condition() })),
   ];
 }

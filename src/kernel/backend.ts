@@ -1,67 +1,73 @@
-/** Which iptables variant this host uses, and which families it can filter. */
+/** Which iptables variant this host uses, told from what both of them hold. */
 import type { Family } from '../net/ip.ts';
-import type { RunCommand } from './command.ts';
+import type { Listing } from './list-rules.ts';
 import type { Backend } from './kernel.ts';
 
-import { CommandFailed } from './command.ts';
-import { toolName } from './linux-kernel.ts';
+import { FORWARD_CHAIN } from '../render/names.ts';
 
-const TIMEOUT_MS = 10_000;
 /** Chains the kubelet plants so that others can tell which variant the host uses (Kubernetes KEP-3178). */
 const HINTS = [':KUBE-IPTABLES-HINT ', ':KUBE-KUBELET-CANARY '];
-const OURS = ':PCL-FWD ';
+const OURS = `:${FORWARD_CHAIN} `;
 
-export interface DetectedBackend {
+/** What table mangle of each variant holds. */
+export type Listings = Readonly<Record<Backend, Readonly<Record<Family, Listing>>>>;
+
+export interface ChosenBackend {
   readonly backend: Backend;
   readonly why: string;
+  /** What was not answered and might make it the other one; absent: nothing. */
+  readonly doubt?: string;
 }
 
 /**
- * nft if its mangle table holds the kubelet's hint chains; else legacy if its tables do; else the variant that holds
- * our own chains; else nft. Rejects with CommandFailed if neither variant is installed.
+ * nft if its mangle table holds the kubelet's hint chains; else legacy if its table does; else the one in use, or that holds our own
+ * chains; else nft. `current`: the variant in use, if any. What cannot be read is no answer: what is in use stays in use, and without
+ * that a variant is chosen only where something speaks for it. Undefined: not to be told now.
  */
-export async function detectBackend(run: RunCommand): Promise<DetectedBackend> {
-  // `iptables-legacy-save -t X` would create table X; without `-t` it only reads what exists.
-  const nft = await savedText(run, 'iptables-nft', ['-t', 'mangle']);
-  if (nft && HINTS.some((hint) => nft.includes(hint)))
-    return { backend: 'iptables-nft', why: 'kubelet hint chains found' };
-  const legacy = await savedText(run, 'iptables-legacy', []);
-  if (legacy && HINTS.some((hint) => legacy.includes(hint))) {
-    return { backend: 'iptables-legacy', why: 'kubelet hint chains found' };
+export function chooseBackend(listings: Listings, current: Backend | undefined): ChosenBackend | undefined {
+  const nft = evidenceOf(listings['iptables-nft']);
+  const legacy = evidenceOf(listings['iptables-legacy']);
+  const chosen = (backend: Backend, why: string, doubt?: string): ChosenBackend =>
+    doubt === undefined ? { backend, why } : { backend, why, doubt };
+  if (nft.hints) return chosen('iptables-nft', 'kubelet hint chains found');
+  if (nft.unknown !== undefined) {
+    if (legacy.hints) return chosen('iptables-legacy', 'kubelet hint chains found', nft.unknown);
+    if (current !== undefined) return chosen(current, 'in use', nft.unknown);
+    return legacy.ours ? chosen('iptables-legacy', 'our own chains found', nft.unknown) : undefined;
   }
-  if (nft?.includes(OURS)) return { backend: 'iptables-nft', why: 'our own chains found' };
-  if (legacy?.includes(OURS)) return { backend: 'iptables-legacy', why: 'our own chains found' };
-  if (nft !== undefined) return { backend: 'iptables-nft', why: 'no kubelet hint chains; nft is the default' };
-  if (legacy !== undefined) return { backend: 'iptables-legacy', why: 'iptables-nft is not installed' };
-  throw new CommandFailed(
-    { argv: [toolName('iptables-nft', 4, 'save')], timeoutMs: TIMEOUT_MS },
-    'not-found',
-    null,
-    'neither iptables-nft-save nor iptables-legacy-save is installed',
-  );
+  if (legacy.hints) return chosen('iptables-legacy', 'kubelet hint chains found');
+  const doubt = legacy.unknown;
+  if (nft.isThere && nft.ours && !(legacy.ours && current === 'iptables-legacy'))
+    return chosen('iptables-nft', 'our own chains found', doubt);
+  if (legacy.ours) return chosen('iptables-legacy', 'our own chains found', doubt);
+  if (nft.isThere) return chosen('iptables-nft', 'no kubelet hint chains; nft is the default', doubt);
+  if (doubt !== undefined) return current && chosen(current, 'in use', doubt);
+  return legacy.isThere ? chosen('iptables-legacy', `iptables-nft cannot be used: ${nft.absent}`) : undefined;
 }
 
-async function savedText(run: RunCommand, backend: Backend, args: readonly string[]): Promise<string | undefined> {
-  const texts: string[] = [];
-  for (const family of [4, 6] as const) {
-    try {
-      const { stdout } = await run({ argv: [toolName(backend, family, 'save'), ...args], timeoutMs: TIMEOUT_MS });
-      texts.push(stdout);
-    } catch (error) {
-      if (!(error instanceof CommandFailed)) throw error;
-    }
-  }
-  return texts.length > 0 ? texts.join('\n') : undefined;
+interface Evidence {
+  readonly hints: boolean;
+  readonly ours: boolean;
+  /** It can be used, as far as is known. */
+  readonly isThere: boolean;
+  /** Why no family could be read, if that may change by itself. */
+  readonly unknown: string | undefined;
+  readonly absent: string;
 }
 
-/** IPv4 always; IPv6 if `ip6tables` can list table mangle. A missing program for IPv4 rejects with CommandFailed. */
-export async function detectFamilies(run: RunCommand, backend: Backend): Promise<readonly Family[]> {
-  await run({ argv: [toolName(backend, 4, 'save'), '-t', 'mangle'], timeoutMs: TIMEOUT_MS });
-  try {
-    await run({ argv: [toolName(backend, 6, 'save'), '-t', 'mangle'], timeoutMs: TIMEOUT_MS });
-    return [4, 6];
-  } catch (error) {
-    if (error instanceof CommandFailed) return [4];
-    throw error;
-  }
+function evidenceOf(families: Readonly<Record<Family, Listing>>): Evidence {
+  const all = [families[4], families[6]];
+  const texts = all.flatMap((listing) => (listing.kind === 'read' ? [listing.text] : []));
+  const has = (name: string): boolean => texts.some((text) => text.includes(name));
+  const unknown = all.find((listing) => listing.kind === 'unknown');
+  const absent = all.find((listing) => listing.kind === 'absent');
+  // The kubelet plants its chains in both families: one that was read speaks for the other.
+  const isAnswered = all.some((listing) => listing.kind === 'read' || listing.kind === 'empty');
+  return {
+    hints: HINTS.some(has),
+    ours: has(OURS),
+    isThere: isAnswered,
+    unknown: isAnswered ? undefined : unknown?.why,
+    absent: absent?.why ?? '',
+  };
 }

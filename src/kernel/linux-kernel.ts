@@ -8,7 +8,7 @@ import type { Backend, Kernel } from './kernel.ts';
 import { savedRules, savedSets } from '../plan/read-saved.ts';
 
 import { CommandFailed } from './command.ts';
-import { StepFailed } from './kernel.ts';
+import { KernelUnreadable, StepFailed } from './kernel.ts';
 import { takeTurns } from './take-turns.ts';
 
 /** What writes to sets: of all commands the one that is run most. */
@@ -39,7 +39,7 @@ export function createLinuxKernel(options: LinuxKernelOptions): Kernel {
     backend: options.backend,
     families: options.families,
     observe: () => observe(options),
-    apply: (step) => apply(options, step),
+    apply: (step) => applyStep(options, step),
   };
 }
 
@@ -55,20 +55,38 @@ async function observe(options: LinuxKernelOptions): Promise<ObservedState> {
     const { stdout } = await read(options, [toolName(options.backend, family, 'save'), '-t', 'mangle']);
     families[family] = await takeTurns(savedRules(stdout));
   }
-  const { stdout } = await read(options, ['ipset', 'save']);
-  return { families, sets: await takeTurns(savedSets(stdout)) };
+  return { families, sets: await readSets(options) };
 }
 
-async function read(options: LinuxKernelOptions, argv: readonly [string, ...string[]]): Promise<CommandResult> {
+type Reading = Pick<LinuxKernelOptions, 'run' | 'onCommand'>;
+
+/** Rejects with CommandFailed, or with KernelUnreadable for what ipset cannot have printed. */
+export async function readSets(options: Reading): Promise<ObservedState['sets']> {
+  const { stdout } = await read(options, ['ipset', 'save']);
+  const wrong = whyNoSets(stdout);
+  if (wrong !== undefined) throw new KernelUnreadable(`ipset save: its output ${wrong}`);
+  return takeTurns(savedSets(stdout));
+}
+
+function whyNoSets(text: string): string | undefined {
+  if (text !== '' && !text.endsWith('\n')) return 'ends in the middle of a line';
+  const strange = /^(?!create \S+ \S|add \S+ \S|$).*/m.exec(text);
+  return strange ? `makes no sense: ${JSON.stringify(strange[0].slice(0, 80))}` : undefined;
+}
+
+async function read(options: Reading, argv: readonly [string, ...string[]]): Promise<CommandResult> {
   const result = await options.run({ argv, timeoutMs: READ_TIMEOUT_MS });
   options.onCommand?.({ tool: argv[0], write: false, durationMs: result.durationMs, waitedForLock: false });
   return result;
 }
 
-async function apply(options: LinuxKernelOptions, step: Step): Promise<readonly string[]> {
+type Writing = Pick<LinuxKernelOptions, 'backend' | 'run' | 'lockWaitSeconds' | 'onCommand'>;
+
+export async function applyStep(options: Writing, step: Step): Promise<readonly string[]> {
   if (step.kind === 'destroy-sets') return destroySets(options, step);
-  if (step.kind === 'rules' || step.kind === 'settle-rules') {
-    const tool = toolName(options.backend, step.family, 'restore');
+  if ('family' in step) {
+    const variant = step.kind === 'leftovers' ? step.variant : options.backend;
+    const tool = toolName(variant, step.family, 'restore');
     await write(options, step, [tool, '--noflush', '-w', String(options.lockWaitSeconds)], step.lines);
   } else {
     await write(options, step, WRITE_SETS, step.lines);
@@ -77,7 +95,7 @@ async function apply(options: LinuxKernelOptions, step: Step): Promise<readonly 
 }
 
 async function write(
-  options: LinuxKernelOptions,
+  options: Writing,
   step: Step,
   argv: readonly [string, ...string[]],
   lines: Step['lines'],
@@ -95,7 +113,7 @@ async function write(
     if (!(error instanceof CommandFailed)) throw error;
     const reason = failureReason(error);
     report(reason === 'lock');
-    throw new StepFailed(step, tool, reason, failedLine(error), error);
+    throw new StepFailed(step, tool, reason, failedLine(error), error, advice(error));
   }
 }
 
@@ -114,7 +132,21 @@ function* joined(lines: Step['lines']): Steps<readonly string[]> {
 
 function failureReason(error: CommandFailed): StepFailed['reason'] {
   if (error.exitCode === EXIT_RESOURCE_PROBLEM && error.stderr.includes('xtables lock')) return 'lock';
+  // Nothing was asked of the kernel, so nothing was refused by it.
+  if (NO_LOCK_FILE.test(error.stderr)) return 'unavailable';
   return error.reason === 'exit' ? 'refused' : 'unavailable';
+}
+
+const NO_LOCK_FILE = /can't open lock file (\S+): (.*)/;
+
+/** What an operator can do about it, where that is not plain from what the tool says. */
+function advice(error: CommandFailed): string {
+  const file = NO_LOCK_FILE.exec(error.stderr)?.[1];
+  if (file === undefined) return '';
+  return (
+    `. Until it can be opened nothing is written: mount the host's ${file} as a file that root may write ` +
+    '(manifests/daemonset.yaml: hostPath of type FileOrCreate); if a folder is in its place, remove that on the node'
+  );
 }
 
 /**
@@ -128,7 +160,7 @@ function failedLine(error: CommandFailed): number | undefined {
 }
 
 /** Rules that were just replaced may hold on to a set for a moment; that set is left for later, the others go. */
-async function destroySets(options: LinuxKernelOptions, step: Step): Promise<readonly string[]> {
+async function destroySets(options: Writing, step: Step): Promise<readonly string[]> {
   const busy: string[] = [];
   let lines = step.lines;
   while (lines.length > 0) {

@@ -9,6 +9,7 @@ import type { ObservedFamily, Plan, PlanLine } from './plan.ts';
 import type { Moves, MovesByDirection } from './switch-over.ts';
 
 import { dispatchChains, lowBits } from '../render/dispatch.ts';
+import { expressibleChains } from '../render/features.ts';
 import { guardChains } from '../render/guards.ts';
 import {
   dispatchChain,
@@ -73,7 +74,11 @@ export function* diffRules(
   const plain: TextContext = { family, generation: 0, ...(layout.marks ? { marks: layout.marks } : {}) };
   const { guards, closed: closedGuards } = usableGuards(layout, rules, options.broken);
   const classes = classesInUse(layout, rules, dispatch, guards, new Set([...closed, ...closedGuards]));
-  const own = [...dispatchChains(dispatch, layout), ...guardChains(guards, layout), ...classes.flatMap(chainsOfClass)];
+  const own = [
+    ...dispatchChains(dispatch, family, layout),
+    ...expressibleChains(guardChains(guards, layout), family, layout),
+    ...classes.flatMap(chainsOfClass),
+  ];
   const chains = new Map<string, readonly string[]>();
   for (const chain of own) {
     chains.set(chain.name, chainLines(chain, plain));

@@ -21,6 +21,7 @@ import { runToEnd } from '../compile/steps.ts';
 import { destroySetText, EVERY_PACKET } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
+import { removeLeftovers } from './teardown.ts';
 import { detourOf, type Names, needsSwitchOver, setsOfChains } from './switch-over.ts';
 
 export interface DiffOptions {
@@ -48,20 +49,25 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   const families: FamilyPlan[] = [];
   for (const family of [4, 6] as const) {
     const before = observed.families[family];
-    if (before) families.push(yield* planFamily(desired, before, family, sets, options, broken));
+    const other = observed.other?.families[family]?.chains;
+    if (before) families.push(yield* planFamily(desired, before, other, family, sets, options, broken));
   }
   yield;
   const inUse = families.map(({ rules }) => setsOfChains(rules.chains));
   const kept: Names = { has: (name) => inUse.some((names) => names.has(name)) };
   const stale = sets.changed
     ? []
-    : [...observed.sets.keys()].filter((name) => !desired.sets.has(name) && !kept.has(name));
+    : [...observed.sets.values()]
+        .filter(({ name, family }) => !desired.sets.has(name) && !kept.has(name) && !isUnknown(observed, family))
+        .map(({ name }) => name);
   const asides = new Set(sets.changes.map(({ aside }) => aside));
   const left = stale.filter((name) => !asides.has(name));
   const destroyed = [...new Set([...left, ...families.flatMap(({ detourSets }) => detourSets)])].sort();
   const steps: Step[] = [
     ...setStep('fill-sets', [...sets.gate.leave, ...sets.create, ...families.flatMap(({ fill }) => fill)]),
     ...families.flatMap(({ rules, lines }) => ruleStep('rules', rules.family, lines)),
+    // From here on nothing but the new rules judges; until here they and the old ones do, and both know the sets as they were.
+    ...removeLeftovers(observed),
     ...setStep('drain-sets', [
       ...families.flatMap(({ late }) => late),
       ...families.flatMap(({ changes }) => changes.flatMap(({ tighten }) => tighten)),
@@ -87,6 +93,11 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
     },
     heldBack: families.flatMap(({ rules }) => rules.heldBack),
   };
+}
+
+/** Rules that could not be read may refer to any set. */
+function isUnknown({ families, unread = [] }: ObservedState, family: Family): boolean {
+  return !families[family] && unread.some((each) => each.family === family && !each.isKnown);
 }
 
 function setStep(kind: 'fill-sets' | 'drain-sets' | 'destroy-sets', lines: readonly PlanLine[]): Step[] {
@@ -116,6 +127,7 @@ const MAX_DEPARTED = 10_000;
 function* planFamily(
   desired: Ruleset,
   before: ObservedFamily,
+  other: ObservedFamily['chains'] | undefined,
   family: Family,
   sets: SetsDiff,
   options: DiffOptions,
@@ -123,7 +135,9 @@ function* planFamily(
 ): Steps<FamilyPlan> {
   const own = sets.changes.filter((change) => change.family === family);
   // A set no rule refers to yet, left by a process that was killed while filling it, changes before anybody can see.
-  const referred = setsOfChains(before.chains);
+  const ofOther = other ? setsOfChains(other) : NO_SETS;
+  const ofThis = setsOfChains(before.chains);
+  const referred: Names = { has: (name) => ofThis.has(name) || ofOther.has(name) };
   yield;
   const changes = own.filter(({ name }) => referred.has(name));
   const unseen = own
@@ -146,7 +160,9 @@ function* planFamily(
   // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
   // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.
   yield;
-  const isDetour = (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
+  const isSeenByOther = changes.some(({ name }) => ofOther.has(name));
+  const isDetour =
+    isSeenByOther || (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
   if (!isDetour) {
     const lines = restoreLines(rules.chains, before, rules.stale, rules.hookLines);
     return { rules, changes, fill: [...unseen, ...loosen], lines, late: [], settle: [], detourSets: [], departed };
@@ -168,6 +184,8 @@ function* planFamily(
     departed,
   };
 }
+
+const NO_SETS: ReadonlyMap<string, unknown> = new Map();
 
 function withDeparted(before: DepartedAddresses | undefined, addresses: readonly string[]) {
   return addresses.length === 0 ? before : { addresses, before, count: addresses.length + (before?.count ?? 0) };
@@ -264,5 +282,6 @@ function stateAfter(
     const isWhole = heldBack.length === 0 && broken.size === 0;
     after[family] = { chains, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
   }
-  return { families: after, ...setsAfter(desired, observed, setsDiff, kept, broken) };
+  const variant = observed.variant ? { variant: observed.variant } : {};
+  return { families: after, ...setsAfter(desired, observed, setsDiff, kept, broken), ...variant };
 }

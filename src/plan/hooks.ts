@@ -8,9 +8,12 @@ import { sameLines } from './same-lines.ts';
 /** What our rules in a built-in chain shall be, as text. */
 export type HookLines = Readonly<Record<Hook, readonly string[]>>;
 
-/** A rule that this or an earlier version of the layout put into a built-in chain; others may have rules of their own that jump to ours. */
+/**
+ * A rule of ours in a built-in chain: of this layout, an earlier or a later one. Whatever leads to a chain with our prefix is; others
+ * have no reason to go there, and what they do in chains of their own is left alone.
+ */
 export function isHookLine(line: string): boolean {
-  return /^(-m conntrack (! )?--ctstate [A-Z,]+ |-m connmark ! --mark \S+ )?-j PCL-(FWD|INP)(-AGAIN)?$/.test(line);
+  return /(?:^| )-[jg] PCL-\S+$/.test(line);
 }
 
 /** The hooks where our rules are not what they shall be, or not first, or there more than once. */
@@ -28,9 +31,17 @@ export function hooksAfter(wanted: HookLines, { hooks }: Pick<ObservedFamily, 'h
 }
 
 /** Lines of a restore that take our rules out wherever they are, and put in the wanted ones. A rule that is no longer there fails it. */
-export function placeHooks(wanted: HookLines, before: Pick<ObservedFamily, 'hooks'>): PlanLine[] {
-  return misplacedHooks(wanted, before).flatMap((hook) => [
-    ...before.hooks[hook].filter(isHookLine).map((line) => ({ text: `-D ${hook} ${line}`, object: hook })),
-    ...wanted[hook].map((line, index) => ({ text: `-I ${hook} ${index + 1} ${line}`, object: hook })),
-  ]);
+export function placeHooks(wanted: HookLines, before: Pick<ObservedFamily, 'hooks' | 'elsewhere'>): PlanLine[] {
+  return [
+    ...removeElsewhere(before),
+    ...misplacedHooks(wanted, before).flatMap((hook) => [
+      ...before.hooks[hook].filter(isHookLine).map((line) => ({ text: `-D ${hook} ${line}`, object: hook })),
+      ...wanted[hook].map((line, index) => ({ text: `-I ${hook} ${index + 1} ${line}`, object: hook })),
+    ]),
+  ];
+}
+
+/** This layout has no rules in other built-in chains. */
+export function removeElsewhere({ elsewhere = [] }: Pick<ObservedFamily, 'elsewhere'>): PlanLine[] {
+  return elsewhere.map(({ chain, line }) => ({ text: `-D ${chain} ${line}`, object: chain }));
 }

@@ -8,6 +8,8 @@ export interface ObservedFamily {
   readonly chains: ReadonlyMap<string, readonly string[]>;
   /** All rules of the hook's built-in chain, ours and others', in order, without `-A CHAIN`. */
   readonly hooks: Readonly<Record<Hook, readonly string[]>>;
+  /** Our rules in other built-in chains of the table, which only another layout puts there; absent: none. */
+  readonly elsewhere?: readonly { readonly chain: string; readonly line: string }[];
   /** The rules this state was written from, whole and undisturbed; absent once the kernel was read. Equal source, nothing to compare. */
   readonly source?: FamilyRules;
 }
@@ -22,6 +24,32 @@ export interface ObservedSet {
   readonly members: ReadonlyMap<string, boolean>;
 }
 
+export type Variant = 'iptables-nft' | 'iptables-legacy';
+
+/** Our rules in the iptables variant that is not written to: they judge every packet as well, and nobody keeps them up to date. */
+export interface OtherVariant {
+  readonly variant: Variant;
+  /** Those with something of ours. */
+  readonly families: Readonly<Partial<Record<Family, ObservedFamily>>>;
+}
+
+/** Rules of ours in another table than mangle: of another layout, as this one has none there. */
+export interface OtherTable {
+  readonly variant: Variant;
+  readonly family: Family;
+  readonly table: string;
+  readonly rules: ObservedFamily;
+}
+
+/** A family whose rules could not be read. */
+export interface Unread {
+  readonly family: Family;
+  readonly tool: string;
+  /** This host cannot filter the family; else it is not known what its rules are. */
+  readonly isKnown: boolean;
+  readonly why: string;
+}
+
 export interface ObservedState {
   /** A family is absent when the host cannot filter it (no IPv6, say). */
   readonly families: Readonly<Partial<Record<Family, ObservedFamily>>>;
@@ -32,6 +60,11 @@ export interface ObservedState {
    * not change since then need not be compared.
    */
   readonly setsSource?: Ruleset['sets'];
+  /** Where the rules are; absent where there is only one. */
+  readonly variant?: Variant;
+  readonly other?: OtherVariant;
+  readonly otherTables?: readonly OtherTable[];
+  readonly unread?: readonly Unread[];
 }
 
 /** One line of restore input, and the chain or set it belongs to. */
@@ -42,13 +75,20 @@ export interface PlanLine {
 
 /**
  * One command's worth of change, in this order: `fill-sets` makes sets and lets members join; `rules`, one per family, changes the
- * verdicts in one commit; `drain-sets` lets members leave; `settle-rules` puts plain rules in the place of those that looked past
+ * verdicts in one commit; `leftovers` takes our rules out of the iptables variant, and of tables, that this layout does not write to;
+ * `drain-sets` lets members leave; `settle-rules` puts plain rules in the place of those that looked past
  * the sets' members (switch-over.ts); `destroy-sets` tidies up. Between any two lines no packet of a new connection meets a verdict
  * that is neither the old nor the new one (S-09). `destroy-sets` may fail while the kernel still lets go of a set; it is planned again.
  */
 export type Step =
   | { readonly kind: 'fill-sets' | 'drain-sets' | 'destroy-sets'; readonly lines: readonly PlanLine[] }
-  | { readonly kind: 'rules' | 'settle-rules'; readonly family: Family; readonly lines: readonly PlanLine[] };
+  | { readonly kind: 'rules' | 'settle-rules'; readonly family: Family; readonly lines: readonly PlanLine[] }
+  | {
+      readonly kind: 'leftovers';
+      readonly variant: Variant;
+      readonly family: Family;
+      readonly lines: readonly PlanLine[];
+    };
 
 /** Counts of what a plan does, for logs and metrics. */
 export interface PlanSummary {
@@ -101,7 +141,8 @@ export function planText(plan: Plan): string {
   return plan.steps
     .map((step) => {
       const family = 'family' in step ? ` IPv${step.family}` : '';
-      return `# ${step.kind}${family}\n${step.lines.map((line) => line.text).join('\n')}\n`;
+      const variant = 'variant' in step ? ` ${step.variant}` : '';
+      return `# ${step.kind}${family}${variant}\n${step.lines.map((line) => line.text).join('\n')}\n`;
     })
     .join('');
 }

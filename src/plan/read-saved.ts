@@ -7,6 +7,7 @@ import type { ObservedFamily, ObservedSet } from './plan.ts';
 import { runToEnd } from '../compile/steps.ts';
 import { isOurChain, isOurSet } from '../render/names.ts';
 import { HOOKS } from '../render/ruleset.ts';
+import { isHookLine } from './hooks.ts';
 
 const LINES_PER_STEP = 500;
 
@@ -15,19 +16,20 @@ export function readSavedRules(text: string): ObservedFamily {
   return runToEnd(savedRules(text));
 }
 
-export function* savedRules(text: string): Steps<ObservedFamily> {
+export function* savedRules(text: string, table = 'mangle'): Steps<ObservedFamily> {
   const chains = new Map<string, string[]>();
   const hooks: Record<Hook, string[]> = { FORWARD: [], INPUT: [] };
-  let inMangle = false;
+  const elsewhere: { chain: string; line: string }[] = [];
+  let inTable = false;
   let count = 0;
   for (const line of linesOf(text)) {
     if (++count % LINES_PER_STEP === 0) yield;
-    if (line.startsWith('*')) inMangle = line.trim() === '*mangle';
-    else if (!inMangle) continue;
+    if (line.startsWith('*')) inTable = line.trim() === `*${table}`;
+    else if (!inTable) continue;
     else if (line.startsWith(':')) declare(chains, line);
-    else if (line.startsWith('-A ')) append(chains, hooks, line);
+    else if (line.startsWith('-A ')) append(chains, hooks, elsewhere, line);
   }
-  return { chains, hooks };
+  return { chains, hooks, ...(elsewhere.length > 0 ? { elsewhere } : {}) };
 }
 
 function declare(chains: Map<string, string[]>, line: string): void {
@@ -35,7 +37,15 @@ function declare(chains: Map<string, string[]>, line: string): void {
   if (isOurChain(name)) chains.set(name, []);
 }
 
-function append(chains: Map<string, string[]>, hooks: Record<Hook, string[]>, line: string): void {
+/** Built-in chains that this layout leaves alone. */
+const OTHER_BUILT_IN = ['PREROUTING', 'OUTPUT', 'POSTROUTING'];
+
+function append(
+  chains: Map<string, string[]>,
+  hooks: Record<Hook, string[]>,
+  elsewhere: { chain: string; line: string }[],
+  line: string,
+): void {
   const end = line.indexOf(' ', 3);
   const name = end < 0 ? line.slice(3) : line.slice(3, end);
   const body = end < 0 ? '' : line.slice(end + 1).trimEnd();
@@ -45,7 +55,7 @@ function append(chains: Map<string, string[]>, hooks: Record<Hook, string[]>, li
     const rules = chains.get(name);
     if (rules) rules.push(body);
     else chains.set(name, [body]);
-  }
+  } else if (OTHER_BUILT_IN.includes(name) && isHookLine(body)) elsewhere.push({ chain: name, line: body });
 }
 
 const PROTOCOL_NAMES: Readonly<Record<string, string>> = { tcp: '6', udp: '17', sctp: '132' };

@@ -33,7 +33,7 @@ export function* recognise(
     sets.set(name, yield* recogniseSet(set, ours, wanted.get(name)));
     yield;
   }
-  return { families, sets };
+  return { ...found, families, sets };
 }
 
 /** Where nothing was touched, the very state that was written, with the rules it came from. */
@@ -47,9 +47,9 @@ function* recogniseFamily(found: ObservedFamily, written: ObservedFamily): Steps
     isWhole &&= isSame;
     yield;
   }
-  if (!isWhole) return { chains, hooks: found.hooks };
-  const sameHooks = HOOKS.every((hook) => sameLines(written.hooks[hook], found.hooks[hook]));
-  return sameHooks ? written : { chains: written.chains, hooks: found.hooks };
+  if (!isWhole) return { ...found, chains };
+  const sameHooks = !found.elsewhere && HOOKS.every((hook) => sameLines(written.hooks[hook], found.hooks[hook]));
+  return sameHooks ? written : { ...found, chains: written.chains };
 }
 
 function* recogniseSet(

@@ -129,7 +129,7 @@ function setsOfLines(lines: readonly string[]): readonly (readonly string[])[] {
 export type Names = Pick<ReadonlySet<string>, 'has'>;
 
 /** Names of all the sets the chains refer to. */
-export function setsOfChains(chains: ChainTexts): Names {
+export function setsOfChains(chains: ChainTexts): ReadonlyMap<string, unknown> {
   return setUsage(chains).directions;
 }
 

@@ -2,9 +2,9 @@
 import type { Family } from '../net/ip.ts';
 import type { ObservedFamily, ObservedState, Plan, PlanLine, Step } from './plan.ts';
 
-import { isOurChain } from '../render/names.ts';
 import { HOOKS } from '../render/ruleset.ts';
 import { destroySetText } from '../render/write-text.ts';
+import { isHookLine, removeElsewhere } from './hooks.ts';
 
 export function teardown(observed: ObservedState): Plan {
   const families = ([4, 6] as const).flatMap((family) => {
@@ -12,9 +12,12 @@ export function teardown(observed: ObservedState): Plan {
     return before ? [{ family, before, lines: removalLines(before) }] : [];
   });
   const destroyed = [...observed.sets.keys()].sort();
-  const steps: Step[] = families
-    .filter(({ lines }) => lines.length > 0)
-    .map(({ family, lines }) => ({ kind: 'rules', family, lines }));
+  const steps: Step[] = [
+    ...families
+      .filter(({ lines }) => lines.length > 0)
+      .map(({ family, lines }): Step => ({ kind: 'rules', family, lines })),
+    ...removeLeftovers(observed),
+  ];
   if (destroyed.length > 0) {
     steps.push({
       kind: 'destroy-sets',
@@ -36,6 +39,7 @@ export function teardown(observed: ObservedState): Plan {
     after: {
       families: Object.fromEntries(families.map(({ family, before }) => [family, emptied(before)])),
       sets: new Map(),
+      ...(observed.variant ? { variant: observed.variant } : {}),
     },
     generations: {},
     departed: {},
@@ -43,29 +47,42 @@ export function teardown(observed: ObservedState): Plan {
   };
 }
 
-function isOurJump(line: string): boolean {
-  const target = / -[jg] (\S+)$/.exec(` ${line}`)?.[1];
-  return target !== undefined && isOurChain(target);
+/** One step for each table of a family and variant that this layout does not write to and that holds something of ours. */
+export function removeLeftovers({ other, otherTables = [] }: ObservedState): Step[] {
+  const tables = [
+    ...([4, 6] as const).flatMap((family) => {
+      const rules = other?.families[family];
+      return other && rules ? [{ variant: other.variant, family, table: 'mangle', rules }] : [];
+    }),
+    ...otherTables,
+  ];
+  return tables.flatMap(({ variant, family, table, rules }): Step[] => {
+    const lines = removalLines(rules, table);
+    return lines.length > 0 ? [{ kind: 'leftovers', variant, family, lines }] : [];
+  });
 }
 
-function removalLines(before: ObservedFamily): PlanLine[] {
-  const jumps = HOOKS.flatMap((hook) =>
-    before.hooks[hook].filter(isOurJump).map((line) => ({ text: `-D ${hook} ${line}`, object: hook })),
-  );
+function removalLines(before: ObservedFamily, table = 'mangle'): PlanLine[] {
+  const jumps = [
+    ...removeElsewhere(before),
+    ...HOOKS.flatMap((hook) =>
+      before.hooks[hook].filter(isHookLine).map((line) => ({ text: `-D ${hook} ${line}`, object: hook })),
+    ),
+  ];
   const chains = [...before.chains.keys()];
   if (jumps.length === 0 && chains.length === 0) return [];
   return [
-    { text: '*mangle', object: 'mangle' },
+    { text: `*${table}`, object: table },
     ...chains.map((name) => ({ text: `:${name} - [0:0]`, object: name })),
     ...jumps,
     ...chains.map((name) => ({ text: `-X ${name}`, object: name })),
-    { text: 'COMMIT', object: 'mangle' },
+    { text: 'COMMIT', object: table },
   ];
 }
 
 function emptied(before: ObservedFamily): ObservedFamily {
   const hooks = { ...before.hooks };
-  for (const hook of HOOKS) hooks[hook] = before.hooks[hook].filter((line) => !isOurJump(line));
+  for (const hook of HOOKS) hooks[hook] = before.hooks[hook].filter((line) => !isHookLine(line));
   return { chains: new Map(), hooks };
 }
 

@@ -8,9 +8,11 @@
  *
  * With 1,000 pods the last pod of the last bucket is found after 31 rules; in one list it would be after 1,000.
  */
+import type { Family } from '../net/ip.ts';
 import type { Direction } from '../policy/model.ts';
 import type { Chain, Dispatch, FamilyRules, Layout, Match, Rule } from './ruleset.ts';
 
+import { expressible } from './features.ts';
 import { judgesReplies, sameLayout } from './layout.ts';
 import { bucketChain, dispatchChain, replyDispatchChain, replyOfClass } from './names.ts';
 
@@ -38,13 +40,13 @@ export function lowBits(address: string): number {
  * The chains that lead from the entry chains to the class chains, for any dispatch (the planner may hold pods back).
  * Empty buckets get neither a chain nor a rule.
  */
-export function dispatchChains(dispatch: FamilyRules['dispatch'], layout: Layout): readonly Chain[] {
+export function dispatchChains(dispatch: FamilyRules['dispatch'], family: Family, layout: Layout): readonly Chain[] {
   const known = dispatched.get(dispatch);
   if (known && sameLayout(known.layout, layout)) return known.chains;
   const chains = DIRECTIONS.flatMap((direction) => {
-    const questions = directionChains(direction, dispatch[direction], false, layout);
+    const questions = directionChains(direction, dispatch[direction], false, family, layout);
     return judgesReplies(layout)
-      ? [...questions, ...directionChains(direction, dispatch[direction], true, layout)]
+      ? [...questions, ...directionChains(direction, dispatch[direction], true, family, layout)]
       : questions;
   });
   dispatched.set(dispatch, { layout, chains });
@@ -57,7 +59,13 @@ const dispatched = new WeakMap<
   { readonly layout: Layout; readonly chains: readonly Chain[] }
 >();
 
-function directionChains(direction: Direction, dispatch: Dispatch, replies: boolean, layout: Layout): Chain[] {
+function directionChains(
+  direction: Direction,
+  dispatch: Dispatch,
+  replies: boolean,
+  family: Family,
+  layout: Layout,
+): Chain[] {
   const side = (direction === 'egress') !== replies ? 'source' : 'destination';
   const pods = [...dispatch.keys()].sort().map((address): Pod => {
     const target = dispatch.get(address)!;
@@ -69,7 +77,7 @@ function directionChains(direction: Direction, dispatch: Dispatch, replies: bool
   });
   const name = replies ? replyDispatchChain(direction) : dispatchChain(direction);
   const [top, ...parts] = divided(name, pods, 0, FIRST_BITS, `${side}-bucket`);
-  const exemption = direction === 'ingress' ? trunkExemption(layout, replies) : [];
+  const exemption = direction === 'ingress' ? expressible(trunkExemption(layout, replies), family, layout) : [];
   return [{ name, rules: [...exemption, ...top!.rules] }, ...parts];
 }
 

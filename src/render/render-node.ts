@@ -19,6 +19,7 @@
  *     4 goto PCL-FWD
  *   PCL-EG, PCL-IN -> a chain per bucket of addresses (dispatch.ts) -> a chain per class
  *   PCL-E-<hash>  INVALID DROP; one RETURN per clause; source = destination RETURN (hairpin, S-62); flag, log, DROP; legend
+ *   PCL-E-closed  DROP and nothing else, for pods whose own chain the kernel refused
  *
  *   PCL-RPL -> PCL-EGR -> buckets -> PCL-ER-<hash>              the same with source and destination exchanged, and PCL-INR...
  *
@@ -53,6 +54,7 @@ import type {
 import { changesBetween, LiveMap } from '../compile/live-map.ts';
 import { runToEnd } from '../compile/steps.ts';
 import { objectKey } from '../policy/model.ts';
+import { expressible, expressibleChains } from './features.ts';
 import { guardsInUse } from './guards.ts';
 import { judgesReplies, sameLayout, stamps } from './layout.ts';
 import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
@@ -270,14 +272,14 @@ function* renderFamily(
   return {
     family,
     hooks: {
-      FORWARD: hookRules(layout, FORWARD_CHAIN, FORWARD_AGAIN_CHAIN),
-      INPUT: hookRules(layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),
+      FORWARD: hookRules(family, layout, FORWARD_CHAIN, FORWARD_AGAIN_CHAIN),
+      INPUT: hookRules(family, layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),
     },
     entry: [
-      { name: FORWARD_CHAIN, rules: entryRules(family, layout, 'FORWARD', guards) },
-      { name: INPUT_CHAIN, rules: entryRules(family, layout, 'INPUT', guards) },
+      { name: FORWARD_CHAIN, rules: expressible(entryRules(family, layout, 'FORWARD', guards), family, layout) },
+      { name: INPUT_CHAIN, rules: expressible(entryRules(family, layout, 'INPUT', guards), family, layout) },
       ...(judgesReplies(layout) ? againChains(guards) : []),
-      ...newPodChains(family, layout, interfaces),
+      ...expressibleChains(newPodChains(family, layout, interfaces), family, layout),
     ],
     dispatch,
     guards,
@@ -321,7 +323,11 @@ function rule(matches: readonly Match[], target: Rule['target']): Rule {
 }
 
 /** Which packets of the hook meet our chains. */
-function hookRules(layout: Layout, chain: string, againChain: string): Rule[] {
+function hookRules(family: Family, layout: Layout, chain: string, againChain: string): readonly Rule[] {
+  return expressible(hookRulesAtBest(layout, chain, againChain), family, layout);
+}
+
+function hookRulesAtBest(layout: Layout, chain: string, againChain: string): Rule[] {
   const enter: Rule['target'] = { kind: 'jump', chain };
   if (layout.mode === 'audit') return [rule([{ kind: 'conntrack', states: ['NEW'] }], enter)];
   const first = rule([{ kind: 'conntrack-not', states: LIVE }], enter);
@@ -381,12 +387,15 @@ function replyRules(guards: readonly PortGuard[]): Rule[] {
 
 function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, setNames: SetNames): ClassChain {
   const { direction, policies } = policyClass;
-  const allows = distinct(policyClass.clauses.flatMap((clause) => clauseRules(clause, direction, family, setNames)));
-  const legend = legendRules(policyClass);
+  const wanted = distinct(policyClass.clauses.flatMap((clause) => clauseRules(clause, direction, family, setNames)));
+  const allows = expressible(wanted, family, layout);
+  const legend = expressible(legendRules(policyClass), family, layout);
   const key = JSON.stringify([policyClass.key, family, layout, [...allows, ...legend]]);
   const name = classChain(direction, key);
-  const rules = [...headRules(layout), ...allows, ...tailRules(name, layout), ...legend];
-  const replyRules = judgesReplies(layout) ? [...allows.map(exchanged), ...tailRules(name, layout)] : [];
+  const head = expressible(headRules(layout), family, layout);
+  const tail = expressible(tailRules(name, layout), family, layout);
+  const rules = [...head, ...allows, ...tail, ...legend];
+  const replyRules = judgesReplies(layout) ? [...allows.map(exchanged), ...tail] : [];
   const sets = new Set(rules.flatMap((r) => r.matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))));
   return { name, rules, replyRules, direction, policies, sets: [...sets].sort() };
 }
@@ -478,18 +487,14 @@ function logRules(chain: string, layout: Layout): Rule[] {
   return [rule([{ kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix: `${chain} ${verb}` })];
 }
 
-/** Rules for the chain that judges pods whose own chain could not be built: nothing is allowed. */
+/**
+ * The chain that judges pods whose own chain could not be built. It must go in whatever the kernel refuses, so it asks nothing:
+ * every packet gets the verdict of one that no clause allows.
+ */
 export function closedClass(direction: Direction, layout: Layout): ClassChain {
-  const name = closedChain(direction);
-  const legend = rule(
-    [{ kind: 'comment', text: 'closed: the rules of these pods could not be loaded; see the agent log' }],
-    {
-      kind: 'none',
-    },
-  );
-  const tail = tailRules(name, layout);
-  const replyRules = judgesReplies(layout) ? tail : [];
-  return { name, rules: [...headRules(layout), ...tail, legend], replyRules, direction, policies: [], sets: [] };
+  const rules = [rule([], layout.mode === 'audit' ? RETURN : DROP)];
+  const replyRules = judgesReplies(layout) ? rules : [];
+  return { name: closedChain(direction), rules, replyRules, direction, policies: [], sets: [] };
 }
 
 /** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */

@@ -2,6 +2,7 @@
 import type { Family } from '../net/ip.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { Direction, PolicyRef, Protocol } from '../policy/model.ts';
+import type { MissingFeatures } from './features.ts';
 
 /** Every match the layout uses. Closed: the tracer and the text writer know each of them. */
 export type Match =
@@ -29,9 +30,9 @@ export type Match =
   /** ICMPv6 neighbour or multicast listener discovery that was not routed (xt_bpf, neighbour-discovery.ts). IPv6 only. */
   | { readonly kind: 'neighbour-discovery' }
   /** Destination port in any of `ranges` (at most 15 slots, a range of several ports takes two); no ranges: the whole protocol. */
-  | { readonly kind: 'ports'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
+  | ({ readonly kind: 'ports' } & PortsMatched)
   /** The same of the source port. */
-  | { readonly kind: 'source-ports'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
+  | ({ readonly kind: 'source-ports' } & PortsMatched)
   | { readonly kind: 'set'; readonly set: string; readonly dimensions: SetDimensions }
   | { readonly kind: 'not-in-set'; readonly set: string; readonly dimensions: 'src' | 'dst' }
   | { readonly kind: 'in-interface-prefix'; readonly prefix: string }
@@ -49,6 +50,13 @@ export type Match =
   | { readonly kind: 'destination-is-local' }
   | { readonly kind: 'limit'; readonly perSecond: number; readonly burst: number }
   | { readonly kind: 'comment'; readonly text: string };
+
+interface PortsMatched {
+  readonly protocol: Protocol;
+  readonly ranges: readonly PortRange[];
+  /** A single range as well goes through multiport: for a kernel without the protocol's own match. */
+  readonly multiport?: true;
+}
 
 /** Whose address the set is asked for, then whose port. */
 export type SetDimensions = 'src' | 'dst' | 'src,src' | 'src,dst' | 'dst,src' | 'dst,dst';
@@ -179,4 +187,6 @@ export interface Layout {
   readonly newPods?: { readonly interfacePrefixes: readonly string[] };
   /** Absent: denied packets are counted, not logged. */
   readonly log?: { readonly group: number; readonly perSecond: number; readonly burst: number };
+  /** What the kernel lacks, and rules must do without; absent where it lacks nothing. */
+  readonly missing?: MissingFeatures;
 }

@@ -3,7 +3,6 @@
  * Rules are written exactly as `iptables-save` prints them (iptables 1.8, both variants), so reading back is a comparison of text.
  */
 import type { Family } from '../net/ip.ts';
-import type { PortRange } from '../net/port-range.ts';
 import type { ConntrackState, IpSet, MarkBits, Match, Rule, Target } from './ruleset.ts';
 
 import { neighbourDiscoveryProgram } from './neighbour-discovery.ts';
@@ -102,9 +101,9 @@ function matchWords(match: Match, context: TextContext): string[] {
     case 'neighbour-discovery':
       return ['-p ipv6-icmp -m bpf --bytecode', quote(NEIGHBOUR_DISCOVERY)];
     case 'ports':
-      return portWords(match.protocol.toLowerCase(), match.ranges, 'd');
+      return portWords(match, 'd');
     case 'source-ports':
-      return portWords(match.protocol.toLowerCase(), match.ranges, 's');
+      return portWords(match, 's');
     case 'set':
       return ['-m set --match-set', match.set, match.dimensions];
     case 'not-in-set':
@@ -197,10 +196,12 @@ function alternativesTo(match: string, dimensions: string, detour: SetDetour | u
   ];
 }
 
-function portWords(protocol: string, ranges: readonly PortRange[], side: 's' | 'd'): string[] {
+function portWords(match: Extract<Match, { kind: 'ports' | 'source-ports' }>, side: 's' | 'd'): string[] {
+  const { ranges, multiport } = match;
+  const protocol = match.protocol.toLowerCase();
   if (ranges.length === 0) return ['-p', protocol];
   const list = ranges.map(({ first, last }) => (first === last ? String(first) : `${first}:${last}`)).join(',');
-  return ranges.length === 1
+  return ranges.length === 1 && !multiport
     ? ['-p', protocol, '-m', protocol, `--${side}port`, list]
     : ['-p', protocol, `-m multiport --${side}ports`, list];
 }

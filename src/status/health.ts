@@ -1,5 +1,8 @@
 /** The agent's HTTP server: /healthz, /readyz, /metrics and /plan, for reading only. Everything shown comes from provider functions. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { chmod, lstat, unlink } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import type { MetricsPage } from './metrics.ts';
 
 export interface ConditionState {
@@ -29,27 +32,40 @@ export interface StatusProviders {
   readonly plan: () => PlanPage | undefined;
 }
 
-export interface ListenAddress {
+export interface TcpAddress {
   /** An address or a host name, without brackets. */
   readonly host: string;
   readonly port: number;
 }
 
+export type ListenAddress =
+  | TcpAddress
+  /** A Unix socket, for root alone. */
+  | { readonly path: string };
+
 /** Port 0: any free one. */
-export interface StatusServerOptions extends ListenAddress {
+export type StatusServerOptions = ListenAddress & {
   readonly providers: StatusProviders;
+  /**
+   * The token without which what tells of policies and addresses is not shown; health is shown to everybody. Absent: no token is
+   * asked for. Read with each request, so that it may change; rejects if it cannot be read, and then nothing is shown.
+   */
+  readonly readToken?: () => Promise<string>;
   /** Called for a provider that threw; the client gets status 500 with the message. */
   readonly onError?: (path: string, error: unknown) => void;
-}
+};
 
-/** With the port really listened on. */
-export interface StatusServer extends ListenAddress {
+export interface StatusServer {
+  /** With the port really listened on. */
+  readonly address: ListenAddress;
   /** Stops listening and ends open connections. */
   close(): Promise<void>;
 }
 
-/** `host:port`, with brackets around an IPv6 address. */
-export function formatListenAddress({ host, port }: ListenAddress): string {
+/** `host:port`, with brackets around an IPv6 address, or `unix:path`. */
+export function formatListenAddress(address: ListenAddress): string {
+  if ('path' in address) return `unix:${address.path}`;
+  const { host, port } = address;
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
@@ -67,13 +83,17 @@ interface Reply {
   readonly body: string;
 }
 
-/** A scraper that sends nothing must not hold a connection for ever. */
+/** A client that sends nothing, or takes nothing of its answer, must not hold a connection for ever. */
 const REQUEST_TIMEOUT_MS = 10_000;
+const SILENCE_TIMEOUT_MS = 10_000;
+/** Of more, the oldest is closed: descriptors are needed for the tools, and probes must be answered. */
+const MAX_CONNECTIONS = 32;
 
 const LISTEN_ERRORS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program already listens there',
   EADDRNOTAVAIL: 'this host does not have that address',
   EACCES: 'not permitted; ports below 1024 need root',
+  ENOENT: 'no such folder',
   ENOTFOUND: 'no such host name',
 };
 
@@ -84,28 +104,80 @@ const PAGES: Readonly<Record<string, (providers: StatusProviders, request: PageR
   '/plan': (providers, request) => planPage(providers.plan(), request),
 };
 
+/** What tells of policies, pods or addresses. */
+const CONFIDENTIAL = new Set(['/metrics', '/plan']);
+
 /** Starts the server; resolves once it listens. Rejects with `ListenFailed`. */
-export function startStatusServer(options: StatusServerOptions): Promise<StatusServer> {
+export async function startStatusServer(options: StatusServerOptions): Promise<StatusServer> {
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
     void answer(options, request, response);
   });
+  server.timeout = SILENCE_TIMEOUT_MS;
+  limitConnections(server);
+  const listening = 'path' in options ? listenOnSocket(server, options.path) : listen(server, options);
+  try {
+    await listening;
+  } catch (error) {
+    throw new ListenFailed(formatListenAddress(options), describeListenError(error as NodeJS.ErrnoException));
+  }
+  server.on('error', (error) => options.onError?.('', error));
+  return running(server, options);
+}
+
+function listen(server: Server, where: TcpAddress | { readonly path: string }): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(new ListenFailed(formatListenAddress(options), describeListenError(error)));
+    server.once('error', reject);
+    const options = 'path' in where ? where : { host: where.host, port: where.port, exclusive: true };
+    server.listen(options, () => {
+      server.off('error', reject);
+      resolve();
     });
-    server.listen({ host: options.host, port: options.port, exclusive: true }, () => {
-      server.removeAllListeners('error');
-      server.on('error', (error) => options.onError?.('', error));
-      resolve(running(server, options));
+  });
+}
+
+/** A socket that an ended process left is replaced; one that answers is somebody's. */
+async function listenOnSocket(server: Server, path: string): Promise<void> {
+  try {
+    await listen(server, { path });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || !(await isAbandoned(path))) throw error;
+    await unlink(path);
+    await listen(server, { path });
+  }
+  await chmod(path, 0o600);
+}
+
+async function isAbandoned(path: string): Promise<boolean> {
+  if (!(await lstat(path)).isSocket()) return false;
+  return new Promise((resolve) => {
+    const client = connect({ path });
+    client.once('connect', () => {
+      client.destroy();
+      resolve(false);
     });
+    client.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
+  });
+}
+
+function limitConnections(server: Server): void {
+  const open = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    open.add(socket);
+    socket.on('close', () => open.delete(socket));
+    if (open.size <= MAX_CONNECTIONS) return;
+    const [oldest] = open;
+    oldest?.destroy();
+    open.delete(oldest!);
   });
 }
 
 function running(server: Server, options: StatusServerOptions): StatusServer {
   const address = server.address();
   return {
-    host: options.host,
-    port: address !== null && typeof address === 'object' ? address.port : options.port,
+    address:
+      'path' in options
+        ? { path: options.path }
+        : { host: options.host, port: address !== null && typeof address === 'object' ? address.port : options.port },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -123,7 +195,8 @@ async function answer(options: StatusServerOptions, request: IncomingMessage, re
   const { pathname, format } = splitUrl(request.url ?? '/');
   let reply: Reply;
   try {
-    reply = await makeReply(options.providers, request, pathname, format);
+    const refused = CONFIDENTIAL.has(pathname) ? await refusal(options, request) : undefined;
+    reply = refused ?? (await makeReply(options.providers, request, pathname, format));
   } catch (error) {
     options.onError?.(pathname, error);
     reply = text(500, `${error instanceof Error ? error.message : String(error)}\n`);
@@ -132,10 +205,30 @@ async function answer(options: StatusServerOptions, request: IncomingMessage, re
     'content-type': reply.contentType,
     'content-length': Buffer.byteLength(reply.body),
     'cache-control': 'no-store',
+    ...(reply.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
     ...(reply.status === 405 ? { allow: 'GET, HEAD' } : {}),
   });
   // Node leaves the body out of an answer to HEAD.
   response.end(reply.body);
+}
+
+/** Undefined: whoever asks has the token, or none is needed. */
+async function refusal(options: StatusServerOptions, request: IncomingMessage): Promise<Reply | undefined> {
+  if (!options.readToken) return undefined;
+  let token: string;
+  try {
+    token = await options.readToken();
+    if (token === '') throw new Error('the token file is empty');
+  } catch (error) {
+    options.onError?.(request.url ?? '', error);
+    return text(503, 'the token that protects this page cannot be read; see the log of the agent\n');
+  }
+  const given = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
+  // Of equal length, so that the time it takes tells nothing.
+  const [a, b] = [given, token].map((value) => createHash('sha256').update(value).digest()) as [Buffer, Buffer];
+  return timingSafeEqual(a, b)
+    ? undefined
+    : text(401, 'needs the token of --http-token-file: Authorization: Bearer ...\n');
 }
 
 function makeReply(

@@ -24,7 +24,8 @@ export interface LoggerOptions {
 
 /**
  * Lines look like `{"level":"info","time":"2026-01-02T03:04:05.678Z","component":"watch","message":"..."}`. Written
- * synchronously and without worker threads, so that nothing is lost at exit and the agent stays one file.
+ * synchronously and without worker threads, so that nothing is lost at exit and the agent stays one file. Without a destination the
+ * process waits for whoever reads standard output.
  */
 export function createLogger(options: LoggerOptions): Logger {
   const settings: pino.LoggerOptions = {
@@ -36,6 +37,11 @@ export function createLogger(options: LoggerOptions): Logger {
     serializers: { error: (error: unknown) => describeError(error, options.level === 'debug') },
   };
   return wrap(pino(settings, options.destination ?? pino.destination({ dest: 1, sync: true })));
+}
+
+/** A line for when the logger cannot be used. */
+export function lineOf(level: LogLevel, message: string): string {
+  return `${JSON.stringify({ level, time: new Date().toISOString(), message })}\n`;
 }
 
 /** For tests and for commands that report in other ways. */

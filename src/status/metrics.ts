@@ -105,6 +105,9 @@ export interface AgentMetrics {
   listDuration(kind: WatchedKind, seconds: number): void;
   objects(kind: WatchedKind, count: number): void;
 
+  /** Of the agent's log, since the start. */
+  logLinesDropped(total: number): void;
+
   /** Runs before each scrape, to set gauges whose values are cheaper to ask for than to follow. */
   beforeScrape(listener: () => void): void;
   scrape(): Promise<MetricsPage>;
@@ -144,14 +147,25 @@ export function createRegistry(): Registry {
   return new Registry();
 }
 
-function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode' | 'backend'> {
+function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode' | 'backend' | 'logLinesDropped'> {
   const build = gauge(registry, 'build_info', 'Always 1; the labels tell which build runs', [
     'version',
     'node_version',
   ]);
   const mode = gauge(registry, 'mode_info', '1 for the mode in force, 0 for the others', ['mode']);
   const backend = gauge(registry, 'backend_info', '1 for the iptables variant in use, 0 for the other', ['backend']);
+  const dropped = counter(
+    registry,
+    'log_lines_dropped_total',
+    'Log lines lost because nobody read standard output',
+    [],
+  );
+  let droppedBefore = 0;
   return {
+    logLinesDropped: (total) => {
+      dropped.inc(total - droppedBefore);
+      droppedBefore = total;
+    },
     build: (version) => build.set({ version, node_version: process.version }, 1),
     mode: (inForce) => {
       for (const one of METRIC_MODES) mode.set({ mode: one }, one === inForce ? 1 : 0);

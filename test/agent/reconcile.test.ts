@@ -458,21 +458,34 @@ describe('reconcile: refusals', () => {
     assert.equal(kernel.state().sets.size, 0);
   });
 
-  it('a chain that a rule of others refers to is left alone, and holds up nothing', async () => {
+  it('fault: a chain that a rule of others refers to is left alone, holds up nothing and is no failure', async () => {
     const { kernel, pass, enforce } = bench();
     await pass(cluster());
     const [chain] = [...kernel.state().families[4]!.chains.keys()].filter((name) => name.startsWith('PCL-I-'));
-    kernel.editRules(4, `-A OUTPUT -j ${chain}`);
-    const outcome = await pass(cluster([]));
-    assert.equal(outcome.partial, true);
-    assert.deepEqual(
-      outcome.failures.map(({ object }) => object),
-      [chain],
-    );
+    kernel.editRules(4, ':OTHERS - [0:0]', `-A OTHERS -j ${chain}`);
+    const outcome = await enforce(cluster([]));
+    assert.deepEqual(outcome.busyChains, [chain]);
     assert.deepEqual(passes(kernel, C, A), [true, true]);
-    kernel.editRules(4, `-D OUTPUT -j ${chain}`);
-    await enforce(cluster([]));
+    const count = writes(kernel).length;
+    assert.deepEqual((await enforce(cluster([BLOCK]))).busyChains, [chain]);
+    assert.equal(writes(kernel).length, count + 3, 'an event does not try it again');
+    assert.deepEqual((await enforce(cluster([]), { readBack: true })).busyChains, [chain]);
+    kernel.editRules(4, `-D OTHERS -j ${chain}`);
+    assert.deepEqual((await enforce(cluster([]), { readBack: true })).busyChains, []);
     assert.ok(!kernel.state().families[4]!.chains.has(chain!));
+  });
+
+  it('fault: a rule in any built-in chain that leads to ours is ours, and goes with a layout that has none there', async () => {
+    const { kernel, pass, enforce } = bench();
+    await pass(cluster());
+    kernel.editRules(4, ':PCL-LATER - [0:0]', '-A PCL-LATER -j RETURN', '-A OUTPUT -j PCL-LATER');
+    kernel.editRules(6, '-A PREROUTING -s fd00::1/128 -g PCL-FWD', '-I FORWARD 1 -g PCL-FWD');
+    await enforce(cluster(), { readBack: true });
+    for (const family of [4, 6] as const) {
+      assert.doesNotMatch(kernel.savedRules(family), /^-A (OUTPUT|PREROUTING) .*PCL-|PCL-LATER|^-A FORWARD -g/m);
+      assert.equal(kernel.savedRules(family).match(/^-A FORWARD .*PCL-/gm)?.length, 2);
+    }
+    assert.deepEqual((await enforce(cluster(), { readBack: true })).plan?.steps, []);
   });
 
   it('while the lock is held nothing changes, and later all is well', async () => {

@@ -94,9 +94,13 @@ const ROWS: readonly FlagRow[] = [
       ['::1:9847', http, { host: '::1', port: 9847 }],
       [':::9847', http, { host: '::', port: 9847 }],
       ['localhost:1', http, { host: 'localhost', port: 1 }],
+      ['unix:/run/portcullis/status.sock', http, { path: '/run/portcullis/status.sock' }],
       ['off', http, null],
     ],
     bad: [
+      'unix:',
+      'unix:x.sock',
+      `unix:/${'x'.repeat(107)}`,
       '9847',
       ':9847',
       '127.0.0.1',
@@ -110,8 +114,18 @@ const ROWS: readonly FlagRow[] = [
       '[::1]',
       'a b:1',
     ],
-    allowed: /host:port .* or off$/,
+    allowed: /host:port .* or off$|unix: and a path of at most 107 bytes$/,
     defaultValue: [http, { host: '127.0.0.1', port: 9847 }],
+  },
+  {
+    flag: 'httpTokenFile',
+    good: [
+      ['/run/token', (config) => config.httpTokenFile, '/run/token'],
+      ['none', (config) => config.httpTokenFile, null],
+    ],
+    bad: ['token', './token'],
+    allowed: /absolute path of a file, or none$/,
+    defaultValue: [(config) => config.httpTokenFile, null],
   },
   {
     flag: 'logLevel',

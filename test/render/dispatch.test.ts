@@ -22,7 +22,7 @@ const PLAIN: Layout = { mode: 'enforce', trunkInterfacePrefix: '' };
 function stateOf(addresses: readonly string[], family: Family): ObservedState {
   const ingress = new Map(addresses.map((address, index) => [address, `PCL-I-${index}`]));
   const chains = new Map<string, readonly string[]>();
-  for (const { name, rules } of dispatchChains({ egress: new Map(), ingress }, PLAIN))
+  for (const { name, rules } of dispatchChains({ egress: new Map(), ingress }, 4, PLAIN))
     chains.set(
       name,
       rules.map((rule) => ruleText(rule, { family, generation: 1 })),

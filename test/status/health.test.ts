@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import {
   formatListenAddress,
   ListenFailed,
@@ -21,6 +25,15 @@ const PROVIDERS: StatusProviders = {
   plan: () => ({ text: '-A PCL-FWD -j RETURN\n', value: { steps: 1 } }),
 };
 
+function tcp({ address }: StatusServer): { readonly host: string; readonly port: number } {
+  assert.ok('port' in address);
+  return address;
+}
+
+function socketOf({ address }: StatusServer): object {
+  return 'path' in address ? { socketPath: address.path } : address;
+}
+
 describe('status server', () => {
   const servers: StatusServer[] = [];
 
@@ -36,16 +49,13 @@ describe('status server', () => {
 
   function ask(server: StatusServer, path: string, method = 'GET', headers = {}): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      const sent = request(
-        { host: server.host, port: server.port, path, method, headers, agent: false },
-        (response) => {
-          let body = '';
-          response.setEncoding('utf8').on('data', (chunk: string) => {
-            body += chunk;
-          });
-          response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }));
-        },
-      );
+      const sent = request({ ...socketOf(server), path, method, headers, agent: false }, (response) => {
+        let body = '';
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          body += chunk;
+        });
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }));
+      });
       sent.on('error', reject).end();
     });
   }
@@ -132,7 +142,7 @@ describe('status server', () => {
   });
 
   it('says which address is taken and which flag changes it', async () => {
-    const { port } = await start();
+    const { port } = tcp(await start());
     const second = startStatusServer({ host: '127.0.0.1', port, providers: PROVIDERS });
     await assert.rejects(second, (error: Error) => {
       assert.ok(error instanceof ListenFailed);
@@ -147,9 +157,79 @@ describe('status server', () => {
     await assert.rejects(started, /cannot listen on 203\.0\.113\.77:9847: this host does not have that address/);
   });
 
+  it('fault: many clients that send nothing, or never read, keep nobody from an answer', async () => {
+    const server = await start({ metrics: async () => ({ contentType: 'text/plain', body: 'x'.repeat(1_000_000) }) });
+    const stuck = Array.from({ length: 100 }, (_, index) => {
+      const client = connect(tcp(server));
+      client.on('error', () => {});
+      client.pause();
+      client.write(index % 2 === 0 ? 'GET /healthz HT' : 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n');
+      return client;
+    });
+    for (let round = 0; round < 20; round++) assert.equal((await ask(server, '/healthz')).status, 200);
+    for (const client of stuck) client.destroy();
+  });
+
+  it('fault: with a token, what tells of policies is shown to nobody without it; health is', async () => {
+    let token = () => Promise.resolve('s3cret');
+    const seen: unknown[] = [];
+    const server = await startStatusServer({
+      host: '127.0.0.1',
+      port: 0,
+      providers: PROVIDERS,
+      readToken: () => token(),
+      onError: (path, error) => seen.push([path, String(error)]),
+    });
+    servers.push(server);
+    const status = async (path: string, authorization?: string): Promise<number> =>
+      (await ask(server, path, 'GET', authorization === undefined ? {} : { authorization })).status;
+    for (const path of ['/metrics', '/plan', '/plan?format=json']) {
+      assert.equal(await status(path), 401, path);
+      for (const wrong of ['', 'Bearer', 'Bearer ', 'Bearer s3cre', 'Bearer s3crets', 'Basic s3cret', 's3cret'])
+        assert.equal(await status(path, wrong), 401, `${path} ${wrong}`);
+      assert.equal(await status(path, 'Bearer s3cret'), 200, path);
+    }
+    assert.equal((await ask(server, '/plan', 'POST')).status, 401);
+    assert.equal((await ask(server, '/metrics')).headers['www-authenticate'], 'Bearer');
+    for (const path of ['/healthz', '/readyz']) assert.equal(await status(path), 200, path);
+    token = () => Promise.resolve('renewed');
+    assert.equal(await status('/plan', 'Bearer s3cret'), 401);
+    assert.equal(await status('/plan', 'Bearer renewed'), 200);
+    for (const broken of [() => Promise.resolve(''), () => Promise.reject(new Error('no such file'))]) {
+      token = broken;
+      assert.equal(await status('/plan', 'Bearer '), 503);
+      assert.equal(await status('/plan'), 503);
+    }
+    assert.match(JSON.stringify(seen), /token file is empty.*no such file/);
+  });
+
+  it('serves on a Unix socket for root alone, and replaces one that an ended process left', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'portcullis-status-'));
+    const path = join(directory, 'status.sock');
+    try {
+      const server = await startStatusServer({ path, providers: PROVIDERS });
+      assert.equal((await ask(server, '/healthz')).status, 200);
+      assert.equal(statSync(path).mode & 0o777, 0o600);
+      await assert.rejects(startStatusServer({ path, providers: PROVIDERS }), /another program already listens there/);
+      await server.close();
+      // Closed in order it takes its socket away; a killed process does not.
+      const program = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+      spawnSync(process.execPath, ['-e', program]);
+      assert.ok(existsSync(path));
+      const next = await startStatusServer({ path, providers: PROVIDERS });
+      assert.equal((await ask(next, '/healthz')).status, 200);
+      await next.close();
+      writeFileSync(join(directory, 'file'), '');
+      await assert.rejects(startStatusServer({ path: join(directory, 'file'), providers: PROVIDERS }), ListenFailed);
+      assert.ok(existsSync(join(directory, 'file')));
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
   it('close frees the port even while a client is in the middle of a request', async () => {
     const server = await start();
-    const client = connect(server.port, server.host);
+    const client = connect(tcp(server));
     client.on('error', () => {});
     await new Promise((resolve) => client.write('GET /healthz HTTP/1.1\r\n', resolve));
     const ended = new Promise((resolve) => client.on('close', resolve));

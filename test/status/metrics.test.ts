@@ -42,6 +42,8 @@ function feed(metrics: AgentMetrics): void {
   metrics.monitorLost('overrun');
   metrics.otherEnforcers(['calico']);
   metrics.driftRepaired('member', 'unknown', 3);
+  metrics.logLinesDropped(3);
+  metrics.logLinesDropped(7);
   metrics.watchEvent('pods', 'ADDED');
   metrics.watchEvent('pods', 'ADDED');
   metrics.watchRestart('nodes', 'closed');
@@ -127,6 +129,7 @@ describe('createAgentMetrics', () => {
       ['portcullis_monitor_losses_total{reason="overrun"}', 1],
       ['portcullis_other_enforcers{name="calico"}', 1],
       ['portcullis_other_enforcers{name="cilium"}', 0],
+      ['portcullis_log_lines_dropped_total', 7],
       ['portcullis_watch_events_total{kind="pods",type="ADDED"}', 2],
       ['portcullis_watch_restarts_total{kind="nodes",reason="closed"}', 1],
       ['portcullis_watch_missed_events_total{kind="namespaces"}', 2],
