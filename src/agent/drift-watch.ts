@@ -79,8 +79,10 @@ export class DriftWatch {
   #pending: string | undefined;
   readonly #lastWholeMs: Partial<Record<Family, number>> = {};
   readonly #seeds = new Map<string, string>();
-  #askedFor: string | undefined;
-  #fruitless: { readonly text: string; readonly untilMs: number } | undefined;
+  /** What the next comparison is asked for, by the look that found it. */
+  readonly #suspicions = new Map<string, string>();
+  /** What a comparison did not confirm; until when, or until that look finds nothing, it is not brought up again. */
+  readonly #fruitless = new Map<string, { readonly text: string; readonly untilMs: number }>();
   #away: string | undefined;
   #isTellable = false;
   #isLooking = false;
@@ -144,10 +146,10 @@ export class DriftWatch {
   passed(outcome: PassOutcome, readBack: boolean): void {
     if (!readBack) return;
     if (outcome.failures.length === 0) this.#away = undefined;
-    const asked = this.#askedFor;
-    this.#askedFor = undefined;
-    if (asked === undefined || outcome.drift.length > 0) return;
-    this.#fruitless = { text: asked, untilMs: this.#options.clock.now() + FRUITLESS_MS };
+    const untilMs = this.#options.clock.now() + FRUITLESS_MS;
+    if (outcome.drift.length === 0)
+      for (const [look, text] of this.#suspicions) this.#fruitless.set(look, { text, untilMs });
+    this.#suspicions.clear();
   }
 
   // -------------------------------------------------------------------------------------------------------------- looks
@@ -191,7 +193,7 @@ export class DriftWatch {
       const isOutdated = this.#options.standing()?.passes !== standing.passes;
       if (isOutdated && look.kind !== 'sets') this.#urgent.add(look.family);
       if (isOutdated || this.#stopped) return;
-      this.#found(drift);
+      this.#found(nameOf(look), drift);
     }
   }
 
@@ -231,34 +233,42 @@ export class DriftWatch {
     return true;
   }
 
-  async #look(look: Look, written: ObservedState): Promise<readonly Drift[]> {
+  /** Undefined: could not be read. */
+  async #look(look: Look, written: ObservedState): Promise<readonly Drift[] | undefined> {
     const { looks, backend } = this.#options;
     switch (look.kind) {
       case 'hook': {
         const found = await looks.hook(backend(), look.family, look.hook);
-        return found ? findJumpDrift(written.families[look.family]!, look.family, look.hook, found) : [];
+        return found && findJumpDrift(written.families[look.family]!, look.family, look.hook, found);
       }
       case 'rules': {
         const found = await looks.rules(backend(), look.family);
-        return found ? findFamilyDrift(written.families[look.family]!, found, look.family) : [];
+        return found && findFamilyDrift(written.families[look.family]!, found, look.family);
       }
       case 'sets': {
         const headers = await looks.setHeaders();
-        return headers ? findHeaderDrift(written.sets, headers, this.#seeds) : [];
+        return headers && findHeaderDrift(written.sets, headers, this.#seeds);
       }
     }
   }
 
-  #found(drift: readonly Drift[]): void {
+  #found(look: string, drift: readonly Drift[] | undefined): void {
+    // What that means is for a comparison of everything to say, with all it knows.
+    if (!drift) return void this.#suspect(look, `${look} cannot be read`);
     const [first] = drift;
-    if (!first) return;
+    if (!first) return void this.#fruitless.delete(look);
     const jump = drift.find(({ kind }) => kind === 'jump');
-    const text = `${first.object}: ${first.what}`;
-    const fruitless = this.#fruitless;
-    if (fruitless?.text === text && this.#options.clock.now() < fruitless.untilMs) return;
-    if (jump) this.#away = `${jump.object}, ${jump.what}`;
-    this.#askedFor = text;
+    const isNews = this.#suspect(look, `${first.object}: ${first.what}`);
+    if (isNews && jump) this.#away = `${jump.object}, ${jump.what}`;
+  }
+
+  /** False if a comparison could not confirm the same a short time ago. */
+  #suspect(look: string, text: string): boolean {
+    const fruitless = this.#fruitless.get(look);
+    if (fruitless?.text === text && this.#options.clock.now() < fruitless.untilMs) return false;
+    this.#suspicions.set(look, text);
     this.#resync(`drift: ${text}`);
+    return true;
   }
 
   /** At once, but not more often than once a second. */
@@ -272,6 +282,17 @@ export class DriftWatch {
       this.#lastResyncMs = clock.now();
       resync(reason);
     });
+  }
+}
+
+function nameOf(look: Look): string {
+  switch (look.kind) {
+    case 'hook':
+      return `${look.hook} of IPv${look.family}`;
+    case 'rules':
+      return `table mangle of IPv${look.family}`;
+    case 'sets':
+      return 'the list of sets';
   }
 }
 

@@ -212,11 +212,23 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
     assert.deepEqual(resyncs, []);
   });
 
-  it('what cannot be read is no answer', async () => {
-    const { clock, kernel, resyncs, watch } = bench();
+  it('what cannot be read is no answer: a comparison of everything is asked for once, and nothing is said to be away', async () => {
+    const { clock, kernel, state, resyncs, watch } = bench();
     kernel.hooks.FORWARD = undefined;
-    await clock.advance(10_000);
-    assert.deepEqual(resyncs, []);
+    kernel.hooks.INPUT = undefined;
+    watch.changed(CHANGE);
+    await clock.advance(100);
+    assert.deepEqual(
+      resyncs.map(({ reason }) => reason),
+      ['drift: FORWARD of IPv4 cannot be read'],
+    );
+    for (let i = 0; i < 50; i++) {
+      state.passes++;
+      watch.passed({ drift: [], failures: [{}] } as unknown as PassOutcome, true);
+      watch.changed(CHANGE);
+      await clock.advance(1_000);
+    }
+    assert.ok(resyncs.length <= 3, 'once for each family');
     assert.equal(watch.away, undefined);
   });
 
@@ -253,6 +265,21 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
     kernel.headers.set('PCL4-a', { type: 'hash:ip', entries: 7, seed: 's' });
     await clock.advance(5_000);
     assert.equal(resyncs.length, 2, 'another finding is');
+  });
+
+  it('what comes and goes is brought up each time it is found', async () => {
+    const { clock, kernel, resyncs, watch, pass } = bench();
+    for (let round = 0; round < 5; round++) {
+      kernel.hooks.FORWARD = ['-j ACCEPT', JUMP];
+      watch.changed(CHANGE);
+      await clock.advance(500);
+      // Gone again when everything is compared.
+      kernel.hooks.FORWARD = [JUMP];
+      pass();
+      watch.changed(CHANGE);
+      await clock.advance(1_000);
+    }
+    assert.equal(resyncs.length, 5);
   });
 
   it('stopped, it looks no more', async () => {
