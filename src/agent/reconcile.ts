@@ -14,7 +14,7 @@ import type { EpochSource } from './free-epochs.ts';
 
 import { compileNode, NodeCompiler } from '../compile/compile-node.ts';
 import { layoutWithout, setsWithout } from '../render/features.ts';
-import { classOfReply, familyOfSet } from '../render/names.ts';
+import { classOfReply, familyOfSet, isGuardChain } from '../render/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { diffInSteps } from '../plan/diff.ts';
 import { readGeneration } from '../plan/generation.ts';
@@ -445,7 +445,7 @@ class Pass {
     const blamed = failed.object !== undefined && this.#blame(failed.object, failed);
     // Legacy reports a refusal by the kernel at COMMIT, and where one chain is refused others may be.
     const others = 'family' in failed.step && (await this.#tryAlone(failed.step));
-    return blamed || others;
+    return blamed || others || this.#blameGuards(failed);
   }
 
   /** Tries each class chain of a refused step alone. They go in under the names they have anyway; what they hold is right. */
@@ -470,6 +470,12 @@ class Pass {
     return found;
   }
 
+  /** Legacy does not say what it was: what the other rules can do without goes first. */
+  #blameGuards(failed: StepFailed): boolean {
+    const guard = failed.step.lines.find(({ text, object }) => isGuardChain(object) && text.startsWith('-A'));
+    return guard !== undefined && this.#blame(guard.object, failed);
+  }
+
   #blame(refused: string, failed: StepFailed): boolean {
     const object = this.#isClass(classOfReply(refused)) ? classOfReply(refused) : refused;
     if (this.#broken.has(object) || !this.#canDoWithout(object)) return false;
@@ -479,9 +485,10 @@ class Pass {
     return true;
   }
 
-  /** A set, a class chain, or a chain that only waits to be deleted. */
+  /** A set, a class chain, one that finds pods by their interfaces, or a chain that only waits to be deleted. */
   #canDoWithout(object: string): boolean {
-    return this.#ruleset?.sets.has(object) || this.#isClass(object) || this.#isLeftOver(object);
+    const canBeLeftOut = this.#ruleset?.sets.has(object) || this.#isClass(object) || isGuardChain(object);
+    return canBeLeftOut || this.#isLeftOver(object);
   }
 
   #isLeftOver(object: string): boolean {

@@ -10,7 +10,7 @@ import type { Moves, MovesByDirection } from './switch-over.ts';
 
 import { dispatchChains, lowBits } from '../render/dispatch.ts';
 import { expressibleChains } from '../render/features.ts';
-import { guardChains } from '../render/guards.ts';
+import { emptyGuardChains, guardChains } from '../render/guards.ts';
 import {
   dispatchChain,
   FORWARD_CHAIN,
@@ -76,6 +76,8 @@ export function* diffRules(
   const classes = classesInUse(layout, rules, dispatch, guards, new Set([...closed, ...closedGuards]));
   const own = [
     ...dispatchChains(dispatch, family, layout),
+    // Where they cannot be used, they are there all the same, as the entry chains jump to them.
+    ...emptyGuardChains(rules.guards, layout),
     ...expressibleChains(guardChains(guards, layout), family, layout),
     ...classes.flatMap(chainsOfClass),
   ];
@@ -259,6 +261,8 @@ function usableGuards(
   broken: ReadonlySet<string>,
 ): { guards: readonly PortGuard[]; closed: readonly Direction[] } {
   if (broken.size === 0 || guards.length === 0) return { guards, closed: [] };
+  // The kernel cannot match by interface: all else goes in without it.
+  if ([...broken].some(isGuardChain)) return { guards: guards.map((guard) => ({ ...guard, targets: {} })), closed: [] };
   const closed = new Set<Direction>();
   const usable = guards.map((guard): PortGuard => {
     const targets: Partial<Record<Direction, string>> = {};

@@ -28,6 +28,16 @@ export function guardChains(guards: readonly PortGuard[], layout: Layout): reado
   ]);
 }
 
+/** The same chains as far as other chains jump to them, without rules. */
+export function emptyGuardChains(guards: readonly PortGuard[], layout: Layout): readonly Chain[] {
+  return guardsInUse(guards).flatMap((direction) => [
+    { name: guardChain(direction), rules: NO_RULES },
+    ...(judgesReplies(layout) ? [{ name: guardChain(direction, true), rules: NO_RULES }] : []),
+  ]);
+}
+
+const NO_RULES: readonly Rule[] = [];
+
 /** The directions that any of them guards. */
 export function guardsInUse(guards: readonly PortGuard[]): readonly Direction[] {
   return DIRECTIONS.filter((direction) => guards.some(({ targets }) => targets[direction] !== undefined));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { Reconciler } from '../../src/agent/reconcile.ts';
+import type { Backend } from '../../src/kernel/kernel.ts';
 import { readGeneration } from '../../src/plan/generation.ts';
 import type { Policy } from '../../src/policy/model.ts';
 import { guardChains, MAX_PORTS } from '../../src/render/guards.ts';
@@ -19,8 +20,8 @@ const PORTS: readonly PodInterface[] = [
 const isolated = (name: string, spec: object = { policyTypes: ['Ingress', 'Egress'] }): Policy =>
   policy(`x/of-${name}`, { podSelector: { matchLabels: { pod: name } }, ...spec });
 
-function bench() {
-  const kernel = createFakeKernel({ backend: 'iptables-nft' });
+function bench(backend: Backend = 'iptables-nft') {
+  const kernel = createFakeKernel({ backend });
   let interfaces: readonly PodInterface[] = PORTS;
   const reconciler = new Reconciler({
     nodeName: 'node-1',
@@ -154,6 +155,24 @@ describe("fault: bridge neighbours: what is at no listed address is still the po
     );
     assert.equal(t.verdict({ source: 'fe80::b', destination: 'fe80::c', ...BRIDGED, outPort: 'veth-c' }), 'passed');
   });
+
+  for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
+    it(`a kernel that cannot match bridge ports takes all other rules, and the fault is told (${backend})`, async () => {
+      const t = bench(backend);
+      const refuses = (line: string): boolean => line.includes('physdev');
+      if (backend === 'iptables-nft') t.kernel.faults.refuse = refuses;
+      else t.kernel.faults.refuseAtCommit = refuses;
+      const outcome = await t.pass(isolated('a'));
+      assert.equal(outcome.partial, true);
+      assert.match(outcome.failures[0]!.object!, /^PCL-P[EI]/);
+      assert.equal(t.verdict({ source: '10.0.0.2', destination: '10.0.0.1', ...BRIDGED }), 'dropped');
+      assert.equal(t.verdict({ source: 'fe80::b', destination: 'fe80::a', ...BRIDGED }), 'passed');
+      t.kernel.faults.refuse = undefined;
+      t.kernel.faults.refuseAtCommit = undefined;
+      assert.deepEqual((await t.pass(isolated('a'))).failures, []);
+      assert.equal(t.verdict({ source: 'fe80::b', destination: 'fe80::a', ...BRIDGED }), 'dropped');
+    });
+  }
 });
 
 describe('render: chains that find a pod by its interface', () => {
