@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import {
   alreadyExists,
   type ApiError,
+  applyConflict,
   badRequest,
   type Cause,
   cause,
@@ -18,7 +19,7 @@ import {
   serverError,
   untypedPatch,
 } from './errors.ts';
-import { faultOfEntries, managedFieldsAfter, type Writer } from './managed-fields.ts';
+import { applyConflicts, faultOfEntries, managedFieldsAfter, type Writer } from './managed-fields.ts';
 import { cloneJson, equalJson, isObject, textOf } from './json.ts';
 import { fillDefaults, validateObject } from './object-rules.ts';
 import {
@@ -54,6 +55,8 @@ export interface WriteOptions {
   readonly subresource?: 'status' | undefined;
   /** Who writes, noted in `metadata.managedFields`; absent: nobody is noted. */
   readonly manager?: string | undefined;
+  /** A server-side apply takes fields over from their managers. */
+  readonly force?: boolean;
   /** What the request's text held beside its value: see read-json.ts. */
   readonly duplicates?: readonly string[];
   readonly fractions?: ReadonlyMap<string, string>;
@@ -239,7 +242,7 @@ export class ApiStore {
   }
 
   /**
-   * Server-side apply; creates the object when it is absent. Fields of other managers are taken over without a conflict.
+   * Server-side apply; creates the object when it is absent. A named manager conflicts with others unless it is forced.
    * `options.fieldValidation` does not matter: an unknown field is refused always.
    */
   apply<R extends ResourceName>(
@@ -494,8 +497,12 @@ export class ApiStore {
       statusApart: info.subresources.includes('status'),
       time: this.timestamp(),
     };
-    const write = { before, after: object, applied, schema: SCHEMAS[info.plural] };
-    const managedFields = manager === undefined ? entries : managedFieldsAfter(entries, writer, write);
+    const write = { before, after: object, schema: SCHEMAS[info.plural] };
+    if (applied && manager !== undefined && !options.force) {
+      const conflicts = applyConflicts(entries, writer, { ...write, applied });
+      if (conflicts.length > 0) throw applyConflict(conflicts);
+    }
+    const managedFields = manager === undefined ? entries : managedFieldsAfter(entries, writer, { ...write, applied });
     return managedFields.length === 0 ? object : { ...object, metadata: { ...object.metadata, managedFields } };
   }
 

@@ -8,7 +8,8 @@ export type CauseReason =
   | 'FieldValueTooLong'
   | 'FieldValueTooMany'
   | 'FieldValueDuplicate'
-  | 'ResourceVersionTooLarge';
+  | 'ResourceVersionTooLarge'
+  | 'FieldManagerConflict';
 
 /** One thing wrong with one field. */
 export interface Cause {
@@ -119,6 +120,15 @@ export function alreadyExists(subject: ErrorSubject, name: string): ApiError {
 export function conflict(subject: ErrorSubject, name: string, why: string): ApiError {
   const message = `Operation cannot be fulfilled on ${qualifiedName(subject)} ${JSON.stringify(name)}: ${why}`;
   return new ApiError(409, 'Conflict', message, detailsOf(subject, name));
+}
+
+/** An apply that would take fields from their managers. */
+export function applyConflict(conflicts: readonly { readonly field: string; readonly message: string }[]): ApiError {
+  const { length } = conflicts;
+  const causes = conflicts.map(({ field, message }): Cause => ({ reason: 'FieldManagerConflict', message, field }));
+  const list = conflicts.map(({ field, message }) => `${message}: ${field}`).join('\n');
+  const message = `Apply failed with ${length} conflict${length === 1 ? '' : 's'}: ${list}`;
+  return new ApiError(409, 'Conflict', message, { causes });
 }
 
 /** An apply patch that is not of the object's type. The API server answers with 500 and no reason. */

@@ -2,7 +2,9 @@
 import type { ResourceRequest } from './api-request.ts';
 import type { ApiStore, DeleteOptions, FieldValidation, PatchType, WriteOptions } from './api-store.ts';
 import {
+  type ApiError,
   badRequest,
+  type Cause,
   cause,
   expired,
   invalid,
@@ -151,6 +153,7 @@ function writeOptions(incoming: Incoming, parsed?: ParsedBody): WriteOptions {
     warn: incoming.warn,
     subresource: subresource === 'status' ? 'status' : undefined,
     manager: managerOf(incoming),
+    force: query.get('force') === 'true',
     ...(parsed ? { duplicates: parsed.duplicates, fractions: parsed.fractions } : {}),
   };
 }
@@ -184,19 +187,23 @@ const PATCH_TYPES: Readonly<Record<string, PatchType>> = {
   'application/strategic-merge-patch+json': 'strategic',
 };
 
+const invalidPatchOptions = (fault: Cause): ApiError =>
+  invalid({ group: 'meta.k8s.io', plural: '', kind: 'PatchOptions' }, '', [fault]);
+
 function patchObject(store: ApiStore, incoming: Incoming): Answer {
   const { info, query } = incoming.request;
   const type = mediaType(incoming.body.contentType);
   checkManager(query.get('fieldManager'), 'Patch');
   if (type === 'application/apply-patch+yaml' || type === 'application/apply-patch+json') {
     const manager = query.get('fieldManager');
-    if (!manager)
-      throw badRequest('PatchOptions is invalid: fieldManager: Required value: is required for apply patch');
+    if (!manager) throw invalidPatchOptions(cause.required('fieldManager', 'is required for apply patch'));
     const body = parseObjectBody(incoming.body);
     const options = writeOptions(incoming, body);
     const { object, created } = store.apply(info.plural, named(incoming.request), body.value, manager, options);
     return answer(incoming, store, created ? 201 : 200, object);
   }
+  if (query.has('force'))
+    throw invalidPatchOptions(cause.forbidden('force', 'may not be specified for non-apply patch'));
   const patchType = PATCH_TYPES[type];
   if (!patchType) throw unsupportedMediaType(type);
   const body = parseBody(incoming.body);

@@ -1,6 +1,5 @@
 /**
- * Who wrote which field: `metadata.managedFields` in the form FieldsV1. Kept for every write whose client names itself. There are no
- * conflicts: an apply takes over what others wrote. Pure.
+ * Who wrote which field: `metadata.managedFields` in the form FieldsV1. Kept for every write whose client names itself. Pure.
  */
 import { equalJson, isObject } from './json.ts';
 import type { ManagedFieldsEntry } from './objects.ts';
@@ -83,6 +82,56 @@ export function managedFieldsAfter(
     ...(subresource === undefined ? {} : { subresource }),
   };
   return [...others, entry].filter(({ fieldsV1 }) => !isEmpty(fieldsV1 as FieldSet)).sort(compareEntries);
+}
+
+/** One field that an apply would change and that another manager has written. */
+export interface FieldConflict {
+  /** For example `.spec.podSelector`. */
+  readonly field: string;
+  /** For example `conflict with "kubectl-edit" using networking.k8s.io/v1`. */
+  readonly message: string;
+}
+
+/** What an apply of `applied` would take from others: it has to be forced then. */
+export function applyConflicts(
+  entries: readonly ManagedFieldsEntry[],
+  writer: Writer,
+  write: {
+    readonly before: object | undefined;
+    readonly after: object;
+    readonly applied: object;
+    readonly schema: Schema;
+  },
+): readonly FieldConflict[] {
+  const { schema } = write;
+  const before = write.before && ownable(write.before, writer);
+  const changed = fieldsIn(ownable(write.after, writer), before, schema, false) ?? LEAF;
+  const named = fieldsIn(ownable(write.applied, writer), undefined, schema, false) ?? LEAF;
+  const taken = intersect(changed, named);
+  return entries
+    .filter((entry) => entry.manager !== writer.manager || entry.operation !== writer.operation)
+    .flatMap((entry) => {
+      const message = `conflict with ${JSON.stringify(entry.manager ?? '')} using ${entry.apiVersion}`;
+      return sharedFields(taken, entry.fieldsV1 as FieldSet, '').map((field) => ({ field, message }));
+    });
+}
+
+function sharedFields(a: FieldSet, b: FieldSet, path: string): readonly string[] {
+  return Object.entries(a).flatMap(([element, inside]) => {
+    const other = b[element];
+    if (!other || element === ITSELF) return [];
+    const field = path + elementText(element);
+    return isEmpty(inside) || isEmpty(other) ? [field] : sharedFields(inside, other, field);
+  });
+}
+
+/** `f:spec` -> `.spec`, `k:{"name":"c"}` -> `[name="c"]`, `v:"x"` -> `[="x"]`. */
+function elementText(element: string): string {
+  const text = element.slice(2);
+  if (element.startsWith('f:')) return `.${text}`;
+  if (element.startsWith('v:')) return `[=${text}]`;
+  const keys = Object.entries(JSON.parse(text) as Fields);
+  return `[${keys.map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(',')}]`;
 }
 
 /** Why these entries, sent by a client, are none; undefined if they are fine. */

@@ -186,7 +186,7 @@ describe('API server', () => {
     const yaml = 'apiVersion: v1\nkind: Pod\nmetadata: {labels: {c: "4"}}\n';
     const applied = await patch(yaml, 'application/apply-patch+yaml', '?fieldManager=me&force=true');
     assert.deepEqual([applied.code, applied.body.metadata.labels], [200, { b: '3', c: '4' }]);
-    assert.equal((await patch(yaml, 'application/apply-patch+yaml')).code, 400, 'fieldManager is required');
+    assert.equal((await patch(yaml, 'application/apply-patch+yaml')).code, 422, 'fieldManager is required');
     const made = await client.call('PATCH', `${NETPOL}/new?fieldManager=me`, JSON.stringify(policy('new')), {
       type: 'application/apply-patch+yaml',
     });

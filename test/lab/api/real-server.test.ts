@@ -324,10 +324,43 @@ describe('the API server, as a Kubernetes 1.34 API server', () => {
       assert.deepEqual([reply.code, reply.body.message], [400, 'metadata.managedFields must be nil']);
     });
 
+    it('refuses to take a field from its manager, unless it is forced', async () => {
+      const name = newName();
+      await apply(name, config(name, { labels: { a: '1', b: '1' } }, { podSelector: {} }));
+      const other = (query: string, labels: object, spec: object): Promise<Reply> =>
+        client.call('PATCH', `${POLICIES}/${name}?fieldManager=other${query}`, config(name, { labels }, spec), APPLY);
+      const refused = await other('', { a: '2', c: '1' }, { podSelector: { matchLabels: { x: 'y' } } });
+      assert.deepEqual([refused.code, refused.body.reason], [409, 'Conflict']);
+      assert.match(
+        refused.body.message,
+        /^Apply failed with 2 conflicts: conflict with "me" using networking.k8s.io\/v1: /,
+      );
+      assert.deepEqual(causesOf(refused), [
+        'FieldManagerConflict .spec.podSelector',
+        'FieldManagerConflict .metadata.labels.a',
+      ]);
+      assert.equal(
+        (await other('', { a: '1', c: '1' }, { podSelector: {} })).code,
+        200,
+        'the same values are no conflict',
+      );
+      assert.equal((await other('&force=true', { a: '2' }, {})).body.metadata.labels.a, '2');
+    });
+
+    it('wants a manager, and force only where it means something', async () => {
+      const name = newName();
+      await apply(name, config(name));
+      const nobody = await client.call('PATCH', `${POLICIES}/${name}`, config(name), APPLY);
+      assert.deepEqual([nobody.code, ...causesOf(nobody)], [422, 'FieldValueRequired fieldManager']);
+      const type = 'application/merge-patch+json';
+      const forced = await client.call('PATCH', `${POLICIES}/${name}?force=true`, {}, { type });
+      assert.deepEqual([forced.code, ...causesOf(forced)], [422, 'FieldValueForbidden force']);
+    });
+
     it('replaces a selector as a whole', async () => {
       const name = newName();
       await client.call('POST', POLICIES, policy(name, { podSelector: { matchLabels: { a: '1' } } }));
-      const reply = await apply(name, config(name, {}, { podSelector: { matchLabels: { b: '1' } } }));
+      const reply = await apply(name, config(name, {}, { podSelector: { matchLabels: { b: '1' } } }), '&force=true');
       assert.deepEqual(reply.body.spec.podSelector, { matchLabels: { b: '1' } });
     });
   });
