@@ -20,6 +20,12 @@ export const POLICY_LIMITS = {
   records: 48 * MIB,
 } as const;
 
+/** Of a pod or a namespace. */
+export const MAX_LABEL_BYTES = 8 * KIB;
+/** Of one pod; a container that lists more ports than this many bytes of JSON has too many. */
+export const MAX_NAMED_PORTS = 256;
+export const MAX_PORT_BYTES = 256 * KIB;
+
 /** The most one of several may have so that all together fit: `perOne`, or what is left of it after halving. */
 export function fairShare(demands: Iterable<number>, perOne: number, together: number): number {
   const all = [...demands];

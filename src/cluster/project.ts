@@ -3,9 +3,23 @@
  * throws. What cannot be used is left out and reported; what is left out of a pod can only make it match less.
  */
 import { canonicalAddress } from '../net/ip.ts';
-import type { NamedPort, Namespace, NodeRecord, Pod, PodPhase, Policy, Problem, Protocol } from '../policy/model.ts';
+import { isEligible } from '../policy/address-owners.ts';
+import {
+  type Labels,
+  type NamedPort,
+  type Namespace,
+  type NodeRecord,
+  type Pod,
+  type PodPhase,
+  type Policy,
+  type Problem,
+  type Protocol,
+  UNKNOWN_LABELS,
+} from '../policy/model.ts';
 import { parsePolicy } from '../policy/parse.ts';
 import { isRecord, quote, type RawRecord } from '../policy/raw-values.ts';
+import { bytesText, MAX_LABEL_BYTES, MAX_NAMED_PORTS, MAX_PORT_BYTES } from './limits.ts';
+import { LongJson } from './long-json.ts';
 import type { Sharing } from './sharing.ts';
 
 export const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
@@ -48,6 +62,8 @@ export function nameForLog(object: unknown): string {
   return `${isUsableName(namespace) ? `${namespace}/` : ''}${isUsableName(name) ? name : '(no usable name)'}`;
 }
 
+const NO_LABELS: Labels = Object.freeze({});
+
 export const projectPod: Project<Pod> = (object, sharing) => {
   const report = new Report('Pod', object);
   const metadata = metadataOf(object);
@@ -55,7 +71,7 @@ export const projectPod: Project<Pod> = (object, sharing) => {
   if (!report.names(true) || !isUsableName(namespace) || !isUsableName(name)) return report.unusable();
   const spec = part(object, 'spec', report);
   const status = part(object, 'status', report);
-  const record: Pod = {
+  const slim: Pod = {
     namespace: sharing.text(namespace),
     name,
     uid: text(metadata.uid),
@@ -65,8 +81,15 @@ export const projectPod: Project<Pod> = (object, sharing) => {
     phase: podPhase(status.phase, report),
     terminating: isTerminating(metadata),
     createdAtMs: timestamp(metadata.creationTimestamp),
-    labels: sharing.labels(readLabels(metadata.labels, report)),
-    namedPorts: sharing.ports(namedPorts(spec, report)),
+    labels: NO_LABELS,
+    namedPorts: [],
+  };
+  // What is wrong with a pod that is nobody's subject or peer, such as one that waits for a node, its next event tells.
+  const details = isEligible(slim) ? report : new Report('Pod', object);
+  const record: Pod = {
+    ...slim,
+    labels: sharing.labels(readLabels(metadata.labels, details)),
+    namedPorts: sharing.ports(namedPorts(spec, details)),
   };
   return { kind: 'record', key: `${namespace}/${name}`, record, problems: report.problems };
 };
@@ -76,9 +99,10 @@ export const projectNamespace: Project<Namespace> = (object, sharing) => {
   const metadata = metadataOf(object);
   const { name } = metadata;
   if (!report.names(false) || !isUsableName(name)) return report.unusable();
-  const labels = readLabels(metadata.labels, report);
+  const given = readLabels(metadata.labels, report);
   // S-21: as if the API server had set it.
-  if (!Object.hasOwn(labels, NAMESPACE_NAME_LABEL)) labels[NAMESPACE_NAME_LABEL] = name;
+  const isComplete = given === UNKNOWN_LABELS || Object.hasOwn(given, NAMESPACE_NAME_LABEL);
+  const labels = isComplete ? given : { ...given, [NAMESPACE_NAME_LABEL]: name };
   const status = isRecord(object) && isRecord(object.status) ? object.status : {};
   const terminating = isTerminating(metadata) || status.phase === 'Terminating';
   const record: Namespace = {
@@ -194,20 +218,38 @@ function podPhase(phase: unknown, report: Report): PodPhase {
   return 'Unknown';
 }
 
-/** S-45: of `containers`, and of `initContainers` that stay (restartPolicy Always). */
-function namedPorts(spec: RawRecord, report: Report): NamedPort[] {
-  const found: NamedPort[] = [];
+/** S-45: of `containers`, and of `initContainers` that stay (restartPolicy Always). With too many, none can be told by name. */
+function namedPorts(spec: RawRecord, report: Report): readonly NamedPort[] {
+  const found = new Map<string, NamedPort>();
   for (const field of ['containers', 'initContainers'] as const) {
-    for (const [index, container] of list(spec[field], `spec.${field}`, report).entries()) {
+    for (const [index, container] of containersOf(spec[field], `spec.${field}`, report).entries()) {
       if (!isRecord(container) || (field === 'initContainers' && container.restartPolicy !== 'Always')) continue;
       const at = `spec.${field}[${index}].ports`;
-      for (const [position, port] of list(container.ports, at, report).entries()) {
+      for (const [position, port] of portsOf(container.ports, at, report).entries()) {
         const named = namedPort(port, `${at}[${position}]`, report);
-        if (named && !found.some((other) => samePort(other, named))) found.push(named);
+        if (named) found.set(`${named.name} ${named.protocol} ${named.port}`, named);
+        if (found.size <= MAX_NAMED_PORTS) continue;
+        report.add(at, `the pod has more than ${MAX_NAMED_PORTS} named ports: none of them counts; name fewer`);
+        return [];
       }
     }
   }
-  return found;
+  return [...found.values()];
+}
+
+function containersOf(raw: unknown, field: string, report: Report): readonly unknown[] {
+  if (!(raw instanceof LongJson)) return list(raw, field, report);
+  const containers = raw.items('ports', 'restartPolicy');
+  if (!containers) report.add(field, 'is no list of containers: taken as empty');
+  return containers ?? [];
+}
+
+function portsOf(raw: unknown, field: string, report: Report): readonly unknown[] {
+  if (!(raw instanceof LongJson)) return list(raw, field, report);
+  if (raw.bytes.length <= MAX_PORT_BYTES) return list(raw.parse(), field, report);
+  const limit = bytesText(MAX_PORT_BYTES);
+  report.add(field, `is ${bytesText(raw.bytes.length)} long, and ${limit} is the most that is read: taken as empty`);
+  return [];
 }
 
 function namedPort(port: unknown, field: string, report: Report): NamedPort | undefined {
@@ -229,24 +271,34 @@ function isPort(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_PORT;
 }
 
-function samePort(a: NamedPort, b: NamedPort): boolean {
-  return a.name === b.name && a.protocol === b.protocol && a.port === b.port;
-}
-
 /** Without a prototype, so that no key (`__proto__`, `constructor`) means anything but itself. */
-function readLabels(raw: unknown, report: Report): Record<string, string> {
+function readLabels(raw: unknown, report: Report): Labels {
   const labels: Record<string, string> = Object.create(null);
   if (raw === undefined || raw === null) return labels;
+  if (raw instanceof LongJson) return tooManyLabels(raw.bytes.length, report);
   if (!isRecord(raw)) {
     report.add('metadata.labels', `is ${quote(raw)}: taken as no labels`);
     return labels;
   }
+  let bytes = 0;
   for (const key of Object.keys(raw)) {
     const value = raw[key];
-    if (typeof value === 'string') labels[key] = value;
-    else report.add(`metadata.labels[${quote(key)}]`, `is ${quote(value)}, not a string: ignored`);
+    if (typeof value === 'string') {
+      labels[key] = value;
+      bytes += key.length + value.length;
+    } else report.add(`metadata.labels[${quote(key)}]`, `is ${quote(value)}, not a string: ignored`);
   }
-  return labels;
+  return bytes > MAX_LABEL_BYTES ? tooManyLabels(bytes, report) : labels;
+}
+
+function tooManyLabels(bytes: number, report: Report): Labels {
+  const limit = bytesText(MAX_LABEL_BYTES);
+  report.add(
+    'metadata.labels',
+    `are ${bytesText(bytes)}, and ${limit} are the most that are kept: selectors by label do not find it as a peer, and policies that ` +
+      'may select it isolate it and allow nothing; use fewer labels',
+  );
+  return UNKNOWN_LABELS;
 }
 
 function isTerminating({ deletionTimestamp }: RawRecord): boolean {

@@ -1,8 +1,12 @@
-import type { Labels, NamedPort } from '../policy/model.ts';
+import { type Labels, type NamedPort, UNKNOWN_LABELS } from '../policy/model.ts';
 
-/** Beyond this many different values, or as many as there are objects, sharing starts afresh: memory stays bounded. */
+/**
+ * Beyond this many different values, or as many as there are objects, sharing starts afresh, and so it does beyond this many bytes: memory
+ * stays bounded whatever comes and goes.
+ */
 const MIN_LIMIT = 8192;
-/** Whole specs of policies: few are alike in anything but being the same chart's, and their keys are long. */
+const MAX_BYTES = 4 * 1024 * 1024;
+/** Parts of specs: few are alike in anything but being the same chart's, and their keys are long. */
 const MAX_SHARED_DATA = 1024;
 
 /** Labels with one hash that are kept apart. Whoever finds more of them only spoils the sharing. */
@@ -24,11 +28,12 @@ const Bare = bare as unknown as new () => Record<string, string>;
  */
 export class Sharing {
   readonly #objects: { readonly size: number };
-  readonly #texts = new Map<string, string>();
+  readonly #texts = new SharedValues<string>(MIN_LIMIT);
   /** By a hash of what they hold; a list where two have the same. */
   readonly #labels = new Map<number, Labels | readonly Labels[]>();
-  readonly #ports = new Map<string, readonly NamedPort[]>();
-  readonly #data = new Map<string, unknown>();
+  #labelBytes = 0;
+  readonly #ports = new SharedValues<readonly NamedPort[]>(MIN_LIMIT);
+  readonly #data = new SharedValues<unknown>(MAX_SHARED_DATA);
 
   /** `objects`: those the values belong to. There are not many more different values than objects. */
   constructor(objects: { readonly size: number } = { size: 0 }) {
@@ -36,40 +41,63 @@ export class Sharing {
   }
 
   text(value: string): string {
-    return share(this.#texts, value, () => value, MIN_LIMIT);
+    return this.#texts.get(value, () => value);
   }
 
   /** Labels in another order are not found to be equal; the API server sorts them. */
-  labels(labels: Record<string, string>): Labels {
+  labels(labels: Labels): Labels {
+    if (labels === UNKNOWN_LABELS) return UNKNOWN_LABELS;
     const hash = hashOf(labels);
     const known = this.#labels.get(hash);
     const candidates = known === undefined ? [] : isList(known) ? known : [known];
     const found = candidates.find((candidate) => sameLabels(candidate, labels));
     if (found) return found;
-    if (this.#labels.size >= Math.max(MIN_LIMIT, this.#objects.size)) this.#labels.clear();
+    if (this.#labels.size >= Math.max(MIN_LIMIT, this.#objects.size) || this.#labelBytes > 2 * MAX_BYTES) {
+      this.#labels.clear();
+      this.#labelBytes = 0;
+    }
     const shared = new Bare();
-    for (const key in labels) shared[this.text(key)] = this.text(labels[key]!);
+    for (const key in labels) {
+      const value = labels[key]!;
+      shared[this.text(key)] = this.text(value);
+      this.#labelBytes += key.length + value.length;
+    }
     this.#labels.set(hash, candidates.length === 0 ? shared : [shared, ...candidates.slice(0, MAX_SAME_HASH - 1)]);
     return shared;
   }
 
   ports(ports: readonly NamedPort[]): readonly NamedPort[] {
-    return ports.length === 0 ? NO_PORTS : share(this.#ports, JSON.stringify(ports), () => ports, MIN_LIMIT);
+    return ports.length === 0 ? NO_PORTS : this.#ports.get(JSON.stringify(ports), () => ports);
   }
 
   /** Any JSON data. */
   data<T>(value: T): T {
-    return share(this.#data, JSON.stringify(value), () => value, MAX_SHARED_DATA) as T;
+    return this.#data.get(JSON.stringify(value), () => value) as T;
   }
 }
 
-function share<T>(known: Map<string, T>, key: string, make: () => T, limit: number): T {
-  const found = known.get(key);
-  if (found !== undefined) return found;
-  if (known.size >= limit) known.clear();
-  const value = make();
-  known.set(key, value);
-  return value;
+/** One value for each key. */
+class SharedValues<T> {
+  readonly #known = new Map<string, T>();
+  readonly #limit: number;
+  #bytes = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get(key: string, make: () => T): T {
+    const found = this.#known.get(key);
+    if (found !== undefined) return found;
+    if (this.#known.size >= this.#limit || this.#bytes > MAX_BYTES) {
+      this.#known.clear();
+      this.#bytes = 0;
+    }
+    const value = make();
+    this.#known.set(key, value);
+    this.#bytes += key.length;
+    return value;
+  }
 }
 
 function isList(known: Labels | readonly Labels[]): known is readonly Labels[] {

@@ -73,6 +73,8 @@ export interface StoreOptions<T extends ObjectRecord> {
   readonly onChange: (change: StoreChange) => void;
   /** Other keys are ignored, for a server that ignores the field selector. */
   readonly onlyKey?: string;
+  /** Records without which nothing is different are not kept, unless there is something wrong with them. Absent: all are. */
+  readonly matters?: (record: T) => boolean;
   /** Absent: all is kept. */
   readonly shelf?: Shelf<T>;
   /** Absent: what is deleted is gone. */
@@ -117,11 +119,13 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
       this.#problems.noteUnusable(projection.problems);
       return 'malformed';
     }
-    const { key, record } = projection;
+    const { key, record, problems } = projection;
     if (this.#options.onlyKey !== undefined && key !== this.#options.onlyKey) return 'unchanged';
     this.#listing?.seen.add(key);
-    this.#problems.note(key, projection.problems);
+    this.#problems.note(key, problems);
     this.#options.afterlife?.lives(key);
+    if (problems.length === 0 && this.#options.matters?.(record) === false)
+      return this.#told(object, () => (this.#replace(key, undefined, false, arrivedAtMs) ? 'changed' : 'unchanged'));
     return this.#told(object, () => (this.#put(key, record, arrivedAtMs) ? 'changed' : 'unchanged'));
   }
 

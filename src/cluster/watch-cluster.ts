@@ -1,5 +1,6 @@
 /** Door of this folder: the Kubernetes API -> ClusterSnapshot, kept up to date. */
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Problem } from '../policy/model.ts';
+import { isEligible } from '../policy/address-owners.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { RESOURCES } from './kinds.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
@@ -113,7 +114,7 @@ class ApiClusterWatch implements ClusterWatch {
     this.#options = options;
     this.#log = options.log ?? SILENT_LOG;
     this.#observer = guarded(options.observer ?? {}, this.#log);
-    this.#pods = this.#watched('pods', projectPod, (pod) => pod.uid);
+    this.#pods = this.#watched('pods', projectPod, (pod) => pod.uid, { matters: isEligible });
     this.#namespaces = this.#watched('namespaces', projectNamespace, (namespace) => namespace.uid);
     this.#policies = this.#watched('networkpolicies', projectKeptPolicy, (policy) => policy.uid, {
       shelf: new PolicyBudget(),
@@ -175,7 +176,10 @@ class ApiClusterWatch implements ClusterWatch {
     kind: ObjectKind,
     project: Project<T>,
     uidOf: (record: T) => string,
-    { onlyName, ...also }: { readonly onlyName?: string } & Pick<StoreOptions<T>, 'shelf' | 'afterlife'> = {},
+    {
+      onlyName,
+      ...also
+    }: { readonly onlyName?: string } & Pick<StoreOptions<T>, 'matters' | 'shelf' | 'afterlife'> = {},
   ): Watched<T> {
     const resource = RESOURCES[kind];
     const onChange = (change: StoreChange): void => this.#changed({ kind, ...change });

@@ -10,8 +10,8 @@ import type { NamespaceLimits } from './limits.ts';
 import type { PeerSets } from './peer-sets.ts';
 import type { Steps } from './steps.ts';
 
-import { DIRECTIONS, objectKey } from '../policy/model.ts';
-import { matches } from '../policy/selector.ts';
+import { DIRECTIONS, objectKey, UNKNOWN_LABELS } from '../policy/model.ts';
+import { matches, mayMatch } from '../policy/selector.ts';
 import { refOf } from './class-compiler.ts';
 import { Occurrences } from './occurrences.ts';
 import { isSameValue } from './same-value.ts';
@@ -102,7 +102,11 @@ function* classify(
   const subjects: Subject[] = [];
   for (const { pod, addresses } of locals) {
     const found =
-      byLabels.get(pod.labels) ?? classesOf(policies.filter(({ podSelector }) => matches(podSelector, pod.labels)));
+      byLabels.get(pod.labels) ??
+      classesOf(
+        policies.filter(({ podSelector }) => mayMatch(podSelector, pod.labels)),
+        pod.labels,
+      );
     byLabels.set(pod.labels, found);
     yield;
     if (found.length === 0) continue;
@@ -115,15 +119,22 @@ function* classify(
   return { subjects, needed };
 }
 
-function classesOf(selecting: readonly Policy[]): readonly NeededClass[] {
+/** `selecting`: policies that may select pods with these labels. Where that is not sure, they isolate and allow nothing. */
+function classesOf(selecting: readonly Policy[], labels: Pod['labels']): readonly NeededClass[] {
   return DIRECTIONS.flatMap((direction) => {
-    const policies = selecting.filter((policy) => policy.isolates[direction]);
-    return policies.length === 0 ? [] : [{ key: classKey(direction, policies), direction, policies }];
+    const isolating = selecting.filter((policy) => policy.isolates[direction]);
+    const policies = isolating.map((policy) => (matches(policy.podSelector, labels) ? policy : withoutRules(policy)));
+    return policies.length === 0 ? [] : [{ key: classKey(direction, policies, labels), direction, policies }];
   });
 }
 
-function classKey(direction: Direction, policies: readonly Policy[]): string {
-  const names = policies.map((policy) => [policy.namespace, policy.name]);
+function withoutRules({ namespace, name, uid, podSelector, isolates }: Policy): Policy {
+  return { namespace, name, uid, podSelector, isolates, ingress: [], egress: [] };
+}
+
+function classKey(direction: Direction, policies: readonly Policy[], labels: Pod['labels']): string {
+  const all = policies.map((policy) => [policy.namespace, policy.name]);
+  const names = labels === UNKNOWN_LABELS ? [...all, ['labels unknown']] : all;
   if (names.length <= MAX_NAMES_IN_KEY) return JSON.stringify([direction, ...names]);
   const hash = createHash('sha256').update(JSON.stringify(names)).digest('hex');
   return JSON.stringify([direction, policies[0]!.namespace, names.length, hash]);

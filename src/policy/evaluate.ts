@@ -24,7 +24,7 @@ import {
   type Selector,
   type Verdict,
 } from './model.ts';
-import { matches } from './selector.ts';
+import { matches, mayMatch } from './selector.ts';
 
 export interface Evaluator {
   evaluate(flow: Flow): Verdict;
@@ -101,6 +101,8 @@ function judge(
   if (policies.length === 0) return { kind: 'not-isolated' }; // S-02
   const by: RuleRef[] = [];
   for (const policy of policies) {
+    // One that only may select the pod isolates it, but allows it nothing.
+    if (!matches(policy.podSelector, subject.labels)) continue;
     for (const [index, rule] of policy[direction].entries()) {
       if (ruleAllows(snapshot, rule, policy, direction, connection))
         by.push({ policy: refOf(policy), direction, index });
@@ -113,7 +115,7 @@ function judge(
 function isolatingPolicies(snapshot: ClusterSnapshot, direction: Direction, subject: Pod): Policy[] {
   return [...snapshot.policies.values()]
     .filter((policy) => policy.namespace === subject.namespace)
-    .filter((policy) => policy.isolates[direction] && matches(policy.podSelector, subject.labels))
+    .filter((policy) => policy.isolates[direction] && mayMatch(policy.podSelector, subject.labels))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 

@@ -15,6 +15,12 @@ export const PROTOCOL_NUMBER = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPv6: 58
 
 export type Labels = Readonly<Record<string, string>>;
 
+/**
+ * Of an object with more labels than are kept. No selector is known to match them but the one of everything; as to whom policies isolate,
+ * each may match. The key is none that a label can have, so that these differ from no labels.
+ */
+export const UNKNOWN_LABELS: Labels = Object.freeze({ '?': '' });
+
 export interface NamedPort {
   readonly name: string;
   readonly protocol: Protocol;

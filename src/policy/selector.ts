@@ -5,6 +5,7 @@ import {
   type Requirement,
   type Selector,
   type SelectorOperator,
+  UNKNOWN_LABELS,
 } from './model.ts';
 import { isRecord, quote, unknownFields } from './raw-values.ts';
 
@@ -16,14 +17,20 @@ export interface ParsedSelector {
   readonly problems: readonly FieldProblem[];
 }
 
-/** S-17, S-18: every requirement holds; comparison is exact and case-sensitive. */
+/** S-17, S-18: every requirement holds; comparison is exact and case-sensitive. Of unknown labels nothing is sure. */
 export function matches(selector: Selector, labels: Labels): boolean {
   switch (selector.kind) {
     case 'nothing':
       return false;
     case 'all-of':
+      if (labels === UNKNOWN_LABELS) return selector.requirements.length === 0;
       return selector.requirements.every((requirement) => holds(requirement, labels));
   }
+}
+
+/** As `matches`, but in doubt true. */
+export function mayMatch(selector: Selector, labels: Labels): boolean {
+  return labels === UNKNOWN_LABELS ? selector.kind !== 'nothing' : matches(selector, labels);
 }
 
 function holds(requirement: Requirement, labels: Labels): boolean {

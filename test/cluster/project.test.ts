@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { LongJson } from '../../src/cluster/long-json.ts';
 import {
   type Identity,
   identify,
@@ -11,7 +12,7 @@ import {
   projectPolicy,
 } from '../../src/cluster/project.ts';
 import { Sharing } from '../../src/cluster/sharing.ts';
-import type { Namespace, NodeRecord, Pod } from '../../src/policy/model.ts';
+import { type Namespace, type NodeRecord, type Pod, UNKNOWN_LABELS } from '../../src/policy/model.ts';
 import { apiPod } from './objects.ts';
 
 function record<T>(project: Project<T>, object: unknown): { record: T; fields: string[] } {
@@ -23,6 +24,8 @@ function record<T>(project: Project<T>, object: unknown): { record: T; fields: s
 const metadata = { namespace: 'x', name: 'a', uid: 'u' };
 const pod = (object: object): Pod => record(projectPod, { metadata, ...object }).record;
 const podFields = (object: object): string[] => record(projectPod, { metadata, ...object }).fields;
+/** What is wrong with labels and ports is told of pods that somebody may talk to. */
+const status = { podIP: '203.0.113.1' };
 /** Records have label maps without prototype; compare them as JSON. */
 const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
@@ -97,13 +100,49 @@ describe('project', () => {
       'x',
     ];
     assert.deepEqual(pod({ spec: { containers: [{ ports: bad }, null, 'c', { ports: {} }] } }).namedPorts, []);
-    assert.deepEqual(podFields({ spec: { containers: [{ ports: bad }] } }), [
+    assert.deepEqual(podFields({ spec: { containers: [{ ports: bad }] }, status }), [
       'spec.containers[0].ports[0].containerPort',
       'spec.containers[0].ports[1].containerPort',
       'spec.containers[0].ports[2].protocol',
       'spec.containers[0].ports[3].name',
       'spec.containers[0].ports[4]',
     ]);
+  });
+
+  it('fault: labels over the limit are not kept: nothing is known of them', () => {
+    const many = Object.fromEntries(Array.from({ length: 200 }, (_, n) => [`key-${n}`, 'v'.repeat(60)]));
+    for (const labels of [many, new LongJson(Buffer.from(JSON.stringify(many)))]) {
+      const { record: slim, fields } = record(projectPod, { metadata: { ...metadata, labels }, status });
+      assert.equal(slim.labels, UNKNOWN_LABELS);
+      assert.deepEqual(fields, ['metadata.labels']);
+      assert.deepEqual(podFields({ metadata: { ...metadata, labels } }), [], 'a pod without an address bothers nobody');
+      const named = record(projectNamespace, { metadata: { name: 'x', labels } });
+      assert.equal(named.record.labels, UNKNOWN_LABELS);
+      assert.deepEqual(named.fields, ['metadata.labels']);
+    }
+    const few = Object.fromEntries(Object.entries(many).slice(0, 100));
+    assert.equal(Object.keys(pod({ metadata: { ...metadata, labels: few }, status }).labels).length, 100);
+  });
+
+  it('fault: containers may be long, and their named ports are bounded', () => {
+    const container = (ports: number, from = 0): object => ({
+      env: [{ name: 'long', value: 'x'.repeat(20_000) }],
+      ports: Array.from({ length: ports }, (_, n) => ({ name: `p${from + n}`, containerPort: 1 + n, protocol: 'TCP' })),
+    });
+    const read = (containers: object): { ports: number; fields: string[] } => {
+      const long = new LongJson(Buffer.from(JSON.stringify(containers)));
+      const given = record(projectPod, { metadata, spec: { containers: long }, status });
+      const whole = record(projectPod, { metadata, spec: { containers }, status });
+      assert.deepEqual(given.record, whole.record);
+      return { ports: given.record.namedPorts.length, fields: given.fields };
+    };
+    assert.deepEqual(read([container(3), container(200, 3)]), { ports: 203, fields: [] });
+    assert.deepEqual(read([container(200), container(57, 200)]), { ports: 0, fields: ['spec.containers[1].ports'] });
+    const huge = new LongJson(Buffer.from(JSON.stringify([container(6000)])));
+    const { record: slim, fields } = record(projectPod, { metadata, spec: { containers: huge }, status });
+    assert.deepEqual([slim.namedPorts, fields], [[], ['spec.containers[0].ports']]);
+    const odd = new LongJson(Buffer.from(`{"a":"${'x'.repeat(9000)}"}`));
+    assert.deepEqual(podFields({ spec: { containers: odd }, status }), ['spec.containers']);
   });
 
   it('phase, host network, termination', () => {
@@ -120,7 +159,7 @@ describe('project', () => {
 
   it('label keys that mean something to JavaScript are only keys', () => {
     const object = JSON.parse(
-      '{"metadata":{"namespace":"x","name":"a","labels":{"__proto__":"p","constructor":"c","ok":"1","bad":1}}}',
+      '{"metadata":{"namespace":"x","name":"a","labels":{"__proto__":"p","constructor":"c","ok":"1","bad":1}},"status":{"podIP":"203.0.113.1"}}',
     );
     const { record: slim, fields } = record(projectPod, object);
     assert.deepEqual(Object.entries(slim.labels), [
@@ -130,7 +169,7 @@ describe('project', () => {
     ]);
     assert.equal('toString' in slim.labels, false);
     assert.deepEqual(fields, ['metadata.labels["bad"]']);
-    assert.deepEqual(podFields({ metadata: { ...metadata, labels: ['a'] } }), ['metadata.labels']);
+    assert.deepEqual(podFields({ metadata: { ...metadata, labels: ['a'] }, status }), ['metadata.labels']);
   });
 
   it('equal labels and ports of several pods are one object, and different ones never are', () => {

@@ -47,4 +47,20 @@ describe('sharing', () => {
     assert.notEqual(again, first);
     assert.deepEqual({ ...again }, { ...first });
   });
+
+  it('fault: long values that come and go are forgotten sooner', () => {
+    const sharing = new Sharing();
+    const long = (n: number): string => `${n}-${'k'.repeat(4000)}`;
+    const labels = sharing.labels({ [long(0)]: long(0) });
+    const ports = sharing.ports([{ name: long(0), protocol: 'TCP', port: 1 }]);
+    const data = sharing.data([long(0)]);
+    for (let n = 1; n < 1500; n++) {
+      sharing.labels({ [long(n)]: long(n) });
+      sharing.ports([{ name: long(n), protocol: 'TCP', port: 1 }]);
+      if (n < 1000) sharing.data([long(n), long(n)]);
+    }
+    assert.notEqual(sharing.labels({ [long(0)]: long(0) }), labels);
+    assert.notEqual(sharing.ports([{ name: long(0), protocol: 'TCP', port: 1 }]), ports);
+    assert.notEqual(sharing.data([long(0)]), data);
+  });
 });

@@ -10,7 +10,7 @@ import type {
   Rule,
   Selector,
 } from '../../src/policy/model.ts';
-import { objectKey, PROTOCOL_NUMBER } from '../../src/policy/model.ts';
+import { objectKey, PROTOCOL_NUMBER, UNKNOWN_LABELS } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import { matches } from '../../src/policy/selector.ts';
 import { numberOf, prefixMask, WIDTH } from '../support/address-number.ts';
@@ -125,6 +125,12 @@ const namedPorts = fc.array(
 const often = <T>(usual: T, ...others: readonly T[]) =>
   fc.oneof({ weight: 6, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(usual, ...others) });
 
+/** Now and then more than are kept. */
+const labelsOrUnknown = fc.oneof(
+  { weight: 9, arbitrary: labels },
+  { weight: 1, arbitrary: fc.constant(UNKNOWN_LABELS) },
+);
+
 const pod = fc
   .record({
     namespace: fc.constantFrom(...NAMESPACES.slice(0, 3)),
@@ -136,7 +142,7 @@ const pod = fc
     phase: often<Pod['phase']>('Running', 'Pending', 'Succeeded', 'Failed', 'Unknown'),
     terminating: often(false, true),
     createdAtMs: fc.constantFrom(0, 1000),
-    labels,
+    labels: labelsOrUnknown,
     namedPorts,
   })
   .map(({ node, plan, families, hostNetwork, ...rest }): Pod => {
@@ -148,8 +154,10 @@ const pod = fc
   });
 
 const namespaceRecord = fc
-  .tuple(fc.constantFrom(...NAMESPACES), labels)
-  .map(([name, own]): Namespace => namespace(name, own));
+  .tuple(fc.constantFrom(...NAMESPACES), labelsOrUnknown)
+  .map(
+    ([name, own]): Namespace => (own === UNKNOWN_LABELS ? { ...namespace(name), labels: own } : namespace(name, own)),
+  );
 
 export interface ClusterParts {
   readonly pods: readonly Pod[];
