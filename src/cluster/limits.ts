@@ -20,8 +20,12 @@ export const POLICY_LIMITS = {
   records: 48 * MIB,
 } as const;
 
-/** Of a pod or a namespace. */
+/** Labels of a pod or a namespace. */
 export const MAX_LABEL_BYTES = 8 * KIB;
+/** What a pod may have of them without being counted: more than nearly any pod has. */
+export const FREE_LABEL_BYTES = 2 * KIB;
+/** Labels of pods that have more. */
+export const LABEL_LIMITS = { ofNamespace: 2 * MIB, inAll: 8 * MIB } as const;
 /** Of one pod; a container that lists more ports than this many bytes of JSON has too many. */
 export const MAX_NAMED_PORTS = 256;
 export const MAX_PORT_BYTES = 256 * KIB;

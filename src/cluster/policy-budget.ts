@@ -11,6 +11,7 @@
  */
 import type { Problem } from '../policy/model.ts';
 
+import { isOlder, placeByAge } from './by-age.ts';
 import { closeNamespace, type KeptPolicy } from './kept-policy.ts';
 import { bytesText, fairShare, POLICY_LIMITS } from './limits.ts';
 import type { Shelf } from './store.ts';
@@ -219,12 +220,12 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
   }
 
   #put(tenant: Tenant, policy: KeptPolicy): void {
-    tenant.order.splice(placeOf(tenant.order, policy), 0, policy);
+    tenant.order.splice(placeByAge(tenant.order, policy), 0, policy);
     this.#add(tenant, policy, 1);
   }
 
   #take(tenant: Tenant, policy: KeptPolicy): void {
-    tenant.order.splice(placeOf(tenant.order, policy), 1);
+    tenant.order.splice(placeByAge(tenant.order, policy), 1);
     this.#add(tenant, policy, -1);
   }
 
@@ -291,19 +292,4 @@ function newTenant(): Tenant {
 
 function keyOf({ namespace, name }: KeptPolicy): string {
   return `${namespace}/${name}`;
-}
-
-/** Where the policy is, or belongs. */
-function placeOf(order: readonly KeptPolicy[], policy: KeptPolicy): number {
-  let [low, high] = [0, order.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (isOlder(order[middle]!, policy)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function isOlder(one: KeptPolicy, other: KeptPolicy): boolean {
-  return one.createdAtMs === other.createdAtMs ? one.name < other.name : one.createdAtMs < other.createdAtMs;
 }

@@ -18,7 +18,7 @@ import {
 } from '../policy/model.ts';
 import { parsePolicy } from '../policy/parse.ts';
 import { isRecord, quote, type RawRecord } from '../policy/raw-values.ts';
-import { bytesText, MAX_LABEL_BYTES, MAX_NAMED_PORTS, MAX_PORT_BYTES } from './limits.ts';
+import { bytesText, FREE_LABEL_BYTES, MAX_LABEL_BYTES, MAX_NAMED_PORTS, MAX_PORT_BYTES } from './limits.ts';
 import { LongJson } from './long-json.ts';
 import type { Sharing } from './sharing.ts';
 
@@ -86,9 +86,12 @@ export const projectPod: Project<Pod> = (object, sharing) => {
   };
   // What is wrong with a pod that is nobody's subject or peer, such as one that waits for a node, its next event tells.
   const details = isEligible(slim) ? report : new Report('Pod', object);
+  const labels = readLabels(metadata.labels, details);
+  const labelBytes = lengthOf(labels);
   const record: Pod = {
     ...slim,
-    labels: sharing.labels(readLabels(metadata.labels, details)),
+    labels: sharing.labels(labels),
+    ...(labelBytes > FREE_LABEL_BYTES ? { labelBytes } : {}),
     namedPorts: sharing.ports(namedPorts(spec, details)),
   };
   return { kind: 'record', key: `${namespace}/${name}`, record, problems: report.problems };
@@ -280,15 +283,19 @@ function readLabels(raw: unknown, report: Report): Labels {
     report.add('metadata.labels', `is ${quote(raw)}: taken as no labels`);
     return labels;
   }
-  let bytes = 0;
   for (const key of Object.keys(raw)) {
     const value = raw[key];
-    if (typeof value === 'string') {
-      labels[key] = value;
-      bytes += key.length + value.length;
-    } else report.add(`metadata.labels[${quote(key)}]`, `is ${quote(value)}, not a string: ignored`);
+    if (typeof value === 'string') labels[key] = value;
+    else report.add(`metadata.labels[${quote(key)}]`, `is ${quote(value)}, not a string: ignored`);
   }
+  const bytes = lengthOf(labels);
   return bytes > MAX_LABEL_BYTES ? tooManyLabels(bytes, report) : labels;
+}
+
+function lengthOf(labels: Labels): number {
+  let bytes = 0;
+  for (const key in labels) bytes += key.length + labels[key]!.length;
+  return bytes;
 }
 
 function tooManyLabels(bytes: number, report: Report): Labels {

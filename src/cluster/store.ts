@@ -42,9 +42,9 @@ export interface Sink {
 export interface Shelf<T> {
   /**
    * One object came, changed or went. Result: what is to be kept from now on, of this one and of all to which it makes a difference;
-   * undefined: nothing. Asked before the change is told to anybody.
+   * undefined: nothing. No result at all: this one as it is. Asked before the change is told to anybody.
    */
-  settle(key: string, before: T | undefined, after: T | undefined): ReadonlyMap<string, T | undefined>;
+  settle(key: string, before: T | undefined, after: T | undefined): ReadonlyMap<string, T | undefined> | undefined;
   beginList(): void;
   /** Result: as of `settle`. */
   endList(nowMs: number, complete: boolean): ReadonlyMap<string, T | undefined>;
@@ -125,7 +125,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     this.#problems.note(key, problems);
     this.#options.afterlife?.lives(key);
     if (problems.length === 0 && this.#options.matters?.(record) === false)
-      return this.#told(object, () => (this.#replace(key, undefined, false, arrivedAtMs) ? 'changed' : 'unchanged'));
+      return this.#told(object, () => this.#drop(key, arrivedAtMs));
     return this.#told(object, () => (this.#put(key, record, arrivedAtMs) ? 'changed' : 'unchanged'));
   }
 
@@ -142,6 +142,14 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
       if (!stays) this.#delete(identity.key, record, arrivedAtMs);
       return stays ? 'unchanged' : 'changed';
     });
+  }
+
+  /** The object is there, but makes no difference. */
+  #drop(key: string, arrivedAtMs: number): Applied {
+    const before = this.#records.get(key);
+    if (before === undefined) return 'unchanged';
+    this.#delete(key, before, arrivedAtMs);
+    return 'changed';
   }
 
   /** Puts a record back that was deleted. */
@@ -202,6 +210,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     // Also so that nothing is held twice.
     if (before !== undefined && !isReborn && sameData(before, after)) return false;
     const kept = shelf.settle(key, before, after);
+    if (!kept) return this.#replace(key, after, isReborn, arrivedAtMs);
     if (kept.get(key) === undefined) this.#problems.note(key, NO_PROBLEMS);
     const changed = this.#replace(key, kept.get(key), isReborn, arrivedAtMs);
     return this.#keep(kept, arrivedAtMs) || changed;

@@ -6,6 +6,7 @@ import { RESOURCES } from './kinds.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
 import { type ObjectRecord, type Project, projectNamespace, projectNode, projectPod } from './project.ts';
 import { type KeptPolicy, projectKeptPolicy } from './kept-policy.ts';
+import { LabelBudget } from './label-budget.ts';
 import { NamespaceEndings } from './namespace-endings.ts';
 import { PolicyBudget } from './policy-budget.ts';
 import { Reflector } from './reflector.ts';
@@ -114,7 +115,10 @@ class ApiClusterWatch implements ClusterWatch {
     this.#options = options;
     this.#log = options.log ?? SILENT_LOG;
     this.#observer = guarded(options.observer ?? {}, this.#log);
-    this.#pods = this.#watched('pods', projectPod, (pod) => pod.uid, { matters: isEligible });
+    this.#pods = this.#watched('pods', projectPod, (pod) => pod.uid, {
+      matters: isEligible,
+      shelf: new LabelBudget(),
+    });
     this.#namespaces = this.#watched('namespaces', projectNamespace, (namespace) => namespace.uid);
     this.#policies = this.#watched('networkpolicies', projectKeptPolicy, (policy) => policy.uid, {
       shelf: new PolicyBudget(),

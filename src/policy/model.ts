@@ -45,6 +45,8 @@ export interface Pod {
   /** `metadata.creationTimestamp` in milliseconds since the epoch; 0 if absent. Decides who owns an address (S-73). */
   readonly createdAtMs: number;
   readonly labels: Labels;
+  /** What its labels take, kept or not; absent if that is not worth counting. */
+  readonly labelBytes?: number;
   /** Of `containers` and of sidecar `initContainers` (S-45). */
   readonly namedPorts: readonly NamedPort[];
 }

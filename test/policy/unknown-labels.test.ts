@@ -63,6 +63,6 @@ describe('labels that are not known', () => {
     const p = policy('x/p', { podSelector: app('plain'), ingress: [{}] });
     const { subjects, classes } = compileNode(snapshot({ pods: [unknown, plain], policies: [p] }), 'node-1');
     assert.equal(new Set(subjects.map((each) => each.classes.ingress)).size, 2);
-    assert.deepEqual(classes.map(({ clauses }) => clauses.length).sort(), [0, 1]);
+    assert.deepEqual(new Set(classes.map(({ clauses }) => clauses.length)), new Set([0, 1]));
   });
 });
