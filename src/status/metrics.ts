@@ -328,7 +328,9 @@ function watchMetrics(
   ]);
   const heard = gauge(registry, 'watch_last_heard_timestamp_seconds', 'Last sign of life of a watch', ['kind']);
   const list = histogram(registry, 'list_duration_seconds', 'Time to list all objects of a kind', ['kind']);
-  const objects = gauge(registry, 'objects', 'Objects known, by kind', ['kind']);
+  const objects = gauge(registry, 'objects', 'Objects known, by kind; of pods those that can be subject or peer', [
+    'kind',
+  ]);
   const eventOf = remembered((kind: WatchedKind, type: string) => events.labels({ kind, type }));
   const missedOf = children(WATCHED_KINDS, (kind) => started(missed.labels({ kind })));
   const listOf = children(WATCHED_KINDS, (kind) => list.labels({ kind }));
