@@ -32,10 +32,12 @@ interface Tenant {
   /** Of those that are within the limit of one policy, kept or not. */
   ruleBytes: number;
   recordBytes: number;
+  /** Of those that are kept with their rules. */
+  heldBytes: number;
   /** Policies without their rules. */
   closed: number;
-  /** Of these, some would fit again. */
-  missing: boolean;
+  /** Of these, some would fit again; undefined: to be looked at. */
+  missing: boolean | undefined;
   /** Some policies are not kept at all. */
   crowded: boolean;
   /** Seen to be so in the list that runs. */
@@ -80,7 +82,7 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
       if (before) this.#take(tenant, before);
       if (after) this.#put(tenant, after);
     });
-    this.#fitAll(namespace, changes);
+    this.#fitAll(namespace, changes, after);
     return changes;
   }
 
@@ -111,8 +113,9 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
   wantsList(nowMs: number): boolean {
     if (this.#troubled.size === 0 || nowMs - this.#listedAtMs < MIN_LIST_GAP_MS) return false;
     return [...this.#troubled].some((namespace) => {
-      const { missing, crowded, recordBytes } = this.#tenants.get(namespace)!;
-      return missing || (crowded && recordBytes < this.#share.records / 2);
+      const tenant = this.#tenants.get(namespace)!;
+      tenant.missing ??= this.#isMissing(tenant);
+      return tenant.missing || (tenant.crowded && tenant.recordBytes < this.#share.records / 2);
     });
   }
 
@@ -129,14 +132,14 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
   // ------------------------------------------------------------------------------------------------------------- fitting
 
   /** After a change in one namespace; where that changes what each may have, in all. */
-  #fitAll(namespace: string, changes: Changes): void {
+  #fitAll(namespace: string, changes: Changes, arrived?: KeptPolicy): void {
     const { rules, records } = this.#share;
     this.#share = {
       rules: this.#shareOf('rules', this.#limits.rulesOfNamespace, this.#limits.rules),
       records: this.#shareOf('records', this.#limits.recordsOfNamespace, this.#limits.records),
     };
     const isSame = this.#share.rules === rules && this.#share.records === records;
-    for (const each of isSame ? [namespace] : [...this.#tenants.keys()]) this.#fit(each, changes);
+    for (const each of isSame ? [namespace] : [...this.#tenants.keys()]) this.#fit(each, changes, arrived);
   }
 
   #shareOf(what: keyof Share, perNamespace: number, together: number): number {
@@ -163,11 +166,11 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
     this.#asked.records += after.records - before.records;
   }
 
-  #fit(namespace: string, changes: Changes): void {
+  #fit(namespace: string, changes: Changes, arrived: KeptPolicy | undefined): void {
     const tenant = this.#tenants.get(namespace)!;
     if (tenant.recordBytes > this.#share.records) this.#evict(namespace, tenant, changes);
-    if (tenant.closed > 0 || tenant.ruleBytes > this.#share.rules) this.#close(tenant, changes);
-    else tenant.missing = false;
+    if (tenant.heldBytes > this.#share.rules) this.#close(tenant, changes, arrived);
+    tenant.missing = undefined;
     const isTroubled = tenant.closed > 0 || tenant.crowded;
     if (isTroubled || this.#troubled.has(namespace)) this.#problems.isOutdated = true;
     if (isTroubled) this.#troubled.add(namespace);
@@ -195,24 +198,44 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
   }
 
   /** The oldest stay. A policy that does not fit is passed over: a smaller one after it may. */
-  #close(tenant: Tenant, changes: Changes): void {
-    let used = 0;
-    tenant.closed = 0;
-    tenant.missing = false;
+  #close(tenant: Tenant, changes: Changes, arrived: KeptPolicy | undefined): void {
     const { order } = tenant;
-    for (let place = 0; place < order.length; place++) {
-      const policy = order[place]!;
-      const fits = this.#fitsAlone(policy) && used + policy.ruleBytes <= this.#share.rules;
-      if (fits) used += policy.ruleBytes;
-      if (fits && policy.text) continue;
-      tenant.closed++;
-      if (fits) tenant.missing = true;
-      else if (policy.text) {
-        const closed = policy.withoutRules();
-        order[place] = closed;
-        changes.set(keyOf(policy), closed);
-      }
+    const last = order.length - 1;
+    // The newest takes nothing from any other: it alone does not fit.
+    if (order[last] === arrived && tenant.heldBytes - arrived!.ruleBytes <= this.#share.rules) {
+      this.#closeOne(tenant, last, changes);
+      return;
     }
+    let used = 0;
+    for (let place = 0; place <= last; place++) {
+      const policy = order[place]!;
+      if (this.#fits(policy, used)) used += policy.ruleBytes;
+      else if (policy.text) this.#closeOne(tenant, place, changes);
+    }
+  }
+
+  #closeOne(tenant: Tenant, place: number, changes: Changes): void {
+    const policy = tenant.order[place]!;
+    const closed = policy.withoutRules();
+    tenant.order[place] = closed;
+    tenant.heldBytes -= policy.ruleBytes;
+    tenant.closed++;
+    changes.set(keyOf(policy), closed);
+  }
+
+  #isMissing({ order, closed }: Tenant): boolean {
+    if (closed === 0) return false;
+    let used = 0;
+    for (const policy of order) {
+      if (!this.#fits(policy, used)) continue;
+      if (!policy.text) return true;
+      used += policy.ruleBytes;
+    }
+    return false;
+  }
+
+  #fits(policy: KeptPolicy, used: number): boolean {
+    return this.#fitsAlone(policy) && used + policy.ruleBytes <= this.#share.rules;
   }
 
   #fitsAlone(policy: KeptPolicy): boolean {
@@ -232,7 +255,8 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
   #add(tenant: Tenant, policy: KeptPolicy, sign: 1 | -1): void {
     if (this.#fitsAlone(policy)) tenant.ruleBytes += sign * policy.ruleBytes;
     tenant.recordBytes += sign * policy.recordBytes;
-    if (!policy.text) tenant.closed += sign;
+    if (policy.text) tenant.heldBytes += sign * policy.ruleBytes;
+    else tenant.closed += sign;
   }
 
   // ------------------------------------------------------------------------------------------------------------ problems
@@ -287,7 +311,16 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
 }
 
 function newTenant(): Tenant {
-  return { order: [], ruleBytes: 0, recordBytes: 0, closed: 0, missing: false, crowded: false, crowdedAgain: false };
+  return {
+    order: [],
+    ruleBytes: 0,
+    recordBytes: 0,
+    heldBytes: 0,
+    closed: 0,
+    missing: false,
+    crowded: false,
+    crowdedAgain: false,
+  };
 }
 
 function keyOf({ namespace, name }: KeptPolicy): string {

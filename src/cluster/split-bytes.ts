@@ -15,8 +15,10 @@ export class TooLong extends Error {
   }
 }
 
-/** Kept for the beginnings of lines; a longer one takes room of its own while it lasts. */
+/** Kept for the beginnings of lines; for longer ones room is made, and kept while they come. */
 const KEPT_BYTES = 64 * 1024;
+/** Lines in a row that needed no more, after which there is no more. */
+const SHRINK_AFTER_LINES = 200;
 
 /**
  * Bytes in, lines out (without the newline, empty lines left out). A line is good until the next is asked for: those that are in
@@ -26,6 +28,7 @@ export class LineSplitter {
   /** The beginning of a line. */
   #held = Buffer.allocUnsafeSlow(KEPT_BYTES);
   #heldBytes = 0;
+  #shortLines = 0;
 
   *push(chunk: Buffer): Generator<Buffer> {
     let start = 0;
@@ -44,8 +47,10 @@ export class LineSplitter {
   }
 
   #join(tail: Buffer): Buffer {
+    this.#shortLines = this.#heldBytes + tail.length > KEPT_BYTES ? 0 : this.#shortLines + 1;
     if (this.#heldBytes === 0) {
-      if (this.#held.length > KEPT_BYTES) this.#held = Buffer.allocUnsafeSlow(KEPT_BYTES);
+      if (this.#held.length > KEPT_BYTES && this.#shortLines > SHRINK_AFTER_LINES)
+        this.#held = Buffer.allocUnsafeSlow(KEPT_BYTES);
       return tail;
     }
     this.#hold(tail);
