@@ -30,6 +30,13 @@ export const SUITES: readonly SuiteSpec[] = [
     nodeFlags: ['--max-semi-space-size=1', '--expose-gc'],
   },
   { name: 'memory', what: 'RSS of the agent process', needs: 'kernel', isolated: true, nodeFlags: [] },
+  {
+    name: 'hostile',
+    what: 'memory and commits while tenants send 500 MB',
+    needs: 'kernel',
+    isolated: true,
+    nodeFlags: [],
+  },
   { name: 'start', what: 'cold start and restart', needs: 'kernel', isolated: true, nodeFlags: [] },
   { name: 'event', what: 'from a watch line to the commit', needs: 'kernel', isolated: true, nodeFlags: IMAGE_FLAGS },
   {

@@ -43,6 +43,14 @@ export class WatchedProcess {
     return this.#lines.find((line) => line.includes(text));
   }
 
+  linesWith(text: string): readonly string[] {
+    return this.#lines.filter((line) => line.includes(text));
+  }
+
+  count(text: string): number {
+    return this.linesWith(text).length;
+  }
+
   memory(): Memory {
     const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
     const bytes = (field: string): number =>

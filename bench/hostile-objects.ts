@@ -1,0 +1,93 @@
+/** Valid objects by which users of a namespace fill memory: large, and of no use to any pod of the measured node. */
+import type { ObjectKind } from '../src/cluster/watch-cluster.ts';
+import type { RawObject } from './cluster-model.ts';
+
+export interface HostileKind {
+  readonly what: string;
+  readonly resource: ObjectKind;
+  /** Of all bytes. */
+  readonly part: number;
+  /** The `n`-th object; `n` may be any number. */
+  readonly make: (n: number) => RawObject;
+}
+
+export const HOSTILE_KINDS: readonly HostileKind[] = [
+  policies('long policies of a few namespaces', 0.3, 1_000_000, (n) => `evil-long-${n % 12}`),
+  policies('policies over the limit of one', 0.1, 1_400_000, (n) => `evil-single-${n % 40}`),
+  policies('middling policies', 0.1, 20_000, (n) => `evil-middling-${n % 4}`),
+  policies('short policies', 0.1, 500, (n) => `evil-short-${n % 3}`),
+  {
+    what: 'policies of empty rules',
+    resource: 'networkpolicies',
+    part: 0.1,
+    make: (n) => policy(n, 'evil-empty', Array<object>(300_000).fill({})),
+  },
+  {
+    what: 'pods that wait, with 9,000 labels',
+    resource: 'pods',
+    part: 0.15,
+    make: (n) => pod('waiting', n, 9_000, { phase: 'Pending' }),
+  },
+  {
+    what: 'pods that run, with 9,000 labels',
+    resource: 'pods',
+    part: 0.05,
+    make: (n) => pod('running', n, 9_000, { phase: 'Running', podIP: address(n, 200) }),
+  },
+  {
+    what: 'pods that run, with 70 labels',
+    resource: 'pods',
+    part: 0.1,
+    make: (n) => pod('labelled', n, 70, { phase: 'Running', podIP: address(n, 220) }),
+  },
+];
+
+function policies(what: string, part: number, bytes: number, namespaceOf: (n: number) => string): HostileKind {
+  return {
+    what,
+    resource: 'networkpolicies',
+    part,
+    make: (n) => policy(n, namespaceOf(n), [{ from: blocks(bytes, n) }]),
+  };
+}
+
+function policy(n: number, namespace: string, ingress: readonly object[]): RawObject {
+  return {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: metadata(namespace, n),
+    spec: { podSelector: { matchLabels: { none: `x${n}` } }, policyTypes: ['Ingress'], ingress },
+  };
+}
+
+/** ipBlocks of about that many bytes of JSON, each of an address of its own. */
+function blocks(bytes: number, n: number): readonly object[] {
+  const each = 37;
+  return Array.from({ length: Math.ceil(bytes / each) }, (_, index) => {
+    return { ipBlock: { cidr: `${11 + (index % 89)}.${(index >> 6) % 256}.${n % 256}.${(index * 7) % 256}/32` } };
+  });
+}
+
+function pod(what: string, n: number, labels: number, status: object): RawObject {
+  const own = Array.from({ length: labels }, (_, index) => [
+    `key-${n}-${index}`.padEnd(60, 'x'),
+    `${index}`.padEnd(50, 'y'),
+  ]);
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { ...metadata(`evil-${what}`, n), labels: Object.fromEntries(own) as object },
+    spec: { nodeName: 'node-of-evil', containers: [{ name: 'main', image: 'any' }] },
+    status,
+  };
+}
+
+function metadata(namespace: string, n: number): RawObject['metadata'] {
+  const creationTimestamp = new Date(1_790_000_000_000 + n * 1000).toISOString();
+  return { namespace, name: `p${n}`, uid: `${namespace}-${n}`, resourceVersion: `${n + 1}`, creationTimestamp };
+}
+
+/** Of a range that the model of a cluster does not use. */
+function address(n: number, second: number): string {
+  return `100.${second + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`;
+}

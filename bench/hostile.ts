@@ -1,0 +1,128 @@
+/** Suite *hostile*: an agent that is streamed 500 MB of hostile policies and pods, beside one that is not: peak memory, and commits. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bundleAgent, FIRST_PASS } from './agent-process.ts';
+import { LOCAL_NODE } from './cluster-model.ts';
+import { HostileServer } from './hostile-server.ts';
+import { describeMachine } from './machine.ts';
+import { sleep } from './stalls.ts';
+import { median, number, ratio } from './statistics.ts';
+import { IMAGE_ENV, IMAGE_FLAGS } from './suites.ts';
+import { targetsTable } from './targets.ts';
+import type { SuiteOptions, SuiteResult } from './types.ts';
+import { WatchedProcess } from './watched-process.ts';
+
+const CLUSTER = { pods: 5_000, namespaces: 500, policies: 1_500, localPods: 100, localNamespaces: 60 };
+const QUICK_CLUSTER = { pods: 500, namespaces: 50, policies: 150, localPods: 30, localNamespaces: 20 };
+/** manifests/daemonset.yaml: 256Mi. */
+const MEMORY_LIMIT_MB = (256 * 1024 * 1024) / 1e6;
+const EDITS = 40;
+/** Longer than the agent's minimum gap. */
+const EDIT_MS = 250;
+const COMMITTED = 'changed the kernel';
+const MAX_RATIO = 1.5;
+
+interface Run {
+  readonly hostileMB: number;
+  /** Until the first rules were in the kernel. */
+  readonly seconds: number;
+  readonly peakMB: number;
+  readonly steadyMB: number;
+  /** From the arrival of an edit to its commit, in ms. */
+  readonly commitMs: readonly number[];
+}
+
+export async function run({ quick, rounds = quick ? 1 : 3 }: SuiteOptions): Promise<SuiteResult> {
+  const directory = mkdtempSync(join(tmpdir(), 'portcullis-hostile-'));
+  const hostileMB = quick ? 20 : 500;
+  try {
+    const bundle = bundleAgent(directory);
+    const runs: Run[] = [];
+    for (let round = 0; round < rounds; round++)
+      for (const megabytes of [0, hostileMB]) runs.push(await measure(bundle, directory, megabytes, quick));
+    return result(runs, hostileMB, quick);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+async function measure(bundle: string, directory: string, hostileMB: number, quick: boolean): Promise<Run> {
+  const server = await HostileServer.start({ cluster: quick ? QUICK_CLUSTER : CLUSTER, hostileMB }, directory);
+  const flags = ['--node-name', LOCAL_NODE, '--kubeconfig', server.kubeconfigFile, '--http-address', 'off'];
+  const agent = new WatchedProcess(
+    [process.execPath, ...IMAGE_FLAGS, bundle, 'agent', ...flags, '--backend', 'iptables-nft'],
+    IMAGE_ENV,
+  );
+  try {
+    const ms = await agent.said(FIRST_PASS);
+    const before = agent.count(COMMITTED);
+    for (let edit = 0; edit < (quick ? 5 : EDITS); edit++) {
+      server.edit();
+      await sleep(EDIT_MS);
+    }
+    await sleep(2_000);
+    const commitMs = agent.linesWith(COMMITTED).slice(before).flatMap(sinceChange);
+    const { now, peak } = agent.memory();
+    return { hostileMB, seconds: ms / 1000, peakMB: peak / 1e6, steadyMB: now / 1e6, commitMs };
+  } finally {
+    await agent.stop();
+    server.stop();
+  }
+}
+
+function sinceChange(line: string): number[] {
+  const { sinceChangeMs } = JSON.parse(line) as { readonly sinceChangeMs?: number };
+  return sinceChangeMs === undefined ? [] : [sinceChangeMs];
+}
+
+function result(runs: readonly Run[], hostileMB: number, quick: boolean): SuiteResult {
+  const sides = [0, hostileMB].map((megabytes) => runs.filter((each) => each.hostileMB === megabytes));
+  const [usual, hostile] = sides.map((side) => median(side.flatMap(({ commitMs }) => commitMs))) as [number, number];
+  const peak = Math.max(...sides[1]!.map(({ peakMB }) => peakMB));
+  const targets = targetsTable([
+    {
+      what: `peak RSS, ${hostileMB} MB of hostile objects`,
+      measured: peak,
+      limit: MEMORY_LIMIT_MB,
+      kind: 'at-most',
+      unit: 'MB',
+    },
+    {
+      what: 'commit of an edit against the same cluster without them',
+      measured: hostile / usual,
+      limit: MAX_RATIO,
+      kind: 'at-most',
+      unit: 'x',
+    },
+  ]);
+  const row = (side: readonly Run[]): string[] => [
+    `${side[0]!.hostileMB} MB`,
+    `${number(median(side.map(({ seconds }) => seconds)))} s`,
+    `${number(Math.max(...side.map(({ peakMB }) => peakMB)))} MB`,
+    `${number(median(side.map(({ steadyMB }) => steadyMB)))} MB`,
+    `${number(median(side.flatMap(({ commitMs }) => commitMs)))} ms`,
+    `${Math.min(...side.map(({ commitMs }) => commitMs.length))}`,
+  ];
+  return {
+    suite: 'hostile',
+    machine: describeMachine(),
+    tables: [
+      ...(quick ? [] : [targets]),
+      {
+        title: 'hostile',
+        note:
+          `The agent with its flags in the image (${IMAGE_FLAGS.join(' ')}), a cluster of ${(quick ? QUICK_CLUSTER : CLUSTER).pods} pods, and the ` +
+          'hostile objects of bench/hostile-objects.ts made as they are sent; while commits are measured, a hostile policy is changed with each edit.',
+        columns: ['hostile objects', 'until enforced', 'peak', 'steady', 'edit to commit', 'edits seen'],
+        rows: sides.map(row),
+      },
+      {
+        title: 'ratio',
+        columns: ['commit with : without hostile objects'],
+        rows: [[ratio(hostile / usual)]],
+      },
+    ],
+    raw: runs,
+  };
+}
