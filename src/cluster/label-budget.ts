@@ -88,7 +88,7 @@ export class LabelBudget implements Shelf<Pod> {
 
   #fit(namespace: string, changes: Changes): void {
     const tenant = this.#tenants.get(namespace)!;
-    if (tenant.unknown > 0 || tenant.bytes > this.#share || tenant.order.some(isUnknown)) this.#forget(tenant, changes);
+    if (tenant.unknown > 0 || tenant.bytes > this.#share) this.#forget(tenant, changes);
     if (tenant.unknown > 0) this.#troubled.add(namespace);
     else this.#troubled.delete(namespace);
     if (tenant.order.length === 0) this.#tenants.delete(namespace);
