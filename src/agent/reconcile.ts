@@ -81,6 +81,7 @@ export interface ReconcilerOptions {
   readonly compile?: (snapshot: ClusterSnapshot) => NodeIntent | Promise<NodeIntent>;
 }
 
+const READ_AGAIN_MS = 2_000;
 /** A pass gives up isolating refused objects after this many; each costs a read-back. */
 const MAX_ATTEMPTS = 200;
 
@@ -94,6 +95,7 @@ export class Reconciler {
   #departed: Plan['departed'] = {};
   #unread: readonly Unread[] = [];
   #busyChains: readonly string[] = [];
+  #lastReadMs = 0;
   /** The kernel refused something of the last pass: it may lack what it had. */
   #wasRefused = false;
 
@@ -131,13 +133,19 @@ export class Reconciler {
     return 'closed';
   }
 
-  /** `readBack`: compare the kernel with what we wrote before planning. Never rejects for what the kernel or a tool does. */
+  /** Something could not be read, and not just now: however many events there are, it is asked again. */
+  #isToReadAgain(): boolean {
+    return this.#unread.some(({ isKnown }) => !isKnown) && this.#options.now() - this.#lastReadMs > READ_AGAIN_MS;
+  }
+
+  /** `mustRead`: compare the kernel with what we wrote before planning. Never rejects for what the kernel or a tool does. */
   async pass(
     snapshot: ClusterSnapshot,
     mode: Mode,
     layout: Omit<Layout, 'mode'>,
-    readBack: boolean,
+    mustRead: boolean,
   ): Promise<PassOutcome> {
+    const readBack = mustRead || this.#isToReadAgain();
     const memory = {
       written: this.#known,
       generations: this.#generations,
@@ -157,6 +165,7 @@ export class Reconciler {
     this.#generations = run.generations;
     this.#departed = run.departed;
     this.#unread = run.unread;
+    if (readBack) this.#lastReadMs = this.#options.now();
     this.#busyChains = run.busyChains;
     const outcome = run.outcome();
     this.#wasRefused = outcome.failures.some(({ reason }) => reason === 'refused');
@@ -248,6 +257,11 @@ class Pass {
 
   async execute(readBack: boolean): Promise<void> {
     const remembered = readBack ? undefined : this.#written;
+    if (remembered) {
+      // An event must not make anybody forget that something is to be read again.
+      for (const each of this.unread)
+        if (!each.isKnown) this.#failToRead(each, remembered.families[each.family] !== undefined);
+    }
     const observed = remembered ?? (await this.#read());
     if (this.#written && !remembered && this.#isOfSameVariant(observed))
       this.#drift = findDrift(this.#written, observed);

@@ -21,7 +21,7 @@ const cluster = (pods = PODS, policies: readonly Policy[] = [RED]) => snapshot({
 const MARKS = { mask: 0xff000000 };
 
 /** The fake kernel as one variant, with more to see than it holds itself. */
-function host(kernel: FakeKernel, more: () => Partial<ObservedState>, cannotRemove = false) {
+function host(kernel: FakeKernel, more: () => Partial<ObservedState>, cannotRemove = false, now = () => 0) {
   const steps: Step[] = [];
   const seen: Kernel = {
     backend: 'iptables-nft',
@@ -43,7 +43,7 @@ function host(kernel: FakeKernel, more: () => Partial<ObservedState>, cannotRemo
       return cannotRemove ? Promise.reject(failed()) : Promise.resolve([]);
     },
   };
-  const reconciler = new Reconciler({ nodeName: 'node-1', kernel: seen, now: () => 0, firstGeneration: 5 });
+  const reconciler = new Reconciler({ nodeName: 'node-1', kernel: seen, now, firstGeneration: 5 });
   return { steps, reconciler };
 }
 
@@ -147,9 +147,29 @@ describe('fault: a family that cannot be read', () => {
     }
     assert.equal(kernel.savedRules(6), before);
     const closed = { ...RED, ingress: [] };
-    assert.equal((await reconciler.pass(cluster(PODS, [closed]), 'enforce', LAYOUT, false)).failures.length, 0);
+    const event = await reconciler.pass(cluster(PODS, [closed]), 'enforce', LAYOUT, false);
+    assert.deepEqual([event.failures.length, event.partial], [1, true], 'an event does not make it forgotten');
+    assert.match(event.failures[0]!.message, /changes are written on top of what was written last/);
     assert.doesNotMatch(kernel.savedRules(6), /--match-set/);
     assert.equal(kernel.savedRules(6).match(/^-A FORWARD .*PCL/gm)?.length, 2);
+  });
+
+  it('is asked for again by an event as well, some seconds later', async () => {
+    const kernel = createFakeKernel();
+    let now: readonly Unread[] = unread(false);
+    let ms = 0;
+    const { reconciler } = host(
+      kernel,
+      () => ({ unread: now }),
+      false,
+      () => ms,
+    );
+    await reconciler.pass(cluster(), 'enforce', LAYOUT, true);
+    now = [];
+    assert.equal((await reconciler.pass(cluster(), 'enforce', LAYOUT, false)).partial, true);
+    ms = 2_500;
+    assert.deepEqual((await reconciler.pass(cluster(), 'enforce', LAYOUT, false)).failures, []);
+    assert.ok(kernel.state().families[6]!.chains.size > 0);
   });
 
   it('known not to be there: no failure', async () => {
