@@ -74,10 +74,17 @@ export interface PassInfo {
   readonly problems: number;
 }
 
+/**
+ * `unknown`: neither its object nor a pod bound to it was ever seen, so nothing is written. `gone`: its object is away, and the rules of
+ * pods deleted since then stay.
+ */
+export type NodeStatus = { readonly kind: 'present' } | { readonly kind: 'gone' } | { readonly kind: 'unknown' };
+
 export interface AgentStatus {
   readonly nodeName: string;
   readonly mode: Mode;
   readonly inSync: boolean;
+  readonly node: NodeStatus;
   /** A pass succeeded (in dry-run: was planned) at least once. */
   readonly programmed: boolean;
   /** Consecutive passes in which something did not go in. */
@@ -172,6 +179,7 @@ export class Agent {
       nodeName: this.#options.nodeName,
       mode: this.#mode,
       inSync: this.#options.cluster.inSync,
+      node: this.#nodeStatus(),
       programmed: this.#programmed,
       failedPasses: this.#loop.failures,
       lastOutcome: this.#lastOutcome,
@@ -226,6 +234,12 @@ export class Agent {
   async #sync(request: { readBack: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
     const { cluster, layout, clock } = this.#options;
     await this.#gate;
+    const nodeProblems = describeNode(this.#options.nodeName, this.#nodeStatus());
+    if (!this.#follower.presence.isNamed) {
+      // What is not known is not "no pods here": rules that stand stay.
+      this.#reportProblems([...cluster.snapshot().problems, ...nodeProblems]);
+      return 'done';
+    }
     const started = clock.now();
     const newPods = this.#newPods.known();
     const changedAt = this.#earliestChangeMs;
@@ -241,7 +255,7 @@ export class Agent {
     this.#lastOutcome = outcome;
     const ended = clock.now();
     if (isWritten) this.#reportNewPods(newPods, outcome, ended);
-    const problems = [...cluster.snapshot().problems, ...outcome.problems, ...modeProblems];
+    const problems = [...cluster.snapshot().problems, ...outcome.problems, ...modeProblems, ...nodeProblems];
     const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && isWritten;
     this.#options.observer.onPass(outcome, {
       reasons: request.reasons,
@@ -286,6 +300,12 @@ export class Agent {
     ];
   }
 
+  #nodeStatus(): NodeStatus {
+    const { isNamed, isPresent } = this.#follower.presence;
+    if (!isNamed) return { kind: 'unknown' };
+    return { kind: isPresent ? 'present' : 'gone' };
+  }
+
   #reportProblems(problems: readonly Problem[]): void {
     const before = this.#reportedProblems;
     this.#reportedProblems = problems;
@@ -301,6 +321,31 @@ function isSame(problem: Problem, other: Problem | undefined): boolean {
 
 function interfacesOf(source: InterfaceSource): (intent: NodeIntent) => PodInterfaces {
   return ({ localAddresses }) => source.of(localAddresses);
+}
+
+/** In an operator's words; nothing while the cluster has the node. */
+function describeNode(nodeName: string, status: NodeStatus): Problem[] {
+  const reason = nodeProblem(nodeName, status);
+  return reason === undefined
+    ? []
+    : [{ object: { kind: 'Node', name: nodeName }, field: 'metadata.name', message: reason }];
+}
+
+export function nodeProblem(nodeName: string, status: NodeStatus): string | undefined {
+  switch (status.kind) {
+    case 'present':
+      return undefined;
+    case 'unknown':
+      return (
+        `the cluster has no Node ${nodeName} and no pod bound to it: nothing is written and rules that stand stay as they are; ` +
+        'check --node-name (NODE_NAME) and that this is the right cluster'
+      );
+    case 'gone':
+      return (
+        `the Node object ${nodeName} is not there: the rules of its pods stay, also of pods deleted since, and policies are followed; ` +
+        'if the node was renamed, correct --node-name (NODE_NAME)'
+      );
+  }
 }
 
 function judge(outcome: PassOutcome): LoopVerdict {

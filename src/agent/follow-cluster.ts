@@ -6,6 +6,8 @@ import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { EarlyAddresses } from './early-addresses.ts';
 import type { LoopClock } from './reconcile-loop.ts';
 
+import { NodePresence } from './node-presence.ts';
+
 import { loadSnapshot, NodeCompiler } from '../compile/compile-node.ts';
 import { takeTurns } from '../kernel/take-turns.ts';
 import { withEarlyAddresses } from './early-addresses.ts';
@@ -27,6 +29,7 @@ export class ClusterFollower {
   #isFirst = true;
   #isSlowUnderWay = false;
   readonly #onCompiled: () => void;
+  readonly #presence: NodePresence;
 
   /** `onCompiled`: there is more in the intent than when it was asked for last. */
   constructor(
@@ -42,14 +45,19 @@ export class ClusterFollower {
     this.#nodeName = nodeName;
     this.#clock = clock;
     this.#compiler = new NodeCompiler(nodeName);
+    this.#presence = new NodePresence(nodeName);
+  }
+
+  get presence(): Pick<NodePresence, 'isPresent' | 'isNamed'> {
+    return this.#presence;
   }
 
   /** Returns whether this node may have something to do. */
-  change({ kind, key, after }: ClusterChange): boolean {
+  change({ kind, key, before, after }: ClusterChange): boolean {
     try {
       switch (kind) {
         case 'pods':
-          return this.#compiler.pod(key, this.#known(key, after as Pod | undefined));
+          return this.#podChanged(key, before as Pod | undefined, after as Pod | undefined);
         case 'namespaces':
           return this.#compiler.namespace(key, after as Namespace | undefined);
         case 'networkpolicies':
@@ -57,7 +65,7 @@ export class ClusterFollower {
           this.#compiler.policy(key, after as Policy | undefined);
           return true;
         case 'nodes':
-          this.#compiler.node(key, after as NodeRecord | undefined);
+          this.#nodeChanged(key, after as NodeRecord | undefined);
           return true;
       }
     } catch {
@@ -78,11 +86,28 @@ export class ClusterFollower {
     return withEarlyAddresses(pod, this.#early.current().get(key));
   }
 
+  #podChanged(key: string, before: Pod | undefined, after: Pod | undefined): boolean {
+    const wasNamed = this.#presence.isNamed;
+    let concerns = false;
+    for (const [changed, pod] of this.#presence.podChanged(key, before, after))
+      concerns = this.#compiler.pod(changed, this.#known(changed, pod)) || concerns;
+    return concerns || wasNamed !== this.#presence.isNamed;
+  }
+
+  #nodeChanged(name: string, after: NodeRecord | undefined): void {
+    if (name !== this.#nodeName) return;
+    for (const [key, pod] of this.#presence.nodeChanged(after)) this.#compiler.pod(key, pod);
+    // Its addresses stay what they were while its object is away.
+    if (after) this.#compiler.node(name, after);
+  }
+
   async intent(): Promise<NodeIntent> {
     if (!this.#isWhole) {
       this.#compiler = new NodeCompiler(this.#nodeName);
       loadSnapshot(this.#compiler, this.#cluster.snapshot());
       for (const key of this.#early?.current().keys() ?? []) this.allocated(key);
+      for (const [key, pod] of this.#presence.held) this.#compiler.pod(key, pod);
+      if (this.#presence.node) this.#compiler.node(this.#nodeName, this.#presence.node);
       this.#isWhole = true;
       this.#isFirst = true;
     }

@@ -5,14 +5,23 @@ import type { ConditionState, PlanPage } from '../status/health.ts';
 import type { AgentStatus } from '../agent/agent.ts';
 
 import { essentialsMissing, missingText, MODULES_HINT } from '../render/features.ts';
+import { nodeProblem } from '../agent/agent.ts';
 import { planText } from '../plan/plan.ts';
 
 export function informersReady(cluster: ClusterWatch | undefined): ConditionState {
   if (!cluster) return { ok: false, reason: 'not connected to an API server yet' };
+  const doubted = cluster.status().find((kind) => kind.doubtsEmpty);
+  if (doubted) return { ok: false, reason: doubted.problem ?? `${doubted.kind}: the list is empty` };
   const waiting = cluster.status().filter((kind) => !kind.listed);
   if (waiting.length === 0) return { ok: true, reason: 'all kinds were listed' };
   const why = waiting.map((kind) => `${kind.kind}: ${kind.problem ?? 'listing'}`).join('; ');
   return { ok: false, reason: `not listed yet: ${why}` };
+}
+
+export function nodeReady(nodeName: string, status: AgentStatus | undefined): ConditionState {
+  if (!status?.inSync) return { ok: true, reason: 'not looked for before the cluster is listed' };
+  const problem = nodeProblem(nodeName, status.node);
+  return problem === undefined ? { ok: true, reason: `Node ${nodeName} exists` } : { ok: false, reason: problem };
 }
 
 export function commitReady(status: AgentStatus | undefined): ConditionState {

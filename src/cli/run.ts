@@ -22,7 +22,7 @@ import { openAgentLog } from './agent-log.ts';
 import { describeConfig } from './config.ts';
 import { keepServing, type ServingServer } from './keep-serving.ts';
 import { openKernel } from './open-kernel.ts';
-import { commitReady, familiesReady, featuresReady, informersReady, lastPassReady, planPage } from './readiness.ts';
+import { commitReady, familiesReady, featuresReady, informersReady, lastPassReady, nodeReady, planPage } from './readiness.ts';
 import { clusterLog, observe, watchObserver } from './report-pass.ts';
 import { aborted, after } from './timers.ts';
 import { watchBridges } from './watch-bridges.ts';
@@ -109,6 +109,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       observer: neighbours.observing(observe(metrics, log, kernel)),
     });
     state.agent = agent;
+    state.conditions.set('node-known', () => nodeReady(config.nodeName, agent.status()));
     state.startProblem = undefined;
     agent.start(signal);
     neighbours.follow(agent);

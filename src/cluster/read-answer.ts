@@ -26,6 +26,8 @@ export type Outcome =
   | { readonly kind: 'went-back'; readonly text: string }
   /** Something was said that could not be read: only a list can tell what. */
   | { readonly kind: 'unreadable' }
+  /** A list named nothing although objects are known: asked again. */
+  | { readonly kind: 'empty-list' }
   | {
       readonly kind: 'failed';
       readonly reason: FailureReason;

@@ -39,7 +39,7 @@ import { ItemSplitter, LineSplitter, TooLong } from './split-bytes.ts';
 import type { Applied, Sink } from './store.ts';
 import type { ApiResponse, Transport } from './transport.ts';
 import { VersionCheck } from './version-check.ts';
-import { isLookDue, isOlderVersion, lostDelayMs } from './when-to-look.ts';
+import { EMPTY_LISTS, emptyAgainMs, isLookDue, isOlderVersion, lostDelayMs } from './when-to-look.ts';
 
 export const PAGE_SIZE = 500;
 /** A server ends a watch when it was asked to; one that is still silent this long after is not there any more. */
@@ -80,6 +80,8 @@ export interface ReflectorOptions {
   readonly log: ClusterLog;
   /** How many objects the sink holds: what a list costs. Absent: next to nothing. */
   readonly objects?: () => number;
+  /** What to make of a list that names nothing although the sink holds `known` objects. Absent: a fact. */
+  readonly judgeEmpty?: (known: number) => EmptyList;
   /** Called after each complete list. */
   readonly onListed: () => void;
   /** Called when the server turned out to have an older store than ours. */
@@ -87,6 +89,9 @@ export interface ReflectorOptions {
   /** Called when the server answers again after it could not be reached. */
   readonly onReached?: () => void;
 }
+
+/** `ask-again`: a fact if the next lists say the same; `not-believed`: however often it is said. */
+export type EmptyList = 'fact' | 'ask-again' | 'not-believed';
 
 /** One attempt: a list, a page loop or a watch. */
 interface Attempt {
@@ -103,6 +108,8 @@ interface Attempt {
   check?: VersionCheck;
   /** Ends the attempt soon: a line could not be read. */
   cancelLost?: () => void;
+  /** The same after a list that was not believed. */
+  cancelEmpty?: () => void;
   /** Why it was ended from here, if it was. */
   verdict?: Outcome;
   /** The server answered, whatever it said. */
@@ -112,6 +119,8 @@ interface Attempt {
   /** One came after the initial list. */
   heardChange: boolean;
   malformed: number;
+  /** Objects that a list named. */
+  named: number;
   /** Something could not be read that may have been about an object we hold. */
   lost: boolean;
   /** So that a new list may tell more; not so where our own code failed on it. */
@@ -132,6 +141,8 @@ export class Reflector {
   #closedAtMs: number | undefined;
   /** Watches in a row that ended at once and said nothing. */
   #shortWatches = 0;
+  /** Lists in a row that named nothing and were not believed. */
+  #emptyLists = 0;
   /** Lists in a row that were made because a line could not be read. */
   #lostInRow = 0;
   #failures = 0;
@@ -167,6 +178,11 @@ export class Reflector {
   /** Wall clock, ms; 0 if never. */
   get lastHeardMs(): number {
     return this.#lastHeardMs;
+  }
+
+  /** The last list named nothing although objects are known, and is not believed. */
+  get doubtsEmpty(): boolean {
+    return this.#emptyLists > 0;
   }
 
   get restarts(): number {
@@ -223,6 +239,7 @@ export class Reflector {
       heard: false,
       heardChange: false,
       malformed: 0,
+      named: 0,
       lost: false,
       unreadable: false,
     };
@@ -239,6 +256,7 @@ export class Reflector {
     attempt.deadline.clear();
     attempt.check?.stop();
     attempt.cancelLost?.();
+    attempt.cancelEmpty?.();
     this.#check = undefined;
     controller.abort();
     sink.dropList();
@@ -323,6 +341,10 @@ export class Reflector {
         this.#version = undefined;
         onWentBack?.();
         return backoffMs(++this.#gone, random());
+      case 'empty-list':
+        this.#restarted('empty-list');
+        this.#version = undefined;
+        return 0;
       case 'unreadable':
         this.#restarted('unreadable');
         this.#lostInRow++;
@@ -405,6 +427,7 @@ export class Reflector {
     attempt.check.start(from === 'resumed');
     // Of a list a part was unreadable.
     if (this.#unreadable || attempt.unreadable) this.#listSoon(attempt);
+    if (this.#emptyLists > 0) this.#listEmptyAgain(attempt);
   }
 
   #versionCheck(attempt: Attempt): VersionCheck {
@@ -479,7 +502,9 @@ export class Reflector {
   #apply(attempt: Attempt, what: 'upsert' | 'remove', object: RawRecord): Applied {
     const { sink, clock, log, resource } = this.#options;
     try {
-      return sink[what](object, clock.monotonic());
+      const applied = sink[what](object, clock.monotonic());
+      if (applied !== 'malformed') attempt.named++;
+      return applied;
     } catch (error) {
       // A bug of ours that this object brings to light must not keep the others from being heard.
       log.warn({ kind: resource.kind, object: nameForLog(object), err: error }, 'an object could not be taken in');
@@ -564,15 +589,41 @@ export class Reflector {
 
   #endList(attempt: Attempt, how: 'stream' | 'pages'): void {
     const { sink, clock, observer, resource, log, onListed } = this.#options;
-    const found = sink.endList(clock.monotonic(), !attempt.lost);
+    const isBelieved = this.#believes(attempt);
+    const found = sink.endList(clock.monotonic(), !attempt.lost && isBelieved);
     const seconds = (clock.monotonic() - attempt.startedAtMs) / 1000;
     observer.onListed(resource.kind, seconds, how);
     if (this.#listed && found > 0) observer.onMissedFoundByRelist(resource.kind, found);
     log.info({ kind: resource.kind, seconds, how, changes: found }, 'listed');
     this.#listed = true;
     this.#listedAtMs = clock.monotonic();
-    this.#problem = undefined;
+    this.#problem = isBelieved ? undefined : this.#emptyText();
     onListed();
+  }
+
+  /** An empty answer that would take every rule away is no fact before it was heard again, and makes sense. */
+  #believes(attempt: Attempt): boolean {
+    const { objects, judgeEmpty, log, resource } = this.#options;
+    const known = objects?.() ?? 0;
+    const judgement = attempt.named > 0 || known === 0 ? 'fact' : (judgeEmpty?.(known) ?? 'fact');
+    const before = this.#emptyLists;
+    if (judgement === 'fact' || (judgement === 'ask-again' && before >= EMPTY_LISTS - 1)) {
+      this.#emptyLists = 0;
+      if (before > 0)
+        log.warn({ kind: resource.kind, objects: attempt.named }, `${resource.kind}: the list is believed now`);
+      return true;
+    }
+    this.#emptyLists++;
+    if (before === 0) log.warn({ kind: resource.kind }, this.#emptyText());
+    return false;
+  }
+
+  #emptyText(): string {
+    const { objects, resource } = this.#options;
+    return (
+      `${resource.kind}: the API server's list is empty although ${objects?.() ?? 0} are known: not believed yet, asked again; ` +
+      'what is known stays enforced. Is this the right cluster, with all its objects?'
+    );
   }
 
   /** Something was said that we could not read: goes on for a moment, but what comes next is a list. */
@@ -594,6 +645,12 @@ export class Reflector {
     const { clock, random } = this.#options;
     const delayMs = lostDelayMs(this.#lostInRow, random());
     attempt.cancelLost = clock.after(delayMs, () => end(attempt, { kind: 'unreadable' }));
+  }
+
+  #listEmptyAgain(attempt: Attempt): void {
+    const delayMs = emptyAgainMs(this.#emptyLists);
+    attempt.cancelEmpty = this.#options.clock.after(delayMs, () => end(attempt, { kind: 'empty-list' }));
+    this.#problem = this.#emptyText();
   }
 
   #malformed(attempt: Attempt, object: unknown, what: string): void {

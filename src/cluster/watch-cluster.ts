@@ -9,7 +9,7 @@ import { type KeptPolicy, projectKeptPolicy } from './kept-policy.ts';
 import { LabelBudget } from './label-budget.ts';
 import { NamespaceEndings } from './namespace-endings.ts';
 import { PolicyBudget } from './policy-budget.ts';
-import { Reflector } from './reflector.ts';
+import { type EmptyList, Reflector } from './reflector.ts';
 import { ObjectStore, type StoreChange, type StoreOptions } from './store.ts';
 import type { Transport } from './transport.ts';
 
@@ -33,9 +33,11 @@ export interface KindStatus {
   readonly kind: ObjectKind;
   /** Listed at least once since start. */
   readonly listed: boolean;
-  /** A watch is open and has spoken (event, bookmark) within its deadline. */
+  /** A watch is open, and nothing says that it is dead. */
   readonly connected: boolean;
   readonly objects: number;
+  /** The last list named nothing although objects are known: they are kept, and it is asked again. */
+  readonly doubtsEmpty: boolean;
   /** Wall clock of the last byte from the server, ms since the epoch; 0 if none. */
   readonly lastHeardMs: number;
   readonly restarts: number;
@@ -106,6 +108,7 @@ class ApiClusterWatch implements ClusterWatch {
   });
   #started = false;
   #inSync = false;
+  #hadNode = false;
   #problems: { readonly parts: readonly (readonly Problem[])[]; readonly all: readonly Problem[] } = {
     parts: [],
     all: [],
@@ -170,6 +173,7 @@ class ApiClusterWatch implements ClusterWatch {
       listed: reflector.listed,
       connected: reflector.connected,
       objects: store.records.size,
+      doubtsEmpty: reflector.doubtsEmpty,
       lastHeardMs: reflector.lastHeardMs,
       restarts: reflector.restarts,
       ...(reflector.problem === undefined ? {} : { problem: reflector.problem }),
@@ -199,6 +203,7 @@ class ApiClusterWatch implements ClusterWatch {
       observer: this.#observer,
       log: this.#log,
       objects: () => store.records.size,
+      ...(kind === 'nodes' ? {} : { judgeEmpty: (known) => this.#judgeEmpty(kind, known) }),
       onListed: () => this.#checkSync(),
       onWentBack: () => {
         // One store holds them all: each asks for its own version, and lists when that is gone as well.
@@ -211,10 +216,21 @@ class ApiClusterWatch implements ClusterWatch {
     return { kind, store, reflector };
   }
 
+  /**
+   * A cluster without namespaces does not exist, and one that has lost our node is not ours or has lost everything: what it does not
+   * list is not taken for deleted.
+   */
+  #judgeEmpty(kind: ObjectKind, known: number): EmptyList {
+    const hasLostNode = this.#hadNode && this.#nodes.store.records.size === 0;
+    if (kind === 'namespaces' || this.#namespaces.reflector.doubtsEmpty || hasLostNode) return 'not-believed';
+    return kind === 'pods' && known === 1 ? 'fact' : 'ask-again';
+  }
+
   #changed(change: ClusterChange): void {
     // First of all, so that listeners hear of a policy that comes back together with its cause.
     if (change.kind === 'namespaces') this.#endings.namespaceChanged(change);
     if (change.kind === 'pods') this.#endings.podChanged(change);
+    if (change.kind === 'nodes') this.#hadNode = true;
     for (const listener of this.#changeListeners) this.#call(change.kind, () => listener(change));
   }
 

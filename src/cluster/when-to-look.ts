@@ -21,6 +21,10 @@ const MIN_LOOK_MS = { asked: 300_000, early: 1_000 } as const;
 const LONG_OUTAGE_MS = 60_000;
 /** Watches in a row that ended at once and said nothing: what ends them may also swallow what they would have said. */
 const MAX_SHORT_WATCHES = 2;
+/** An empty list where objects are known is asked for so many times before it is believed. */
+export const EMPTY_LISTS = 3;
+const EMPTY_AGAIN_MS = 2_000;
+const MAX_EMPTY_AGAIN_MS = 60_000;
 /** From an unreadable line to the list that tells what it may have said; doubles while that goes on. */
 const FIRST_LOST_MS = 1_000;
 const MAX_LOST_MS = 60_000;
@@ -64,4 +68,9 @@ export function lostDelayMs(before: number, random: number): number {
 export function isOlderVersion(a: string, b: string): boolean {
   if (!/^\d+$/.test(a) || !/^\d+$/.test(b)) return false;
   return BigInt(a) < BigInt(b);
+}
+
+/** From an empty list that is not believed to the next one. `times`: empty lists in a row. */
+export function emptyAgainMs(times: number): number {
+  return Math.min(MAX_EMPTY_AGAIN_MS, EMPTY_AGAIN_MS * 2 ** Math.max(0, Math.min(times, 10) - EMPTY_LISTS + 1));
 }

@@ -292,6 +292,72 @@ describe('cluster watch', () => {
     await until(() => watch.snapshot().pods.size === 0, 'the deletion');
   });
 
+  describe('fault: a list that is empty although objects are known', () => {
+    const everything = {
+      [PATHS[0]!]: [apiPod('a'), apiPod('b')],
+      [PATHS[1]!]: [{ metadata: { name: 'x', uid: 'n' } }],
+      [PATHS[2]!]: [denyAll],
+      [PATHS[3]!]: [node()],
+    };
+    const counts = (): number[] => watch.status().map(({ objects }) => objects);
+    /** The next list of `path` names nothing. */
+    const emptyList = async (path: string, version: string): Promise<Exchange> => {
+      const exchange = await server.next(path);
+      assert.ok(exchange.query.has('sendInitialEvents'), `${path} is listed`);
+      return exchange.accept().bookmark(version, true);
+    };
+
+    it('of policies: kept until three lists in a row say the same', async () => {
+      watch.start(stop.signal);
+      const exchanges = await listAll(everything);
+      await until(() => watch.inSync, 'sync');
+      exchanges[PATHS[2]!]!.event('ERROR', { code: 410 });
+      await clock.passSleep();
+      for (let round = 0; round < 2; round++) {
+        await emptyList(PATHS[2]!, `${20 + round}`);
+        await until(() => watch.status()[2]!.doubtsEmpty, 'the doubt');
+        assert.deepEqual(counts(), [2, 1, 1, 1]);
+        assert.match(watch.status()[2]!.problem!, /networkpolicies: .*empty although 1 are known/);
+        await settle();
+        clock.advance(2_000);
+      }
+      await emptyList(PATHS[2]!, '22');
+      await until(() => counts()[2] === 0, 'the belief');
+      assert.deepEqual([watch.status()[2]!.doubtsEmpty, watch.status()[2]!.problem], [false, undefined]);
+    });
+
+    it('of everything (a store restored from nothing): never believed', async () => {
+      watch.start(stop.signal);
+      const exchanges = await listAll(everything);
+      await until(() => watch.inSync, 'sync');
+      for (const path of PATHS) exchanges[path]!.event('ERROR', { code: 410 });
+      await until(() => clock.sleeping === 4, 'four back-offs');
+      clock.advance(2_000);
+      const open = new Map<string, Exchange>();
+      for (const path of PATHS) open.set(path, await emptyList(path, '1'));
+      await until(() => counts()[3] === 0, "the node: what that means is the agent's to say");
+      for (let round = 0; round < 6; round++) {
+        await settle();
+        clock.advance(60_000);
+        for (const path of PATHS.slice(0, 3)) {
+          await until(() => open.get(path)!.closed, 'the end of the last list');
+          open.set(path, await emptyList(path, '1'));
+        }
+      }
+      await settle();
+      assert.deepEqual(counts(), [2, 1, 1, 0]);
+      assert.ok(watch.status().every(({ kind, doubtsEmpty }) => doubtsEmpty === (kind !== 'nodes')));
+    });
+
+    it('a deletion told by the watch is believed at once', async () => {
+      watch.start(stop.signal);
+      const exchanges = await listAll(everything);
+      await until(() => watch.inSync, 'sync');
+      exchanges[PATHS[2]!]!.event('DELETED', denyAll);
+      await until(() => counts()[2] === 0, 'the deletion');
+    });
+  });
+
   it('stops for good', async () => {
     watch.start(stop.signal);
     const exchanges = await listAll({});
