@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import { parseAddress } from '../net/ip.ts';
 import { formatListenAddress, type ListenAddress } from '../status/health.ts';
+import { parseTarget, type Target, targetText } from '../cluster/targets.ts';
 import { LOG_LEVELS, type LogLevel } from '../status/log.ts';
 
 export const MODES = ['enforce', 'audit', 'dry-run'] as const;
@@ -25,6 +26,10 @@ export type ApiAccess =
 export interface AgentConfig {
   readonly nodeName: string;
   readonly apiAccess: ApiAccess;
+  /** The API server's own addresses, tried when the one it is known by leads nowhere. */
+  readonly apiServers: readonly Target[];
+  /** Where those found in the cluster are remembered; null: nowhere. */
+  readonly apiServerEndpointsFile: string | null;
   readonly mode: Mode;
   readonly backend: BackendChoice;
   /** Null: no HTTP server. */
@@ -106,6 +111,24 @@ export const AGENT_FLAGS = {
     SERVICE_ACCOUNT_DIR,
     'folder with the token and CA certificate of a service account',
     readText,
+  ),
+  apiServer: flag(
+    'api-server',
+    'PORTCULLIS_API_SERVER',
+    '<host:port,...>',
+    undefined,
+    "the API server's own addresses, tried when its service address leads nowhere (after a reboot, before kube-proxy has run); " +
+      'their certificate must be that of the service address',
+    readTargets,
+  ),
+  apiServerEndpointsFile: flag(
+    'api-server-endpoints-file',
+    'PORTCULLIS_API_SERVER_ENDPOINTS_FILE',
+    '<file>',
+    '/var/lib/portcullis/api-server-endpoints.json',
+    'where such addresses, read from the EndpointSlice default/kubernetes, are kept for the next reboot, or off; ' +
+      'its folder must exist',
+    readFileOrOff,
   ),
   mode: flag(
     'mode',
@@ -266,6 +289,8 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
   return {
     'node-name': config.nodeName,
     ...(access.kind === 'kubeconfig' ? { kubeconfig: access.path } : { 'service-account-dir': access.dir }),
+    ...(config.apiServers.length === 0 ? {} : { 'api-server': config.apiServers.map(targetText).join(',') }),
+    'api-server-endpoints-file': config.apiServerEndpointsFile ?? 'off',
     mode: config.mode,
     backend: config.backend,
     'http-address': config.httpAddress === null ? 'off' : formatListenAddress(config.httpAddress),
@@ -301,6 +326,8 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
   return {
     nodeName: value(AGENT_FLAGS.nodeName),
     apiAccess: Object.freeze(chooseApiAccess(given, env)),
+    apiServers: Object.freeze(effectiveValue(AGENT_FLAGS.apiServer, given, env) ?? []),
+    apiServerEndpointsFile: value(AGENT_FLAGS.apiServerEndpointsFile),
     mode: value(AGENT_FLAGS.mode),
     backend: value(AGENT_FLAGS.backend),
     httpAddress: value(AGENT_FLAGS.httpAddress),
@@ -443,6 +470,17 @@ function readSocketPath(path: string): Reading<ListenAddress> {
 function readTokenFile(text: string): Reading<string | null> {
   if (text === 'none') return { value: null };
   return text.startsWith('/') ? { value: text } : notA(text, 'the absolute path of a file, or none');
+}
+
+function readTargets(text: string): Reading<readonly Target[]> {
+  const targets = text.split(',').map(parseTarget);
+  if (targets.every((target) => target !== undefined)) return { value: targets };
+  return notA(text, 'one or more host:port, with a comma between them (such as 192.0.2.1:6443,[2001:db8::1]:6443)');
+}
+
+function readFileOrOff(text: string): Reading<string | null> {
+  if (text === 'off') return { value: null };
+  return text.startsWith('/') ? { value: text } : notA(text, 'an absolute path or off');
 }
 
 function readInterfacePrefix(text: string): Reading<string> {

@@ -24,6 +24,7 @@ import { keepServing, type ServingServer } from './keep-serving.ts';
 import { openKernel } from './open-kernel.ts';
 import { commitReady, familiesReady, featuresReady, informersReady, lastPassReady, nodeReady, planPage } from './readiness.ts';
 import { clusterLog, observe, watchObserver } from './report-pass.ts';
+import { useOwnAddresses } from './own-addresses.ts';
 import { aborted, after } from './timers.ts';
 import { watchBridges } from './watch-bridges.ts';
 import { watchEpochs } from './watch-epochs.ts';
@@ -54,6 +55,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       env: process.env,
       onWarning: (message) => log.child('watch').warn(message),
     });
+    await useOwnAddresses(connection, config, log.child('watch'), signal);
     const cluster = createClusterWatch({
       connection,
       nodeName: config.nodeName,

@@ -3,9 +3,12 @@ import { readFile, stat } from 'node:fs/promises';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { homedir } from 'node:os';
+import type { Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
+import { checkServerIdentity } from 'node:tls';
 import { type Clock, systemClock } from './clock.ts';
 import { describeFileFailure, describeNetworkFailure, errorCode } from './describe-failure.ts';
+import { type Target, targetsToTry, targetText } from './targets.ts';
 import type { ApiRequest, ApiResponse, Transport } from './transport.ts';
 
 export const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -16,6 +19,13 @@ const TOKEN_MAX_AGE_MS = 60_000;
  * connection into a black hole ends 20 s after its last byte.
  */
 const TCP_KEEP_ALIVE_MS = 10_000;
+/**
+ * For TCP to connect. After a reboot the first SYN may leave before kube-proxy has written its rules; conntrack then keeps that
+ * flow untranslated for as long as SYNs are repeated from the same port. Only a new connection gets a new port.
+ */
+const CONNECT_MS = 2_000;
+/** For the TLS handshake after that. */
+const HANDSHAKE_MS = 8_000;
 
 /** The API server cannot be reached the way it was asked for; the message says what to repair. */
 export class ConnectionProblem extends Error {
@@ -26,6 +36,8 @@ export class ConnectionProblem extends Error {
 }
 
 export interface Connection extends Transport {
+  /** Other addresses of the same server, for when its own leads nowhere. Whoever answers must have the same certificate. */
+  setAlternates(targets: readonly Target[]): void;
   /** Closes idle sockets; exchanges under way are ended by their own signals. */
   close(): void;
 }
@@ -201,12 +213,33 @@ export function connect(source: CredentialSource, userAgent = 'portcullis'): Con
     return agent;
   };
 
+  const primary = targetOf(source.server);
+  const failedAtMs = new Map<string, number>();
+  let alternates: readonly Target[] = [];
+
   return {
     server: name,
+    setAlternates: (targets) => {
+      alternates = targets;
+    },
     async open(request) {
       const current = await unlessAborted(credentials(), request.signal);
       const options = requestOptions(source.server, request, { ...current.headers, 'user-agent': userAgent });
-      return exchange({ ...options, agent: agentFor(current) }, request, name, current.caName);
+      const targets = current.agent
+        ? [primary]
+        : targetsToTry(primary, alternates, failedAtMs, systemClock.monotonic());
+      return tryInTurn(targets, primary, failedAtMs, (target) =>
+        exchange(
+          {
+            ...options,
+            ...(target === primary ? {} : addressed(target, source.server, current, options.headers)),
+            agent: agentFor(current),
+          },
+          request,
+          target === primary ? name : `${name} at ${targetText(target)}`,
+          current.caName,
+        ),
+      );
     },
     refreshCredentials: () => source.refresh(),
     close: () => retire(agent),
@@ -223,8 +256,8 @@ function retire(agent: http.Agent | undefined): void {
 function requestOptions(server: URL, request: ApiRequest, headers: http.OutgoingHttpHeaders): https.RequestOptions {
   return {
     protocol: server.protocol,
-    hostname: server.hostname.replace(/^\[|\]$/g, ''),
-    port: server.port || (server.protocol === 'https:' ? 443 : 80),
+    hostname: targetOf(server).host,
+    port: targetOf(server).port,
     // A server URL may have a path of its own (a proxy in front of several clusters).
     path: server.pathname.replace(/\/$/, '') + request.path,
     method: request.method ?? 'GET',
@@ -237,25 +270,127 @@ function requestOptions(server: URL, request: ApiRequest, headers: http.Outgoing
   };
 }
 
+function targetOf(server: URL): Target {
+  return {
+    host: server.hostname.replace(/^\[|\]$/g, ''),
+    port: Number(server.port) || (server.protocol === 'https:' ? 443 : 80),
+  };
+}
+
+/** What differs where a request goes to another address: the name that is asked for and must be proven stays the server's own. */
+function addressed(
+  target: Target,
+  server: URL,
+  { tls }: Credentials,
+  headers: https.RequestOptions['headers'],
+): https.RequestOptions {
+  const name = tls.servername ?? targetOf(server).host;
+  return {
+    hostname: target.host,
+    port: target.port,
+    setHost: false,
+    headers: { ...(headers as http.OutgoingHttpHeaders), host: server.host },
+    checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
+  };
+}
+
+/** No connection came about, so nothing was sent. */
+class NotConnected extends ConnectionProblem {}
+
+/** A certificate that is not right at the server's own address is no reason to look elsewhere. */
+async function tryInTurn(
+  targets: readonly Target[],
+  primary: Target,
+  failedAtMs: Map<string, number>,
+  attempt: (target: Target) => Promise<ApiResponse>,
+): Promise<ApiResponse> {
+  const failures = new Map<Target, NotConnected>();
+  for (const target of targets) {
+    try {
+      const response = await attempt(target);
+      failedAtMs.delete(targetText(target));
+      return response;
+    } catch (error) {
+      if (!(error instanceof NotConnected)) throw error;
+      failures.set(target, error);
+      failedAtMs.set(targetText(target), systemClock.monotonic());
+    }
+  }
+  throw allFailed(failures, primary);
+}
+
+/** The address that people know first, the others after it. */
+function allFailed(failures: ReadonlyMap<Target, NotConnected>, primary: Target): ConnectionProblem {
+  const own = failures.get(primary);
+  const others = [...failures.values()].filter((failure) => failure !== own);
+  if (own && others.length === 0) return own;
+  const texts = [...(own ? [own] : []), ...others].map(({ message }) => message);
+  return new ConnectionProblem(texts.join('; '), { cause: own ?? others[0] });
+}
+
 function exchange(
   options: https.RequestOptions,
   request: ApiRequest,
   server: string,
   caName: string,
 ): Promise<ApiResponse> {
-  const explain = (error: unknown): Error =>
-    request.signal.aborted
-      ? aborted()
-      : new ConnectionProblem(describeNetworkFailure(error, server, caName), { cause: error });
+  let isConnected = false;
+  const explain = (error: unknown): Error => {
+    if (request.signal.aborted) return aborted();
+    const isFinal = isConnected || (options.checkServerIdentity === undefined && isCertificateProblem(error));
+    const Kind = isFinal ? ConnectionProblem : NotConnected;
+    return new Kind(describeNetworkFailure(error, server, caName), { cause: error });
+  };
   return new Promise((resolve, reject) => {
     const outgoing = (options.protocol === 'https:' ? https : http).request(options);
-    outgoing.on('socket', (socket) => socket.setKeepAlive(true, TCP_KEEP_ALIVE_MS));
+    outgoing.on('socket', (socket) => {
+      socket.setKeepAlive(true, TCP_KEEP_ALIVE_MS);
+      watchConnecting(socket, options.protocol === 'https:', outgoing, () => {
+        isConnected = true;
+      });
+    });
     outgoing.on('error', (error) => reject(explain(error)));
     outgoing.on('response', (response) =>
       resolve({ status: response.statusCode ?? 0, headers: response.headers, body: readBody(response, explain) }),
     );
     outgoing.end(request.body);
   });
+}
+
+function isCertificateProblem(error: unknown): boolean {
+  return /CERT|SIGNATURE|ERR_TLS|ERR_SSL|EPROTO/.test(errorCode(error) ?? '');
+}
+
+/** Bounds the time to connect and to shake hands. A socket that is used again is connected already. */
+function watchConnecting(socket: Socket, isTls: boolean, outgoing: http.ClientRequest, onConnected: () => void): void {
+  if (!socket.connecting) {
+    onConnected();
+    return;
+  }
+  let timer: NodeJS.Timeout;
+  const limit = (ms: number, isOver: () => boolean, what: string): void => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      // After a stretch of work the answer may be there and not read yet.
+      setImmediate(() => {
+        if (isOver() || outgoing.destroyed) return;
+        outgoing.destroy(Object.assign(new Error(`${what} within ${ms / 1000} s`), { code: 'ETIMEDOUT' }));
+      });
+    }, ms);
+  };
+  let isDone = false;
+  const done = (): void => {
+    isDone = true;
+    clearTimeout(timer);
+    onConnected();
+  };
+  limit(CONNECT_MS, () => isDone || !socket.connecting, 'no connection');
+  socket.once('connect', () => {
+    if (isTls) limit(HANDSHAKE_MS, () => isDone, 'no TLS handshake');
+    else done();
+  });
+  if (isTls) socket.once('secureConnect', done);
+  socket.once('close', () => clearTimeout(timer));
 }
 
 async function* readBody(response: http.IncomingMessage, explain: (error: unknown) => Error): AsyncGenerator<Buffer> {

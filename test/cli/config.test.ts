@@ -62,6 +62,33 @@ const ROWS: readonly FlagRow[] = [
     defaultValue: [access, { kind: 'service-account', dir: '/var/run/secrets/kubernetes.io/serviceaccount' }],
   },
   {
+    flag: 'apiServer',
+    good: [
+      ['192.0.2.1:6443', (config) => config.apiServers, [{ host: '192.0.2.1', port: 6443 }]],
+      [
+        '[2001:db8::1]:443,api.example.org:6443',
+        (config) => config.apiServers,
+        [
+          { host: '2001:db8::1', port: 443 },
+          { host: 'api.example.org', port: 6443 },
+        ],
+      ],
+    ],
+    bad: ['192.0.2.1', 'https://192.0.2.1:6443', '192.0.2.1:0', '192.0.2.1:6443,', '192.0.2.1:6443 192.0.2.2:6443'],
+    allowed: /one or more host:port/,
+    defaultValue: [(config) => config.apiServers, []],
+  },
+  {
+    flag: 'apiServerEndpointsFile',
+    good: [
+      ['/run/x.json', (config) => config.apiServerEndpointsFile, '/run/x.json'],
+      ['off', (config) => config.apiServerEndpointsFile, null],
+    ],
+    bad: ['x.json'],
+    allowed: /an absolute path or off$/,
+    defaultValue: [(config) => config.apiServerEndpointsFile, '/var/lib/portcullis/api-server-endpoints.json'],
+  },
+  {
     flag: 'mode',
     good: [
       ['enforce', mode, 'enforce'],
@@ -316,6 +343,7 @@ describe('describeConfig', () => {
       NODE,
       [...NODE, '--connmark-mask=none', '--http-address=off', '--kubeconfig=/k', '--resync-interval=7'],
       [...NODE, '--connmark-mask=0x7', '--http-address=[2001:db8::1]:80', '--service-account-dir=/s'],
+      [...NODE, '--api-server=192.0.2.1:6443,[2001:db8::1]:443', '--api-server-endpoints-file=off'],
     ]) {
       const config = configOf(argv);
       const flags = Object.entries(describeConfig(config)).map(([name, value]) => `--${name}=${value}`);

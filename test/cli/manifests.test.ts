@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { parse, parseAllDocuments } from 'yaml';
 import { AGENT_FLAGS, parseAgentConfig } from '../../src/cli/config.ts';
+import { ENDPOINTS_PATH } from '../../src/cluster/remember-endpoints.ts';
 import { RESOURCES } from '../../src/cluster/kinds.ts';
 
 type Json = { readonly [key: string]: Json } & readonly Json[];
@@ -61,6 +62,18 @@ describe('manifests: RBAC', () => {
     );
     const needed = Object.values(RESOURCES).map(({ apiGroup, kind }) => `${apiGroup}/${kind}: get list watch`);
     assert.deepEqual(granted.sort(), needed.sort());
+  });
+
+  it('lets it read where the API server is, and no other EndpointSlice', () => {
+    const role = only('Role');
+    const [, path] = /namespaces\/(.*)$/.exec(ENDPOINTS_PATH)!;
+    assert.deepEqual(role.rules, [
+      { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], resourceNames: ['kubernetes'], verbs: ['get'] },
+    ]);
+    assert.equal(`${String(role.metadata!.namespace)}/endpointslices/kubernetes`, path);
+    const binding = only('RoleBinding');
+    assert.deepEqual([binding.metadata!.namespace, binding.roleRef!.name], ['default', role.metadata!.name]);
+    assert.deepEqual(binding.subjects, only('ClusterRoleBinding').subjects);
   });
 
   it('binds that role to the service account the pods run under', () => {
@@ -129,6 +142,21 @@ describe('manifests: DaemonSet', () => {
     const lock = volumes.find(({ hostPath }) => hostPath.path === '/run/xtables.lock');
     assert.equal(lock?.hostPath.type, 'FileOrCreate');
     assert.equal(volumeMounts.find(({ name }) => name === lock?.name)?.mountPath, '/run/xtables.lock');
+  });
+
+  it('keeps what it remembers where the default of the flag says, on the host', () => {
+    const { path } = { path: AGENT_FLAGS.apiServerEndpointsFile.defaultText! };
+    const { volumeMounts } = agentContainer();
+    const mount = volumeMounts.find(({ mountPath }) => path.startsWith(`${mountPath}/`));
+    const volumes = podSpec().volumes as unknown as { name: string; hostPath: { path: string; type?: string } }[];
+    const volume = volumes.find(({ name }) => name === mount?.name);
+    assert.deepEqual(volume?.hostPath, { path: mount?.mountPath, type: 'DirectoryOrCreate' });
+  });
+
+  it('fault: names the version of each fieldRef, as the API server stores it', () => {
+    const refs = JSON.stringify(OBJECTS).match(/"fieldRef":\{[^}]*\}/g) ?? [];
+    assert.ok(refs.length > 0);
+    for (const ref of refs) assert.match(ref, /"apiVersion":"v1"/);
   });
 
   it('has memory request = limit and no CPU limit', () => {

@@ -105,6 +105,38 @@ describe('connection', function () {
       assert.equal(server.connections, 1);
     });
 
+    it('fault: goes to another address when its own leads nowhere, and asks for the same certificate there', async () => {
+      const { port } = server;
+      const env = { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: '1' };
+      const connection = await load({ ...options(), env });
+      assert.match(
+        await problemOf(connection.open({ path: '/', signal: never })),
+        /127\.0\.0\.1:1: connection refused/,
+      );
+      connection.setAlternates([
+        { host: '127.0.0.1', port: 2 },
+        { host: '127.0.0.1', port },
+      ]);
+      const { status, exchange } = await ask(connection, server);
+      assert.equal(status, 200);
+      assert.equal(exchange.headers.host, '127.0.0.1:1', 'the name it is known by');
+      await server.stop();
+      const message = await problemOf(connection.open({ path: '/', signal: never }));
+      assert.match(message, /127\.0\.0\.1:1: connection refused/, 'what people know');
+    });
+
+    it('fault: trusts nobody at another address who cannot prove to be the API server', async () => {
+      // The certificate is that of 127.0.0.1, and the service is another address.
+      const env = { KUBERNETES_SERVICE_HOST: '127.0.0.7', KUBERNETES_SERVICE_PORT: '1' };
+      const connection = await load({ ...options(), env });
+      connection.setAlternates([{ host: '127.0.0.1', port: server.port }]);
+      assert.match(await problemOf(connection.open({ path: '/', signal: never })), /certificate is for another name/);
+      const stranger = await serve(await makeCertificate('server', await makeCertificate('stranger')));
+      const second = await load({ ...options(), env: { ...env, KUBERNETES_SERVICE_HOST: '127.0.0.1' } });
+      second.setAlternates([{ host: '127.0.0.1', port: stranger.port }]);
+      assert.match(await problemOf(second.open({ path: '/', signal: never })), /not signed by the CA/);
+    });
+
     it('does not load the client library', () => {
       const url = (file: string): string => new URL(`../../src/cluster/${file}`, import.meta.url).href;
       const script = `

@@ -1,0 +1,40 @@
+/** Gives the connection the API server's own addresses: those of the flag, then those of the last run, then those of the cluster. */
+import type { Connection } from '../cluster/connection.ts';
+import type { Logger } from '../status/log.ts';
+import type { AgentConfig } from './config.ts';
+
+import { systemClock } from '../cluster/clock.ts';
+import { readRemembered, rememberEndpoints } from '../cluster/remember-endpoints.ts';
+import { targetText } from '../cluster/targets.ts';
+import { clusterLog } from './report-pass.ts';
+
+/** Returns once the file was read; what the cluster says is followed until `signal` aborts. A kubeconfig names its server itself. */
+export async function useOwnAddresses(
+  connection: Connection,
+  config: Pick<AgentConfig, 'apiAccess' | 'apiServers' | 'apiServerEndpointsFile'>,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const { apiAccess, apiServers, apiServerEndpointsFile: file } = config;
+  connection.setAlternates(apiServers);
+  if (apiAccess.kind === 'kubeconfig' || file === null) return;
+  const log = clusterLog(logger);
+  const remembered = await readRemembered(file, log);
+  if (remembered.length > 0)
+    log.info(
+      { file, endpoints: remembered.map(targetText) },
+      "the API server's own addresses are known from the last run",
+    );
+  connection.setAlternates([...apiServers, ...remembered]);
+  void rememberEndpoints(
+    {
+      transport: connection,
+      file,
+      clock: systemClock,
+      random: Math.random,
+      log,
+      onTargets: (targets) => connection.setAlternates([...apiServers, ...targets]),
+    },
+    signal,
+  );
+}
