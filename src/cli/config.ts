@@ -36,6 +36,8 @@ export interface AgentConfig {
   readonly httpAddress: ListenAddress | null;
   /** Null: /metrics and /plan are shown to everybody who reaches the address. */
   readonly httpTokenFile: string | null;
+  /** 0: never unready for this. */
+  readonly readyMaxStalenessMs: number;
   readonly logLevel: LogLevel;
   readonly trunkInterfacePrefix: string;
   readonly newPods: NewPodsChoice;
@@ -163,6 +165,14 @@ export const AGENT_FLAGS = {
     'file with a token that /metrics and /plan then ask for (Authorization: Bearer ...); ' +
       'none: every process in the host network can read them',
     readTokenFile,
+  ),
+  readyMaxStaleness: flag(
+    'ready-max-staleness',
+    'PORTCULLIS_READY_MAX_STALENESS',
+    '<seconds>',
+    '0',
+    'not ready when changes have not arrived for so long, up to 86400; 0: stays ready, as the rules stand',
+    integer(0, 86_400, ' seconds'),
   ),
   logLevel: flag(
     'log-level',
@@ -295,6 +305,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     backend: config.backend,
     'http-address': config.httpAddress === null ? 'off' : formatListenAddress(config.httpAddress),
     'http-token-file': config.httpTokenFile ?? 'none',
+    'ready-max-staleness': config.readyMaxStalenessMs / 1000,
     'log-level': config.logLevel,
     'trunk-interface-prefix': config.trunkInterfacePrefix,
     'new-pods': config.newPods,
@@ -332,6 +343,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     backend: value(AGENT_FLAGS.backend),
     httpAddress: value(AGENT_FLAGS.httpAddress),
     httpTokenFile: value(AGENT_FLAGS.httpTokenFile),
+    readyMaxStalenessMs: value(AGENT_FLAGS.readyMaxStaleness) * 1000,
     logLevel: value(AGENT_FLAGS.logLevel),
     trunkInterfacePrefix: value(AGENT_FLAGS.trunkInterfacePrefix),
     newPods: value(AGENT_FLAGS.newPods),

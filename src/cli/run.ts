@@ -22,11 +22,20 @@ import { openAgentLog } from './agent-log.ts';
 import { describeConfig } from './config.ts';
 import { keepServing, type ServingServer } from './keep-serving.ts';
 import { openKernel } from './open-kernel.ts';
-import { commitReady, familiesReady, featuresReady, informersReady, lastPassReady, nodeReady, planPage } from './readiness.ts';
+import {
+  commitReady,
+  familiesReady,
+  featuresReady,
+  informersReady,
+  lastPassReady,
+  nodeReady,
+  planPage,
+} from './readiness.ts';
 import { clusterLog, observe, watchObserver } from './report-pass.ts';
 import { useOwnAddresses } from './own-addresses.ts';
 import { aborted, after } from './timers.ts';
 import { watchBridges } from './watch-bridges.ts';
+import { tellStaleness, watchDetails, watchesReady } from './watch-staleness.ts';
 import { watchEpochs } from './watch-epochs.ts';
 import { watchHost } from './watch-host.ts';
 import { NeighbourWatch } from './watch-neighbours.ts';
@@ -63,6 +72,8 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       log: clusterLog(log.child('watch')),
     });
     state.cluster = cluster;
+    state.conditions.set('watches-open', () => watchesReady(cluster.status(), config.readyMaxStalenessMs));
+    tellStaleness(cluster, log.child('watch'), signal);
     const onProblem = (problem: string): void => {
       state.startProblem = problem;
     };
@@ -181,11 +192,13 @@ function serveStatus(
     metrics.podsWaiting(state.agent?.status().waitingPods ?? 0);
     for (const kind of state.cluster?.status() ?? []) {
       metrics.objects(kind.kind, kind.objects);
+      metrics.watchStaleness(kind.kind, kind.staleMs / 1000);
       if (kind.lastHeardMs > 0) metrics.watchLastHeard(kind.kind, kind.lastHeardMs);
     }
   });
   const providers = {
     ready: () => readiness(state),
+    details: () => ({ watches: watchDetails(state.cluster?.status() ?? [], Date.now()) }),
     metrics: () => metrics.scrape(),
     plan: () => planPage(state.agent?.status()),
   };

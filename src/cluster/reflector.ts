@@ -175,6 +175,11 @@ export class Reflector {
     return this.#connected;
   }
 
+  /** How long no watch is open; 0 while one is, and before the start. */
+  get staleMs(): number {
+    return this.#closedAtMs === undefined ? 0 : this.#options.clock.monotonic() - this.#closedAtMs;
+  }
+
   /** Wall clock, ms; 0 if never. */
   get lastHeardMs(): number {
     return this.#lastHeardMs;
@@ -196,6 +201,7 @@ export class Reflector {
 
   /** Runs until `signal` aborts. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
+    this.#closedAtMs = this.#options.clock.monotonic();
     while (!signal.aborted) {
       const { outcome, attempt } = await this.#attempt(signal);
       if (signal.aborted) return;

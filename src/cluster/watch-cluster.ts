@@ -36,6 +36,8 @@ export interface KindStatus {
   /** A watch is open, and nothing says that it is dead. */
   readonly connected: boolean;
   readonly objects: number;
+  /** How long no watch is open, so that changes do not arrive; 0 while one is. A dead connection is found within 20 s. */
+  readonly staleMs: number;
   /** The last list named nothing although objects are known: they are kept, and it is asked again. */
   readonly doubtsEmpty: boolean;
   /** Wall clock of the last byte from the server, ms since the epoch; 0 if none. */
@@ -173,6 +175,7 @@ class ApiClusterWatch implements ClusterWatch {
       listed: reflector.listed,
       connected: reflector.connected,
       objects: store.records.size,
+      staleMs: reflector.staleMs,
       doubtsEmpty: reflector.doubtsEmpty,
       lastHeardMs: reflector.lastHeardMs,
       restarts: reflector.restarts,

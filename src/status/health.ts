@@ -27,6 +27,8 @@ export interface PlanPage {
 export interface StatusProviders {
   /** Ready if every condition holds. */
   readonly ready: () => readonly ReadyCondition[];
+  /** What /readyz?verbose adds; for people, decides nothing. */
+  readonly details?: () => Readonly<Record<string, unknown>>;
   readonly metrics: () => Promise<MetricsPage>;
   /** Absent until the first pass has made a plan. */
   readonly plan: () => PlanPage | undefined;
@@ -99,7 +101,7 @@ const LISTEN_ERRORS: Readonly<Record<string, string>> = {
 
 const PAGES: Readonly<Record<string, (providers: StatusProviders, request: PageRequest) => Reply | Promise<Reply>>> = {
   '/healthz': () => text(200, 'ok\n'),
-  '/readyz': (providers) => readyPage(providers.ready()),
+  '/readyz': (providers, { isVerbose }) => readyPage(providers.ready(), isVerbose ? (providers.details?.() ?? {}) : {}),
   '/metrics': async (providers) => ({ status: 200, ...(await providers.metrics()) }),
   '/plan': (providers, request) => planPage(providers.plan(), request),
 };
@@ -188,15 +190,16 @@ function running(server: Server, options: StatusServerOptions): StatusServer {
 
 interface PageRequest {
   readonly format: string | null;
+  readonly isVerbose: boolean;
   readonly accept: string;
 }
 
 async function answer(options: StatusServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pathname, format } = splitUrl(request.url ?? '/');
+  const { pathname, query } = splitUrl(request.url ?? '/');
   let reply: Reply;
   try {
     const refused = CONFIDENTIAL.has(pathname) ? await refusal(options, request) : undefined;
-    reply = refused ?? (await makeReply(options.providers, request, pathname, format));
+    reply = refused ?? (await makeReply(options.providers, request, pathname, query));
   } catch (error) {
     options.onError?.(pathname, error);
     reply = text(500, `${error instanceof Error ? error.message : String(error)}\n`);
@@ -235,22 +238,23 @@ function makeReply(
   providers: StatusProviders,
   request: IncomingMessage,
   pathname: string,
-  format: string | null,
+  query: URLSearchParams,
 ): Reply | Promise<Reply> {
   const page = PAGES[pathname];
   if (!page) return text(404, `no such page; there are ${Object.keys(PAGES).join(', ')}\n`);
   if (request.method !== 'GET' && request.method !== 'HEAD') return text(405, 'only GET and HEAD\n');
-  return page(providers, { format, accept: request.headers.accept ?? '' });
+  const format = query.get('format');
+  return page(providers, { format, isVerbose: query.has('verbose'), accept: request.headers.accept ?? '' });
 }
 
-function splitUrl(url: string): { readonly pathname: string; readonly format: string | null } {
+function splitUrl(url: string): { readonly pathname: string; readonly query: URLSearchParams } {
   const [pathname, query] = url.split('?', 2);
-  return { pathname: pathname ?? '/', format: new URLSearchParams(query ?? '').get('format') };
+  return { pathname: pathname ?? '/', query: new URLSearchParams(query ?? '') };
 }
 
-function readyPage(conditions: readonly ReadyCondition[]): Reply {
+function readyPage(conditions: readonly ReadyCondition[], details: Readonly<Record<string, unknown>>): Reply {
   const ready = conditions.every((condition) => condition.ok);
-  return json(ready ? 200 : 503, { ready, conditions });
+  return json(ready ? 200 : 503, { ready, conditions, ...details });
 }
 
 function planPage(plan: PlanPage | undefined, request: PageRequest): Reply {

@@ -102,6 +102,7 @@ export interface AgentMetrics {
   watchRestart(kind: WatchedKind, reason: string): void;
   watchMissedEvents(kind: WatchedKind, count: number): void;
   watchLastHeard(kind: WatchedKind, atMs: number): void;
+  watchStaleness(kind: WatchedKind, seconds: number): void;
   listDuration(kind: WatchedKind, seconds: number): void;
   objects(kind: WatchedKind, count: number): void;
 
@@ -316,7 +317,7 @@ function watchMetrics(
   registry: Registry,
 ): Pick<
   AgentMetrics,
-  'watchEvent' | 'watchRestart' | 'watchMissedEvents' | 'watchLastHeard' | 'listDuration' | 'objects'
+  'watchEvent' | 'watchRestart' | 'watchMissedEvents' | 'watchLastHeard' | 'watchStaleness' | 'listDuration' | 'objects'
 > {
   const events = counter(registry, 'watch_events_total', 'Watch events received', ['kind', 'type']);
   const restarts = counter(registry, 'watch_restarts_total', 'Watches that ended and were opened again', [
@@ -327,6 +328,7 @@ function watchMetrics(
     'kind',
   ]);
   const heard = gauge(registry, 'watch_last_heard_timestamp_seconds', 'Last sign of life of a watch', ['kind']);
+  const staleness = gauge(registry, 'watch_staleness_seconds', 'How long no watch is open; 0 while one is', ['kind']);
   const list = histogram(registry, 'list_duration_seconds', 'Time to list all objects of a kind', ['kind']);
   const objects = gauge(registry, 'objects', 'Objects known, by kind; of pods those that can be subject or peer', [
     'kind',
@@ -339,6 +341,7 @@ function watchMetrics(
     watchRestart: (kind, reason) => restarts.inc({ kind, reason }),
     watchMissedEvents: (kind, count) => missedOf[kind].inc(count),
     watchLastHeard: (kind, atMs) => heard.set({ kind }, atMs / 1000),
+    watchStaleness: (kind, seconds) => staleness.set({ kind }, seconds),
     listDuration: (kind, seconds) => listOf[kind].observe(seconds),
     objects: (kind, count) => objects.set({ kind }, count),
   };

@@ -155,6 +155,13 @@ const ROWS: readonly FlagRow[] = [
     defaultValue: [(config) => config.httpTokenFile, null],
   },
   {
+    flag: 'readyMaxStaleness',
+    good: [['120', (config) => config.readyMaxStalenessMs, 120_000]],
+    bad: ['86401', '1m', '-1'],
+    allowed: /a whole number from 0 to 86400 seconds$/,
+    defaultValue: [(config) => config.readyMaxStalenessMs, 0],
+  },
+  {
     flag: 'logLevel',
     good: [['debug', (config) => config.logLevel, 'debug']],
     bad: ['trace', 'DEBUG', '10'],

@@ -61,6 +61,11 @@ describe('agent and API server', function () {
         ['blocked'],
       );
       assert.equal((await agent.readiness()).status, 200, 'enforcement goes on');
+      assert.ok((await agent.metric('portcullis_watch_staleness_seconds', { kind: 'networkpolicies' })) > 1);
+      const { watches } = JSON.parse((await agent.get('/readyz?verbose')).body) as {
+        watches: { kind: string; staleSeconds: number; problem?: string }[];
+      };
+      assert.ok(watches.every(({ staleSeconds, problem }) => staleSeconds > 1 && /refused/.test(problem ?? '')));
 
       await t.lab.publication.resume('node-1');
       const ms = await t.expect(['x/a -x x/server', 'x/b -> x/server']);

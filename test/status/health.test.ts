@@ -66,6 +66,20 @@ describe('status server', () => {
     assert.deepEqual([status, body], [200, 'ok\n']);
   });
 
+  it('/readyz?verbose adds details, which decide nothing', async () => {
+    const watches = [{ kind: 'pods', staleSeconds: 34 }];
+    const server = await start({
+      ready: () => [{ name: 'watches-open', ok: true, reason: 'x' }],
+      details: () => ({ watches }),
+    });
+    const plain = await ask(server, '/readyz');
+    assert.deepEqual([plain.status, Object.keys(JSON.parse(plain.body) as object)], [200, ['ready', 'conditions']]);
+    for (const query of ['verbose', 'verbose=1', 'x=y&verbose']) {
+      const { status, body } = await ask(server, `/readyz?${query}`);
+      assert.deepEqual([status, (JSON.parse(body) as { watches: unknown }).watches], [200, watches]);
+    }
+  });
+
   it('/readyz is 503 until every condition holds, and gives each with its reason', async () => {
     const informers = { name: 'informers-synced', ok: true, reason: 'all listed' };
     const commit = { name: 'first-commit', ok: false, reason: 'waiting' };

@@ -49,6 +49,7 @@ function feed(metrics: AgentMetrics): void {
   metrics.watchRestart('nodes', 'closed');
   metrics.watchMissedEvents('namespaces', 2);
   metrics.watchLastHeard('networkpolicies', 1_700_000_001_000);
+  metrics.watchStaleness('networkpolicies', 34);
   metrics.listDuration('pods', 1.5);
   metrics.objects('pods', 42);
 }
