@@ -52,6 +52,8 @@ const HEALTHY_MS = 5_000;
 const CLEAN_MS = 30_000;
 const MIN_WATCH_SECONDS = 300;
 const MAX_WATCH_SECONDS = 600;
+/** A server that has just started refuses for a second or two, until it has read its roles. */
+export const FORBIDDEN_GRACE_MS = 3_000;
 /** Longest stretch of parsing before other work gets its turn; four reflectors may be at it at once. */
 const MAX_BUSY_MS = 8;
 const MAX_LOGGED_MALFORMED = 10;
@@ -88,6 +90,8 @@ export interface ReflectorOptions {
   readonly onWentBack?: () => void;
   /** Called when the server answers again after it could not be reached. */
   readonly onReached?: () => void;
+  /** Called when it could not be reached. */
+  readonly onUnreachable?: () => void;
 }
 
 /** `ask-again`: a fact if the next lists say the same; `not-believed`: however often it is said. */
@@ -148,6 +152,8 @@ export class Reflector {
   #failures = 0;
   #gone = 0;
   #refused = 0;
+  /** monotonic() of the first 403 in a row. */
+  #forbiddenAtMs: number | undefined;
   #lineLost = false;
   /** Of the last list in pages, a part was. */
   #unreadable = false;
@@ -155,6 +161,8 @@ export class Reflector {
   /** The last attempt got no answer at all. */
   #unreachable = false;
   #wake: (() => void) | undefined;
+  /** Begins the wait under way again. */
+  #postpone: (() => void) | undefined;
   #check: VersionCheck | undefined;
   #listed = false;
   #connected = false;
@@ -215,19 +223,35 @@ export class Reflector {
     if (this.#unreachable) this.#wake?.();
   }
 
+  /** Somebody else just failed to reach the server: what would be tried in a moment is known already. */
+  waitAnew(): void {
+    if (this.#unreachable) this.#postpone?.();
+  }
+
   /** Another kind found that the store behind the server is not the one it listed: asks for this one. */
   doubt(): void {
     void this.#check?.askNow();
   }
 
   async #sleep(ms: number, signal: AbortSignal): Promise<void> {
-    const controller = new AbortController();
-    const wake = (): void => controller.abort();
-    this.#wake = wake;
-    signal.addEventListener('abort', wake, { once: true });
-    await this.#options.clock.sleep(ms, controller.signal);
-    signal.removeEventListener('abort', wake);
+    const { clock, random } = this.#options;
+    let waitMs = ms;
+    // Another one's failure postpones this wait; it ends by its own time, by `wake` or by `signal`.
+    for (let isPostponed = true; isPostponed && !signal.aborted; waitMs = reconnectMs(random())) {
+      isPostponed = false;
+      const controller = new AbortController();
+      const wake = (): void => controller.abort();
+      this.#wake = wake;
+      this.#postpone = () => {
+        isPostponed = true;
+        wake();
+      };
+      signal.addEventListener('abort', wake, { once: true });
+      await clock.sleep(waitMs, controller.signal);
+      signal.removeEventListener('abort', wake);
+    }
     this.#wake = undefined;
+    this.#postpone = undefined;
   }
 
   async #attempt(signal: AbortSignal): Promise<{ outcome: Outcome; attempt: Attempt }> {
@@ -325,6 +349,7 @@ export class Reflector {
       this.#version = undefined;
     }
     if (outcome.kind !== 'failed' || outcome.reason !== 'unauthorized') this.#refused = 0;
+    if (outcome.kind !== 'failed' || outcome.reason !== 'forbidden') this.#forbiddenAtMs = undefined;
     switch (outcome.kind) {
       case 'listed':
         this.#failures = 0;
@@ -363,14 +388,18 @@ export class Reflector {
   }
 
   #settleFailure(reason: RestartReason, text: string, atLeastMs: number): number {
-    const { random, transport } = this.#options;
+    const { random, transport, onUnreachable } = this.#options;
     this.#restarted(reason, text);
     if (reason === 'unauthorized') {
       transport.refreshCredentials();
       if (++this.#refused === 1) return 0;
     }
+    if (reason === 'forbidden' && this.#isForbiddenYoung()) return reconnectMs(random());
     // Nobody was bothered: this says nothing about how a server that answers should be treated.
-    if (this.#unreachable) return reconnectMs(random());
+    if (this.#unreachable) {
+      onUnreachable?.();
+      return reconnectMs(random());
+    }
     const waitMs = backoffMs(++this.#failures, random());
     // A server restored from a backup refuses our version as too new, and not with a 410.
     if (this.#failures >= MAX_REFUSED_VERSION && (reason === 'http-status' || reason === 'error-event'))
@@ -379,13 +408,20 @@ export class Reflector {
     return Math.max(waitMs, Math.round(atLeastMs * (1 + random() / 4)));
   }
 
+  #isForbiddenYoung(): boolean {
+    const nowMs = this.#options.clock.monotonic();
+    return nowMs - (this.#forbiddenAtMs ?? nowMs) < FORBIDDEN_GRACE_MS;
+  }
+
   #restarted(reason: RestartReason, text?: string): void {
     const { observer, log, resource } = this.#options;
     this.#restarts++;
     observer.onRestart(resource.kind, reason);
     const fields = { kind: resource.kind, reason };
     // A long outage repeats itself every few seconds; once is enough for the log.
-    if (text !== undefined && text !== this.#problem) log.warn(fields, text);
+    const isNews = text !== undefined && text !== this.#problem;
+    if (isNews && reason === 'forbidden' && this.#isForbiddenYoung()) log.debug(fields, text);
+    else if (isNews) log.warn(fields, text);
     else log.debug(fields, text ?? 'watch ended by the server');
     if (text !== undefined) this.#problem = text;
   }
@@ -718,6 +754,14 @@ export class Reflector {
     return `${resource.path}?${all.toString()}`;
   }
 
+  /** What to repair is said when it lasts. */
+  #forbidden(verb: 'list' | 'watch', said: string): string {
+    const { clock, resource } = this.#options;
+    this.#forbiddenAtMs ??= clock.monotonic();
+    if (clock.monotonic() - this.#forbiddenAtMs >= FORBIDDEN_GRACE_MS) return forbiddenText(resource, verb, said);
+    return `${verb} ${resource.kind}: the API server answered 403, as it does for a moment after its start: asking again`;
+  }
+
   /** An answer other than 200. */
   async #refusal(response: ApiResponse, verb: 'list' | 'watch'): Promise<Outcome> {
     const { clock, resource } = this.#options;
@@ -732,7 +776,7 @@ export class Reflector {
       return { kind: this.#version === undefined ? 'no-streaming' : 'gone', text };
     if (status === 401)
       return failed('unauthorized', `${text}; the token or certificate is not accepted, reading it anew`);
-    if (status === 403) return failed('forbidden', forbiddenText(resource, verb, said));
+    if (status === 403) return failed('forbidden', this.#forbidden(verb, said));
     if (status === 404) return failed('http-status', `${text}; this API server does not serve ${resource.path}`);
     if (status === 429) return { kind: 'failed', reason: 'throttled', text, ...wait };
     return { kind: 'failed', reason: 'http-status', text, ...wait };

@@ -212,6 +212,10 @@ class ApiClusterWatch implements ClusterWatch {
         // One store holds them all: each asks for its own version, and lists when that is gone as well.
         for (const other of this.#all) if (other.reflector !== reflector) other.reflector.doubt();
       },
+      onUnreachable: () => {
+        // One connection's failure is everybody's: a node knocks once a second, not once a second for each kind.
+        for (const other of this.#all) if (other.reflector !== reflector) other.reflector.waitAnew();
+      },
       onReached: () => {
         for (const other of this.#all) other.reflector.retryNow();
       },

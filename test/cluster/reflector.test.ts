@@ -4,7 +4,7 @@ import { RESOURCES } from '../../src/cluster/kinds.ts';
 import { QUESTION_MS } from '../../src/cluster/ask-version.ts';
 import type { EventType, ReflectorObserver, RestartReason } from '../../src/cluster/observe.ts';
 import { projectPod } from '../../src/cluster/project.ts';
-import { ANSWER_MS, OVERDUE_MS, Reflector } from '../../src/cluster/reflector.ts';
+import { ANSWER_MS, NO_STREAMING_MS, OVERDUE_MS, Reflector } from '../../src/cluster/reflector.ts';
 import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
 import type { Pod } from '../../src/policy/model.ts';
 import { type Exchange, FakeApiServer } from './fake-api-server.ts';
@@ -716,15 +716,48 @@ describe('reflector', () => {
 
     it('fault: 403: says which rule is missing and keeps trying', async () => {
       const said = 'pods is forbidden: User "system:serviceaccount:x:agent" cannot watch resource "pods"';
-      (await server.next()).refuse(403, 'Forbidden', said);
-      await bench.clock.passSleep();
+      for (let round = 0; round < 5; round++) {
+        (await server.next()).refuse(403, 'Forbidden', said);
+        await bench.clock.passSleep();
+      }
       const problem = bench.reflector.problem ?? '';
       assert.match(problem, /^not allowed to watch pods \(API group ""\)/);
       assert.match(problem, /\{apiGroups: \[""\], resources: \["pods"\], verbs: \["list", "watch"\]\}/);
       assert.ok(problem.includes(said));
-      assert.deepEqual(bench.told.restarts, ['forbidden']);
+      assert.equal(bench.warnings.length, 1);
+      assert.deepEqual(new Set(bench.told.restarts), new Set(['forbidden']));
       await bench.listed([], '1');
       assert.equal(bench.reflector.problem, undefined);
+    });
+
+    it("fault: a 403 right after the server's start does not tell anybody to repair the ClusterRole", async () => {
+      bench.random = 0.999;
+      for (let round = 0; round < 2; round++) {
+        (await server.next()).refuse(403, 'Forbidden', 'no role yet');
+        assert.ok((await bench.clock.passSleep()) <= 2_000, 'asked again soon');
+        assert.doesNotMatch(bench.reflector.problem ?? '', /ClusterRole/);
+      }
+      await bench.listed([], '1');
+      assert.deepEqual(bench.warnings, []);
+    });
+
+    it('fault: streaming lists are tried again ten minutes after they were refused', async () => {
+      (await server.next()).refuse(422, 'Invalid', 'sendInitialEvents is forbidden for watch');
+      (await server.next()).answer(200, apiList([apiPod('a')], '20'));
+      (await server.next()).event('ERROR', { code: 410 });
+      await bench.clock.passSleep();
+      (await server.next()).answer(200, apiList([apiPod('a')], '21'));
+      const watch = (await server.next()).accept();
+      await until(() => bench.reflector.connected, 'connected');
+      await bench.pass(NO_STREAMING_MS / 1_000 / 2);
+      watch.end();
+      const second = await server.next();
+      assert.equal(second.query.get('limit'), '500', 'a look in pages');
+      second.answer(200, apiList([apiPod('a')], '22'));
+      const last = (await server.next()).accept();
+      await bench.pass(NO_STREAMING_MS / 1_000 / 2);
+      last.end();
+      await bench.listed([apiPod('a')], '23');
     });
 
     it('fault: a page of HTML is called by its name', async () => {

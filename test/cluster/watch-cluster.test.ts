@@ -266,6 +266,32 @@ describe('cluster watch', () => {
     assert.equal(clock.sleeping, 0);
   });
 
+  it('fault: a node knocks about once a second at a server that is away, not once for each kind', async () => {
+    let seed = 1;
+    random = () => {
+      seed = (seed * 16_807) % 2_147_483_647;
+      return seed / 2_147_483_647;
+    };
+    let opens = 0;
+    const { open } = connection;
+    connection.open = (request) => {
+      opens++;
+      return open(request);
+    };
+    watch.start(stop.signal);
+    await listAll({});
+    await until(() => watch.inSync, 'sync');
+    await server.stop();
+    opens = 0;
+    for (let step = 0; step < 600; step++) {
+      clock.advance(100);
+      // A refused connection takes a little real time.
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    assert.ok(opens > 30 && opens < 100, `${opens} in a minute`);
+    server = await new FakeApiServer(tls).start();
+  });
+
   it('fault: survives a server that comes back with another CA', async () => {
     watch.start(stop.signal);
     await listAll({ [PATHS[0]!]: [apiPod('a')] });
