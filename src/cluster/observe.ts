@@ -22,6 +22,8 @@ export type RestartReason =
   | 'wrong-content'
   /** The server has no streaming lists; pages from here on. */
   | 'no-streaming-list'
+  /** The server does not know a field selector that would save work; asked without. */
+  | 'no-selector'
   /** The server's resource version is older than ours (a restored backup): everything is listed again. */
   | 'version-went-back'
   /** A line could not be read: everything is listed again. */

@@ -13,7 +13,7 @@ const MAX_MESSAGE = 300;
 
 export type FailureReason = Exclude<
   RestartReason,
-  'ended' | 'gone' | 'no-streaming-list' | 'version-went-back' | 'unreadable' | 'empty-list'
+  'ended' | 'gone' | 'no-streaming-list' | 'no-selector' | 'version-went-back' | 'unreadable' | 'empty-list'
 >;
 
 /** How one attempt ended. */
@@ -22,6 +22,8 @@ export type Outcome =
   | { readonly kind: 'ended' }
   | { readonly kind: 'gone'; readonly text: string }
   | { readonly kind: 'no-streaming'; readonly text: string }
+  /** The server does not know a field selector that would save work. */
+  | { readonly kind: 'no-selector'; readonly text: string }
   /** The server's store is not the one we listed: everything is listed again. */
   | { readonly kind: 'went-back'; readonly text: string }
   /** Something was said that could not be read: only a list can tell what. */

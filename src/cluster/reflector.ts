@@ -66,6 +66,8 @@ const MAX_REFUSED_VERSION = 5;
 const MAX_PAGES = 10_000;
 /** A server that had no streaming lists may be updated, and one of several may have been the old one. */
 export const NO_STREAMING_MS = 600_000;
+/** A server that did not know a field selector may be updated. */
+const NO_SELECTOR_MS = 3_600_000;
 /** What servers answer to a streaming list they do not know or have switched off. */
 const NO_STREAMING_STATUS = new Set([400, 405, 406, 415, 422, 501]);
 
@@ -73,6 +75,8 @@ export interface ReflectorOptions {
   readonly resource: Resource;
   /** As in the query: `metadata.name=node-1`. */
   readonly fieldSelector?: string;
+  /** Instead of it, selectors that only save work, best first: one that the server does not know gives way to the next, then to none. */
+  readonly savings?: readonly string[];
   readonly transport: Transport;
   readonly sink: Sink;
   readonly clock: Clock;
@@ -137,6 +141,9 @@ export class Reflector {
   #version: string | undefined;
   /** monotonic(); streaming lists are not tried before. */
   #streamingFromMs = Number.NEGATIVE_INFINITY;
+  /** Of `savings`, those that the server does not know, and until when (monotonic()). */
+  #refusedSavings = 0;
+  #refusedUntilMs = 0;
   /** Streaming lists in a row that broke before their end. */
   #streamFailures = 0;
   /** monotonic() of the last complete list. */
@@ -274,6 +281,8 @@ export class Reflector {
       unreadable: false,
     };
     attempt.deadline.set(ANSWER_MS);
+    // Only with a list: what a watch with another selector leaves out was never told.
+    if (this.#version === undefined && clock.monotonic() >= this.#refusedUntilMs) this.#refusedSavings = 0;
     let outcome: Outcome;
     try {
       if (this.#version !== undefined) outcome = await this.#watch(attempt, this.#version);
@@ -365,6 +374,10 @@ export class Reflector {
       case 'no-streaming':
         this.#restarted('no-streaming-list', outcome.text);
         this.#noStreaming();
+        this.#version = undefined;
+        return 0;
+      case 'no-selector':
+        this.#restarted('no-selector');
         this.#version = undefined;
         return 0;
       case 'went-back':
@@ -473,8 +486,9 @@ export class Reflector {
   }
 
   #versionCheck(attempt: Attempt): VersionCheck {
-    const { clock, random, transport, resource, fieldSelector } = this.#options;
+    const { clock, random, transport, resource } = this.#options;
     const { signal } = attempt.controller;
+    const fieldSelector = this.#fieldSelector();
     return new VersionCheck({
       clock,
       random,
@@ -744,12 +758,27 @@ export class Reflector {
     return this.#path({ watch: 'true', allowWatchBookmarks: 'true', timeoutSeconds: `${timeoutSeconds}`, ...from });
   }
 
+  #fieldSelector(): string | undefined {
+    const { fieldSelector, savings } = this.#options;
+    return savings?.[this.#refusedSavings] ?? fieldSelector;
+  }
+
+  /** A refusal that is about a selector which only saves work: the next one is tried, with a new list. */
+  #refuseSaving(said: string): boolean {
+    const { savings = [], clock } = this.#options;
+    if (this.#refusedSavings >= savings.length || !/field ?(label|selector)/i.test(said)) return false;
+    this.#refusedSavings++;
+    this.#refusedUntilMs = clock.monotonic() + NO_SELECTOR_MS;
+    return true;
+  }
+
   #pagePath(token: string | undefined): string {
     return this.#path({ limit: `${PAGE_SIZE}`, ...(token === undefined ? {} : { continue: token }) });
   }
 
   #path(query: Record<string, string>): string {
-    const { resource, fieldSelector } = this.#options;
+    const { resource } = this.#options;
+    const fieldSelector = this.#fieldSelector();
     const all = new URLSearchParams({ ...query, ...(fieldSelector === undefined ? {} : { fieldSelector }) });
     return `${resource.path}?${all.toString()}`;
   }
@@ -771,6 +800,7 @@ export class Reflector {
     const waitMs = retryAfterMs(header(response, 'retry-after'), clock.now());
     const wait = waitMs === undefined ? {} : { retryAfterMs: waitMs };
     if (status === 410) return { kind: 'gone', text };
+    if ((status === 400 || status === 422) && this.#refuseSaving(said)) return { kind: 'no-selector', text };
     if (verb === 'watch' && NO_STREAMING_STATUS.has(status))
       // A watch refused like this dislikes our resource version: list.
       return { kind: this.#version === undefined ? 'no-streaming' : 'gone', text };

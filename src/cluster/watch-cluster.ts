@@ -199,6 +199,7 @@ class ApiClusterWatch implements ClusterWatch {
     const reflector = new Reflector({
       resource,
       ...(onlyName === undefined ? {} : { fieldSelector: `metadata.name=${onlyName}` }),
+      ...(resource.savings === undefined ? {} : { savings: resource.savings }),
       transport: this.#options.connection,
       sink: store,
       clock: this.#options.clock ?? systemClock,

@@ -47,7 +47,7 @@ class Bench {
   onChange: (change: StoreChange) => void = () => {};
   done: Promise<void> = Promise.resolve();
 
-  constructor(server: FakeApiServer) {
+  constructor(server: FakeApiServer, savings?: readonly string[]) {
     this.server = server;
     this.store = new ObjectStore<Pod>({
       project: projectPod,
@@ -80,6 +80,7 @@ class Bench {
       objects: () => this.objects ?? this.store.records.size,
       onListed: () => {},
       onWentBack: () => void this.wentBack++,
+      ...(savings ? { savings } : {}),
     });
   }
 
@@ -779,6 +780,62 @@ describe('reflector', () => {
       const problem = bench.reflector.problem ?? '';
       assert.ok(problem.length < 400);
       assert.doesNotMatch(problem, /\p{Cc}/u);
+    });
+  });
+
+  describe('fault: field selectors that save work', () => {
+    const SAVINGS = ['a=1,b=2', 'a=1'];
+    let saving: Bench;
+    beforeEach(async () => {
+      bench.stop.abort();
+      await server.next();
+      saving = new Bench(server, SAVINGS).run();
+    });
+    afterEach(async () => {
+      saving.stop.abort();
+      await saving.done;
+    });
+
+    it('go with lists, watches and questions, and what leaves the selection is deleted', async () => {
+      const watch = await saving.listed([apiPod('a')], '10');
+      assert.equal(watch.query.get('fieldSelector'), SAVINGS[0]);
+      watch.event('DELETED', apiPod('a', { version: '12' }));
+      await until(() => saving.pods === '', 'the deletion');
+      watch.reset();
+      await saving.clock.passSleep();
+      assert.equal((await server.next()).accept().query.get('fieldSelector'), SAVINGS[0]);
+      await until(() => server.questions.length === 1, 'a question');
+      assert.equal(server.questions[0]!.query.get('fieldSelector'), SAVINGS[0]);
+    });
+
+    it('give way when the server does not know them, and are tried again after an hour, with a list', async () => {
+      (await server.next()).refuse(400, 'BadRequest', 'field label not supported: b');
+      const second = await server.next();
+      assert.equal(second.query.get('fieldSelector'), SAVINGS[1]);
+      assert.ok(second.query.has('sendInitialEvents'), 'streaming lists are not blamed');
+      second.refuse(400, 'BadRequest', 'field label not supported: a');
+      let watch = await saving.listed([apiPod('a')], '10');
+      assert.equal(watch.query.has('fieldSelector'), false);
+      for (const [round, expected] of [undefined, SAVINGS[0]].entries()) {
+        if (round === 1) saving.clock.advance(3_600_000);
+        else watch.event('ERROR', { code: 410 });
+        await saving.clock.passSleep();
+        watch = await saving.listed([apiPod('a')], '11');
+        assert.equal(watch.query.get('fieldSelector') ?? undefined, expected);
+      }
+      assert.deepEqual(
+        saving.warnings.filter((line) => line.includes('field label')),
+        [],
+      );
+    });
+
+    it('a resumed watch that is refused (an older server behind the same address) leads to a list', async () => {
+      const watch = await saving.listed([apiPod('a')], '10');
+      watch.reset();
+      await saving.clock.passSleep();
+      (await server.next()).refuse(400, 'BadRequest', 'field label not supported: b');
+      const list = await saving.listed([apiPod('a'), apiPod('b')], '12');
+      assert.equal(list.query.get('fieldSelector'), SAVINGS[1]);
     });
   });
 

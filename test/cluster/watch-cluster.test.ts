@@ -163,7 +163,11 @@ describe('cluster watch', () => {
     );
     assert.equal(watch.snapshot().problems, snapshot.problems, 'nothing is copied as long as nothing changes');
     assert.equal(server.seen.find(({ path }) => path === PATHS[3])?.query.get('fieldSelector'), 'metadata.name=node-1');
-    assert.equal(server.seen.find(({ path }) => path === PATHS[0])?.query.has('fieldSelector'), false);
+    assert.equal(
+      server.seen.find(({ path }) => path === PATHS[0])?.query.get('fieldSelector'),
+      'status.phase!=Succeeded,status.phase!=Failed,spec.hostNetwork=false',
+    );
+    assert.equal(server.seen.find(({ path }) => path === PATHS[2])?.query.has('fieldSelector'), false);
     changes.splice(0);
     exchanges[PATHS[3]!]!.event('MODIFIED', node('enforce'));
     await until(() => changes.length === 1, 'the node');
