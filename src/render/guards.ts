@@ -2,7 +2,7 @@
  * The chains that find a pod by its interface, for packets with addresses that no API object lists: link-local, multicast, broadcast,
  * or one that the pod gave itself (S-56).
  *
- *   PCL-PE       DHCP request RETURN; by the interface a packet came from, through parts by the next characters of its name, to
+ *   PCL-PE       another interface than these RETURN (routed); DHCP request RETURN; by the interface a packet came from, through parts by the next characters of its name, to
  *                  -s <address of the pod> RETURN      judged by PCL-EG, by its address
  *                  -g PCL-E-<hash>                     judged as the pod's, whatever it calls itself
  *   PCL-PI       DHCP answer RETURN; by the bridge port a packet leaves by, likewise with -d and PCL-I-<hash>
@@ -57,8 +57,8 @@ function chainsOf(direction: Direction, guards: readonly PortGuard[], replies: b
   });
   const [top, ...parts] = divided(guardChain(direction, replies), ports, 0);
   const dhcp: Match = { kind: 'dhcp', message: direction === 'egress' ? 'request' : 'answer' };
-  const rules = replies ? top!.rules : [{ matches: [dhcp], target: { kind: 'return' } as const }, ...top!.rules];
-  return [{ name: top!.name, rules }, ...parts];
+  const asks: Rule[] = replies ? [] : [{ matches: [dhcp], target: { kind: 'return' } }];
+  return [{ name: top!.name, rules: [...elsewhere(ports, isIn), ...asks, ...top!.rules] }, ...parts];
 }
 
 interface Port {
@@ -96,6 +96,15 @@ function divided(name: string, ports: readonly Port[], length: number): Chain[] 
     chains.push(...divided(part, inside, shared + 1));
   }
   return [{ name, rules }, ...chains];
+}
+
+/** What comes by an interface that is named unlike all of these need not be compared with each part of them. */
+function elsewhere(ports: readonly Port[], isIn: boolean): Rule[] {
+  if (ports.length <= MAX_PORTS || ports.some(({ guard }) => guard.via === 'bridge')) return [];
+  const prefix = ports[0]!.guard.name.slice(0, sharedLength(ports, 0));
+  if (prefix === '') return [];
+  const kind = isIn ? 'not-in-interface-prefix' : 'not-out-interface-prefix';
+  return [{ matches: [{ kind, prefix }], target: { kind: 'return' } }];
 }
 
 function prefixMatch(via: PortGuard['via'], isIn: boolean, prefix: string): Match {

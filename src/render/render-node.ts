@@ -430,6 +430,8 @@ function exchangedMatch(match: Match): Match {
     case 'neighbour-discovery':
     case 'source-ports':
     case 'not-in-set':
+    case 'not-in-interface-prefix':
+    case 'not-out-interface-prefix':
     case 'in-interface':
     case 'out-interface':
     case 'in-port':

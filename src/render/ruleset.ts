@@ -37,6 +37,9 @@ export type Match =
   | { readonly kind: 'not-in-set'; readonly set: string; readonly dimensions: 'src' | 'dst' }
   | { readonly kind: 'in-interface-prefix'; readonly prefix: string }
   | { readonly kind: 'out-interface-prefix'; readonly prefix: string }
+  /** Its name begins in another way. */
+  | { readonly kind: 'not-in-interface-prefix'; readonly prefix: string }
+  | { readonly kind: 'not-out-interface-prefix'; readonly prefix: string }
   /** By its whole name. */
   | { readonly kind: 'in-interface'; readonly name: string }
   | { readonly kind: 'out-interface'; readonly name: string }

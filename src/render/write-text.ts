@@ -112,6 +112,10 @@ function matchWords(match: Match, context: TextContext): string[] {
       return ['-i', `${match.prefix}+`];
     case 'out-interface-prefix':
       return ['-o', `${match.prefix}+`];
+    case 'not-in-interface-prefix':
+      return ['! -i', `${match.prefix}+`];
+    case 'not-out-interface-prefix':
+      return ['! -o', `${match.prefix}+`];
     case 'in-interface':
       return ['-i', match.name];
     case 'out-interface':

@@ -14,7 +14,7 @@ const WORD = String.raw`(?:[A-Za-z0-9_-]+|"[ !#-&(-[\]-~]*")`;
 const MATCHES = [
   `-[sd] ${ADDRESS}/(?:\\d{1,3}|0\\.0\\.\\d{1,3}\\.\\d{1,3}|::[0-9a-f]{0,4})`,
   '-p (?:tcp|udp|sctp|icmp|ipv6-icmp)',
-  String.raw`-[io] [A-Za-z0-9._-]{1,15}\+?`,
+  String.raw`(?:! )?-[io] [A-Za-z0-9._-]{1,15}\+?`,
   String.raw`-m physdev --physdev-(?:in|out) [A-Za-z0-9._-]{1,15}\+?(?: --physdev-is-bridged)?`,
   '-m conntrack (?:! )?--ctstate (?:INVALID|NEW|RELATED|ESTABLISHED|RELATED,ESTABLISHED)(?: --ctdir REPLY)?',
   `-m connmark (?:! )?--mark ${HEX}/${HEX}`,

@@ -150,6 +150,8 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
     'not-in-set': [{ kind: 'not-in-set', set: PREFIX_SET[family], dimensions: 'src' }],
     'in-interface-prefix': [{ kind: 'in-interface-prefix', prefix: 'vlan.eth.' }],
     'out-interface-prefix': [{ kind: 'out-interface-prefix', prefix: 'vlan.eth.' }],
+    'not-in-interface-prefix': [{ kind: 'not-in-interface-prefix', prefix: 'eni' }],
+    'not-out-interface-prefix': [{ kind: 'not-out-interface-prefix', prefix: 'eni' }],
     'in-interface': [{ kind: 'in-interface', name: 'eni0123456789a' }],
     'out-interface': [{ kind: 'out-interface', name: 'veth1' }],
     'in-port': [

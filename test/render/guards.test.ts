@@ -5,6 +5,7 @@ import { readGeneration } from '../../src/plan/generation.ts';
 import type { Policy } from '../../src/policy/model.ts';
 import { guardChains, MAX_PORTS } from '../../src/render/guards.ts';
 import { NO_INTERFACES, type PodInterface, type PortGuard } from '../../src/render/ruleset.ts';
+import { ruleText } from '../../src/render/write-text.ts';
 import { MAX_CHAIN_NAME } from '../../src/render/names.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';
@@ -197,6 +198,29 @@ describe('render: chains that find a pod by its interface', () => {
       rules.filter(({ target }) => 'chain' in target && !byName.has(target.chain)),
     );
     assert.equal(ends.length, 4 * guards.length);
+  });
+
+  it('on a routed node what comes by another interface is compared once, and each pod is found', () => {
+    const routed = guards.map((guard): PortGuard => ({ ...guard, via: 'second', addresses: ['10.0.0.1'] }));
+    const chains = guardChains(routed, { ...LAYOUT, mode: 'enforce' });
+    const closed = { name: 'PCL-E-x', rules: [{ matches: [], target: { kind: 'drop' } as const }] };
+    const text = new Map(
+      [...chains, closed].map(({ name, rules }) => [
+        name,
+        rules.map((rule) => ruleText(rule, { family: 4, generation: 1 })),
+      ]),
+    );
+    const rules = { chains: text, hooks: { FORWARD: ['-j PCL-PE'], INPUT: [] } };
+    const run = (inInterface: string, source: string): ReturnType<typeof traceRules> => {
+      const packet: Packet = { family: 4, source, destination: '203.0.113.1', protocol: 6, port: 80, inInterface };
+      return traceRules({ families: { 4: rules }, sets: new Map() }, packet);
+    };
+    assert.deepEqual(run('eth0', '10.9.9.9').matched.length, 2);
+    for (const { name } of routed) {
+      assert.equal(run(name, '10.9.9.9').verdict, 'dropped', name);
+      assert.equal(run(name, '10.0.0.1').verdict, 'passed', name);
+    }
+    assert.equal(run(`${routed[0]!.name}x`, '10.9.9.9').verdict, 'passed');
   });
 
   it('hold everything, whatever the names', () => {

@@ -17,6 +17,7 @@ export type ParsedMatch =
       readonly side: 'in' | 'out';
       readonly name: string;
       readonly isPrefix: boolean;
+      readonly invert: boolean;
     }
   | { readonly kind: 'port'; readonly side: 'in' | 'out'; readonly name: string; readonly isPrefix: boolean }
   | { readonly kind: 'protocol'; readonly protocol: number }
@@ -132,9 +133,13 @@ class RuleParser {
       case '-d':
         return [this.#address('destination')];
       case '-i':
-        return [this.#interface('in')];
+        return [this.#interface('in', false)];
       case '-o':
-        return [this.#interface('out')];
+        return [this.#interface('out', false)];
+      case '!':
+        if (this.#take('-i')) return [this.#interface('in', true)];
+        this.#expect('-o');
+        return [this.#interface('out', true)];
       case '-p':
         return [this.#protocolOption()];
       case '-m':
@@ -165,11 +170,11 @@ class RuleParser {
     return prefixMask(this.#family, length);
   }
 
-  #interface(side: 'in' | 'out'): ParsedMatch {
+  #interface(side: 'in' | 'out', invert: boolean): ParsedMatch {
     const name = this.#word();
     if (name.length > 16) this.#fail('interface name too long');
     const isPrefix = name.endsWith('+');
-    return { kind: 'interface', side, name: isPrefix ? name.slice(0, -1) : name, isPrefix };
+    return { kind: 'interface', side, name: isPrefix ? name.slice(0, -1) : name, isPrefix, invert };
   }
 
   #protocolOption(): ParsedMatch {

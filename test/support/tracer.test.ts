@@ -81,6 +81,7 @@ describe('tracer: matches', () => {
 
   it('interface and local source', () => {
     assert.ok(matches('-i eth+') && !matches('-i eth') && matches('-i eth0') && !matches('-i vlan+'));
+    assert.ok(matches('! -i vlan+') && !matches('! -i eth+') && !matches('! -o eth0'));
     assert.ok(
       !matches('-m addrtype --src-type LOCAL') && matches('-m addrtype --src-type LOCAL', { sourceIsLocal: true }),
     );

@@ -166,7 +166,7 @@ class Walk {
         return ((match.side === 'source' ? this.#source : this.#destination) & match.mask) === match.value;
       case 'interface': {
         const name = (match.side === 'in' ? packet.inInterface : packet.outInterface) ?? 'eth0';
-        return match.isPrefix ? name.startsWith(match.name) : name === match.name;
+        return (match.isPrefix ? name.startsWith(match.name) : name === match.name) !== match.invert;
       }
       case 'port': {
         const name = match.side === 'in' ? packet.inPort : packet.outPort;
