@@ -2,7 +2,8 @@
  * The chains that find a pod by its interface, for packets with addresses that no API object lists: link-local, multicast, broadcast,
  * or one that the pod gave itself (S-56).
  *
- *   PCL-PE       another interface than these RETURN (routed); DHCP request RETURN; by the interface a packet came from, through parts by the next characters of its name, to
+ *   PCL-PE       another interface than all of these RETURN (routed); DHCP request RETURN; by the interface a packet came from,
+ *                through parts by the next characters of its name, to
  *                  -s <address of the pod> RETURN      judged by PCL-EG, by its address
  *                  -g PCL-E-<hash>                     judged as the pod's, whatever it calls itself
  *   PCL-PI       DHCP answer RETURN; by the bridge port a packet leaves by, likewise with -d and PCL-I-<hash>
