@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import fc from 'fast-check';
 import { projectKeptPolicy, type KeptPolicy } from '../../src/cluster/kept-policy.ts';
 import { LONG_VALUE_BYTES } from '../../src/cluster/long-json.ts';
 import { POLICY_LIMITS } from '../../src/cluster/limits.ts';
@@ -42,6 +43,25 @@ describe('a policy as it is kept', () => {
       assert.deepEqual([...found, ...policy.ruleProblems()], problems);
     });
   }
+
+  it('says what the object says, whatever the object', () => {
+    const odd = fc.jsonValue({ maxDepth: 5 });
+    const section = fc.oneof(odd, fc.array(fc.record({ from: odd, to: odd, ports: odd }, { requiredKeys: [] })));
+    const spec = fc.record(
+      { podSelector: odd, policyTypes: fc.oneof(odd, fc.constant(['Egress'])), ingress: section, egress: section },
+      { requiredKeys: [] },
+    );
+    fc.assert(
+      fc.property(fc.oneof(odd, spec), (any) => {
+        const object = { ...apiPolicy('p'), spec: any };
+        const { policy: expected, problems } = parsePolicy(JSON.parse(JSON.stringify(object)));
+        const { policy, problems: found } = keep(object);
+        assert.deepEqual([policy.podSelector, policy.isolates], [expected!.podSelector, expected!.isolates]);
+        assert.deepEqual([policy.ingress, policy.egress, found], [expected!.ingress, expected!.egress, problems]);
+      }),
+      { numRuns: 300 },
+    );
+  });
 
   it('holds no rules as objects, and equal text of equal policies is equal data', () => {
     const [one, other] = [1, 2].map(() => keep(apiPolicy('p', { spec: { ingress: rulesOf(30_000) } })).policy);

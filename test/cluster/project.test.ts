@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { projectKeptPolicy } from '../../src/cluster/kept-policy.ts';
 import { LongJson } from '../../src/cluster/long-json.ts';
 import {
   type Identity,
@@ -259,7 +260,7 @@ describe('project', () => {
     );
     fc.assert(
       fc.property(fc.oneof(anything, near), (object) => {
-        for (const project of [projectPod, projectNamespace, projectNode, projectPolicy]) {
+        for (const project of [projectPod, projectNamespace, projectNode, projectPolicy, projectKeptPolicy]) {
           const projection = project(object, new Sharing());
           assert.ok(projection.problems.length <= 60);
           if (projection.kind === 'record') assert.ok(!/\s/.test(projection.key));
