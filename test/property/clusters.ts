@@ -127,7 +127,7 @@ const often = <T>(usual: T, ...others: readonly T[]) =>
 
 /** Now and then more than are kept. */
 const labelsOrUnknown = fc.oneof(
-  { weight: 9, arbitrary: labels },
+  { weight: 24, arbitrary: labels },
   { weight: 1, arbitrary: fc.constant(UNKNOWN_LABELS) },
 );
 
