@@ -253,6 +253,9 @@ export class Agent {
     // A change that did not get in keeps its clock running.
     if (!isWritten) this.#earliestChangeMs = changedAt ?? this.#earliestChangeMs;
     this.#lastOutcome = outcome;
+    // The next portion of what is filled, and whatever changed meanwhile.
+    if (verdict !== 'failed' && this.#mode !== 'dry-run' && (outcome.plan?.waiting.length ?? 0) > 0)
+      this.#loop.nudge('portion');
     const ended = clock.now();
     if (isWritten) this.#reportNewPods(newPods, outcome, ended);
     const problems = [...cluster.snapshot().problems, ...outcome.problems, ...modeProblems, ...nodeProblems];

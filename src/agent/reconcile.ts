@@ -16,6 +16,7 @@ import { compileNode, NodeCompiler } from '../compile/compile-node.ts';
 import { layoutWithout, setsWithout } from '../render/features.ts';
 import { classOfReply, familyOfSet, isGuardChain } from '../render/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
+import { ENTRIES_PER_SYNC } from '../plan/portion.ts';
 import { diffInSteps } from '../plan/diff.ts';
 import { readGeneration } from '../plan/generation.ts';
 import { findDrift, findRuleDrift } from '../plan/drift.ts';
@@ -382,6 +383,7 @@ class Pass {
       spareGenerations: this.#nextEpochs(observed),
       departed: this.departed,
       remembered,
+      ...(this.#mode === 'dry-run' ? {} : { portion: ENTRIES_PER_SYNC }),
     };
     const started = this.#options.now();
     this.#plan = this.#ruleset ? await takeTurns(diffInSteps(this.#ruleset, observed, options)) : teardown(observed);

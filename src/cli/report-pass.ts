@@ -177,6 +177,7 @@ function logTrouble(log: Logger, outcome: PassOutcome, lockLog: ReturnType<typeo
 
 function logWork(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kernel): void {
   const { plan } = outcome;
+  const waiting = plan?.waiting.length ?? 0;
   const changed = plan !== undefined && !isEmptyPlan(plan) && !onlyWaits(outcome);
   const fields = {
     mode: outcome.mode,
@@ -184,6 +185,7 @@ function logWork(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kern
     ms: Math.round(info.seconds * 1000),
     ...(info.programmingSeconds === undefined ? {} : { sinceChangeMs: Math.round(info.programmingSeconds * 1000) }),
     ...(plan ? nonZero(plan.summary) : {}),
+    ...(waiting > 0 ? { setsToFill: waiting } : {}),
     ...(info.seconds > SLOW_PASS_SECONDS ? { phases: outcome.seconds } : {}),
   };
   if (info.verdict === 'failed' || info.verdict === 'locked')

@@ -12,7 +12,7 @@ import type { Listing, ReadTableNames } from './list-rules.ts';
 import { FORWARD_CHAIN } from '../render/names.ts';
 import { isHookLine } from '../plan/hooks.ts';
 import { savedRules } from '../plan/read-saved.ts';
-import { setsOfChains } from '../plan/switch-over.ts';
+import { setsOfChains } from '../plan/set-usage.ts';
 import { HOOKS } from '../render/ruleset.ts';
 import { chooseBackend } from './backend.ts';
 import { type Backend, type Kernel, KernelUnreadable } from './kernel.ts';

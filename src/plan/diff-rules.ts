@@ -30,6 +30,8 @@ const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[]
 export interface RulesOptions {
   /** Chains and sets the kernel refused. */
   readonly broken: ReadonlySet<string>;
+  /** Sets that are not full yet. */
+  readonly waiting: Pick<ReadonlySet<string>, 'has' | 'size'>;
   /** The last generation we know of, should the kernel hold none. */
   readonly lastGeneration: number | undefined;
   /** The generation to begin with on a host that never had one. */
@@ -51,6 +53,8 @@ export interface RulesDiff {
   readonly stale: readonly string[];
   readonly moves: MovesByDirection;
   readonly heldBack: Plan['heldBack'];
+  /** Addresses that wait for their sets to be filled. */
+  readonly waiting: number;
   readonly marked: boolean;
   /** The generation in force afterwards; absent without marks. */
   readonly generation: number | undefined;
@@ -65,12 +69,12 @@ export function* diffRules(
   cuts: boolean,
   options: RulesOptions,
 ): Steps<RulesDiff> {
-  const still =
-    before.source === rules && options.broken.size === 0 && !cuts ? unchanged(desired, before, rules) : undefined;
+  const isWhole = options.broken.size === 0 && options.waiting.size === 0;
+  const still = before.source === rules && isWhole && !cuts ? unchanged(desired, before, rules) : undefined;
   if (still && !isEpochFoundFor(still.generation, options)) return still;
   const { layout } = desired;
   const { family } = rules;
-  const { dispatch, heldBack, closed } = effectiveDispatch(layout, rules, before, options.broken);
+  const { dispatch, heldBack, waiting, closed } = effectiveDispatch(layout, rules, before, options);
   const plain: TextContext = { family, generation: 0, ...(layout.marks ? { marks: layout.marks } : {}) };
   const { guards, closed: closedGuards } = usableGuards(layout, rules, options.broken);
   const classes = classesInUse(layout, rules, dispatch, guards, new Set([...closed, ...closedGuards]));
@@ -119,6 +123,7 @@ export function* diffRules(
     stale,
     moves,
     heldBack,
+    waiting,
     marked: generation !== undefined,
     generation,
     isBumped,
@@ -142,6 +147,7 @@ function unchanged(desired: Ruleset, before: ObservedFamily, rules: FamilyRules)
     stale: [],
     moves: { egress: still('egress'), ingress: still('ingress') },
     heldBack: [],
+    waiting: 0,
     marked: generation !== undefined,
     generation,
     isBumped: false,
@@ -229,17 +235,25 @@ function effectiveDispatch(
   layout: Layout,
   rules: FamilyRules,
   before: ObservedFamily,
-  broken: ReadonlySet<string>,
-): { dispatch: FamilyRules['dispatch']; heldBack: Plan['heldBack']; closed: ReadonlySet<Direction> } {
-  if (broken.size === 0) return { dispatch: rules.dispatch, heldBack: [], closed: new Set() };
+  { broken, waiting }: Pick<RulesOptions, 'broken' | 'waiting'>,
+): EffectiveDispatch {
+  if (broken.size === 0 && waiting.size === 0) {
+    return { dispatch: rules.dispatch, heldBack: [], waiting: 0, closed: new Set() };
+  }
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
   const heldBack: { address: string; wanted: string; got: string }[] = [];
   const closed = new Set<Direction>();
+  let count = 0;
+  // All of a namespace or nothing: half of a change could let through what neither the old nor the new policies do.
+  const unready = new Set(
+    [...rules.classes.values()].filter(({ sets }) => sets.some((set) => waiting.has(set))).flatMap(namespacesOf),
+  );
   for (const direction of DIRECTIONS) {
     const current = currentTargets(before, direction);
     for (const [address, wanted] of rules.dispatch[direction]) {
       const chain = rules.classes.get(wanted)!;
-      if (!broken.has(wanted) && !chain.sets.some((set) => broken.has(set))) {
+      const isRefused = broken.has(wanted) || chain.sets.some((set) => broken.has(set));
+      if (!isRefused && !namespacesOf(chain).some((namespace) => unready.has(namespace))) {
         dispatch[direction].set(address, wanted);
         continue;
       }
@@ -248,10 +262,23 @@ function effectiveDispatch(
       const got = usable ? now : closedClass(direction, layout).name;
       if (!usable) closed.add(direction);
       dispatch[direction].set(address, got);
-      heldBack.push({ address, wanted, got });
+      if (isRefused) heldBack.push({ address, wanted, got });
+      else count++;
     }
   }
-  return { dispatch, heldBack, closed };
+  return { dispatch, heldBack, waiting: count, closed };
+}
+
+/** A class is of one namespace. */
+function namespacesOf({ policies: [first] }: ClassChain): string[] {
+  return first ? [first.namespace] : [];
+}
+
+interface EffectiveDispatch {
+  readonly dispatch: FamilyRules['dispatch'];
+  readonly heldBack: Plan['heldBack'];
+  readonly waiting: number;
+  readonly closed: ReadonlySet<Direction>;
 }
 
 /** Interfaces whose class chain is broken are closed: what is at no listed address has no claim to the rules before. */

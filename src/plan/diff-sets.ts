@@ -5,6 +5,8 @@ import type { IpSet, Ruleset } from '../render/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
 import { changesBetween, type Change } from '../compile/live-map.ts';
+import { portionsOf, type ToFill } from './portion.ts';
+import { type Names, setsOfChains } from './set-usage.ts';
 import {
   addMemberText,
   createSetText,
@@ -33,7 +35,7 @@ export interface SetChange {
 
 export interface SetsDiff {
   /** Makes and fills sets that no rule refers to yet. */
-  readonly create: readonly PlanLine[];
+  readonly fill: readonly PlanLine[];
   readonly changes: readonly SetChange[];
   /** Desired sets that are not those that were written last; undefined: not known, all were compared. */
   readonly changed: readonly Change<IpSet>[] | undefined;
@@ -43,16 +45,32 @@ export interface SetsDiff {
   readonly capacities: ReadonlyMap<string, number>;
   readonly added: number;
   readonly deleted: number;
+  /** Sets that will not be full after this plan -> what they will hold; undefined: as before. No rule may refer to them. */
+  readonly waiting: ReadonlyMap<string, IpSet['members'] | undefined>;
 }
 
 /** A removed member that is not a live pod's is a pod that is gone, and its flows with it, if we remember putting it there. */
 export interface SetsMemory {
   readonly broken: ReadonlySet<string>;
   readonly remembered: boolean;
+  /** Entries to fill in sets that no rule refers to. */
+  readonly portion: number;
+}
+
+/** A set that no rule refers to: made now, or left by a process that was killed while filling it, or begun by an earlier plan. */
+interface Unseen {
+  readonly set: IpSet;
+  /** Absent: it has to be made. */
+  readonly before: ObservedSet | undefined;
+  readonly missing: readonly string[];
+  readonly extra: readonly string[];
+  /** Takes what is there out of the way. */
+  readonly clear: readonly PlanLine[];
 }
 
 export function* diffSets(desired: Ruleset, observed: ObservedState, memory: SetsMemory): Steps<SetsDiff> {
-  const create: PlanLine[] = [];
+  const referred = referredSets(observed);
+  const unseen: Unseen[] = [];
   const changes: SetChange[] = [];
   const changed = memory.broken.size === 0 ? changesBetween(observed.setsSource, desired.sets) : undefined;
   const capacities = new Map<string, number>();
@@ -63,13 +81,10 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
     const before = observed.sets.get(name);
     if (before?.members !== set.members) yield;
     if (memory.broken.has(name) || !observed.families[set.family]) continue;
-    if (!before || before.type !== set.type || before.family !== set.family) {
-      // Somebody else's set of another type under our name: it can go only while no rule refers to it.
-      if (before) create.push({ text: destroySetText(name), object: name });
-      // One by one: a call takes no more than about 120,000 arguments.
-      for (const line of newSetLines(set)) create.push(line);
-      capacities.set(name, maxElements(set.members.size));
-      added += set.members.size;
+    const isOther = before === undefined || before.type !== set.type || before.family !== set.family;
+    if (isOther || (!referred.has(name) && !set.opens)) {
+      if (before?.members === set.members) continue;
+      unseen.push(unseenOf(set, before));
       continue;
     }
     if (set.opens) {
@@ -87,7 +102,62 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
     added += change.joining.length;
     deleted += change.leaving.length;
   }
-  return { create, changes, changed, gate, capacities, added, deleted };
+  const fill: PlanLine[] = [];
+  const waiting = new Map<string, IpSet['members'] | undefined>();
+  const portions = portionsOf(unseen.filter(({ set }) => !set.opens).map(toFill), memory.portion);
+  for (const each of unseen) {
+    const { name, members } = each.set;
+    // Rules outside of the class chains ask about a set that opens.
+    const portion = each.set.opens ? each.missing.length : (portions.get(name) ?? 0);
+    if (portion < each.missing.length) waiting.set(name, portion === 0 ? undefined : membersAfter(each, portion));
+    if (portion === 0 && each.missing.length > 0) continue;
+    if (!each.before) capacities.set(name, maxElements(members.size));
+    added += portion;
+    deleted += each.extra.length;
+    // One by one: a call takes no more than about 120,000 arguments.
+    for (const line of unseenLines(each, portion)) fill.push(line);
+    yield;
+  }
+  return { fill, changes, changed, gate, capacities, added, deleted, waiting };
+}
+
+/** Rules in the iptables variant that is not written to judge packets as well. */
+function referredSets({ families, other }: ObservedState): Names {
+  const judging = [...Object.values(families), ...Object.values(other?.families ?? {})];
+  const all = judging.map(({ chains }) => setsOfChains(chains));
+  return { has: (name) => all.some((names) => names.has(name)) };
+}
+
+function unseenOf(set: IpSet, found: ObservedSet | undefined): Unseen {
+  const { name, members } = set;
+  const isUsable = found?.type === set.type && found.family === set.family && found.maxElements >= members.size;
+  const before = isUsable ? found : undefined;
+  const missing = [...members.keys()].filter((member) => before?.members.get(member) !== members.get(member)).sort();
+  const extra = [...(before?.members.keys() ?? [])].filter((member) => !members.has(member)).sort();
+  // Somebody else's set of another type under our name, or one that is too small: it can go, as no rule refers to it.
+  const clear = found && !before ? [{ text: destroySetText(name), object: name }] : [];
+  return { set, before, missing, extra, clear };
+}
+
+function toFill({ set: { name }, before, missing }: Unseen): ToFill {
+  return { name, missing: missing.length, isBegun: before !== undefined };
+}
+
+function membersAfter({ set: { members }, before, missing, extra }: Unseen, portion: number): IpSet['members'] {
+  const after = new Map(before?.members);
+  for (const member of extra) after.delete(member);
+  for (const member of missing.slice(0, portion)) after.set(member, members.get(member)!);
+  return after;
+}
+
+/** In any order, as nobody looks; sorted, so that the same cluster gives the same bytes. */
+function* unseenLines({ set, before, missing, extra, clear }: Unseen, portion: number): Iterable<PlanLine> {
+  const { name, members } = set;
+  const line = (text: string): PlanLine => ({ text, object: name });
+  yield* clear;
+  if (!before) yield line(createSetText(set));
+  for (const member of missing.slice(0, portion)) yield line(addMemberText(name, member, members.get(member)!));
+  for (const member of extra) yield line(deleteMemberText(name, member));
 }
 
 /** Sorted, so that the same cluster gives the same bytes. `as`: under another name than its own. */

@@ -22,7 +22,8 @@ import { destroySetText, EVERY_PACKET } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
 import { removeLeftovers } from './teardown.ts';
-import { detourOf, type Names, needsSwitchOver, setsOfChains } from './switch-over.ts';
+import { type Names, setsOfChains } from './set-usage.ts';
+import { detourOf, needsSwitchOver } from './switch-over.ts';
 
 export interface DiffOptions {
   /** Chains and sets the kernel refused: what depends on them is held back, everything else goes in. */
@@ -37,6 +38,8 @@ export interface DiffOptions {
   readonly departed?: Departed;
   /** `observed` is what our own writes left, not what was read: nobody else had a hand in it. */
   readonly remembered?: boolean;
+  /** Entries at most to fill in sets that no rule refers to; the rest waits. No limit if absent. */
+  readonly portion?: number;
 }
 
 export function diff(desired: Ruleset, observed: ObservedState, options: DiffOptions = {}): Plan {
@@ -45,7 +48,8 @@ export function diff(desired: Ruleset, observed: ObservedState, options: DiffOpt
 
 export function* diffInSteps(desired: Ruleset, observed: ObservedState, options: DiffOptions): Steps<Plan> {
   const broken = options.broken ?? new Set();
-  const sets = yield* diffSets(desired, observed, { broken, remembered: options.remembered ?? false });
+  const { remembered = false, portion = Number.POSITIVE_INFINITY } = options;
+  const sets = yield* diffSets(desired, observed, { broken, remembered, portion });
   const families: FamilyPlan[] = [];
   for (const family of [4, 6] as const) {
     const before = observed.families[family];
@@ -64,7 +68,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   const left = stale.filter((name) => !asides.has(name));
   const destroyed = [...new Set([...left, ...families.flatMap(({ detourSets }) => detourSets)])].sort();
   const steps: Step[] = [
-    ...setStep('fill-sets', [...sets.gate.leave, ...sets.create, ...families.flatMap(({ fill }) => fill)]),
+    ...setStep('fill-sets', [...sets.gate.leave, ...sets.fill, ...families.flatMap(({ fill }) => fill)]),
     ...families.flatMap(({ rules, lines }) => ruleStep('rules', rules.family, lines)),
     // From here on nothing but the new rules judges; until here they and the old ones do, and both know the sets as they were.
     ...removeLeftovers(observed),
@@ -92,6 +96,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
       ...Object.fromEntries(families.map(({ rules, departed }) => [rules.family, departed])),
     },
     heldBack: families.flatMap(({ rules }) => rules.heldBack),
+    waiting: [...sets.waiting.keys()].sort(),
   };
 }
 
@@ -133,22 +138,15 @@ function* planFamily(
   options: DiffOptions,
   broken: ReadonlySet<string>,
 ): Steps<FamilyPlan> {
-  const own = sets.changes.filter((change) => change.family === family);
-  // A set no rule refers to yet, left by a process that was killed while filling it, changes before anybody can see.
+  const changes = sets.changes.filter((change) => change.family === family);
   const ofOther = other ? setsOfChains(other) : NO_SETS;
-  const ofThis = setsOfChains(before.chains);
-  const referred: Names = { has: (name) => ofThis.has(name) || ofOther.has(name) };
-  yield;
-  const changes = own.filter(({ name }) => referred.has(name));
-  const unseen = own
-    .filter(({ name }) => !referred.has(name))
-    .flatMap(({ loosen, tighten }) => [...loosen, ...tighten]);
   const gone = options.departed?.[family];
   const isNoneLive = options.departed?.ownership === desired.ownership;
   const isAnyLive = !isNoneLive && hasLive(gone, desired.isLiveAddress);
   const cuts = changes.some((change) => change.cuts) || (gone !== undefined && gone.count > MAX_DEPARTED) || isAnyLive;
   const rules = yield* diffRules(desired, before, desired.families[family], cuts, {
     broken,
+    waiting: sets.waiting,
     lastGeneration: options.lastGenerations?.[family],
     firstGeneration: options.firstGeneration ?? 1,
     spareGeneration: options.spareGenerations?.[family],
@@ -165,7 +163,7 @@ function* planFamily(
     isSeenByOther || (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
   if (!isDetour) {
     const lines = restoreLines(rules.chains, before, rules.stale, rules.hookLines);
-    return { rules, changes, fill: [...unseen, ...loosen], lines, late: [], settle: [], detourSets: [], departed };
+    return { rules, changes, fill: loosen, lines, late: [], settle: [], detourSets: [], departed };
   }
   const detour = yield* detourOf(changes, rules.chains);
   yield;
@@ -176,7 +174,7 @@ function* planFamily(
   return {
     rules,
     changes,
-    fill: [...unseen, ...detour.create],
+    fill: detour.create,
     lines,
     late: loosen,
     settle: restoreLines(plain, { chains: onTheWay, hooks: rules.hooks }),
@@ -227,18 +225,24 @@ function summarise(
 function setsAfter(
   desired: Ruleset,
   observed: ObservedState,
-  { changed, capacities }: SetsDiff,
+  { changed, capacities, waiting }: SetsDiff,
   kept: Names,
   broken: ReadonlySet<string>,
 ): Pick<ObservedState, 'sets' | 'setsSource'> {
   const afterwards = ({ name, family, type, members }: IpSet): ObservedSet | undefined => {
     if (broken.has(name) || !observed.families[family]) return undefined;
     const before = observed.sets.get(name);
+    if (waiting.has(name) && !waiting.get(name)) return before;
     const maxElements = capacities.get(name) ?? before!.maxElements;
+    const begun = waiting.get(name);
+    if (begun) return { name, family, type, maxElements, members: begun };
     const isSame = before?.members === members && before.maxElements === maxElements && before.type === type;
     return isSame ? before : { name, family, type, maxElements, members };
   };
-  if (changed) return { sets: withChanged(observed.sets, changed, afterwards), setsSource: desired.sets };
+  const isWhole = broken.size === 0 && waiting.size === 0;
+  if (changed) {
+    return { sets: withChanged(observed.sets, changed, afterwards), ...(isWhole ? { setsSource: desired.sets } : {}) };
+  }
   const sets = new Map<string, ObservedSet>();
   for (const set of desired.sets.values()) {
     const after = afterwards(set);
@@ -248,7 +252,7 @@ function setsAfter(
     // A set that could not be brought up to date stays as it is, used or not.
     if (!sets.has(name) && (kept.has(name) || desired.sets.has(name))) sets.set(name, set);
   }
-  return { sets, ...(broken.size === 0 ? { setsSource: desired.sets } : {}) };
+  return { sets, ...(isWhole ? { setsSource: desired.sets } : {}) };
 }
 
 /** For the latest of its moments, the live map it is of: planning goes on from there, and costs what changes. */
@@ -278,8 +282,8 @@ function stateAfter(
 ): ObservedState {
   const after: Partial<Record<Family, ObservedFamily>> = {};
   for (const { rules } of families) {
-    const { family, chains, hooks, heldBack } = rules;
-    const isWhole = heldBack.length === 0 && broken.size === 0;
+    const { family, chains, hooks, heldBack, waiting } = rules;
+    const isWhole = heldBack.length === 0 && waiting === 0 && broken.size === 0;
     after[family] = { chains, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
   }
   const variant = observed.variant ? { variant: observed.variant } : {};

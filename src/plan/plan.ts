@@ -128,7 +128,15 @@ export interface Plan {
    */
   readonly departed: Departed;
   /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is broken. */
-  readonly heldBack: readonly { readonly address: string; readonly wanted: string; readonly got: string }[];
+  readonly heldBack: readonly HeldBack[];
+  /** Names of sets that the next plans fill further. Addresses whose chains ask about them stay on an older chain meanwhile, or are closed. */
+  readonly waiting: readonly string[];
+}
+
+export interface HeldBack {
+  readonly address: string;
+  readonly wanted: string;
+  readonly got: string;
 }
 
 export function isEmptyPlan(plan: Plan): boolean {

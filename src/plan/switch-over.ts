@@ -12,12 +12,10 @@ import type { IpSet } from '../render/ruleset.ts';
 import type { SetChange } from './diff-sets.ts';
 import type { PlanLine } from './plan.ts';
 
-import { directionOfClass, setName } from '../render/names.ts';
-import { referredSets, type SetDetour, withDetours } from '../render/write-text.ts';
+import { setName } from '../render/names.ts';
+import { type SetDetour, withDetours } from '../render/write-text.ts';
 import { newSetLines } from './diff-sets.ts';
-
-/** Chain name -> its rules' text. */
-export type ChainTexts = ReadonlyMap<string, readonly string[]>;
+import { type ChainTexts, setsOfLines, setUsage } from './set-usage.ts';
 
 /** What of the rules changes verdicts, by direction. */
 export interface Moves {
@@ -85,52 +83,6 @@ function usageOf(
     pairs ||= usage.together.some((sets) => sets.filter((name) => changed.has(name)).length > 1);
   }
   return { directions, pairs };
-}
-
-/** What the rules say of sets; found once for chains that stay as they are over many updates. */
-interface SetUsage {
-  readonly directions: ReadonlyMap<string, ReadonlySet<Direction>>;
-  /** Sets that one rule asks about together. */
-  readonly together: readonly (readonly string[])[];
-}
-
-const usages = new WeakMap<ChainTexts, SetUsage>();
-
-function setUsage(chains: ChainTexts): SetUsage {
-  const known = usages.get(chains);
-  if (known) return known;
-  const directions = new Map<string, Set<Direction>>();
-  const together: (readonly string[])[] = [];
-  for (const [chain, lines] of chains) {
-    const direction = directionOfClass(chain);
-    if (!direction) continue;
-    for (const sets of setsOfLines(lines)) {
-      if (sets.length > 1) together.push(sets);
-      for (const name of sets) directions.set(name, (directions.get(name) ?? new Set()).add(direction));
-    }
-  }
-  const usage = { directions, together };
-  usages.set(chains, usage);
-  return usage;
-}
-
-const setsByLine = new WeakMap<readonly string[], readonly (readonly string[])[]>();
-
-/** The sets each line refers to, for the lines that refer to any; found once for lines that stay as they are. */
-function setsOfLines(lines: readonly string[]): readonly (readonly string[])[] {
-  const known = setsByLine.get(lines);
-  if (known) return known;
-  const found = lines.map(referredSets).filter((sets) => sets.length > 0);
-  setsByLine.set(lines, found);
-  return found;
-}
-
-/** A set, or a map by name. */
-export type Names = Pick<ReadonlySet<string>, 'has'>;
-
-/** Names of all the sets the chains refer to. */
-export function setsOfChains(chains: ChainTexts): ReadonlyMap<string, unknown> {
-  return setUsage(chains).directions;
 }
 
 export interface Detour {

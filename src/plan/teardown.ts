@@ -44,6 +44,7 @@ export function teardown(observed: ObservedState): Plan {
     generations: {},
     departed: {},
     heldBack: [],
+    waiting: [],
   };
 }
 

@@ -158,6 +158,8 @@ function featureOfMatch(match: Match): Feature | undefined {
     case 'icmp':
     case 'in-interface-prefix':
     case 'out-interface-prefix':
+    case 'not-in-interface-prefix':
+    case 'not-out-interface-prefix':
     case 'in-interface':
     case 'out-interface':
       return undefined;
