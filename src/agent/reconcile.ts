@@ -7,7 +7,7 @@ import type { ClusterSnapshot, Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { MissingFeatures } from '../render/features.ts';
 import type { IpSet, Layout, PodInterfaces, Ruleset } from '../render/ruleset.ts';
-import type { ObservedSet, ObservedState, Plan, Step, Unread } from '../plan/plan.ts';
+import type { ObservedSet, ObservedState, Plan, PlanLine, Step, Unread } from '../plan/plan.ts';
 import type { Drift } from '../plan/drift.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { EpochSource } from './free-epochs.ts';
@@ -18,6 +18,7 @@ import { classOfReply, familyOfSet, isGuardChain } from '../render/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { ENTRIES_PER_SYNC } from '../plan/portion.ts';
 import { diffInSteps } from '../plan/diff.ts';
+import { RefusedNamespaces } from './refused-namespaces.ts';
 import { readGeneration } from '../plan/generation.ts';
 import { findDrift, findRuleDrift } from '../plan/drift.ts';
 import { recognise } from '../plan/recognise.ts';
@@ -85,6 +86,8 @@ export interface ReconcilerOptions {
 const READ_AGAIN_MS = 2_000;
 /** A pass gives up isolating refused objects after this many; each costs a read-back. */
 const MAX_ATTEMPTS = 200;
+/** Of those behind one refused object. */
+const MAX_POLICIES_NAMED = 20;
 
 export class Reconciler {
   readonly #options: ReconcilerOptions;
@@ -200,6 +203,7 @@ class Pass {
   readonly #seconds: Partial<Record<Phase, number>> = {};
   readonly #failures: PassFailure[] = [];
   readonly #broken = new Set<string>();
+  #refused: RefusedNamespaces | undefined;
   #intent: NodeIntent | undefined;
   #ruleset: Ruleset | undefined;
   #plan: Plan | undefined;
@@ -246,6 +250,7 @@ class Pass {
     this.#ruleset = await takeTurns(
       this.#renderer.renderInSteps(intent, wholeLayout, this.#options.interfaces?.(intent)),
     );
+    this.#refused = new RefusedNamespaces(this.#ruleset, now);
     this.#addSeconds('render', rendering);
     for (const set of setsWithout(this.#ruleset.sets.values(), this.#missing)) this.#leaveOut(set);
   }
@@ -464,23 +469,26 @@ class Pass {
     return blamed || others || this.#blameGuards(failed);
   }
 
-  /** Tries each class chain of a refused step alone. They go in under the names they have anyway; what they hold is right. */
+  /**
+   * Tries the class chains of a refused step alone, all of a namespace together first. They go in under the names they have anyway; what
+   * they hold is right.
+   */
   async #tryAlone(failed: Step & { readonly family: Family }): Promise<boolean> {
-    const { family } = failed;
     let found = false;
-    for (const name of this.#ruleset?.families[family].classes.keys() ?? []) {
-      const lines = failed.lines.filter(({ object }) => classOfReply(object) === name);
-      if (lines.length === 0 || this.#broken.has(name)) continue;
-      const alone: Step = {
-        kind: 'rules',
-        family,
-        lines: [{ text: '*mangle', object: name }, ...lines, { text: 'COMMIT', object: name }],
-      };
-      try {
-        await this.#options.kernel.apply(alone);
-      } catch (error) {
-        if (!(error instanceof StepFailed)) throw error;
-        found = this.#blame(name, error) || found;
+    for (const [namespace, classes] of this.#refused?.linesOf(failed.family, failed.lines) ?? []) {
+      const all = [...classes].filter(([name]) => !this.#broken.has(name));
+      if (
+        all.length === 0 ||
+        !(await this.#refusal(
+          failed.family,
+          all.flatMap(([, lines]) => lines),
+        ))
+      )
+        continue;
+      for (const [name, lines] of all) {
+        if (this.#broken.has(name) || this.#refused?.isLeftOut(namespace)) continue;
+        const refusal = await this.#refusal(failed.family, lines);
+        if (refusal) found = this.#blame(name, refusal) || found;
       }
     }
     return found;
@@ -492,12 +500,26 @@ class Pass {
     return guard !== undefined && this.#blame(guard.object, failed);
   }
 
+  async #refusal(family: Family, lines: readonly PlanLine[]): Promise<StepFailed | undefined> {
+    const [table, commit] = ['*mangle', 'COMMIT'].map((text) => ({ text, object: lines[0]!.object }));
+    try {
+      await this.#options.kernel.apply({ kind: 'rules', family, lines: [table!, ...lines, commit!] });
+      return undefined;
+    } catch (error) {
+      if (error instanceof StepFailed) return error;
+      throw error;
+    }
+  }
+
   #blame(refused: string, failed: StepFailed): boolean {
     const object = this.#isClass(classOfReply(refused)) ? classOfReply(refused) : refused;
     if (this.#broken.has(object) || !this.#canDoWithout(object)) return false;
     this.#broken.add(object);
     if (this.#isLeftOver(object)) this.busyChains = [...this.busyChains, object];
     else this.fail(failed, object);
+    for (const namespace of this.#refused?.refuse(object) ?? []) {
+      for (const also of this.#refused?.newObjects(namespace, this.#observed) ?? []) this.#broken.add(also);
+    }
     return true;
   }
 
@@ -539,7 +561,9 @@ class Pass {
         for (const policy of chain.policies) names.add(`${policy.namespace}/${policy.name}`);
       }
     }
-    return [...names].sort();
+    const sorted = [...names].sort();
+    const more = sorted.length - MAX_POLICIES_NAMED;
+    return more > 0 ? [...sorted.slice(0, MAX_POLICIES_NAMED), `and ${more} more`] : sorted;
   }
 
   outcome(): PassOutcome {
