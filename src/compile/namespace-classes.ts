@@ -7,7 +7,7 @@ import type { Direction, Pod, Policy, Problem } from '../policy/model.ts';
 import type { ClassCompiler, CompiledClass, NeededClass } from './class-compiler.ts';
 import type { OverLimit, PolicyClass, Subject } from './intent.ts';
 import type { NamespaceLimits } from './limits.ts';
-import type { PeerSets } from './peer-sets.ts';
+import type { PeerSets, SetCost } from './peer-sets.ts';
 import type { Steps } from './steps.ts';
 
 import { DIRECTIONS, objectKey, UNKNOWN_LABELS } from '../policy/model.ts';
@@ -63,10 +63,10 @@ export function* namespaceClasses(
   }
   const closed = new Map<string, OverLimit>();
   const compiled = new Map<string, CompiledClass>();
-  let work = 0;
+  const room = new Room(limits, peers, held);
+  // One by one, since what a class is made of takes many times what is left of it.
   for (const each of smallestFirst([...needed.values()], (one) => compiler.bytesOf(one))) {
-    work += compiler.bytesOf(each);
-    if (work > limits.work) {
+    if (!room.takeWork(compiler.bytesOf(each))) {
       closed.set(each.key, 'work');
       continue;
     }
@@ -74,11 +74,11 @@ export function* namespaceClasses(
     const known = before.classes.get(each.key)?.compiled;
     const isKnown = known && isSameList(known.policies, each.policies) && isSameList(known.together, together);
     const now = isKnown ? known : yield* compiler.compile(each, together, limits.classRules);
-    compiled.set(each.key, now);
-    if (now.ruleCount > limits.classRules) closed.set(each.key, 'rules');
+    const over = yield* room.admit(now);
+    if (over) closed.set(each.key, over);
+    else compiled.set(each.key, now);
     yield;
   }
-  yield* admit(compiled, limits, peers, held, closed);
   const classes = new Map<string, NamespaceClass>();
   for (const key of [...needed.keys()].sort()) {
     classes.set(key, classOf(needed.get(key)!, compiled.get(key), closed.get(key), before.classes.get(key)));
@@ -148,33 +148,45 @@ function smallestFirst<T extends { readonly key: string }>(
   return all.toSorted((a, b) => sizes.get(a)! - sizes.get(b)! || compareText(a.key, b.key));
 }
 
-/** Lets in what fits, the smallest classes first, and makes their sets. Sets that several classes share count once. */
-function* admit(
-  compiled: ReadonlyMap<string, CompiledClass>,
-  limits: NamespaceLimits,
-  peers: PeerSets,
-  held: Set<string>,
-  closed: Map<string, OverLimit>,
-): Steps<void> {
-  const open = [...compiled].filter(([key]) => !closed.has(key)).map(([key, one]) => ({ key, one }));
-  const used = new Set<string>();
-  let { rules: rulesLeft, entries, comparisons } = limits;
-  for (const { key, one } of smallestFirst(open, (each) => each.one.setKeys.length + each.one.ruleCount)) {
-    const fresh = [...new Set(allSetKeys(one))].filter((set) => !used.has(set));
-    if (one.ruleCount > rulesLeft) closed.set(key, 'rules');
-    else if (used.size + fresh.length > limits.sets) closed.set(key, 'sets');
-    else {
-      for (const set of fresh) held.add(set);
-      const cost = yield* peers.provide(fresh, one.plan, { entries, comparisons });
-      if (cost) {
-        one.plan.clear();
-        for (const set of fresh) used.add(set);
-        rulesLeft -= one.ruleCount;
-        entries -= cost.entries;
-        comparisons -= cost.comparisons;
-      } else closed.set(key, 'entries');
-    }
-    yield;
+/** What is left of the limits. Sets that several classes share count once. */
+class Room {
+  readonly #limits: NamespaceLimits;
+  readonly #peers: PeerSets;
+  /** Keys of the sets of what was admitted, and of what was tried. */
+  readonly #held: Set<string>;
+  readonly #used = new Set<string>();
+  #rules: number;
+  #work: number;
+  #cost: SetCost;
+
+  constructor(limits: NamespaceLimits, peers: PeerSets, held: Set<string>) {
+    this.#limits = limits;
+    this.#peers = peers;
+    this.#held = held;
+    this.#rules = limits.rules;
+    this.#work = limits.work;
+    this.#cost = limits;
+  }
+
+  takeWork(bytes: number): boolean {
+    this.#work -= bytes;
+    return this.#work >= 0;
+  }
+
+  /** Makes the sets of the class if it fits; else the limit it is over. */
+  *admit(one: CompiledClass): Steps<OverLimit | undefined> {
+    if (one.ruleCount > Math.min(this.#limits.classRules, this.#rules)) return 'rules';
+    const fresh = [...new Set(allSetKeys(one))].filter((set) => !this.#used.has(set));
+    if (this.#used.size + fresh.length > this.#limits.sets) return 'sets';
+    for (const set of fresh) this.#held.add(set);
+    const cost = yield* this.#peers.provide(fresh, one.plan, this.#cost);
+    if (!cost) return 'entries';
+    one.plan.clear();
+    for (const set of fresh) this.#used.add(set);
+    this.#rules -= one.ruleCount;
+    const { entries, comparisons } = this.#cost;
+    this.#cost = { entries: entries - cost.entries, comparisons: comparisons - cost.comparisons };
+    return undefined;
   }
 }
 

@@ -47,6 +47,8 @@ export interface SetCost {
   readonly comparisons: number;
 }
 
+const NO_BLOCKS = { 4: AddressSpace.empty(4), 6: AddressSpace.empty(6) } as const;
+
 export function selectPeers(policyNamespace: string, peers: readonly Peer[] | 'any'): PeerUnion {
   if (peers === 'any') return { kind: 'any' };
   const selections = new Map<string, PodSelection>();
@@ -57,7 +59,10 @@ export function selectPeers(policyNamespace: string, peers: readonly Peer[] | 'a
     selections.set(selectionKey(selection), selection);
   }
   const cidrBlocks = peers.filter((peer) => peer.kind === 'ip-block');
-  const blocks = { 4: AddressSpace.fromBlocks(4, cidrBlocks), 6: AddressSpace.fromBlocks(6, cidrBlocks) };
+  const blocks =
+    cidrBlocks.length === 0
+      ? NO_BLOCKS
+      : { 4: AddressSpace.fromBlocks(4, cidrBlocks), 6: AddressSpace.fromBlocks(6, cidrBlocks) };
   const selectionKeys = [...selections.keys()].sort();
   return { kind: 'union', selections: selectionKeys.map((each) => selections.get(each)!), blocks, selectionKeys };
 }
