@@ -48,7 +48,10 @@ function essence({ families, sets }: ObservedState): unknown {
   const rules = Object.values(families).map(({ chains }) =>
     [...chains].map(([name, lines]) => [name, lines.map(text)] as const).sort(([a], [b]) => (a < b ? -1 : 1)),
   );
-  const members = [...sets].map(([name, { type, members: all }]) => [name, type, [...all].sort()] as const);
+  const members = [...sets].map(
+    ([name, { type, members: all }]) =>
+      [name, type, [...all].map(([member, match]) => `${member} ${match}`).sort()] as const,
+  );
   return [rules, members.sort(([a], [b]) => (a < b ? -1 : 1))];
 }
 
