@@ -6,7 +6,7 @@ import type { ClusterWatch, KindStatus } from '../cluster/watch-cluster.ts';
 import type { ConditionState } from '../status/health.ts';
 import type { Logger } from '../status/log.ts';
 
-import { after } from './timers.ts';
+import { sleep } from './timers.ts';
 
 /** Reconnecting takes a moment, and nobody is to be told of that. */
 const TELL_AFTER_MS = 30_000;
@@ -57,13 +57,14 @@ export function watchesReady(kinds: readonly StaleKind[] | undefined, maxMs: num
 /** Writes the lines until `signal` aborts. */
 export function tellStaleness(cluster: ClusterWatch, log: Logger, signal: AbortSignal): void {
   const teller = new StalenessTeller();
-  const look = (): void => {
-    if (signal.aborted) return;
-    const report = teller.look(cluster.status(), performance.now());
-    if (report) log[report.level](report.message);
-    after(LOOK_MS, look);
+  const follow = async (): Promise<void> => {
+    while (!signal.aborted) {
+      const report = teller.look(cluster.status(), performance.now());
+      if (report) log[report.level](report.message);
+      await sleep(LOOK_MS, signal);
+    }
   };
-  look();
+  void follow();
 }
 
 /** Of each kind what /readyz?verbose shows. */

@@ -277,7 +277,7 @@ describe('cluster watch', () => {
       return seed / 2_147_483_647;
     };
     let opens = 0;
-    const { open } = connection;
+    const open = connection.open.bind(connection);
     connection.open = (request) => {
       opens++;
       return open(request);
