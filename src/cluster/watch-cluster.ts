@@ -1,6 +1,6 @@
 /** Door of this folder: the Kubernetes API -> ClusterSnapshot, kept up to date. */
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Problem } from '../policy/model.ts';
-import { isEligible } from '../policy/address-owners.ts';
+import { isEligible, mayGetAddress } from '../policy/address-owners.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { RESOURCES } from './kinds.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
@@ -121,7 +121,8 @@ class ApiClusterWatch implements ClusterWatch {
     this.#log = options.log ?? SILENT_LOG;
     this.#observer = guarded(options.observer ?? {}, this.#log);
     this.#pods = this.#watched('pods', projectPod, (pod) => pod.uid, {
-      matters: isEligible,
+      // A pod of this node that has no address yet may be told one by the CNI, before the API shows it.
+      matters: (pod) => isEligible(pod) || (pod.nodeName === options.nodeName && mayGetAddress(pod)),
       shelf: new LabelBudget(),
     });
     this.#namespaces = this.#watched('namespaces', projectNamespace, (namespace) => namespace.uid);

@@ -9,6 +9,11 @@ export function isEligible(pod: Pod): boolean {
   return !pod.hostNetwork && pod.addresses.length > 0 && !isFinished(pod.phase);
 }
 
+/** It has no address, and is one that gets one (S-77). */
+export function mayGetAddress(pod: Pod): boolean {
+  return !pod.hostNetwork && pod.addresses.length === 0 && !isFinished(pod.phase);
+}
+
 /** S-71: its addresses are free for others. */
 export function isFinished(phase: PodPhase): boolean {
   switch (phase) {

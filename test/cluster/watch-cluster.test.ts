@@ -90,6 +90,23 @@ describe('cluster watch', () => {
     return exchanges;
   };
 
+  it('keeps pods of this node that wait for an address, and no others (S-77)', async () => {
+    watch.start(stop.signal);
+    const waiting = (name: string, nodeName: string, spec: object = {}, status: object = {}): object => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { namespace: 'x', name, uid: name, resourceVersion: '4' },
+      spec: { nodeName, containers: [], ...spec },
+      status: { phase: 'Pending', ...status },
+    });
+    const far = waiting('far', 'node-2');
+    const host = waiting('host', 'node-1', { hostNetwork: true });
+    const done = waiting('done', 'node-1', {}, { phase: 'Succeeded' });
+    await listAll({ '/api/v1/pods': [waiting('new', 'node-1'), far, host, done] });
+    await until(() => watch.inSync, 'sync');
+    assert.deepEqual([...watch.snapshot().pods.keys()], ['x/new']);
+  });
+
   it('is in sync once every kind is listed, and tells so once', async () => {
     let synced = 0;
     watch.onSync(() => synced++);
