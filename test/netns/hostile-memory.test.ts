@@ -1,0 +1,43 @@
+/** An agent with the memory of the image, while users of one namespace write large policies and label waiting pods. */
+import assert from 'node:assert/strict';
+import { IMAGE_ENV, IMAGE_FLAGS } from '../../bench/suites.ts';
+import { AgentLab, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { rulesOf } from '../cluster/policies.ts';
+
+const POLICIES = 40;
+const SERVER = { podSelector: { matchLabels: { pod: 'server' } } };
+const FROM_FRIENDS = { ...SERVER, ingress: [{ from: [{ podSelector: { matchLabels: { pod: 'friend' } } }] }] };
+
+describe('large objects of one namespace', function () {
+  this.timeout(90_000);
+  let t: AgentLab;
+
+  before(async function () {
+    skipUnlessRoot.call(this);
+    t = await AgentLab.create({ backend: 'iptables-nft', families: [4] });
+    await t.pods({ 'x/server': {}, 'x/friend': {}, 'x/stranger': {} });
+    t.policy('x/p', FROM_FRIENDS);
+  });
+  after(() => t?.close());
+
+  it(`fault: ${POLICIES} MB of policies end no agent, neither as they come nor at its start, and others go on as usual`, async () => {
+    const env = { ...IMAGE_ENV, NODE_OPTIONS: IMAGE_FLAGS.join(' ') };
+    const agent = await t.start('node-1', { env });
+    t.lab.store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'evil' } });
+    for (let n = 0; n < POLICIES; n++)
+      t.policy(`evil/p${n}`, { podSelector: { matchLabels: { none: `${n}` } }, ingress: rulesOf(1_000_000, n) });
+    await until(
+      async () => (await agent.metric('portcullis_objects', { kind: 'networkpolicies' })) > POLICIES,
+      'all policies',
+    );
+    assert.ok((await agent.metric('portcullis_policy_problems')) > 0);
+    await t.expect(['x/friend -> x/server', 'x/stranger -x x/server']);
+    t.policy('x/p', { ...SERVER, ingress: [] });
+    await t.expect(['x/friend -x x/server']);
+    await agent.end('SIGKILL');
+    t.policy('x/p', FROM_FRIENDS);
+    const again = await t.start('node-1', { env });
+    await t.expect(['x/friend -> x/server', 'x/stranger -x x/server']);
+    assert.ok(again.running && (await again.metric('portcullis_policy_problems')) > 0);
+  });
+});
