@@ -10,6 +10,7 @@ import type { PassOutcome } from '../agent/reconcile.ts';
 import { essentialsMissing, missingText, MODULES_HINT } from '../render/features.ts';
 import { isEmptyPlan, planText } from '../plan/plan.ts';
 import { createLockLog } from './lock-log.ts';
+import { createUnreadLog, isUnread } from './unread-log.ts';
 import { createProblemLog } from '../status/problem-log.ts';
 
 /** The log shows where the time went from here on. */
@@ -112,9 +113,11 @@ function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info
   let held = '';
   let lacking = '';
   const lockLog = createLockLog(log, () => performance.now());
+  const unreadLog = createUnreadLog(log, () => performance.now());
   let compiling = '';
   return (outcome, info) => {
     lacking = logMissing(log, outcome, lacking);
+    unreadLog(outcome);
     logTrouble(log, outcome, lockLog);
     logWork(log, outcome, info, kernel);
     const { plan } = outcome;
@@ -164,7 +167,7 @@ function onlyWaits({ plan, busySets }: PassOutcome): boolean {
 function logTrouble(log: Logger, outcome: PassOutcome, lockLog: ReturnType<typeof createLockLog>): void {
   lockLog(outcome.failures);
   for (const failure of outcome.failures) {
-    if (failure.reason === 'lock') continue;
+    if (failure.reason === 'lock' || isUnread(outcome, failure)) continue;
     const { tool, reason, policies } = failure;
     log.error(`not written, trying again: ${failure.message}`, {
       tool,
