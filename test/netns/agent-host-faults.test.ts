@@ -101,6 +101,14 @@ describe('fault: the host fails under the agent', function () {
     assert.ok(agent.running);
   });
 
+  it('the disk that takes the log is full', async () => {
+    const agent = lab.launch('node-1', { wrap: ['sh', '-c', 'exec "$@" > /dev/full', 'sh'] });
+    await agent.ready();
+    await expectFollowed();
+    assert.ok(agent.running);
+    assert.ok((await agent.metric('portcullis_log_lines_dropped_total')) > 0, 'lost lines are counted');
+  });
+
   it('memory runs out: the runtime ends the agent, the rules stay, and the next one writes nothing', async () => {
     const agent = await start({}, '--max-old-space-size=64');
     lab.policy('x/deny', DENY);

@@ -1,11 +1,15 @@
 /** A lab node's kernel, compared with what an agent that starts from nothing would write into it. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { compileNode } from '../../../src/compile/compile-node.ts';
+import type { NodeIntent } from '../../../src/compile/intent.ts';
 import { runCommand } from '../../../src/kernel/command.ts';
 import { createLinuxKernel } from '../../../src/kernel/linux-kernel.ts';
+import { findInterfaces, type FoundInterfaces } from '../../../src/kernel/pod-interfaces.ts';
+import { askNeighbours, readHostFacts } from '../../../src/kernel/read-interfaces.ts';
 import type { Lab } from '../../../src/lab/lab.ts';
 import { diff } from '../../../src/plan/diff.ts';
 import { isEmptyPlan, type ObservedState, planText } from '../../../src/plan/plan.ts';
-import type { Layout } from '../../../src/render/ruleset.ts';
+import type { Layout, PodInterfaces } from '../../../src/render/ruleset.ts';
 import { renderNode } from '../../../src/render/render-node.ts';
 
 /** What the agent makes of its own defaults; chain names depend on it to the letter, the order of its fields included. */
@@ -16,18 +20,47 @@ const LAYOUT: Layout = {
   mode: 'enforce',
 };
 
-export async function observeNode(lab: Lab, node: string): Promise<ObservedState> {
-  const { backend, families } = lab.options;
-  const run: typeof runCommand = (request) => {
+/** How names of pods' interfaces begin by default. */
+const PREFIXES = ['eni', 'vlan', 'veth', 'cali'];
+const ATTACHED_MS = 3_000;
+
+function runOn(lab: Lab, node: string): typeof runCommand {
+  return (request) => {
     const { argv, env } = lab.network.nodeCommand(node, request.argv);
     return runCommand({ ...request, argv, env: { ...request.env, ...env } });
   };
-  return await createLinuxKernel({ backend, families, run, lockWaitSeconds: 5 }).observe();
+}
+
+export async function observeNode(lab: Lab, node: string): Promise<ObservedState> {
+  const { backend, families } = lab.options;
+  return await createLinuxKernel({ backend, families, run: runOn(lab, node), lockWaitSeconds: 5 }).observe();
+}
+
+/** Where an agent that starts now finds its pods attached; those on a bridge are asked who they are. */
+async function interfacesOf(run: typeof runCommand, { localAddresses }: NodeIntent): Promise<PodInterfaces> {
+  const deadline = performance.now() + ATTACHED_MS;
+  let known: FoundInterfaces['ports'] = new Map();
+  for (;;) {
+    const facts = await readHostFacts(run);
+    const found = findInterfaces({
+      facts,
+      prefixes: PREFIXES,
+      trunkPrefix: LAYOUT.trunkInterfacePrefix,
+      localAddresses,
+      known,
+    });
+    known = found.ports;
+    const asked = found.unknown.flatMap(({ address, bridge }) => (bridge === undefined ? [] : [{ address, bridge }]));
+    if (asked.length === 0 || performance.now() > deadline) return found.interfaces;
+    await askNeighbours(run, asked);
+    await sleep(50);
+  }
 }
 
 /** What a fresh agent would change on the node, as text; undefined: nothing. */
 export async function unlikeFresh(lab: Lab, node: string): Promise<string | undefined> {
   const observed = await observeNode(lab, node);
-  const plan = diff(renderNode(compileNode(lab.snapshot(), node), LAYOUT), observed);
+  const intent = compileNode(lab.snapshot(), node);
+  const plan = diff(renderNode(intent, LAYOUT, await interfacesOf(runOn(lab, node), intent)), observed);
   return isEmptyPlan(plan) ? undefined : planText(plan);
 }
