@@ -1,7 +1,7 @@
 /** One class of policies -> what it lets through, and a plan of the sets that speaks of. */
 import type { Family } from '../net/ip.ts';
 import type { PortRange } from '../net/port-range.ts';
-import type { Direction, Peer, Policy, PolicyRef, RuleRef } from '../policy/model.ts';
+import type { Direction, Policy, PolicyRef, RuleRef } from '../policy/model.ts';
 import type { FamilyPeers, LetsThrough } from './clause-list.ts';
 import type { Clause, PolicyClass, PortClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
@@ -119,7 +119,7 @@ export class ClassCompiler {
       yield;
     }
     for (const { allowed, by } of yield* mergeRules(read, direction, together, limits)) {
-      list.add(letsThrough(needed, allowed, plan, subjectPorts, peerClauses), by);
+      list.add(yield* letsThrough(needed, allowed, plan, subjectPorts, peerClauses), by);
       if (++count % MERGED_PER_STEP === 0) yield;
     }
     const refs = policies.map((policy, place) => this.#refsOf(policy, direction, read[place]![direction].length));
@@ -145,15 +145,15 @@ export function refOf(policy: Policy): PolicyRef {
 }
 
 /** What rules that are put together let through. `peerClauses`: those made so far. */
-function letsThrough(
+function* letsThrough(
   { direction, policies }: NeededClass,
   allowed: Allowed,
   plan: SetPlan,
   subjectPorts: SubjectPorts[],
   peerClauses: Map<Peers, FamilyPeers>,
-): LetsThrough {
+): Steps<LetsThrough> {
   const { namespace } = policies[0]!;
-  if (allowed.kind === 'by-port') return letsThroughByPort(namespace, direction, allowed, plan);
+  if (allowed.kind === 'by-port') return yield* letsThroughByPort(namespace, direction, allowed, plan);
   const { peers } = allowed;
   // Egress resolves names on each destination, which is also the peer: one joined set (S-40, S-43, S-44).
   if (allowed.kind === 'named' && direction === 'egress') {
@@ -171,20 +171,22 @@ function letsThrough(
   return { ports: { kind: 'endpoints', set, address: 'destination' }, peers: known };
 }
 
-function letsThroughByPort(
+function* letsThroughByPort(
   namespace: string,
   direction: Direction,
   { peers, peersByPort }: Extract<Allowed, { kind: 'by-port' }>,
   plan: SetPlan,
-): LetsThrough {
-  const unions = [...peersByPort].map(([port, each]: readonly [string, readonly Peer[]]) => {
-    return [port, selectPeers(namespace, each)] as const;
-  });
+): Steps<LetsThrough> {
+  const unions: (readonly [string, PeerUnion])[] = [];
+  for (const [port, each] of peersByPort) {
+    unions.push([port, selectPeers(namespace, each)]);
+    if (unions.length % MERGED_PER_STEP === 0) yield;
+  }
   const address = direction === 'ingress' ? 'source' : 'destination';
   if (peers === 'pods') {
     return { ports: { kind: 'endpoints', set: portEndpoints(unions, plan), address }, peers: ANY_PEER };
   }
-  const { set, families } = blockEndpoints(unions, plan);
+  const { set, families } = yield* blockEndpoints(unions, plan);
   const inFamily = (family: Family): FamilyPeers[Family] => ({ kind: families.includes(family) ? 'any' : 'none' });
   return { ports: { kind: 'endpoints', set, address }, peers: { 4: inFamily(4), 6: inFamily(6) } };
 }

@@ -107,12 +107,12 @@ export function portEndpoints(unions: readonly PortUnion[], plan: SetPlan): Read
 }
 
 /** The same of the blocks of each union, without its pods. `families`: those that have any. */
-export function blockEndpoints(
+export function* blockEndpoints(
   unions: readonly PortUnion[],
   plan: SetPlan,
-): { readonly set: Readonly<Record<Family, string>>; readonly families: readonly Family[] } {
+): Steps<{ readonly set: Readonly<Record<Family, string>>; readonly families: readonly Family[] }> {
   const byPort = unions.toSorted(([a], [b]) => (a < b ? -1 : 1));
-  const tables = { 4: blockTables(byPort, 4), 6: blockTables(byPort, 6) };
+  const tables = { 4: yield* blockTables(byPort, 4), 6: yield* blockTables(byPort, 6) };
   const set = { 4: blockKey(tables[4], 4), 6: blockKey(tables[6], 6) };
   const families = FAMILIES.filter((family) => tables[family].length > 0);
   for (const family of families) {
@@ -143,11 +143,14 @@ export function portsAnywhere(
 
 type PortTable = readonly [port: string, table: readonly PrefixEntry[]];
 
-function blockTables(byPort: readonly PortUnion[], family: Family): readonly PortTable[] {
-  return byPort.flatMap(([port, union]): PortTable[] => {
+function* blockTables(byPort: readonly PortUnion[], family: Family): Steps<readonly PortTable[]> {
+  const tables: PortTable[] = [];
+  for (const [at, [port, union]] of byPort.entries()) {
     const table = union.kind === 'union' ? union.blocks[family].toPrefixTable() : [];
-    return table.length > 0 ? [[port, table]] : [];
-  });
+    if (table.length > 0) tables.push([port, table]);
+    if (at % PORTS_PER_STEP === 0) yield;
+  }
+  return tables;
 }
 
 function blockKey(tables: readonly PortTable[], family: Family): string {
@@ -173,6 +176,7 @@ interface Identity {
 /** Never added to: see `addParts`. */
 const NO_PARTS: Part[] = [];
 const IDENTITIES_PER_STEP = 2000;
+const PORTS_PER_STEP = 500;
 
 /** What a set holds of the addresses of some peers. */
 interface Part {

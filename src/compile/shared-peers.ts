@@ -151,7 +151,7 @@ function* mergeCrowd(groups: readonly Group[], ownPorts: number, merged: MergedR
     if (few.length <= ownPorts) continue;
     const parts = few.map((group) => partOf(group, kind));
     for (const [at, group] of few.entries()) split.get(group)!.set(kind, parts[at]!);
-    merged.push(mergedRule(byPort(parts, kind), parts));
+    merged.push(mergedRule(yield* byPort(parts, kind), parts));
     yield;
   }
   for (const [group, taken] of split) {
@@ -290,9 +290,10 @@ function unionOfPeers(groups: readonly Group[]): Peers {
   return [...peers.values()];
 }
 
-function byPort(groups: readonly Group[], kind: PeerKind): Allowed {
+function* byPort(groups: readonly Group[], kind: PeerKind): Steps<Allowed> {
   const peersByPort = new Map<string, Peer[]>();
-  for (const { ports, peers } of groups) {
+  for (const [at, { ports, peers }] of groups.entries()) {
+    if (at % RULES_PER_STEP === 0) yield;
     if (ports === 'any' || isNamed(ports) || peers === 'any') continue;
     for (const port of portsOf(ports)) {
       const known = peersByPort.get(port);

@@ -15,6 +15,8 @@ const ingress = (rules: readonly object[]): PolicySpec => ({
   ingress: rules,
 });
 
+const between = (value: number, least: number, most: number): boolean => least <= value && value <= most;
+
 /** Policies of a hundred rules, with a block and a port of its own each. */
 const ofBlocks = (n: number): PolicySpec =>
   ingress(
@@ -42,6 +44,9 @@ for (const backend of BACKENDS) {
       if (measured.length > 0) console.log(`      ms to a deny elsewhere: ${measured.join(', ')}`);
     });
 
+    /** -1 where the machine is too busy for an answer in time. */
+    const metric = (name: string): Promise<number> => agent.metric(name).catch(() => -1);
+
     async function denyElsewhere(what: string): Promise<void> {
       t.policy('x/p', { podSelector: {}, policyTypes: ['Ingress'], ingress: [] });
       measured.push(`${what} ${Math.round(await t.expect(['x/stranger -x x/server'], SOON_MS))}`);
@@ -61,9 +66,9 @@ for (const backend of BACKENDS) {
       for (const n of numbers(300)) t.policy(`evil/p${n}`, ofBlocks(n));
       await denyElsewhere('300 policies');
       await t.expect(['x/stranger -x evil/c'], SOON_MS);
-      await until(async () => (await agent.metric('portcullis_waiting_namespaces')) === 0, 'all is compiled', 60_000);
-      await until(async () => (await agent.metric('portcullis_set_entries')) > 20_000, 'all is filled', 60_000);
-      assert.ok((await agent.metric('portcullis_sets')) < 10);
+      await until(async () => (await metric('portcullis_waiting_namespaces')) === 0, 'all is compiled', 60_000);
+      await until(async () => (await metric('portcullis_set_entries')) > 20_000, 'all is filled', 60_000);
+      await until(async () => between(await metric('portcullis_sets'), 1, 9), 'they share sets');
       for (const n of numbers(20)) t.policy(`evil/p${n}`, ofBlocks(n + 400));
       await denyElsewhere('edited');
     });
