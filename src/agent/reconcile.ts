@@ -477,14 +477,8 @@ class Pass {
     let found = false;
     for (const [namespace, classes] of this.#refused?.linesOf(failed.family, failed.lines) ?? []) {
       const all = [...classes].filter(([name]) => !this.#broken.has(name));
-      if (
-        all.length === 0 ||
-        !(await this.#refusal(
-          failed.family,
-          all.flatMap(([, lines]) => lines),
-        ))
-      )
-        continue;
+      const together = all.flatMap(([, lines]) => lines);
+      if (together.length === 0 || !(await this.#refusal(failed.family, together))) continue;
       for (const [name, lines] of all) {
         if (this.#broken.has(name) || this.#refused?.isLeftOut(namespace)) continue;
         const refusal = await this.#refusal(failed.family, lines);
