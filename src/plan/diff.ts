@@ -16,11 +16,13 @@ import type {
   Step,
 } from './plan.ts';
 
-import { type Change, LiveMap } from '../compile/live-map.ts';
+import { LiveMap } from '../compile/live-map.ts';
 import { runToEnd } from '../compile/steps.ts';
+import { releasedSet } from '../render/names.ts';
 import { destroySetText, EVERY_PACKET } from '../render/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
+import { isReleasedSign, type ReleasedSign, releasedSign } from './released.ts';
 import { removeLeftovers } from './teardown.ts';
 import { type Names, setsOfChains } from './set-usage.ts';
 import { detourOf, needsSwitchOver } from './switch-over.ts';
@@ -54,7 +56,8 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   for (const family of [4, 6] as const) {
     const before = observed.families[family];
     const other = observed.other?.families[family]?.chains;
-    if (before) families.push(yield* planFamily(desired, before, other, family, sets, options, broken));
+    const isSigned = observed.sets.has(releasedSet(family));
+    if (before) families.push(yield* planFamily(desired, before, other, family, isSigned, sets, options, broken));
   }
   yield;
   const inUse = families.map(({ rules }) => setsOfChains(rules.chains));
@@ -63,20 +66,31 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
     ? []
     : [...observed.sets.values()]
         .filter(({ name, family }) => !desired.sets.has(name) && !kept.has(name) && !isUnknown(observed, family))
-        .map(({ name }) => name);
+        .map(({ name }) => name)
+        .filter((name) => !isReleasedSign(name));
   const asides = new Set(sets.changes.map(({ aside }) => aside));
   const left = stale.filter((name) => !asides.has(name));
-  const destroyed = [...new Set([...left, ...families.flatMap(({ detourSets }) => detourSets)])].sort();
+  const signs = families.map(({ sign }) => sign);
+  const gone = [
+    ...left,
+    ...families.flatMap(({ detourSets }) => detourSets),
+    ...signs.flatMap(({ destroy }) => destroy),
+  ];
+  const destroyed = [...new Set(gone)].sort();
+  const fill = [...sets.gate.leave, ...sets.fill, ...families.flatMap((family) => family.fill)];
+  const drain = [
+    ...families.flatMap(({ late }) => late),
+    ...families.flatMap(({ changes }) => changes.flatMap(({ tighten }) => tighten)),
+    ...sets.gate.join,
+  ];
+  // Ahead of all that may take a member out.
+  const released = signs.flatMap(({ create }) => create);
   const steps: Step[] = [
-    ...setStep('fill-sets', [...sets.gate.leave, ...sets.fill, ...families.flatMap(({ fill }) => fill)]),
+    ...setStep('fill-sets', fill.length > 0 ? [...released, ...fill] : []),
     ...families.flatMap(({ rules, lines }) => ruleStep('rules', rules.family, lines)),
     // From here on nothing but the new rules judges; until here they and the old ones do, and both know the sets as they were.
     ...removeLeftovers(observed),
-    ...setStep('drain-sets', [
-      ...families.flatMap(({ late }) => late),
-      ...families.flatMap(({ changes }) => changes.flatMap(({ tighten }) => tighten)),
-      ...sets.gate.join,
-    ]),
+    ...setStep('drain-sets', fill.length > 0 ? drain : [...released, ...drain]),
     ...families.flatMap(({ rules, settle }) => ruleStep('settle-rules', rules.family, settle)),
     ...setStep(
       'destroy-sets',
@@ -124,6 +138,7 @@ interface FamilyPlan {
   readonly settle: readonly PlanLine[];
   readonly detourSets: readonly string[];
   readonly departed: DepartedAddresses | undefined;
+  readonly sign: ReleasedSign;
 }
 
 /** More than this are not worth remembering: a new generation costs each live flow two microseconds. */
@@ -134,6 +149,7 @@ function* planFamily(
   before: ObservedFamily,
   other: ObservedFamily['chains'] | undefined,
   family: Family,
+  isSigned: boolean,
   sets: SetsDiff,
   options: DiffOptions,
   broken: ReadonlySet<string>,
@@ -143,7 +159,10 @@ function* planFamily(
   const gone = options.departed?.[family];
   const isNoneLive = options.departed?.ownership === desired.ownership;
   const isAnyLive = !isNoneLive && hasLive(gone, desired.isLiveAddress);
-  const cuts = changes.some((change) => change.cuts) || (gone !== undefined && gone.count > MAX_DEPARTED) || isAnyLive;
+  // Another process released addresses, and which of them got another pod meanwhile nobody knows.
+  const isOfAnother = isSigned && gone === undefined;
+  const isTooMany = gone !== undefined && gone.count > MAX_DEPARTED;
+  const cuts = changes.some((change) => change.cuts) || isTooMany || isOfAnother || isAnyLive;
   const rules = yield* diffRules(desired, before, desired.families[family], cuts, {
     broken,
     waiting: sets.waiting,
@@ -154,6 +173,7 @@ function* planFamily(
   yield;
   const isRemembered = rules.marked && !rules.isBumped && rules.generation !== EVERY_PACKET;
   const departed = isRemembered ? withDeparted(gone, changes.flatMap(leavingAddresses)) : undefined;
+  const sign = releasedSign(family, departed !== undefined, isSigned);
   const loosen = changes.flatMap((change) => change.loosen);
   // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
   // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.
@@ -163,7 +183,7 @@ function* planFamily(
     isSeenByOther || (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
   if (!isDetour) {
     const lines = restoreLines(rules.chains, before, rules.stale, rules.hookLines);
-    return { rules, changes, fill: loosen, lines, late: [], settle: [], detourSets: [], departed };
+    return { rules, changes, fill: loosen, lines, late: [], settle: [], detourSets: [], departed, sign };
   }
   const detour = yield* detourOf(changes, rules.chains);
   yield;
@@ -180,6 +200,7 @@ function* planFamily(
     settle: restoreLines(plain, { chains: onTheWay, hooks: rules.hooks }),
     detourSets: detour.sets,
     departed,
+    sign,
   };
 }
 
@@ -228,6 +249,7 @@ function setsAfter(
   { changed, capacities, waiting }: SetsDiff,
   kept: Names,
   broken: ReadonlySet<string>,
+  signs: readonly (readonly [string, ObservedSet | undefined])[],
 ): Pick<ObservedState, 'sets' | 'setsSource'> {
   const afterwards = ({ name, family, type, members }: IpSet): ObservedSet | undefined => {
     if (broken.has(name) || !observed.families[family]) return undefined;
@@ -241,7 +263,12 @@ function setsAfter(
   };
   const isWhole = broken.size === 0 && waiting.size === 0;
   if (changed) {
-    return { sets: withChanged(observed.sets, changed, afterwards), ...(isWhole ? { setsSource: desired.sets } : {}) };
+    const after = changed.flatMap((change): [string, ObservedSet][] => {
+      const set = afterwards(change.after!);
+      return set ? [[set.name, set]] : [];
+    });
+    const sets = withChanged(observed.sets, [...after, ...signs]);
+    return { sets, ...(isWhole ? { setsSource: desired.sets } : {}) };
   }
   const sets = new Map<string, ObservedSet>();
   for (const set of desired.sets.values()) {
@@ -250,7 +277,11 @@ function setsAfter(
   }
   for (const [name, set] of observed.sets) {
     // A set that could not be brought up to date stays as it is, used or not.
-    if (!sets.has(name) && (kept.has(name) || desired.sets.has(name))) sets.set(name, set);
+    if (!sets.has(name) && (kept.has(name) || desired.sets.has(name) || isReleasedSign(name))) sets.set(name, set);
+  }
+  for (const [name, set] of signs) {
+    if (set) sets.set(name, set);
+    else sets.delete(name);
   }
   return { sets, ...(isWhole ? { setsSource: desired.sets } : {}) };
 }
@@ -260,14 +291,12 @@ const continued = new WeakMap<ObservedState['sets'], LiveMap<ObservedSet>>();
 
 function withChanged(
   observed: ObservedState['sets'],
-  changed: readonly Change<IpSet>[],
-  afterwards: (set: IpSet) => ObservedSet | undefined,
+  after: readonly (readonly [string, ObservedSet | undefined])[],
 ): ObservedState['sets'] {
-  if (changed.length === 0) return observed;
-  const after = changed.flatMap((change) => afterwards(change.after!) ?? []);
+  if (after.length === 0) return observed;
   const sets = continued.get(observed) ?? new LiveMap(observed);
   continued.delete(observed);
-  for (const set of after) sets.set(set.name, set);
+  for (const [name, set] of after) sets.set(name, set);
   continued.set(sets.view(), sets);
   return sets.view();
 }
@@ -281,11 +310,12 @@ function stateAfter(
   broken: ReadonlySet<string>,
 ): ObservedState {
   const after: Partial<Record<Family, ObservedFamily>> = {};
+  const signs = families.flatMap(({ sign }) => [...sign.after]);
   for (const { rules } of families) {
     const { family, chains, hooks, heldBack, waiting } = rules;
     const isWhole = heldBack.length === 0 && waiting === 0 && broken.size === 0;
     after[family] = { chains, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
   }
   const variant = observed.variant ? { variant: observed.variant } : {};
-  return { families: after, ...setsAfter(desired, observed, setsDiff, kept, broken), ...variant };
+  return { families: after, ...setsAfter(desired, observed, setsDiff, kept, broken, signs), ...variant };
 }

@@ -100,6 +100,11 @@ export function setName(family: Family, meaning: string): string {
   return `${PREFIX}${family}-${hash(meaning)}`;
 }
 
+/** An empty set that is there while addresses were released since the last epoch. */
+export function releasedSet(family: Family): string {
+  return `${PREFIX}${family}-released`;
+}
+
 /** Of a set name of ours. */
 export function familyOfSet(name: string): Family {
   return name.startsWith(`${PREFIX}6-`) ? 6 : 4;

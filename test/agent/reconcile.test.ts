@@ -757,6 +757,131 @@ describe('reconcile: live flows', () => {
     assert.deepEqual(generationOf(kernel), [6, 5], 'it is remembered until then');
   });
 
+  describe('fault: an address changes hands while the agent is away', () => {
+    const gone = [
+      ['remote', pod('x/b', { addresses: ['10.0.1.2', 'fd00::1:2'], nodeName: 'node-2' })],
+      ['local', B],
+    ] as const;
+    for (const [where, old] of gone) {
+      const heir = (labels = { pod: 'e' }): Pod => ({ ...pod('x/e', { ...old, labels }), uid: 'another' });
+      /** The flows of `old` to x/a, one per family, while the agent knows it. */
+      const began = async () => {
+        const made = bench();
+        await made.enforce(cluster([ONLY_B], [A, old]));
+        const flows = old.addresses.map((address, index) => ({
+          connection: { mark: 0 },
+          packet: packet(address, A.addresses[index]!),
+        }));
+        for (const { packet: first, connection } of flows)
+          assert.equal(trace(made.kernel.state(), { ...first, connection }), 'passed');
+        const restart = (): void => {
+          made.kernel.revive();
+          made.reconciler = new Reconciler({
+            nodeName: 'node-1',
+            kernel: made.kernel,
+            now: () => 0,
+            firstGeneration: 5,
+          });
+        };
+        const alive = (): number =>
+          flows.filter(({ packet: next, connection }) => {
+            const again = {
+              ...next,
+              state: 'ESTABLISHED',
+              direction: 'ORIGINAL',
+              connection: { ...connection },
+            } as const;
+            return trace(made.kernel.state(), again) === 'passed';
+          }).length;
+        return { ...made, enforce: made.enforce, restart, alive };
+      };
+
+      it(`${where}: it went before, and has another pod after`, async () => {
+        const { enforce, restart, alive } = await began();
+        await enforce(cluster([ONLY_B], [A]));
+        restart();
+        await enforce(cluster([ONLY_B], [A]), { readBack: true });
+        await enforce(cluster([ONLY_B], [A, heir()]));
+        assert.equal(alive(), 0);
+      });
+
+      it(`${where}: it went before, and has another pod when the next agent starts`, async () => {
+        const { enforce, restart, alive } = await began();
+        await enforce(cluster([ONLY_B], [A]));
+        restart();
+        await enforce(cluster([ONLY_B], [A, heir()]), { readBack: true });
+        assert.equal(alive(), 0);
+      });
+
+      it(`${where}: it went, and another pod came, while nobody watched`, async () => {
+        const { enforce, restart, alive } = await began();
+        restart();
+        await enforce(cluster([ONLY_B], [A, heir()]), { readBack: true });
+        assert.equal(alive(), 0);
+      });
+
+      it(`${where}: it went while nobody watched, and has another pod later`, async () => {
+        const { enforce, restart, alive } = await began();
+        restart();
+        await enforce(cluster([ONLY_B], [A]), { readBack: true });
+        await enforce(cluster([ONLY_B], [A, heir()]));
+        assert.equal(alive(), 0);
+      });
+
+      it(`${where}: the other pod has the same labels, and so the same permission`, async () => {
+        const { enforce, restart, alive } = await began();
+        restart();
+        await enforce(cluster([ONLY_B], [A, heir({ pod: 'b' })]), { readBack: true });
+        assert.equal(alive(), 2);
+      });
+
+      it(`${where}: killed at any line of taking it out`, async () => {
+        for (let lines = 0; lines < 6; lines++) {
+          const { enforce, pass, kernel, restart, alive } = await began();
+          kernel.faults.diesAfterLines = lines;
+          await pass(cluster([ONLY_B], [A]));
+          restart();
+          await enforce(cluster([ONLY_B], [A, heir()]), { readBack: true });
+          assert.equal(alive(), 0, `${lines} lines`);
+        }
+      });
+    }
+
+    it('nothing is judged again, and nothing written, where no address was released since the last epoch', async () => {
+      const { kernel, enforce, restart } = bench();
+      const remote = pod('x/b', { addresses: ['10.0.1.2', 'fd00::1:2'], nodeName: 'node-2' });
+      await enforce(cluster([ONLY_B], [A, remote]));
+      await enforce(cluster([ONLY_B], [A]));
+      assert.deepEqual(generationOf(kernel), [5, 5]);
+      restart();
+      await enforce(cluster([ONLY_B], [A]), { readBack: true });
+      assert.deepEqual(generationOf(kernel), [6, 6], 'which ones were released the next process does not know');
+      assert.ok(![...kernel.state().sets.keys()].some((name) => name.endsWith('-released')));
+      restart();
+      const { plan } = await enforce(cluster([ONLY_B], [A]), { readBack: true });
+      assert.deepEqual(plan?.steps, []);
+    });
+
+    it('the sign is made once, survives what others do to it, and is no drift', async () => {
+      const { kernel, enforce } = bench();
+      const remote = (n: number): Pod =>
+        pod(`x/b${n}`, { labels: { pod: 'b' }, addresses: [`10.0.1.${n}`], nodeName: 'node-2' });
+      await enforce(cluster([ONLY_B], [A, remote(2), remote(3), remote(4)]));
+      await enforce(cluster([ONLY_B], [A, remote(3), remote(4)]));
+      const first = kernel.commands.length;
+      const { plan } = await enforce(cluster([ONLY_B], [A, remote(4)]));
+      assert.deepEqual(
+        plan?.steps.map(({ kind, lines }) => [kind, lines.length]),
+        [['drain-sets', 1]],
+      );
+      assert.equal(kernel.commands.length, first + 1);
+      assert.deepEqual((await enforce(cluster([ONLY_B], [A, remote(4)]), { readBack: true })).drift, []);
+      kernel.editSets('destroy PCL4-released');
+      await enforce(cluster([ONLY_B], [A, remote(4)]), { readBack: true });
+      assert.ok(kernel.state().sets.has('PCL4-released'));
+    });
+  });
+
   it('a flow that is still allowed is stamped again by its next packet', async () => {
     const { kernel, enforce } = bench();
     await enforce(cluster([ONLY_B]));

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { compileNode, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { diff } from '../../src/plan/diff.ts';
+import { isReleasedSign } from '../../src/plan/released.ts';
 import type { ObservedState } from '../../src/plan/plan.ts';
 import { NodeRenderer } from '../../src/render/render-node.ts';
 import {
@@ -212,7 +213,9 @@ function essence({ families, sets }: ObservedState): unknown {
       )
       .sort(([a], [b]) => (a < b ? -1 : 1)),
   );
-  const members = [...sets.values()].map(({ name, type, family, members: all }) => [
+  // A sign of what went before.
+  const own = [...sets.values()].filter(({ name }) => !isReleasedSign(name));
+  const members = own.map(({ name, type, family, members: all }) => [
     name,
     type,
     family,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LabRepeat } from '../../src/lab/network/types.ts';
-import { AgentLab, BACKENDS, skipUnlessRoot } from '../support/agent-lab.ts';
+import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 for (const backend of BACKENDS) {
   describe(`agent restarts: ${backend}`, function () {
@@ -59,6 +59,46 @@ for (const backend of BACKENDS) {
       assert.deepEqual(await t.agents.get('node-1')!.end('SIGTERM'), { code: 0, signal: null });
       assert.equal(await t.kernelText(), before);
       await t.expect(['x/friend -> x/server', 'x/stranger -x x/server']);
+    });
+
+    it('fault: an address gets another pod across a restart: no flow of the old one is inherited', async () => {
+      let agent = await t.start();
+      for (const [how, isBack] of [
+        ['SIGKILL', true],
+        ['SIGTERM', false],
+      ] as const) {
+        t.createPod('x/lodger', { labels: { pod: 'friend' } });
+        await t.lab.settle();
+        const addresses = ([4, 6] as const).map((family) => t.address('x/lodger', family));
+        /** The next datagram of one flow in each family. */
+        const speak = async (from: string): Promise<readonly string[]> => {
+          const results = await t.lab.network.probeMatrix(
+            ([4, 6] as const).map((family) => ({
+              from: t.endpoint(from),
+              protocol: 'UDP',
+              address: t.address('x/server', family),
+              port: 80,
+              sourcePort: 40_050,
+              timeoutMs: 200,
+            })),
+          );
+          return results.map(({ outcome }) => outcome);
+        };
+        await t.expect(['x/lodger -> x/server']);
+        assert.deepEqual(await speak('x/lodger'), ['reached', 'reached'], how);
+        t.deletePod('x/lodger');
+        await t.lab.settle();
+        await until(async () => !(await t.ipset('save')).includes(addresses[0]!), 'the pod is out of the sets');
+        await agent.end(how);
+        if (isBack) agent = await t.start();
+        t.createPod('x/heir', { labels: { pod: 'heir' }, addresses });
+        await t.lab.settle();
+        if (!isBack) agent = await t.start();
+        await t.expect(['x/heir -x x/server', 'x/friend -> x/server']);
+        assert.deepEqual(await speak('x/heir'), ['blocked', 'blocked'], how);
+        t.deletePod('x/heir');
+        await t.lab.settle();
+      }
     });
   });
 }
