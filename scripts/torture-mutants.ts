@@ -263,8 +263,9 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'members leave before the rules change (S-09)',
     file: 'src/plan/diff.ts',
-    line: '...families.flatMap(({ fill }) => fill)]),',
-    broken: '...families.flatMap(({ fill, changes }) => [...fill, ...changes.flatMap(({ tighten }) => tighten)])]),',
+    line: 'const fill = [...sets.create, ...families.flatMap((family) => family.fill)];',
+    broken:
+      'const fill = [...sets.create, ...families.flatMap((family) => [...family.fill, ...family.changes.flatMap(({ tighten }) => tighten)])];',
   },
   {
     title: 'an update of sets and rules goes in two halves (S-09)',
