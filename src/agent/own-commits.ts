@@ -20,8 +20,8 @@ interface Account {
   isOpen: boolean;
   /** It was told of already. */
   isTold: boolean;
-  /** When the commits that ended and were not yet told of are given up. */
-  readonly untold: number[];
+  /** Commits that ended and were not yet told of; `isOwed`: somebody listened from the beginning on. */
+  readonly untold: { readonly untilMs: number; readonly isOwed: boolean }[];
 }
 
 export class OwnCommits {
@@ -44,13 +44,16 @@ export class OwnCommits {
   /** `isTellable`: somebody listened from its beginning on. */
   ended(family: Family, isDone: boolean, isTellable: boolean): void {
     const account = this.#accounts[family];
-    if (isDone && isTellable && !account.isTold) account.untold.push(this.#now() + PATIENCE_MS);
+    this.#giveUp(account);
+    // One that has just begun to listen may tell of it or not.
+    if (isDone && !account.isTold) account.untold.push({ untilMs: this.#now() + PATIENCE_MS, isOwed: isTellable });
     account.isOpen = false;
   }
 
   isOurs({ family, program }: NetfilterChange): boolean {
     const account = this.#accounts[family];
     if (program !== WRITERS[family]) return false;
+    this.#giveUp(account);
     if (account.untold.shift() !== undefined) return true;
     if (!account.isOpen || account.isTold) return false;
     account.isTold = true;
@@ -60,8 +63,8 @@ export class OwnCommits {
   /** Whether a commit of ours was never told of: then others' may not have been either. Told once. */
   isMissed(family: Family): boolean {
     const { untold } = this.#accounts[family];
-    const [patienceEnds] = untold;
-    if (patienceEnds === undefined || patienceEnds > this.#now()) return false;
+    const now = this.#now();
+    if (!untold.some(({ untilMs, isOwed }) => isOwed && untilMs <= now)) return false;
     this.forget(family);
     return true;
   }
@@ -69,5 +72,10 @@ export class OwnCommits {
   /** Nobody listens any more: what was not told of will not be. */
   forget(family: Family): void {
     this.#accounts[family].untold.length = 0;
+  }
+
+  /** Those that nobody had to tell of. */
+  #giveUp({ untold }: Account): void {
+    while (untold[0] && !untold[0].isOwed && untold[0].untilMs <= this.#now()) untold.shift();
   }
 }

@@ -56,6 +56,17 @@ describe('fault: a commit of others is told from ours', () => {
     assert.ok(!own.isOurs(LOOKS_LIKE_OURS));
   });
 
+  it('one that has just begun to listen may tell of ours, and need not', () => {
+    own.began(4);
+    own.ended(4, true, false);
+    assert.ok(own.isOurs(OURS));
+    own.began(4);
+    own.ended(4, true, false);
+    nowMs = 10_000;
+    assert.ok(!own.isMissed(4));
+    assert.ok(!own.isOurs(LOOKS_LIKE_OURS), 'too late to be ours');
+  });
+
   it('nothing is missed where nobody listened', () => {
     own.began(4);
     own.ended(4, true, false);
