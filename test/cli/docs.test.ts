@@ -14,6 +14,7 @@ const PAGES = [
   'CONTRIBUTING.md',
   'CHANGELOG.md',
   'SECURITY.md',
+  'docs/tenants.md',
   'docs/architecture.md',
   'docs/metrics.md',
   ...DECISIONS,
