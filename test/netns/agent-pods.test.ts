@@ -107,7 +107,8 @@ for (const [backend, wiring] of VARIANTS) {
       await t.lab.settle();
       t.deletePolicy('x/p');
       t.deletePolicy('x/groups');
-      const isLeft = (line: string): boolean => /^:PCL-|^(create|add) PCL/.test(line);
+      // The sign that addresses were released stays until the next epoch (plan/released.ts), and is empty.
+      const isLeft = (line: string): boolean => /^:PCL-|^(create|add) PCL(?![46]-released hash:ip )/.test(line);
       let left: string[] = [];
       await until(
         async () => {
