@@ -18,6 +18,8 @@ import { after } from './timers.ts';
 
 /** A change is somebody's if it was told of so shortly before its traces were found. */
 const AUTHOR_MS = 5_000;
+/** One may have been started without memory, or at a bad moment. */
+const MANY_STILLBORN = 3;
 const MAX_UNREPAIRED = 1_000;
 /** Of objects in one log line. */
 const MAX_NAMED = 5;
@@ -36,6 +38,8 @@ export class NeighbourWatch {
   #agent: Agent | undefined;
   #isMonitorMissing = false;
   #isTold = false;
+  /** Monitors in a row that ended before they listened. */
+  readonly #stillborn: Record<Family, number> = { 4: 0, 6: 0 };
   #lastOther: { readonly change: NetfilterChange; readonly atMs: number } | undefined;
   #unrepaired: readonly Drift[] = [];
 
@@ -133,7 +137,8 @@ export class NeighbourWatch {
     const fields = { family, loss, ...(complaint === '' ? {} : { complaint }) };
     // It ends at any rule that it cannot print: nobody need know, and the metric counts.
     this.#log.debug('xtables-monitor starts again', fields);
-    if (loss !== 'stillborn' || this.#isTold) return;
+    this.#stillborn[family] = loss === 'stillborn' ? this.#stillborn[family] + 1 : 0;
+    if (this.#stillborn[family] < MANY_STILLBORN || this.#isTold) return;
     this.#isTold = true;
     this.#log.warn(
       'xtables-monitor does not run: what others do to our rules is noticed within 5 s instead of 1 s',

@@ -19,6 +19,8 @@ const STARTUP_MS = 300;
 const RESTART_FIRST_MS = 200;
 /** It ends often: at too much at once, at a rule it cannot print, at one whose set is gone already. */
 const RESTART_MAX_MS = 1_000;
+/** It ended at a rule that it was told of and cannot print, so it did listen. */
+const AT_A_RULE = /Parsing nftables rule failed/;
 /** One that lived so long starts the back-off anew. */
 const LONG_LIFE_MS = 2_000;
 /** One that cannot even begin is tried less often. */
@@ -114,7 +116,7 @@ export class NetfilterMonitor {
       onMissing();
       return;
     }
-    const hasBegun = livedMs >= STARTUP_MS;
+    const hasBegun = livedMs >= STARTUP_MS || AT_A_RULE.test(complaint);
     if (livedMs > LONG_LIFE_MS) this.#restartMs = RESTART_FIRST_MS;
     else if (hasBegun) this.#restartMs = Math.min(RESTART_MAX_MS, this.#restartMs);
     this.#cancel = after(this.#restartMs, () => this.#run());

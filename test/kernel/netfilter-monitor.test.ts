@@ -47,6 +47,20 @@ describe('fault: whoever follows nf_tables is kept alive', () => {
     assert.deepEqual(changes, [{ family: 4, touched: 'hooks', program: 'nft' }]);
   });
 
+  it('ends at a rule it cannot print before it is known to listen: it listened, and is started again soon', async () => {
+    const { clock, started, told, monitor, end } = bench();
+    monitor.start();
+    for (let n = 0; n < 6; n++) {
+      await clock.advance(100);
+      end(
+        'Error: unsupported layer 4 protocol value\nxtables-monitor v1.8.9 (nf_tables): Parsing nftables rule failed',
+      );
+      await clock.advance(1_000);
+    }
+    assert.deepEqual([...new Set(told)], ['ended', 'listening']);
+    assert.equal(started.length, 7);
+  });
+
   it('ends by too much at once: told, and started again soon', async () => {
     const { clock, started, told, monitor, end } = bench();
     monitor.start();
