@@ -177,6 +177,11 @@ async function runFile(file: string): Promise<Omit<SuiteResult, 'name'>> {
     console.log(error);
     return { passed: 0, failed: 1, skipped: [] };
   }
+  // Loaded before by somebody else, say: then nothing of it is registered a second time.
+  if (options.faults === undefined && passed + failures.length + skipped.length === 0) {
+    report(false, file, 'no test in it was run', startedMs);
+    return { passed: 0, failed: 1, skipped: [] };
+  }
   const counts = [`${passed} passed`, ...(failures.length > 0 ? [`${failures.length} failed`] : [])];
   report(failures.length === 0, file, counts.join(', '), startedMs);
   if (failures.length > 0) Mocha.reporters.Base.list(failures);
