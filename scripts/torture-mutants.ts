@@ -84,14 +84,14 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'the evaluator exempts every node (S-60)',
     file: 'src/policy/evaluate.ts',
-    line: 'if (flow.fromNode === destinationPod.nodeName)',
-    broken: 'if (flow.fromNode !== undefined)',
+    line: 'subjects.some(({ nodeName }) => nodeName === flow.fromNode)',
+    broken: 'flow.fromNode !== undefined',
   },
   {
-    title: 'the older of two pods has their address (S-73)',
+    title: 'the pod that showed an address first keeps it (S-73)',
     file: 'src/policy/address-owners.ts',
-    line: 'return pod.createdAtMs > other.createdAtMs;',
-    broken: 'return pod.createdAtMs < other.createdAtMs;',
+    line: 'return addressSince(pod, address) - addressSince(other, address);',
+    broken: 'return addressSince(other, address) - addressSince(pod, address);',
   },
   {
     title: 'host-network pods count as pods (S-64)',

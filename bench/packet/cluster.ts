@@ -69,6 +69,7 @@ function pod(name: string, nodeName: string, address: string, labels: Pod['label
     phase: 'Running',
     terminating: false,
     createdAtMs: 0,
+    addressesSince: 0,
     labels,
     namedPorts: [],
   };

@@ -24,5 +24,5 @@ export interface EarlyAddresses {
  */
 export function withEarlyAddresses(pod: Pod, allocation: Allocation | undefined): Pod {
   if (!allocation || pod.addresses.length > 0 || pod.hostNetwork || allocation.atMs < pod.createdAtMs) return pod;
-  return { ...pod, addresses: allocation.addresses };
+  return { ...pod, addresses: allocation.addresses, addressesSince: allocation.atMs };
 }

@@ -81,6 +81,7 @@ export const projectPod: Project<Pod> = (object, sharing) => {
     phase: podPhase(status.phase, report),
     terminating: isTerminating(metadata),
     createdAtMs: timestamp(metadata.creationTimestamp),
+    addressesSince: 0,
     labels: NO_LABELS,
     namedPorts: [],
   };
@@ -92,6 +93,7 @@ export const projectPod: Project<Pod> = (object, sharing) => {
     ...slim,
     labels: sharing.labels(labels),
     ...(labelBytes > FREE_LABEL_BYTES ? { labelBytes } : {}),
+    addressesSince: slim.addresses.length > 0 ? newestTransition(status.conditions) : 0,
     namedPorts: sharing.ports(namedPorts(spec, details)),
   };
   return { kind: 'record', key: `${namespace}/${name}`, record, problems: report.problems };
@@ -204,6 +206,13 @@ function podAddresses(status: RawRecord, report: Report): readonly string[] {
   if (address !== undefined) return [address];
   report.add('status.podIP', `is ${quote(podIP)}, not an IP address of a pod: ignored`);
   return [];
+}
+
+/** S-73: of a pod's conditions. The API server writes all times in one form, in which the later one is the greater text. */
+function newestTransition(conditions: unknown): number {
+  if (!Array.isArray(conditions)) return 0;
+  const times = conditions.map((condition) => (isRecord(condition) ? text(condition.lastTransitionTime) : ''));
+  return timestamp(times.sort().at(-1));
 }
 
 /** The unspecified address means "none yet"; nobody sends from it, and no set of the kernel's holds it. */

@@ -64,6 +64,13 @@ export interface Afterlife<T> {
   lives(key: string): void;
 }
 
+/** Carries over from a record to its successor what no single object tells. */
+export interface History<T> {
+  /** The record to keep in place of `after`. `before`: of the same object (by uid), if it is known. */
+  succeed(before: T | undefined, after: T, isListed: boolean): T;
+  endList(): void;
+}
+
 export interface StoreOptions<T extends ObjectRecord> {
   readonly project: Project<T>;
   /** Objects of this kind live in a namespace. */
@@ -79,6 +86,8 @@ export interface StoreOptions<T extends ObjectRecord> {
   readonly shelf?: Shelf<T>;
   /** Absent: what is deleted is gone. */
   readonly afterlife?: Afterlife<T>;
+  /** Absent: a record is what its object tells. */
+  readonly history?: History<T>;
 }
 
 const NO_PROBLEMS: readonly Problem[] = [];
@@ -119,14 +128,23 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
       this.#problems.noteUnusable(projection.problems);
       return 'malformed';
     }
-    const { key, record, problems } = projection;
+    const { key, problems } = projection;
     if (this.#options.onlyKey !== undefined && key !== this.#options.onlyKey) return 'unchanged';
     this.#listing?.seen.add(key);
     this.#problems.note(key, problems);
     this.#options.afterlife?.lives(key);
+    const record = this.#succeed(key, projection.record);
     if (problems.length === 0 && this.#options.matters?.(record) === false)
       return this.#told(object, () => this.#drop(key, arrivedAtMs));
     return this.#told(object, () => (this.#put(key, record, arrivedAtMs) ? 'changed' : 'unchanged'));
+  }
+
+  #succeed(key: string, after: T): T {
+    const { history, uidOf } = this.#options;
+    if (!history) return after;
+    const known = this.#records.get(key);
+    const before = known !== undefined && uidOf(known) === uidOf(after) ? known : undefined;
+    return history.succeed(before, after, this.#listing !== undefined);
   }
 
   remove(object: unknown, arrivedAtMs: number): Applied {
@@ -194,6 +212,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     }
     if (shelf) this.#keep(shelf.endList(arrivedAtMs, complete), arrivedAtMs);
     this.#listing = undefined;
+    this.#options.history?.endList();
     return listing.changes;
   }
 

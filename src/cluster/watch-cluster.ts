@@ -1,6 +1,7 @@
 /** Door of this folder: the Kubernetes API -> ClusterSnapshot, kept up to date. */
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Problem } from '../policy/model.ts';
 import { isEligible, mayGetAddress } from '../policy/address-owners.ts';
+import { AddressHistory } from './address-history.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { RESOURCES } from './kinds.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
@@ -124,6 +125,7 @@ class ApiClusterWatch implements ClusterWatch {
       // A pod of this node that has no address yet may be told one by the CNI, before the API shows it.
       matters: (pod) => isEligible(pod) || (pod.nodeName === options.nodeName && mayGetAddress(pod)),
       shelf: new LabelBudget(),
+      history: new AddressHistory(),
     });
     this.#namespaces = this.#watched('namespaces', projectNamespace, (namespace) => namespace.uid);
     this.#policies = this.#watched('networkpolicies', projectKeptPolicy, (policy) => policy.uid, {
@@ -191,7 +193,7 @@ class ApiClusterWatch implements ClusterWatch {
     {
       onlyName,
       ...also
-    }: { readonly onlyName?: string } & Pick<StoreOptions<T>, 'matters' | 'shelf' | 'afterlife'> = {},
+    }: { readonly onlyName?: string } & Pick<StoreOptions<T>, 'matters' | 'shelf' | 'afterlife' | 'history'> = {},
   ): Watched<T> {
     const resource = RESOURCES[kind];
     const onChange = (change: StoreChange): void => this.#changed({ kind, ...change });

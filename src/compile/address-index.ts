@@ -1,7 +1,7 @@
 /** Which pod owns each address, kept up to date pod by pod (S-64, S-70..S-73). */
 import type { Pod } from '../policy/model.ts';
 
-import { addressOwners, isEligible } from '../policy/address-owners.ts';
+import { type ContestedPod, isContested, isEligible, ownerAmong } from '../policy/address-owners.ts';
 import { objectKey } from '../policy/model.ts';
 
 /** One address that changed hands, or whose owner's record changed. */
@@ -16,6 +16,8 @@ export class AddressIndex {
   /** Nearly always one claimant: then it stands alone, without a list around it. */
   readonly #claims = new Map<string, Pod | readonly Pod[]>();
   readonly #excluded = new Set<string>();
+  /** So that an owner stays the same object while its claimants do. */
+  readonly #contested = new Map<string, ContestedPod>();
 
   /** Replaces the pod's record (undefined: it is gone) and tells what that means for addresses. */
   put(key: string, pod: Pod | undefined): readonly OwnerChange[] {
@@ -31,6 +33,7 @@ export class AddressIndex {
       if (before && lost.includes(address)) this.#unclaim(address, before);
       if (pod && gained.includes(address)) this.#claim(address, pod);
       const to = this.owner(address);
+      if (!isContested(to)) this.#contested.delete(address);
       if (from !== to) changes.push({ address, from, to });
     }
     return changes;
@@ -55,7 +58,12 @@ export class AddressIndex {
     if (this.#excluded.has(address)) return undefined;
     const claims = this.#claims.get(address);
     if (claims === undefined || !isList(claims)) return claims;
-    return addressOwners(claims).get(address);
+    const owner = ownerAmong(address, claims);
+    if (!isContested(owner)) return owner;
+    const known = this.#contested.get(address);
+    if (known && isSameList(known.claimants, owner.claimants)) return known;
+    this.#contested.set(address, owner);
+    return owner;
   }
 
   /** Excluded addresses that pods claim all the same. */
@@ -84,4 +92,8 @@ export class AddressIndex {
 
 function isList(claims: Pod | readonly Pod[]): claims is readonly Pod[] {
   return Array.isArray(claims);
+}
+
+function isSameList(a: readonly Pod[], b: readonly Pod[]): boolean {
+  return a.length === b.length && a.every((pod, index) => pod === b[index]);
 }

@@ -15,12 +15,14 @@ import { matches } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-index.ts';
 import { BYTES_OF_POLICY, ClassCompiler } from './class-compiler.ts';
+import { ContestedAddresses, contestedSubjects, endpointsOf, type KnownClasses } from './contested-addresses.ts';
 import { GivenUpAddresses } from './given-up.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
 import { LiveMap } from './live-map.ts';
 import { NO_CLASSES, type NamespaceClasses, namespaceClasses } from './namespace-classes.ts';
 import { endpointEntries, familyOf, PeerSets, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
+import { isSameValue } from './same-value.ts';
 import { runToEnd } from './steps.ts';
 import type { SharingLimits } from './shared-peers.ts';
 
@@ -45,6 +47,7 @@ export class NodeCompiler {
   readonly #nodeName: string;
   readonly #limits: NamespaceLimits;
   readonly #addresses = new AddressIndex();
+  readonly #contested = new ContestedAddresses();
   readonly #givenUp = new GivenUpAddresses();
   readonly #peers = new PeerSets();
   readonly #rules = new RuleReader();
@@ -108,6 +111,7 @@ export class NodeCompiler {
       if (!change.to) this.#givenUp.giveUp(change.address);
       // Flows of the pod before may still be let through: they have to be judged again, whatever the new one may do.
       else if (!change.from) changed = this.#givenUp.take(change.address) || changed;
+      changed = this.#contested.ownerChanged(change.address, change.to) || changed;
       changed = this.#peers.ownerChanged(change) || changed;
       changed = this.#localChanged(change) || changed;
     }
@@ -115,12 +119,11 @@ export class NodeCompiler {
   }
 
   #localChanged({ address, from, to }: OwnerChange): boolean {
-    const was = from?.nodeName === this.#nodeName;
-    const is = to?.nodeName === this.#nodeName;
-    if (!was && !is) return false;
-    if (was) this.#forgetLocal(from!, address);
-    if (is) this.#addLocal(to!, address);
-    return true;
+    const was = endpointsOf(from, this.#nodeName);
+    const is = endpointsOf(to, this.#nodeName);
+    for (const pod of was) this.#forgetLocal(pod, address);
+    for (const pod of is) this.#addLocal(pod, address);
+    return was.length + is.length > 0;
   }
 
   #addLocal(pod: Pod, address: string): void {
@@ -219,11 +222,25 @@ export class NodeCompiler {
         held,
       );
       if (this.#underWay.get(namespace) !== held) return;
-      this.#namespaces.set(namespace, { classes, subjectSets: subjectSets(classes, sorted, before?.subjectSets) });
+      this.#namespaces.set(namespace, {
+        classes,
+        subjectSets: subjectSets(classes, this.#withCommonPorts(sorted), before?.subjectSets),
+      });
     } catch (error) {
       this.#dirty.add(namespace);
       throw error;
     }
+  }
+
+  /** Of a contested address, the ports that all its claimants name alike. */
+  #withCommonPorts(locals: readonly Local[]): readonly Local[] {
+    if (this.#contested.size === 0) return locals;
+    return locals.flatMap(({ pod, addresses }) =>
+      [...addresses].map((address) => {
+        const namedPorts = this.#addresses.owner(address)?.namedPorts ?? [];
+        return { pod: { ...pod, namedPorts }, addresses: new Set([address]) };
+      }),
+    );
   }
 
   #isStale(namespace: string): boolean {
@@ -245,15 +262,12 @@ export class NodeCompiler {
   #gather(): void {
     this.#isUngathered = false;
     const states = [...this.#namespaces.values()];
-    const subjects = [...this.#namespaces]
-      .flatMap(([namespace, { classes }]) =>
-        this.#isStale(namespace) ? this.#stillOwned(classes.subjects) : classes.subjects,
-      )
-      .sort((a, b) => compareText(a.pod, b.pod));
+    const { subjects, closed } = this.#subjectsNow();
     if (!isSameList(subjects, this.#subjects)) this.#subjects = subjects;
     const localAddresses = this.#addressesNow();
     if (!sameEntries(localAddresses, this.#localAddresses)) this.#localAddresses = localAddresses;
     const classes = states.flatMap((state) => [...state.classes.classes.values()].map(({ value }) => value));
+    for (const one of closed) classes.push(this.#classes.find((known) => isSameValue(known, one)) ?? one);
     classes.sort((a, b) => compareText(a.key, b.key));
     if (!isSameList(classes, this.#classes)) this.#classes = classes;
     const needed = new Set<string>([...this.#underWay.values()].flatMap((held) => [...held]));
@@ -269,6 +283,28 @@ export class NodeCompiler {
     );
   }
 
+  /** Sorted by pod; `closed`: classes of theirs that are of no namespace. */
+  #subjectsNow(): ReturnType<typeof contestedSubjects> {
+    const own = [...this.#namespaces].flatMap(([namespace, { classes }]) =>
+      this.#isStale(namespace) || this.#contested.size > 0 ? this.#stillOwned(classes.subjects) : classes.subjects,
+    );
+    const byPod = (a: Subject, b: Subject): number => compareText(a.pod, b.pod);
+    if (this.#contested.size === 0) return { subjects: own.sort(byPod), closed: [] };
+    const known: KnownClasses = {
+      of: (pod) => {
+        const subjects = this.#namespaces.get(pod.namespace)?.classes.subjects ?? [];
+        return subjects.find((subject) => subject.pod === objectKey(pod))?.classes ?? {};
+      },
+      byKey: (key) =>
+        [...this.#namespaces.values()].flatMap(({ classes }) => classes.classes.get(key)?.value ?? []).at(0),
+    };
+    const { subjects, closed } = contestedSubjects(this.#contested.endpoints(this.#nodeName), known);
+    // Of one pod's interface it is the last that counts.
+    const all = [...own.filter(({ addresses }) => addresses.length > 0), ...subjects].sort(byPod);
+    const before = this.#subjects;
+    return { subjects: all.map((each, at) => (isSameValue(before[at], each) ? before[at]! : each)), closed };
+  }
+
   /** Of pods whose classes are known, and those that were known before: an address here counts as programmed with this intent. */
   #addressesNow(): ReadonlyMap<string, string> {
     const found = new Map<string, string>();
@@ -276,9 +312,14 @@ export class NodeCompiler {
       const isKnown = !this.#isStale(namespace);
       for (const [pod, { addresses }] of locals) {
         for (const address of addresses) {
+          if (this.#contested.has(address)) continue;
           if (isKnown || this.#localAddresses.get(address) === pod) found.set(address, pod);
         }
       }
+    }
+    for (const { address, pod, claimants } of this.#contested.endpoints(this.#nodeName)) {
+      const areKnown = claimants.every(({ namespace }) => !this.#isStale(namespace));
+      if (areKnown || this.#localAddresses.has(address)) found.set(address, pod);
     }
     return found;
   }
@@ -302,7 +343,7 @@ export class NodeCompiler {
     const overLimits = [...this.#namespaces.keys()]
       .sort()
       .flatMap((name) => this.#namespaces.get(name)!.classes.problems);
-    const problems: Problem[] = [...this.#rules.problems(), ...overLimits];
+    const problems: Problem[] = [...this.#rules.problems(), ...overLimits, ...this.#contested.problems()];
     for (const [address, pod] of this.#addresses.wronglyClaimed()) {
       problems.push({
         object: { kind: 'Pod', namespace: pod.namespace, name: pod.name },

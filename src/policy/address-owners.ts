@@ -1,5 +1,5 @@
 /** Which pod an address stands for. */
-import type { Pod, PodPhase } from './model.ts';
+import { type Labels, type NamedPort, objectKey, type Pod, type PodPhase, UNKNOWN_LABELS } from './model.ts';
 
 /**
  * S-70: a pod that can be a subject or a selector peer: not host-network (S-64), with an address, not finished (S-71).
@@ -27,30 +27,91 @@ export function isFinished(phase: PodPhase): boolean {
   }
 }
 
+/** `Pod.addressesSince` of one address. */
+export function addressSince({ addresses, addressesSince }: Pod, address: string): number {
+  return typeof addressesSince === 'number' ? addressesSince : (addressesSince[addresses.indexOf(address)] ?? 0);
+}
+
+/**
+ * Stands for pods of which it cannot be told who has the address (S-73). As a peer it is what they have in common: a selector that
+ * matches it matches all of them. As a local endpoint each of the claimants counts.
+ */
+export interface ContestedPod extends Pod {
+  /** At least two, in a fixed order. */
+  readonly claimants: readonly Pod[];
+}
+
+export function isContested(owner: Pod | undefined): owner is ContestedPod {
+  return owner !== undefined && 'claimants' in owner;
+}
+
+/** The pods that the owner of an address stands for. */
+export function claimantsOf(owner: Pod | undefined): readonly Pod[] {
+  if (owner === undefined) return [];
+  return isContested(owner) ? owner.claimants : [owner];
+}
+
 /**
  * Address (canonical text) -> the pod that owns it, over all eligible pods; S-73 where several claim one address.
  * The result does not depend on the order of `pods`.
  */
 export function addressOwners(pods: Iterable<Pod>): ReadonlyMap<string, Pod> {
-  const owners = new Map<string, Pod>();
+  const claims = new Map<string, Pod[]>();
   for (const pod of pods) {
     if (!isEligible(pod)) continue;
     for (const address of pod.addresses) {
-      const owner = owners.get(address);
-      if (owner === undefined || ownsBefore(pod, owner)) owners.set(address, pod);
+      const claimants = claims.get(address);
+      if (claimants) claimants.push(pod);
+      else claims.set(address, [pod]);
     }
   }
-  return owners;
+  return new Map([...claims].map(([address, claimants]) => [address, ownerAmong(address, claimants)]));
 }
 
-/**
- * S-73: the newer pod owns the address. Creation times have whole seconds, so ties happen; the order of updates is not
- * known here, so among pods of one second the one that is not on its way out wins, then a fixed order by identity.
- */
-function ownsBefore(pod: Pod, other: Pod): boolean {
-  if (pod.createdAtMs !== other.createdAtMs) return pod.createdAtMs > other.createdAtMs;
-  if (pod.terminating !== other.terminating) return other.terminating;
-  return identity(pod) > identity(other);
+/** `claimants`: at least one, all eligible. */
+export function ownerAmong(address: string, claimants: readonly Pod[]): Pod {
+  let first: Pod[] = [];
+  for (const pod of claimants) {
+    const order = first[0] === undefined ? 0 : compareClaims(address, pod, first[0]);
+    if (order > 0) first = [pod];
+    else if (order === 0) first.push(pod);
+  }
+  return first.length === 1 ? first[0]! : contested(first);
+}
+
+/** S-73: a pod that is not terminating comes before one that is, then the one that began to show the address last. Positive: `pod` does. */
+function compareClaims(address: string, pod: Pod, other: Pod): number {
+  if (pod.terminating !== other.terminating) return pod.terminating ? -1 : 1;
+  return addressSince(pod, address) - addressSince(other, address);
+}
+
+function contested(unordered: readonly Pod[]): ContestedPod {
+  const claimants = unordered.toSorted((a, b) => (identity(a) < identity(b) ? -1 : 1));
+  const [first, ...others] = claimants as [Pod, ...Pod[]];
+  const isOneNamespace = others.every(({ namespace }) => namespace === first.namespace);
+  const haveSameLabels = others.every(({ labels }) => areSameLabels(labels, first.labels));
+  return {
+    ...first,
+    // The name of none: only a selector of all namespaces matches it.
+    namespace: isOneNamespace ? first.namespace : '',
+    name: claimants.map(objectKey).join(' and '),
+    labels: haveSameLabels ? first.labels : UNKNOWN_LABELS,
+    namedPorts: first.namedPorts.filter((port) =>
+      others.every(({ namedPorts }) => namedPorts.some((each) => areSamePorts(each, port))),
+    ),
+    claimants,
+  };
+}
+
+function areSameLabels(a: Labels, b: Labels): boolean {
+  if (a === b) return true;
+  if (a === UNKNOWN_LABELS || b === UNKNOWN_LABELS) return false;
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && a[key] === b[key]);
+}
+
+function areSamePorts(a: NamedPort, b: NamedPort): boolean {
+  return a.name === b.name && a.protocol === b.protocol && a.port === b.port;
 }
 
 function identity({ namespace, name, uid }: Pod): string {

@@ -6,7 +6,7 @@
  */
 import { cidrContains } from '../net/cidr.ts';
 import { type Address, parseAddress } from '../net/ip.ts';
-import { addressOwners } from './address-owners.ts';
+import { addressOwners, claimantsOf } from './address-owners.ts';
 import {
   type ClusterSnapshot,
   type Direction,
@@ -22,6 +22,7 @@ import {
   type Rule,
   type RuleRef,
   type Selector,
+  UNKNOWN_LABELS,
   type Verdict,
 } from './model.ts';
 import { matches, mayMatch } from './selector.ts';
@@ -72,43 +73,68 @@ export function letsPass(verdict: DirectionVerdict): boolean {
 function judgeEgress(snapshot: ClusterSnapshot, connection: Connection): DirectionVerdict {
   const { flow, sourcePod } = connection;
   if (flow.source === flow.destination) return { kind: 'exempt', reason: 'self' }; // S-62
+  const subjects = subjectsAt(sourcePod);
   // What a node's host network sends is node traffic, whatever address it carries (S-60, S-64).
-  if (flow.fromNode !== undefined || !isSubject(sourcePod)) return { kind: 'exempt', reason: 'not-a-subject' };
-  return judge(snapshot, 'egress', sourcePod, connection);
+  if (flow.fromNode !== undefined || subjects.length === 0) return { kind: 'exempt', reason: 'not-a-subject' };
+  return judge(snapshot, 'egress', subjects, connection);
 }
 
 function judgeIngress(snapshot: ClusterSnapshot, connection: Connection): DirectionVerdict {
   const { flow, destinationPod } = connection;
   if (flow.source === flow.destination) return { kind: 'exempt', reason: 'self' }; // S-62
-  if (!isSubject(destinationPod)) return { kind: 'exempt', reason: 'not-a-subject' };
-  if (flow.fromNode === destinationPod.nodeName) return { kind: 'exempt', reason: 'own-node' }; // S-60
-  return judge(snapshot, 'ingress', destinationPod, connection);
+  const subjects = subjectsAt(destinationPod);
+  if (subjects.length === 0) return { kind: 'exempt', reason: 'not-a-subject' };
+  const isOwnNode = subjects.some(({ nodeName }) => nodeName === flow.fromNode);
+  if (isOwnNode) return { kind: 'exempt', reason: 'own-node' }; // S-60
+  return judge(snapshot, 'ingress', subjects, connection);
 }
 
-/** S-70: an eligible pod (only those own addresses) that is on a node: without one nobody enforces anything for it. */
-function isSubject(pod: Pod | undefined): pod is Pod {
-  return pod?.nodeName !== undefined;
+/** S-70: eligible pods (only those own addresses) that are on a node: without one nobody enforces anything for them. */
+function subjectsAt(owner: Pod | undefined): readonly Pod[] {
+  return claimantsOf(owner).filter(({ nodeName }) => nodeName !== undefined);
 }
 
-/** S-04, S-05: the union of all rules of all policies that isolate the pod in this direction. */
+/**
+ * S-04, S-05: the union of all rules of all policies that isolate the pod in this direction. S-73: where several pods claim the address,
+ * those that are isolated decide; if they are not by the same policies, nothing is allowed.
+ */
 function judge(
   snapshot: ClusterSnapshot,
   direction: Direction,
-  subject: Pod,
+  subjects: readonly Pod[],
   connection: Connection,
 ): DirectionVerdict {
-  const policies = isolatingPolicies(snapshot, direction, subject);
-  if (policies.length === 0) return { kind: 'not-isolated' }; // S-02
+  const isolated = subjects.flatMap((subject) => {
+    const policies = isolatingPolicies(snapshot, direction, subject);
+    return policies.length === 0 ? [] : [{ subject, policies }];
+  });
+  const [first, ...others] = isolated;
+  if (first === undefined) return { kind: 'not-isolated' }; // S-02
+  const isolatedBy = [...new Set(isolated.flatMap(({ policies }) => policies))].map(refOf);
+  if (!others.every((other) => isSameIsolation(first, other))) return { kind: 'denied', isolatedBy };
   const by: RuleRef[] = [];
-  for (const policy of policies) {
+  for (const policy of first.policies) {
     // One that only may select the pod isolates it, but allows it nothing.
-    if (!matches(policy.podSelector, subject.labels)) continue;
+    if (!matches(policy.podSelector, first.subject.labels)) continue;
     for (const [index, rule] of policy[direction].entries()) {
       if (ruleAllows(snapshot, rule, policy, direction, connection))
         by.push({ policy: refOf(policy), direction, index });
     }
   }
-  return by.length > 0 ? { kind: 'allowed', by } : { kind: 'denied', isolatedBy: policies.map(refOf) };
+  return by.length > 0 ? { kind: 'allowed', by } : { kind: 'denied', isolatedBy };
+}
+
+interface Isolation {
+  readonly subject: Pod;
+  readonly policies: readonly Policy[];
+}
+
+function isSameIsolation(one: Isolation, other: Isolation): boolean {
+  return (
+    (one.subject.labels === UNKNOWN_LABELS) === (other.subject.labels === UNKNOWN_LABELS) &&
+    one.policies.length === other.policies.length &&
+    one.policies.every((policy, index) => policy === other.policies[index])
+  );
 }
 
 /** S-03. Sorted by name, so that reasons do not depend on the order of the watch. */

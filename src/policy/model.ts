@@ -42,8 +42,13 @@ export interface Pod {
   readonly phase: PodPhase;
   /** `metadata.deletionTimestamp` is set; such a pod still counts fully (S-72). */
   readonly terminating: boolean;
-  /** `metadata.creationTimestamp` in milliseconds since the epoch; 0 if absent. Decides who owns an address (S-73). */
+  /** `metadata.creationTimestamp` in milliseconds since the epoch; 0 if absent. */
   readonly createdAtMs: number;
+  /**
+   * When the status began to show the addresses: one number for all, or one each where they came at different times. Greater is later;
+   * in milliseconds since the epoch only where a list told (S-73).
+   */
+  readonly addressesSince: number | readonly number[];
   readonly labels: Labels;
   /** What its labels take, kept or not; absent if that is not worth counting. */
   readonly labelBytes?: number;

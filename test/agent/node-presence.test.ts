@@ -15,6 +15,7 @@ function pod(name: string, nodeName: string, address: string): Pod {
     phase: 'Running',
     terminating: false,
     createdAtMs: 0,
+    addressesSince: 0,
     labels: {},
     namedPorts: [],
   };

@@ -44,6 +44,7 @@ describe('project', () => {
       phase: 'Running',
       terminating: false,
       createdAtMs: Date.UTC(2026, 10, 1),
+      addressesSince: 0,
       labels: { app: 'web', tier: 'front' },
       namedPorts: [{ name: 'web', protocol: 'TCP', port: 80 }],
     });

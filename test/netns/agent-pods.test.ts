@@ -200,6 +200,50 @@ async function pathMtu(t: AgentLab, from: string, address: string): Promise<numb
   return Number(await t.inside(from, ['perl', '-e', script, address]));
 }
 
+describe('fault: two pods show one address', function () {
+  this.timeout(40_000);
+  let t: AgentLab;
+
+  before(async function () {
+    skipUnlessRoot.call(this);
+    t = await AgentLab.create({ backend: 'iptables-nft', families: [4] });
+    await t.pods({ 'x/ledger': { labels: { app: 'ledger' } } });
+    await t.pods({ 'x/kiosk': { labels: { app: 'kiosk' } }, 'x/client': { labels: { app: 'client' } } });
+    t.policy('x/deny', { podSelector: { matchLabels: { app: 'ledger' } }, policyTypes: ['Ingress'] });
+    await t.start();
+  });
+  after(() => t?.close());
+
+  function show(name: string, address: string | null, changedAt: string): void {
+    const conditions = [{ type: 'Ready', status: 'True', lastTransitionTime: changedAt }];
+    const podIPs = address === null ? null : [{ ip: address }];
+    t.lab.store.setStatus('pods', { namespace: 'x', name }, { phase: 'Running', podIP: address, podIPs, conditions });
+  }
+
+  it('the one that showed it last has it, also for an agent that knows the list only; in a tie both do (S-73)', async () => {
+    const [own, shared] = [t.address('x/ledger'), t.address('x/kiosk')];
+    await t.expect(['x/client -> x/kiosk', 'x/client -x x/ledger']);
+    // The older object, and the older conditions: it is the event that tells.
+    show('ledger', shared, '2026-11-01T10:00:00Z');
+    await t.expect(['x/client -x x/kiosk']);
+    show('kiosk', null, '2026-11-01T10:00:00Z');
+    show('kiosk', shared, '2026-11-01T10:00:05Z');
+    await t.expect(['x/client -> x/kiosk']);
+    await t.agents.get('node-1')!.end('SIGKILL');
+    show('ledger', shared, '2026-11-01T10:00:09Z');
+    await t.start();
+    await t.expect(['x/client -x x/kiosk']);
+    await t.agents.get('node-1')!.end('SIGKILL');
+    show('kiosk', shared, '2026-11-01T10:00:09Z');
+    const agent = await t.start();
+    await t.expect(['x/client -x x/kiosk']);
+    const line = await agent.logged(({ message }) => message.includes('x/kiosk and x/ledger'), 'who shows the address');
+    assert.ok(line.message.includes(shared), line.message);
+    show('ledger', own, '2026-11-01T10:00:10Z');
+    await t.expect(['x/client -> x/kiosk', 'x/client -x x/ledger']);
+  });
+});
+
 describe('pods on a bridge whose packets nobody filters', function () {
   this.timeout(30_000);
   before(skipUnlessRoot);

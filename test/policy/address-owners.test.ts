@@ -1,19 +1,24 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { addressOwners, isEligible } from '../../src/policy/address-owners.ts';
-import type { Pod } from '../../src/policy/model.ts';
+import { addressOwners, claimantsOf, isEligible } from '../../src/policy/address-owners.ts';
+import { type Pod, UNKNOWN_LABELS } from '../../src/policy/model.ts';
 import { pod } from '../support/builders.ts';
 
 const ADDRESS = '10.244.1.2';
 
 function ownerOf(...pods: Pod[]): string | undefined {
   const owner = addressOwners(pods).get(ADDRESS);
-  return owner && `${owner.namespace}/${owner.name}`;
+  return (
+    owner &&
+    claimantsOf(owner)
+      .map(({ namespace, name }) => `${namespace}/${name}`)
+      .join(' and ')
+  );
 }
 
 describe('address owners', () => {
-  const old = pod('x/old', { addresses: [ADDRESS], createdAtMs: 1000 });
-  const young = pod('x/young', { addresses: [ADDRESS, 'fd00::2'], createdAtMs: 2000 });
+  const old = pod('x/old', { addresses: [ADDRESS], createdAtMs: 1000, addressesSince: 1 });
+  const young = pod('x/young', { addresses: [ADDRESS, 'fd00::2'], createdAtMs: 2000, addressesSince: 2 });
 
   it('eligible is who has an address of its own and is not finished (S-64, S-70..S-72)', () => {
     assert.equal(isEligible(old), true);
@@ -30,9 +35,19 @@ describe('address owners', () => {
     assert.deepEqual([...addressOwners([young]).keys()], [ADDRESS, 'fd00::2']);
   });
 
-  it('the newer pod owns the address, in both orders of events (S-73)', () => {
+  it('the pod that began to show the address last owns it, in both orders, however old it is (S-73)', () => {
     assert.equal(ownerOf(old, young), 'x/young');
     assert.equal(ownerOf(young, old), 'x/young');
+    const moved = { ...old, addressesSince: 3 };
+    assert.equal(ownerOf(moved, young), 'x/old');
+    assert.equal(ownerOf(young, moved), 'x/old');
+  });
+
+  it('each address counts from when it was shown (S-73)', () => {
+    const both = { ...young, addressesSince: [1, 5] };
+    const other = pod('x/other', { addresses: [ADDRESS, 'fd00::2'], addressesSince: 3 });
+    const owners = addressOwners([both, other]);
+    assert.deepEqual([owners.get(ADDRESS)?.name, owners.get('fd00::2')?.name], ['other', 'young']);
   });
 
   it('a deleted old pod takes nothing with it (S-73)', () => {
@@ -51,17 +66,30 @@ describe('address owners', () => {
     assert.equal(ownerOf({ ...young, hostNetwork: true }), undefined);
   });
 
-  it('of two pods of one second the terminating one is the older', () => {
-    const twin = { ...old, createdAtMs: young.createdAtMs, terminating: true };
-    assert.equal(ownerOf(twin, young), 'x/young');
-    assert.equal(ownerOf(young, twin), 'x/young');
-    assert.equal(ownerOf({ ...twin, terminating: false }, { ...young, terminating: true }), 'x/old');
+  it('a pod that is not terminating comes before one that is, whatever was shown last (S-73)', () => {
+    const leaving = { ...young, terminating: true };
+    assert.equal(ownerOf(leaving, old), 'x/old');
+    assert.equal(ownerOf(old, leaving), 'x/old');
+    assert.equal(ownerOf({ ...old, terminating: true }, leaving), 'x/young');
+  });
+
+  it('where nothing tells whose it is, it is that of all of them together (S-73)', () => {
+    const port = { name: 'web', protocol: 'TCP', port: 80 } as const;
+    const a = pod('x/a', { addresses: [ADDRESS], namedPorts: [port, { ...port, port: 81 }] });
+    const b = pod('x/b', { addresses: [ADDRESS], namedPorts: [{ ...port, port: 81 }] });
+    const owner = addressOwners([b, a, { ...young, terminating: true }]).get(ADDRESS);
+    assert.deepEqual(claimantsOf(owner), [a, b]);
+    assert.deepEqual([owner?.namespace, owner?.labels, owner?.namedPorts], ['x', UNKNOWN_LABELS, b.namedPorts]);
+    const twins = addressOwners([a, { ...b, labels: { ...a.labels } }]).get(ADDRESS);
+    assert.deepEqual(twins?.labels, a.labels);
+    const elsewhere = addressOwners([a, pod('y/a', { addresses: [ADDRESS], labels: a.labels })]).get(ADDRESS);
+    assert.deepEqual([elsewhere?.namespace, elsewhere?.labels], ['', a.labels]);
   });
 
   it('is the same in every order of pods', () => {
     const some = fc.record({
       name: fc.constantFrom('a', 'b', 'c', 'd'),
-      createdAtMs: fc.constantFrom(1000, 2000),
+      addressesSince: fc.constantFrom(1, 2),
       terminating: fc.boolean(),
       phase: fc.constantFrom('Running' as const, 'Failed' as const),
     });

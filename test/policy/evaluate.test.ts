@@ -150,8 +150,8 @@ describe('evaluate: what the snapshot does not know', () => {
   });
 
   it('the evaluator does not need the pods in any order (S-73)', () => {
-    const old = pod('x/old', { addresses: [B], createdAtMs: 1 });
-    const young = pod('x/young', { addresses: [B], createdAtMs: 2 });
+    const old = pod('x/old', { addresses: [B], addressesSince: 1 });
+    const young = pod('x/young', { addresses: [B], addressesSince: 2 });
     const open = policy('x/open', { podSelector: podIs('a'), ingress: [{ from: [{ podSelector: podIs('old') }] }] });
     for (const pods of [
       [a, old, young],

@@ -142,15 +142,17 @@ const pod = fc
     phase: often<Pod['phase']>('Running', 'Pending', 'Succeeded', 'Failed', 'Unknown'),
     terminating: often(false, true),
     createdAtMs: fc.constantFrom(0, 1000),
+    since: fc.tuple(fc.nat({ max: 2 }), fc.nat({ max: 2 })),
     labels: labelsOrUnknown,
     namedPorts,
   })
-  .map(({ node, plan, families, hostNetwork, ...rest }): Pod => {
+  .map(({ node, plan, families, hostNetwork, since, ...rest }): Pod => {
     const host = NODES.find(({ name }) => name === node)?.addresses ?? [];
     const own = { both: [plan[4], plan[6]], only4: [plan[4]], only6: [plan[6]], none: [] }[families] ?? [];
     const addresses = hostNetwork ? host : own;
     const uid = JSON.stringify([rest.namespace, rest.name, rest.createdAtMs]);
-    return { ...rest, uid, hostNetwork, addresses, ...(node === undefined ? {} : { nodeName: node }) };
+    const addressesSince = since[0] === since[1] ? since[0] : since.slice(0, addresses.length);
+    return { ...rest, uid, hostNetwork, addresses, addressesSince, ...(node === undefined ? {} : { nodeName: node }) };
   });
 
 const namespaceRecord = fc

@@ -1,5 +1,5 @@
 /** What one node must do with a flow, by the reference evaluator. */
-import { addressOwners } from '../../src/policy/address-owners.ts';
+import { addressOwners, claimantsOf } from '../../src/policy/address-owners.ts';
 import { createEvaluator, letsPass } from '../../src/policy/evaluate.ts';
 import { explainVerdict } from '../../src/policy/explain-verdict.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
@@ -12,7 +12,8 @@ export function expectedHere(
 ): (flow: Flow) => { readonly passes: boolean; readonly why: string } {
   const owners = addressOwners(snapshot.pods.values());
   const evaluator = createEvaluator(snapshot);
-  const isHere = (address: string): boolean => owners.get(address)?.nodeName === NODE;
+  const isHere = (address: string): boolean =>
+    claimantsOf(owners.get(address)).some(({ nodeName }) => nodeName === NODE);
   return (flow) => {
     const verdict = evaluator.evaluate(flow);
     const egress = !isHere(flow.source) || letsPass(verdict.egress);

@@ -965,7 +965,8 @@ const publishing: Scenario = {
 
 const reuse: Scenario = {
   id: 'G-08c',
-  title: 'two live objects claim an address: the newer pod has it, whatever happens to the older one later',
+  title:
+    'two live objects claim an address: the pod that showed it last has it, whatever happens to the other one later',
   cites: ['S-71', 'S-73'],
   topology: topology('x/abc'),
   steps: [

@@ -30,6 +30,7 @@ export function pod(key: string, fields: Partial<Omit<Pod, 'namespace' | 'name'>
     phase: 'Running',
     terminating: false,
     createdAtMs: 0,
+    addressesSince: 0,
     labels: { pod: name },
     namedPorts: [],
     ...fields,

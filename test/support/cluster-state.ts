@@ -134,6 +134,7 @@ function createPod(state: ClusterState, spec: PodSpec, reusing?: string): Cluste
     phase: 'Running',
     terminating: false,
     createdAtMs: 1_000_000_000_000 + state.created * 1000,
+    addressesSince: state.created,
     labels: spec.labels,
     // S-45: init containers that end do not count.
     namedPorts: spec.ports

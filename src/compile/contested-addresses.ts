@@ -1,0 +1,121 @@
+/** Local endpoints for addresses of which it cannot be told whose they are (S-73). */
+import type { Direction, Problem } from '../policy/model.ts';
+import type { PolicyClass, Subject } from './intent.ts';
+
+import { type ContestedPod, isContested } from '../policy/address-owners.ts';
+import { DIRECTIONS, objectKey, type Pod } from '../policy/model.ts';
+
+/** An address with those of its claimants that are endpoints, at least one of them local. */
+export interface ContestedEndpoint {
+  readonly address: string;
+  /** `namespace/name` of the local endpoint that the address is listed under. */
+  readonly pod: string;
+  readonly claimants: readonly Pod[];
+}
+
+/** What is known of the pods' own classes. */
+export interface KnownClasses {
+  of(pod: Pod): Subject['classes'];
+  byKey(key: string): PolicyClass | undefined;
+}
+
+export class ContestedAddresses {
+  readonly #owners = new Map<string, ContestedPod>();
+
+  get size(): number {
+    return this.#owners.size;
+  }
+
+  has(address: string): boolean {
+    return this.#owners.has(address);
+  }
+
+  /** Returns whether the address is contested or was. */
+  ownerChanged(address: string, owner: Pod | undefined): boolean {
+    const was = this.#owners.delete(address);
+    if (!isContested(owner)) return was;
+    this.#owners.set(address, owner);
+    return true;
+  }
+
+  endpoints(nodeName: string): readonly ContestedEndpoint[] {
+    return [...this.#owners.keys()].sort().flatMap((address) => {
+      const claimants = endpointsOf(this.#owners.get(address), nodeName);
+      const local = claimants.find((pod) => pod.nodeName === nodeName);
+      return local ? [{ address, pod: objectKey(local), claimants }] : [];
+    });
+  }
+
+  /** One for each group of pods, with all addresses they contest. */
+  problems(): readonly Problem[] {
+    const groups = new Map<string, { readonly owner: ContestedPod; readonly addresses: string[] }>();
+    for (const address of [...this.#owners.keys()].sort()) {
+      const owner = this.#owners.get(address)!;
+      const group = groups.get(owner.name);
+      if (group) group.addresses.push(address);
+      else groups.set(owner.name, { owner, addresses: [address] });
+    }
+    return [...groups.values()].map(({ owner, addresses }) => problemOf(owner, addresses));
+  }
+}
+
+function problemOf({ claimants, name }: ContestedPod, addresses: readonly string[]): Problem {
+  const [first] = claimants;
+  return {
+    object: { kind: 'Pod', namespace: first!.namespace, name: first!.name },
+    field: 'status.podIPs',
+    message:
+      `${addresses.join(' and ')} is shown by pods ${name}, and nothing tells which of them got it last: it is isolated where one of them ` +
+      'is; if they are isolated by different policies, nothing is allowed to it; as a peer it matches only what matches all of them. ' +
+      'Delete the pod that does not have the address any more (compare `ip address` inside of the pods)',
+  };
+}
+
+/** The pods that the owner of an address stands for, if one of them is an endpoint of this node; without those that are on no node. */
+export function endpointsOf(owner: Pod | undefined, nodeName: string): readonly Pod[] {
+  if (!isContested(owner)) return owner?.nodeName === nodeName ? [owner] : [];
+  const endpoints = owner.claimants.filter((pod) => pod.nodeName !== undefined);
+  return endpoints.some((pod) => pod.nodeName === nodeName) ? endpoints : [];
+}
+
+/**
+ * Isolated where one of the claimants is: by its class if that is the only one, else by a class that allows nothing. Classes of pods that
+ * are isolated differently are not intersected.
+ */
+export function contestedSubjects(
+  endpoints: readonly ContestedEndpoint[],
+  known: KnownClasses,
+): { readonly subjects: readonly Subject[]; readonly closed: readonly PolicyClass[] } {
+  const subjects = new Map<string, Subject>();
+  const closed = new Map<string, PolicyClass>();
+  for (const { address, pod, claimants } of endpoints) {
+    const group = JSON.stringify(claimants.map(objectKey));
+    const before = subjects.get(group);
+    if (before) {
+      subjects.set(group, { ...before, addresses: [...before.addresses, address] });
+      continue;
+    }
+    const classes: Partial<Record<Direction, string>> = {};
+    for (const direction of DIRECTIONS) {
+      const keys = [...new Set(claimants.flatMap((each) => known.of(each)[direction] ?? []))].sort();
+      const one = keys.length > 1 ? closedClass(direction, keys, known) : undefined;
+      if (one) closed.set(one.key, one);
+      const key = one?.key ?? keys[0];
+      if (key !== undefined) classes[direction] = key;
+    }
+    if (Object.keys(classes).length > 0) subjects.set(group, { pod, addresses: [address], classes });
+  }
+  return { subjects: [...subjects.values()], closed: [...closed.values()] };
+}
+
+function closedClass(direction: Direction, keys: readonly string[], known: KnownClasses): PolicyClass {
+  const policies = new Map(
+    keys.flatMap((key) => known.byKey(key)?.policies ?? []).map((policy) => [objectKey(policy), policy]),
+  );
+  return {
+    key: JSON.stringify([direction, 'contested', ...keys]),
+    direction,
+    policies: [...policies.keys()].sort().map((key) => policies.get(key)!),
+    clauses: [],
+  };
+}
