@@ -20,7 +20,8 @@ export class AddressHistory implements History<Pod> {
       before?.addresses.includes(address) ? addressSince(before, address) : now,
     );
     const [first = 0] = since;
-    return { ...after, addressesSince: since.every((each) => each === first) ? first : since };
+    const addressesSince = since.every((each) => each === first) ? first : since;
+    return addressesSince === after.addressesSince ? after : { ...after, addressesSince };
   }
 
   endList(): void {

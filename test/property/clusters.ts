@@ -190,6 +190,18 @@ export function snapshotOf({ pods, namespaces, policies }: ClusterParts): Cluste
 
 export const cluster: fc.Arbitrary<ClusterSnapshot> = clusterParts.map(snapshotOf);
 
+/** Most pods show one of two addresses, and seldom does anything tell whose it is (S-73). */
+export const contestedCluster: fc.Arbitrary<ClusterSnapshot> = fc
+  .tuple(clusterParts, fc.array(fc.nat({ max: 5 }), { minLength: 7, maxLength: 7 }))
+  .map(([parts, choices]) => {
+    const pods = parts.pods.map((each, index) => {
+      const plan = POD_ADDRESSES[choices[index]! < 5 ? choices[index]! % 2 : index]!;
+      const isPlain = each.hostNetwork || each.addresses.length === 0;
+      return isPlain ? each : { ...each, addresses: [plan[4], plan[6]], addressesSince: choices[index]! < 4 ? 1 : 0 };
+    });
+    return snapshotOf({ ...parts, pods });
+  });
+
 /** A cluster and what became of it: objects came, went and changed. */
 export const clusterPair: fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapshot]> = fc
   .tuple(clusterParts, clusterParts, fc.array(fc.nat({ max: 3 }), { minLength: 32, maxLength: 32 }))
