@@ -68,6 +68,8 @@ describe("kernel: the VPC CNI's checkpoint", () => {
       late('shown', { addresses: ['10.0.0.30'] }),
       late('host', { hostNetwork: true }),
       late('far', { nodeName: 'node-2' }),
+      // S-73: it was shown before the address was given to the other one.
+      pod('x/last-owner', { addresses: ['10.0.0.1'], addressesSince: SECOND - 1000 }),
     ];
     const policies = [policy('x/p', { podSelector: {}, policyTypes: ['Ingress'] })];
     const cluster: ClusterSnapshot = snapshot({ pods, policies });
@@ -79,8 +81,12 @@ describe("kernel: the VPC CNI's checkpoint", () => {
       follower.change({ kind: 'pods', key, type: 'added', after: record, arrivedAtMs: 0 });
     for (const [key, record] of cluster.policies)
       follower.change({ kind: 'networkpolicies', key, type: 'added', after: record, arrivedAtMs: 0 });
-    const addresses = [...(await follower.intent()).localAddresses.keys()].sort();
-    assert.deepEqual(addresses, ['10.0.0.1', '10.0.0.30']);
+    const addresses = new Map((await follower.intent()).localAddresses);
+    const expected = new Map([
+      ['10.0.0.1', 'x/early'],
+      ['10.0.0.30', 'x/shown'],
+    ]);
+    assert.deepEqual(addresses, expected);
   });
 
   it('is read anew when it is replaced, and tells whose address changed', async () => {
