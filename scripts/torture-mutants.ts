@@ -36,8 +36,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'NotIn wants the key to be there (S-17)',
     file: 'src/policy/selector.ts',
-    line: 'return value === undefined || !requirement.values.includes(value);',
-    broken: 'return value !== undefined && !requirement.values.includes(value);',
+    line: 'return value === undefined || !holdsValue(requirement.values, value);',
+    broken: 'return value !== undefined && !holdsValue(requirement.values, value);',
   },
   {
     title: 'Exists does not see an empty value (S-17)',
@@ -66,8 +66,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'a subject selector that cannot be read selects nobody (S-19)',
     file: 'src/policy/parse.ts',
-    line: "podSelector: podSelector.kind === 'nothing' ? EVERYTHING : podSelector,",
-    broken: 'podSelector,',
+    line: 'return { podSelector: EVERYTHING, isolates, sections: NO_SECTIONS };',
+    broken: 'return { podSelector, isolates, sections: NO_SECTIONS };',
   },
   {
     title: 'a peer with an unreadable except keeps its cidr (S-31)',
@@ -127,14 +127,14 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'a namespace without its name label has no name (S-21)',
     file: 'src/cluster/project.ts',
-    line: 'if (!Object.hasOwn(labels, NAMESPACE_NAME_LABEL))',
-    broken: 'if (name === NAMESPACE_NAME_LABEL)',
+    line: 'const isComplete = given === UNKNOWN_LABELS || Object.hasOwn(given, NAMESPACE_NAME_LABEL);',
+    broken: 'const isComplete = true;',
   },
   {
     title: 'a list that was partly unreadable deletes what it did not name',
     file: 'src/cluster/reflector.ts',
-    line: 'sink.endList(clock.monotonic(), !attempt.lost)',
-    broken: 'sink.endList(clock.monotonic(), true)',
+    line: 'sink.endList(clock.monotonic(), !attempt.lost && isBelieved)',
+    broken: 'sink.endList(clock.monotonic(), isBelieved)',
   },
   // --- net/
   {
@@ -159,8 +159,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'a named port takes any protocol (S-40)',
     file: 'src/compile/peer-sets.ts',
-    line: 'name.name === port.name && name.protocol === port.protocol',
-    broken: 'name.name === port.name',
+    line: '({ protocol, name }) => names.get(protocol)?.has(name)',
+    broken: '({ name }) => [...names.values()].some((each) => each.has(name))',
   },
   {
     title: 'a pod of an unknown namespace matches every namespaceSelector (S-22)',
@@ -182,7 +182,7 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     title: 'names of policies are glued together in the key of a class',
-    file: 'src/compile/compile-node.ts',
+    file: 'src/compile/namespace-classes.ts',
     line: 'policies.map((policy) => [policy.namespace, policy.name])',
     broken: 'policies.map((policy) => `${policy.namespace}-${policy.name}`)',
   },
@@ -196,8 +196,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'the verdict comes before the rules that allow',
     file: 'src/render/render-node.ts',
-    line: 'const rules = [...headRules(layout), ...allows, ...tailRules(name, layout), ...legend];',
-    broken: 'const rules = [...headRules(layout), ...tailRules(name, layout), ...allows, ...legend];',
+    line: 'const rules = [...head, ...allows, ...tail, ...legend];',
+    broken: 'const rules = [...head, ...tail, ...allows, ...legend];',
   },
   {
     title: 'answers to a node are judged (S-60)',
@@ -214,7 +214,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'what a pod sends to its own node is not looked at (S-61)',
     file: 'src/render/render-node.ts',
-    line: 'INPUT: hookRules(layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),',
+    line: 'INPUT: hookRules(family, layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),',
     broken: 'INPUT: [],',
   },
   {
@@ -250,8 +250,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'answers are looked for at the ports of the questions',
     file: 'src/render/render-node.ts',
-    line: "if (match.kind === 'ports') return { ...match, kind: 'source-ports' };",
-    broken: "if (match.kind === 'ports') return match;",
+    line: "return { ...match, kind: 'source-ports' };",
+    broken: 'return match;',
   },
   {
     title: 'quotation marks of names stay in comments',
@@ -263,21 +263,21 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'members leave before the rules change (S-09)',
     file: 'src/plan/diff.ts',
-    line: 'const fill = [...sets.create, ...families.flatMap((family) => family.fill)];',
+    line: 'const fill = [...sets.gate.leave, ...sets.fill, ...families.flatMap((family) => family.fill)];',
     broken:
-      'const fill = [...sets.create, ...families.flatMap((family) => [...family.fill, ...family.changes.flatMap(({ tighten }) => tighten)])];',
+      'const fill = [...sets.gate.leave, ...sets.fill, ...families.flatMap((family) => [...family.fill, ...family.changes.flatMap(({ tighten }) => tighten)])];',
   },
   {
     title: 'an update of sets and rules goes in two halves (S-09)',
     file: 'src/plan/diff.ts',
-    line: 'const isDetour = (rules.marked && cuts) ||',
-    broken: 'const isDetour = false &&',
+    line: 'isSeenByOther || (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);',
+    broken: 'false;',
   },
   {
     title: 'a tightened chain does not make live flows be judged again (S-67)',
     file: 'src/plan/diff-rules.ts',
-    line: '|| (yield* tightens(dispatch, chains, before));',
-    broken: ';',
+    line: 'return yield* tightens(dispatch, chains, before);',
+    broken: 'return false;',
   },
   {
     title: 'a member that leaves does not make live flows be judged again (S-67)',
