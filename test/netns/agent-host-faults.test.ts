@@ -1,6 +1,6 @@
 /** The host under the agent fails: its clock, its disk, its processes, its memory. The rules stay, and changes are followed. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -94,8 +94,12 @@ describe('fault: the host fails under the agent', function () {
   });
 
   it('the disk is full', async () => {
-    const fill = 'mount -t tmpfs -o size=4k full /tmp && ! head -c 9999 /dev/zero > /tmp/full && exec "$@"';
-    const agent = lab.launch('node-1', { wrap: ['sh', '-c', fill, 'sh'], env: { TMPDIR: '/tmp' } });
+    // Seen by the agent alone. Not /tmp itself: the sources may be there.
+    const disk = join(folder, 'disk');
+    mkdirSync(disk);
+    const fill = `mount -t tmpfs -o size=4k full ${disk} && ! head -c 9999 /dev/zero > ${disk}/full && exec "$@"`;
+    const flags = [`--api-server-endpoints-file=${disk}/endpoints.json`];
+    const agent = lab.launch('node-1', { wrap: ['sh', '-c', fill, 'sh'], env: { TMPDIR: disk }, flags });
     await agent.ready();
     await expectFollowed();
     assert.ok(agent.running);
