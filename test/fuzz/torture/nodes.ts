@@ -9,6 +9,7 @@ import { askNeighbours, readHostFacts } from '../../../src/kernel/read-interface
 import type { Lab } from '../../../src/lab/lab.ts';
 import { diff } from '../../../src/plan/diff.ts';
 import { isEmptyPlan, type ObservedState, planText } from '../../../src/plan/plan.ts';
+import { isReleasedSign } from '../../../src/plan/released.ts';
 import type { Layout, PodInterfaces } from '../../../src/render/ruleset.ts';
 import { renderNode } from '../../../src/render/render-node.ts';
 
@@ -61,6 +62,9 @@ async function interfacesOf(run: typeof runCommand, { localAddresses }: NodeInte
 export async function unlikeFresh(lab: Lab, node: string): Promise<string | undefined> {
   const observed = await observeNode(lab, node);
   const intent = compileNode(lab.snapshot(), node);
-  const plan = diff(renderNode(intent, LAYOUT, await interfacesOf(runOn(lab, node), intent)), observed);
+  // The sign that addresses were released makes a fresh agent advance the epoch, and stands until one does (plan/released.ts).
+  const sets = new Map([...observed.sets].filter(([name]) => !isReleasedSign(name)));
+  const wanted = renderNode(intent, LAYOUT, await interfacesOf(runOn(lab, node), intent));
+  const plan = diff(wanted, { ...observed, sets });
   return isEmptyPlan(plan) ? undefined : planText(plan);
 }
