@@ -1,11 +1,11 @@
 /** The real agent on the real kernel, with a feed in the place of an API server, watched at each commit. */
 import { Agent, type PassInfo } from '../src/agent/agent.ts';
-import type { PassOutcome } from '../src/agent/reconcile.ts';
+import type { PassOutcome } from '../src/dataplane/iptables/sync/reconcile.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
-import { keepOneWaiting } from '../src/kernel/command-in-waiting.ts';
-import type { Backend, Kernel } from '../src/kernel/kernel.ts';
-import { createLinuxKernel, WRITE_SETS } from '../src/kernel/linux-kernel.ts';
-import type { Step } from '../src/plan/plan.ts';
+import { keepOneWaiting } from '../src/host/command-in-waiting.ts';
+import type { Backend, Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
+import { createLinuxKernel, WRITE_SETS } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { type ClusterModel, LOCAL_NODE, podObject, type RawObject } from './cluster-model.ts';
 import { Feed } from './feed.ts';
 import { LAYOUT } from './node-pass.ts';

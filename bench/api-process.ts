@@ -2,9 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startApiServer } from '../src/lab/api/api-server.ts';
-import { ApiStore } from '../src/lab/api/api-store.ts';
-import type { ApiObject, ResourceName } from '../src/lab/api/objects.ts';
+import { startApiServer } from '../lab/api/api-server.ts';
+import { ApiStore } from '../lab/api/api-store.ts';
+import type { ApiObject, ResourceName } from '../lab/api/objects.ts';
 import { ClusterModel, type ClusterOptions, podObject, type RawObject } from './cluster-model.ts';
 
 /** It holds every object whole, and its text. */

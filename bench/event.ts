@@ -1,9 +1,9 @@
 /** Suite *event*: from the arrival of a watch line to the kernel's commit, idle and under load, beside the bare commands. */
-import { runCommand } from '../src/kernel/command.ts';
-import type { Backend } from '../src/kernel/kernel.ts';
-import { createLinuxKernel } from '../src/kernel/linux-kernel.ts';
-import type { Step } from '../src/plan/plan.ts';
-import { teardown } from '../src/plan/teardown.ts';
+import { runCommand } from '../src/host/command.ts';
+import type { Backend } from '../src/dataplane/iptables/kernel/kernel.ts';
+import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
+import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
 import { AgentUnderTest, type Commit, MIN_GAP_MS, type Pass } from './agent-under-test.ts';
 import { ClusterModel, type ClusterOptions, podObject } from './cluster-model.ts';
 import { makeStories, type Stories, type Story } from './event-kinds.ts';

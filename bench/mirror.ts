@@ -3,10 +3,10 @@
  * agent carried out: what the commands cost when started by hand. This file is both the handle and that process.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { runCommand } from '../src/kernel/command.ts';
-import type { Backend } from '../src/kernel/kernel.ts';
-import { createLinuxKernel } from '../src/kernel/linux-kernel.ts';
-import type { Step } from '../src/plan/plan.ts';
+import { runCommand } from '../src/host/command.ts';
+import type { Backend } from '../src/dataplane/iptables/kernel/kernel.ts';
+import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { ClusterModel, type ClusterOptions } from './cluster-model.ts';
 import { loadModel } from './load-model.ts';
 import { rebuildModel } from './rebuild-model.ts';

@@ -1,10 +1,10 @@
 /** The pure part of a pass, stage by stage, with the kernel taken to hold what the last pass planned. */
-import type { Layout } from '../src/render/ruleset.ts';
-import type { ObservedState, Plan } from '../src/plan/plan.ts';
+import type { Layout } from '../src/dataplane/iptables/rules/ruleset.ts';
+import type { ObservedState, Plan } from '../src/dataplane/iptables/plan/plan.ts';
 import type { NodeCompiler } from '../src/compile/compile-node.ts';
-import { takeTurns } from '../src/kernel/take-turns.ts';
-import { diff, diffInSteps } from '../src/plan/diff.ts';
-import { NodeRenderer } from '../src/render/render-node.ts';
+import { takeTurns } from '../src/core/run-sliced.ts';
+import { diff, diffInSteps } from '../src/dataplane/iptables/plan/diff.ts';
+import { NodeRenderer } from '../src/dataplane/iptables/render/render-node.ts';
 
 /** As the agent's own defaults (src/cli/config.ts). */
 export const LAYOUT: Layout = {

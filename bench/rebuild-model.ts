@@ -4,7 +4,7 @@
  * table in one restore. What else such an agent does (listing, evaluating) is not counted.
  */
 import type { ClusterSnapshot, Peer, Pod, Policy } from '../src/policy/model.ts';
-import type { PlanLine, Step } from '../src/plan/plan.ts';
+import type { PlanLine, Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { formatNetMember, halvesOf } from '../src/net/cidr.ts';
 import { matches } from '../src/policy/selector.ts';
 import { LOCAL_NODE } from './cluster-model.ts';

@@ -3,13 +3,13 @@
  * and how long everything else had to wait meanwhile.
  */
 import type { NodeIntent } from '../src/compile/intent.ts';
-import type { Backend, Kernel } from '../src/kernel/kernel.ts';
-import { Reconciler, type PassOutcome } from '../src/agent/reconcile.ts';
+import type { Backend, Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
+import { Reconciler, type PassOutcome } from '../src/dataplane/iptables/sync/reconcile.ts';
 import { loadSnapshot, NodeCompiler } from '../src/compile/compile-node.ts';
-import { runCommand } from '../src/kernel/command.ts';
-import { createLinuxKernel, toolName } from '../src/kernel/linux-kernel.ts';
-import { teardown } from '../src/plan/teardown.ts';
-import { createAgentMetrics, createRegistry } from '../src/status/metrics.ts';
+import { runCommand } from '../src/host/command.ts';
+import { createLinuxKernel, toolName } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
+import { createAgentMetrics, createRegistry } from '../src/telemetry/metrics.ts';
 import { ClusterModel, LOCAL_NODE } from './cluster-model.ts';
 import { loadModel } from './load-model.ts';
 import { describeMachine } from './machine.ts';

@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runCommand } from '../src/kernel/command.ts';
-import { createLinuxKernel } from '../src/kernel/linux-kernel.ts';
-import { teardown } from '../src/plan/teardown.ts';
+import { runCommand } from '../src/host/command.ts';
+import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
 import { bundleAgent, FIRST_PASS, readStall, startAgent } from './agent-process.ts';
 import { type ApiProcess, startApiProcess } from './api-process.ts';
 import { describeMachine } from './machine.ts';

@@ -3,7 +3,7 @@
  * whole, and what is not read takes no memory. That folder is all the image needs besides Node.js and the netfilter tools.
  * Argument: another folder than dist/.
  */
-import { copyFileSync, globSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { globSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { build } from 'esbuild';
 
@@ -33,10 +33,6 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
 });
-// The lab's helpers in Perl are found beside the file that starts them.
-for (const script of globSync('src/lab/**/*.pl', { cwd: ROOT })) {
-  copyFileSync(join(ROOT, script), join(OUT_DIR, basename(script)));
-}
 for (const file of globSync('*.mjs', { cwd: OUT_DIR }).sort()) {
   console.log(`${file}: ${Math.round(statSync(join(OUT_DIR, file)).size / 1024)} KiB`);
 }

@@ -1,11 +1,11 @@
 /**
- * What one look at the kernel costs (src/kernel/looks.ts): CPU of the agent's process and of the tools, user and system, per look.
+ * What one look at the kernel costs (src/dataplane/iptables/drift/looks.ts): CPU of the agent's process and of the tools, user and system, per look.
  * Root, Linux: `unshare -n node scripts/look-cost.ts`, for a small node and a large one.
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Backend } from '../src/kernel/kernel.ts';
-import { createLooks } from '../src/kernel/looks.ts';
+import type { Backend } from '../src/dataplane/iptables/kernel/kernel.ts';
+import { createLooks } from '../src/dataplane/iptables/drift/looks.ts';
 
 const NODES = [
   { name: 'small node', rules: 100, sets: 20, members: 20 },

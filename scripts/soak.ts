@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { closeLabNetworksSync } from '../src/lab/network/lab-network.ts';
+import { closeLabNetworksSync } from '../lab/network/lab-network.ts';
 import { runSoak, type SoakOptions } from '../test/fuzz/torture/soak.ts';
 import { SOAK_FAULTS } from '../test/fuzz/torture/soak-faults.ts';
 import { BACKENDS, WIRINGS } from '../test/fuzz/torture/torture.ts';

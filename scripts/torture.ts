@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { closeLabNetworksSync } from '../src/lab/network/lab-network.ts';
+import { closeLabNetworksSync } from '../lab/network/lab-network.ts';
 import { BACKENDS, type LabKind, runTorture, type TortureOptions, WIRINGS } from '../test/fuzz/torture/torture.ts';
 
 const USAGE =

@@ -6,7 +6,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import { runCommand, type RunCommand } from '../../src/kernel/command.ts';
+import { runCommand, type RunCommand } from '../../src/host/command.ts';
 
 const TIMEOUT_MS = 120_000;
 const ANSWER_TIMEOUT_MS = 30_000;

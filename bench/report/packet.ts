@@ -1,5 +1,5 @@
 /** Suite *packet*: 150 KB of samples -> medians and quartiles; ratios and the first packet per cluster. */
-import type { Backend } from '../../src/kernel/kernel.ts';
+import type { Backend } from '../../src/dataplane/iptables/kernel/kernel.ts';
 import type { Measured } from '../packet/measure.ts';
 import { isOnCurve, type Kind, KINDS, shapeText } from '../packet/shapes.ts';
 import { isMeasured, ratios, type ShapeResult } from '../packet/tables.ts';

@@ -1,19 +1,19 @@
 /** The running agent: cluster changes in, passes out. Gets its edges as arguments; knows no process, file or socket. */
 import type { Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
-import type { Layout, PodInterfaces } from '../render/ruleset.ts';
-import type { Kernel } from '../kernel/kernel.ts';
+import type { Layout, PodInterfaces } from '../dataplane/iptables/rules/ruleset.ts';
+import type { Kernel } from '../dataplane/iptables/kernel/kernel.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
-import type { Mode, PassOutcome, ReconcilerOptions } from './reconcile.ts';
+import type { Mode, PassOutcome, ReconcilerOptions } from '../dataplane/iptables/sync/reconcile.ts';
 import type { LoopClock, LoopVerdict } from './reconcile-loop.ts';
-import type { Standing } from './drift-watch.ts';
+import type { Standing } from '../dataplane/iptables/drift/drift-watch.ts';
 
 import { ClusterFollower } from './follow-cluster.ts';
 import type { EarlyAddresses } from './early-addresses.ts';
-import type { FreeEpochs } from './free-epochs.ts';
+import type { FreeEpochs } from '../dataplane/iptables/sync/free-epochs.ts';
 import { NewPods } from './new-pods.ts';
 
-import { Reconciler } from './reconcile.ts';
+import { Reconciler } from '../dataplane/iptables/sync/reconcile.ts';
 import { ReconcileLoop } from './reconcile-loop.ts';
 
 export interface AgentOptions {

@@ -1,7 +1,7 @@
 /** Keeps a node's compiler up to date with the cluster, change by change, and in slices when there is much to do at once. */
 import type { Namespace, NodeRecord, Pod, Policy } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
-import type { Steps } from '../compile/steps.ts';
+import type { Steps } from '../core/sliced.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { EarlyAddresses } from './early-addresses.ts';
 import type { LoopClock } from './reconcile-loop.ts';
@@ -9,7 +9,7 @@ import type { LoopClock } from './reconcile-loop.ts';
 import { NodePresence } from './node-presence.ts';
 
 import { loadSnapshot, NodeCompiler } from '../compile/compile-node.ts';
-import { takeTurns } from '../kernel/take-turns.ts';
+import { takeTurns } from '../core/run-sliced.ts';
 import { withEarlyAddresses } from './early-addresses.ts';
 
 /**

@@ -4,9 +4,9 @@
  */
 import { parseArgs } from 'node:util';
 import { parseAddress } from '../net/ip.ts';
-import { formatListenAddress, type ListenAddress } from '../status/health.ts';
+import { formatListenAddress, type ListenAddress } from '../telemetry/health.ts';
 import { parseTarget, type Target, targetText } from '../cluster/targets.ts';
-import { LOG_LEVELS, type LogLevel } from '../status/log.ts';
+import { LOG_LEVELS, type LogLevel } from '../telemetry/log.ts';
 
 export const MODES = ['enforce', 'audit', 'dry-run'] as const;
 export type Mode = (typeof MODES)[number];

@@ -1,17 +1,17 @@
 /** Opens the kernel: which iptables variant, which families, and waiting for tools that are not there yet. */
-import type { HostKernel } from '../kernel/host-kernel.ts';
-import type { AgentMetrics } from '../status/metrics.ts';
-import type { Logger } from '../status/log.ts';
-import type { ReconcilerOptions } from '../agent/reconcile.ts';
+import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
+import type { AgentMetrics } from '../telemetry/metrics.ts';
+import type { Logger } from '../telemetry/log.ts';
+import type { ReconcilerOptions } from '../dataplane/iptables/sync/reconcile.ts';
 import type { AgentConfig } from './config.ts';
 
-import { openHostKernel } from '../kernel/host-kernel.ts';
-import { KernelUnreadable } from '../kernel/kernel.ts';
-import { toolName } from '../kernel/linux-kernel.ts';
-import { hostHasIpv6, readTableNames } from '../kernel/list-rules.ts';
-import { FeatureWatch } from '../kernel/probe-features.ts';
-import { CommandFailed, type RunCommand, runCommand } from '../kernel/command.ts';
-import { sleep } from './timers.ts';
+import { openHostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
+import { KernelUnreadable } from '../dataplane/iptables/kernel/kernel.ts';
+import { toolName } from '../dataplane/iptables/kernel/linux-kernel.ts';
+import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-rules.ts';
+import { FeatureWatch } from '../dataplane/iptables/kernel/probe-features.ts';
+import { CommandFailed, type RunCommand, runCommand } from '../host/command.ts';
+import { sleep } from '../core/timers.ts';
 
 /** A node without iptables yet (an init container installs it, say) is asked again, not crash-looped. */
 const KERNEL_RETRY_MS = 2_000;

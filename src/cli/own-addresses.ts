@@ -1,12 +1,12 @@
 /** Gives the connection the API server's own addresses: those of the flag, then those of the last run, then those of the cluster. */
 import type { Connection } from '../cluster/connection.ts';
-import type { Logger } from '../status/log.ts';
+import type { Logger } from '../telemetry/log.ts';
 import type { AgentConfig } from './config.ts';
 
 import { systemClock } from '../cluster/clock.ts';
 import { readRemembered, rememberEndpoints } from '../cluster/remember-endpoints.ts';
 import { targetText } from '../cluster/targets.ts';
-import { clusterLog } from './report-pass.ts';
+import { clusterLog } from '../telemetry/report-pass.ts';
 
 /** Returns once the file was read; what the cluster says is followed until `signal` aborts. A kubeconfig names its server itself. */
 export async function useOwnAddresses(

@@ -9,6 +9,8 @@ export interface ProgramContext extends CommandContext {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
   readonly load: CommandLoaders;
+  /** Commands besides those of the product. */
+  readonly more?: readonly Command[];
 }
 
 export interface CommandContext {
@@ -21,12 +23,9 @@ export interface CommandLoaders {
   readonly agent: () => Promise<{
     readonly runAgent: (config: AgentConfig, context: CommandContext) => Promise<number>;
   }>;
-  readonly lab: () => Promise<{
-    readonly runLab: (argv: readonly string[], context: CommandContext) => Promise<number>;
-  }>;
 }
 
-interface Command {
+export interface Command {
   readonly name: string;
   readonly summary: string;
   readonly run: (argv: readonly string[], context: ProgramContext) => Promise<number>;
@@ -34,24 +33,20 @@ interface Command {
 
 const COMMANDS: readonly Command[] = [
   { name: 'agent', summary: 'enforce the policies for the pods of one node', run: runAgentCommand },
-  {
-    name: 'lab',
-    summary: 'a cluster in a box: try policies with real packets, on Linux as root',
-    run: async (argv, { load, signal }) => (await load.lab()).runLab(argv, { signal }),
-  },
 ];
 
 /** Never rejects: whatever a command throws becomes one line on stderr and exit code 1. */
 export async function runProgram(argv: readonly string[], context: ProgramContext): Promise<number> {
   const [first, ...rest] = argv;
+  const commands = [...COMMANDS, ...(context.more ?? [])];
   if (first === '--version') return print(context, `${context.version}\n`);
-  if (first === '--help' || first === '-h') return print(context, programHelp(COMMANDS));
+  if (first === '--help' || first === '-h') return print(context, programHelp(commands));
   if (first === undefined) {
-    context.err(programHelp(COMMANDS));
+    context.err(programHelp(commands));
     return EXIT_USAGE;
   }
-  const command = COMMANDS.find((one) => one.name === first);
-  if (!command) return unknownCommand(first, context);
+  const command = commands.find((one) => one.name === first);
+  if (!command) return unknownCommand(first, commands, context);
   try {
     return await command.run(rest, context);
   } catch (error) {
@@ -85,8 +80,8 @@ async function runAgentCommand(argv: readonly string[], context: ProgramContext)
   return runAgent(parsed.config, { signal: context.signal });
 }
 
-function unknownCommand(name: string, context: ProgramContext): number {
-  const names = COMMANDS.map((command) => command.name).join(', ');
+function unknownCommand(name: string, commands: readonly Command[], context: ProgramContext): number {
+  const names = commands.map((command) => command.name).join(', ');
   context.err(`portcullis: no command ${JSON.stringify(name)}; there are ${names}\nSee portcullis --help\n`);
   return EXIT_USAGE;
 }

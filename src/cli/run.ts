@@ -2,25 +2,25 @@
 import { randomInt } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import manifest from '../../package.json' with { type: 'json' };
-import type { Layout } from '../render/ruleset.ts';
+import type { Layout } from '../dataplane/iptables/rules/ruleset.ts';
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
-import type { AgentMetrics } from '../status/metrics.ts';
-import type { ConditionState, ReadyCondition } from '../status/health.ts';
-import type { Logger } from '../status/log.ts';
+import type { AgentMetrics } from '../telemetry/metrics.ts';
+import type { ConditionState, ReadyCondition } from '../telemetry/health.ts';
+import type { Logger } from '../telemetry/log.ts';
 import type { AgentConfig } from './config.ts';
 
-import { generationCount } from '../render/write-text.ts';
-import { WRITE_SETS } from '../kernel/linux-kernel.ts';
-import { runCommand } from '../kernel/command.ts';
-import { keepOneWaiting } from '../kernel/command-in-waiting.ts';
+import { generationCount } from '../dataplane/iptables/rules/write-text.ts';
+import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
+import { runCommand } from '../host/command.ts';
+import { keepOneWaiting } from '../host/command-in-waiting.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
-import { createAgentMetrics, createRegistry } from '../status/metrics.ts';
-import { startStatusServer } from '../status/health.ts';
+import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
+import { startStatusServer } from '../telemetry/health.ts';
 import { Agent } from '../agent/agent.ts';
-import { openAgentLog } from './agent-log.ts';
+import { openAgentLog } from '../telemetry/agent-log.ts';
 import { describeConfig } from './config.ts';
-import { keepServing, type ServingServer } from './keep-serving.ts';
+import { keepServing, type ServingServer } from '../telemetry/keep-serving.ts';
 import { openKernel } from './open-kernel.ts';
 import {
   commitReady,
@@ -30,10 +30,10 @@ import {
   lastPassReady,
   nodeReady,
   planPage,
-} from './readiness.ts';
-import { clusterLog, observe, watchObserver } from './report-pass.ts';
+} from '../telemetry/readiness.ts';
+import { clusterLog, observe, watchObserver } from '../telemetry/report-pass.ts';
 import { useOwnAddresses } from './own-addresses.ts';
-import { aborted, after } from './timers.ts';
+import { aborted, after } from '../core/timers.ts';
 import { watchBridges } from './watch-bridges.ts';
 import { tellStaleness, watchDetails, watchesReady } from './watch-staleness.ts';
 import { watchEpochs } from './watch-epochs.ts';

@@ -1,10 +1,10 @@
 /** Looks again and again whether bridges let pods past the rules. */
-import type { BridgeFilter } from '../kernel/bridge-filter.ts';
-import type { Logger } from '../status/log.ts';
-import type { ConditionState } from '../status/health.ts';
+import type { BridgeFilter } from '../host/bridge-filter.ts';
+import type { Logger } from '../telemetry/log.ts';
+import type { ConditionState } from '../telemetry/health.ts';
 
-import { readBridgeFilter } from '../kernel/bridge-filter.ts';
-import { after } from './timers.ts';
+import { readBridgeFilter } from '../host/bridge-filter.ts';
+import { after } from '../core/timers.ts';
 
 /** Bridges come and go with pods; some file reads each. */
 const BRIDGE_CHECK_INTERVAL_MS = 4_000;

@@ -3,10 +3,10 @@ import { type FSWatcher, watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Allocation, EarlyAddresses } from '../agent/early-addresses.ts';
-import type { ConditionState } from '../status/health.ts';
-import type { Logger } from '../status/log.ts';
+import type { ConditionState } from '../telemetry/health.ts';
+import type { Logger } from '../telemetry/log.ts';
 
-import { readCheckpoint } from '../kernel/vpc-cni-checkpoint.ts';
+import { readCheckpoint } from '../host/vpc-cni-checkpoint.ts';
 
 /** What the file system does not tell is found this late. */
 const POLL_MS = 2_000;

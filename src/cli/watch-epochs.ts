@@ -1,14 +1,14 @@
 /** Free epochs of the connection mark: the search for them, and what is told of it. */
 import type { Family } from '../net/ip.ts';
-import type { MarkBits } from '../render/ruleset.ts';
-import type { AgentMetrics } from '../status/metrics.ts';
-import type { ConditionState } from '../status/health.ts';
-import type { Logger } from '../status/log.ts';
+import type { MarkBits } from '../dataplane/iptables/rules/ruleset.ts';
+import type { AgentMetrics } from '../telemetry/metrics.ts';
+import type { ConditionState } from '../telemetry/health.ts';
+import type { Logger } from '../telemetry/log.ts';
 
-import { EVERY_PACKET, generationCount } from '../render/write-text.ts';
-import { type EpochState, FreeEpochs } from '../agent/free-epochs.ts';
-import { createFlowMarks } from '../kernel/flow-marks.ts';
-import { runCommand } from '../kernel/command.ts';
+import { EVERY_PACKET, generationCount } from '../dataplane/iptables/rules/write-text.ts';
+import { type EpochState, FreeEpochs } from '../dataplane/iptables/sync/free-epochs.ts';
+import { createFlowMarks } from '../host/flow-marks.ts';
+import { runCommand } from '../host/command.ts';
 
 export interface EpochWatch {
   readonly freeEpochs: FreeEpochs;

@@ -1,13 +1,13 @@
 /** Looks again and again for what has a say beside us on this host, or carries traffic past us; tells of it when it changes. */
-import type { ConditionState } from '../status/health.ts';
-import type { AgentMetrics } from '../status/metrics.ts';
-import type { Logger } from '../status/log.ts';
-import type { HostSurvey, IpvsState } from '../plan/host-findings.ts';
+import type { ConditionState } from '../telemetry/health.ts';
+import type { AgentMetrics } from '../telemetry/metrics.ts';
+import type { Logger } from '../telemetry/log.ts';
+import type { HostSurvey, IpvsState } from '../host/host-findings.ts';
 
-import { findEnforcers, findIpvs, findUnjudged } from '../plan/host-findings.ts';
-import { surveyHost } from '../kernel/host-survey.ts';
-import { createLooks } from '../kernel/looks.ts';
-import { after } from './timers.ts';
+import { findEnforcers, findIpvs, findUnjudged } from '../host/host-findings.ts';
+import { surveyHost } from '../host/host-survey.ts';
+import { createLooks } from '../dataplane/iptables/drift/looks.ts';
+import { after } from '../core/timers.ts';
 
 /** Some ten short commands. */
 const SURVEY_INTERVAL_MS = 30_000;

@@ -1,13 +1,13 @@
 /** Learns where local pods are attached, and looks again while any is not known. */
 import { readdirSync } from 'node:fs';
 import type { InterfaceSource } from '../agent/agent.ts';
-import type { RunCommand } from '../kernel/command.ts';
-import { NO_INTERFACES, type PodInterfaces } from '../render/ruleset.ts';
-import type { ConditionState } from '../status/health.ts';
-import type { Logger } from '../status/log.ts';
+import type { RunCommand } from '../host/command.ts';
+import { NO_INTERFACES, type PodInterfaces } from '../dataplane/iptables/rules/ruleset.ts';
+import type { ConditionState } from '../telemetry/health.ts';
+import type { Logger } from '../telemetry/log.ts';
 
-import { findInterfaces, type FoundInterfaces, type KnownPort } from '../kernel/pod-interfaces.ts';
-import { askNeighbours, readHostFacts } from '../kernel/read-interfaces.ts';
+import { findInterfaces, type FoundInterfaces, type KnownPort } from '../host/pod-interfaces.ts';
+import { askNeighbours, readHostFacts } from '../host/read-interfaces.ts';
 
 /** A pod answers who it is within milliseconds once it runs; one that does not is asked less and less often. */
 const FIRST_RETRY_MS = 100;

@@ -1,20 +1,20 @@
 /** Watches what other programs do to our rules and sets, and tells of it: log, metrics, readiness. */
 import type { Family } from '../net/ip.ts';
-import type { Drift } from '../plan/drift.ts';
-import type { NetfilterChange } from '../plan/read-events.ts';
-import type { Kernel } from '../kernel/kernel.ts';
-import type { ConditionState } from '../status/health.ts';
-import type { AgentMetrics, DriftAuthor } from '../status/metrics.ts';
-import type { Logger } from '../status/log.ts';
+import type { Drift } from '../dataplane/iptables/drift/find-drift.ts';
+import type { NetfilterChange } from '../dataplane/iptables/drift/read-events.ts';
+import type { Kernel } from '../dataplane/iptables/kernel/kernel.ts';
+import type { ConditionState } from '../telemetry/health.ts';
+import type { AgentMetrics, DriftAuthor } from '../telemetry/metrics.ts';
+import type { Logger } from '../telemetry/log.ts';
 import type { Agent, AgentObserver } from '../agent/agent.ts';
-import type { PassOutcome } from '../agent/reconcile.ts';
+import type { PassOutcome } from '../dataplane/iptables/sync/reconcile.ts';
 
-import { createLooks } from '../kernel/looks.ts';
-import { type MonitorLoss, NetfilterMonitor } from '../kernel/netfilter-monitor.ts';
-import { watchWrites } from '../kernel/watched-kernel.ts';
-import { DriftWatch } from '../agent/drift-watch.ts';
-import { Fights } from '../agent/fights.ts';
-import { after } from './timers.ts';
+import { createLooks } from '../dataplane/iptables/drift/looks.ts';
+import { type MonitorLoss, NetfilterMonitor } from '../dataplane/iptables/drift/netfilter-monitor.ts';
+import { watchWrites } from '../dataplane/iptables/drift/watched-kernel.ts';
+import { DriftWatch } from '../dataplane/iptables/drift/drift-watch.ts';
+import { Fights } from '../dataplane/iptables/drift/fights.ts';
+import { after } from '../core/timers.ts';
 
 /** A change is somebody's if it was told of so shortly before its traces were found. */
 const AUTHOR_MS = 5_000;

@@ -3,10 +3,10 @@
  * that makes nothing unready by itself; but it is told.
  */
 import type { ClusterWatch, KindStatus } from '../cluster/watch-cluster.ts';
-import type { ConditionState } from '../status/health.ts';
-import type { Logger } from '../status/log.ts';
+import type { ConditionState } from '../telemetry/health.ts';
+import type { Logger } from '../telemetry/log.ts';
 
-import { sleep } from './timers.ts';
+import { sleep } from '../core/timers.ts';
 
 /** Reconnecting takes a moment, and nobody is to be told of that. */
 const TELL_AFTER_MS = 30_000;

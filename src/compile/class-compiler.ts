@@ -6,7 +6,7 @@ import type { FamilyPeers, LetsThrough } from './clause-list.ts';
 import type { Clause, PolicyClass, PortClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
 import type { RuleReader } from './read-rules.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../core/sliced.ts';
 
 import { selectorKey } from '../policy/selector.ts';
 import { ClauseList } from './clause-list.ts';

@@ -8,7 +8,7 @@ import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } fro
 import type { OwnerChange } from './address-index.ts';
 import type { SubjectPorts } from './class-compiler.ts';
 import type { EndpointSet, NodeIntent, PolicyClass, Subject } from './intent.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../core/sliced.ts';
 
 import { objectKey } from '../policy/model.ts';
 import { matches } from '../policy/selector.ts';
@@ -18,12 +18,12 @@ import { BYTES_OF_POLICY, ClassCompiler } from './class-compiler.ts';
 import { ContestedAddresses, contestedSubjects, endpointsOf, type KnownClasses } from './contested-addresses.ts';
 import { GivenUpAddresses } from './given-up.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
-import { LiveMap } from './live-map.ts';
+import { LiveMap } from '../core/versioned-map.ts';
 import { NO_CLASSES, type NamespaceClasses, namespaceClasses } from './namespace-classes.ts';
 import { endpointEntries, familyOf, PeerSets, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
-import { isSameValue } from './same-value.ts';
-import { runToEnd } from './steps.ts';
+import { isSameValue } from '../core/same-value.ts';
+import { runToEnd } from '../core/sliced.ts';
 import type { SharingLimits } from './shared-peers.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];

@@ -8,13 +8,13 @@ import type { ClassCompiler, CompiledClass, NeededClass } from './class-compiler
 import type { OverLimit, PolicyClass, Subject } from './intent.ts';
 import type { NamespaceLimits } from './limits.ts';
 import type { PeerSets, SetCost } from './peer-sets.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../core/sliced.ts';
 
 import { DIRECTIONS, objectKey, UNKNOWN_LABELS } from '../policy/model.ts';
 import { matches, mayMatch } from '../policy/selector.ts';
 import { refOf } from './class-compiler.ts';
 import { Occurrences } from './occurrences.ts';
-import { isSameValue } from './same-value.ts';
+import { isSameValue } from '../core/same-value.ts';
 
 /** A local pod with the addresses it owns. */
 export interface Local {

@@ -9,7 +9,7 @@ import type { Labels, Namespace, Peer, Pod } from '../policy/model.ts';
 import type { OwnerChange } from './address-index.ts';
 import type { AddressSet, EndpointSet, NodeIntent, PeerClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../core/sliced.ts';
 
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
@@ -17,8 +17,8 @@ import { parseAddress } from '../net/ip.ts';
 import { PROTOCOL_NUMBER, type Protocol, type Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
-import { LiveMap } from './live-map.ts';
-import { SmallMap } from './small-map.ts';
+import { LiveMap } from '../core/versioned-map.ts';
+import { SmallMap } from '../core/small-map.ts';
 
 /** Which pods a peer entry selects: in the one namespace named, or in every namespace that matches. */
 export interface PodSelection {

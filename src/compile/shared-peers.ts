@@ -23,7 +23,7 @@
 import type { PortRange } from '../net/port-range.ts';
 import type { Direction, Peer, Policy } from '../policy/model.ts';
 import type { NamedPortRef } from './ports.ts';
-import type { Steps } from './steps.ts';
+import type { Steps } from '../core/sliced.ts';
 
 import { formatCidr } from '../net/cidr.ts';
 import { mergePortRanges } from '../net/port-range.ts';

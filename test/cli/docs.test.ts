@@ -51,9 +51,9 @@ describe('links and paths in the docs', () => {
       const links = [...text.matchAll(/\]\((?!#|https?:)([^)#]+)/g)].map(
         ([, target]) => new URL(target!, new URL(page, ROOT)),
       );
-      const files = [...text.matchAll(/`((?:src|docs|scripts|test|examples|manifests)\/[\w./-]*)`/g)];
+      const files = [...text.matchAll(/`((?:src|lab|docs|scripts|test|examples|manifests)\/[\w./-]*)`/g)];
       const sources = [
-        ...text.matchAll(/`((?:agent|cli|cluster|compile|kernel|lab|net|plan|policy|render|status)\/[\w./-]*)`/g),
+        ...text.matchAll(/`((?:agent|cli|cluster|compile|core|dataplane|host|net|policy|telemetry)\/[\w./-]*)`/g),
       ];
       for (const url of links) assert.ok(existsSync(url), `${page}: ${url.pathname}`);
       for (const [, path] of files) assert.ok(existsSync(new URL(path!, ROOT)), `${page}: ${path}`);

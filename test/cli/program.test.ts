@@ -9,7 +9,7 @@ interface Run {
   readonly out: string;
   readonly err: string;
   readonly configs: readonly AgentConfig[];
-  readonly labArguments: readonly (readonly string[])[];
+  readonly moreArguments: readonly (readonly string[])[];
 }
 
 const NODE = ['agent', '--node-name=node-1'];
@@ -21,7 +21,7 @@ async function run(
 ): Promise<Run> {
   const written = { out: '', err: '' };
   const configs: AgentConfig[] = [];
-  const labArguments: (readonly string[])[] = [];
+  const moreArguments: (readonly string[])[] = [];
   const code = await runProgram(argv, {
     env,
     version: '1.2.3',
@@ -39,16 +39,20 @@ async function run(
           return 1;
         },
       }),
-      lab: async () => ({
-        runLab: async (args) => {
-          labArguments.push(args);
-          return 0;
-        },
-      }),
       ...load,
     },
+    more: [
+      {
+        name: 'more',
+        summary: 'a command beside those of the product',
+        run: async (args) => {
+          moreArguments.push(args);
+          return 0;
+        },
+      },
+    ],
   });
-  return { code, ...written, configs, labArguments };
+  return { code, ...written, configs, moreArguments };
 }
 
 function failing(error: unknown): Partial<CommandLoaders> {
@@ -62,7 +66,7 @@ describe('portcullis', () => {
       assert.equal(code, 0);
       assert.equal(err, '');
       assert.match(out, /^ {2}agent {2}enforce/m);
-      assert.match(out, /^ {2}lab {4}a cluster/m);
+      assert.match(out, /^ {2}more {3}a command/m);
       assert.match(out, /0 {2}success\n {2}1 {2}failure.*\n {2}2 {2}wrong usage/);
     }
     assert.equal((await run(['--version'])).out, '1.2.3\n');
@@ -71,7 +75,7 @@ describe('portcullis', () => {
   it('lists no command that it does not have', async () => {
     const { out } = await run(['--help']);
     const listed = [...out.matchAll(/^ {2}([a-z]+) {2}/gm)].map((found) => found[1]);
-    assert.deepEqual(listed, ['agent', 'lab']);
+    assert.deepEqual(listed, ['agent', 'more']);
     for (const name of listed) assert.notEqual((await run([name!, '--help'])).code, 2);
   });
 
@@ -84,11 +88,11 @@ describe('portcullis', () => {
   it('names an unknown command and the known ones, exit code 2', async () => {
     const { code, err } = await run(['agnet']);
     assert.equal(code, 2);
-    assert.equal(err, 'portcullis: no command "agnet"; there are agent, lab\nSee portcullis --help\n');
+    assert.equal(err, 'portcullis: no command "agnet"; there are agent, more\nSee portcullis --help\n');
   });
 
-  it('hands the lab its arguments', async () => {
-    assert.deepEqual((await run(['lab', '--demo', '--help'])).labArguments, [['--demo', '--help']]);
+  it('hands a command its arguments', async () => {
+    assert.deepEqual((await run(['more', '--demo', '--help'])).moreArguments, [['--demo', '--help']]);
   });
 });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { HostSurvey } from '../../src/plan/host-findings.ts';
-import type { Logger } from '../../src/status/log.ts';
+import type { HostSurvey } from '../../src/host/host-findings.ts';
+import type { Logger } from '../../src/telemetry/log.ts';
 import { watchHost } from '../../src/cli/watch-host.ts';
 
 const BARE: HostSurvey = {

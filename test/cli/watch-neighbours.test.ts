@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import type { Drift } from '../../src/plan/drift.ts';
-import type { Kernel } from '../../src/kernel/kernel.ts';
-import type { AgentMetrics } from '../../src/status/metrics.ts';
-import type { Logger } from '../../src/status/log.ts';
+import type { Drift } from '../../src/dataplane/iptables/drift/find-drift.ts';
+import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
+import type { AgentMetrics } from '../../src/telemetry/metrics.ts';
+import type { Logger } from '../../src/telemetry/log.ts';
 import type { AgentObserver, PassInfo } from '../../src/agent/agent.ts';
-import type { PassOutcome } from '../../src/agent/reconcile.ts';
+import type { PassOutcome } from '../../src/dataplane/iptables/sync/reconcile.ts';
 import { NeighbourWatch } from '../../src/cli/watch-neighbours.ts';
 
 const JUMP: Drift = {

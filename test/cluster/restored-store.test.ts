@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import type { Clock } from '../../src/cluster/clock.ts';
 import { connect } from '../../src/cluster/connection.ts';
 import { type ClusterWatch, createClusterWatch } from '../../src/cluster/watch-cluster.ts';
-import { type ApiServer, startApiServer } from '../../src/lab/api/api-server.ts';
-import { ApiStore } from '../../src/lab/api/api-store.ts';
+import { type ApiServer, startApiServer } from '../../lab/api/api-server.ts';
+import { ApiStore } from '../../lab/api/api-store.ts';
 import { until } from '../support/agent-lab.ts';
 
 const TOKENS = [{ token: 'secret', user: 'agent' }];

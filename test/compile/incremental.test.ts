@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileNode, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
-import { diff } from '../../src/plan/diff.ts';
-import { isReleasedSign } from '../../src/plan/released.ts';
-import type { ObservedState } from '../../src/plan/plan.ts';
-import { NodeRenderer } from '../../src/render/render-node.ts';
+import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
+import { isReleasedSign } from '../../src/dataplane/iptables/plan/released.ts';
+import type { ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
+import { NodeRenderer } from '../../src/dataplane/iptables/render/render-node.ts';
 import {
   type ClusterSnapshot,
   type Namespace,

@@ -4,7 +4,7 @@ import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from '../../src/compile/limits.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
-import { renderNode } from '../../src/render/render-node.ts';
+import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
 import { trace } from '../support/tracer.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
-import { runToEnd } from '../../src/compile/steps.ts';
+import { runToEnd } from '../../src/core/sliced.ts';
 import type { Policy } from '../../src/policy/model.ts';
 import { clusterPair, NODE } from '../property/clusters.ts';
 import { runs } from '../property/runs.ts';

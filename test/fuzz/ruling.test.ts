@@ -1,6 +1,6 @@
 /** What a probe proves, and what it does not. */
 import assert from 'node:assert/strict';
-import type { ProbeResult, ProberLife } from '../../src/lab/network/types.ts';
+import type { ProbeResult, ProberLife } from '../../lab/network/types.ts';
 import { movedCounters } from './torture/evidence.ts';
 import { type FlowWitness, ruleOn, witnessOf } from './torture/ruling.ts';
 

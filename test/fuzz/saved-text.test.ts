@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileNode } from '../../src/compile/compile-node.ts';
-import { diff } from '../../src/plan/diff.ts';
-import { findDrift } from '../../src/plan/drift.ts';
-import { isEmptyPlan, type ObservedState } from '../../src/plan/plan.ts';
-import { readSavedRules, readSavedSets } from '../../src/plan/read-saved.ts';
-import { teardown } from '../../src/plan/teardown.ts';
-import { renderNode } from '../../src/render/render-node.ts';
+import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
+import { findDrift } from '../../src/dataplane/iptables/drift/find-drift.ts';
+import { isEmptyPlan, type ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
+import { readSavedRules, readSavedSets } from '../../src/dataplane/iptables/plan/read-saved.ts';
+import { teardown } from '../../src/dataplane/iptables/plan/teardown.ts';
+import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
 import type { FakeKernel } from '../support/fake-kernel.ts';
 import { cluster, NODE } from '../property/clusters.ts';

@@ -1,6 +1,6 @@
 /** What the torture is made of: objects an API server takes, the same for the same seed, and of every kind. */
 import assert from 'node:assert/strict';
-import { ApiStore } from '../../src/lab/api/api-store.ts';
+import { ApiStore } from '../../lab/api/api-store.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import { Dice } from './torture/dice.ts';
 import { NODES, somePod, somePodAddresses, somePolicySpec } from './torture/objects.ts';

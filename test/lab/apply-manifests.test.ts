@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { parseManifests } from '../../src/cluster/read-manifests.ts';
-import { ApiStore } from '../../src/lab/api/api-store.ts';
-import { ApiError } from '../../src/lab/api/errors.ts';
-import { applyObject, checkManifests, noteText, orderForApply } from '../../src/lab/apply-manifests.ts';
+import { ApiStore } from '../../lab/api/api-store.ts';
+import { ApiError } from '../../lab/api/errors.ts';
+import { applyObject, checkManifests, noteText, orderForApply } from '../../lab/apply-manifests.ts';
 
 const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import type { ResourceName } from '../../src/lab/api/objects.ts';
-import type { StoredEvent } from '../../src/lab/api/storage.ts';
-import { concernsPackets, describeChange } from '../../src/lab/changes.ts';
+import type { ResourceName } from '../../lab/api/objects.ts';
+import type { StoredEvent } from '../../lab/api/storage.ts';
+import { concernsPackets, describeChange } from '../../lab/changes.ts';
 
 function event(type: StoredEvent['type'], now: object, before?: object, kind = 'Pod'): StoredEvent {
   const object = (metadata: object): object => ({ kind, metadata: { namespace: 'x', name: 'a', ...metadata } });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { chooseTimed, followedAt, timeEnforcement, type TimedNetwork } from '../../src/lab/enforcement-time.ts';
-import type { Matrix } from '../../src/lab/matrix.ts';
-import type { EndpointKey, RepeatRequest, RepeatStatus } from '../../src/lab/network/types.ts';
+import { chooseTimed, followedAt, timeEnforcement, type TimedNetwork } from '../../lab/enforcement-time.ts';
+import type { Matrix } from '../../lab/matrix.ts';
+import type { EndpointKey, RepeatRequest, RepeatStatus } from '../../lab/network/types.ts';
 import { answer, endpoint, matrixOf } from './matrices.ts';
 
 type Change = RepeatStatus['changes'][number];

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { ApiStore } from '../../src/lab/api/api-store.ts';
-import { ADDRESSES_ANNOTATION, Kubelet, LINGER_ANNOTATION } from '../../src/lab/kubelet.ts';
-import type { LabNetworkDoor, LabPod, PodSpec } from '../../src/lab/network/types.ts';
-import { podKey } from '../../src/lab/network/types.ts';
+import { ApiStore } from '../../lab/api/api-store.ts';
+import { ADDRESSES_ANNOTATION, Kubelet, LINGER_ANNOTATION } from '../../lab/kubelet.ts';
+import type { LabNetworkDoor, LabPod, PodSpec } from '../../lab/network/types.ts';
+import { podKey } from '../../lab/network/types.ts';
 
 /** Holds pods as the real network does, and refuses what it refuses. */
 class FakeNetwork {

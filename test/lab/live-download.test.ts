@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type DownloadSample, lastArrival, longestPauseMs, throughput } from '../../src/lab/live-download.ts';
+import { type DownloadSample, lastArrival, longestPauseMs, throughput } from '../../lab/live-download.ts';
 
 const samples = (...bytes: number[]): DownloadSample[] =>
   bytes.map((each, index) => ({ atMs: 1_000 + 50 * index, bytes: each }));

@@ -1,7 +1,7 @@
 /** Matrices and answers for tests, without a network. */
 import type { Family } from '../../src/net/ip.ts';
-import type { EndpointKey, ProbeOutcome, ProbeResult } from '../../src/lab/network/types.ts';
-import type { Matrix, MatrixCell, MatrixEndpoint, MatrixPort } from '../../src/lab/matrix.ts';
+import type { EndpointKey, ProbeOutcome, ProbeResult } from '../../lab/network/types.ts';
+import type { Matrix, MatrixCell, MatrixEndpoint, MatrixPort } from '../../lab/matrix.ts';
 
 export const TCP_80: MatrixPort = { protocol: 'TCP', port: 80 };
 

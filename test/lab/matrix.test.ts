@@ -6,7 +6,7 @@ import {
   differences,
   type MatrixEndpoint,
   predictMatrix,
-} from '../../src/lab/matrix.ts';
+} from '../../lab/matrix.ts';
 import { policy, pod, snapshot } from '../support/builders.ts';
 import { answer, endpoint, matrixOf, TCP_80 } from './matrices.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { type MeasureOptions, measureMatrix } from '../../src/lab/measure.ts';
-import type { MatrixProbe, ProbeOutcome } from '../../src/lab/network/types.ts';
+import { type MeasureOptions, measureMatrix } from '../../lab/measure.ts';
+import type { MatrixProbe, ProbeOutcome } from '../../lab/network/types.ts';
 import { answer, matrixOf } from './matrices.ts';
 
 /** Two cells: a -> b is allowed, b -> a is not. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { outsideHostsFor } from '../../src/lab/outside-hosts.ts';
+import { outsideHostsFor } from '../../lab/outside-hosts.ts';
 
 function egress(...blocks: readonly { cidr: string; except?: readonly string[] }[]): object {
   return { spec: { egress: [{ to: blocks.map((ipBlock) => ({ ipBlock })) }] } };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import type { JobObject, PodObject } from '../../src/lab/api/objects.ts';
-import { planJob } from '../../src/lab/controllers/plan-workloads.ts';
+import type { JobObject, PodObject } from '../../lab/api/objects.ts';
+import { planJob } from '../../lab/controllers/plan-workloads.ts';
 
 function plan(spec: object, phases: readonly string[] = []) {
   const template = { metadata: { labels: { app: 'j' } }, spec: { containers: [{ name: 'c' }] } };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import type { NetworkPolicyObject } from '../../src/lab/api/objects.ts';
-import { compareMatrices } from '../../src/lab/matrix.ts';
-import { labReport, type ReportInput } from '../../src/lab/report.ts';
+import type { NetworkPolicyObject } from '../../lab/api/objects.ts';
+import { compareMatrices } from '../../lab/matrix.ts';
+import { labReport, type ReportInput } from '../../lab/report.ts';
 import { answer, matrixOf } from './matrices.ts';
 
 const BEFORE = matrixOf(['x/a', 'node-1']);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { ApiStore } from '../../src/lab/api/api-store.ts';
-import { servicesOf } from '../../src/lab/services.ts';
+import { ApiStore } from '../../lab/api/api-store.ts';
+import { servicesOf } from '../../lab/services.ts';
 
 interface SliceFields {
   readonly name: string;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import type { DaemonSetObject, NodeObject, PodObject, ReplicatedObject } from '../../src/lab/api/objects.ts';
-import { type SettledInput, settledState } from '../../src/lab/settled.ts';
+import type { DaemonSetObject, NodeObject, PodObject, ReplicatedObject } from '../../lab/api/objects.ts';
+import { type SettledInput, settledState } from '../../lab/settled.ts';
 
 const NODES = ['node-1', 'node-2'];
 

@@ -1,7 +1,7 @@
 /** What the agent does when the API server is away, refuses, or holds objects that no server should have let in. */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AccessToken, DenyRule } from '../../src/lab/api/access.ts';
+import type { AccessToken, DenyRule } from '../../lab/api/access.ts';
 import { policyObject } from '../support/builders.ts';
 import { AgentLab, skipUnlessRoot, until } from '../support/agent-lab.ts';
 

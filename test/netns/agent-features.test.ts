@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { runCommand } from '../../src/kernel/command.ts';
-import { toolName } from '../../src/kernel/linux-kernel.ts';
-import { probeFeatures } from '../../src/kernel/probe-features.ts';
+import { runCommand } from '../../src/host/command.ts';
+import { toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { probeFeatures } from '../../src/dataplane/iptables/kernel/probe-features.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot } from '../support/agent-lab.ts';
 
 const DENY = { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] };

@@ -4,7 +4,7 @@ import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../src/net/ip.ts';
-import type { FlowMode, FlowStatus, LabFlow, Wiring } from '../../src/lab/network/types.ts';
+import type { FlowMode, FlowStatus, LabFlow, Wiring } from '../../lab/network/types.ts';
 import { AgentLab, type Backend, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 /** Between them every backend and wiring. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { runCommand } from '../../src/kernel/command.ts';
+import { runCommand } from '../../src/host/command.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 /** More lines than the socket between agent and tool holds. */

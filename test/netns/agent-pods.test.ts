@@ -1,8 +1,8 @@
 /** Pods that come, go and move, the node itself, and the packets that no policy may stop. */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ADDRESSES_ANNOTATION } from '../../src/lab/kubelet.ts';
-import type { Wiring } from '../../src/lab/network/types.ts';
+import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
+import type { Wiring } from '../../lab/network/types.ts';
 import { AgentLab, type Backend, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 /** Between them every backend and wiring. */
@@ -107,7 +107,7 @@ for (const [backend, wiring] of VARIANTS) {
       await t.lab.settle();
       t.deletePolicy('x/p');
       t.deletePolicy('x/groups');
-      // The sign that addresses were released stays until the next epoch (plan/released.ts), and is empty.
+      // The sign that addresses were released stays until the next epoch (dataplane/iptables/plan/released.ts), and is empty.
       const isLeft = (line: string): boolean => /^:PCL-|^(create|add) PCL(?![46]-released hash:ip )/.test(line);
       let left: string[] = [];
       await until(

@@ -1,7 +1,7 @@
 /** An agent that dies, is replaced, or loses the API server: the rules stay and no packet is judged wrongly (S-79). */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LabRepeat } from '../../src/lab/network/types.ts';
+import type { LabRepeat } from '../../lab/network/types.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 for (const backend of BACKENDS) {

@@ -1,7 +1,7 @@
 /** From a change at the API server to its effect on packets, on an idle node. */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ProbeOutcome } from '../../src/lab/network/types.ts';
+import type { ProbeOutcome } from '../../lab/network/types.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 /** The promise. What it takes on an idle node is printed; it is a matter for the benchmarks, not for a test on a shared machine. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LabNode } from '../../src/lab/network/types.ts';
+import type { LabNode } from '../../lab/network/types.ts';
 import { AgentLab, type AgentProcess, type Backend, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 const DENY = { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] };

@@ -1,6 +1,6 @@
 /** Clauses of the semantics that no scenario table can show, with real packets (docs/conformance.md). */
 import assert from 'node:assert/strict';
-import type { LabService, ProbeProtocol, ProbeResult } from '../../src/lab/network/types.ts';
+import type { LabService, ProbeProtocol, ProbeResult } from '../../lab/network/types.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 const SERVICE = '10.96.3.1';

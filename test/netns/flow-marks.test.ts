@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type CommandRequest, runCommand } from '../../src/kernel/command.ts';
-import { createFlowMarks } from '../../src/kernel/flow-marks.ts';
+import { type CommandRequest, runCommand } from '../../src/host/command.ts';
+import { createFlowMarks } from '../../src/host/flow-marks.ts';
 import { skipUnlessRoot } from '../support/agent-lab.ts';
 
 const TIMEOUT_MS = 20_000;

@@ -1,6 +1,6 @@
 /** Neighbour discovery is let through for isolated pods; data dressed up as such is not (S-58). */
 import assert from 'node:assert/strict';
-import type { Wiring } from '../../src/lab/network/types.ts';
+import type { Wiring } from '../../lab/network/types.ts';
 import { AgentLab, type Backend, skipUnlessRoot } from '../support/agent-lab.ts';
 import { Arrivals, type CraftedIcmp, icmpMatch, sendIcmp } from '../support/crafted-packets.ts';
 

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { labNamespaces, STATE_ROOT, sweep } from '../../src/lab/network/lab-state.ts';
+import { labNamespaces, STATE_ROOT, sweep } from '../../lab/network/lab-state.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../lab/main.ts', import.meta.url));
 const EXAMPLES = fileURLToPath(new URL('../../examples/', import.meta.url));
 
 /** A machine that others use may stand still for a while. */

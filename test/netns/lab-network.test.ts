@@ -5,9 +5,9 @@ import { connect, createServer, type Server } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { runCommand, stdinText } from '../../src/kernel/command.ts';
-import { closeLabNetworksSync, LabNetwork } from '../../src/lab/network/lab-network.ts';
-import { labNamespaces, sweep } from '../../src/lab/network/lab-state.ts';
+import { runCommand, stdinText } from '../../src/host/command.ts';
+import { closeLabNetworksSync, LabNetwork } from '../../lab/network/lab-network.ts';
+import { labNamespaces, sweep } from '../../lab/network/lab-state.ts';
 import {
   type EndpointKey,
   type IptablesBackend,
@@ -19,7 +19,7 @@ import {
   type ProbeResult,
   podKey,
   type Wiring,
-} from '../../src/lab/network/types.ts';
+} from '../../lab/network/types.ts';
 
 const PROTOCOLS: readonly ProbeProtocol[] = ['TCP', 'UDP', 'SCTP', 'ICMP'];
 const TRANSPORTS = ['TCP', 'UDP', 'SCTP'] as const;
@@ -610,8 +610,8 @@ describe('lab network', function () {
 
     /** A process that builds a lab, prints its prefix, and then does `ending`. */
     async function labOfAnotherProcess(ending: string): Promise<{ prefix: string; kill(): Promise<void> }> {
-      const door = fileURLToPath(new URL('../../src/lab/network/lab-network.ts', import.meta.url));
-      const command = fileURLToPath(new URL('../../src/kernel/command.ts', import.meta.url));
+      const door = fileURLToPath(new URL('../../lab/network/lab-network.ts', import.meta.url));
+      const command = fileURLToPath(new URL('../../src/host/command.ts', import.meta.url));
       const program = `
         import { closeLabNetworksSync, LabNetwork } from ${JSON.stringify(door)};
         import { runCommand } from ${JSON.stringify(command)};

@@ -2,10 +2,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type RunCommand, runCommand } from '../../src/kernel/command.ts';
-import { keepOneWaiting } from '../../src/kernel/command-in-waiting.ts';
-import { createLinuxKernel, WRITE_SETS } from '../../src/kernel/linux-kernel.ts';
-import { type KernelUnderTest, kernelSuite } from '../kernel/kernel-suite.ts';
+import { type RunCommand, runCommand } from '../../src/host/command.ts';
+import { keepOneWaiting } from '../../src/host/command-in-waiting.ts';
+import { createLinuxKernel, WRITE_SETS } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { type KernelUnderTest, kernelSuite } from '../dataplane/iptables/kernel/kernel-suite.ts';
 
 for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
   kernelSuite(`Linux, ${backend}`, async (): Promise<KernelUnderTest> => {

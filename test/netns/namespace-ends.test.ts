@@ -1,6 +1,6 @@
 /** S-78: a namespace is deleted, its policies before its pods. */
 import assert from 'node:assert/strict';
-import { LINGER_ANNOTATION } from '../../src/lab/kubelet.ts';
+import { LINGER_ANNOTATION } from '../../lab/kubelet.ts';
 import { AgentLab, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 const SERVER = { podSelector: { matchLabels: { pod: 'server' } } };

@@ -1,7 +1,7 @@
 /** The kernel's own word on texts and tables: the real ipset, in a network namespace of its own. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { runCommand } from '../../src/kernel/command.ts';
+import { runCommand } from '../../src/host/command.ts';
 import { AddressSpace } from '../../src/net/address-space.ts';
 import { type Cidr, compareCidrs, formatNetMember, parseCidr, parseNetMember } from '../../src/net/cidr.ts';
 import { type Address, type Family, formatAddress, parseAddress } from '../../src/net/ip.ts';

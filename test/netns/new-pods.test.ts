@@ -1,6 +1,6 @@
 /** Closed to new pods (S-75): what no API object shows yet passes nothing, and the node reaches it. */
 import assert from 'node:assert/strict';
-import type { Wiring } from '../../src/lab/network/types.ts';
+import type { Wiring } from '../../lab/network/types.ts';
 import { AgentLab, type Backend, skipUnlessRoot } from '../support/agent-lab.ts';
 
 const VARIANTS: readonly (readonly [Backend, Wiring])[] = [

@@ -1,6 +1,6 @@
 /** The scenario tables at their third depth: the lab's API server, the real agent, real packets. */
 import type { Family } from '../../src/net/ip.ts';
-import { Lab } from '../../src/lab/lab.ts';
+import { Lab } from '../../lab/lab.ts';
 import { SUITES } from '../scenarios/index.ts';
 import { FAMILIES, hasOpenFamily } from '../support/address-plan.ts';
 import { CONVERGE_MS, LabScenario, type ScenarioStats } from '../support/lab-scenario.ts';

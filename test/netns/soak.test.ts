@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { closeLabNetworksSync } from '../../src/lab/network/lab-network.ts';
+import { closeLabNetworksSync } from '../../lab/network/lab-network.ts';
 import { runSoak } from '../fuzz/torture/soak.ts';
 import { NEIGHBOURS } from '../fuzz/torture/soak-faults.ts';
 import { chooseSeed } from '../property/runs.ts';

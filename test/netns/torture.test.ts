@@ -1,6 +1,6 @@
 /** A little of `npm run torture`: one round that is the same each time, and as many others as fit into a few seconds. */
 import assert from 'node:assert/strict';
-import { closeLabNetworksSync } from '../../src/lab/network/lab-network.ts';
+import { closeLabNetworksSync } from '../../lab/network/lab-network.ts';
 import { type LabKind, runTorture } from '../fuzz/torture/torture.ts';
 import { skipUnlessRoot } from '../support/agent-lab.ts';
 import { chooseSeed } from '../property/runs.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LabRepeat } from '../../src/lab/network/types.ts';
+import type { LabRepeat } from '../../lab/network/types.ts';
 import { AgentLab, type AgentProcess, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { RELEASE_PODS, RELEASE_POLICIES, RELEASE_REACH } from '../support/release-case.ts';
 

@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../src/net/ip.ts';
-import { CommandFailed, runCommand } from '../../src/kernel/command.ts';
-import type { AccessToken } from '../../src/lab/api/access.ts';
-import { ADDRESSES_ANNOTATION } from '../../src/lab/kubelet.ts';
-import { Lab } from '../../src/lab/lab.ts';
-import { closeLabNetworksSync } from '../../src/lab/network/lab-network.ts';
+import { CommandFailed, runCommand } from '../../src/host/command.ts';
+import type { AccessToken } from '../../lab/api/access.ts';
+import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
+import { Lab } from '../../lab/lab.ts';
+import { closeLabNetworksSync } from '../../lab/network/lab-network.ts';
 import {
   type EndpointKey,
   type FlowMode,
@@ -23,7 +23,7 @@ import {
   type ProbeProtocol,
   type ProbeResult,
   type Wiring,
-} from '../../src/lab/network/types.ts';
+} from '../../lab/network/types.ts';
 import { policyObject, type PolicySpec, splitKey } from './builders.ts';
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname;

@@ -1,10 +1,10 @@
 /** Several nodes, each with its own kernel in memory and its own reconciler, and packets that travel between them. */
-import type { EpochSource } from '../../src/agent/free-epochs.ts';
-import { type PassOutcome, Reconciler } from '../../src/agent/reconcile.ts';
+import type { EpochSource } from '../../src/dataplane/iptables/sync/free-epochs.ts';
+import { type PassOutcome, Reconciler } from '../../src/dataplane/iptables/sync/reconcile.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import type { ClusterSnapshot, Direction, Flow } from '../../src/policy/model.ts';
-import type { Hook, Layout } from '../../src/render/ruleset.ts';
+import type { Hook, Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import { createFakeKernel, type FakeKernel } from './fake-kernel.ts';
 import { type Connection, type Packet, traceRules } from './tracer.ts';
 

@@ -2,13 +2,13 @@
  * A kernel in memory behind the commands the agent runs: it takes the very text, keeps rules and sets, and refuses what the real
  * one refuses, in the real tools' words. The agent's own Linux kernel sits on top, so its reading of outputs and errors is tried too.
  */
-import type { CommandRequest, CommandResult, RunCommand } from '../../src/kernel/command.ts';
-import { CommandFailed, stdinText } from '../../src/kernel/command.ts';
-import type { Backend, Kernel } from '../../src/kernel/kernel.ts';
-import { createLinuxKernel } from '../../src/kernel/linux-kernel.ts';
+import type { CommandRequest, CommandResult, RunCommand } from '../../src/host/command.ts';
+import { CommandFailed, stdinText } from '../../src/host/command.ts';
+import type { Backend, Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
+import { createLinuxKernel } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import type { Family } from '../../src/net/ip.ts';
-import type { ObservedFamily, ObservedState } from '../../src/plan/plan.ts';
-import { readSavedRules, readSavedSets } from '../../src/plan/read-saved.ts';
+import type { ObservedFamily, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
+import { readSavedRules, readSavedSets } from '../../src/dataplane/iptables/plan/read-saved.ts';
 import { numberOf, prefixMask, WIDTH } from './address-number.ts';
 import { readRule } from './rule-text.ts';
 

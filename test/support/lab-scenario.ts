@@ -1,8 +1,8 @@
 /** A scenario on a real kernel: its topology as pods of a running lab, its changes through the API server, its tables as packets. */
 import assert from 'node:assert/strict';
 import type { Family } from '../../src/net/ip.ts';
-import { ADDRESSES_ANNOTATION, LINGER_ANNOTATION } from '../../src/lab/kubelet.ts';
-import type { Lab } from '../../src/lab/lab.ts';
+import { ADDRESSES_ANNOTATION, LINGER_ANNOTATION } from '../../lab/kubelet.ts';
+import type { Lab } from '../../lab/lab.ts';
 import {
   type EndpointKey,
   type LabService,
@@ -12,7 +12,7 @@ import {
   outsideKey,
   podKey,
   type ProbeResult,
-} from '../../src/lab/network/types.ts';
+} from '../../lab/network/types.ts';
 import type { Change, Expectation, PodSpec, Scenario, Step } from '../scenarios/scenario.ts';
 import { resolvePlaceholders } from './address-plan.ts';
 import { splitKey } from './builders.ts';

@@ -3,8 +3,8 @@
  * print. Throws on a rule, match or target it does not know: a packet is never judged by a rule that was not understood.
  */
 import type { Family } from '../../src/net/ip.ts';
-import type { ObservedSet, ObservedState } from '../../src/plan/plan.ts';
-import type { Hook } from '../../src/render/ruleset.ts';
+import type { ObservedSet, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
+import type { Hook } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import { numberOf, prefixMask, WIDTH } from './address-number.ts';
 import { type BpfInstruction, type ParsedMatch, type ParsedRule, readRule } from './rule-text.ts';
 

@@ -1,7 +1,7 @@
 /** Random things that happen to a cluster, each in words and as an act on the lab's API server. */
-import type { Lab } from '../../../src/lab/lab.ts';
-import type { NetworkPolicyObject, PodObject } from '../../../src/lab/api/objects.ts';
-import { ADDRESSES_ANNOTATION } from '../../../src/lab/kubelet.ts';
+import type { Lab } from '../../../lab/lab.ts';
+import type { NetworkPolicyObject, PodObject } from '../../../lab/api/objects.ts';
+import { ADDRESSES_ANNOTATION } from '../../../lab/kubelet.ts';
 import type { Dice } from './dice.ts';
 import {
   type Json,

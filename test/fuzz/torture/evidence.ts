@@ -1,8 +1,8 @@
 /** All that is needed to understand a difference when the lab is gone: rules, sets, connections, counters, logs, in one directory. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { runCommand } from '../../../src/kernel/command.ts';
-import type { Lab } from '../../../src/lab/lab.ts';
+import { runCommand } from '../../../src/host/command.ts';
+import type { Lab } from '../../../lab/lab.ts';
 
 const TIMEOUT_MS = 20_000;
 const LOG_CHARACTERS = 200_000;

@@ -2,7 +2,7 @@
  * What a cluster was from a moment on. Agents watch each kind of object by itself, so at any time they may know any version of
  * each kind; and the two ends of a flow may be on nodes that know different ones. What holds for all of them must hold always.
  */
-import type { Lab } from '../../../src/lab/lab.ts';
+import type { Lab } from '../../../lab/lab.ts';
 import type { ClusterSnapshot, Flow } from '../../../src/policy/model.ts';
 import { createEvaluator, letsPass } from '../../../src/policy/evaluate.ts';
 

@@ -4,9 +4,9 @@
  */
 import { randomInt } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Lab } from '../../../src/lab/lab.ts';
-import type { EndpointKey, ProbeResult, ProberLife, Span } from '../../../src/lab/network/types.ts';
-import type { MeasuredCell } from '../../../src/lab/measure.ts';
+import type { Lab } from '../../../lab/lab.ts';
+import type { EndpointKey, ProbeResult, ProberLife, Span } from '../../../lab/network/types.ts';
+import type { MeasuredCell } from '../../../lab/measure.ts';
 import { type Cell, describeCell } from './cells.ts';
 import { keepEvidence, movedCounters, onNode, ruleCounters } from './evidence.ts';
 import { type FlowWitness, ranDuring, type Ruling, ruleOn, spanOf, witnessOf } from './ruling.ts';

@@ -2,16 +2,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compileNode } from '../../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../../src/compile/intent.ts';
-import { runCommand } from '../../../src/kernel/command.ts';
-import { createLinuxKernel } from '../../../src/kernel/linux-kernel.ts';
-import { findInterfaces, type FoundInterfaces } from '../../../src/kernel/pod-interfaces.ts';
-import { askNeighbours, readHostFacts } from '../../../src/kernel/read-interfaces.ts';
-import type { Lab } from '../../../src/lab/lab.ts';
-import { diff } from '../../../src/plan/diff.ts';
-import { isEmptyPlan, type ObservedState, planText } from '../../../src/plan/plan.ts';
-import { isReleasedSign } from '../../../src/plan/released.ts';
-import type { Layout, PodInterfaces } from '../../../src/render/ruleset.ts';
-import { renderNode } from '../../../src/render/render-node.ts';
+import { runCommand } from '../../../src/host/command.ts';
+import { createLinuxKernel } from '../../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { findInterfaces, type FoundInterfaces } from '../../../src/host/pod-interfaces.ts';
+import { askNeighbours, readHostFacts } from '../../../src/host/read-interfaces.ts';
+import type { Lab } from '../../../lab/lab.ts';
+import { diff } from '../../../src/dataplane/iptables/plan/diff.ts';
+import { isEmptyPlan, type ObservedState, planText } from '../../../src/dataplane/iptables/plan/plan.ts';
+import { isReleasedSign } from '../../../src/dataplane/iptables/plan/released.ts';
+import type { Layout, PodInterfaces } from '../../../src/dataplane/iptables/rules/ruleset.ts';
+import { renderNode } from '../../../src/dataplane/iptables/render/render-node.ts';
 
 /** What the agent makes of its own defaults; chain names depend on it to the letter, the order of its fields included. */
 const LAYOUT: Layout = {
@@ -62,7 +62,7 @@ async function interfacesOf(run: typeof runCommand, { localAddresses }: NodeInte
 export async function unlikeFresh(lab: Lab, node: string): Promise<string | undefined> {
   const observed = await observeNode(lab, node);
   const intent = compileNode(lab.snapshot(), node);
-  // The sign that addresses were released makes a fresh agent advance the epoch, and stands until one does (plan/released.ts).
+  // The sign that addresses were released makes a fresh agent advance the epoch, and stands until one does (dataplane/iptables/plan/released.ts).
   const sets = new Map([...observed.sets].filter(([name]) => !isReleasedSign(name)));
   const wanted = renderNode(intent, LAYOUT, await interfacesOf(runOn(lab, node), intent));
   const plan = diff(wanted, { ...observed, sets });

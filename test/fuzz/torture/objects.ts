@@ -1,7 +1,7 @@
 /** Random Kubernetes objects as people write them: valid, and made to step on each other's toes. */
 import type { Protocol } from '../../../src/policy/model.ts';
-import { ADDRESSES_ANNOTATION, LINGER_ANNOTATION } from '../../../src/lab/kubelet.ts';
-import { podAddress } from '../../../src/lab/network/address-plan.ts';
+import { ADDRESSES_ANNOTATION, LINGER_ANNOTATION } from '../../../lab/kubelet.ts';
+import { podAddress } from '../../../lab/network/address-plan.ts';
 import { cidrCovers, formatCidr, parseCidr } from '../../../src/net/cidr.ts';
 import type { Dice } from './dice.ts';
 

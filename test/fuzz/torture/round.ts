@@ -4,12 +4,12 @@
  * every state the cluster was in must have been so all the time. A seed and a number repeat a round.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Lab } from '../../../src/lab/lab.ts';
-import type { LabFlow, LabRepeat, ProbeResult } from '../../../src/lab/network/types.ts';
+import type { Lab } from '../../../lab/lab.ts';
+import type { LabFlow, LabRepeat, ProbeResult } from '../../../lab/network/types.ts';
 import type { ClusterSnapshot } from '../../../src/policy/model.ts';
 import { createEvaluator } from '../../../src/policy/evaluate.ts';
-import { arrived } from '../../../src/lab/matrix.ts';
-import { measureMatrix, type MeasuredCell } from '../../../src/lab/measure.ts';
+import { arrived } from '../../../lab/matrix.ts';
+import { measureMatrix, type MeasuredCell } from '../../../lab/measure.ts';
 import { askedPorts, type Cell, cellsOf, describeCell, servicesFor } from './cells.ts';
 import { Dice } from './dice.ts';
 import { applyPolicy, createPod, type Event, type Scene, sceneOf, someEvent } from './events.ts';

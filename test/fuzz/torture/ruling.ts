@@ -2,7 +2,7 @@
  * What one probe proves. A probe is a question to two processes: one sends and looks, one answers. If either of them did not run,
  * silence says nothing about what was done to the packet. Pure.
  */
-import type { ProbeResult, ProberLife, Span } from '../../../src/lab/network/types.ts';
+import type { ProbeResult, ProberLife, Span } from '../../../lab/network/types.ts';
 
 /** `starved`: the answer proves nothing, ask again. */
 export type Ruling =

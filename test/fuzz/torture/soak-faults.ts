@@ -1,7 +1,7 @@
 /** The faults of a soak: each breaks something on one node, heals it again, and says how long packets may be wrong because of it. */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Lab } from '../../../src/lab/lab.ts';
+import type { Lab } from '../../../lab/lab.ts';
 import type { Dice } from './dice.ts';
 import { onNode } from './evidence.ts';
 

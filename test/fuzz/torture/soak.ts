@@ -4,11 +4,11 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Lab } from '../../../src/lab/lab.ts';
-import { measureMatrix } from '../../../src/lab/measure.ts';
-import type { LabRepeat, ProbeOutcome, Span } from '../../../src/lab/network/types.ts';
-import { ADDRESSES_ANNOTATION } from '../../../src/lab/kubelet.ts';
-import { podAddress } from '../../../src/lab/network/address-plan.ts';
+import { Lab } from '../../../lab/lab.ts';
+import { measureMatrix } from '../../../lab/measure.ts';
+import type { LabRepeat, ProbeOutcome, Span } from '../../../lab/network/types.ts';
+import { ADDRESSES_ANNOTATION } from '../../../lab/kubelet.ts';
+import { podAddress } from '../../../lab/network/address-plan.ts';
 import { askedPorts, type Cell, cellsOf, describeCell } from './cells.ts';
 import { Dice } from './dice.ts';
 import { applyPolicy, createPod, sceneOf, someEvent } from './events.ts';

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import type { Lab } from '../../../src/lab/lab.ts';
-import type { ProbeResult } from '../../../src/lab/network/types.ts';
-import type { ObservedState } from '../../../src/plan/plan.ts';
+import type { Lab } from '../../../lab/lab.ts';
+import type { ProbeResult } from '../../../lab/network/types.ts';
+import type { ObservedState } from '../../../src/dataplane/iptables/plan/plan.ts';
 import { explainVerdict } from '../../../src/policy/explain-verdict.ts';
 import { matches } from '../../../src/policy/selector.ts';
 import { type Cell, describeCell } from './cells.ts';

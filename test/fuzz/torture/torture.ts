@@ -1,8 +1,8 @@
 /** Rounds in labs, one lab after the other, until the time is over or a difference is found. */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Wiring } from '../../../src/lab/network/types.ts';
-import { Lab } from '../../../src/lab/lab.ts';
+import type { Wiring } from '../../../lab/network/types.ts';
+import { Lab } from '../../../lab/lab.ts';
 import { NODES } from './objects.ts';
 import { Difference, emptyStats, Round, type TortureStats } from './round.ts';
 

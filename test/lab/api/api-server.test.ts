@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { request as httpsRequest } from 'node:https';
-import { type ApiServer, startApiServer } from '../../../src/lab/api/api-server.ts';
+import { type ApiServer, startApiServer } from '../../../lab/api/api-server.ts';
 import { type Any, Client, pod, policy } from './client.ts';
 
 describe('API server', () => {

@@ -1,7 +1,7 @@
 /** A plain client for tests of the API server: JSON requests and watches over its own TLS. */
 import { Agent, request } from 'node:https';
 import type { IncomingMessage } from 'node:http';
-import type { ApiServer } from '../../../src/lab/api/api-server.ts';
+import type { ApiServer } from '../../../lab/api/api-server.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of any shape
 export type Any = any;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type ApiServer, startApiServer } from '../../../src/lab/api/api-server.ts';
+import { type ApiServer, startApiServer } from '../../../lab/api/api-server.ts';
 import { Client, pod, until } from './client.ts';
 
 describe('injected faults', () => {

@@ -3,9 +3,9 @@ import { execFile, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ApiServer, startApiServer } from '../../../src/lab/api/api-server.ts';
-import { startInstantKubelet } from '../../../src/lab/controllers/instant-kubelet.ts';
-import { type Controllers, startControllers } from '../../../src/lab/controllers/start-controllers.ts';
+import { type ApiServer, startApiServer } from '../../../lab/api/api-server.ts';
+import { startInstantKubelet } from '../../../lab/controllers/instant-kubelet.ts';
+import { type Controllers, startControllers } from '../../../lab/controllers/start-controllers.ts';
 import type { Any } from './client.ts';
 
 interface Run {

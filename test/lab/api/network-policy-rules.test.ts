@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { BlockList, isIPv4 } from 'node:net';
 import fc from 'fast-check';
-import { ApiStore } from '../../../src/lab/api/api-store.ts';
-import { isStrictSubset, parseCidr } from '../../../src/lab/api/cidr-rules.ts';
-import type { ApiError } from '../../../src/lab/api/errors.ts';
+import { ApiStore } from '../../../lab/api/api-store.ts';
+import { isStrictSubset, parseCidr } from '../../../lab/api/cidr-rules.ts';
+import type { ApiError } from '../../../lab/api/errors.ts';
 import { type Any, policy } from './client.ts';
 
 function newStore(): ApiStore {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { freezeJson } from '../../../src/lab/api/json.ts';
-import { applyMerge, jsonPatch, mergePatch, strategicPatch } from '../../../src/lab/api/patch.ts';
-import { SCHEMAS } from '../../../src/lab/api/schemas.ts';
+import { freezeJson } from '../../../lab/api/json.ts';
+import { applyMerge, jsonPatch, mergePatch, strategicPatch } from '../../../lab/api/patch.ts';
+import { SCHEMAS } from '../../../lab/api/schemas.ts';
 import type { Any } from './client.ts';
 
 const POD = freezeJson({

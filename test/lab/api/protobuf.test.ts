@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { decodeProtobuf } from '../../../src/lab/api/protobuf.ts';
+import { decodeProtobuf } from '../../../lab/api/protobuf.ts';
 
 // A tiny writer, independent of the reader: tag, length, content.
 const varint = (value: number): number[] => (value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...varint(value >>> 7)]);

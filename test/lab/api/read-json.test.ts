@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { readJson } from '../../../src/lab/api/read-json.ts';
+import { readJson } from '../../../lab/api/read-json.ts';
 
 describe('reading JSON', () => {
   it('gives what JSON.parse gives, in any layout', () => {

@@ -1,6 +1,6 @@
 /** What a Kubernetes 1.34 API server takes, stores and refuses, as a client sees it. */
 import assert from 'node:assert/strict';
-import { type ApiServer, startApiServer } from '../../../src/lab/api/api-server.ts';
+import { type ApiServer, startApiServer } from '../../../lab/api/api-server.ts';
 import { type Any, Client, policy, type Reply } from './client.ts';
 
 const POLICIES = '/apis/networking.k8s.io/v1/namespaces/default/networkpolicies';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { startApiServer } from '../../../src/lab/api/api-server.ts';
+import { startApiServer } from '../../../lab/api/api-server.ts';
 import { Client, pod } from './client.ts';
 
 describe('20,000 pods', () => {

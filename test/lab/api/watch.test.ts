@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { type ApiServer, startApiServer } from '../../../src/lab/api/api-server.ts';
-import { ApiStore } from '../../../src/lab/api/api-store.ts';
+import { type ApiServer, startApiServer } from '../../../lab/api/api-server.ts';
+import { ApiStore } from '../../../lab/api/api-store.ts';
 import { Client, pod, policy, until } from './client.ts';
 
 describe('watch', () => {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { ApiStore } from '../../../src/lab/api/api-store.ts';
-import type { ApiError } from '../../../src/lab/api/errors.ts';
-import { startInstantKubelet } from '../../../src/lab/controllers/instant-kubelet.ts';
+import { ApiStore } from '../../../lab/api/api-store.ts';
+import type { ApiError } from '../../../lab/api/errors.ts';
+import { startInstantKubelet } from '../../../lab/controllers/instant-kubelet.ts';
 import {
   type ControllerOptions,
   type Controllers,
   startControllers,
-} from '../../../src/lab/controllers/start-controllers.ts';
+} from '../../../lab/controllers/start-controllers.ts';
 import { pod, until } from '../api/client.ts';
 
 const template = (image = 'i:1') => ({

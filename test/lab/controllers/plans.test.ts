@@ -5,16 +5,16 @@ import type {
   PodObject,
   ReplicatedObject,
   ServiceObject,
-} from '../../../src/lab/api/objects.ts';
-import { desiredEndpoints, desiredSlices } from '../../../src/lab/controllers/plan-endpoints.ts';
+} from '../../../lab/api/objects.ts';
+import { desiredEndpoints, desiredSlices } from '../../../lab/controllers/plan-endpoints.ts';
 import {
   planDaemonSet,
   planDeployment,
   planReplicaSet,
   planStatefulSet,
-} from '../../../src/lab/controllers/plan-workloads.ts';
-import { shortHash, templateHash, withCondition } from '../../../src/lab/controllers/pod-state.ts';
-import { chooseNode } from '../../../src/lab/controllers/scheduler.ts';
+} from '../../../lab/controllers/plan-workloads.ts';
+import { shortHash, templateHash, withCondition } from '../../../lab/controllers/pod-state.ts';
+import { chooseNode } from '../../../lab/controllers/scheduler.ts';
 import type { Any } from '../api/client.ts';
 
 const READY = [{ type: 'Ready', status: 'True' }];

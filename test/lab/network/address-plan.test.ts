@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { cidrContains, cidrCovers, parseCidr } from '../../../src/net/cidr.ts';
 import { canonicalAddress, parseAddress } from '../../../src/net/ip.ts';
-import { AddressBook } from '../../../src/lab/network/address-book.ts';
+import { AddressBook } from '../../../lab/network/address-book.ts';
 import {
   bridgeAddress,
   CLUSTER_CIDRS,
@@ -15,7 +15,7 @@ import {
   outsideAddress,
   podAddress,
   podCidr,
-} from '../../../src/lab/network/address-plan.ts';
+} from '../../../lab/network/address-plan.ts';
 
 const FAMILIES = [4, 6] as const;
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { claimPrefix, removeLab, sweep } from '../../../src/lab/network/lab-state.ts';
+import { claimPrefix, removeLab, sweep } from '../../../lab/network/lab-state.ts';
 
 describe('lab state', () => {
   let root: string;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { hardwareAddress, hostInterface, nodeNetns, podNetns } from '../../../src/lab/network/names.ts';
+import { hardwareAddress, hostInterface, nodeNetns, podNetns } from '../../../lab/network/names.ts';
 import {
   attachPod,
   fabricPodRoutes,
@@ -8,7 +8,7 @@ import {
   type PodWiring,
   podScript,
   scriptText,
-} from '../../../src/lab/network/plumbing.ts';
+} from '../../../lab/network/plumbing.ts';
 
 const lab = (wiring: LabWiring['wiring'], families: LabWiring['families'] = [4, 6]): LabWiring => ({
   wiring,

@@ -3,17 +3,17 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { LineProcess } from '../../../src/lab/network/line-process.ts';
+import { LineProcess } from '../../../lab/network/line-process.ts';
 import {
   parseFlowAnswer,
   parseLifeAnswer,
   parseProbeAnswer,
   parseRepeatAnswer,
   probeFields,
-} from '../../../src/lab/network/prober.ts';
+} from '../../../lab/network/prober.ts';
 
 const SCRIPTS = ['prober.pl', 'relay.pl'].map((name) =>
-  fileURLToPath(new URL(`../../../src/lab/network/${name}`, import.meta.url)),
+  fileURLToPath(new URL(`../../../lab/network/${name}`, import.meta.url)),
 );
 const PROBER = SCRIPTS[0]!;
 

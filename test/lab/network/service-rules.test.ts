@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { writeNodeRules, writeServiceRules } from '../../../src/lab/network/service-rules.ts';
-import type { LabService, LabServicePort } from '../../../src/lab/network/types.ts';
+import { writeNodeRules, writeServiceRules } from '../../../lab/network/service-rules.ts';
+import type { LabService, LabServicePort } from '../../../lab/network/types.ts';
 
 const HERE = { localAddresses: new Set(['10.244.0.2']) };
 

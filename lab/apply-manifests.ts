@@ -1,0 +1,175 @@
+/** Manifests into the lab's API server, in an order that works whatever order they were written in. */
+import type { ManifestObject } from '../src/cluster/read-manifests.ts';
+import type { ApiObject } from './api/objects.ts';
+
+import { ApiStore } from './api/api-store.ts';
+import { ApiError } from './api/errors.ts';
+import { isObject } from './api/json.ts';
+import { apiVersionOf, RESOURCES } from './api/resources.ts';
+
+export interface ApplyOutcome {
+  /** `namespace/name` or `name`. */
+  readonly name: string;
+  readonly object: ApiObject;
+}
+
+type ManifestFields = object & { readonly metadata?: { readonly annotations?: unknown } | null };
+
+/** What `kubectl apply` notes, so that a later one by the user compares with the manifest and does not complain. */
+const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
+
+/** One line for people: `file:line: what`. */
+export interface ManifestNote {
+  readonly file: string;
+  readonly line: number;
+  /** Names object and field. */
+  readonly message: string;
+}
+
+/** A manifest with what the API server makes of it. */
+export interface CheckedPolicy extends ManifestObject {
+  /** As stored once everything written before it is there, with defaults and without what has no meaning. */
+  readonly stored: ManifestObject;
+}
+
+export interface CheckedManifests {
+  readonly policies: readonly CheckedPolicy[];
+  /** Everything else that the lab knows, in the order to apply it. */
+  readonly others: readonly ManifestObject[];
+  /** Left out: kinds the lab has no use for. */
+  readonly skipped: readonly ManifestNote[];
+  /** What the API server would refuse. */
+  readonly errors: readonly ManifestNote[];
+}
+
+/** Kinds others depend on; the rest follows in the order written, policies last. */
+const FIRST = ['Namespace', 'Node', 'ServiceAccount', 'ConfigMap', 'Service'];
+
+export function orderForApply(objects: readonly ManifestObject[]): {
+  readonly others: readonly ManifestObject[];
+  readonly policies: readonly ManifestObject[];
+} {
+  const rank = ({ object }: ManifestObject): number => {
+    const index = FIRST.indexOf(kindOf(object));
+    return index < 0 ? FIRST.length : index;
+  };
+  const others = objects.filter((from) => !isPolicy(from)).toSorted((a, b) => rank(a) - rank(b));
+  return { others, policies: objects.filter(isPolicy) };
+}
+
+/** Tries everything on an API server nobody sees, so that all that is wrong is known before anything is built. */
+export function checkManifests(objects: readonly ManifestObject[]): CheckedManifests {
+  const skipped: ManifestNote[] = [];
+  const errors: ManifestNote[] = [];
+  const known: ManifestObject[] = [];
+  for (const from of objects) {
+    const problem = whatIsNoObject(from.object);
+    if (problem !== undefined) errors.push(noteAt(from, problem));
+    else if (!resourceOf(from.object))
+      skipped.push(noteAt(from, `${describe(from.object)}: the lab has no use for this kind`));
+    else known.push(from);
+  }
+  const { others, policies } = orderForApply(known);
+  const trial = new ApiStore();
+  const checked: CheckedPolicy[] = [];
+  for (const from of [...others, ...policies]) {
+    try {
+      const { object } = applyObject(trial, from);
+      if (isPolicy(from)) checked.push({ ...from, stored: { ...from, object } });
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      const name = nameOf(from.object);
+      errors.push(
+        noteAt(
+          from,
+          error.message.includes(`"${name}"`) ? error.message : `${describe(from.object)}: ${error.message}`,
+        ),
+      );
+    }
+  }
+  return { policies: checked, others, skipped, errors };
+}
+
+export function noteText({ file, line, message }: ManifestNote): string {
+  return `${file}:${line}: ${message}`;
+}
+
+function noteAt({ file, line }: ManifestObject, message: string): ManifestNote {
+  return { file, line, message };
+}
+
+function isPolicy({ object }: ManifestObject): boolean {
+  return kindOf(object) === 'NetworkPolicy';
+}
+
+interface LooseManifest {
+  readonly apiVersion?: unknown;
+  readonly kind?: unknown;
+  readonly metadata?: { readonly name?: string; readonly namespace?: string } | null;
+}
+
+function kindOf(object: unknown): string {
+  const kind = (object as LooseManifest | null)?.kind;
+  return typeof kind === 'string' ? kind : '';
+}
+
+function whatIsNoObject(object: unknown): string | undefined {
+  if (typeof object !== 'object' || object === null || Array.isArray(object))
+    return `not an object: ${JSON.stringify(object)?.slice(0, 60)}`;
+  const { apiVersion, kind } = object as LooseManifest;
+  if (typeof kind !== 'string' || kind === '') return 'kind: is missing';
+  if (typeof apiVersion !== 'string' || apiVersion === '') return `${kind}: apiVersion: is missing`;
+  return undefined;
+}
+
+function nameOf(object: unknown): string {
+  return (object as LooseManifest).metadata?.name ?? '';
+}
+
+/** `Pod default/a (v1)`. */
+function describe(object: unknown): string {
+  const { apiVersion, kind, metadata } = object as LooseManifest;
+  const name = nameOf(object) === '' ? '(no name)' : nameOf(object);
+  const path = metadata?.namespace === undefined ? name : `${metadata.namespace}/${name}`;
+  return `${String(kind)} ${path} (${String(apiVersion)})`;
+}
+
+function resourceOf(object: unknown): (typeof RESOURCES)[number] | undefined {
+  const { apiVersion, kind } = object as LooseManifest;
+  return RESOURCES.find((info) => info.kind === kind && apiVersionOf(info) === apiVersion);
+}
+
+/**
+ * Creates or replaces one object, as `kubectl apply --server-side` would. Namespaces it mentions are made when missing.
+ * Throws ApiError naming object and field.
+ */
+export function applyObject(store: ApiStore, from: ManifestObject): ApplyOutcome {
+  const info = resourceOf(from.object);
+  if (!info) throw new ApiError(400, 'BadRequest', `the lab knows no kind ${describe(from.object)}`);
+  const { metadata } = from.object as LooseManifest;
+  for (const field of ['name', 'namespace'] as const) {
+    const value: unknown = metadata?.[field] ?? '';
+    if (typeof value === 'string') continue;
+    throw new ApiError(400, 'BadRequest', `metadata.${field}: expected a string, found ${JSON.stringify(value)}`);
+  }
+  const name = metadata?.name ?? '';
+  if (name === '') throw new ApiError(400, 'BadRequest', `${info.kind}: metadata.name: is missing`);
+  const namespace = info.namespaced ? metadata?.namespace || 'default' : undefined;
+  if (namespace !== undefined && !store.get('namespaces', { name: namespace })) {
+    store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
+  }
+  const object = withLastApplied(from.object as ManifestFields, namespace);
+  const written = store.apply(info.plural, { name, namespace }, object, 'portcullis-lab');
+  return { name: namespace === undefined ? name : `${namespace}/${name}`, object: written.object };
+}
+
+function withLastApplied(object: ManifestFields, namespace: string | undefined): object {
+  const { metadata } = object;
+  const given = metadata?.annotations ?? {};
+  const placed = { ...object, metadata: { ...metadata, ...(namespace === undefined ? {} : { namespace }) } };
+  // The API server says what is wrong with annotations of another type.
+  if (!isObject(given)) return placed;
+  const noted = { ...object, metadata: { annotations: {}, ...placed.metadata } };
+  const annotations = { ...given, [LAST_APPLIED]: `${JSON.stringify(noted)}\n` };
+  return { ...placed, metadata: { ...placed.metadata, annotations } };
+}

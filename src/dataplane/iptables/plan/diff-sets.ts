@@ -1,0 +1,245 @@
+/** The desired sets against the observed ones: what has to be made, and what has to change in sets that rules may look at now. */
+import type { Family } from '../../../net/ip.ts';
+import type { Steps } from '../../../core/sliced.ts';
+import type { IpSet, Ruleset } from '../rules/ruleset.ts';
+import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
+
+import { changesBetween, type Change } from '../../../core/versioned-map.ts';
+import { portionsOf, type ToFill } from './portion.ts';
+import { type Names, setsOfChains } from './set-usage.ts';
+import {
+  addMemberText,
+  createSetText,
+  deleteMemberText,
+  destroySetText,
+  maxElements,
+  swapSetText,
+} from '../rules/write-text.ts';
+
+/** The members of one existing set that have to change. */
+export interface SetChange {
+  readonly name: string;
+  readonly family: Family;
+  readonly desired: IpSet;
+  /** Entries that start and cease to match. */
+  readonly joining: readonly string[];
+  readonly leaving: readonly string[];
+  /** Lines that let more match, then lines that let less match. */
+  readonly loosen: readonly PlanLine[];
+  readonly tighten: readonly PlanLine[];
+  /** Something leaves that live flows may come from or go to: they have to be judged again. */
+  readonly cuts: boolean;
+  /** The set it is filled in, which the lines themselves destroy. */
+  readonly aside?: string;
+}
+
+export interface SetsDiff {
+  /** Makes and fills sets that no rule refers to yet. */
+  readonly fill: readonly PlanLine[];
+  readonly changes: readonly SetChange[];
+  /** Desired sets that are not those that were written last; undefined: not known, all were compared. */
+  readonly changed: readonly Change<IpSet>[] | undefined;
+  /** Of sets that open a gate: who may not pass any more, and who may then. */
+  readonly gate: { readonly leave: readonly PlanLine[]; readonly join: readonly PlanLine[] };
+  /** Capacity of the sets that are made, or made anew. */
+  readonly capacities: ReadonlyMap<string, number>;
+  readonly added: number;
+  readonly deleted: number;
+  /** Sets that will not be full after this plan -> what they will hold; undefined: as before. No rule may refer to them. */
+  readonly waiting: ReadonlyMap<string, IpSet['members'] | undefined>;
+}
+
+/** A removed member that is not a live pod's is a pod that is gone, and its flows with it, if we remember putting it there. */
+export interface SetsMemory {
+  readonly broken: ReadonlySet<string>;
+  readonly remembered: boolean;
+  /** Entries to fill in sets that no rule refers to. */
+  readonly portion: number;
+}
+
+/** A set that no rule refers to: made now, or left by a process that was killed while filling it, or begun by an earlier plan. */
+interface Unseen {
+  readonly set: IpSet;
+  /** Absent: it has to be made. */
+  readonly before: ObservedSet | undefined;
+  readonly missing: readonly string[];
+  readonly extra: readonly string[];
+  /** Takes what is there out of the way. */
+  readonly clear: readonly PlanLine[];
+}
+
+export function* diffSets(desired: Ruleset, observed: ObservedState, memory: SetsMemory): Steps<SetsDiff> {
+  const referred = referredSets(observed);
+  const unseen: Unseen[] = [];
+  const changes: SetChange[] = [];
+  const changed = memory.broken.size === 0 ? changesBetween(observed.setsSource, desired.sets) : undefined;
+  const capacities = new Map<string, number>();
+  const gate = { leave: [] as PlanLine[], join: [] as PlanLine[] };
+  let added = 0;
+  let deleted = 0;
+  for (const [name, set] of changed ? changed.map(({ key, after }) => [key, after!] as const) : desired.sets) {
+    const before = observed.sets.get(name);
+    if (before?.members !== set.members) yield;
+    if (memory.broken.has(name) || !observed.families[set.family]) continue;
+    const isOther = before === undefined || before.type !== set.type || before.family !== set.family;
+    if (isOther || (!referred.has(name) && !set.opens)) {
+      if (before?.members === set.members) continue;
+      unseen.push(unseenOf(set, before));
+      continue;
+    }
+    if (set.opens) {
+      const { joining, leaving } = compareMembers(set, before);
+      gate.join.push(...joining.map((member) => ({ text: addMemberText(name, member, true), object: name })));
+      gate.leave.push(...leaving.map((member) => ({ text: deleteMemberText(name, member), object: name })));
+      added += joining.length;
+      deleted += leaving.length;
+      continue;
+    }
+    const change = changeOf(set, before, observed, memory, desired.isLiveAddress);
+    if (!change) continue;
+    changes.push(change);
+    if (change.aside !== undefined) capacities.set(name, maxElements(set.members.size));
+    added += change.joining.length;
+    deleted += change.leaving.length;
+  }
+  const fill: PlanLine[] = [];
+  const waiting = new Map<string, IpSet['members'] | undefined>();
+  const portions = portionsOf(unseen.filter(({ set }) => !set.opens).map(toFill), memory.portion);
+  for (const each of unseen) {
+    const { name, members } = each.set;
+    // Rules outside of the class chains ask about a set that opens.
+    const portion = each.set.opens ? each.missing.length : (portions.get(name) ?? 0);
+    if (portion < each.missing.length) waiting.set(name, portion === 0 ? undefined : membersAfter(each, portion));
+    if (portion === 0 && each.missing.length > 0) continue;
+    if (!each.before) capacities.set(name, maxElements(members.size));
+    added += portion;
+    deleted += each.extra.length;
+    // One by one: a call takes no more than about 120,000 arguments.
+    for (const line of unseenLines(each, portion)) fill.push(line);
+    yield;
+  }
+  return { fill, changes, changed, gate, capacities, added, deleted, waiting };
+}
+
+/** Rules in the iptables variant that is not written to judge packets as well. */
+function referredSets({ families, other }: ObservedState): Names {
+  const judging = [...Object.values(families), ...Object.values(other?.families ?? {})];
+  const all = judging.map(({ chains }) => setsOfChains(chains));
+  return { has: (name) => all.some((names) => names.has(name)) };
+}
+
+function unseenOf(set: IpSet, found: ObservedSet | undefined): Unseen {
+  const { name, members } = set;
+  const isUsable = found?.type === set.type && found.family === set.family && found.maxElements >= members.size;
+  const before = isUsable ? found : undefined;
+  const missing = [...members.keys()].filter((member) => before?.members.get(member) !== members.get(member)).sort();
+  const extra = [...(before?.members.keys() ?? [])].filter((member) => !members.has(member)).sort();
+  // Somebody else's set of another type under our name, or one that is too small: it can go, as no rule refers to it.
+  const clear = found && !before ? [{ text: destroySetText(name), object: name }] : [];
+  return { set, before, missing, extra, clear };
+}
+
+function toFill({ set: { name }, before, missing }: Unseen): ToFill {
+  return { name, missing: missing.length, isBegun: before !== undefined };
+}
+
+function membersAfter({ set: { members }, before, missing, extra }: Unseen, portion: number): IpSet['members'] {
+  const after = new Map(before?.members);
+  for (const member of extra) after.delete(member);
+  for (const member of missing.slice(0, portion)) after.set(member, members.get(member)!);
+  return after;
+}
+
+/** In any order, as nobody looks; sorted, so that the same cluster gives the same bytes. */
+function* unseenLines({ set, before, missing, extra, clear }: Unseen, portion: number): Iterable<PlanLine> {
+  const { name, members } = set;
+  const line = (text: string): PlanLine => ({ text, object: name });
+  yield* clear;
+  if (!before) yield line(createSetText(set));
+  for (const member of missing.slice(0, portion)) yield line(addMemberText(name, member, members.get(member)!));
+  for (const member of extra) yield line(deleteMemberText(name, member));
+}
+
+/** Sorted, so that the same cluster gives the same bytes. `as`: under another name than its own. */
+export function newSetLines(set: IpSet, as: string = set.name, object: string = set.name): PlanLine[] {
+  const members = [...set.members.keys()].sort();
+  return [
+    { text: createSetText(set, as), object },
+    ...members.map((member) => ({ text: addMemberText(as, member, set.members.get(member)!), object })),
+  ];
+}
+
+function changeOf(
+  set: IpSet,
+  before: ObservedSet,
+  observed: ObservedState,
+  memory: SetsMemory,
+  isLive: Ruleset['isLiveAddress'],
+): SetChange | undefined {
+  if (before.members === set.members) return undefined;
+  const { joining, leaving } = compareMembers(set, before);
+  if (joining.length === 0 && leaving.length === 0) return undefined;
+  const { name, family } = set;
+  const lines = needsSwap(set, before)
+    ? { loosen: swapLines(set, observed), tighten: [], aside: asideOf(name) }
+    : {
+        loosen: joining.map((member) => ({ text: addMemberText(name, member, true), object: name })),
+        tighten: leaving.map((member) => ({ text: deleteMemberText(name, member), object: name })),
+      };
+  const cuts = leaving.some((member) => {
+    const [address = '', rest] = member.split(/[,/]/, 2);
+    const isPrefix = rest !== undefined && member.includes('/');
+    return !memory.remembered || isPrefix || isLive(address);
+  });
+  return { name, family, desired: set, joining, leaving, ...lines, cuts };
+}
+
+/** Sorted by text. A `nomatch` entry that is missing lets its addresses join, one too many makes them leave. */
+function compareMembers(set: IpSet, before: ObservedSet): { joining: string[]; leaving: string[] } {
+  const joining: string[] = [];
+  const leaving: string[] = [];
+  // Known without comparing where both are moments of one history.
+  const changes = changesBetween(before.members, set.members);
+  if (changes) {
+    for (const { key: member, before: was, after: is } of changes)
+      ((is ?? was === false) ? joining : leaving).push(member);
+    return { joining: joining.sort(), leaving: leaving.sort() };
+  }
+  for (const [member, match] of set.members) {
+    if (before.members.get(member) !== match) (match ? joining : leaving).push(member);
+  }
+  for (const [member, match] of before.members) {
+    if (!set.members.has(member)) (match ? leaving : joining).push(member);
+  }
+  return { joining: joining.sort(), leaving: leaving.sort() };
+}
+
+/**
+ * A set's capacity is fixed when it is made. And where exceptions change, no order of single lines is free of a moment in which
+ * an exception is missing. Both are done in a set beside it; the swap is one step for every packet.
+ */
+function needsSwap(set: IpSet, before: ObservedSet): boolean {
+  if (before.maxElements < set.members.size) return true;
+  // Only sets with blocks hold exceptions.
+  if (set.type !== 'hash:net' && set.type !== 'hash:net,port') return false;
+  for (const [member, match] of set.members) if (!match && before.members.get(member) !== false) return true;
+  for (const [member, match] of before.members) if (!match && set.members.get(member) !== false) return true;
+  return false;
+}
+
+function asideOf(name: string): string {
+  return `${name}+`;
+}
+
+function swapLines(set: IpSet, observed: ObservedState): PlanLine[] {
+  const { name } = set;
+  const aside = asideOf(name);
+  const line = (text: string): PlanLine => ({ text, object: name });
+  return [
+    // Left behind by a process that was killed here: `create -exist` would take it as it is, stale entries included.
+    ...(observed.sets.has(aside) ? [line(destroySetText(aside))] : []),
+    ...newSetLines(set, aside, name),
+    line(swapSetText(name, aside)),
+    line(destroySetText(aside)),
+  ];
+}

@@ -1,0 +1,321 @@
+/** The door of this stage: (Ruleset, ObservedState) -> Plan, steps in safe order. */
+import type { Family } from '../../../net/ip.ts';
+import type { Steps } from '../../../core/sliced.ts';
+import type { IpSet, Ruleset } from '../rules/ruleset.ts';
+import type { RulesDiff } from './diff-rules.ts';
+import type { SetChange, SetsDiff } from './diff-sets.ts';
+import type {
+  Departed,
+  DepartedAddresses,
+  ObservedFamily,
+  ObservedSet,
+  ObservedState,
+  Plan,
+  PlanLine,
+  PlanSummary,
+  Step,
+} from './plan.ts';
+
+import { LiveMap } from '../../../core/versioned-map.ts';
+import { runToEnd } from '../../../core/sliced.ts';
+import { releasedSet } from '../rules/names.ts';
+import { destroySetText, EVERY_PACKET } from '../rules/write-text.ts';
+import { diffRules, restoreLines } from './diff-rules.ts';
+import { diffSets } from './diff-sets.ts';
+import { isReleasedSign, type ReleasedSign, releasedSign } from './released.ts';
+import { removeLeftovers } from './teardown.ts';
+import { type Names, setsOfChains } from './set-usage.ts';
+import { detourOf, needsSwitchOver } from './switch-over.ts';
+
+export interface DiffOptions {
+  /** Chains and sets the kernel refused: what depends on them is held back, everything else goes in. */
+  readonly broken?: ReadonlySet<string>;
+  /** The generation to start from when the kernel holds none, 1..generationCount. */
+  readonly firstGeneration?: number;
+  /** The last generation per family that we know of, for when it is not to be read any more. */
+  readonly lastGenerations?: Readonly<Partial<Record<Family, number>>>;
+  /** Per family, a generation that no live flow carries, or EVERY_PACKET, to be the next; the next number if absent. */
+  readonly spareGenerations?: Readonly<Partial<Record<Family, number>>>;
+  /** `departed` of the plan before; see there. */
+  readonly departed?: Departed;
+  /** `observed` is what our own writes left, not what was read: nobody else had a hand in it. */
+  readonly remembered?: boolean;
+  /** Entries at most to fill in sets that no rule refers to; the rest waits. No limit if absent. */
+  readonly portion?: number;
+}
+
+export function diff(desired: Ruleset, observed: ObservedState, options: DiffOptions = {}): Plan {
+  return runToEnd(diffInSteps(desired, observed, options));
+}
+
+export function* diffInSteps(desired: Ruleset, observed: ObservedState, options: DiffOptions): Steps<Plan> {
+  const broken = options.broken ?? new Set();
+  const { remembered = false, portion = Number.POSITIVE_INFINITY } = options;
+  const sets = yield* diffSets(desired, observed, { broken, remembered, portion });
+  const families: FamilyPlan[] = [];
+  for (const family of [4, 6] as const) {
+    const before = observed.families[family];
+    const other = observed.other?.families[family]?.chains;
+    const isSigned = observed.sets.has(releasedSet(family));
+    if (before) families.push(yield* planFamily(desired, before, other, family, isSigned, sets, options, broken));
+  }
+  yield;
+  const inUse = families.map(({ rules }) => setsOfChains(rules.chains));
+  const kept: Names = { has: (name) => inUse.some((names) => names.has(name)) };
+  const stale = sets.changed
+    ? []
+    : [...observed.sets.values()]
+        .filter(({ name, family }) => !desired.sets.has(name) && !kept.has(name) && !isUnknown(observed, family))
+        .map(({ name }) => name)
+        .filter((name) => !isReleasedSign(name));
+  const asides = new Set(sets.changes.map(({ aside }) => aside));
+  const left = stale.filter((name) => !asides.has(name));
+  const signs = families.map(({ sign }) => sign);
+  const gone = [
+    ...left,
+    ...families.flatMap(({ detourSets }) => detourSets),
+    ...signs.flatMap(({ destroy }) => destroy),
+  ];
+  const destroyed = [...new Set(gone)].sort();
+  const fill = [...sets.gate.leave, ...sets.fill, ...families.flatMap((family) => family.fill)];
+  const drain = [
+    ...families.flatMap(({ late }) => late),
+    ...families.flatMap(({ changes }) => changes.flatMap(({ tighten }) => tighten)),
+    ...sets.gate.join,
+  ];
+  // Ahead of all that may take a member out.
+  const released = signs.flatMap(({ create }) => create);
+  const steps: Step[] = [
+    ...setStep('fill-sets', fill.length > 0 ? [...released, ...fill] : []),
+    ...families.flatMap(({ rules, lines }) => ruleStep('rules', rules.family, lines)),
+    // From here on nothing but the new rules judges; until here they and the old ones do, and both know the sets as they were.
+    ...removeLeftovers(observed),
+    ...setStep('drain-sets', fill.length > 0 ? drain : [...released, ...drain]),
+    ...families.flatMap(({ rules, settle }) => ruleStep('settle-rules', rules.family, settle)),
+    ...setStep(
+      'destroy-sets',
+      destroyed.map((name) => ({ text: destroySetText(name), object: name })),
+    ),
+  ];
+  yield;
+  return {
+    steps,
+    summary: summarise(families, observed, sets, destroyed.length),
+    after: stateAfter(desired, observed, families, sets, kept, broken),
+    generations: Object.fromEntries(
+      families.flatMap(({ rules }) => (rules.generation === undefined ? [] : [[rules.family, rules.generation]])),
+    ),
+    departed: {
+      ownership: desired.ownership,
+      ...Object.fromEntries(families.map(({ rules, departed }) => [rules.family, departed])),
+    },
+    heldBack: families.flatMap(({ rules }) => rules.heldBack),
+    waiting: [...sets.waiting.keys()].sort(),
+  };
+}
+
+/** Rules that could not be read may refer to any set. */
+function isUnknown({ families, unread = [] }: ObservedState, family: Family): boolean {
+  return !families[family] && unread.some((each) => each.family === family && !each.isKnown);
+}
+
+function setStep(kind: 'fill-sets' | 'drain-sets' | 'destroy-sets', lines: readonly PlanLine[]): Step[] {
+  return lines.length > 0 ? [{ kind, lines }] : [];
+}
+
+function ruleStep(kind: 'rules' | 'settle-rules', family: Family, lines: readonly PlanLine[]): Step[] {
+  return lines.length > 0 ? [{ kind, family, lines }] : [];
+}
+
+/** One family's share of each step. */
+interface FamilyPlan {
+  readonly rules: RulesDiff;
+  readonly changes: readonly SetChange[];
+  readonly fill: readonly PlanLine[];
+  readonly lines: readonly PlanLine[];
+  /** Lines that loosen, but wait for the rules. */
+  readonly late: readonly PlanLine[];
+  readonly settle: readonly PlanLine[];
+  readonly detourSets: readonly string[];
+  readonly departed: DepartedAddresses | undefined;
+  readonly sign: ReleasedSign;
+}
+
+/** More than this are not worth remembering: a new generation costs each live flow two microseconds. */
+const MAX_DEPARTED = 10_000;
+
+function* planFamily(
+  desired: Ruleset,
+  before: ObservedFamily,
+  other: ObservedFamily['chains'] | undefined,
+  family: Family,
+  isSigned: boolean,
+  sets: SetsDiff,
+  options: DiffOptions,
+  broken: ReadonlySet<string>,
+): Steps<FamilyPlan> {
+  const changes = sets.changes.filter((change) => change.family === family);
+  const ofOther = other ? setsOfChains(other) : NO_SETS;
+  const gone = options.departed?.[family];
+  const isNoneLive = options.departed?.ownership === desired.ownership;
+  const isAnyLive = !isNoneLive && hasLive(gone, desired.isLiveAddress);
+  // Another process released addresses, and which of them got another pod meanwhile nobody knows.
+  const isOfAnother = isSigned && gone === undefined;
+  const isTooMany = gone !== undefined && gone.count > MAX_DEPARTED;
+  const cuts = changes.some((change) => change.cuts) || isTooMany || isOfAnother || isAnyLive;
+  const rules = yield* diffRules(desired, before, desired.families[family], cuts, {
+    broken,
+    waiting: sets.waiting,
+    lastGeneration: options.lastGenerations?.[family],
+    firstGeneration: options.firstGeneration ?? 1,
+    spareGeneration: options.spareGenerations?.[family],
+  });
+  yield;
+  const isRemembered = rules.marked && !rules.isBumped && rules.generation !== EVERY_PACKET;
+  const departed = isRemembered ? withDeparted(gone, changes.flatMap(leavingAddresses)) : undefined;
+  const sign = releasedSign(family, departed !== undefined, isSigned);
+  const loosen = changes.flatMap((change) => change.loosen);
+  // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
+  // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.
+  yield;
+  const isSeenByOther = changes.some(({ name }) => ofOther.has(name));
+  const isDetour =
+    isSeenByOther || (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
+  if (!isDetour) {
+    const lines = restoreLines(rules.chains, before, rules.stale, rules.hookLines);
+    return { rules, changes, fill: loosen, lines, late: [], settle: [], detourSets: [], departed, sign };
+  }
+  const detour = yield* detourOf(changes, rules.chains);
+  yield;
+  const onTheWay = new Map([...rules.chains, ...detour.chains]);
+  const plain = new Map([...rules.chains].filter(([name]) => detour.chains.has(name)));
+  const lines = restoreLines(onTheWay, before, rules.stale, rules.hookLines);
+  yield;
+  return {
+    rules,
+    changes,
+    fill: detour.create,
+    lines,
+    late: loosen,
+    settle: restoreLines(plain, { chains: onTheWay, hooks: rules.hooks }),
+    detourSets: detour.sets,
+    departed,
+    sign,
+  };
+}
+
+const NO_SETS: ReadonlyMap<string, unknown> = new Map();
+
+function withDeparted(before: DepartedAddresses | undefined, addresses: readonly string[]) {
+  return addresses.length === 0 ? before : { addresses, before, count: addresses.length + (before?.count ?? 0) };
+}
+
+function hasLive(departed: DepartedAddresses | undefined, isLive: Ruleset['isLiveAddress']): boolean {
+  for (let each = departed; each; each = each.before) if (each.addresses.some(isLive)) return true;
+  return false;
+}
+
+function leavingAddresses({ leaving }: SetChange): string[] {
+  return leaving.map((member) => member.split(',', 1)[0]!);
+}
+
+function summarise(
+  families: readonly FamilyPlan[],
+  observed: ObservedState,
+  sets: SetsDiff,
+  setsDestroyed: number,
+): PlanSummary {
+  const total = (pick: (family: FamilyPlan) => number): number =>
+    families.reduce((sum, family) => sum + pick(family), 0);
+  return {
+    chainsWritten: total(({ lines, rules }) => {
+      // They are declared behind the name of the table, those that go as well.
+      const end = lines.findIndex(({ text }, index) => index > 0 && !text.startsWith(':'));
+      return Math.max(0, end - 1 - rules.stale.length);
+    }),
+    chainsDeleted: total(({ rules }) => rules.stale.length),
+    jumpsRepaired: total(({ rules }) => rules.misplaced.length),
+    setsCreated: [...sets.capacities.keys()].filter((name) => !observed.sets.has(name)).length,
+    setsDestroyed,
+    membersAdded: sets.added,
+    membersDeleted: sets.deleted,
+    generationBumps: total(({ rules }) => (rules.isBumped ? 1 : 0)),
+  };
+}
+
+function setsAfter(
+  desired: Ruleset,
+  observed: ObservedState,
+  { changed, capacities, waiting }: SetsDiff,
+  kept: Names,
+  broken: ReadonlySet<string>,
+  signs: readonly (readonly [string, ObservedSet | undefined])[],
+): Pick<ObservedState, 'sets' | 'setsSource'> {
+  const afterwards = ({ name, family, type, members }: IpSet): ObservedSet | undefined => {
+    if (broken.has(name) || !observed.families[family]) return undefined;
+    const before = observed.sets.get(name);
+    if (waiting.has(name) && !waiting.get(name)) return before;
+    const maxElements = capacities.get(name) ?? before!.maxElements;
+    const begun = waiting.get(name);
+    if (begun) return { name, family, type, maxElements, members: begun };
+    const isSame = before?.members === members && before.maxElements === maxElements && before.type === type;
+    return isSame ? before : { name, family, type, maxElements, members };
+  };
+  const isWhole = broken.size === 0 && waiting.size === 0;
+  if (changed) {
+    const after = changed.flatMap((change): [string, ObservedSet][] => {
+      const set = afterwards(change.after!);
+      return set ? [[set.name, set]] : [];
+    });
+    const sets = withChanged(observed.sets, [...after, ...signs]);
+    return { sets, ...(isWhole ? { setsSource: desired.sets } : {}) };
+  }
+  const sets = new Map<string, ObservedSet>();
+  for (const set of desired.sets.values()) {
+    const after = afterwards(set);
+    if (after) sets.set(set.name, after);
+  }
+  for (const [name, set] of observed.sets) {
+    // A set that could not be brought up to date stays as it is, used or not.
+    if (!sets.has(name) && (kept.has(name) || desired.sets.has(name) || isReleasedSign(name))) sets.set(name, set);
+  }
+  for (const [name, set] of signs) {
+    if (set) sets.set(name, set);
+    else sets.delete(name);
+  }
+  return { sets, ...(isWhole ? { setsSource: desired.sets } : {}) };
+}
+
+/** For the latest of its moments, the live map it is of: planning goes on from there, and costs what changes. */
+const continued = new WeakMap<ObservedState['sets'], LiveMap<ObservedSet>>();
+
+function withChanged(
+  observed: ObservedState['sets'],
+  after: readonly (readonly [string, ObservedSet | undefined])[],
+): ObservedState['sets'] {
+  if (after.length === 0) return observed;
+  const sets = continued.get(observed) ?? new LiveMap(observed);
+  continued.delete(observed);
+  for (const [name, set] of after) sets.set(name, set);
+  continued.set(sets.view(), sets);
+  return sets.view();
+}
+
+function stateAfter(
+  desired: Ruleset,
+  observed: ObservedState,
+  families: readonly FamilyPlan[],
+  setsDiff: SetsDiff,
+  kept: Names,
+  broken: ReadonlySet<string>,
+): ObservedState {
+  const after: Partial<Record<Family, ObservedFamily>> = {};
+  const signs = families.flatMap(({ sign }) => [...sign.after]);
+  for (const { rules } of families) {
+    const { family, chains, hooks, heldBack, waiting } = rules;
+    const isWhole = heldBack.length === 0 && waiting === 0 && broken.size === 0;
+    after[family] = { chains, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
+  }
+  const variant = observed.variant ? { variant: observed.variant } : {};
+  return { families: after, ...setsAfter(desired, observed, setsDiff, kept, broken, signs), ...variant };
+}

@@ -1,0 +1,156 @@
+/** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
+import type { Family } from '../../../net/ip.ts';
+import type { FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
+
+/** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
+export interface ObservedFamily {
+  /** Chain name -> rules in order, each as `iptables-save` prints it without `-A CHAIN`. Ours only. */
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+  /** All rules of the hook's built-in chain, ours and others', in order, without `-A CHAIN`. */
+  readonly hooks: Readonly<Record<Hook, readonly string[]>>;
+  /** Our rules in other built-in chains of the table, which only another layout puts there; absent: none. */
+  readonly elsewhere?: readonly { readonly chain: string; readonly line: string }[];
+  /** The rules this state was written from, whole and undisturbed; absent once the kernel was read. Equal source, nothing to compare. */
+  readonly source?: FamilyRules;
+}
+
+export interface ObservedSet {
+  readonly name: string;
+  readonly family: Family;
+  /** Any: somebody else may have made a set under our name. */
+  readonly type: string;
+  readonly maxElements: number;
+  /** Entry text with protocol numbers -> false for `nomatch`. */
+  readonly members: ReadonlyMap<string, boolean>;
+}
+
+export type Variant = 'iptables-nft' | 'iptables-legacy';
+
+/** Our rules in the iptables variant that is not written to: they judge every packet as well, and nobody keeps them up to date. */
+export interface OtherVariant {
+  readonly variant: Variant;
+  /** Those with something of ours. */
+  readonly families: Readonly<Partial<Record<Family, ObservedFamily>>>;
+}
+
+/** Rules of ours in another table than mangle: of another layout, as this one has none there. */
+export interface OtherTable {
+  readonly variant: Variant;
+  readonly family: Family;
+  readonly table: string;
+  readonly rules: ObservedFamily;
+}
+
+/** A family whose rules could not be read. */
+export interface Unread {
+  readonly family: Family;
+  readonly tool: string;
+  /** This host cannot filter the family; else it is not known what its rules are. */
+  readonly isKnown: boolean;
+  readonly why: string;
+}
+
+export interface ObservedState {
+  /** A family is absent when the host cannot filter it (no IPv6, say). */
+  readonly families: Readonly<Partial<Record<Family, ObservedFamily>>>;
+  /** Ours only. */
+  readonly sets: ReadonlyMap<string, ObservedSet>;
+  /**
+   * The sets these were written from: the same ones with the same members, and no others. Absent once the kernel was read. What did
+   * not change since then need not be compared.
+   */
+  readonly setsSource?: Ruleset['sets'];
+  /** Where the rules are; absent where there is only one. */
+  readonly variant?: Variant;
+  readonly other?: OtherVariant;
+  readonly otherTables?: readonly OtherTable[];
+  readonly unread?: readonly Unread[];
+}
+
+/** One line of restore input, and the chain or set it belongs to. */
+export interface PlanLine {
+  readonly text: string;
+  readonly object: string;
+}
+
+/**
+ * One command's worth of change, in this order: `fill-sets` makes sets and lets members join; `rules`, one per family, changes the
+ * verdicts in one commit; `leftovers` takes our rules out of the iptables variant, and of tables, that this layout does not write to;
+ * `drain-sets` lets members leave; `settle-rules` puts plain rules in the place of those that looked past
+ * the sets' members (switch-over.ts); `destroy-sets` tidies up. Between any two lines no packet of a new connection meets a verdict
+ * that is neither the old nor the new one (S-09). `destroy-sets` may fail while the kernel still lets go of a set; it is planned again.
+ */
+export type Step =
+  | { readonly kind: 'fill-sets' | 'drain-sets' | 'destroy-sets'; readonly lines: readonly PlanLine[] }
+  | { readonly kind: 'rules' | 'settle-rules'; readonly family: Family; readonly lines: readonly PlanLine[] }
+  | {
+      readonly kind: 'leftovers';
+      readonly variant: Variant;
+      readonly family: Family;
+      readonly lines: readonly PlanLine[];
+    };
+
+/** Counts of what a plan does, for logs and metrics. */
+export interface PlanSummary {
+  readonly chainsWritten: number;
+  readonly chainsDeleted: number;
+  readonly jumpsRepaired: number;
+  readonly setsCreated: number;
+  readonly setsDestroyed: number;
+  readonly membersAdded: number;
+  readonly membersDeleted: number;
+  readonly generationBumps: number;
+}
+
+/** Per family, the latest first; absent: none. */
+export interface Departed extends Readonly<Partial<Record<Family, DepartedAddresses>>> {
+  /** None of them was live then (see NodeIntent). */
+  readonly ownership?: object;
+}
+
+export interface DepartedAddresses {
+  readonly addresses: readonly string[];
+  readonly before: DepartedAddresses | undefined;
+  /** Of these and those before. */
+  readonly count: number;
+}
+
+export interface Plan {
+  readonly steps: readonly Step[];
+  readonly summary: PlanSummary;
+  /** The state after every step succeeded. */
+  readonly after: ObservedState;
+  /** Per family, the generation in force afterwards; absent without marks. */
+  readonly generations: Readonly<Partial<Record<Family, number>>>;
+  /**
+   * Addresses of pods that are gone, which left sets without a new generation: their flows died with them. Should another pod get
+   * one of them before the generation changes, live flows have to be judged again.
+   */
+  readonly departed: Departed;
+  /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is broken. */
+  readonly heldBack: readonly HeldBack[];
+  /** Names of sets that the next plans fill further. Addresses whose chains ask about them stay on an older chain meanwhile, or are closed. */
+  readonly waiting: readonly string[];
+}
+
+export interface HeldBack {
+  readonly address: string;
+  readonly wanted: string;
+  readonly got: string;
+}
+
+export function isEmptyPlan(plan: Plan): boolean {
+  return plan.steps.length === 0;
+}
+
+/** The plan as a person reads it: the very lines the kernel tools get, step by step. */
+export function planText(plan: Plan): string {
+  if (isEmptyPlan(plan)) return 'nothing to do\n';
+  return plan.steps
+    .map((step) => {
+      const family = 'family' in step ? ` IPv${step.family}` : '';
+      const variant = 'variant' in step ? ` ${step.variant}` : '';
+      return `# ${step.kind}${family}${variant}\n${step.lines.map((line) => line.text).join('\n')}\n`;
+    })
+    .join('');
+}

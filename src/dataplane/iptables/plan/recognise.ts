@@ -1,0 +1,74 @@
+/**
+ * The kernel as read back, with whatever is as we know it replaced by the value we know. Later stages then see by identity that there
+ * is nothing to compare, and the text that was read can be forgotten.
+ */
+import type { Family } from '../../../net/ip.ts';
+import type { Steps } from '../../../core/sliced.ts';
+import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
+
+import { HOOKS } from '../rules/ruleset.ts';
+import { sameLines } from './same-lines.ts';
+
+const MEMBERS_PER_STEP = 2_000;
+
+/** What is known of sets, by name: the ones we wrote, or the ones that are wanted. */
+type KnownSets = ReadonlyMap<string, Pick<ObservedSet, 'family' | 'type' | 'members'>>;
+
+/** `written`: the state our own writes left, if any. `wanted`: the sets to come. */
+export function* recognise(
+  found: ObservedState,
+  written: ObservedState | undefined,
+  wanted: KnownSets,
+): Steps<ObservedState> {
+  const families: Partial<Record<Family, ObservedFamily>> = {};
+  for (const family of [4, 6] as const) {
+    const now = found.families[family];
+    if (!now) continue;
+    const ours = written?.families[family];
+    families[family] = ours ? yield* recogniseFamily(now, ours) : now;
+  }
+  const sets = new Map<string, ObservedSet>();
+  for (const [name, set] of found.sets) {
+    const ours = written?.sets.get(name);
+    sets.set(name, yield* recogniseSet(set, ours, wanted.get(name)));
+    yield;
+  }
+  return { ...found, families, sets };
+}
+
+/** Where nothing was touched, the very state that was written, with the rules it came from. */
+function* recogniseFamily(found: ObservedFamily, written: ObservedFamily): Steps<ObservedFamily> {
+  const chains = new Map<string, readonly string[]>();
+  let isWhole = found.chains.size === written.chains.size;
+  for (const [name, lines] of found.chains) {
+    const ours = written.chains.get(name);
+    const isSame = ours !== undefined && sameLines(ours, lines);
+    chains.set(name, isSame ? ours : lines);
+    isWhole &&= isSame;
+    yield;
+  }
+  if (!isWhole) return { ...found, chains };
+  const sameHooks = !found.elsewhere && HOOKS.every((hook) => sameLines(written.hooks[hook], found.hooks[hook]));
+  return sameHooks ? written : { ...found, chains: written.chains };
+}
+
+function* recogniseSet(
+  found: ObservedSet,
+  ...known: readonly (Pick<ObservedSet, 'family' | 'type' | 'members'> | undefined)[]
+): Steps<ObservedSet> {
+  for (const candidate of known) {
+    if (candidate?.family !== found.family || candidate.type !== found.type) continue;
+    if (yield* sameMembers(found.members, candidate.members)) return { ...found, members: candidate.members };
+  }
+  return found;
+}
+
+function* sameMembers(found: ObservedSet['members'], known: ObservedSet['members']): Steps<boolean> {
+  if (found.size !== known.size) return false;
+  let count = 0;
+  for (const [member, match] of found) {
+    if (known.get(member) !== match) return false;
+    if (++count % MEMBERS_PER_STEP === 0) yield;
+  }
+  return true;
+}

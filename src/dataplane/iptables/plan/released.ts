@@ -1,0 +1,36 @@
+/**
+ * Whether a flow may have the permission of a pod that is gone. A pod that goes takes its address out of sets without a new epoch,
+ * because its flows die with it; should another pod get the address before the epoch advances, live flows have to be judged again.
+ * This process remembers the addresses (`Departed`); the next one finds an empty set of a name that says so, and judges them again at once.
+ */
+import type { Family } from '../../../net/ip.ts';
+import type { IpSet } from '../rules/ruleset.ts';
+import type { ObservedSet, PlanLine } from './plan.ts';
+
+import { releasedSet } from '../rules/names.ts';
+import { createSetText, maxElements } from '../rules/write-text.ts';
+
+/** What becomes of the sign that addresses were released since the last epoch. */
+export interface ReleasedSign {
+  /** Ahead of everything that takes members out. */
+  readonly create: readonly PlanLine[];
+  /** After the commit that advances the epoch. */
+  readonly destroy: readonly string[];
+  /** By name, the set as it will be; undefined: gone. */
+  readonly after: ReadonlyMap<string, ObservedSet | undefined>;
+}
+
+/** `released`: addresses were, and no epoch was begun since. */
+export function releasedSign(family: Family, released: boolean, isThere: boolean): ReleasedSign {
+  const name = releasedSet(family);
+  if (released === isThere) return { create: [], destroy: [], after: new Map() };
+  if (!released) return { create: [], destroy: [name], after: new Map([[name, undefined]]) };
+  const set: IpSet = { name, family, type: 'hash:ip', members: new Map(), meaning: name };
+  const { type, members } = set;
+  const after = { name, family, type, members, maxElements: maxElements(0) };
+  return { create: [{ text: createSetText(set), object: name }], destroy: [], after: new Map([[name, after]]) };
+}
+
+export function isReleasedSign(name: string): boolean {
+  return name === releasedSet(4) || name === releasedSet(6);
+}

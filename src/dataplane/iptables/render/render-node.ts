@@ -1,0 +1,581 @@
+/**
+ * The door of this stage: NodeIntent -> Ruleset. The chain layout is drawn here.
+ *
+ *   mangle FORWARD                                              mangle INPUT likewise with PCL-INP (egress only)
+ *     1 neither established nor related          jump PCL-FWD         the first packets of flows
+ *     2 not of the current generation            jump PCL-FWD-AGAIN   live flows that these rules have not judged
+ *                                                                     all other packets of live flows meet nothing else of ours
+ *   PCL-FWD
+ *     1 neighbour discovery (IPv6)               RETURN         S-58; what was routed is none
+ *     2 jump PCL-NEW-S, -D (new-pods.ts)                         pods that are not programmed yet; only with --new-pods=closed
+ *     3 jump PCL-PE, PCL-PI (guards.ts)                         by interface: what is at no listed address; where pods' are known
+ *     4 jump PCL-EG                                             by source: egress of local pods
+ *     5 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
+ *     6 stamp generation, clear denied flag
+ *   PCL-FWD-AGAIN
+ *     1 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
+ *     2 ICMP error of a flow                     DROP
+ *     3 reply                                    goto PCL-RPL   in INPUT: RETURN, the node reaches its own pods (S-60)
+ *     4 goto PCL-FWD
+ *   PCL-EG, PCL-IN -> a chain per bucket of addresses (dispatch.ts) -> a chain per class
+ *   PCL-E-<hash>  INVALID DROP; one RETURN per clause; source = destination RETURN (hairpin, S-62); flag, log, DROP; legend
+ *   PCL-E-closed  DROP and nothing else, for pods whose own chain the kernel refused
+ *
+ *   PCL-RPL -> PCL-EGR -> buckets -> PCL-ER-<hash>              the same with source and destination exchanged, and PCL-INR...
+ *
+ * What every packet of a live flow meets is in the built-in chain itself: a chain of ours around it would cost it more than the
+ * rules do (docs/performance.md, "Packets"). A packet that PCL-FWD has just stamped goes past rule 2.
+ *
+ * An answer is judged as the question it answers, for where only one side talks no question may come for hours: a server that pushes
+ * datagrams, or one that repeats what was not acknowledged while the flow was denied.
+ *
+ * A RETURN inside a class chain goes back to PCL-FWD behind the jump, because every hop below it is a goto: egress
+ * allowed never skips ingress (S-06).
+ */
+import type { Family } from '../../../net/ip.ts';
+import type { PortRange } from '../../../net/port-range.ts';
+import type { Direction } from '../../../policy/model.ts';
+import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../../../compile/intent.ts';
+import type { Steps } from '../../../core/sliced.ts';
+import type {
+  Chain,
+  ClassChain,
+  FamilyRules,
+  Hook,
+  IpSet,
+  Layout,
+  Match,
+  PodInterfaces,
+  PortGuard,
+  Rule,
+  Ruleset,
+} from '../rules/ruleset.ts';
+
+import { changesBetween, LiveMap } from '../../../core/versioned-map.ts';
+import { runToEnd } from '../../../core/sliced.ts';
+import { objectKey } from '../../../policy/model.ts';
+import { expressible, expressibleChains } from '../rules/features.ts';
+import { guardsInUse } from './guards.ts';
+import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
+import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
+import { NO_INTERFACES } from '../rules/ruleset.ts';
+import {
+  classChain,
+  closedChain,
+  dispatchChain,
+  FORWARD_AGAIN_CHAIN,
+  FORWARD_CHAIN,
+  guardChain,
+  INPUT_AGAIN_CHAIN,
+  INPUT_CHAIN,
+  NEW_POD_CHAINS,
+  programmedSet,
+  REPLY_CHAIN,
+  replyDispatchChain,
+  replyOfClass,
+  setName,
+} from '../rules/names.ts';
+import { ruleText } from '../rules/write-text.ts';
+
+/** xt_multiport XT_MULTI_PORTS. */
+const MAX_MULTIPORT_SLOTS = 15;
+/** Policies that a chain's legend names, a rule each: what is only read by people must not make up most of a table. */
+export const MAX_LEGEND = 50;
+const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
+
+export function renderNode(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
+  return new NodeRenderer().render(intent, layout, interfaces);
+}
+
+interface Rendered {
+  readonly intent: NodeIntent;
+  readonly layout: Layout;
+  readonly interfaces: PodInterfaces;
+  readonly ruleset: Ruleset;
+}
+
+/** Renders again and again; what the intent did not change is the same object as last time, and the planner skips it. */
+export class NodeRenderer {
+  #last: Rendered | undefined;
+  #sets: RenderedSets = new Map();
+  /** Those that rules speak of, by name. */
+  #used = new LiveMap<IpSet>();
+  #chains: RenderedChains = new Map();
+
+  render(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
+    return runToEnd(this.renderInSteps(intent, layout, interfaces));
+  }
+
+  /** The addresses that may pass where nobody else may. */
+  #letIn(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces, last: Rendered | undefined): void {
+    if (!isClosed(layout)) return;
+    const isSame =
+      last?.intent.localAddresses === intent.localAddresses && last.interfaces.broadcasts === interfaces.broadcasts;
+    for (const family of [4, 6] as const) {
+      const name = programmedSet(family);
+      if (isSame && this.#used.get(name)) continue;
+      const known = isSame ? last.ruleset.sets.get(name) : undefined;
+      this.#used.set(name, known ?? programmedAddresses(family, intent.localAddresses, interfaces));
+    }
+  }
+
+  /** Begun, but not brought to its end, it leaves nothing behind. */
+  *renderInSteps(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Steps<Ruleset> {
+    const last = this.#last && sameLayout(this.#last.layout, layout) ? this.#last : undefined;
+    const { rendered, changed } =
+      changedSets(last?.intent, intent, this.#sets) ?? (yield* renderSets(intent, this.#sets));
+    const sameRules =
+      last?.intent.subjects === intent.subjects &&
+      last.intent.classes === intent.classes &&
+      last.interfaces === interfaces;
+    const known = last ? this.#chains : new Map<string, RenderedChain>();
+    const { families, chains } = sameRules
+      ? { families: last.ruleset.families, chains: known }
+      : yield* renderFamilies(intent, layout, interfaces, rendered, known);
+    if (!sameRules || changed === 'others') this.#used = new LiveMap(usedSets(rendered, families));
+    else for (const set of changed) if (this.#used.get(set.name)) this.#used.set(set.name, set);
+    this.#letIn(intent, layout, interfaces, last);
+    const { isLiveAddress, ownership } = intent;
+    const ruleset = { families, sets: this.#used.view(), layout, isLiveAddress, ownership };
+    this.#last = { intent, layout, interfaces, ruleset };
+    this.#sets = rendered;
+    this.#chains = chains;
+    return ruleset;
+  }
+}
+
+/** By key of the set it came from. */
+type RenderedSets = Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>;
+
+interface RenderedChain {
+  readonly from: PolicyClass;
+  readonly chain: ClassChain;
+}
+
+/** By `chainKey`. */
+type RenderedChains = ReadonlyMap<string, RenderedChain>;
+
+interface SetsRendered {
+  readonly rendered: RenderedSets;
+  /** The sets that are not what they were, or that there are other sets than before. */
+  readonly changed: readonly IpSet[] | 'others';
+}
+
+/** Without looking at all of them, where the intent tells what changed. */
+function changedSets(last: NodeIntent | undefined, intent: NodeIntent, known: RenderedSets): SetsRendered | undefined {
+  const addresses = changesBetween(last?.addressSets, intent.addressSets);
+  const endpoints = changesBetween(last?.endpointSets, intent.endpointSets);
+  if (!addresses || !endpoints) return undefined;
+  const changed = [...addresses, ...endpoints].map(({ key, after: from }) => {
+    const set = renderSet(from!, known.get(key)!.set.name);
+    known.set(key, { from: from!, set });
+    return set;
+  });
+  return { rendered: known, changed };
+}
+
+function* renderSets({ addressSets, endpointSets }: NodeIntent, known: RenderedSets): Steps<SetsRendered> {
+  const changed: IpSet[] = [];
+  const rendered: RenderedSets = new Map();
+  let others = known.size !== addressSets.size + endpointSets.size;
+  for (const sets of [addressSets, endpointSets]) {
+    for (const from of sets.values()) {
+      const before = known.get(from.key);
+      const now = before?.from === from ? before : { from, set: renderSet(from, before?.set.name) };
+      rendered.set(from.key, now);
+      if (now === before) continue;
+      others ||= before === undefined;
+      changed.push(now.set);
+      yield;
+    }
+  }
+  return { rendered, changed: others ? 'others' : changed };
+}
+
+function* renderFamilies(
+  intent: NodeIntent,
+  layout: Layout,
+  interfaces: PodInterfaces,
+  sets: RenderedSets,
+  known: RenderedChains,
+): Steps<{ families: Ruleset['families']; chains: RenderedChains }> {
+  const chains = new Map<string, RenderedChain>();
+  const chainOf = (from: PolicyClass, family: Family): ClassChain => {
+    const key = chainKey(from, family);
+    const before = known.get(key);
+    const nameOf = (set: string): string => sets.get(set)?.set.name ?? setName(family, set);
+    const chain = before?.from === from ? before.chain : renderClass(from, family, layout, nameOf);
+    chains.set(key, { from, chain });
+    return chain;
+  };
+  const families = {
+    4: yield* renderFamily(intent, 4, layout, interfaces, chainOf),
+    6: yield* renderFamily(intent, 6, layout, interfaces, chainOf),
+  };
+  return { families, chains };
+}
+
+function chainKey(policyClass: PolicyClass, family: Family): string {
+  return `${family} ${policyClass.key}`;
+}
+
+/** Key of an address or endpoint set -> its name. */
+type SetNames = (key: string) => string;
+
+function renderSet(from: AddressSet | EndpointSet, name: string | undefined): IpSet {
+  const holdsAddresses = ('kind' in from ? from.kind : from.holds) === 'addresses';
+  const type =
+    'kind' in from ? (holdsAddresses ? 'hash:ip' : 'hash:net') : holdsAddresses ? 'hash:ip,port' : 'hash:net,port';
+  const { family, members, key: meaning } = from;
+  return { name: name ?? setName(family, meaning), family, type, members, meaning };
+}
+
+/** A set no rule speaks of (the family's rules may not need it) is not made. */
+function usedSets(sets: RenderedSets, families: Ruleset['families']): ReadonlyMap<string, IpSet> {
+  const used = new Set(
+    [families[4], families[6]].flatMap(({ classes }) => [...classes.values()].flatMap((chain) => chain.sets)),
+  );
+  return new Map([...sets.values()].flatMap(({ set }) => (used.has(set.name) ? [[set.name, set]] : [])));
+}
+
+function* renderFamily(
+  intent: NodeIntent,
+  family: Family,
+  layout: Layout,
+  interfaces: PodInterfaces,
+  chainFor: (policyClass: PolicyClass, family: Family) => ClassChain,
+): Steps<FamilyRules> {
+  const classes = new Map<string, ClassChain>();
+  const chainOf = new Map<string, string>();
+  for (const policyClass of intent.classes) {
+    const chain = chainFor(policyClass, family);
+    classes.set(chain.name, chain);
+    chainOf.set(policyClass.key, chain.name);
+    yield;
+  }
+  const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
+  for (const subject of intent.subjects) {
+    for (const address of subject.addresses) {
+      if (address.includes(':') !== (family === 6)) continue;
+      for (const direction of ['egress', 'ingress'] as const) {
+        const key = subject.classes[direction];
+        if (key !== undefined) dispatch[direction].set(address, chainOf.get(key)!);
+      }
+    }
+    yield;
+  }
+  const guards = yield* portGuards(intent, family, interfaces, chainOf);
+  // A class may have no pod with an address of this family: nothing would ever refer to its chain and sets.
+  const guarded = guards.flatMap(({ targets }) => Object.values(targets));
+  const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
+  for (const name of classes.keys()) if (!targeted.has(name)) classes.delete(name);
+  return {
+    family,
+    hooks: {
+      FORWARD: hookRules(family, layout, FORWARD_CHAIN, FORWARD_AGAIN_CHAIN),
+      INPUT: hookRules(family, layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),
+    },
+    entry: [
+      { name: FORWARD_CHAIN, rules: expressible(entryRules(family, layout, 'FORWARD', guards), family, layout) },
+      { name: INPUT_CHAIN, rules: expressible(entryRules(family, layout, 'INPUT', guards), family, layout) },
+      ...(judgesReplies(layout) ? againChains(guards) : []),
+      ...expressibleChains(newPodChains(family, layout, interfaces), family, layout),
+    ],
+    dispatch,
+    guards,
+    classes,
+  };
+}
+
+/** Also where the pod has no address of the family: what it sends or gets in it has none that is listed. */
+function* portGuards(
+  { subjects }: NodeIntent,
+  family: Family,
+  interfaces: PodInterfaces,
+  chainOf: ReadonlyMap<string, string>,
+): Steps<readonly PortGuard[]> {
+  if (interfaces.pods.length === 0) return [];
+  const subjectOf = new Map(subjects.map((subject) => [subject.pod, subject]));
+  const guards: PortGuard[] = [];
+  for (const { name, via, pod } of interfaces.pods) {
+    const subject = subjectOf.get(pod);
+    if (!subject) continue;
+    const targets: Partial<Record<Direction, string>> = {};
+    for (const direction of DIRECTIONS) {
+      const key = subject.classes[direction];
+      // What is routed to a pod is routed to an address that is the pod's.
+      if (key !== undefined && (direction === 'egress' || via !== 'route')) targets[direction] = chainOf.get(key)!;
+    }
+    if (Object.keys(targets).length === 0) continue;
+    const addresses = subject.addresses.filter((address) => address.includes(':') === (family === 6));
+    guards.push({ name, via, addresses, targets });
+    yield;
+  }
+  return guards;
+}
+
+const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
+const RETURN = { kind: 'return' } as const;
+const DROP = { kind: 'drop' } as const;
+
+function rule(matches: readonly Match[], target: Rule['target']): Rule {
+  return { matches, target };
+}
+
+/** Which packets of the hook meet our chains. */
+function hookRules(family: Family, layout: Layout, chain: string, againChain: string): readonly Rule[] {
+  return expressible(hookRulesAtBest(layout, chain, againChain), family, layout);
+}
+
+function hookRulesAtBest(layout: Layout, chain: string, againChain: string): Rule[] {
+  const enter: Rule['target'] = { kind: 'jump', chain };
+  if (layout.mode === 'audit') return [rule([{ kind: 'conntrack', states: ['NEW'] }], enter)];
+  const first = rule([{ kind: 'conntrack-not', states: LIVE }], enter);
+  if (!stamps(layout)) return [first];
+  return [first, rule([{ kind: 'other-generation' }], { kind: 'jump', chain: againChain })];
+}
+
+const LIVE = ['RELATED', 'ESTABLISHED'] as const;
+
+function entryRules(family: Family, layout: Layout, hook: Hook, guards: readonly PortGuard[]): Rule[] {
+  const directions = hook === 'FORWARD' ? DIRECTIONS : (['egress'] as const);
+  const guarded = guardsInUse(guards).filter((direction) => (directions as readonly Direction[]).includes(direction));
+  return [
+    // Once per connection: a datagram that nobody answers, or a repeated SYN, is NEW each time.
+    ...(layout.mode === 'audit' ? [rule([{ kind: 'conntrack-confirmed' }], RETURN)] : []),
+    ...(family === 6 ? [rule([{ kind: 'neighbour-discovery' }], RETURN)] : []),
+    ...(isClosed(layout) ? gateJumps(hook) : []),
+    ...guarded.map((direction) => rule([], { kind: 'jump', chain: guardChain(direction) })),
+    ...directions.map((direction) => rule([], { kind: 'jump', chain: dispatchChain(direction) })),
+    ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : []),
+  ];
+}
+
+function gateJumps(hook: Hook): Rule[] {
+  const { source, destination } = NEW_POD_CHAINS;
+  const chains = hook === 'FORWARD' ? [source, destination] : [source];
+  return chains.map((chain) => rule([], { kind: 'jump', chain }));
+}
+
+function againChains(guards: readonly PortGuard[]): Chain[] {
+  return [
+    { name: FORWARD_AGAIN_CHAIN, rules: againRules('FORWARD', FORWARD_CHAIN) },
+    { name: INPUT_AGAIN_CHAIN, rules: againRules('INPUT', INPUT_CHAIN) },
+    { name: REPLY_CHAIN, rules: replyRules(guards) },
+  ];
+}
+
+/** For packets of live flows, which have a connection. */
+function againRules(hook: Hook, entryChain: string): Rule[] {
+  const icmpError: readonly Match[] = [{ kind: 'icmp' }, { kind: 'conntrack', states: ['RELATED'] }];
+  const isReply: Match = { kind: 'conntrack', states: LIVE, direction: 'REPLY' };
+  return [
+    rule([...icmpError, { kind: 'denied-flag', set: false }], RETURN),
+    rule(icmpError, DROP),
+    rule([isReply], hook === 'FORWARD' ? { kind: 'goto', chain: REPLY_CHAIN } : RETURN),
+    rule([], { kind: 'goto', chain: entryChain }),
+  ];
+}
+
+function replyRules(guards: readonly PortGuard[]): Rule[] {
+  return [
+    ...guardsInUse(guards).map((direction) => rule([], { kind: 'jump', chain: guardChain(direction, true) })),
+    ...DIRECTIONS.map((direction) => rule([], { kind: 'jump', chain: replyDispatchChain(direction) })),
+    rule([], { kind: 'stamp-generation' }),
+  ];
+}
+
+function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, setNames: SetNames): ClassChain {
+  const { direction, policies } = policyClass;
+  const wanted = distinct(policyClass.clauses.flatMap((clause) => clauseRules(clause, direction, family, setNames)));
+  const allows = expressible(wanted, family, layout);
+  const legend = expressible(legendRules(policyClass), family, layout);
+  const key = JSON.stringify([policyClass.key, family, layout, [...allows, ...legend]]);
+  const name = classChain(direction, key);
+  const head = expressible(headRules(layout), family, layout);
+  const tail = expressible(tailRules(name, layout), family, layout);
+  const rules = [...head, ...allows, ...tail, ...legend];
+  const replyRules = judgesReplies(layout) ? [...allows.map(exchanged), ...tail] : [];
+  const sets = new Set(rules.flatMap((r) => r.matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))));
+  return { name, rules, replyRules, direction, policies, sets: [...sets].sort() };
+}
+
+/** The rule for the answers of what `original` lets in or out. */
+function exchanged(original: Rule): Rule {
+  return rule(original.matches.map(exchangedMatch), original.target);
+}
+
+/** What a clause asks of a packet, asked of its answer. */
+function exchangedMatch(match: Match): Match {
+  switch (match.kind) {
+    case 'ports':
+      return { ...match, kind: 'source-ports' };
+    case 'set':
+      return { ...match, dimensions: EXCHANGED[match.dimensions] };
+    case 'source-block':
+      return { ...match, kind: 'destination-block' };
+    case 'destination-block':
+      return { ...match, kind: 'source-block' };
+    case 'source':
+    case 'destination':
+    case 'source-bucket':
+    case 'destination-bucket':
+    case 'conntrack':
+    case 'conntrack-not':
+    case 'conntrack-confirmed':
+    case 'other-generation':
+    case 'denied-flag':
+    case 'same-address':
+    case 'icmp':
+    case 'neighbour-discovery':
+    case 'source-ports':
+    case 'not-in-set':
+    case 'not-in-interface-prefix':
+    case 'not-out-interface-prefix':
+    case 'in-interface':
+    case 'out-interface':
+    case 'in-port':
+    case 'out-port':
+    case 'dhcp':
+    case 'in-interface-prefix':
+    case 'out-interface-prefix':
+    case 'source-is-local':
+    case 'destination-is-local':
+    case 'limit':
+    case 'comment':
+      throw new Error(`no clause asks for ${match.kind}`);
+  }
+}
+
+const EXCHANGED = {
+  src: 'dst',
+  dst: 'src',
+  'src,src': 'dst,dst',
+  'src,dst': 'dst,src',
+  'dst,src': 'src,dst',
+  'dst,dst': 'src,src',
+} as const;
+
+function headRules(layout: Layout): Rule[] {
+  return layout.mode === 'enforce' ? [rule([{ kind: 'conntrack', states: ['INVALID'] }], DROP)] : [];
+}
+
+/** The chains of a class: for questions and, where they are judged, for answers. */
+export function chainsOfClass({ name, rules, replyRules }: ClassChain): Chain[] {
+  return replyRules.length > 0
+    ? [
+        { name, rules },
+        { name: replyOfClass(name), rules: replyRules },
+      ]
+    : [{ name, rules }];
+}
+
+/**
+ * What happens to a packet no clause allows. In audit the last rule's counter is one per connection that would be denied.
+ * A pod's way to itself is seldom taken and costs 100 ns to find, so what is allowed anyway does not meet it.
+ */
+function tailRules(chain: string, layout: Layout): Rule[] {
+  const hairpin = rule([{ kind: 'same-address' }], RETURN);
+  const log = logRules(chain, layout);
+  if (layout.mode === 'audit') return [hairpin, ...log, rule([], RETURN)];
+  const flag = rule([{ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }], { kind: 'set-denied-flag' });
+  return [hairpin, ...(stamps(layout) ? [flag] : []), ...log, rule([], DROP)];
+}
+
+function logRules(chain: string, layout: Layout): Rule[] {
+  if (!layout.log) return [];
+  const { group, perSecond, burst } = layout.log;
+  const verb = layout.mode === 'audit' ? 'audit' : 'drop';
+  return [rule([{ kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix: `${chain} ${verb}` })];
+}
+
+/**
+ * The chain that judges pods whose own chain could not be built. It must go in whatever the kernel refuses, so it asks nothing:
+ * every packet gets the verdict of one that no clause allows.
+ */
+export function closedClass(direction: Direction, layout: Layout): ClassChain {
+  const rules = [rule([], layout.mode === 'audit' ? RETURN : DROP)];
+  const replyRules = judgesReplies(layout) ? rules : [];
+  return { name: closedChain(direction), rules, replyRules, direction, policies: [], sets: [] };
+}
+
+/** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */
+function legendRules({ direction, policies, clauses, closed }: PolicyClass): Rule[] {
+  const indexes = new Map<string, Set<number>>(policies.map((policy) => [objectKey(policy), new Set()]));
+  for (const { by } of clauses) for (const { policy, index } of by) indexes.get(objectKey(policy))!.add(index);
+  const named = [...indexes].slice(0, MAX_LEGEND);
+  const texts = named.map(([name, found]) => {
+    const allows = found.size === 0 ? 'no rule' : `rules ${[...found].sort((a, b) => a - b).join(',')}`;
+    return `${name} ${direction} ${closed ? 'closed' : allows}`;
+  });
+  if (closed) texts.unshift('closed: these policies ask for more than one namespace gets; see the agent log');
+  if (indexes.size > MAX_LEGEND) texts.push(`and ${indexes.size - MAX_LEGEND} more policies`);
+  return texts.map((text) => rule([{ kind: 'comment', text }], { kind: 'none' }));
+}
+
+function clauseRules(clause: Clause, direction: Direction, family: Family, setNames: SetNames): Rule[] {
+  const peer = clause.peers[family];
+  const ports = portMatches(clause, family, setNames);
+  switch (peer.kind) {
+    case 'none':
+      return [];
+    case 'any':
+      return ports.map((matches) => rule(matches, RETURN));
+    case 'block': {
+      // A prefix is told sooner than a port.
+      const block: Match = { kind: direction === 'egress' ? 'destination-block' : 'source-block', cidr: peer.cidr };
+      return ports.map((matches) => rule([block, ...matches], RETURN));
+    }
+    case 'set': {
+      const set: Match = { kind: 'set', set: setNames(peer.key), dimensions: direction === 'egress' ? 'dst' : 'src' };
+      return ports.map((matches) => rule([...matches, set], RETURN));
+    }
+  }
+}
+
+/** Alternatives, each a list of matches that must all hold. Ports come before peer sets: a port miss costs 20 ns, a set 120. */
+function portMatches(clause: Clause, family: Family, setNames: SetNames): Match[][] {
+  const { ports } = clause;
+  switch (ports.kind) {
+    case 'any':
+      return [[]];
+    case 'endpoints': {
+      const dimensions = ports.address === 'source' ? 'src,dst' : 'dst,dst';
+      return [[{ kind: 'set', set: setNames(ports.set[family]), dimensions }]];
+    }
+    case 'ranges':
+      return portGroups(ports.ranges).map((ranges) => [{ kind: 'ports', protocol: ports.protocol, ranges }]);
+  }
+}
+
+/** Splits ranges into groups that fit one multiport match; one group without ranges for the whole protocol. */
+function portGroups(ranges: readonly PortRange[]): PortRange[][] {
+  if (ranges.some((range) => range.first <= WHOLE_PROTOCOL.first && range.last >= WHOLE_PROTOCOL.last)) return [[]];
+  const groups: PortRange[][] = [];
+  let slots = MAX_MULTIPORT_SLOTS;
+  for (const range of ranges) {
+    const needed = range.first === range.last ? 1 : 2;
+    if (slots + needed > MAX_MULTIPORT_SLOTS) {
+      groups.push([]);
+      slots = 0;
+    }
+    groups.at(-1)!.push(range);
+    slots += needed;
+  }
+  return groups;
+}
+
+/** Two policies may allow the same thing; one rule is enough, the legend still names both. */
+function distinct(rules: readonly Rule[]): Rule[] {
+  const seen = new Map<string, Rule>();
+  for (const candidate of rules) {
+    const key = JSON.stringify(candidate);
+    if (!seen.has(key)) seen.set(key, candidate);
+  }
+  return [...seen.values()];
+}
+
+/** The chain as text, for people and golden files. */
+export function chainText(chain: Chain, context: Parameters<typeof ruleText>[1]): string[] {
+  return chain.rules.map((r) => `-A ${chain.name} ${ruleText(r, context)}`);
+}

@@ -1,0 +1,130 @@
+/** Chain and set names: our prefix, then a hash of the full key, within the kernel's limits. */
+import { createHash } from 'node:crypto';
+
+import type { Family } from '../../../net/ip.ts';
+import type { Direction } from '../../../policy/model.ts';
+
+export const PREFIX = 'PCL';
+/** iptables XT_EXTENSION_MAXNAMELEN (29) less the NUL. */
+export const MAX_CHAIN_NAME = 28;
+/** ipset IPSET_MAXNAMELEN (32) less the NUL. */
+export const MAX_SET_NAME = 31;
+
+export const FORWARD_CHAIN = `${PREFIX}-FWD`;
+export const INPUT_CHAIN = `${PREFIX}-INP`;
+/** Where packets of live flows go that the rules in force have not judged. */
+export const FORWARD_AGAIN_CHAIN = `${FORWARD_CHAIN}-AGAIN`;
+export const INPUT_AGAIN_CHAIN = `${INPUT_CHAIN}-AGAIN`;
+/** Where answers of live flows are judged. */
+export const REPLY_CHAIN = `${PREFIX}-RPL`;
+
+/** 80 bits: two of a million names collide with a chance of about 4e-13. */
+const HASH_LENGTH = 16;
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
+
+/** The chain that sends each isolated pod's packets to its bucket. */
+export function dispatchChain(direction: Direction): string {
+  return `${PREFIX}-${direction === 'egress' ? 'EG' : 'IN'}`;
+}
+
+/** A part of the dispatch chain, or part of a part: which of its pods the chain `parent` sends there. */
+export function bucketChain(parent: string, part: number): string {
+  return `${parent}-${part.toString(16)}`;
+}
+
+/** Whether the chain leads from the entry chains to the class chains. */
+export function isDispatchChain(name: string): boolean {
+  return /^PCL-(EG|IN)R?(-[0-9a-f])*$/.test(name);
+}
+
+/** The chain that judges what comes by, or goes to, the interface of an isolated pod at an address that is not the pod's. */
+export function guardChain(direction: Direction, replies = false): string {
+  return `${PREFIX}-P${direction === 'egress' ? 'E' : 'I'}${replies ? 'R' : ''}`;
+}
+
+/** Whether the chain is one of those, or a part of one. */
+export function isGuardChain(name: string): boolean {
+  return /^PCL-P[EI]R?(-[0-9a-f]+)*$/.test(name);
+}
+
+/** Where first packets from and to pods that are not programmed yet end (new-pods.ts). */
+export const NEW_POD_CHAINS = {
+  source: `${PREFIX}-NEW-S`,
+  destination: `${PREFIX}-NEW-D`,
+  denied: `${PREFIX}-NEW-X`,
+} as const;
+
+/** The set of addresses of pods whose rules are in the kernel. */
+export function programmedSet(family: Family): string {
+  return `${PREFIX}${family}-programmed`;
+}
+
+/** Addresses of no pod in particular: unspecified (a DHCP client), link-local, multicast, limited broadcast. */
+export const MULTICAST_AND_LINK_LOCAL: Readonly<Record<Family, readonly string[]>> = {
+  4: ['0.0.0.0', '169.254.0.0/16', '224.0.0.0/4', '255.255.255.255'],
+  6: ['::', 'fe80::/10', 'ff00::/8'],
+};
+
+/** As `dispatchChain`, for answers: egress of a local pod by destination, ingress by source. */
+export function replyDispatchChain(direction: Direction): string {
+  return `${dispatchChain(direction)}R`;
+}
+
+/** The chain that judges answers where the class chain `name` judges questions. */
+export function replyOfClass(name: string): string {
+  return name.replace(/^(PCL-[EI])-/, '$1R-');
+}
+
+/** The class chain whose answers the chain `name` judges; any other name as it is. */
+export function classOfReply(name: string): string {
+  return name.replace(/^(PCL-[EI])R-/, '$1-');
+}
+
+export function classChain(direction: Direction, content: string): string {
+  return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-${hash(content)}`;
+}
+
+/** The chain for pods whose own chain cannot be built: everything in that direction is denied. */
+export function closedChain(direction: Direction): string {
+  return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-closed`;
+}
+
+/** The direction that a class chain judges, a closed one included; undefined for any other chain. */
+export function directionOfClass(chain: string): Direction | undefined {
+  if (chain.startsWith(`${PREFIX}-E-`)) return 'egress';
+  if (chain.startsWith(`${PREFIX}-I-`)) return 'ingress';
+  return undefined;
+}
+
+export function setName(family: Family, meaning: string): string {
+  return `${PREFIX}${family}-${hash(meaning)}`;
+}
+
+/** An empty set that is there while addresses were released since the last epoch. */
+export function releasedSet(family: Family): string {
+  return `${PREFIX}${family}-released`;
+}
+
+/** Of a set name of ours. */
+export function familyOfSet(name: string): Family {
+  return name.startsWith(`${PREFIX}6-`) ? 6 : 4;
+}
+
+export function isOurChain(name: string): boolean {
+  return name.startsWith(`${PREFIX}-`);
+}
+
+export function isOurSet(name: string): boolean {
+  return name.startsWith(`${PREFIX}4-`) || name.startsWith(`${PREFIX}6-`);
+}
+
+/** First 80 bits of SHA-256, in RFC 4648 base32, lower case. */
+function hash(key: string): string {
+  const digest = createHash('sha256').update(key).digest();
+  let text = '';
+  for (let bit = 0; text.length < HASH_LENGTH; bit += 5) {
+    const value = (digest.readUInt16BE(bit >> 3) >> (11 - (bit & 7))) & 31;
+    text += ALPHABET[value];
+  }
+  return text;
+}

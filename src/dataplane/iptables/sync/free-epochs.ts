@@ -1,0 +1,358 @@
+/**
+ * Epochs that no live flow carries. The mark has few bits for them, so they are used again: a flow that was silent since its own epoch,
+ * and is denied today, would pass when that epoch is in force once more. An epoch is free when conntrack lists no flow with its mark
+ * while another one is in force, and stays free until it is used, because nothing stamps it. The search goes on ahead of need, a command
+ * at a time with pauses between; a change never waits for it. Where no epoch is known to be free, every packet of live flows is judged
+ * until one is (EVERY_PACKET): that costs time, never a verdict.
+ */
+import type { Family } from '../../../net/ip.ts';
+import type { MarkBits } from '../rules/ruleset.ts';
+
+import { deniedBit, EVERY_PACKET, generationCount, markOf } from '../rules/write-text.ts';
+
+/** Of host/flow-marks.ts. */
+interface FlowMarks {
+  count(family: Family, carried: { readonly value: number; readonly mask: number }): Promise<number>;
+  clearSome(family: Family, carried: { readonly value: number; readonly mask: number }, bits: number): Promise<void>;
+}
+
+/** What is known of one family's epochs. */
+export interface EpochState {
+  /** In force; EVERY_PACKET: none. Undefined before the first rules. */
+  readonly current: number | undefined;
+  /** Known to be free. */
+  readonly free: number;
+  /** Why no more could be found out, if so. */
+  readonly problem: string | undefined;
+}
+
+export interface FreeEpochsOptions {
+  readonly marks: MarkBits;
+  readonly flows: FlowMarks;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** Calls back once after `ms`; the returned function cancels. */
+  readonly after: (ms: number, callback: () => void) => () => void;
+  /** Something of it changed. */
+  readonly onState?: (family: Family, state: EpochState) => void;
+  /** Flows carry an epoch that was free and was not used since: somebody else writes to these bits. */
+  readonly onForeignMark?: (family: Family, epoch: number) => void;
+}
+
+/** With fewer free ones the search begins, and ends with so many. */
+const MIN_FREE = 4;
+const MAX_FREE = 16;
+/** Of one look around, each a walk through the table of flows. */
+const MAX_QUERIES = 12;
+/** Goes at clearing epochs before another look around. */
+const CLEARING_GOES = 8;
+const FEW_EPOCHS = 15;
+/** After a command, so many times as long as it took, nothing is done. */
+const REST = 4;
+/** The same while none is free. */
+const URGENT_REST = 2;
+const FIRST_PAUSE_MS = 100;
+const MAX_PAUSE_MS = 30_000;
+/** While every packet is judged. */
+const MAX_URGENT_PAUSE_MS = 5_000;
+/** At start nothing is known; a first pass that has something to take away is worth waiting a little for. */
+const FIRST_LOOK_MS = 500;
+
+/** What a pass asks. */
+export type EpochSource = Pick<FreeEpochs, 'inForce' | 'next' | 'firstLook' | 'recheck'>;
+
+export class FreeEpochs {
+  readonly #options: FreeEpochsOptions;
+  readonly #rings: Readonly<Record<Family, EpochRing>>;
+  #onFound = (): void => {};
+  #hasLooked = false;
+
+  constructor(options: FreeEpochsOptions) {
+    this.#options = options;
+    const found = (): void => this.#onFound();
+    this.#rings = { 4: new EpochRing(4, options, found), 6: new EpochRing(6, options, found) };
+  }
+
+  /** Called when a free epoch was found while every packet is judged. */
+  onFound(callback: () => void): void {
+    this.#onFound = callback;
+  }
+
+  /** Tells which epoch is in force, EVERY_PACKET included (undefined: no rules yet), and sees to it that the next ones are known. */
+  inForce(family: Family, epoch: number | undefined): void {
+    this.#rings[family].inForce(epoch);
+  }
+
+  /** The epoch to go to: a free one, or EVERY_PACKET. */
+  next(family: Family): number {
+    return this.#rings[family].next();
+  }
+
+  /** The first time: until free epochs of the families were looked for once, or that takes too long. Never rejects. */
+  async firstLook(families: readonly Family[]): Promise<void> {
+    if (this.#hasLooked) return;
+    this.#hasLooked = true;
+    const looks = Promise.all(families.map((family) => this.#rings[family].firstLook));
+    await new Promise<void>((resolve) => {
+      const cancel = this.#options.after(FIRST_LOOK_MS, resolve);
+      void looks.then(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
+  /** Makes sure that the epoch to be used next is still free. */
+  recheck(family: Family): void {
+    void this.#rings[family].recheck();
+  }
+
+  state(family: Family): EpochState {
+    return this.#rings[family].state();
+  }
+}
+
+/** The epochs of one family, 1 to `#count`, going round. */
+class EpochRing {
+  readonly #family: Family;
+  readonly #options: FreeEpochsOptions;
+  readonly #onFound: () => void;
+  readonly #count: number;
+  readonly #free = new Set<number>();
+  #current: number | undefined;
+  /** The last that was in force: the one after it is the oldest. */
+  #last = 0;
+  #offered: number | undefined;
+  /** Which of those that are carried are cleared next. */
+  #nextToClear = 0;
+  /** Another number: what was asked before does not count. */
+  #version = 0;
+  /** How often another epoch came into force. */
+  #changes = 0;
+  #isSearching = false;
+  #isFirstLook = true;
+  #problem: string | undefined;
+  #wake = (): void => {};
+  #endFirstLook = (): void => {};
+  readonly firstLook: Promise<void>;
+
+  constructor(family: Family, options: FreeEpochsOptions, onFound: () => void) {
+    this.#family = family;
+    this.#options = options;
+    this.#onFound = onFound;
+    this.#count = generationCount(options.marks);
+    this.firstLook = new Promise((resolve) => {
+      this.#endFirstLook = resolve;
+    });
+  }
+
+  state(): EpochState {
+    return { current: this.#current, free: this.#free.size, problem: this.#problem };
+  }
+
+  inForce(epoch: number | undefined): void {
+    if (epoch !== this.#current) {
+      // Somebody else's rules may have stamped any.
+      if (epoch !== undefined && epoch !== EVERY_PACKET && epoch !== this.#offered) this.#forget();
+      this.#current = epoch;
+      if (epoch !== undefined && epoch !== EVERY_PACKET) {
+        this.#last = epoch;
+        this.#free.delete(epoch);
+      }
+      this.#changes++;
+      this.#tell();
+      this.#wake();
+      if (epoch === EVERY_PACKET && this.#free.size > 0) this.#onFound();
+    }
+    if (!this.#isSearching && this.#free.size < this.#fewest) void this.#search();
+  }
+
+  next(): number {
+    const [first = EVERY_PACKET] = this.#others().filter((epoch) => this.#free.has(epoch));
+    this.#offered = first;
+    return first;
+  }
+
+  async recheck(): Promise<void> {
+    const version = this.#version;
+    const epoch = this.#others().find((each) => this.#free.has(each));
+    if (epoch === undefined || this.#isSearching) return;
+    try {
+      if ((await this.#countOf(epoch, 1)) === 0 || version !== this.#version || !this.#free.has(epoch)) return;
+    } catch {
+      // The next search tells.
+      return;
+    }
+    this.#forget();
+    this.#options.onForeignMark?.(this.#family, epoch);
+    this.#tell();
+    if (!this.#isSearching) void this.#search();
+  }
+
+  get #fewest(): number {
+    return Math.min(MIN_FREE, this.#count - 1);
+  }
+
+  /** Of few epochs most were in force a moment ago: time alone makes them free. */
+  get #leastToClear(): number {
+    return this.#count < FEW_EPOCHS ? 1 : this.#fewest;
+  }
+
+  /** At once. */
+  get #mostToClear(): number {
+    return this.#count < FEW_EPOCHS ? 1 : MAX_FREE;
+  }
+
+  /** All but the one in force, the oldest first. */
+  #others(): readonly number[] {
+    const all = Array.from({ length: this.#count }, (_, index) => ((this.#last + index) % this.#count) + 1);
+    return all.filter((epoch) => epoch !== this.#current);
+  }
+
+  #forget(): void {
+    this.#free.clear();
+    this.#version++;
+  }
+
+  #tell(): void {
+    this.#options.onState?.(this.#family, this.state());
+  }
+
+  /** Until enough are known. */
+  async #search(): Promise<void> {
+    this.#isSearching = true;
+    for (let pauseMs = FIRST_PAUSE_MS; this.#free.size < this.#fewest; ) {
+      const [before, changes] = [this.#free.size, this.#changes];
+      const { problem } = await this.#tryToFind();
+      this.#isFirstLook = false;
+      this.#endFirstLook();
+      const isNews = this.#free.size !== before || problem !== this.#problem;
+      this.#problem = problem;
+      if (isNews) this.#tell();
+      if (this.#free.size > 0 && this.#current === EVERY_PACKET) this.#onFound();
+      if (this.#free.size >= this.#fewest) break;
+      const longestMs = this.#free.size === 0 ? MAX_URGENT_PAUSE_MS : MAX_PAUSE_MS;
+      if (changes === this.#changes) await this.#pause(Math.min(pauseMs, longestMs));
+      pauseMs = changes === this.#changes ? pauseMs * 2 : FIRST_PAUSE_MS;
+    }
+    this.#isSearching = false;
+  }
+
+  async #tryToFind(): Promise<{ readonly problem: string | undefined }> {
+    try {
+      await this.#lookAround();
+      if (this.#free.size < this.#leastToClear) await this.#makeFree();
+      return { problem: this.#free.size > 0 ? undefined : `live flows carry every epoch that was looked at` };
+    } catch (error) {
+      return { problem: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  /** Asks for many epochs at once, and for parts of those of which some is carried. */
+  async #lookAround(): Promise<void> {
+    const version = this.#version;
+    let queries = 0;
+    const visit = async (first: number, size: number): Promise<void> => {
+      if (this.#free.size >= MAX_FREE || queries >= MAX_QUERIES || version !== this.#version) return;
+      queries++;
+      const flows = await this.#countOf(first, size);
+      if (version !== this.#version) return;
+      if (flows === 0) for (let epoch = first; epoch < first + size; epoch++) this.#free.add(epoch);
+      else if (size > 1) {
+        await visit(first, size / 2);
+        await visit(first + size / 2, size / 2);
+      }
+    };
+    for (const { first, size } of blocks(this.#others().filter((epoch) => !this.#free.has(epoch))))
+      await visit(first, size);
+  }
+
+  /** Takes their marks off the flows of some old epochs: they are judged with their next packet. */
+  async #makeFree(): Promise<void> {
+    const carried = [
+      ...blocks(
+        this.#others().filter((epoch) => !this.#free.has(epoch)),
+        this.#mostToClear,
+      ),
+    ];
+    const start = this.#nextToClear;
+    let goes = CLEARING_GOES;
+    for (let place = 0; place < carried.length && goes > 0 && this.#free.size < this.#leastToClear; place++) {
+      goes = await this.#makeBlockFree(carried[(start + place) % carried.length]!, goes);
+      // So many flows carry these, or they cannot be changed: others may be easier the next time.
+      if (goes === 0) this.#nextToClear = (start + place + 1) % carried.length;
+    }
+  }
+
+  /** Clears, and looks whether all is cleared, at most `goes` times; returns how often it may go on. */
+  async #makeBlockFree({ first, size }: Block, goes: number): Promise<number> {
+    const version = this.#version;
+    for (let left = goes; left > 0; left--) {
+      await this.#clear(first, size);
+      const flows = await this.#countOf(first, size);
+      if (version !== this.#version) return 0;
+      if (flows > 0) continue;
+      for (let epoch = first; epoch < first + size; epoch++) if (epoch !== this.#current) this.#free.add(epoch);
+      return left - 1;
+    }
+    return 0;
+  }
+
+  #clear(first: number, size: number): Promise<void> {
+    const { flows, marks } = this.#options;
+    return this.#timed(() => flows.clearSome(this.#family, this.#markOf(first, size), epochBits(marks)));
+  }
+
+  #countOf(first: number, size: number): Promise<number> {
+    return this.#timed(() => this.#options.flows.count(this.#family, this.#markOf(first, size)));
+  }
+
+  /** The mark of flows that were judged, and not denied, in one of `size` epochs; `first` is a multiple of that. */
+  #markOf(first: number, size: number): { readonly value: number; readonly mask: number } {
+    const { marks } = this.#options;
+    return { value: markOf(first, marks), mask: (marks.mask & ~markOf(size - 1, marks)) >>> 0 };
+  }
+
+  /** Others may use the processor for longer than this took. */
+  async #timed<T>(command: () => Promise<T>): Promise<T> {
+    const { now, after } = this.#options;
+    const started = now();
+    const result = await command();
+    if (this.#isFirstLook) return result;
+    const rest = this.#free.size === 0 ? URGENT_REST : REST;
+    await new Promise<void>((resolve) => void after(rest * (now() - started), resolve));
+    return result;
+  }
+
+  /** Ends before its time when another epoch comes into force. */
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#options.after(ms, resolve);
+      this.#wake = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+}
+
+function epochBits(marks: MarkBits): number {
+  return (marks.mask & ~deniedBit(marks)) >>> 0;
+}
+
+interface Block {
+  readonly first: number;
+  readonly size: number;
+}
+
+/** Runs of epochs as blocks of 2^n that begin at a multiple of it: one mask stands for each. */
+function* blocks(epochs: readonly number[], maxSize = Number.POSITIVE_INFINITY): Iterable<Block> {
+  for (let index = 0; index < epochs.length; ) {
+    const first = epochs[index]!;
+    let size = 1;
+    while (size < maxSize && first % (size * 2) === 0 && epochs[index + size * 2 - 1] === first + size * 2 - 1)
+      size *= 2;
+    yield { first, size };
+    index += size;
+  }
+}

@@ -1,0 +1,215 @@
+/** One command run to its end: arguments, input, time limit, typed failure. Nowhere else does the agent start a process. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { constants, setPriority } from 'node:os';
+
+import { writeLines } from '../dataplane/iptables/kernel/write-lines.ts';
+
+/** Keeps memory bounded when a command floods stderr. */
+const MAX_STDERR_BYTES = 64 * 1024;
+
+export interface CommandRequest {
+  /** Program and arguments; the program is found on PATH. Never a shell. */
+  readonly argv: readonly [string, ...string[]];
+  /** In parts, where it is so long that others should have a turn while it is written; each part ends with a line. */
+  readonly stdin?: string | readonly string[];
+  /** Killed (SIGKILL) after this long. */
+  readonly timeoutMs: number;
+  /** Added to the process's own environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+  /** Others go first: the program gets what processor time they leave. */
+  readonly background?: boolean;
+  /** With so much output the program is killed, and what it printed is its result: the beginning is enough. */
+  readonly stopAfterBytes?: number;
+}
+
+export interface CommandResult {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly durationMs: number;
+}
+
+export type CommandFailureReason = 'not-found' | 'timeout' | 'exit' | 'signal' | 'aborted' | 'spawn';
+
+/** A command that did not succeed, with everything needed to run it again by hand. */
+export class CommandFailed extends Error {
+  readonly argv: readonly string[];
+  readonly reason: CommandFailureReason;
+  readonly exitCode: number | null;
+  readonly stderr: string;
+  readonly stdin: string;
+
+  constructor(request: CommandRequest, reason: CommandFailureReason, exitCode: number | null, stderr: string) {
+    super(describeFailure(request, reason, exitCode, stderr));
+    this.name = 'CommandFailed';
+    this.argv = request.argv;
+    this.reason = reason;
+    this.exitCode = exitCode;
+    this.stderr = stderr;
+    this.stdin = stdinText(request);
+  }
+}
+
+function inParts({ stdin = [] }: CommandRequest): readonly string[] {
+  return typeof stdin === 'string' ? [stdin] : stdin;
+}
+
+/** The whole input as one text. */
+export function stdinText({ stdin = '' }: Pick<CommandRequest, 'stdin'>): string {
+  return typeof stdin === 'string' ? stdin : stdin.join('');
+}
+
+export type RunCommand = (request: CommandRequest) => Promise<CommandResult>;
+
+/** Runs one command. Rejects with `CommandFailed` unless it exits 0. */
+export const runCommand: RunCommand = (request) => {
+  if (request.signal?.aborted) return Promise.reject(new CommandFailed(request, 'aborted', null, ''));
+  return startProgram(request.argv, request.env, request.background).finish(request);
+};
+
+/** A program that was started and waits for its input; it has no time limit yet. */
+export interface StartedProgram {
+  /** It has ended, or never began: of no use to anybody. */
+  readonly ended: boolean;
+  /** Gives it the input of `request` and waits for its end; from here on as `runCommand`. Once. */
+  finish(request: CommandRequest): Promise<CommandResult>;
+  /** Until it is to finish, it does not keep this process alive. */
+  unref(): void;
+  /** Closes its input, on which nothing was written. */
+  dismiss(): void;
+}
+
+type Cut = 'timeout' | 'aborted' | 'enough';
+type End = { readonly code: number | null; readonly signal: NodeJS.Signals | null } | { readonly error: Error };
+
+/** Starts the program of a command ahead of its input. One that cannot be started is found out by `finish`. */
+export function startProgram(
+  [program, ...args]: CommandRequest['argv'],
+  env?: CommandRequest['env'],
+  background = false,
+): StartedProgram {
+  let child: ChildProcess;
+  try {
+    child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
+    if (background) lowerPriority(child.pid);
+  } catch (error) {
+    // Most of what can be wrong is told by an event; too long a list of arguments, and no memory, in this way.
+    return { ended: true, finish: (request) => reject(request, error as Error), unref: () => {}, dismiss: () => {} };
+  }
+  // Without a descriptor left there are no pipes.
+  const { stdin, stdout, stderr } = child;
+  const handles = [child, stdin, stdout, stderr] as unknown as readonly (Handle | undefined)[];
+  const printed: Buffer[] = [];
+  let printedBytes = 0;
+  let complaints = '';
+  let ended = false;
+  let enough = Number.POSITIVE_INFINITY;
+  let cut: Cut | undefined;
+  const kill = (why: Cut): void => {
+    cut ??= why;
+    child.kill('SIGKILL');
+  };
+  stdout?.on('data', (chunk: Buffer) => {
+    printed.push(chunk);
+    printedBytes += chunk.length;
+    if (printedBytes >= enough) kill('enough');
+  });
+  stderr?.on('data', (chunk: Buffer) => {
+    if (complaints.length < MAX_STDERR_BYTES) complaints += chunk.toString('utf8');
+  });
+  // A program that exits without reading its input closes the pipe; its exit code tells the story, not EPIPE.
+  stdin?.on('error', () => {});
+  const end = new Promise<End>((resolve) => {
+    child.on('error', (error) => resolve({ error }));
+    child.on('close', (code, signal) => resolve({ code, signal }));
+  });
+  void end.then(() => (ended = true));
+
+  const finish = async (request: CommandRequest): Promise<CommandResult> => {
+    const started = performance.now();
+    for (const handle of handles) handle?.ref();
+    enough = request.stopAfterBytes ?? enough;
+    const onAbort = (): void => kill('aborted');
+    request.signal?.addEventListener('abort', onAbort, { once: true });
+    const timer = setTimeout(() => kill('timeout'), request.timeoutMs);
+    if (stdin) void writeLines(stdin, inParts(request));
+    const how = await end;
+    clearTimeout(timer);
+    request.signal?.removeEventListener('abort', onAbort);
+    const failure = failureOf(request, how, cut, complaints);
+    if (failure) throw failure;
+    const durationMs = performance.now() - started;
+    return { stdout: Buffer.concat(printed).toString('utf8'), stderr: complaints, durationMs };
+  };
+
+  return {
+    get ended() {
+      return ended;
+    },
+    finish,
+    unref: () => {
+      for (const handle of handles) handle?.unref();
+    },
+    dismiss: () => stdin?.end(),
+  };
+}
+
+function lowerPriority(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) setPriority(pid, constants.priority.PRIORITY_LOW);
+  } catch {
+    // It has ended already, or may not be lowered.
+  }
+}
+
+function reject(request: CommandRequest, error: Error): Promise<never> {
+  return Promise.reject(new CommandFailed(request, 'spawn', null, error.message));
+}
+
+function failureOf(request: CommandRequest, end: End, cut: Cut | undefined, stderr: string): CommandFailed | undefined {
+  const failed = (reason: CommandFailureReason, exitCode: number | null, text: string): CommandFailed =>
+    new CommandFailed(request, reason, exitCode, text);
+  if ('error' in end) {
+    const isMissing = (end.error as NodeJS.ErrnoException).code === 'ENOENT';
+    return failed(isMissing ? 'not-found' : 'spawn', null, end.error.message);
+  }
+  if (cut === 'enough') return undefined;
+  if (cut) return failed(cut, null, stderr);
+  if (end.signal) return failed('signal', null, `${end.signal}: ${stderr}`);
+  return end.code === 0 ? undefined : failed('exit', end.code, stderr);
+}
+
+/** What a child process and its pipes have in common. */
+interface Handle {
+  ref(): void;
+  unref(): void;
+}
+
+/** As Debian, Alpine and Fedora call it, give or take a suffix. */
+function packageOf(program: string): string {
+  return /^ip6?tables/.test(program) ? 'iptables' : program === 'conntrack' ? 'conntrack or conntrack-tools' : program;
+}
+
+function describeFailure(
+  request: CommandRequest,
+  reason: CommandFailureReason,
+  exitCode: number | null,
+  stderr: string,
+): string {
+  const command = request.argv.join(' ');
+  const detail = stderr.trim();
+  switch (reason) {
+    case 'not-found':
+      return `${request.argv[0]}: command not found; install package ${packageOf(request.argv[0])} or correct PATH`;
+    case 'timeout':
+      return `${command}: no result after ${request.timeoutMs} ms, killed${detail ? `: ${detail}` : ''}`;
+    case 'aborted':
+      return `${command}: stopped by shutdown`;
+    case 'signal':
+      return `${command}: ended by ${detail}`;
+    case 'spawn':
+      return `${command}: cannot start: ${detail}`;
+    case 'exit':
+      return `${command}: exit code ${exitCode}${detail ? `: ${detail}` : ''}`;
+  }
+}

@@ -1,0 +1,38 @@
+/** The agent's log: JSON lines on standard output that nobody has to read. */
+import type { LogLevel, Logger } from './log.ts';
+import type { AgentMetrics } from './metrics.ts';
+
+import { createLogger, lineOf } from './log.ts';
+import { LogOutput } from './log-output.ts';
+import { neverBlock, standardOutput } from './standard-streams.ts';
+
+export interface AgentLog {
+  readonly log: Logger;
+  /** Writes what standard output takes now; the rest is lost. */
+  close(): void;
+}
+
+export function openAgentLog(level: LogLevel, metrics: AgentMetrics): AgentLog {
+  // What Node.js or a library writes there would wait as well.
+  neverBlock(2);
+  const output = new LogOutput({
+    sink: standardOutput(),
+    after: (ms, callback) => {
+      const timer = setTimeout(callback, ms).unref();
+      return () => clearTimeout(timer);
+    },
+    lossLine: (count) => lineOf('warn', `${count} log lines were lost here: standard output was not read`),
+  });
+  metrics.beforeScrape(() => metrics.logLinesDropped(output.dropped));
+  const log = createLogger({ level, destination: output });
+  const warn = ({ name, message }: Error): void => log.warn(`${name}: ${message}`);
+  process.removeAllListeners('warning');
+  process.on('warning', warn);
+  return {
+    log,
+    close: () => {
+      process.off('warning', warn);
+      output.flush();
+    },
+  };
+}

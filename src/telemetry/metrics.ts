@@ -1,0 +1,390 @@
+/**
+ * The agent's metrics, and the only file that knows the library behind them. Callers feed plain functions of
+ * `AgentMetrics`; label values are closed unions wherever the set of values is known.
+ */
+import type { Family } from '../net/ip.ts';
+
+import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
+
+export const PHASES = ['compile', 'render', 'observe', 'plan', 'apply'] as const;
+export type MetricPhase = (typeof PHASES)[number];
+
+/** `later`: all went in, a set still in use waits; `partial`: something was refused, the rest went in; `locked`: nothing went in for a lock. */
+export const PASS_RESULTS = ['done', 'later', 'partial', 'locked', 'failed'] as const;
+export type PassResult = (typeof PASS_RESULTS)[number];
+
+export const METRIC_MODES = ['enforce', 'audit', 'dry-run', 'off'] as const;
+export type MetricMode = (typeof METRIC_MODES)[number];
+
+export const METRIC_BACKENDS = ['iptables-nft', 'iptables-legacy'] as const;
+export type MetricBackend = (typeof METRIC_BACKENDS)[number];
+
+export const DRIFT_KINDS = ['chain', 'jump', 'set', 'member'] as const;
+export type DriftKind = (typeof DRIFT_KINDS)[number];
+
+/** Whose hand it was, as far as the kernel tells: nft alone names the program. */
+export const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
+export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
+
+/** Why what others write may have been missed for a moment. */
+export const MONITOR_LOSSES = ['overrun', 'ended', 'stillborn', 'deaf'] as const;
+export type MonitorLoss = (typeof MONITOR_LOSSES)[number];
+
+/** As host/host-findings.ts finds them. */
+export const ENFORCERS = [
+  'antrea',
+  'aws-network-policy-agent',
+  'calico',
+  'cilium',
+  'kindnet',
+  'kube-network-policies',
+  'kube-router',
+  'ovn-kubernetes',
+  'weave-npc',
+] as const;
+export type Enforcer = (typeof ENFORCERS)[number];
+
+export const WATCHED_KINDS = ['pods', 'namespaces', 'networkpolicies', 'nodes'] as const;
+export type WatchedKind = (typeof WATCHED_KINDS)[number];
+
+/** What the node's rules amount to after a pass. */
+export interface RulesetSize {
+  /** Over both address families. */
+  readonly rules: number;
+  readonly chains: number;
+  readonly sets: number;
+  readonly setEntries: number;
+  readonly isolatedPods: { readonly ingress: number; readonly egress: number };
+  /** Policies that select a pod of this node, and all others. */
+  readonly policies: { readonly active: number; readonly inactive: number };
+  readonly policyProblems: number;
+  /** Generation of the live rules; 0 where the connection mark is not used, or every packet is judged. */
+  readonly generation: number;
+  /** Steps planned and not yet carried out. */
+  readonly pendingSteps: number;
+  /** Namespaces whose policies are still being compiled. */
+  readonly waitingNamespaces: number;
+}
+
+export interface MetricsPage {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+/** Durations are in seconds; moments are milliseconds since the epoch and exported in seconds. */
+export interface AgentMetrics {
+  build(version: string): void;
+  /** The mode in force; the series of every other mode goes to 0. */
+  mode(mode: MetricMode): void;
+  backend(backend: MetricBackend): void;
+
+  phase(phase: MetricPhase, seconds: number): void;
+  /** `endedAtMs` is kept as the last success when the result is `done` or `later`. */
+  pass(result: PassResult, endedAtMs: number): void;
+  /** From the arrival of an event to the end of the commit that took it in. */
+  programmed(seconds: number): void;
+  /** From the moment a new pod's address was known to the end of the commit of its rules. */
+  podProgrammed(seconds: number): void;
+  podsWaiting(count: number): void;
+  rulesetSize(size: RulesetSize): void;
+  freeEpochs(family: Family, count: number): void;
+
+  /** `tool` is the program's name, e.g. `ipset` or `ip6tables-nft-restore`. */
+  kernelWrite(tool: string): void;
+  restoreFailure(tool: string): void;
+  xtablesLockWait(seconds: number): void;
+  driftRepaired(kind: DriftKind, by: DriftAuthor, count?: number): void;
+  monitorLost(loss: MonitorLoss): void;
+  /** Those that are there; all others go to 0. */
+  otherEnforcers(found: readonly Enforcer[]): void;
+
+  watchEvent(kind: WatchedKind, type: string): void;
+  watchRestart(kind: WatchedKind, reason: string): void;
+  watchMissedEvents(kind: WatchedKind, count: number): void;
+  watchLastHeard(kind: WatchedKind, atMs: number): void;
+  watchStaleness(kind: WatchedKind, seconds: number): void;
+  listDuration(kind: WatchedKind, seconds: number): void;
+  objects(kind: WatchedKind, count: number): void;
+
+  /** Of the agent's log, since the start. */
+  logLinesDropped(total: number): void;
+
+  /** Runs before each scrape, to set gauges whose values are cheaper to ask for than to follow. */
+  beforeScrape(listener: () => void): void;
+  scrape(): Promise<MetricsPage>;
+}
+
+export interface MetricsOptions {
+  /** Also export process and Node.js metrics (nodejs_*, process_*); they need timers, so tests leave them out. */
+  readonly processMetrics: boolean;
+}
+
+/** 1 ms doubling up to 16 s. */
+const SECONDS_BUCKETS = exponentialBuckets(0.001, 2, 15);
+/** The library's 10 ms would cost 100 wake-ups a second for nothing. */
+const EVENT_LOOP_PRECISION_MS = 100;
+
+export function createAgentMetrics(registry: Registry, options: MetricsOptions): AgentMetrics {
+  if (options.processMetrics) {
+    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: EVENT_LOOP_PRECISION_MS });
+  }
+  const listeners: (() => void)[] = [];
+  return {
+    ...identityMetrics(registry),
+    ...passMetrics(registry),
+    ...rulesetMetrics(registry),
+    ...kernelMetrics(registry),
+    ...watchMetrics(registry),
+    beforeScrape: (listener) => void listeners.push(listener),
+    async scrape() {
+      for (const listener of listeners) listener();
+      return { contentType: registry.contentType, body: await registry.metrics() };
+    },
+  };
+}
+
+/** An own registry, so that nothing is shared between two agents in one process. */
+export function createRegistry(): Registry {
+  return new Registry();
+}
+
+function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode' | 'backend' | 'logLinesDropped'> {
+  const build = gauge(registry, 'build_info', 'Always 1; the labels tell which build runs', [
+    'version',
+    'node_version',
+  ]);
+  const mode = gauge(registry, 'mode_info', '1 for the mode in force, 0 for the others', ['mode']);
+  const backend = gauge(registry, 'backend_info', '1 for the iptables variant in use, 0 for the other', ['backend']);
+  const dropped = counter(
+    registry,
+    'log_lines_dropped_total',
+    'Log lines lost because nobody read standard output',
+    [],
+  );
+  let droppedBefore = 0;
+  return {
+    logLinesDropped: (total) => {
+      dropped.inc(total - droppedBefore);
+      droppedBefore = total;
+    },
+    build: (version) => build.set({ version, node_version: process.version }, 1),
+    mode: (inForce) => {
+      for (const one of METRIC_MODES) mode.set({ mode: one }, one === inForce ? 1 : 0);
+    },
+    backend: (inUse) => {
+      for (const one of METRIC_BACKENDS) backend.set({ backend: one }, one === inUse ? 1 : 0);
+    },
+  };
+}
+
+function passMetrics(
+  registry: Registry,
+): Pick<AgentMetrics, 'phase' | 'pass' | 'programmed' | 'podProgrammed' | 'podsWaiting'> {
+  const duration = histogram(registry, 'sync_duration_seconds', 'Time one pass spent in a phase', ['phase']);
+  const passes = counter(registry, 'passes_total', 'Passes by result: done, later, partial, locked, failed', [
+    'result',
+  ]);
+  const lastSuccess = gauge(
+    registry,
+    'last_pass_success_timestamp_seconds',
+    'End of the last pass that brought the kernel to what it should be',
+    [],
+  );
+  const programming = histogram(
+    registry,
+    'programming_duration_seconds',
+    'From the arrival of an event to the commit that took it into the kernel',
+    [],
+  );
+  const newPods = histogram(
+    registry,
+    'new_pod_programming_duration_seconds',
+    "From the moment a new pod's address was known to the commit of its rules",
+    [],
+  );
+  const waiting = gauge(
+    registry,
+    'new_pods_waiting',
+    'Pods of this node whose address is not known or not programmed yet',
+    [],
+  );
+  const byPhase = children(PHASES, (phase) => duration.labels({ phase }));
+  // Series that exist from the start let a rate see the first failure.
+  const byResult = children(PASS_RESULTS, (result) => started(passes.labels({ result })));
+  return {
+    phase: (phase, seconds) => byPhase[phase].observe(seconds),
+    pass: (result, endedAtMs) => {
+      byResult[result].inc();
+      if (result === 'done' || result === 'later') lastSuccess.set(endedAtMs / 1000);
+    },
+    programmed: (seconds) => programming.observe(seconds),
+    podProgrammed: (seconds) => newPods.observe(seconds),
+    podsWaiting: (count) => waiting.set(count),
+  };
+}
+
+function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 'freeEpochs'> {
+  const rules = gauge(registry, 'rules', 'Rules of this agent, both address families', []);
+  const chains = gauge(registry, 'chains', 'Chains of this agent, both address families', []);
+  const sets = gauge(registry, 'sets', 'IP sets of this agent', []);
+  const entries = gauge(registry, 'set_entries', 'Entries in the IP sets of this agent', []);
+  const isolated = gauge(registry, 'isolated_pods', 'Pods of this node that a policy isolates', ['direction']);
+  const policies = gauge(
+    registry,
+    'policies',
+    'Policies known: active ones select a pod of this node, inactive ones do not',
+    ['state'],
+  );
+  const problems = gauge(registry, 'policy_problems', 'Things wrong in policies, each named in the log', []);
+  const generation = gauge(
+    registry,
+    'generation',
+    'Generation (epoch) of the live rules; it moves when something is taken away. 0: every packet of live flows is judged',
+    [],
+  );
+  const free = gauge(registry, 'free_epochs', 'Epochs of the connection mark known to be on no live flow', ['family']);
+  const pending = gauge(registry, 'pending_steps', 'Steps planned and not yet carried out', []);
+  const waiting = gauge(
+    registry,
+    'waiting_namespaces',
+    'Namespaces whose changes are still being compiled or filled in',
+    [],
+  );
+  return {
+    freeEpochs: (family, count) => free.set({ family: `IPv${family}` }, count),
+    rulesetSize: (size) => {
+      rules.set(size.rules);
+      chains.set(size.chains);
+      sets.set(size.sets);
+      entries.set(size.setEntries);
+      isolated.set({ direction: 'ingress' }, size.isolatedPods.ingress);
+      isolated.set({ direction: 'egress' }, size.isolatedPods.egress);
+      policies.set({ state: 'active' }, size.policies.active);
+      policies.set({ state: 'inactive' }, size.policies.inactive);
+      problems.set(size.policyProblems);
+      generation.set(size.generation);
+      pending.set(size.pendingSteps);
+      waiting.set(size.waitingNamespaces);
+    },
+  };
+}
+
+function kernelMetrics(
+  registry: Registry,
+): Pick<
+  AgentMetrics,
+  'kernelWrite' | 'restoreFailure' | 'xtablesLockWait' | 'driftRepaired' | 'monitorLost' | 'otherEnforcers'
+> {
+  const writes = counter(registry, 'kernel_writes_total', 'Commands that wrote to the kernel', ['tool']);
+  const failures = counter(registry, 'restore_failures_total', 'Commands that failed to write to the kernel', ['tool']);
+  const lockWait = counter(
+    registry,
+    'xtables_lock_wait_seconds_total',
+    'Time of commands that had to wait for the xtables lock',
+    [],
+  );
+  const drift = counter(registry, 'drift_repaired_total', "Changes by others to this agent's kernel objects, undone", [
+    'kind',
+    'by',
+  ]);
+  const byKind = children(DRIFT_KINDS, (kind) => children(DRIFT_AUTHORS, (by) => started(drift.labels({ kind, by }))));
+  const losses = counter(
+    registry,
+    'monitor_losses_total',
+    'Times that what others write to nf_tables could not be followed for a moment',
+    ['reason'],
+  );
+  const enforcers = gauge(
+    registry,
+    'other_enforcers',
+    'Other engines found on this node that enforce network policies: 1 for each that is there, 0 for the others',
+    ['name'],
+  );
+  const byReason = children(MONITOR_LOSSES, (reason) => started(losses.labels({ reason })));
+  return {
+    kernelWrite: (tool) => writes.inc({ tool }),
+    restoreFailure: (tool) => failures.inc({ tool }),
+    xtablesLockWait: (seconds) => lockWait.inc(seconds),
+    driftRepaired: (kind, by, count = 1) => byKind[kind][by].inc(count),
+    monitorLost: (loss) => byReason[loss].inc(),
+    otherEnforcers: (found) => {
+      for (const name of ENFORCERS) enforcers.set({ name }, found.includes(name) ? 1 : 0);
+    },
+  };
+}
+
+function watchMetrics(
+  registry: Registry,
+): Pick<
+  AgentMetrics,
+  'watchEvent' | 'watchRestart' | 'watchMissedEvents' | 'watchLastHeard' | 'watchStaleness' | 'listDuration' | 'objects'
+> {
+  const events = counter(registry, 'watch_events_total', 'Watch events received', ['kind', 'type']);
+  const restarts = counter(registry, 'watch_restarts_total', 'Watches that ended and were opened again', [
+    'kind',
+    'reason',
+  ]);
+  const missed = counter(registry, 'watch_missed_events_total', 'Changes that only a new list brought to light', [
+    'kind',
+  ]);
+  const heard = gauge(registry, 'watch_last_heard_timestamp_seconds', 'Last sign of life of a watch', ['kind']);
+  const staleness = gauge(registry, 'watch_staleness_seconds', 'How long no watch is open; 0 while one is', ['kind']);
+  const list = histogram(registry, 'list_duration_seconds', 'Time to list all objects of a kind', ['kind']);
+  const objects = gauge(registry, 'objects', 'Objects known, by kind; of pods those that can be subject or peer', [
+    'kind',
+  ]);
+  const eventOf = remembered((kind: WatchedKind, type: string) => events.labels({ kind, type }));
+  const missedOf = children(WATCHED_KINDS, (kind) => started(missed.labels({ kind })));
+  const listOf = children(WATCHED_KINDS, (kind) => list.labels({ kind }));
+  return {
+    watchEvent: (kind, type) => eventOf(kind, type).inc(),
+    watchRestart: (kind, reason) => restarts.inc({ kind, reason }),
+    watchMissedEvents: (kind, count) => missedOf[kind].inc(count),
+    watchLastHeard: (kind, atMs) => heard.set({ kind }, atMs / 1000),
+    watchStaleness: (kind, seconds) => staleness.set({ kind }, seconds),
+    listDuration: (kind, seconds) => listOf[kind].observe(seconds),
+    objects: (kind, count) => objects.set({ kind }, count),
+  };
+}
+
+function counter<L extends string>(registry: Registry, name: string, help: string, labelNames: L[]): Counter<L> {
+  return new Counter({ name: `portcullis_${name}`, help, labelNames, registers: [registry] });
+}
+
+function gauge<L extends string>(registry: Registry, name: string, help: string, labelNames: L[]): Gauge<L> {
+  return new Gauge({ name: `portcullis_${name}`, help, labelNames, registers: [registry] });
+}
+
+function histogram<L extends string>(registry: Registry, name: string, help: string, labelNames: L[]): Histogram<L> {
+  return new Histogram({
+    name: `portcullis_${name}`,
+    help,
+    labelNames,
+    buckets: SECONDS_BUCKETS,
+    registers: [registry],
+  });
+}
+
+/** One bound child per label value: half the cost of naming the labels at every call. */
+function children<K extends string, C>(keys: readonly K[], make: (key: K) => C): Readonly<Record<K, C>> {
+  return Object.fromEntries(keys.map((key) => [key, make(key)])) as Record<K, C>;
+}
+
+/** As `children`, for a second label whose values are not known beforehand. */
+function remembered<C>(make: (kind: WatchedKind, type: string) => C): (kind: WatchedKind, type: string) => C {
+  const known = new Map<string, C>();
+  return (kind, type) => {
+    const key = `${kind}/${type}`;
+    let child = known.get(key);
+    if (child === undefined) {
+      child = make(kind, type);
+      known.set(key, child);
+    }
+    return child;
+  };
+}
+
+function started(child: Counter.Internal): Counter.Internal {
+  child.inc(0);
+  return child;
+}

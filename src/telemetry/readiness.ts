@@ -1,0 +1,92 @@
+/** The conditions behind /readyz that cluster and agent answer, and the page of the last plan. */
+import type { Family } from '../net/ip.ts';
+import type { ClusterWatch } from '../cluster/watch-cluster.ts';
+import type { ConditionState, PlanPage } from './health.ts';
+import type { AgentStatus } from '../agent/agent.ts';
+
+import { essentialsMissing, missingText, MODULES_HINT } from '../dataplane/iptables/rules/features.ts';
+import { nodeProblem } from '../agent/agent.ts';
+import { planText } from '../dataplane/iptables/plan/plan.ts';
+
+export function informersReady(cluster: ClusterWatch | undefined): ConditionState {
+  if (!cluster) return { ok: false, reason: 'not connected to an API server yet' };
+  const doubted = cluster.status().find((kind) => kind.doubtsEmpty);
+  if (doubted) return { ok: false, reason: doubted.problem ?? `${doubted.kind}: the list is empty` };
+  const waiting = cluster.status().filter((kind) => !kind.listed);
+  if (waiting.length === 0) return { ok: true, reason: 'all kinds were listed' };
+  const why = waiting.map((kind) => `${kind.kind}: ${kind.problem ?? 'listing'}`).join('; ');
+  return { ok: false, reason: `not listed yet: ${why}` };
+}
+
+export function nodeReady(nodeName: string, status: AgentStatus | undefined): ConditionState {
+  if (!status?.inSync) return { ok: true, reason: 'not looked for before the cluster is listed' };
+  const problem = nodeProblem(nodeName, status.node);
+  return problem === undefined ? { ok: true, reason: `Node ${nodeName} exists` } : { ok: false, reason: problem };
+}
+
+export function commitReady(status: AgentStatus | undefined): ConditionState {
+  if (status?.programmed) return { ok: true, reason: `mode ${status.mode}: programmed` };
+  return { ok: false, reason: 'the rules were not written yet' };
+}
+
+export function lastPassReady(status: AgentStatus | undefined): ConditionState {
+  const outcome = status?.lastOutcome;
+  if (!status || !outcome) return { ok: false, reason: 'no pass yet' };
+  const [failure] = outcome.failures;
+  if (!failure) return { ok: true, reason: 'everything went in' };
+  return { ok: false, reason: `${status.failedPasses} passes in a row failed: ${failure.message}` };
+}
+
+/** Not ready while it is not known what a family's rules are, nor where pods have addresses that cannot be filtered. */
+export function familiesReady(status: AgentStatus | undefined, cluster: ClusterWatch | undefined): ConditionState {
+  const unread = status?.lastOutcome?.unread ?? [];
+  if (unread.length === 0) return { ok: true, reason: 'all families that this host has are filtered' };
+  const judged = unread.map(({ family, isKnown, why }) => {
+    if (!isKnown) return { ok: false, reason: `IPv${family}: not known whether its rules are in force: ${why}` };
+    const pods = status && cluster ? podsWith(family, status.nodeName, cluster) : 0;
+    const what = `IPv${family} cannot be filtered on this host: ${why}`;
+    if (pods === 0) return { ok: true, reason: `${what}; no pod here has such an address` };
+    return { ok: false, reason: `${what}; ${pods} pods here have such an address and are open there` };
+  });
+  return { ok: judged.every(({ ok }) => ok), reason: judged.map(({ reason }) => reason).join('; ') };
+}
+
+function podsWith(family: Family, nodeName: string, cluster: ClusterWatch): number {
+  const pods = [...cluster.snapshot().pods.values()];
+  return pods.filter(
+    (pod) =>
+      pod.nodeName === nodeName &&
+      !pod.hostNetwork &&
+      pod.addresses.some((text) => text.includes(':') === (family === 6)),
+  ).length;
+}
+
+/** Ready without what is only convenient. */
+export function featuresReady(status: AgentStatus | undefined, cluster: ClusterWatch | undefined): ConditionState {
+  const missing = status?.lastOutcome?.missing ?? {};
+  const lines = missingText(missing);
+  if (lines.length === 0) return { ok: true, reason: 'the kernel takes all rules' };
+  // Where pods have IPv6 addresses, neighbour discovery needs it.
+  const needsBpf = missing[6]?.includes('bpf') && status && cluster && podsWith(6, status.nodeName, cluster) > 0;
+  const isReady = essentialsMissing(missing).length === 0 && !needsBpf;
+  return { ok: isReady, reason: `the kernel lacks ${lines.join('; ')}. ${MODULES_HINT}` };
+}
+
+export function planPage(status: AgentStatus | undefined): PlanPage | undefined {
+  const outcome = status?.lastOutcome;
+  if (!outcome?.plan) return undefined;
+  const { plan, mode } = outcome;
+  const applied = mode !== 'dry-run';
+  const title = applied ? 'last plan, applied' : 'dry-run: would be applied';
+  return {
+    text: `# mode ${mode}, ${title}\n${planText(plan)}`,
+    value: {
+      mode,
+      applied,
+      summary: plan.summary,
+      heldBack: plan.heldBack,
+      steps: plan.steps,
+      failures: outcome.failures,
+    },
+  };
+}

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { Reconciler } from '../../src/dataplane/iptables/sync/reconcile.ts';
+import { observe } from '../../src/telemetry/report-pass.ts';
+import { createAgentMetrics, createRegistry } from '../../src/telemetry/metrics.ts';
+import { type Logger, SILENT_LOGGER } from '../../src/telemetry/log.ts';
+import { pod, policy, snapshot } from '../support/builders.ts';
+import { LAYOUT } from '../support/fake-cluster.ts';
+import { createFakeKernel } from '../support/fake-kernel.ts';
+
+const CLUSTER = snapshot({
+  pods: [pod('x/a', { addresses: ['10.0.0.1'] })],
+  policies: [policy('x/deny', { podSelector: {}, policyTypes: ['Ingress'] })],
+});
+
+describe('what a sync tells the log', () => {
+  async function told(break_: (kernel: ReturnType<typeof createFakeKernel>) => void, verdict: 'done' | 'failed') {
+    const lines: string[] = [];
+    const tell = (level: string) => (message: string) => void lines.push(`${level} ${message}`);
+    const log: Logger = { ...SILENT_LOGGER, info: tell('info'), warn: tell('warn'), error: tell('error') };
+    const kernel = createFakeKernel();
+    const metrics = createAgentMetrics(createRegistry(), { processMetrics: false });
+    const observer = observe(metrics, { ...log, child: () => log }, kernel);
+    const reconciler = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5 });
+    break_(kernel);
+    const outcome = await reconciler.pass(CLUSTER, 'enforce', LAYOUT, true);
+    observer.onPass(outcome, {
+      reasons: ['resync'],
+      readBack: true,
+      verdict,
+      seconds: 0.1,
+      programmingSeconds: undefined,
+      first: false,
+      problems: 0,
+    });
+    return lines;
+  }
+
+  it('fault: that the kernel was changed is said only if it was', async () => {
+    assert.deepEqual(await told(() => {}, 'done'), ['info changed the kernel']);
+    const failed = await told((kernel) => {
+      kernel.faults.lockHeld = true;
+    }, 'failed');
+    assert.equal(failed.length, 1);
+    assert.match(failed[0]!, /^error not written, trying again.*xtables lock/);
+  });
+
+  it('fault: a rule of others that keeps a chain from going is named once, as a warning', async () => {
+    const lines = await told((kernel) => {
+      kernel.editRules(4, ':OTHERS - [0:0]', ':PCL-I-old - [0:0]', '-A OTHERS -j PCL-I-old');
+    }, 'done');
+    assert.equal(lines.filter((line) => line.startsWith('warn cannot be deleted: rules that are not ours')).length, 1);
+    assert.deepEqual(
+      lines.filter((line) => line.startsWith('error')),
+      [],
+    );
+  });
+});
