@@ -3,10 +3,11 @@ import { Agent, type PassInfo } from '../src/agent/agent.ts';
 import type { PassOutcome } from '../src/dataplane/iptables/sync/reconcile.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
 import { keepOneWaiting } from '../src/host/command-in-waiting.ts';
-import type { Backend, Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
-import { createLinuxKernel, WRITE_SETS } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import type { Backend } from '../src/core/vocabulary.ts';
+import type { Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
+import { WRITE_SETS, createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
 import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
-import { type ClusterModel, LOCAL_NODE, podObject, type RawObject } from './cluster-model.ts';
+import { type ClusterModel, LOCAL_NODE, type RawObject, podObject } from './cluster-model.ts';
 import { Feed } from './feed.ts';
 import { LAYOUT } from './node-pass.ts';
 

@@ -1,7 +1,8 @@
 /** Lists of CIDRs to measure with. */
 import { type Cidr, makeCidr } from '../src/net/cidr.ts';
-import { ADDRESS_WORDS, type Address, type Family } from '../src/net/ip.ts';
-import { below, chance, pick, type Random, randomFrom } from './random.ts';
+import type { Family } from '../src/core/vocabulary.ts';
+import { ADDRESS_WORDS, type Address } from '../src/net/ip.ts';
+import { type Random, below, chance, pick, randomFrom } from './random.ts';
 
 export type Shape = 'random' | 'blocklist';
 

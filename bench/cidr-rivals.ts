@@ -8,10 +8,11 @@ import { AddressSpace } from '../src/net/address-space.ts';
 import { type Cidr, cidrOfAddress, formatCidr, parseCidr } from '../src/net/cidr.ts';
 import { CidrIndex } from '../src/net/cidr-index.ts';
 import { CidrTrie } from '../src/net/cidr-trie.ts';
-import { type Family, formatAddress, parseAddress } from '../src/net/ip.ts';
-import { makeAddresses, makeCidrs, type Shape } from './cidr-lists.ts';
+import type { Family } from '../src/core/vocabulary.ts';
+import { formatAddress, parseAddress } from '../src/net/ip.ts';
+import { type Shape, makeAddresses, makeCidrs } from './cidr-lists.ts';
 import { interleave } from './interleave.ts';
-import { number, type Summary } from './statistics.ts';
+import { type Summary, number } from './statistics.ts';
 
 /** Texts parsed, and addresses looked up, in a round. */
 const PARSED = 20_000;

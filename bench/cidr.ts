@@ -3,13 +3,14 @@ import { AddressSpace } from '../src/net/address-space.ts';
 import type { Cidr } from '../src/net/cidr.ts';
 import { CidrIndex } from '../src/net/cidr-index.ts';
 import { CidrTrie } from '../src/net/cidr-trie.ts';
-import type { Address, Family } from '../src/net/ip.ts';
+import type { Family } from '../src/core/vocabulary.ts';
+import type { Address } from '../src/net/ip.ts';
 import type { PrefixEntry } from '../src/net/prefix-table.ts';
-import { makeAddresses, makeCidrs, type Shape } from './cidr-lists.ts';
+import { type Shape, makeAddresses, makeCidrs } from './cidr-lists.ts';
 import { type Comparison, compareWithOthers } from './cidr-rivals.ts';
-import { interleave, type Side } from './interleave.ts';
+import { type Side, interleave } from './interleave.ts';
 import { describeMachine } from './machine.ts';
-import { ratio, type Summary, spread, time } from './statistics.ts';
+import { type Summary, ratio, spread, time } from './statistics.ts';
 import { targetsTable } from './targets.ts';
 import type { SuiteOptions, SuiteResult, Table } from './types.ts';
 

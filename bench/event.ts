@@ -1,16 +1,16 @@
 /** Suite *event*: from the arrival of a watch line to the kernel's commit, idle and under load, beside the bare commands. */
 import { runCommand } from '../src/host/command.ts';
-import type { Backend } from '../src/dataplane/iptables/kernel/kernel.ts';
+import type { Backend } from '../src/core/vocabulary.ts';
 import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
 import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
 import { AgentUnderTest, type Commit, MIN_GAP_MS, type Pass } from './agent-under-test.ts';
 import { ClusterModel, type ClusterOptions, podObject } from './cluster-model.ts';
-import { makeStories, type Stories, type Story } from './event-kinds.ts';
+import { type Stories, type Story, makeStories } from './event-kinds.ts';
 import { describeMachine } from './machine.ts';
 import { Mirror } from './mirror.ts';
-import { IdleProcess, longestOf, sleep, type Stall, watchStalls } from './stalls.ts';
-import { median, number, ratio, type Summary, spread, stallCells, summarise, time } from './statistics.ts';
+import { IdleProcess, type Stall, longestOf, sleep, watchStalls } from './stalls.ts';
+import { type Summary, median, number, ratio, spread, stallCells, summarise, time } from './statistics.ts';
 import { stallTargets, targetsTable } from './targets.ts';
 import type { SuiteOptions, SuiteResult, Table } from './types.ts';
 

@@ -1,7 +1,7 @@
 /** An API server as the agent's transport sees one, in the same process: what is given to it arrives at once, as watch lines. */
 import { RESOURCES } from '../src/cluster/kinds.ts';
 import type { ApiRequest, ApiResponse, Transport } from '../src/cluster/transport.ts';
-import type { ObjectKind } from '../src/cluster/watch-cluster.ts';
+import type { ObjectKind } from '../src/core/vocabulary.ts';
 import type { RawObject } from './cluster-model.ts';
 
 type EventType = 'ADDED' | 'MODIFIED' | 'DELETED';

@@ -1,5 +1,5 @@
 /** Valid objects by which users of a namespace fill memory: large, and of no use to any pod of the measured node. */
-import type { ObjectKind } from '../src/cluster/watch-cluster.ts';
+import type { ObjectKind } from '../src/core/vocabulary.ts';
 import type { RawObject } from './cluster-model.ts';
 
 export interface HostileKind {

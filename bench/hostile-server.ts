@@ -10,8 +10,8 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { RESOURCES } from '../src/cluster/kinds.ts';
-import type { ObjectKind } from '../src/cluster/watch-cluster.ts';
-import { ClusterModel, type ClusterOptions, podObject, type RawObject } from './cluster-model.ts';
+import type { ObjectKind } from '../src/core/vocabulary.ts';
+import { ClusterModel, type ClusterOptions, type RawObject, podObject } from './cluster-model.ts';
 import { HOSTILE_KINDS } from './hostile-objects.ts';
 
 /** Keeps quiet watches alive. */

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { runCommand } from '../src/host/command.ts';
-import type { Backend } from '../src/dataplane/iptables/kernel/kernel.ts';
+import type { Backend } from '../src/core/vocabulary.ts';
 import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
 import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { ClusterModel, type ClusterOptions } from './cluster-model.ts';

@@ -3,9 +3,10 @@
  * and how long everything else had to wait meanwhile.
  */
 import type { NodeIntent } from '../src/compile/intent.ts';
-import type { Backend, Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
-import { Reconciler, type PassOutcome } from '../src/dataplane/iptables/sync/reconcile.ts';
-import { loadSnapshot, NodeCompiler } from '../src/compile/compile-node.ts';
+import type { Backend } from '../src/core/vocabulary.ts';
+import type { Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
+import { type PassOutcome, Reconciler } from '../src/dataplane/iptables/sync/reconcile.ts';
+import { NodeCompiler, loadSnapshot } from '../src/compile/compile-node.ts';
 import { runCommand } from '../src/host/command.ts';
 import { createLinuxKernel, toolName } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
@@ -14,7 +15,7 @@ import { ClusterModel, LOCAL_NODE } from './cluster-model.ts';
 import { loadModel } from './load-model.ts';
 import { describeMachine } from './machine.ts';
 import { LAYOUT } from './node-pass.ts';
-import { IdleProcess, longestOf, nextTurn, type Stall, watchStalls } from './stalls.ts';
+import { IdleProcess, type Stall, longestOf, nextTurn, watchStalls } from './stalls.ts';
 import { spread, stallCells, summarise } from './statistics.ts';
 import { stallTargets, targetsTable } from './targets.ts';
 import type { SuiteOptions, SuiteResult, Table } from './types.ts';

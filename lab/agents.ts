@@ -1,4 +1,5 @@
 /** One agent process per node of the lab: the real program, started as the DaemonSet would, in the node's network namespace. */
+import type { Backend } from '../src/core/vocabulary.ts';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, realpathSync, type WriteStream } from 'node:fs';
 import * as http from 'node:http';
@@ -20,7 +21,7 @@ export interface LabAgentsOptions {
   readonly serviceAccountDir: string;
   /** The API server as nodes see it, `host:port`. */
   readonly apiServer: string;
-  readonly backend: 'iptables-nft' | 'iptables-legacy' | 'auto';
+  readonly backend: Backend | 'auto';
   readonly mode: string;
   /** Flags added to every agent's command line. */
   readonly extraFlags?: readonly string[];

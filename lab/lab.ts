@@ -5,7 +5,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Family } from '../src/net/ip.ts';
+import type { Backend, Family } from '../src/core/vocabulary.ts';
 import type { ClusterSnapshot } from '../src/policy/model.ts';
 import type { RunCommand } from '../src/host/command.ts';
 import type { ManifestObject } from '../src/cluster/read-manifests.ts';
@@ -24,7 +24,7 @@ import { LabAgents } from './agents.ts';
 import { Kubelet } from './kubelet.ts';
 import { type TimedChange, timeEnforcement } from './enforcement-time.ts';
 import { predictMatrix } from './matrix.ts';
-import { type Measurement, type MeasureOptions, measureMatrix } from './measure.ts';
+import { type MeasureOptions, type Measurement, measureMatrix } from './measure.ts';
 import { CLUSTER_CIDRS } from './network/address-plan.ts';
 import { LabNetwork } from './network/lab-network.ts';
 import { STATE_ROOT } from './network/lab-state.ts';
@@ -36,7 +36,7 @@ export interface LabOptions {
   readonly nodes: readonly string[];
   readonly wiring: Wiring;
   readonly families: readonly Family[];
-  readonly backend: 'iptables-nft' | 'iptables-legacy';
+  readonly backend: Backend;
   readonly mode: string;
   /** Program and leading arguments that run `portcullis`. */
   readonly program: readonly [string, ...string[]];

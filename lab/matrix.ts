@@ -1,10 +1,10 @@
 /** Who reaches whom: the cells to probe and what the reference evaluator predicts for them. Pure: measuring is in measure.ts. */
-import type { Family } from '../src/net/ip.ts';
-import type { ClusterSnapshot, Protocol } from '../src/policy/model.ts';
+import type { Family, Protocol } from '../src/core/vocabulary.ts';
+import type { ClusterSnapshot } from '../src/policy/model.ts';
 import type { EndpointKey, MatrixProbe, ProbeResult } from './network/types.ts';
 
 import { createEvaluator } from '../src/policy/evaluate.ts';
-import { PROTOCOL_NUMBER } from '../src/policy/model.ts';
+import { FAMILIES, PROTOCOL_NUMBER } from '../src/core/vocabulary.ts';
 
 /** A place in the lab that sends and receives. */
 export interface MatrixEndpoint {
@@ -52,7 +52,7 @@ export function predictMatrix(
   for (const [from, source] of endpoints.entries()) {
     for (const [to, destination] of endpoints.entries()) {
       if (from === to || !concernsPods(source, destination)) continue;
-      for (const family of [4, 6] as const) {
+      for (const family of FAMILIES) {
         const sourceAddress = addressOf(source, family);
         const address = addressOf(destination, family);
         if (sourceAddress === undefined || address === undefined) continue;

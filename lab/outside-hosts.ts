@@ -1,5 +1,5 @@
 /** Hosts outside of the lab's cluster: `world`, and one in each `ipBlock` and each `except` that `world` is not in. Pure. */
-import type { Family } from '../src/net/ip.ts';
+import type { Family } from '../src/core/vocabulary.ts';
 import type { OutsideSpec } from './network/types.ts';
 
 import {

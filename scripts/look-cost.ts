@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Backend } from '../src/dataplane/iptables/kernel/kernel.ts';
+import type { Backend } from '../src/core/vocabulary.ts';
 import { createLooks } from '../src/dataplane/iptables/drift/looks.ts';
 
 const NODES = [

@@ -11,7 +11,7 @@
  */
 import type { Clause, NodeIntent } from '../../src/compile/intent.ts';
 import type { PortRange } from '../../src/net/port-range.ts';
-import type { Direction } from '../../src/policy/model.ts';
+import type { Direction } from '../../src/core/vocabulary.ts';
 import { objectKey } from '../../src/policy/model.ts';
 
 const ALLOWED = '0x10000/0x10000';

@@ -3,15 +3,15 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { compileNode } from '../../src/compile/compile-node.ts';
 import { NOTHING_SHARED } from '../../src/compile/shared-peers.ts';
-import type { Backend } from '../../src/dataplane/iptables/kernel/kernel.ts';
+import type { Backend } from '../../src/core/vocabulary.ts';
 import { createLinuxKernel, toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import type { Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
-import { makeCluster, type MeasuredCluster, NODE_NAME, PORT } from './cluster.ts';
+import { type MeasuredCluster, NODE_NAME, PORT, makeCluster } from './cluster.ts';
 import { renderLinear } from './linear-layout.ts';
 import type { Shape } from './shapes.ts';
-import { LineProcess, openTestbed, type Testbed } from './testbed.ts';
+import { LineProcess, type Testbed, openTestbed } from './testbed.ts';
 
 export const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
 

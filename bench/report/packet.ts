@@ -1,14 +1,14 @@
 /** Suite *packet*: 150 KB of samples -> medians and quartiles; ratios and the first packet per cluster. */
-import type { Backend } from '../../src/dataplane/iptables/kernel/kernel.ts';
+import type { Backend } from '../../src/core/vocabulary.ts';
 import type { Measured } from '../packet/measure.ts';
-import { isOnCurve, type Kind, KINDS, shapeText } from '../packet/shapes.ts';
-import { isMeasured, ratios, type ShapeResult } from '../packet/tables.ts';
+import { KINDS, type Kind, isOnCurve, shapeText } from '../packet/shapes.ts';
+import { type ShapeResult, isMeasured, ratios } from '../packet/tables.ts';
 import { summarise } from '../statistics.ts';
 import type { SuiteResult } from '../types.ts';
-import { barChart, lineChart, type Mark, type Value } from './chart.ts';
+import { type Mark, type Value, barChart, lineChart } from './chart.ts';
 import { COLOURS } from './frame.ts';
 import { limitOf } from './quantities.ts';
-import { type Middle, middleOf, type Plot, type SuiteReport } from './suite-report.ts';
+import { type Middle, type Plot, type SuiteReport, middleOf } from './suite-report.ts';
 
 interface Variant {
   readonly name: string;

@@ -1,6 +1,8 @@
 /** Arguments of `portcullis lab` -> options, with every default. Pure. */
 import { parseArgs } from 'node:util';
-import type { Family } from '../../src/net/ip.ts';
+import { type Backend, BACKENDS } from '../../src/core/vocabulary.ts';
+import { START_MODES, type StartMode } from '../../src/cli/config.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import type { MatrixPort } from '../matrix.ts';
 import type { Wiring } from '../network/types.ts';
 
@@ -9,8 +11,8 @@ export interface LabCommandOptions {
   readonly nodes: number;
   readonly wiring: Wiring;
   readonly families: readonly Family[];
-  readonly backend: 'iptables-nft' | 'iptables-legacy';
-  readonly mode: 'enforce' | 'audit' | 'dry-run';
+  readonly backend: Backend;
+  readonly mode: StartMode;
   /** Ports to probe; empty: those the pods declare. */
   readonly ports: readonly MatrixPort[];
   readonly timeoutMs: number;
@@ -118,8 +120,8 @@ function readOptions(values: ReturnType<typeof readArguments>): LabCommandOption
     nodes: wholeNumber('--nodes', values.nodes, 1, MAX_NODES),
     wiring: oneOf('--wiring', values.wiring, ['routed', 'bridge']),
     families: familyList(values.families),
-    backend: oneOf('--backend', values.backend, ['iptables-nft', 'iptables-legacy']),
-    mode: oneOf('--mode', values.mode, ['enforce', 'audit', 'dry-run']),
+    backend: oneOf('--backend', values.backend, BACKENDS),
+    mode: oneOf('--mode', values.mode, START_MODES),
     ports: values.ports === '' ? [] : values.ports.split(',').map(port),
     timeoutMs: wholeNumber('--timeout', values.timeout ?? (demo ? '1' : '5'), 1, 600) * 1000,
     keep: values.keep,

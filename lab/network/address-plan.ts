@@ -8,7 +8,8 @@
  *   gateways   169.254.1.1                 fe80::1                     next hop of nodes, outside hosts and routed pods
  */
 import { cidrContains, parseCidr } from '../../src/net/cidr.ts';
-import { type Family, parseAddress } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
+import { parseAddress } from '../../src/net/ip.ts';
 
 /** One pod CIDR per node, numbered by the third byte. */
 export const MAX_NODES = 200;

@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import { AddressBook } from './address-book.ts';
-import { bridgeAddress, MAX_NODES, nodeAddress, podCidr } from './address-plan.ts';
-import { claimPrefix, type LabClaim, removeLab } from './lab-state.ts';
+import { MAX_NODES, bridgeAddress, nodeAddress, podCidr } from './address-plan.ts';
+import { type LabClaim, claimPrefix, removeLab } from './lab-state.ts';
 import { fabricNetns, hostInterface, nodeNetns, outsideNetns, podNetns } from './names.ts';
 import { Namespaces } from './namespaces.ts';
 import * as plumbing from './plumbing.ts';
@@ -27,18 +27,18 @@ import {
   type Listener,
   type MatrixProbe,
   type NodeCommand,
-  nodeKey,
   type OutsideHost,
   type OutsideSpec,
-  outsideKey,
   type PodSpec,
-  type ProberLife,
   type ProbeResult,
+  type ProberLife,
   type Publication,
   type PublishRequest,
-  podKey,
   type RepeatRequest,
   type Wiring,
+  nodeKey,
+  outsideKey,
+  podKey,
 } from './types.ts';
 
 /** What every endpoint answers on when nothing else is asked for. */

@@ -1,6 +1,6 @@
 /** Runs what `plumbing.ts` and `service-rules.ts` write, in the namespaces they are meant for. */
 import type { RunCommand } from '../../src/host/command.ts';
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import { type NamespaceScript, scriptText } from './plumbing.ts';
 import type { IptablesBackend } from './types.ts';
 

@@ -5,14 +5,14 @@
  *
  * The namespace on the right of a pair makes it, both ends at once, and the other end then brings up its own.
  */
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import {
   BRIDGE_PREFIX_LENGTH,
-  bridgeAddress,
   CLUSTER_CIDRS,
-  familyOf,
   GATEWAY,
   HOST_PREFIX_LENGTH,
+  bridgeAddress,
+  familyOf,
   nodeAddress,
   podCidr,
 } from './address-plan.ts';

@@ -5,8 +5,8 @@
  * each chain here is reduced to what decides where a packet goes.
  */
 import { createHash } from 'node:crypto';
-import type { Family } from '../../src/net/ip.ts';
-import { CLUSTER_CIDRS, familyOf, HOST_PREFIX_LENGTH, nodeAddress } from './address-plan.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
+import { CLUSTER_CIDRS, HOST_PREFIX_LENGTH, familyOf, nodeAddress } from './address-plan.ts';
 import type { LabService, LabServicePort } from './types.ts';
 
 /** kube-proxy's mark for "source becomes the node". */

@@ -1,8 +1,6 @@
 /** What the rest of the lab sees of its network: nodes, pods, outside hosts, Services and probes, as values. */
 import type { RunCommand } from '../../src/host/command.ts';
-import type { Protocol } from '../../src/policy/model.ts';
-
-export type Family = 4 | 6;
+import type { Family, Protocol } from '../../src/core/vocabulary.ts';
 
 /** `routed`: one /32 and /128 route per pod, no bridge, as AWS VPC CNI. `bridge`: one bridge per node, as the CNI bridge plugin. */
 export type Wiring = 'routed' | 'bridge';

@@ -1,10 +1,12 @@
 /** The running agent: cluster changes in, passes out. Gets its edges as arguments; knows no process, file or socket. */
+import { MODES } from '../core/vocabulary.ts';
 import type { Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { Layout, PodInterfaces } from '../dataplane/iptables/rules/ruleset.ts';
 import type { Kernel } from '../dataplane/iptables/kernel/kernel.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
-import type { Mode, PassOutcome, ReconcilerOptions } from '../dataplane/iptables/sync/reconcile.ts';
+import type { Mode } from '../core/vocabulary.ts';
+import type { PassOutcome, ReconcilerOptions } from '../dataplane/iptables/sync/reconcile.ts';
 import type { LoopClock, LoopVerdict } from './reconcile-loop.ts';
 import type { Standing } from '../dataplane/iptables/drift/drift-watch.ts';
 
@@ -97,7 +99,6 @@ export interface AgentStatus {
 }
 
 export const MODE_ANNOTATION = 'portcullis.dev/mode';
-const MODES: readonly Mode[] = ['enforce', 'audit', 'dry-run', 'off'];
 
 export class Agent {
   readonly #options: AgentOptions;

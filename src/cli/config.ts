@@ -3,15 +3,17 @@
  * `AGENT_FLAGS`; help text, documentation checks and the parser all read that table.
  */
 import { parseArgs } from 'node:util';
+import { BACKENDS, type Mode } from '../core/vocabulary.ts';
 import { parseAddress } from '../net/ip.ts';
 import { formatListenAddress, type ListenAddress } from '../telemetry/health.ts';
 import { parseTarget, type Target, targetText } from '../cluster/targets.ts';
 import { LOG_LEVELS, type LogLevel } from '../telemetry/log.ts';
 
-export const MODES = ['enforce', 'audit', 'dry-run'] as const;
-export type Mode = (typeof MODES)[number];
+/** The modes an agent can be started in. */
+export const START_MODES = ['enforce', 'audit', 'dry-run'] as const satisfies readonly Mode[];
+export type StartMode = (typeof START_MODES)[number];
 
-export const BACKEND_CHOICES = ['auto', 'iptables-nft', 'iptables-legacy'] as const;
+export const BACKEND_CHOICES = ['auto', ...BACKENDS] as const;
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
 export const NEW_PODS_CHOICES = ['open', 'closed'] as const;
@@ -137,8 +139,8 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_MODE',
     '<mode>',
     'enforce',
-    `${MODES.join(', ')}: drop what policies deny; only count and log it; or write nothing at all and show the plan`,
-    oneOf(MODES),
+    `${START_MODES.join(', ')}: drop what policies deny; only count and log it; or write nothing at all and show the plan`,
+    oneOf(START_MODES),
   ),
   backend: flag(
     'backend',

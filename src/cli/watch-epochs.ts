@@ -1,5 +1,5 @@
 /** Free epochs of the connection mark: the search for them, and what is told of it. */
-import type { Family } from '../net/ip.ts';
+import type { Family } from '../core/vocabulary.ts';
 import type { MarkBits } from '../dataplane/iptables/rules/ruleset.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
 import type { ConditionState } from '../telemetry/health.ts';

@@ -1,5 +1,5 @@
 /** Watches what other programs do to our rules and sets, and tells of it: log, metrics, readiness. */
-import type { Family } from '../net/ip.ts';
+import { FAMILIES, type Family } from '../core/vocabulary.ts';
 import type { Drift } from '../dataplane/iptables/drift/find-drift.ts';
 import type { NetfilterChange } from '../dataplane/iptables/drift/read-events.ts';
 import type { Kernel } from '../dataplane/iptables/kernel/kernel.ts';
@@ -23,7 +23,6 @@ const MANY_STILLBORN = 3;
 const MAX_UNREPAIRED = 1_000;
 /** Of objects in one log line. */
 const MAX_NAMED = 5;
-const FAMILIES = [4, 6] as const satisfies readonly Family[];
 
 export class NeighbourWatch {
   /** To be used instead of the one given: what goes through it is known to be ours. */

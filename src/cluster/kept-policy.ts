@@ -2,14 +2,15 @@
  * A policy as the watch keeps it: whom it isolates as data, its rules as text. Most policies of a cluster select no pod of this node,
  * and rules as objects take ten times their text.
  */
-import type { Direction, Policy, PolicyHead, Problem, Rule, Selector } from '../policy/model.ts';
+import type { Direction } from '../core/vocabulary.ts';
+import type { Policy, PolicyHead, Problem, Rule, Selector } from '../policy/model.ts';
 import { EVERYTHING } from '../policy/model.ts';
 import { parsePolicyHead, parseRules, policyProblems } from '../policy/parse.ts';
-import { isRecord, type RawRecord } from '../policy/raw-values.ts';
+import { type RawRecord, isRecord } from '../policy/raw-values.ts';
 import type { FieldProblem } from '../policy/selector.ts';
 
 import { LongJson } from './long-json.ts';
-import { bytesText, POLICY_LIMITS } from './limits.ts';
+import { POLICY_LIMITS, bytesText } from './limits.ts';
 import { type Project, timestamp } from './project.ts';
 import type { Sharing } from './sharing.ts';
 

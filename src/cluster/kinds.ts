@@ -1,4 +1,4 @@
-import type { ObjectKind } from './watch-cluster.ts';
+import type { ObjectKind } from '../core/vocabulary.ts';
 
 /** How a kind is reached and what RBAC calls it. */
 export interface Resource {

@@ -1,4 +1,4 @@
-import type { ObjectKind } from './watch-cluster.ts';
+import type { ObjectKind } from '../core/vocabulary.ts';
 
 export type EventType = 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
 

@@ -4,6 +4,7 @@
  */
 import { canonicalAddress } from '../net/ip.ts';
 import { isEligible } from '../policy/address-owners.ts';
+import { type Protocol, PROTOCOLS } from '../core/vocabulary.ts';
 import {
   type Labels,
   type NamedPort,
@@ -13,12 +14,11 @@ import {
   type PodPhase,
   type Policy,
   type Problem,
-  type Protocol,
   UNKNOWN_LABELS,
 } from '../policy/model.ts';
 import { parsePolicy } from '../policy/parse.ts';
-import { isRecord, quote, type RawRecord } from '../policy/raw-values.ts';
-import { bytesText, FREE_LABEL_BYTES, MAX_LABEL_BYTES, MAX_NAMED_PORTS, MAX_PORT_BYTES } from './limits.ts';
+import { type RawRecord, isRecord, quote } from '../policy/raw-values.ts';
+import { FREE_LABEL_BYTES, MAX_LABEL_BYTES, MAX_NAMED_PORTS, MAX_PORT_BYTES, bytesText } from './limits.ts';
 import { LongJson } from './long-json.ts';
 import type { Sharing } from './sharing.ts';
 
@@ -30,7 +30,6 @@ const MAX_PROBLEMS = 20;
 const MAX_NAME = 253;
 const MAX_PORT = 65535;
 const PHASES = new Set<PodPhase>(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown']);
-const PROTOCOLS = new Set<Protocol>(['TCP', 'UDP', 'SCTP']);
 
 export type ObjectRecord = Pod | Namespace | Policy | NodeRecord;
 
@@ -273,7 +272,8 @@ function namedPort(port: unknown, field: string, report: Report): NamedPort | un
   if (name === undefined || name === null || name === '') return undefined;
   const protocol = port.protocol ?? 'TCP';
   if (typeof name !== 'string') report.add(`${field}.name`, `is ${quote(name)}, not a name: ignored`);
-  else if (!PROTOCOLS.has(protocol as Protocol)) report.add(`${field}.protocol`, `is ${quote(protocol)}: port ignored`);
+  else if (!PROTOCOLS.includes(protocol as Protocol))
+    report.add(`${field}.protocol`, `is ${quote(protocol)}: port ignored`);
   else if (!isPort(containerPort)) report.add(`${field}.containerPort`, `is ${quote(containerPort)}: port ignored`);
   else return { name, protocol: protocol as Protocol, port: containerPort };
   return undefined;

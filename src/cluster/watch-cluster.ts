@@ -14,8 +14,7 @@ import { type EmptyList, Reflector } from './reflector.ts';
 import { ObjectStore, type StoreChange, type StoreOptions } from './store.ts';
 import type { Transport } from './transport.ts';
 
-export type ObjectKind = 'pods' | 'namespaces' | 'networkpolicies' | 'nodes';
-
+import type { ObjectKind } from '../core/vocabulary.ts';
 /** One object that changed. `before` and `after` are the slim records (Pod, Namespace, Policy, NodeRecord). */
 export interface ClusterChange {
   readonly kind: ObjectKind;

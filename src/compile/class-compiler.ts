@@ -1,7 +1,7 @@
 /** One class of policies -> what it lets through, and a plan of the sets that speaks of. */
-import type { Family } from '../net/ip.ts';
+import type { Direction, Family } from '../core/vocabulary.ts';
 import type { PortRange } from '../net/port-range.ts';
-import type { Direction, Policy, PolicyRef, RuleRef } from '../policy/model.ts';
+import type { Policy, PolicyRef, RuleRef } from '../policy/model.ts';
 import type { FamilyPeers, LetsThrough } from './clause-list.ts';
 import type { Clause, PolicyClass, PortClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
@@ -11,24 +11,24 @@ import type { Steps } from '../core/sliced.ts';
 import { selectorKey } from '../policy/selector.ts';
 import { ClauseList } from './clause-list.ts';
 import {
+  type PeerUnion,
+  type SetPlan,
   blockEndpoints,
   endpointKeys,
   peerClause,
   peerEndpoints,
-  type PeerUnion,
   portEndpoints,
   portsAnywhere,
   selectPeers,
-  type SetPlan,
 } from './peer-sets.ts';
 import {
   type Allowed,
-  mergeRules,
   MOST_SHARED,
   type NumericPorts,
   type Peers,
   type RulesOfPolicy,
   type SharingLimits,
+  mergeRules,
 } from './shared-peers.ts';
 
 /** A class that a local pod is in; the policies are of one namespace and sorted by name. */

@@ -1,5 +1,5 @@
 /** The clauses of a class while they are collected: rules that let the same through become one clause with all their origins. */
-import type { Family } from '../net/ip.ts';
+import type { Family } from '../core/vocabulary.ts';
 import type { RuleRef } from '../policy/model.ts';
 import type { Clause, PeerClause, PortClause } from './intent.ts';
 import type { Origin } from './shared-peers.ts';

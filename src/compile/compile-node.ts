@@ -3,7 +3,7 @@
  * touch is the same object as before, and later stages skip it. Its answer depends on the present state only, never on
  * how it came about: `compileNode` of the same snapshot gives an equal value.
  */
-import type { Family } from '../net/ip.ts';
+import type { Family } from '../core/vocabulary.ts';
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
 import type { OwnerChange } from './address-index.ts';
 import type { SubjectPorts } from './class-compiler.ts';
@@ -15,12 +15,12 @@ import { matches } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-index.ts';
 import { BYTES_OF_POLICY, ClassCompiler } from './class-compiler.ts';
-import { ContestedAddresses, contestedSubjects, endpointsOf, type KnownClasses } from './contested-addresses.ts';
+import { ContestedAddresses, type KnownClasses, contestedSubjects, endpointsOf } from './contested-addresses.ts';
 import { GivenUpAddresses } from './given-up.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
 import { LiveMap } from '../core/versioned-map.ts';
 import { NO_CLASSES, type NamespaceClasses, namespaceClasses } from './namespace-classes.ts';
-import { endpointEntries, familyOf, PeerSets, portNames } from './peer-sets.ts';
+import { PeerSets, endpointEntries, familyOf, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
 import { isSameValue } from '../core/same-value.ts';
 import { runToEnd } from '../core/sliced.ts';

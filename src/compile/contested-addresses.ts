@@ -1,9 +1,11 @@
 /** Local endpoints for addresses of which it cannot be told whose they are (S-73). */
-import type { Direction, Problem } from '../policy/model.ts';
+import type { Direction } from '../core/vocabulary.ts';
+import type { Problem } from '../policy/model.ts';
 import type { PolicyClass, Subject } from './intent.ts';
 
 import { type ContestedPod, isContested } from '../policy/address-owners.ts';
-import { DIRECTIONS, objectKey, type Pod } from '../policy/model.ts';
+import { DIRECTIONS } from '../core/vocabulary.ts';
+import { type Pod, objectKey } from '../policy/model.ts';
 
 /** An address with those of its claimants that are endpoints, at least one of them local. */
 export interface ContestedEndpoint {

@@ -3,9 +3,9 @@
  * to each, what each class lets through, and the address sets its rules speak of. All lists are sorted by key, so the
  * same cluster gives the same value whatever order the watch delivered it in.
  */
-import type { Family } from '../net/ip.ts';
+import type { Direction, Family, Protocol } from '../core/vocabulary.ts';
 import type { PortRange } from '../net/port-range.ts';
-import type { Direction, PolicyRef, Problem, Protocol, RuleRef } from '../policy/model.ts';
+import type { PolicyRef, Problem, RuleRef } from '../policy/model.ts';
 
 /** The union of one rule's peers within one family, as a set whose membership follows the cluster. */
 export interface AddressSet {

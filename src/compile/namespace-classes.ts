@@ -3,14 +3,16 @@
  * compiled by itself, again only when it changes, and measured against the limits of one namespace (limits.ts).
  */
 import { createHash } from 'node:crypto';
-import type { Direction, Pod, Policy, Problem } from '../policy/model.ts';
+import type { Direction } from '../core/vocabulary.ts';
+import type { Pod, Policy, Problem } from '../policy/model.ts';
 import type { ClassCompiler, CompiledClass, NeededClass } from './class-compiler.ts';
 import type { OverLimit, PolicyClass, Subject } from './intent.ts';
 import type { NamespaceLimits } from './limits.ts';
 import type { PeerSets, SetCost } from './peer-sets.ts';
 import type { Steps } from '../core/sliced.ts';
 
-import { DIRECTIONS, objectKey, UNKNOWN_LABELS } from '../policy/model.ts';
+import { DIRECTIONS } from '../core/vocabulary.ts';
+import { UNKNOWN_LABELS, objectKey } from '../policy/model.ts';
 import { matches, mayMatch } from '../policy/selector.ts';
 import { refOf } from './class-compiler.ts';
 import { Occurrences } from './occurrences.ts';

@@ -2,7 +2,7 @@
  * The sets a node's rules speak of, kept up to date by deltas. Pods with the same namespace and the same labels form one
  * label identity; selectors are evaluated once per identity, so a pod event is a lookup plus the addresses that changed.
  */
-import type { Family } from '../net/ip.ts';
+import type { Family, Protocol } from '../core/vocabulary.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { PrefixEntry } from '../net/prefix-table.ts';
 import type { Labels, Namespace, Peer, Pod } from '../policy/model.ts';
@@ -14,7 +14,8 @@ import type { Steps } from '../core/sliced.ts';
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
 import { parseAddress } from '../net/ip.ts';
-import { PROTOCOL_NUMBER, type Protocol, type Selector } from '../policy/model.ts';
+import { PROTOCOL_NUMBER } from '../core/vocabulary.ts';
+import type { Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
 import { LiveMap } from '../core/versioned-map.ts';

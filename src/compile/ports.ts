@@ -1,6 +1,8 @@
 /** A rule's port entries, split into what can be matched by number and what must be looked up by name. */
+import { PROTOCOLS } from '../core/vocabulary.ts';
 import type { PortRange } from '../net/port-range.ts';
-import type { PortMatch, Protocol } from '../policy/model.ts';
+import type { Protocol } from '../core/vocabulary.ts';
+import type { PortMatch } from '../policy/model.ts';
 
 import { mergePortRanges } from '../net/port-range.ts';
 
@@ -15,8 +17,6 @@ export interface SplitPorts {
   /** Sorted by name, then protocol; without duplicates. */
   readonly named: readonly NamedPortRef[];
 }
-
-const PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
 
 export function splitPorts(ports: readonly PortMatch[] | 'any'): SplitPorts | 'any' {
   if (ports === 'any') return 'any';

@@ -1,5 +1,6 @@
 /** The rules of policies that concern this node. Policies may keep their rules as text: each is read once, not at every look. */
-import type { Direction, Policy, Problem, Rule } from '../policy/model.ts';
+import type { Direction } from '../core/vocabulary.ts';
+import type { Policy, Problem, Rule } from '../policy/model.ts';
 
 /** Rules longer than this, as text, are read anew for every class: as objects they take ten times as much. */
 const MAX_REMEMBERED_BYTES = 64 * 1024;

@@ -21,13 +21,14 @@
  * puts together, with their origins.
  */
 import type { PortRange } from '../net/port-range.ts';
-import type { Direction, Peer, Policy } from '../policy/model.ts';
+import type { Direction } from '../core/vocabulary.ts';
+import type { Peer, Policy } from '../policy/model.ts';
 import type { NamedPortRef } from './ports.ts';
 import type { Steps } from '../core/sliced.ts';
 
 import { formatCidr } from '../net/cidr.ts';
 import { mergePortRanges } from '../net/port-range.ts';
-import { PROTOCOL_NUMBER } from '../policy/model.ts';
+import { PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import { selectorKey } from '../policy/selector.ts';
 
 import { distinctNames, splitPorts } from './ports.ts';

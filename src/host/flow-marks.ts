@@ -1,5 +1,5 @@
 /** Marks of live flows, through the `conntrack` tool: how many carry a mark, and taking it off those that do. */
-import type { Family } from '../net/ip.ts';
+import type { Family } from '../core/vocabulary.ts';
 import type { RunCommand } from './command.ts';
 
 import { CommandFailed } from './command.ts';

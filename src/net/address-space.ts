@@ -1,8 +1,9 @@
 /** Exact sets of addresses of one family: what ipBlocks allow, and algebra on it. */
 import { type Boundaries, boundariesOf, combine, countUpTo } from './boundaries.ts';
 import { type Cidr, wholeFamily } from './cidr.ts';
-import { ADDRESS_WORDS, type Address, type Family } from './ip.ts';
-import { cidrsOf, type PrefixEntry, prefixTableOf } from './prefix-table.ts';
+import type { Family } from '../core/vocabulary.ts';
+import { ADDRESS_WORDS, type Address } from './ip.ts';
+import { type PrefixEntry, cidrsOf, prefixTableOf } from './prefix-table.ts';
 
 /** The addresses in `cidr` and in none of its own `except` (S-28). */
 export interface AddressBlock {

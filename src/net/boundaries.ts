@@ -4,7 +4,8 @@
  * Stored flat, `width` uint32 an address, `width` being `ADDRESS_WORDS[family]`.
  */
 import { type Cidr, moveOn } from './cidr.ts';
-import { ADDRESS_WORDS, type Family } from './ip.ts';
+import type { Family } from '../core/vocabulary.ts';
+import { ADDRESS_WORDS } from './ip.ts';
 import { sortRecords } from './sort-records.ts';
 
 /** Never written to once it is made. */

@@ -1,6 +1,7 @@
 /** Prefixes of one family with a value each, found by address: the longest prefix that holds it. */
 import { type Cidr, formatCidr } from './cidr.ts';
-import { ADDRESS_BITS, type Family } from './ip.ts';
+import type { Family } from '../core/vocabulary.ts';
+import { ADDRESS_BITS } from './ip.ts';
 
 export interface CidrTrieEntry<V> {
   readonly cidr: Cidr;

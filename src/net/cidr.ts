@@ -1,14 +1,6 @@
 /** Prefixes of IP addresses: text, order, containment. */
-import {
-  ADDRESS_BITS,
-  ADDRESS_WORDS,
-  type Address,
-  compareWords,
-  type Family,
-  formatWords,
-  isMapped,
-  parseWords,
-} from './ip.ts';
+import type { Family } from '../core/vocabulary.ts';
+import { ADDRESS_BITS, ADDRESS_WORDS, type Address, compareWords, formatWords, isMapped, parseWords } from './ip.ts';
 
 /** A prefix of one address family. Host bits are zero. */
 export interface Cidr {

@@ -4,7 +4,7 @@
  * An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`) is the IPv4 address it names: that is what the wire carries (S-31).
  */
 
-export type Family = 4 | 6;
+import type { Family } from '../core/vocabulary.ts';
 
 export interface Address {
   readonly family: Family;

@@ -8,7 +8,8 @@
  */
 import type { Boundaries } from './boundaries.ts';
 import { type Cidr, makeCidr, moveOn } from './cidr.ts';
-import { ADDRESS_WORDS, type Family, wordsAt } from './ip.ts';
+import type { Family } from '../core/vocabulary.ts';
+import { ADDRESS_WORDS, wordsAt } from './ip.ts';
 
 /** One entry of a longest-prefix-match table; `match: false` is ipset's `nomatch`. */
 export interface PrefixEntry {

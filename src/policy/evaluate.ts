@@ -7,9 +7,10 @@
 import { cidrContains } from '../net/cidr.ts';
 import { type Address, parseAddress } from '../net/ip.ts';
 import { addressOwners, claimantsOf } from './address-owners.ts';
+import type { Direction } from '../core/vocabulary.ts';
+import { PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import {
   type ClusterSnapshot,
-  type Direction,
   type DirectionVerdict,
   type Flow,
   type Labels,
@@ -18,7 +19,6 @@ import {
   type Policy,
   type PolicyRef,
   type PortMatch,
-  PROTOCOL_NUMBER,
   type Rule,
   type RuleRef,
   type Selector,

@@ -1,5 +1,6 @@
 /** A Verdict in plain words. */
-import type { Direction, DirectionVerdict, PolicyRef, RuleRef, Verdict } from './model.ts';
+import type { Direction } from '../core/vocabulary.ts';
+import type { DirectionVerdict, PolicyRef, RuleRef, Verdict } from './model.ts';
 
 /** Three lines without a newline at the end: the answer, then egress, then ingress with their reasons. */
 export function explainVerdict(verdict: Verdict): string {

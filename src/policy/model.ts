@@ -4,15 +4,7 @@
  */
 import type { Cidr } from '../net/cidr.ts';
 
-export type Direction = 'ingress' | 'egress';
-export const DIRECTIONS = ['ingress', 'egress'] as const satisfies readonly Direction[];
-
-/** The protocols a NetworkPolicy port entry can name (S-34). */
-export type Protocol = 'TCP' | 'UDP' | 'SCTP';
-
-/** IANA protocol numbers of the protocols the API names, and of the two ICMPs. */
-export const PROTOCOL_NUMBER = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPv6: 58 } as const;
-
+import type { Direction, Protocol } from '../core/vocabulary.ts';
 export type Labels = Readonly<Record<string, string>>;
 
 /**

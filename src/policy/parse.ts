@@ -10,19 +10,18 @@
  * Each is reported with the path of the field. `null` counts as absent for a field (as in the API), but not for a list entry.
  */
 import { type Cidr, cidrCovers, parseCidr } from '../net/cidr.ts';
+import type { Direction, Protocol } from '../core/vocabulary.ts';
 import {
-  type Direction,
   EVERYTHING,
   type Peer,
   type Policy,
   type PolicyHead,
   type PortMatch,
   type Problem,
-  type Protocol,
   type Rule,
   type Selector,
 } from './model.ts';
-import { isRecord, quote, type RawRecord, unknownFields } from './raw-values.ts';
+import { type RawRecord, isRecord, quote, unknownFields } from './raw-values.ts';
 import { type FieldProblem, parseSelector } from './selector.ts';
 
 export interface ParsedPolicy {

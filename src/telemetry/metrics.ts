@@ -2,7 +2,8 @@
  * The agent's metrics, and the only file that knows the library behind them. Callers feed plain functions of
  * `AgentMetrics`; label values are closed unions wherever the set of values is known.
  */
-import type { Family } from '../net/ip.ts';
+import { type Mode, MODES } from '../core/vocabulary.ts';
+import type { Family } from '../core/vocabulary.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
 
@@ -12,9 +13,6 @@ export type MetricPhase = (typeof PHASES)[number];
 /** `later`: all went in, a set still in use waits; `partial`: something was refused, the rest went in; `locked`: nothing went in for a lock. */
 export const PASS_RESULTS = ['done', 'later', 'partial', 'locked', 'failed'] as const;
 export type PassResult = (typeof PASS_RESULTS)[number];
-
-export const METRIC_MODES = ['enforce', 'audit', 'dry-run', 'off'] as const;
-export type MetricMode = (typeof METRIC_MODES)[number];
 
 export const METRIC_BACKENDS = ['iptables-nft', 'iptables-legacy'] as const;
 export type MetricBackend = (typeof METRIC_BACKENDS)[number];
@@ -75,7 +73,7 @@ export interface MetricsPage {
 export interface AgentMetrics {
   build(version: string): void;
   /** The mode in force; the series of every other mode goes to 0. */
-  mode(mode: MetricMode): void;
+  mode(mode: Mode): void;
   backend(backend: MetricBackend): void;
 
   phase(phase: MetricPhase, seconds: number): void;
@@ -169,7 +167,7 @@ function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode
     },
     build: (version) => build.set({ version, node_version: process.version }, 1),
     mode: (inForce) => {
-      for (const one of METRIC_MODES) mode.set({ mode: one }, one === inForce ? 1 : 0);
+      for (const one of MODES) mode.set({ mode: one }, one === inForce ? 1 : 0);
     },
     backend: (inUse) => {
       for (const one of METRIC_BACKENDS) backend.set({ backend: one }, one === inUse ? 1 : 0);

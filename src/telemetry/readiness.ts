@@ -1,10 +1,10 @@
 /** The conditions behind /readyz that cluster and agent answer, and the page of the last plan. */
-import type { Family } from '../net/ip.ts';
+import type { Family } from '../core/vocabulary.ts';
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { ConditionState, PlanPage } from './health.ts';
 import type { AgentStatus } from '../agent/agent.ts';
 
-import { essentialsMissing, missingText, MODULES_HINT } from '../dataplane/iptables/rules/features.ts';
+import { MODULES_HINT, essentialsMissing, missingText } from '../dataplane/iptables/rules/features.ts';
 import { nodeProblem } from '../agent/agent.ts';
 import { planText } from '../dataplane/iptables/plan/plan.ts';
 

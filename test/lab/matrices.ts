@@ -1,5 +1,5 @@
 /** Matrices and answers for tests, without a network. */
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import type { EndpointKey, ProbeOutcome, ProbeResult } from '../../lab/network/types.ts';
 import type { Matrix, MatrixCell, MatrixEndpoint, MatrixPort } from '../../lab/matrix.ts';
 

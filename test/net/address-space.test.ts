@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { type AddressBlock, AddressSpace } from '../../src/net/address-space.ts';
 import { type Cidr, cidrCovers, compareCidrs, formatCidr, makeCidr, parseCidr } from '../../src/net/cidr.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import {
   ADDRESS_BITS,
   ADDRESS_WORDS,
   type Address,
   compareAddresses,
-  type Family,
   formatAddress,
   parseAddress,
 } from '../../src/net/ip.ts';

@@ -1,7 +1,8 @@
 /** Random addresses and prefixes that meet each other: most differ in a few bits only. */
 import fc from 'fast-check';
 import { type Cidr, cidrContains, makeCidr } from '../../src/net/cidr.ts';
-import { ADDRESS_BITS, ADDRESS_WORDS, type Address, type Family, formatAddress, isMapped } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
+import { ADDRESS_BITS, ADDRESS_WORDS, type Address, formatAddress, isMapped } from '../../src/net/ip.ts';
 
 export const family: fc.Arbitrary<Family> = fc.constantFrom(4, 6);
 

@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { type Cidr, cidrContains, compareCidrs, formatCidr, makeCidr, parseCidr } from '../../src/net/cidr.ts';
 import { CidrIndex } from '../../src/net/cidr-index.ts';
 import { CidrTrie } from '../../src/net/cidr-trie.ts';
-import { ADDRESS_WORDS, type Address, type Family, formatAddress, parseAddress } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
+import { ADDRESS_WORDS, type Address, formatAddress, parseAddress } from '../../src/net/ip.ts';
 import { address, cidr, edgesOf, family, manyCidrs } from './arbitraries.ts';
 
 /** The same by a list that is searched from end to end. */

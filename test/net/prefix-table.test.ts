@@ -11,7 +11,8 @@ import {
   wholeFamily,
 } from '../../src/net/cidr.ts';
 import { CidrTrie } from '../../src/net/cidr-trie.ts';
-import { type Family, formatAddress } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
+import { formatAddress } from '../../src/net/ip.ts';
 import type { PrefixEntry } from '../../src/net/prefix-table.ts';
 import { cidr, edgesOf, family, manyCidrs } from './arbitraries.ts';
 

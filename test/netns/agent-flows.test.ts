@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Family } from '../../src/net/ip.ts';
+import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import type { FlowMode, FlowStatus, LabFlow, Wiring } from '../../lab/network/types.ts';
-import { AgentLab, type Backend, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 /** Between them every backend and wiring. */
 const VARIANTS: readonly (readonly [Backend, Wiring])[] = [

@@ -1,7 +1,7 @@
 /** The node's annotation followed live: enforce, audit, dry-run, off, and values that are none of these. */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import { AgentLab, type AgentProcess, BACKENDS, FIRST_PACKETS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 const ENFORCED = ['x/friend -> x/server', 'x/stranger -x x/server', 'x/server -x x/friend'] as const;

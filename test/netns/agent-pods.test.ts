@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
 import type { Wiring } from '../../lab/network/types.ts';
-import { AgentLab, type Backend, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import type { Backend } from '../../src/core/vocabulary.ts';
+import { AgentLab, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 /** Between them every backend and wiring. */
 const VARIANTS: readonly (readonly [Backend, Wiring])[] = [

@@ -4,7 +4,8 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LabNode } from '../../lab/network/types.ts';
-import { AgentLab, type AgentProcess, type Backend, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import type { Backend } from '../../src/core/vocabulary.ts';
+import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 const DENY = { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] };
 const SBIN = ['/usr/sbin', '/sbin', '/usr/bin', '/bin'];

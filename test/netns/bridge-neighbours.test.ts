@@ -1,6 +1,6 @@
 /** Pods of one bridge, and the addresses that no API object lists (S-56): link-local, broadcast, multicast, and what a pod gives itself. */
 import assert from 'node:assert/strict';
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { Arrivals, sendDatagram } from '../support/crafted-packets.ts';
 

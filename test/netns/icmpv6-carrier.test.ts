@@ -1,7 +1,8 @@
 /** Neighbour discovery is let through for isolated pods; data dressed up as such is not (S-58). */
 import assert from 'node:assert/strict';
 import type { Wiring } from '../../lab/network/types.ts';
-import { AgentLab, type Backend, skipUnlessRoot } from '../support/agent-lab.ts';
+import type { Backend } from '../../src/core/vocabulary.ts';
+import { AgentLab, skipUnlessRoot } from '../support/agent-lab.ts';
 import { Arrivals, type CraftedIcmp, icmpMatch, sendIcmp } from '../support/crafted-packets.ts';
 
 const VARIANTS: readonly (readonly [Backend, Wiring])[] = [

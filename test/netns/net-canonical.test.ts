@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { runCommand } from '../../src/host/command.ts';
 import { AddressSpace } from '../../src/net/address-space.ts';
 import { type Cidr, compareCidrs, formatNetMember, parseCidr, parseNetMember } from '../../src/net/cidr.ts';
-import { type Address, type Family, formatAddress, parseAddress } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
+import { type Address, formatAddress, parseAddress } from '../../src/net/ip.ts';
 import { address, cidr, edgesOf } from '../net/arbitraries.ts';
 
 const NAMESPACE = `pcl-net-${process.pid}`;

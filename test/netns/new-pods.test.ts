@@ -1,7 +1,8 @@
 /** Closed to new pods (S-75): what no API object shows yet passes nothing, and the node reaches it. */
 import assert from 'node:assert/strict';
 import type { Wiring } from '../../lab/network/types.ts';
-import { AgentLab, type Backend, skipUnlessRoot } from '../support/agent-lab.ts';
+import type { Backend } from '../../src/core/vocabulary.ts';
+import { AgentLab, skipUnlessRoot } from '../support/agent-lab.ts';
 
 const VARIANTS: readonly (readonly [Backend, Wiring])[] = [
   ['iptables-nft', 'bridge'],

@@ -1,5 +1,5 @@
 /** The scenario tables at their third depth: the lab's API server, the real agent, real packets. */
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import { Lab } from '../../lab/lab.ts';
 import { SUITES } from '../scenarios/index.ts';
 import { FAMILIES, hasOpenFamily } from '../support/address-plan.ts';

@@ -10,10 +10,11 @@ import type {
   Rule,
   Selector,
 } from '../../src/policy/model.ts';
-import { objectKey, PROTOCOL_NUMBER, UNKNOWN_LABELS } from '../../src/policy/model.ts';
+import { PROTOCOL_NUMBER } from '../../src/core/vocabulary.ts';
+import { UNKNOWN_LABELS, objectKey } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import { matches } from '../../src/policy/selector.ts';
-import { numberOf, prefixMask, WIDTH } from '../support/address-number.ts';
+import { WIDTH, numberOf, prefixMask } from '../support/address-number.ts';
 import { namespace, policyObject } from '../support/builders.ts';
 
 /** Few names, keys, values and addresses: selectors overlap, addresses are used again. */

@@ -1,17 +1,17 @@
 /** The scenario tables at their first depth: the reference evaluator. */
 import assert from 'node:assert/strict';
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import { createEvaluator, letsPass } from '../../src/policy/evaluate.ts';
 import { explainVerdict } from '../../src/policy/explain-verdict.ts';
 import { FAMILIES, hasOpenFamily } from '../support/address-plan.ts';
 import { problemText } from '../support/builders.ts';
 import {
+  type ClusterState,
+  type Probe,
   addressesOf,
   applyChange,
-  type ClusterState,
   initialState,
   legsOf,
-  type Probe,
 } from '../support/cluster-state.ts';
 import { type Cell, parseTruthTable, printTruthTable } from '../support/truth-table.ts';
 import { SUITES } from './index.ts';

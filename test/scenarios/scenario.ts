@@ -5,7 +5,8 @@
  *
  * Before the first step of a scenario there is no policy and everything reaches everything.
  */
-import type { Labels, PodPhase, Protocol } from '../../src/policy/model.ts';
+import type { Protocol } from '../../src/core/vocabulary.ts';
+import type { Labels, PodPhase } from '../../src/policy/model.ts';
 import { type PolicyObject, type PolicySpec, policyObject, splitKey } from '../support/builders.ts';
 
 export interface Scenario {

@@ -1,16 +1,16 @@
 /** The scenario tables at their second depth: each node's rules, applied to a kernel in memory step by step, and packets walked through them. */
 import assert from 'node:assert/strict';
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import { FAMILIES, hasOpenFamily } from '../support/address-plan.ts';
 import {
+  type ClusterState,
+  type Probe,
   addressesOf,
   applyChange,
-  type ClusterState,
   initialState,
   legsOf,
-  type Probe,
 } from '../support/cluster-state.ts';
-import { createFakeNode, enforce, type FakeNode, type Place, travel } from '../support/fake-cluster.ts';
+import { type FakeNode, type Place, createFakeNode, enforce, travel } from '../support/fake-cluster.ts';
 import { parseTruthTable, printTruthTable } from '../support/truth-table.ts';
 import { SUITES } from './index.ts';
 import type { Expectation, Scenario } from './scenario.ts';

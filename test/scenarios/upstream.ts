@@ -1,14 +1,14 @@
 /** The public "Netpol" end-to-end suite as tables. Its probes go through one ClusterIP Service per pod. */
-import type { Protocol } from '../../src/policy/model.ts';
+import type { Protocol } from '../../src/core/vocabulary.ts';
 import {
-  apply,
   type Change,
-  deletePolicy,
   type Expectation,
+  type Scenario,
+  apply,
+  deletePolicy,
   labelled,
   nsIs,
   podIs,
-  type Scenario,
   sctp,
   step,
   tcp,

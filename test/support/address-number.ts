@@ -1,6 +1,6 @@
 /** Addresses as numbers, for test doubles. Shares nothing with src/net on purpose: that is what it helps to check. */
 import { isIP } from 'node:net';
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 
 export interface NumberedAddress {
   readonly family: Family;

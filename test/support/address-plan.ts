@@ -1,6 +1,7 @@
 /** The one address plan of the tests that have no network of their own, and the placeholders that keep tables free of it. */
 import { formatCidr, parseCidr } from '../../src/net/cidr.ts';
-import { ADDRESS_BITS, type Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
+import { ADDRESS_BITS } from '../../src/net/ip.ts';
 
 export const FAMILIES = [4, 6] as const satisfies readonly Family[];
 

@@ -6,7 +6,7 @@ import * as http from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Family } from '../../src/net/ip.ts';
+import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import { CommandFailed, runCommand } from '../../src/host/command.ts';
 import type { AccessToken } from '../../lab/api/access.ts';
 import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
@@ -17,14 +17,14 @@ import {
   type FlowMode,
   type LabFlow,
   type LabRepeat,
-  nodeKey,
-  outsideKey,
-  podKey,
   type ProbeProtocol,
   type ProbeResult,
   type Wiring,
+  nodeKey,
+  outsideKey,
+  podKey,
 } from '../../lab/network/types.ts';
-import { policyObject, type PolicySpec, splitKey } from './builders.ts';
+import { type PolicySpec, policyObject, splitKey } from './builders.ts';
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
 const AGENT_PORT = 9847;
@@ -38,7 +38,6 @@ const POLL_MS = 20;
 /** What our first rule in a built-in chain asks, as arguments of iptables. */
 export const FIRST_PACKETS = ['-m', 'conntrack', '!', '--ctstate', 'RELATED,ESTABLISHED'] as const;
 
-export type Backend = 'iptables-nft' | 'iptables-legacy';
 export const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
 
 process.on('exit', closeLabNetworksSync);

@@ -1,14 +1,7 @@
 /** A scenario's cluster as values: steps change it, and it gives the snapshot the agent would have and the flows a probe causes. */
-import type { Family } from '../../src/net/ip.ts';
-import {
-  type ClusterSnapshot,
-  type Direction,
-  type Flow,
-  objectKey,
-  type Pod,
-  type Problem,
-  PROTOCOL_NUMBER,
-} from '../../src/policy/model.ts';
+import type { Direction, Family } from '../../src/core/vocabulary.ts';
+import { PROTOCOL_NUMBER } from '../../src/core/vocabulary.ts';
+import { type ClusterSnapshot, type Flow, type Pod, type Problem, objectKey } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import type {
   Change,

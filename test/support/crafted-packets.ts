@@ -1,5 +1,5 @@
 /** Packets that no socket of a well-behaved program sends, and what of them arrives, by the kernel's own count. */
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import type { AgentLab } from './agent-lab.ts';
 import { numberOf } from './address-number.ts';
 

@@ -3,9 +3,10 @@ import type { EpochSource } from '../../src/dataplane/iptables/sync/free-epochs.
 import { type PassOutcome, Reconciler } from '../../src/dataplane/iptables/sync/reconcile.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
-import type { ClusterSnapshot, Direction, Flow } from '../../src/policy/model.ts';
+import type { Direction } from '../../src/core/vocabulary.ts';
+import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import type { Hook, Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
-import { createFakeKernel, type FakeKernel } from './fake-kernel.ts';
+import { type FakeKernel, createFakeKernel } from './fake-kernel.ts';
 import { type Connection, type Packet, traceRules } from './tracer.ts';
 
 /** As the agent's own defaults (src/cli/config.ts). */

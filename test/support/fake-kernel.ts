@@ -4,12 +4,12 @@
  */
 import type { CommandRequest, CommandResult, RunCommand } from '../../src/host/command.ts';
 import { CommandFailed, stdinText } from '../../src/host/command.ts';
-import type { Backend, Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
+import type { Backend, Family } from '../../src/core/vocabulary.ts';
+import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
 import { createLinuxKernel } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
-import type { Family } from '../../src/net/ip.ts';
 import type { ObservedFamily, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
 import { readSavedRules, readSavedSets } from '../../src/dataplane/iptables/plan/read-saved.ts';
-import { numberOf, prefixMask, WIDTH } from './address-number.ts';
+import { WIDTH, numberOf, prefixMask } from './address-number.ts';
 import { readRule } from './rule-text.ts';
 
 const FAMILIES = [4, 6] as const;

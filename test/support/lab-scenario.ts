@@ -1,6 +1,6 @@
 /** A scenario on a real kernel: its topology as pods of a running lab, its changes through the API server, its tables as packets. */
 import assert from 'node:assert/strict';
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import { ADDRESSES_ANNOTATION, LINGER_ANNOTATION } from '../../lab/kubelet.ts';
 import type { Lab } from '../../lab/lab.ts';
 import {
@@ -8,10 +8,10 @@ import {
   type LabService,
   type Listener,
   type MatrixProbe,
+  type ProbeResult,
   nodeKey,
   outsideKey,
   podKey,
-  type ProbeResult,
 } from '../../lab/network/types.ts';
 import type { Change, Expectation, PodSpec, Scenario, Step } from '../scenarios/scenario.ts';
 import { resolvePlaceholders } from './address-plan.ts';

@@ -2,8 +2,8 @@
  * One rule as `iptables-save` prints it -> a value. Written from the tools' manuals, not from the writer in src/render, and closed:
  * whatever it does not know is an error, so that no rule can pass a test unread.
  */
-import type { Family } from '../../src/net/ip.ts';
-import { numberOf, prefixMask, WIDTH } from './address-number.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
+import { WIDTH, numberOf, prefixMask } from './address-number.ts';
 
 export interface PortSpan {
   readonly first: number;

@@ -2,10 +2,10 @@
  * A packet walked through the rules of table mangle as netfilter would walk it, from the text that `iptables-save` and `ipset save`
  * print. Throws on a rule, match or target it does not know: a packet is never judged by a rule that was not understood.
  */
-import type { Family } from '../../src/net/ip.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import type { ObservedSet, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
 import type { Hook } from '../../src/dataplane/iptables/rules/ruleset.ts';
-import { numberOf, prefixMask, WIDTH } from './address-number.ts';
+import { WIDTH, numberOf, prefixMask } from './address-number.ts';
 import { type BpfInstruction, type ParsedMatch, type ParsedRule, readRule } from './rule-text.ts';
 
 export type PacketState = 'NEW' | 'ESTABLISHED' | 'RELATED' | 'INVALID' | 'UNTRACKED';

@@ -1,10 +1,11 @@
 /** Every question worth asking of a cluster: who to whom, in which family, on the ports that occur in it and on their neighbours. */
 import type { MatrixEndpoint } from '../../../lab/matrix.ts';
 import type { LabService, MatrixProbe, ProbeProtocol } from '../../../lab/network/types.ts';
-import type { ClusterSnapshot, Flow, PortMatch, Protocol, Verdict } from '../../../src/policy/model.ts';
+import type { Protocol } from '../../../src/core/vocabulary.ts';
+import type { ClusterSnapshot, Flow, PortMatch, Verdict } from '../../../src/policy/model.ts';
 import { isEligible } from '../../../src/policy/address-owners.ts';
 import { createEvaluator } from '../../../src/policy/evaluate.ts';
-import { PROTOCOL_NUMBER } from '../../../src/policy/model.ts';
+import { PROTOCOL_NUMBER } from '../../../src/core/vocabulary.ts';
 import type { Dice } from './dice.ts';
 
 export interface Cell {

@@ -1,5 +1,5 @@
 /** Random Kubernetes objects as people write them: valid, and made to step on each other's toes. */
-import type { Protocol } from '../../../src/policy/model.ts';
+import type { Protocol } from '../../../src/core/vocabulary.ts';
 import { ADDRESSES_ANNOTATION, LINGER_ANNOTATION } from '../../../lab/kubelet.ts';
 import { podAddress } from '../../../lab/network/address-plan.ts';
 import { cidrCovers, formatCidr, parseCidr } from '../../../src/net/cidr.ts';

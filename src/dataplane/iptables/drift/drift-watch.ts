@@ -2,11 +2,10 @@
  * Notices what others do to our rules and sets: at once where the kernel tells, else by short looks in turn. Decides when to look and
  * when to compare all (`resync`, which repairs); knows no process. What a look cannot read is no answer, and nothing follows from it.
  */
-import type { Family } from '../../../net/ip.ts';
+import { FAMILIES, type Backend, type Family } from '../../../core/vocabulary.ts';
 import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
 import type { NetfilterChange } from './read-events.ts';
-import type { Backend } from '../kernel/kernel.ts';
 import type { Looks } from './looks.ts';
 import type { PassOutcome } from '../sync/reconcile.ts';
 import type { LoopClock } from '../../../agent/reconcile-loop.ts';
@@ -54,8 +53,6 @@ const FRUITLESS_MS = 60_000;
 /** A look at all rules takes about this long, and may take this share of the time. */
 const MS_PER_RULE = 0.015;
 const SHARE = 1 / 300;
-
-const FAMILIES = [4, 6] as const satisfies readonly Family[];
 
 type Look = { readonly kind: 'hook'; readonly family: Family; readonly hook: Hook } | WholeLook | { kind: 'sets' };
 interface WholeLook {

@@ -1,5 +1,5 @@
 /** What somebody else changed in our chains, jumps and sets since we last wrote them. */
-import type { Family } from '../../../net/ip.ts';
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from '../plan/plan.ts';
 import type { SetHeader } from './read-looks.ts';
@@ -21,7 +21,7 @@ export interface Drift {
 
 /** `written`: the state our own writes left; `found`: the state as read back. */
 export function findDrift(written: ObservedState, found: ObservedState): readonly Drift[] {
-  return [...([4, 6] as const).flatMap((family) => findRuleDrift(written, found, family)), ...setDrift(written, found)];
+  return [...FAMILIES.flatMap((family) => findRuleDrift(written, found, family)), ...setDrift(written, found)];
 }
 
 /** Of one family's chains and jumps only. */

@@ -2,11 +2,10 @@
  * Short looks at the kernel, for which starting a program from this large process would cost more than the look: one small shell stays
  * ready and starts them (docs/decisions/noticing-drift.md).
  */
-import type { Family } from '../../../net/ip.ts';
+import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { ObservedFamily } from '../plan/plan.ts';
 import type { SetHeader } from './read-looks.ts';
 import type { Hook } from '../rules/ruleset.ts';
-import type { Backend } from '../kernel/kernel.ts';
 
 import { readChainListing, readSetHeaders } from './read-looks.ts';
 import { savedRules } from '../plan/read-saved.ts';

@@ -3,7 +3,7 @@
  * kernel tells of each rule; a listener that cannot keep up (more than some hundred rules in one commit) loses the rest and ends: that,
  * too, tells that somebody wrote, and costs next to nothing (docs/decisions/noticing-drift.md).
  */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { NetfilterChange } from './read-events.ts';
 
 import { ChangeReader } from './read-events.ts';

@@ -3,7 +3,7 @@
  * than ours inside a container. So each commit of ours pays for one change that looks like it; whatever is left over is somebody else's.
  * A commit of others that slips in under ours leaves ours over, so something is always looked at.
  */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { NetfilterChange } from './read-events.ts';
 
 /** What was written is told of within milliseconds; on a starved machine later. */

@@ -1,7 +1,6 @@
 /** Which iptables variant this host uses, told from what both of them hold. */
-import type { Family } from '../../../net/ip.ts';
+import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { Listing } from './list-rules.ts';
-import type { Backend } from './kernel.ts';
 
 import { FORWARD_CHAIN } from '../rules/names.ts';
 

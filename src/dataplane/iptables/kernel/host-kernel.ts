@@ -2,7 +2,7 @@
  * The kernel of this host, whichever iptables variant it uses: both are looked at with every read, so a host that moves from one to the
  * other is followed, and what we left in the other one is found.
  */
-import type { Family } from '../../../net/ip.ts';
+import { FAMILIES, type Backend, type Family } from '../../../core/vocabulary.ts';
 import type { ObservedFamily, ObservedState, OtherTable, OtherVariant, Step, Unread } from '../plan/plan.ts';
 import type { ChosenBackend, Listings } from './backend.ts';
 import type { RunCommand } from '../../../host/command.ts';
@@ -15,12 +15,11 @@ import { savedRules } from '../plan/read-saved.ts';
 import { setsOfChains } from '../plan/set-usage.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 import { chooseBackend } from './backend.ts';
-import { type Backend, type Kernel, KernelUnreadable } from './kernel.ts';
+import { type Kernel, KernelUnreadable } from './kernel.ts';
 import { applyStep, readSets, toolName } from './linux-kernel.ts';
-import { listLegacyRules, listOtherTables, listRules, OTHER_TABLES } from './list-rules.ts';
+import { OTHER_TABLES, listLegacyRules, listOtherTables, listRules } from './list-rules.ts';
 import { takeTurns } from '../../../core/run-sliced.ts';
 
-const FAMILIES = [4, 6] as const;
 const OTHER_VARIANT = {
   'iptables-nft': 'iptables-legacy',
   'iptables-legacy': 'iptables-nft',

@@ -1,8 +1,6 @@
 /** The door of this folder: the part of the kernel the agent may read and change. */
-import type { Family } from '../../../net/ip.ts';
-import type { ObservedState, Step, Variant } from '../plan/plan.ts';
-
-export type Backend = Variant;
+import type { Backend, Family } from '../../../core/vocabulary.ts';
+import type { ObservedState, Step } from '../plan/plan.ts';
 
 export interface Kernel {
   readonly backend: Backend;

@@ -1,9 +1,9 @@
 /** The real kernel, through `ipset` and the restore and save programs of one iptables variant, called by full name. */
-import type { Family } from '../../../net/ip.ts';
+import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { Steps } from '../../../core/sliced.ts';
 import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
 import type { CommandRequest, CommandResult, RunCommand } from '../../../host/command.ts';
-import type { Backend, Kernel } from './kernel.ts';
+import type { Kernel } from './kernel.ts';
 
 import { savedRules, savedSets } from '../plan/read-saved.ts';
 

@@ -1,9 +1,8 @@
 /** Reads table mangle of one variant and family. A read that failed, or whose answer is impossible, is not an answer. */
 import { readFile } from 'node:fs/promises';
-import type { Family } from '../../../net/ip.ts';
+import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { Steps } from '../../../core/sliced.ts';
 import type { CommandRequest, RunCommand } from '../../../host/command.ts';
-import type { Backend } from './kernel.ts';
 
 import { CommandFailed } from '../../../host/command.ts';
 import { takeTurns } from '../../../core/run-sliced.ts';

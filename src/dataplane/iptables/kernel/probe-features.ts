@@ -2,14 +2,14 @@
  * Asks the kernel for each feature the rules use, by name: rules that use it go into a chain nobody jumps to, which is taken away
  * at once. Nothing less asks the kernel itself: `--test` stops before it.
  */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { Feature, MissingFeatures } from '../rules/features.ts';
 import type { Match, Rule } from '../rules/ruleset.ts';
 import type { CommandRequest, RunCommand } from '../../../host/command.ts';
 
 import { FEATURES } from '../rules/features.ts';
 import { PREFIX } from '../rules/names.ts';
-import { createSetText, destroySetText, ruleText, type TextContext } from '../rules/write-text.ts';
+import { type TextContext, createSetText, destroySetText, ruleText } from '../rules/write-text.ts';
 import { CommandFailed } from '../../../host/command.ts';
 
 const TIMEOUT_MS = 20_000;

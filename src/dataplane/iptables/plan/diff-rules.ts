@@ -1,6 +1,5 @@
 /** The desired rules of one family against the observed ones: chains, jumps and generation. */
-import type { Family } from '../../../net/ip.ts';
-import type { Direction } from '../../../policy/model.ts';
+import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { Steps } from '../../../core/sliced.ts';
 import type { Chain, ClassChain, Dispatch, FamilyRules, Hook, Layout, PortGuard, Ruleset } from '../rules/ruleset.ts';
 import type { TextContext } from '../rules/write-text.ts';
@@ -12,8 +11,8 @@ import { dispatchChains, lowBits } from '../render/dispatch.ts';
 import { expressibleChains } from '../rules/features.ts';
 import { emptyGuardChains, guardChains } from '../render/guards.ts';
 import {
-  dispatchChain,
   FORWARD_CHAIN,
+  dispatchChain,
   isDispatchChain,
   isGuardChain,
   replyDispatchChain,

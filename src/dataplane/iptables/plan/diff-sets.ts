@@ -1,11 +1,11 @@
 /** The desired sets against the observed ones: what has to be made, and what has to change in sets that rules may look at now. */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { Steps } from '../../../core/sliced.ts';
 import type { IpSet, Ruleset } from '../rules/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
-import { changesBetween, type Change } from '../../../core/versioned-map.ts';
-import { portionsOf, type ToFill } from './portion.ts';
+import { type Change, changesBetween } from '../../../core/versioned-map.ts';
+import { type ToFill, portionsOf } from './portion.ts';
 import { type Names, setsOfChains } from './set-usage.ts';
 import {
   addMemberText,

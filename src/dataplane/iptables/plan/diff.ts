@@ -1,5 +1,5 @@
 /** The door of this stage: (Ruleset, ObservedState) -> Plan, steps in safe order. */
-import type { Family } from '../../../net/ip.ts';
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Steps } from '../../../core/sliced.ts';
 import type { IpSet, Ruleset } from '../rules/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
@@ -19,10 +19,10 @@ import type {
 import { LiveMap } from '../../../core/versioned-map.ts';
 import { runToEnd } from '../../../core/sliced.ts';
 import { releasedSet } from '../rules/names.ts';
-import { destroySetText, EVERY_PACKET } from '../rules/write-text.ts';
+import { EVERY_PACKET, destroySetText } from '../rules/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { diffSets } from './diff-sets.ts';
-import { isReleasedSign, type ReleasedSign, releasedSign } from './released.ts';
+import { type ReleasedSign, isReleasedSign, releasedSign } from './released.ts';
 import { removeLeftovers } from './teardown.ts';
 import { type Names, setsOfChains } from './set-usage.ts';
 import { detourOf, needsSwitchOver } from './switch-over.ts';
@@ -53,7 +53,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   const { remembered = false, portion = Number.POSITIVE_INFINITY } = options;
   const sets = yield* diffSets(desired, observed, { broken, remembered, portion });
   const families: FamilyPlan[] = [];
-  for (const family of [4, 6] as const) {
+  for (const family of FAMILIES) {
     const before = observed.families[family];
     const other = observed.other?.families[family]?.chains;
     const isSigned = observed.sets.has(releasedSet(family));

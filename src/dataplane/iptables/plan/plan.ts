@@ -1,5 +1,5 @@
 /** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
-import type { Family } from '../../../net/ip.ts';
+import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
 
 /** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
@@ -24,7 +24,7 @@ export interface ObservedSet {
   readonly members: ReadonlyMap<string, boolean>;
 }
 
-export type Variant = 'iptables-nft' | 'iptables-legacy';
+export type Variant = Extract<Backend, 'iptables-nft' | 'iptables-legacy'>;
 
 /** Our rules in the iptables variant that is not written to: they judge every packet as well, and nobody keeps them up to date. */
 export interface OtherVariant {

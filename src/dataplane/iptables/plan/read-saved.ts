@@ -1,5 +1,5 @@
 /** The text of iptables-save and ipset save -> ObservedState. Ours only: everything is recognised by prefix, with no memory. */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { Steps } from '../../../core/sliced.ts';
 import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, ObservedSet } from './plan.ts';

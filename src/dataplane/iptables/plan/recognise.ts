@@ -2,7 +2,7 @@
  * The kernel as read back, with whatever is as we know it replaced by the value we know. Later stages then see by identity that there
  * is nothing to compare, and the text that was read can be forgotten.
  */
-import type { Family } from '../../../net/ip.ts';
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Steps } from '../../../core/sliced.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
 
@@ -21,7 +21,7 @@ export function* recognise(
   wanted: KnownSets,
 ): Steps<ObservedState> {
   const families: Partial<Record<Family, ObservedFamily>> = {};
-  for (const family of [4, 6] as const) {
+  for (const family of FAMILIES) {
     const now = found.families[family];
     if (!now) continue;
     const ours = written?.families[family];

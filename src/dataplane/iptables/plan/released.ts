@@ -3,7 +3,7 @@
  * because its flows die with it; should another pod get the address before the epoch advances, live flows have to be judged again.
  * This process remembers the addresses (`Departed`); the next one finds an empty set of a name that says so, and judges them again at once.
  */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { IpSet } from '../rules/ruleset.ts';
 import type { ObservedSet, PlanLine } from './plan.ts';
 

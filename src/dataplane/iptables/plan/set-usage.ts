@@ -1,5 +1,5 @@
 /** Which sets rules refer to, read from their text. */
-import type { Direction } from '../../../policy/model.ts';
+import type { Direction } from '../../../core/vocabulary.ts';
 
 import { directionOfClass } from '../rules/names.ts';
 import { referredSets } from '../rules/write-text.ts';

@@ -6,7 +6,7 @@
  * `in S and not in S-leaving` or `in S-joining`. That one commit takes every packet from the old verdict to the new; S is brought up
  * to date under it, which no packet notices; a second commit puts the plain rules in place.
  */
-import type { Direction } from '../../../policy/model.ts';
+import type { Direction } from '../../../core/vocabulary.ts';
 import type { Steps } from '../../../core/sliced.ts';
 import type { IpSet } from '../rules/ruleset.ts';
 import type { SetChange } from './diff-sets.ts';
@@ -15,7 +15,7 @@ import type { PlanLine } from './plan.ts';
 import { setName } from '../rules/names.ts';
 import { type SetDetour, withDetours } from '../rules/write-text.ts';
 import { newSetLines } from './diff-sets.ts';
-import { type ChainTexts, setsOfLines, setUsage } from './set-usage.ts';
+import { type ChainTexts, setUsage, setsOfLines } from './set-usage.ts';
 
 /** What of the rules changes verdicts, by direction. */
 export interface Moves {

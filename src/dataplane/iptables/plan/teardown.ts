@@ -1,5 +1,5 @@
 /** The plan that removes everything of ours: jumps first, so that no packet meets half a layout. */
-import type { Family } from '../../../net/ip.ts';
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { ObservedFamily, ObservedState, Plan, PlanLine, Step } from './plan.ts';
 
 import { HOOKS } from '../rules/ruleset.ts';
@@ -7,7 +7,7 @@ import { destroySetText } from '../rules/write-text.ts';
 import { isHookLine, removeElsewhere } from './hooks.ts';
 
 export function teardown(observed: ObservedState): Plan {
-  const families = ([4, 6] as const).flatMap((family) => {
+  const families = FAMILIES.flatMap((family) => {
     const before = observed.families[family];
     return before ? [{ family, before, lines: removalLines(before) }] : [];
   });
@@ -51,7 +51,7 @@ export function teardown(observed: ObservedState): Plan {
 /** One step for each table of a family and variant that this layout does not write to and that holds something of ours. */
 export function removeLeftovers({ other, otherTables = [] }: ObservedState): Step[] {
   const tables = [
-    ...([4, 6] as const).flatMap((family) => {
+    ...FAMILIES.flatMap((family) => {
       const rules = other?.families[family];
       return other && rules ? [{ variant: other.variant, family, table: 'mangle', rules }] : [];
     }),
@@ -89,5 +89,5 @@ function emptied(before: ObservedFamily): ObservedFamily {
 
 /** `Partial<Record<Family, ...>>` keys, for callers that list what teardown left. */
 export function familiesOf(state: ObservedState): readonly Family[] {
-  return ([4, 6] as const).filter((family) => state.families[family] !== undefined);
+  return FAMILIES.filter((family) => state.families[family] !== undefined);
 }

@@ -8,8 +8,7 @@
  *
  * With 1,000 pods the last pod of the last bucket is found after 31 rules; in one list it would be after 1,000.
  */
-import type { Family } from '../../../net/ip.ts';
-import type { Direction } from '../../../policy/model.ts';
+import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { Chain, Dispatch, FamilyRules, Layout, Match, Rule } from '../rules/ruleset.ts';
 
 import { expressible } from '../rules/features.ts';

@@ -11,7 +11,7 @@
  *
  * A node that knows of no interface of an isolated pod has none of these, nor the jumps to them.
  */
-import type { Direction } from '../../../policy/model.ts';
+import type { Direction } from '../../../core/vocabulary.ts';
 import type { Chain, Layout, Match, PortGuard, Rule } from '../rules/ruleset.ts';
 
 import { judgesReplies } from '../rules/layout.ts';

@@ -9,7 +9,7 @@
  * joins the set behind the commit that brings its rules, and leaves it ahead of the one that takes them away (dataplane/iptables/plan/diff.ts). Link-local,
  * multicast and broadcast addresses are always in it: they are nobody's, and what is known of interfaces judges them (guards.ts).
  */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { NodeIntent } from '../../../compile/intent.ts';
 import type { Chain, IpSet, Layout, Match, PodInterfaces, Rule } from '../rules/ruleset.ts';
 

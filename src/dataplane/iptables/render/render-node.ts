@@ -32,9 +32,8 @@
  * A RETURN inside a class chain goes back to PCL-FWD behind the jump, because every hop below it is a goto: egress
  * allowed never skips ingress (S-06).
  */
-import type { Family } from '../../../net/ip.ts';
+import { FAMILIES, type Direction, type Family } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
-import type { Direction } from '../../../policy/model.ts';
 import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../../../compile/intent.ts';
 import type { Steps } from '../../../core/sliced.ts';
 import type {
@@ -51,7 +50,7 @@ import type {
   Ruleset,
 } from '../rules/ruleset.ts';
 
-import { changesBetween, LiveMap } from '../../../core/versioned-map.ts';
+import { LiveMap, changesBetween } from '../../../core/versioned-map.ts';
 import { runToEnd } from '../../../core/sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { expressible, expressibleChains } from '../rules/features.ts';
@@ -60,17 +59,17 @@ import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
 import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
 import { NO_INTERFACES } from '../rules/ruleset.ts';
 import {
-  classChain,
-  closedChain,
-  dispatchChain,
   FORWARD_AGAIN_CHAIN,
   FORWARD_CHAIN,
-  guardChain,
   INPUT_AGAIN_CHAIN,
   INPUT_CHAIN,
   NEW_POD_CHAINS,
-  programmedSet,
   REPLY_CHAIN,
+  classChain,
+  closedChain,
+  dispatchChain,
+  guardChain,
+  programmedSet,
   replyDispatchChain,
   replyOfClass,
   setName,
@@ -111,7 +110,7 @@ export class NodeRenderer {
     if (!isClosed(layout)) return;
     const isSame =
       last?.intent.localAddresses === intent.localAddresses && last.interfaces.broadcasts === interfaces.broadcasts;
-    for (const family of [4, 6] as const) {
+    for (const family of FAMILIES) {
       const name = programmedSet(family);
       if (isSame && this.#used.get(name)) continue;
       const known = isSame ? last.ruleset.sets.get(name) : undefined;

@@ -2,8 +2,7 @@
  * What the rules ask of the kernel besides chains, addresses and verdicts, and how they are written where it lacks something:
  * fewer packets pass then, never more.
  */
-import type { Family } from '../../../net/ip.ts';
-import type { Protocol } from '../../../policy/model.ts';
+import { FAMILIES, type Family, type Protocol } from '../../../core/vocabulary.ts';
 import type { Chain, IpSet, Layout, Match, Rule, Target } from './ruleset.ts';
 
 /** Named as iptables and ipset name them. */
@@ -230,7 +229,7 @@ const FAMILY_NAMES: Readonly<Record<Family, string>> = { 4: 'IPv4', 6: 'IPv6' };
 /** One line for each missing feature: what, for whom, what it means. */
 export function missingText(missing: MissingFeatures): readonly string[] {
   return FEATURES.flatMap((feature) => {
-    const families = ([4, 6] as const).filter((family) => missing[family]?.includes(feature));
+    const families = FAMILIES.filter((family) => missing[family]?.includes(feature));
     if (families.length === 0) return [];
     const { module, without } = FEATURE_FACTS[feature];
     const isClosed = isPort(feature) && families.some((family) => missing[family]!.includes('multiport'));
@@ -246,7 +245,7 @@ export function missingText(missing: MissingFeatures): readonly string[] {
 /** The features without which policies are not enforced as written. */
 export function essentialsMissing(missing: MissingFeatures): readonly Feature[] {
   return FEATURES.filter((feature) =>
-    ([4, 6] as const).some((family) => missing[family]?.includes(feature) && isEssential(feature, missing[family])),
+    FAMILIES.some((family) => missing[family]?.includes(feature) && isEssential(feature, missing[family])),
   );
 }
 

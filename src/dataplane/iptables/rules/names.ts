@@ -1,8 +1,7 @@
 /** Chain and set names: our prefix, then a hash of the full key, within the kernel's limits. */
 import { createHash } from 'node:crypto';
 
-import type { Family } from '../../../net/ip.ts';
-import type { Direction } from '../../../policy/model.ts';
+import type { Direction, Family } from '../../../core/vocabulary.ts';
 
 export const PREFIX = 'PCL';
 /** iptables XT_EXTENSION_MAXNAMELEN (29) less the NUL. */

@@ -1,7 +1,7 @@
 /** What the kernel should hold, as values: iptables chains per family, and ipsets. Text is made in write-text.ts only. */
-import type { Family } from '../../../net/ip.ts';
+import type { Direction, Family, Protocol } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
-import type { Direction, PolicyRef, Protocol } from '../../../policy/model.ts';
+import type { PolicyRef } from '../../../policy/model.ts';
 import type { MissingFeatures } from './features.ts';
 
 /** Every match the layout uses. Closed: the tracer and the text writer know each of them. */

@@ -2,7 +2,7 @@
  * Values -> the lines of iptables-restore and ipset-restore; the only place where such text is made.
  * Rules are written exactly as `iptables-save` prints them (iptables 1.8, both variants), so reading back is a comparison of text.
  */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { ConntrackState, IpSet, MarkBits, Match, Rule, Target } from './ruleset.ts';
 
 import { neighbourDiscoveryProgram } from '../render/neighbour-discovery.ts';

@@ -5,10 +5,10 @@
  * at a time with pauses between; a change never waits for it. Where no epoch is known to be free, every packet of live flows is judged
  * until one is (EVERY_PACKET): that costs time, never a verdict.
  */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { MarkBits } from '../rules/ruleset.ts';
 
-import { deniedBit, EVERY_PACKET, generationCount, markOf } from '../rules/write-text.ts';
+import { EVERY_PACKET, deniedBit, generationCount, markOf } from '../rules/write-text.ts';
 
 /** Of host/flow-marks.ts. */
 interface FlowMarks {

@@ -2,7 +2,7 @@
  * One pass: intent -> ruleset -> plan -> outcome. Starts from what the cluster says now, every time; the only memory is
  * what our own writes left in the kernel, and that is dropped whenever there is doubt about it.
  */
-import type { Family } from '../../../net/ip.ts';
+import { FAMILIES, type Family, type Mode } from '../../../core/vocabulary.ts';
 import type { ClusterSnapshot, Problem } from '../../../policy/model.ts';
 import type { NodeIntent } from '../../../compile/intent.ts';
 import type { MissingFeatures } from '../rules/features.ts';
@@ -12,7 +12,7 @@ import type { Drift } from '../drift/find-drift.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { EpochSource } from './free-epochs.ts';
 
-import { compileNode, NodeCompiler } from '../../../compile/compile-node.ts';
+import { NodeCompiler, compileNode } from '../../../compile/compile-node.ts';
 import { layoutWithout, setsWithout } from '../rules/features.ts';
 import { classOfReply, familyOfSet, isGuardChain } from '../rules/names.ts';
 import { NodeRenderer } from '../render/render-node.ts';
@@ -25,8 +25,6 @@ import { recognise } from '../plan/recognise.ts';
 import { teardown } from '../plan/teardown.ts';
 import { StepFailed } from '../kernel/kernel.ts';
 import { takeTurns } from '../../../core/run-sliced.ts';
-
-export type Mode = 'enforce' | 'audit' | 'dry-run' | 'off';
 
 export type Phase = 'compile' | 'render' | 'observe' | 'plan' | 'apply';
 
@@ -306,7 +304,7 @@ class Pass {
   #stampedFamilies(observed: ObservedState): readonly Family[] {
     const { mode, marks } = this.#ruleset?.layout ?? {};
     if (!this.#options.freeEpochs || !marks || mode !== 'enforce' || this.#mode === 'dry-run') return [];
-    return ([4, 6] as const).filter((family) => observed.families[family]);
+    return FAMILIES.filter((family) => observed.families[family]);
   }
 
   /** Tells which epochs are in force; returns those to go to. */
@@ -348,7 +346,7 @@ class Pass {
   #knowOther({ other }: ObservedState): void {
     const { marks } = this.#ruleset?.layout ?? {};
     if (!other || !marks) return;
-    for (const family of [4, 6] as const) {
+    for (const family of FAMILIES) {
       const before = other.families[family];
       const generation = before && readGeneration(before, marks);
       if (generation !== undefined) this.generations = { [family]: generation, ...this.generations };
@@ -525,14 +523,14 @@ class Pass {
 
   #isLeftOver(object: string): boolean {
     if (this.#ruleset?.sets.has(object) || this.#isClass(object)) return false;
-    return ([4, 6] as const).some((family) => {
+    return FAMILIES.some((family) => {
       const [before, after] = [this.#observed, this.#plan?.after].map((state) => state?.families[family]?.chains);
       return this.#ruleset !== undefined && before?.has(object) === true && !after?.has(object);
     });
   }
 
   #isClass(chain: string): boolean {
-    return ([4, 6] as const).some((family) => this.#ruleset?.families[family].classes.has(chain));
+    return FAMILIES.some((family) => this.#ruleset?.families[family].classes.has(chain));
   }
 
   fail(error: unknown, object?: string): void {
@@ -549,7 +547,7 @@ class Pass {
 
   #policiesBehind(object: string): readonly string[] {
     const names = new Set<string>();
-    for (const family of [4, 6] as const) {
+    for (const family of FAMILIES) {
       for (const chain of this.#ruleset?.families[family].classes.values() ?? []) {
         if (chain.name !== classOfReply(object) && !chain.sets.includes(object)) continue;
         for (const policy of chain.policies) names.add(`${policy.namespace}/${policy.name}`);

@@ -2,7 +2,7 @@
  * Whose chains and sets the kernel refuses. A namespace of which several are refused is left out of the sync as a whole: finding out the
  * rest one by one would take a read-back each, and everybody else waits for it.
  */
-import type { Family } from '../../../net/ip.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { ObservedState, PlanLine } from '../plan/plan.ts';
 import type { ClassChain, Ruleset } from '../rules/ruleset.ts';
 

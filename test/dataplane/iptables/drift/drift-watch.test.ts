@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Family } from '../../../../src/net/ip.ts';
+import type { Family } from '../../../../src/core/vocabulary.ts';
 import type { Hook } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
 import type { ObservedFamily, ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import type { SetHeader } from '../../../../src/dataplane/iptables/drift/read-looks.ts';

@@ -3,18 +3,18 @@ import assert from 'node:assert/strict';
 import type { RunCommand } from '../../../../src/host/command.ts';
 import { type Kernel, StepFailed } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
 import { toolName } from '../../../../src/dataplane/iptables/kernel/linux-kernel.ts';
-import type { Family } from '../../../../src/net/ip.ts';
+import type { Family } from '../../../../src/core/vocabulary.ts';
 import type { ObservedFamily, PlanLine, Step } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import { teardown } from '../../../../src/dataplane/iptables/plan/teardown.ts';
 import type { IpSet, Match, Rule, Target } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
 import {
+  type TextContext,
   addMemberText,
   createSetText,
   deleteMemberText,
   destroySetText,
   ruleText,
   swapSetText,
-  type TextContext,
   withDetours,
 } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { FAMILIES } from '../../../support/address-plan.ts';

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
-import type { Family } from '../../../../src/net/ip.ts';
+import type { Backend, Family } from '../../../../src/core/vocabulary.ts';
 import { runToEnd } from '../../../../src/core/sliced.ts';
-import { type Backend, KernelUnreadable } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
-import { chooseBackend, type Listings } from '../../../../src/dataplane/iptables/kernel/backend.ts';
+import { KernelUnreadable } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
+import { type Listings, chooseBackend } from '../../../../src/dataplane/iptables/kernel/backend.ts';
 import { CommandFailed, type CommandFailureReason, type RunCommand } from '../../../../src/host/command.ts';
 import { readSets } from '../../../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import {
+  type Listing,
   listLegacyRules,
   listRules,
-  type Listing,
   whyNoListing,
 } from '../../../../src/dataplane/iptables/kernel/list-rules.ts';
 

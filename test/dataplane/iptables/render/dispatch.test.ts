@@ -1,11 +1,11 @@
 /** The chains that find a pod by its address: whatever the addresses, each is found, soon, and nobody else is. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { Family } from '../../../../src/net/ip.ts';
+import type { Family } from '../../../../src/core/vocabulary.ts';
 import { diff } from '../../../../src/dataplane/iptables/plan/diff.ts';
 import type { ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import { readSavedRules } from '../../../../src/dataplane/iptables/plan/read-saved.ts';
-import { dispatchChains, lowBits, MAX_BUCKET } from '../../../../src/dataplane/iptables/render/dispatch.ts';
+import { MAX_BUCKET, dispatchChains, lowBits } from '../../../../src/dataplane/iptables/render/dispatch.ts';
 import { MAX_CHAIN_NAME } from '../../../../src/dataplane/iptables/rules/names.ts';
 import { renderNode } from '../../../../src/dataplane/iptables/render/render-node.ts';
 import type { Layout } from '../../../../src/dataplane/iptables/rules/ruleset.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
-import type { Backend } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
+import type { Backend } from '../../../../src/core/vocabulary.ts';
 import { readGeneration } from '../../../../src/dataplane/iptables/plan/generation.ts';
 import type { Policy } from '../../../../src/policy/model.ts';
-import { guardChains, MAX_PORTS } from '../../../../src/dataplane/iptables/render/guards.ts';
+import { MAX_PORTS, guardChains } from '../../../../src/dataplane/iptables/render/guards.ts';
 import { NO_INTERFACES, type PodInterface, type PortGuard } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
 import { ruleText } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { MAX_CHAIN_NAME } from '../../../../src/dataplane/iptables/rules/names.ts';

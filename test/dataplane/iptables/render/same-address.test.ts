@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Family } from '../../../../src/net/ip.ts';
+import type { Family } from '../../../../src/core/vocabulary.ts';
 import { ruleText } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { trace } from '../../../support/tracer.ts';
 

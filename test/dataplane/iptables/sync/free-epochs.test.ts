@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { Family } from '../../../../src/net/ip.ts';
+import type { Family } from '../../../../src/core/vocabulary.ts';
 import { type EpochState, FreeEpochs } from '../../../../src/dataplane/iptables/sync/free-epochs.ts';
 import {
-  deniedBit,
   EVERY_PACKET,
+  deniedBit,
   generationCount,
   markOf,
 } from '../../../../src/dataplane/iptables/rules/write-text.ts';

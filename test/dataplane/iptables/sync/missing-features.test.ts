@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
-import type { Backend } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
+import type { Backend } from '../../../../src/core/vocabulary.ts';
 import { toolName } from '../../../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { FeatureWatch } from '../../../../src/dataplane/iptables/kernel/probe-features.ts';
 import {
-  essentialsMissing,
-  type Feature,
   FEATURES,
+  type Feature,
+  essentialsMissing,
   missingText,
 } from '../../../../src/dataplane/iptables/rules/features.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
-import { createFakeKernel, type FakeKernel } from '../../../support/fake-kernel.ts';
+import { type FakeKernel, createFakeKernel } from '../../../support/fake-kernel.ts';
 import { type Packet, trace } from '../../../support/tracer.ts';
 
 /** What a kernel without the feature refuses, as iptables and ipset write it. */

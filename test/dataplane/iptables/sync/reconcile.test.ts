@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import type { NodeIntent } from '../../../../src/compile/intent.ts';
-import { loadSnapshot, NodeCompiler } from '../../../../src/compile/compile-node.ts';
-import { type Mode, type PassOutcome, Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
-import type { Backend } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
+import { NodeCompiler, loadSnapshot } from '../../../../src/compile/compile-node.ts';
+import type { Backend, Mode } from '../../../../src/core/vocabulary.ts';
+import { type PassOutcome, Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
 import type { ObservedFamily, ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../../../src/policy/model.ts';
 import { readGeneration } from '../../../../src/dataplane/iptables/plan/generation.ts';
 import { EVERY_PACKET } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
-import { createFakeNode, enforce, epochsInTurn, LAYOUT } from '../../../support/fake-cluster.ts';
-import { createFakeKernel, type FakeKernel } from '../../../support/fake-kernel.ts';
+import { LAYOUT, createFakeNode, enforce, epochsInTurn } from '../../../support/fake-cluster.ts';
+import { type FakeKernel, createFakeKernel } from '../../../support/fake-kernel.ts';
 import { type Packet, trace, traceRules } from '../../../support/tracer.ts';
 
 const A = pod('x/a', { addresses: ['10.0.0.1', 'fd00::1'] });

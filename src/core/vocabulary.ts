@@ -1,0 +1,28 @@
+/** Words that every stage uses, each spelled once. */
+
+/** IP version. */
+export type Family = 4 | 6;
+export const FAMILIES = [4, 6] as const satisfies readonly Family[];
+
+/** Of the traffic of a pod, as NetworkPolicy sees it. */
+export type Direction = 'ingress' | 'egress';
+export const DIRECTIONS = ['ingress', 'egress'] as const satisfies readonly Direction[];
+
+/** The protocols a NetworkPolicy port entry can name (S-34). */
+export type Protocol = 'TCP' | 'UDP' | 'SCTP';
+export const PROTOCOLS = ['TCP', 'UDP', 'SCTP'] as const satisfies readonly Protocol[];
+
+/** IANA protocol numbers of the protocols the API names, and of the two ICMPs. */
+export const PROTOCOL_NUMBER = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPv6: 58 } as const;
+
+/** What the agent does on its node: drop what policies deny; count and log it; write nothing and show the plan; have no rules. */
+export type Mode = 'enforce' | 'audit' | 'dry-run' | 'off';
+export const MODES = ['enforce', 'audit', 'dry-run', 'off'] as const satisfies readonly Mode[];
+
+/** Which tools write the rules. */
+export type Backend = 'iptables-nft' | 'iptables-legacy';
+export const BACKENDS = ['iptables-nft', 'iptables-legacy'] as const satisfies readonly Backend[];
+
+/** Resources of the API, by plural name. */
+export type ObjectKind = 'pods' | 'namespaces' | 'networkpolicies' | 'nodes';
+export const OBJECT_KINDS = ['pods', 'namespaces', 'networkpolicies', 'nodes'] as const satisfies readonly ObjectKind[];
