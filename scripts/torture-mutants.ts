@@ -133,8 +133,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'a list that was partly unreadable deletes what it did not name',
     file: 'src/cluster/reflector.ts',
-    line: 'sink.endList(clock.monotonic(), !attempt.lost && isBelieved)',
-    broken: 'sink.endList(clock.monotonic(), isBelieved)',
+    line: 'sink.endList(clock.now(), !attempt.lost && isBelieved)',
+    broken: 'sink.endList(clock.now(), isBelieved)',
   },
   // --- net/
   {

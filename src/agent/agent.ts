@@ -5,9 +5,10 @@ import type { NodeIntent } from '../compile/intent.ts';
 import type { Layout, PodInterfaces } from '../dataplane/iptables/rules/ruleset.ts';
 import type { Kernel } from '../dataplane/iptables/kernel/kernel.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
+import type { MonotonicClock } from '../core/clock.ts';
 import type { Mode } from '../core/vocabulary.ts';
 import type { PassOutcome, ReconcilerOptions } from '../dataplane/iptables/sync/reconcile.ts';
-import type { LoopClock, LoopVerdict } from './reconcile-loop.ts';
+import type { LoopVerdict } from './reconcile-loop.ts';
 import type { Standing } from '../dataplane/iptables/drift/drift-watch.ts';
 
 import { ClusterFollower } from './follow-cluster.ts';
@@ -27,7 +28,7 @@ export interface AgentOptions {
   readonly defaultMode: Mode;
   readonly minGapMs: number;
   readonly resyncIntervalMs: number;
-  readonly clock: LoopClock;
+  readonly clock: MonotonicClock;
   /** 0..1. */
   readonly random: () => number;
   readonly firstGeneration: number;

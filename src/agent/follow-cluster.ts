@@ -4,7 +4,7 @@ import type { NodeIntent } from '../compile/intent.ts';
 import type { Steps } from '../core/sliced.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { EarlyAddresses } from './early-addresses.ts';
-import type { LoopClock } from './reconcile-loop.ts';
+import type { MonotonicClock } from '../core/clock.ts';
 
 import { NodePresence } from './node-presence.ts';
 
@@ -21,7 +21,7 @@ const SLOW_BYTES = 1024 * 1024;
 export class ClusterFollower {
   readonly #cluster: Pick<ClusterWatch, 'snapshot'>;
   readonly #nodeName: string;
-  readonly #clock: LoopClock;
+  readonly #clock: MonotonicClock;
   readonly #early: EarlyAddresses | undefined;
   #compiler: NodeCompiler;
   #isWhole = true;
@@ -35,7 +35,7 @@ export class ClusterFollower {
   constructor(
     cluster: Pick<ClusterWatch, 'snapshot'>,
     nodeName: string,
-    clock: LoopClock,
+    clock: MonotonicClock,
     onCompiled: () => void = () => {},
     early?: EarlyAddresses,
   ) {

@@ -1,17 +1,11 @@
 /** When to pass: coalesce, minimum gap, back-off after a failure, periodic read-back with jitter. One pass at a time. */
 
-/** Time as the loop needs it, so that tests can turn the hands. */
-export interface LoopClock {
-  /** Monotonic milliseconds. */
-  now(): number;
-  /** Calls back once after `ms`; the returned function cancels. */
-  after(ms: number, callback: () => void): () => void;
-}
+import type { MonotonicClock } from '../core/clock.ts';
 
 export interface LoopOptions {
   /** Runs one pass. `readBack`: compare with the kernel first. Must not reject; 'failed' means try again with back-off. */
   readonly pass: (request: { readBack: boolean; reasons: readonly string[] }) => Promise<LoopVerdict>;
-  readonly clock: LoopClock;
+  readonly clock: MonotonicClock;
   /** 0..1, for jitter. */
   readonly random: () => number;
   /** Least time between the ends of two passes. An idle loop starts at once. */

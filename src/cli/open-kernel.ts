@@ -11,7 +11,7 @@ import { toolName } from '../dataplane/iptables/kernel/linux-kernel.ts';
 import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-rules.ts';
 import { FeatureWatch } from '../dataplane/iptables/kernel/probe-features.ts';
 import { CommandFailed, type RunCommand, runCommand } from '../host/command.ts';
-import { sleep } from '../core/timers.ts';
+import { sleep } from '../core/clock.ts';
 
 /** A node without iptables yet (an init container installs it, say) is asked again, not crash-looped. */
 const KERNEL_RETRY_MS = 2_000;

@@ -3,7 +3,7 @@ import type { Connection } from '../cluster/connection.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { AgentConfig } from './config.ts';
 
-import { systemClock } from '../cluster/clock.ts';
+import { systemClock } from '../core/clock.ts';
 import { readRemembered, rememberEndpoints } from '../cluster/remember-endpoints.ts';
 import { targetText } from '../cluster/targets.ts';
 import { clusterLog } from '../telemetry/report-pass.ts';

@@ -33,7 +33,7 @@ import {
 } from '../telemetry/readiness.ts';
 import { clusterLog, observe, watchObserver } from '../telemetry/report-pass.ts';
 import { useOwnAddresses } from './own-addresses.ts';
-import { aborted, after } from '../core/timers.ts';
+import { aborted, after, systemClock } from '../core/clock.ts';
 import { watchBridges } from './watch-bridges.ts';
 import { tellStaleness, watchDetails, watchesReady } from './watch-staleness.ts';
 import { watchEpochs } from './watch-epochs.ts';
@@ -112,7 +112,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       defaultMode: config.mode,
       minGapMs: config.minGapMs,
       resyncIntervalMs: config.resyncIntervalMs,
-      clock: { now: () => performance.now(), after },
+      clock: systemClock,
       random: Math.random,
       firstGeneration: firstGeneration(config),
       ...(epochs ? { freeEpochs: epochs.freeEpochs } : {}),

@@ -4,7 +4,7 @@ import type { Logger } from '../telemetry/log.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 
 import { readBridgeFilter } from '../host/bridge-filter.ts';
-import { after } from '../core/timers.ts';
+import { after } from '../core/clock.ts';
 
 /** Bridges come and go with pods; some file reads each. */
 const BRIDGE_CHECK_INTERVAL_MS = 4_000;

@@ -5,6 +5,7 @@ import type { AgentMetrics } from '../telemetry/metrics.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 
+import { afterUnlessExit } from '../core/clock.ts';
 import { EVERY_PACKET, generationCount } from '../dataplane/iptables/rules/write-text.ts';
 import { type EpochState, FreeEpochs } from '../dataplane/iptables/sync/free-epochs.ts';
 import { createFlowMarks } from '../host/flow-marks.ts';
@@ -25,10 +26,7 @@ export function watchEpochs(mask: number, metrics: Pick<AgentMetrics, 'freeEpoch
     flows: createFlowMarks(runCommand),
     now: () => performance.now(),
     // A search is no reason to stay.
-    after: (ms, callback) => {
-      const timer = setTimeout(callback, ms).unref();
-      return () => clearTimeout(timer);
-    },
+    after: afterUnlessExit,
     onState: (family, state) => {
       states.set(family, state);
       metrics.freeEpochs(family, state.free);

@@ -7,7 +7,7 @@ import type { HostSurvey, IpvsState } from '../host/host-findings.ts';
 import { findEnforcers, findIpvs, findUnjudged } from '../host/host-findings.ts';
 import { surveyHost } from '../host/host-survey.ts';
 import { createLooks } from '../dataplane/iptables/drift/looks.ts';
-import { after } from '../core/timers.ts';
+import { after } from '../core/clock.ts';
 
 /** Some ten short commands. */
 const SURVEY_INTERVAL_MS = 30_000;

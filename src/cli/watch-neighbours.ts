@@ -14,7 +14,7 @@ import { type MonitorLoss, NetfilterMonitor } from '../dataplane/iptables/drift/
 import { watchWrites } from '../dataplane/iptables/drift/watched-kernel.ts';
 import { DriftWatch } from '../dataplane/iptables/drift/drift-watch.ts';
 import { Fights } from '../dataplane/iptables/drift/fights.ts';
-import { after } from '../core/timers.ts';
+import { after, systemClock } from '../core/clock.ts';
 
 /** A change is somebody's if it was told of so shortly before its traces were found. */
 const AUTHOR_MS = 5_000;
@@ -70,7 +70,7 @@ export class NeighbourWatch {
     this.#agent = agent;
     this.#drift = new DriftWatch({
       looks: this.#looks,
-      clock: { now, after },
+      clock: systemClock,
       backend: () => this.#kernel.backend,
       standing: () => agent.standing(),
       resync: (reason) => agent.resync(reason),

@@ -6,7 +6,7 @@ import type { ClusterWatch, KindStatus } from '../cluster/watch-cluster.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 
-import { sleep } from '../core/timers.ts';
+import { sleep } from '../core/clock.ts';
 
 /** Reconnecting takes a moment, and nobody is to be told of that. */
 const TELL_AFTER_MS = 30_000;

@@ -1,6 +1,6 @@
 /** One small question to the API server: is the store behind you at least at this version? */
 import { isRecord } from '../policy/raw-values.ts';
-import type { Clock } from './clock.ts';
+import type { Clock } from '../core/clock.ts';
 import { Deadline } from './deadline.ts';
 import { header, parseJson, readBounded, versionOf } from './read-answer.ts';
 import type { ApiResponse, Transport } from './transport.ts';

@@ -6,7 +6,7 @@ import { homedir } from 'node:os';
 import type { Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { checkServerIdentity } from 'node:tls';
-import { type Clock, systemClock } from './clock.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
 import { describeFileFailure, describeNetworkFailure, errorCode } from './describe-failure.ts';
 import { type Target, targetsToTry, targetText } from './targets.ts';
 import type { ApiRequest, ApiResponse, Transport } from './transport.ts';
@@ -131,12 +131,12 @@ function tokenFile(file: string, options: ConnectionOptions): { read(): Promise<
   let readAtMs = Number.NEGATIVE_INFINITY;
   return {
     async read() {
-      if (token !== undefined && clock.monotonic() - readAtMs < TOKEN_MAX_AGE_MS) return token;
+      if (token !== undefined && clock.now() - readAtMs < TOKEN_MAX_AGE_MS) return token;
       try {
         const text = (await readFile(file, 'utf8')).trim();
         if (text === '') throw new ConnectionProblem(`service account token: file ${file} is empty`);
         token = text;
-        readAtMs = clock.monotonic();
+        readAtMs = clock.now();
       } catch (error) {
         // While the kubelet swaps the volume the file may be gone for a moment; an old token is better than none.
         token = keepLast(token, fileProblem(error, 'service account token', file), options);
@@ -225,9 +225,7 @@ export function connect(source: CredentialSource, userAgent = 'portcullis'): Con
     async open(request) {
       const current = await unlessAborted(credentials(), request.signal);
       const options = requestOptions(source.server, request, { ...current.headers, 'user-agent': userAgent });
-      const targets = current.agent
-        ? [primary]
-        : targetsToTry(primary, alternates, failedAtMs, systemClock.monotonic());
+      const targets = current.agent ? [primary] : targetsToTry(primary, alternates, failedAtMs, systemClock.now());
       return tryInTurn(targets, primary, failedAtMs, (target) =>
         exchange(
           {
@@ -313,7 +311,7 @@ async function tryInTurn(
     } catch (error) {
       if (!(error instanceof NotConnected)) throw error;
       failures.set(target, error);
-      failedAtMs.set(targetText(target), systemClock.monotonic());
+      failedAtMs.set(targetText(target), systemClock.now());
     }
   }
   throw allFailed(failures, primary);

@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts';
+import type { Clock } from '../core/clock.ts';
 
 /** Ends an attempt that hears nothing for too long. */
 export class Deadline {
@@ -27,7 +27,7 @@ export class Deadline {
 
   /** Cheap enough for each chunk: the timer looks at it only when it fires. */
   touch(): void {
-    this.#sinceMs = this.#clock.monotonic();
+    this.#sinceMs = this.#clock.now();
   }
 
   clear(): void {
@@ -37,7 +37,7 @@ export class Deadline {
 
   #arm(ms: number): void {
     this.#cancel = this.#clock.after(ms, () => {
-      const leftMs = this.#sinceMs + this.#limitMs - this.#clock.monotonic();
+      const leftMs = this.#sinceMs + this.#limitMs - this.#clock.now();
       if (leftMs > 0) return this.#arm(leftMs);
       this.expired = true;
       this.#controller.abort();

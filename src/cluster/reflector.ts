@@ -14,7 +14,7 @@
  */
 import { isRecord, type RawRecord } from '../policy/raw-values.ts';
 import { askVersion } from './ask-version.ts';
-import type { Clock } from './clock.ts';
+import type { Clock } from '../core/clock.ts';
 import { Deadline } from './deadline.ts';
 import type { Resource } from './kinds.ts';
 import type { ClusterLog, EventType, ReflectorObserver, RestartReason } from './observe.ts';
@@ -105,10 +105,10 @@ export type EmptyList = 'fact' | 'ask-again' | 'not-believed';
 interface Attempt {
   readonly controller: AbortController;
   readonly deadline: Deadline;
-  /** monotonic() */
+  /** now() */
   readonly startedAtMs: number;
   phase: 'opening' | 'listing' | 'paging' | 'watching';
-  /** monotonic() when the watch was accepted, or the streaming list became one. */
+  /** now() when the watch was accepted, or the streaming list became one. */
   openedAtMs?: number;
   /** The server was asked to end the watch after this long. */
   askedMs: number;
@@ -139,16 +139,16 @@ export class Reflector {
   readonly #options: ReflectorOptions;
   /** Where to resume; undefined: list first. */
   #version: string | undefined;
-  /** monotonic(); streaming lists are not tried before. */
+  /** now(); streaming lists are not tried before. */
   #streamingFromMs = Number.NEGATIVE_INFINITY;
-  /** Of `savings`, those that the server does not know, and until when (monotonic()). */
+  /** Of `savings`, those that the server does not know, and until when (now()). */
   #refusedSavings = 0;
   #refusedUntilMs = 0;
   /** Streaming lists in a row that broke before their end. */
   #streamFailures = 0;
-  /** monotonic() of the last complete list. */
+  /** now() of the last complete list. */
   #listedAtMs = 0;
-  /** monotonic() since when no watch is open; undefined while one is. */
+  /** now() since when no watch is open; undefined while one is. */
   #closedAtMs: number | undefined;
   /** Watches in a row that ended at once and said nothing. */
   #shortWatches = 0;
@@ -159,7 +159,7 @@ export class Reflector {
   #failures = 0;
   #gone = 0;
   #refused = 0;
-  /** monotonic() of the first 403 in a row. */
+  /** now() of the first 403 in a row. */
   #forbiddenAtMs: number | undefined;
   #lineLost = false;
   /** Of the last list in pages, a part was. */
@@ -192,7 +192,7 @@ export class Reflector {
 
   /** How long no watch is open; 0 while one is, and before the start. */
   get staleMs(): number {
-    return this.#closedAtMs === undefined ? 0 : this.#options.clock.monotonic() - this.#closedAtMs;
+    return this.#closedAtMs === undefined ? 0 : this.#options.clock.now() - this.#closedAtMs;
   }
 
   /** Wall clock, ms; 0 if never. */
@@ -216,7 +216,7 @@ export class Reflector {
 
   /** Runs until `signal` aborts. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
-    this.#closedAtMs = this.#options.clock.monotonic();
+    this.#closedAtMs = this.#options.clock.now();
     while (!signal.aborted) {
       const { outcome, attempt } = await this.#attempt(signal);
       if (signal.aborted) return;
@@ -269,7 +269,7 @@ export class Reflector {
     const attempt: Attempt = {
       controller,
       deadline: new Deadline(clock, controller),
-      startedAtMs: clock.monotonic(),
+      startedAtMs: clock.now(),
       phase: 'opening',
       askedMs: 0,
       reached: false,
@@ -282,11 +282,11 @@ export class Reflector {
     };
     attempt.deadline.set(ANSWER_MS);
     // Only with a list: what a watch with another selector leaves out was never told.
-    if (this.#version === undefined && clock.monotonic() >= this.#refusedUntilMs) this.#refusedSavings = 0;
+    if (this.#version === undefined && clock.now() >= this.#refusedUntilMs) this.#refusedSavings = 0;
     let outcome: Outcome;
     try {
       if (this.#version !== undefined) outcome = await this.#watch(attempt, this.#version);
-      else if (clock.monotonic() >= this.#streamingFromMs) outcome = await this.#watch(attempt, undefined);
+      else if (clock.now() >= this.#streamingFromMs) outcome = await this.#watch(attempt, undefined);
       else outcome = await this.#listPages(attempt);
     } catch (error) {
       outcome = attempt.verdict ?? explain(error, attempt, this.#options.transport.server);
@@ -309,7 +309,7 @@ export class Reflector {
   }
 
   #closed(attempt: Attempt): void {
-    const nowMs = this.#options.clock.monotonic();
+    const nowMs = this.#options.clock.now();
     if (this.#connected || this.#closedAtMs === undefined) this.#closedAtMs = nowMs;
     this.#connected = false;
     if (attempt.openedAtMs === undefined) return;
@@ -319,19 +319,19 @@ export class Reflector {
   }
 
   #noStreaming(): void {
-    this.#streamingFromMs = this.#options.clock.monotonic() + NO_STREAMING_MS;
+    this.#streamingFromMs = this.#options.clock.now() + NO_STREAMING_MS;
   }
 
   /** How long the attempt's watch was open. */
   #lifeMs(attempt: Attempt): number {
-    return attempt.openedAtMs === undefined ? 0 : this.#options.clock.monotonic() - attempt.openedAtMs;
+    return attempt.openedAtMs === undefined ? 0 : this.#options.clock.now() - attempt.openedAtMs;
   }
 
   /** A watch that would resume is doubted now and then: the next request is a list. */
   #lookIfDue(attempt: Attempt): void {
     if (this.#version === undefined) return;
     const { clock, objects } = this.#options;
-    const nowMs = clock.monotonic();
+    const nowMs = clock.now();
     const isDue = isLookDue({
       // Where no watch was opened, only the length of the outage counts.
       sinceListMs: attempt.openedAtMs === undefined ? 0 : nowMs - this.#listedAtMs,
@@ -422,7 +422,7 @@ export class Reflector {
   }
 
   #isForbiddenYoung(): boolean {
-    const nowMs = this.#options.clock.monotonic();
+    const nowMs = this.#options.clock.now();
     return nowMs - (this.#forbiddenAtMs ?? nowMs) < FORBIDDEN_GRACE_MS;
   }
 
@@ -471,7 +471,7 @@ export class Reflector {
 
   #beginWatch(attempt: Attempt, from: 'list' | 'resumed'): void {
     attempt.phase = 'watching';
-    attempt.openedAtMs = this.#options.clock.monotonic();
+    attempt.openedAtMs = this.#options.clock.now();
     // A quiet watch is a healthy one: a connection that is dead is found by TCP, a server that is by the questions.
     attempt.deadline.set(attempt.askedMs + OVERDUE_MS);
     this.#connected = true;
@@ -502,7 +502,7 @@ export class Reflector {
           ...(fieldSelector === undefined ? {} : { fieldSelector }),
         }),
       onHolds: () => {
-        this.#lastHeardMs = clock.now();
+        this.#lastHeardMs = clock.wallTime();
       },
       onWentBack: (said) => {
         const text =
@@ -545,7 +545,7 @@ export class Reflector {
     if (attempt.phase === 'listing') return this.#checkListTime(attempt);
     attempt.heardChange = true;
     if (version !== undefined) this.#advance(attempt, version);
-    if (!this.#options.sink.wantsList?.(this.#options.clock.monotonic())) return undefined;
+    if (!this.#options.sink.wantsList?.(this.#options.clock.now())) return undefined;
     return { kind: 'gone', text: 'there is room again for what was over a limit: listing anew' };
   }
 
@@ -558,7 +558,7 @@ export class Reflector {
   #apply(attempt: Attempt, what: 'upsert' | 'remove', object: RawRecord): Applied {
     const { sink, clock, log, resource } = this.#options;
     try {
-      const applied = sink[what](object, clock.monotonic());
+      const applied = sink[what](object, clock.now());
       if (applied !== 'malformed') attempt.named++;
       return applied;
     } catch (error) {
@@ -586,7 +586,7 @@ export class Reflector {
 
   /** A server that does not know streaming lists may ignore the parameter and just watch. */
   #checkListTime(attempt: Attempt): Outcome | undefined {
-    if (this.#options.clock.monotonic() - attempt.startedAtMs < MAX_STREAM_LIST_MS) return undefined;
+    if (this.#options.clock.now() - attempt.startedAtMs < MAX_STREAM_LIST_MS) return undefined;
     return { kind: 'no-streaming', text: `no end bookmark after ${MAX_STREAM_LIST_MS / 1000} s` };
   }
 
@@ -646,13 +646,13 @@ export class Reflector {
   #endList(attempt: Attempt, how: 'stream' | 'pages'): void {
     const { sink, clock, observer, resource, log, onListed } = this.#options;
     const isBelieved = this.#believes(attempt);
-    const found = sink.endList(clock.monotonic(), !attempt.lost && isBelieved);
-    const seconds = (clock.monotonic() - attempt.startedAtMs) / 1000;
+    const found = sink.endList(clock.now(), !attempt.lost && isBelieved);
+    const seconds = (clock.now() - attempt.startedAtMs) / 1000;
     observer.onListed(resource.kind, seconds, how);
     if (this.#listed && found > 0) observer.onMissedFoundByRelist(resource.kind, found);
     log.info({ kind: resource.kind, seconds, how, changes: found }, 'listed');
     this.#listed = true;
-    this.#listedAtMs = clock.monotonic();
+    this.#listedAtMs = clock.now();
     this.#problem = isBelieved ? undefined : this.#emptyText();
     onListed();
   }
@@ -724,7 +724,7 @@ export class Reflector {
   #hear(attempt: Attempt): void {
     attempt.deadline.touch();
     attempt.check?.heard();
-    this.#lastHeardMs = this.#options.clock.now();
+    this.#lastHeardMs = this.#options.clock.wallTime();
     this.#options.observer.onHeard(this.#options.resource.kind);
   }
 
@@ -768,7 +768,7 @@ export class Reflector {
     const { savings = [], clock } = this.#options;
     if (this.#refusedSavings >= savings.length || !/field ?(label|selector)/i.test(said)) return false;
     this.#refusedSavings++;
-    this.#refusedUntilMs = clock.monotonic() + NO_SELECTOR_MS;
+    this.#refusedUntilMs = clock.now() + NO_SELECTOR_MS;
     return true;
   }
 
@@ -786,8 +786,8 @@ export class Reflector {
   /** What to repair is said when it lasts. */
   #forbidden(verb: 'list' | 'watch', said: string): string {
     const { clock, resource } = this.#options;
-    this.#forbiddenAtMs ??= clock.monotonic();
-    if (clock.monotonic() - this.#forbiddenAtMs >= FORBIDDEN_GRACE_MS) return forbiddenText(resource, verb, said);
+    this.#forbiddenAtMs ??= clock.now();
+    if (clock.now() - this.#forbiddenAtMs >= FORBIDDEN_GRACE_MS) return forbiddenText(resource, verb, said);
     return `${verb} ${resource.kind}: the API server answered 403, as it does for a moment after its start: asking again`;
   }
 
@@ -797,7 +797,7 @@ export class Reflector {
     const { status } = response;
     const said = await readMessage(response);
     const text = `${verb} ${resource.kind}: the API server answered ${status}${said ? `: ${said}` : ''}`;
-    const waitMs = retryAfterMs(header(response, 'retry-after'), clock.now());
+    const waitMs = retryAfterMs(header(response, 'retry-after'), clock.wallTime());
     const wait = waitMs === undefined ? {} : { retryAfterMs: waitMs };
     if (status === 410) return { kind: 'gone', text };
     if ((status === 400 || status === 422) && this.#refuseSaving(said)) return { kind: 'no-selector', text };

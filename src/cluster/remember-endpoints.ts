@@ -5,7 +5,7 @@
  */
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { isRecord } from '../policy/raw-values.ts';
-import type { Clock } from './clock.ts';
+import type { Clock } from '../core/clock.ts';
 import { errorCode } from './describe-failure.ts';
 import type { ClusterLog } from './observe.ts';
 import { parseJson, readBounded } from './read-answer.ts';

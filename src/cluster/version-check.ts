@@ -3,7 +3,7 @@
  * something that does not fit, and again and again while nothing is heard, less and less often.
  */
 import type { VersionAnswer } from './ask-version.ts';
-import type { Clock } from './clock.ts';
+import type { Clock } from '../core/clock.ts';
 import { questionDelayMs } from './when-to-look.ts';
 
 /** A replica may lag behind for a moment, and one packet may be lost: an answer that ends a watch is asked for twice. */
@@ -45,7 +45,7 @@ export class VersionCheck {
 
   /** Cheap enough for each chunk: the timer looks at it only when it fires. */
   heard(): void {
-    this.#heardMs = this.#options.clock.monotonic();
+    this.#heardMs = this.#options.clock.now();
   }
 
   stop(): void {
@@ -58,7 +58,7 @@ export class VersionCheck {
     if (this.#asking || this.#stopped) return;
     this.#cancel?.();
     this.#asking = true;
-    this.#askedAtMs = this.#options.clock.monotonic();
+    this.#askedAtMs = this.#options.clock.now();
     const answer = await this.#options.ask();
     this.#asking = false;
     if (!this.#stopped) this.#take(answer);
@@ -87,7 +87,7 @@ export class VersionCheck {
   #armSilence(): void {
     const { clock, random } = this.#options;
     const delayMs = questionDelayMs(this.#asked, random());
-    const sinceMs = clock.monotonic();
+    const sinceMs = clock.now();
     this.#arm(delayMs, () => {
       const isSilent = this.#heardMs <= sinceMs;
       this.#asked = isSilent ? this.#asked + 1 : 0;

@@ -2,7 +2,7 @@
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Problem } from '../policy/model.ts';
 import { isEligible, mayGetAddress } from '../policy/address-owners.ts';
 import { AddressHistory } from './address-history.ts';
-import { type Clock, systemClock } from './clock.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
 import { RESOURCES } from './kinds.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
 import { type ObjectRecord, type Project, projectNamespace, projectNode, projectPod } from './project.ts';

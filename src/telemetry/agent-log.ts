@@ -1,4 +1,6 @@
 /** The agent's log: JSON lines on standard output that nobody has to read. */
+import { afterUnlessExit } from '../core/clock.ts';
+
 import type { LogLevel, Logger } from './log.ts';
 import type { AgentMetrics } from './metrics.ts';
 
@@ -17,10 +19,7 @@ export function openAgentLog(level: LogLevel, metrics: AgentMetrics): AgentLog {
   neverBlock(2);
   const output = new LogOutput({
     sink: standardOutput(),
-    after: (ms, callback) => {
-      const timer = setTimeout(callback, ms).unref();
-      return () => clearTimeout(timer);
-    },
+    after: afterUnlessExit,
     lossLine: (count) => lineOf('warn', `${count} log lines were lost here: standard output was not read`),
   });
   metrics.beforeScrape(() => metrics.logLinesDropped(output.dropped));

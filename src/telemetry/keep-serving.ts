@@ -3,7 +3,7 @@ import type { StatusServer } from './health.ts';
 import type { Logger } from './log.ts';
 
 import { formatListenAddress } from './health.ts';
-import { after } from '../core/timers.ts';
+import { after } from '../core/clock.ts';
 
 const FIRST_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 10_000;

@@ -1,6 +1,6 @@
 /** The watch of a whole cluster against the lab's API server, whose store is replaced as after a restored backup. */
 import assert from 'node:assert/strict';
-import type { Clock } from '../../src/cluster/clock.ts';
+import type { Clock } from '../../src/core/clock.ts';
 import { connect } from '../../src/cluster/connection.ts';
 import { type ClusterWatch, createClusterWatch } from '../../src/cluster/watch-cluster.ts';
 import { type ApiServer, startApiServer } from '../../lab/api/api-server.ts';
@@ -12,8 +12,8 @@ const TOKENS = [{ token: 'secret', user: 'agent' }];
 const SPEED = 20;
 
 const fast: Clock = {
-  now: () => Date.now(),
-  monotonic: () => performance.now() * SPEED,
+  wallTime: () => Date.now(),
+  now: () => performance.now() * SPEED,
   after: (ms, action) => {
     const timer = setTimeout(action, ms / SPEED);
     return () => clearTimeout(timer);

@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/cluster/clock.ts';
+import type { Clock } from '../../src/core/clock.ts';
 
 interface Timer {
   readonly dueMs: number;
@@ -14,11 +14,11 @@ export class VirtualClock implements Clock {
   #nowMs = 1_000_000;
   readonly #timers = new Set<Timer>();
 
-  now(): number {
+  wallTime(): number {
     return this.#nowMs;
   }
 
-  monotonic(): number {
+  now(): number {
     return this.#nowMs;
   }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ClusterFollower } from '../../src/agent/follow-cluster.ts';
 import { watchCheckpoint } from '../../src/cli/watch-checkpoint.ts';
-import { after } from '../../src/core/timers.ts';
+import { after } from '../../src/core/clock.ts';
 import { readCheckpoint } from '../../src/host/vpc-cni-checkpoint.ts';
 import type { ClusterSnapshot, Pod } from '../../src/policy/model.ts';
 import type { Logger } from '../../src/telemetry/log.ts';

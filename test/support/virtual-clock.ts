@@ -1,7 +1,7 @@
 /** Time that stands still until a test moves it. */
-import type { LoopClock } from '../../src/agent/reconcile-loop.ts';
+import type { MonotonicClock } from '../../src/core/clock.ts';
 
-export class VirtualClock implements LoopClock {
+export class VirtualClock implements MonotonicClock {
   #nowMs: number;
   readonly #timers = new Set<{ readonly atMs: number; readonly callback: () => void }>();
 

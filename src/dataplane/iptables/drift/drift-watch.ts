@@ -8,7 +8,7 @@ import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
 import type { NetfilterChange } from './read-events.ts';
 import type { Looks } from './looks.ts';
 import type { PassOutcome } from '../sync/reconcile.ts';
-import type { LoopClock } from '../../../agent/reconcile-loop.ts';
+import type { MonotonicClock } from '../../../core/clock.ts';
 
 import { HOOKS } from '../rules/ruleset.ts';
 import { isHookLine } from '../plan/hooks.ts';
@@ -25,7 +25,7 @@ export interface Standing {
 
 export interface DriftWatchOptions {
   readonly looks: Pick<Looks, 'hook' | 'rules' | 'setHeaders'>;
-  readonly clock: LoopClock;
+  readonly clock: MonotonicClock;
   readonly backend: () => Backend;
   /** Undefined while a pass runs, and while nothing is enforced. */
   readonly standing: () => Standing | undefined;
