@@ -1,6 +1,6 @@
 /** Objects of one namespace, oldest first. The server sets the creation time, so what is added comes last; among equals names decide. */
 
-export interface Aged {
+interface Aged {
   readonly name: string;
   readonly createdAtMs: number;
 }

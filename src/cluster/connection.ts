@@ -1,19 +1,18 @@
-/** How to reach the API server: where it is, whom to trust, who we are. One keep-alive agent for the whole process. */
-import { readFile, stat } from 'node:fs/promises';
+/** How to reach the API server. One keep-alive agent for the whole process. */
+import { stat } from 'node:fs/promises';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { homedir } from 'node:os';
 import type { Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { checkServerIdentity } from 'node:tls';
-import { type Clock, systemClock } from '../core/clock.ts';
-import { describeFileFailure, describeNetworkFailure, errorCode } from './describe-failure.ts';
+import { systemClock } from '../core/clock.ts';
+import { ConnectionProblem, type Credentials, type CredentialSource } from './credentials.ts';
+import { describeNetworkFailure, errorCode } from './describe-failure.ts';
+import { serviceAccount, type ServiceAccountOptions } from './service-account.ts';
 import { type Target, targetsToTry, targetText } from './targets.ts';
 import type { ApiRequest, ApiResponse, Transport } from './transport.ts';
 
-export const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
-/** As client-go: a bound token lives an hour and is replaced at 80 % of that. */
-const TOKEN_MAX_AGE_MS = 60_000;
 /**
  * Idle time before the first probe. Node then lets Linux send one a second and give up after ten (TCP_KEEPINTVL, TCP_KEEPCNT): a
  * connection into a black hole ends 20 s after its last byte.
@@ -27,14 +26,6 @@ const CONNECT_MS = 2_000;
 /** For the TLS handshake after that. */
 const HANDSHAKE_MS = 8_000;
 
-/** The API server cannot be reached the way it was asked for; the message says what to repair. */
-export class ConnectionProblem extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'ConnectionProblem';
-  }
-}
-
 export interface Connection extends Transport {
   /** Other addresses of the same server, for when its own leads nowhere. Whoever answers must have the same certificate. */
   setAlternates(targets: readonly Target[]): void;
@@ -42,34 +33,10 @@ export interface Connection extends Transport {
   close(): void;
 }
 
-export interface ConnectionOptions {
+export interface ConnectionOptions extends ServiceAccountOptions {
   /** File name; several separated by `:` are merged as kubectl does. Wins over everything else. */
   readonly kubeconfig?: string;
-  readonly serviceAccountDir?: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly clock?: Clock;
   readonly userAgent?: string;
-  /** Called when credentials or CA can no longer be read and the last good ones stay in use. */
-  readonly onWarning?: (message: string) => void;
-}
-
-/** What every request of one server needs. Read before each request. */
-export interface Credentials {
-  readonly headers: Readonly<Record<string, string>>;
-  /** TLS material; a change of `tlsVersion` makes a new agent. */
-  readonly tls: https.AgentOptions;
-  readonly tlsVersion: string;
-  /** Where the CA came from, for messages. */
-  readonly caName: string;
-  /** An agent made elsewhere (kubeconfig with proxy-url); used instead of ours. */
-  readonly agent?: http.Agent;
-}
-
-export interface CredentialSource {
-  readonly server: URL;
-  read(): Promise<Credentials>;
-  /** The next `read` asks the origin again. */
-  refresh(): void;
 }
 
 /**
@@ -98,92 +65,6 @@ async function findSource(options: ConnectionOptions): Promise<CredentialSource>
   // Loaded on demand: the library costs about 60 MB and a second, and a DaemonSet never needs it.
   const { readKubeconfig } = await import('./kubeconfig.ts');
   return readKubeconfig(files);
-}
-
-/** The projected service account of the pod: token re-read every 60 s, CA when its file changes. */
-function serviceAccount(options: ConnectionOptions, host: string): CredentialSource {
-  const directory = options.serviceAccountDir ?? SERVICE_ACCOUNT_DIR;
-  const port = options.env.KUBERNETES_SERVICE_PORT || '443';
-  const server = parseServer(
-    `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
-    'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT',
-  );
-  const token = tokenFile(join(directory, 'token'), options);
-  const ca = caFile(join(directory, 'ca.crt'), options);
-  return {
-    server,
-    async read() {
-      const [authority, bearer] = await Promise.all([ca(), token.read()]);
-      return {
-        headers: { authorization: `Bearer ${bearer}` },
-        tls: { ca: authority.pem },
-        tlsVersion: authority.version,
-        caName: join(directory, 'ca.crt'),
-      };
-    },
-    refresh: () => token.refresh(),
-  };
-}
-
-function tokenFile(file: string, options: ConnectionOptions): { read(): Promise<string>; refresh(): void } {
-  const clock = options.clock ?? systemClock;
-  let token: string | undefined;
-  let readAtMs = Number.NEGATIVE_INFINITY;
-  return {
-    async read() {
-      if (token !== undefined && clock.now() - readAtMs < TOKEN_MAX_AGE_MS) return token;
-      try {
-        const text = (await readFile(file, 'utf8')).trim();
-        if (text === '') throw new ConnectionProblem(`service account token: file ${file} is empty`);
-        token = text;
-        readAtMs = clock.now();
-      } catch (error) {
-        // While the kubelet swaps the volume the file may be gone for a moment; an old token is better than none.
-        token = keepLast(token, fileProblem(error, 'service account token', file), options);
-      }
-      return token;
-    },
-    refresh: () => {
-      readAtMs = Number.NEGATIVE_INFINITY;
-    },
-  };
-}
-
-function caFile(file: string, options: ConnectionOptions): () => Promise<{ pem: string; version: string }> {
-  let last: { pem: string; version: string } | undefined;
-  return async () => {
-    try {
-      const { mtimeMs, size, ino } = await stat(file);
-      const version = `${ino}:${mtimeMs}:${size}`;
-      if (last?.version === version) return last;
-      const pem = await readFile(file, 'utf8');
-      if (!pem.includes('-----BEGIN CERTIFICATE-----'))
-        throw new ConnectionProblem(`service account CA: file ${file} holds no PEM certificate`);
-      last = { pem, version };
-    } catch (error) {
-      last = keepLast(last, fileProblem(error, 'service account CA', file), options);
-    }
-    return last;
-  };
-}
-
-function keepLast<T>(last: T | undefined, problem: ConnectionProblem, options: ConnectionOptions): T {
-  if (last === undefined) throw problem;
-  options.onWarning?.(`${problem.message}; the last good one stays in use`);
-  return last;
-}
-
-function fileProblem(error: unknown, what: string, file: string): ConnectionProblem {
-  if (error instanceof ConnectionProblem) return error;
-  return new ConnectionProblem(describeFileFailure(error, what, file), { cause: error });
-}
-
-/** Checks a server URL. `where` says what to correct. */
-export function parseServer(text: string, where: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || url.hostname === '' || (url.protocol !== 'https:' && url.protocol !== 'http:'))
-    throw new ConnectionProblem(`${where}: "${text}" is not a server URL such as https://192.0.2.1:6443`);
-  return url;
 }
 
 /** A connection over one keep-alive agent, made anew when the TLS material changes. Exported for tests and the lab. */

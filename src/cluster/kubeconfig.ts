@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import type { Agent, OutgoingHttpHeaders } from 'node:http';
 import type { AgentOptions, RequestOptions } from 'node:https';
 import { type Cluster, KubeConfig } from '@kubernetes/client-node';
-import { ConnectionProblem, type Credentials, type CredentialSource, parseServer } from './connection.ts';
+import { ConnectionProblem, type Credentials, type CredentialSource, parseServer } from './credentials.ts';
 import { describeFileFailure, errorCode } from './describe-failure.ts';
 
 /**

@@ -41,7 +41,7 @@ import type { ApiResponse, Transport } from './transport.ts';
 import { VersionCheck } from './version-check.ts';
 import { EMPTY_LISTS, emptyAgainMs, isLookDue, isOlderVersion, lostDelayMs } from './when-to-look.ts';
 
-export const PAGE_SIZE = 500;
+const PAGE_SIZE = 500;
 /** A server ends a watch when it was asked to; one that is still silent this long after is not there any more. */
 export const OVERDUE_MS = 30_000;
 /** For an answer to begin, and between two pieces of a list. */
@@ -53,7 +53,7 @@ const CLEAN_MS = 30_000;
 const MIN_WATCH_SECONDS = 300;
 const MAX_WATCH_SECONDS = 600;
 /** A server that has just started refuses for a second or two, until it has read its roles. */
-export const FORBIDDEN_GRACE_MS = 3_000;
+const FORBIDDEN_GRACE_MS = 3_000;
 /** Longest stretch of parsing before other work gets its turn; four reflectors may be at it at once. */
 const MAX_BUSY_MS = 8;
 const MAX_LOGGED_MALFORMED = 10;

@@ -1,11 +1,11 @@
 /** When to try again: pure arithmetic, no clock of its own. */
 
-export const MIN_BACKOFF_MS = 800;
-export const MAX_BACKOFF_MS = 30_000;
+const MIN_BACKOFF_MS = 800;
+const MAX_BACKOFF_MS = 30_000;
 /** Nobody answered at all: asking again costs the server nothing, and what changed meanwhile waits for it. */
-export const MAX_UNREACHABLE_MS = 2_000;
+const MAX_UNREACHABLE_MS = 2_000;
 /** A server may ask for patience; half a minute without policy changes is as much as anybody is given. */
-export const MAX_RETRY_AFTER_MS = 30_000;
+const MAX_RETRY_AFTER_MS = 30_000;
 
 /**
  * Wait before attempt number `failures + 1`, after `failures` (>= 1) failures in a row: between 0.8 s and a ceiling that

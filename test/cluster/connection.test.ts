@@ -3,13 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  type Connection,
-  ConnectionProblem,
-  connect,
-  loadConnection,
-  parseServer,
-} from '../../src/cluster/connection.ts';
+import { type Connection, connect, loadConnection } from '../../src/cluster/connection.ts';
+import { ConnectionProblem, parseServer } from '../../src/cluster/credentials.ts';
 import { type Certificate, makeCertificate } from './certificates.ts';
 import { type Exchange, FakeApiServer, type TlsMaterial } from './fake-api-server.ts';
 import { until, VirtualClock } from './virtual-clock.ts';
