@@ -1,5 +1,5 @@
 /** An API server as the agent's transport sees one, in the same process: what is given to it arrives at once, as watch lines. */
-import { RESOURCES } from '../src/cluster/kinds.ts';
+import { API_KINDS } from '../src/cluster/kinds.ts';
 import type { ApiRequest, ApiResponse, Transport } from '../src/cluster/transport.ts';
 import type { ObjectKind } from '../src/core/vocabulary.ts';
 import type { RawObject } from './cluster-model.ts';
@@ -40,7 +40,7 @@ export class Feed implements Transport {
   }
 
   open({ path, signal }: ApiRequest): Promise<ApiResponse> {
-    const kind = (Object.keys(RESOURCES) as ObjectKind[]).find((each) => path.startsWith(`${RESOURCES[each].path}?`));
+    const kind = (Object.keys(API_KINDS) as ObjectKind[]).find((each) => path.startsWith(`${API_KINDS[each].path}?`));
     if (kind === undefined) throw new Error(`unexpected request ${path}`);
     return Promise.resolve({
       status: 200,

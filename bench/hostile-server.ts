@@ -9,7 +9,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { RESOURCES } from '../src/cluster/kinds.ts';
+import { API_KINDS } from '../src/cluster/kinds.ts';
 import type { ObjectKind } from '../src/core/vocabulary.ts';
 import { ClusterModel, type ClusterOptions, type RawObject, podObject } from './cluster-model.ts';
 import { HOSTILE_KINDS } from './hostile-objects.ts';
@@ -72,7 +72,7 @@ async function serve({ cluster, hostileMB }: Task): Promise<void> {
   const watches = new Map<ObjectKind, ServerResponse>();
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://localhost');
-    const kind = (Object.keys(RESOURCES) as ObjectKind[]).find((each) => RESOURCES[each].path === url.pathname);
+    const kind = (Object.keys(API_KINDS) as ObjectKind[]).find((each) => API_KINDS[each].path === url.pathname);
     if (kind === undefined) return void response.writeHead(404).end();
     response.writeHead(200, { 'content-type': 'application/json' });
     if (url.searchParams.get('watch') !== 'true')

@@ -1,6 +1,5 @@
 /** Reading what the API server answers: list envelopes, watch events, Status objects. Whatever came, nothing here throws. */
 import { isRecord, quote, type RawRecord } from '../policy/raw-values.ts';
-import type { Resource } from './kinds.ts';
 import { readJson } from './long-json.ts';
 import type { EventType, RestartReason } from './observe.ts';
 import { retryAfterMs } from './retry.ts';
@@ -77,15 +76,6 @@ export function errorEvent(status: RawRecord): Outcome {
   const seconds = isRecord(status.details) ? status.details.retryAfterSeconds : undefined;
   const waitMs = typeof seconds === 'number' ? retryAfterMs(`${Math.floor(seconds)}`, 0) : undefined;
   return { kind: 'failed', reason: 'error-event', text, ...(waitMs === undefined ? {} : { retryAfterMs: waitMs }) };
-}
-
-export function forbiddenText(resource: Resource, verb: string, said: string): string {
-  const { kind, apiGroup } = resource;
-  return (
-    `not allowed to ${verb} ${kind} (API group "${apiGroup}"): the agent's ClusterRole needs the rule ` +
-    `{apiGroups: ["${apiGroup}"], resources: ["${kind}"], verbs: ["list", "watch"]}, bound to its service account` +
-    `${said ? `; the API server said: ${said}` : ''}`
-  );
 }
 
 export function wrongContent(response: ApiResponse): Outcome | undefined {

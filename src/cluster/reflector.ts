@@ -16,14 +16,13 @@ import { isRecord, type RawRecord } from '../policy/raw-values.ts';
 import { askVersion } from './ask-version.ts';
 import type { Clock } from '../core/clock.ts';
 import { Deadline } from './deadline.ts';
-import type { Resource } from './kinds.ts';
+import type { EmptyList, Resource } from './kinds.ts';
 import type { ClusterLog, EventType, ReflectorObserver, RestartReason } from './observe.ts';
 import { nameForLog } from './project.ts';
 import {
   endsInitialEvents,
   errorEvent,
   failed,
-  forbiddenText,
   header,
   type Outcome,
   type Page,
@@ -97,9 +96,6 @@ export interface ReflectorOptions {
   /** Called when it could not be reached. */
   readonly onUnreachable?: () => void;
 }
-
-/** `ask-again`: a fact if the next lists say the same; `not-believed`: however often it is said. */
-export type EmptyList = 'fact' | 'ask-again' | 'not-believed';
 
 /** One attempt: a list, a page loop or a watch. */
 interface Attempt {
@@ -830,4 +826,13 @@ function end(attempt: Attempt, verdict: Outcome): void {
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
+}
+
+function forbiddenText(resource: Resource, verb: string, said: string): string {
+  const { kind, apiGroup } = resource;
+  return (
+    `not allowed to ${verb} ${kind} (API group "${apiGroup}"): the agent's ClusterRole needs the rule ` +
+    `{apiGroups: ["${apiGroup}"], resources: ["${kind}"], verbs: ["list", "watch"]}, bound to its service account` +
+    `${said ? `; the API server said: ${said}` : ''}`
+  );
 }

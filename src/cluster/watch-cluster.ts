@@ -1,20 +1,16 @@
 /** Door of this folder: the Kubernetes API -> ClusterSnapshot, kept up to date. */
-import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Problem } from '../policy/model.ts';
-import { isEligible, mayGetAddress } from '../policy/address-owners.ts';
-import { AddressHistory } from './address-history.ts';
+import type { ObjectKind } from '../core/vocabulary.ts';
+import type { ClusterSnapshot, Problem } from '../policy/model.ts';
+
 import { type Clock, systemClock } from '../core/clock.ts';
-import { RESOURCES } from './kinds.ts';
-import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
-import { type ObjectRecord, type Project, projectNamespace, projectNode, projectPod } from './project.ts';
-import { type KeptPolicy, projectKeptPolicy } from './kept-policy.ts';
-import { LabelBudget } from './label-budget.ts';
+import { API_KINDS, type ApiKind, type ApiKinds, type EmptyList, type KindRecords } from './kinds.ts';
 import { NamespaceEndings } from './namespace-endings.ts';
-import { PolicyBudget } from './policy-budget.ts';
-import { type EmptyList, Reflector } from './reflector.ts';
-import { ObjectStore, type StoreChange, type StoreOptions } from './store.ts';
+import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
+import type { ObjectRecord } from './project.ts';
+import { Reflector } from './reflector.ts';
+import { ObjectStore } from './store.ts';
 import type { Transport } from './transport.ts';
 
-import type { ObjectKind } from '../core/vocabulary.ts';
 /** One object that changed. `before` and `after` are the slim records (Pod, Namespace, Policy, NodeRecord). */
 export interface ClusterChange {
   readonly kind: ObjectKind;
@@ -71,9 +67,11 @@ export interface ClusterWatchOptions {
   readonly random?: () => number;
   readonly observer?: Partial<ReflectorObserver>;
   readonly log?: ClusterLog;
+  /** Default: all there are. */
+  readonly kinds?: ApiKinds;
 }
 
-/** Watches pods, namespaces, network policies and the own node of one cluster. Nothing is opened before `start`. */
+/** Watches what `kinds.ts` lists, of nodes the own one. Nothing is opened before `start`. */
 export function createClusterWatch(options: ClusterWatchOptions): ClusterWatch {
   return new ApiClusterWatch(options);
 }
@@ -84,12 +82,7 @@ interface Watched<T extends ObjectRecord> {
   readonly reflector: Reflector;
 }
 
-/** What all kinds have in common. */
-interface AnyWatched {
-  readonly kind: ObjectKind;
-  readonly store: { readonly records: ReadonlyMap<string, ObjectRecord>; readonly problems: readonly Problem[] };
-  readonly reflector: Reflector;
-}
+type AllWatched = { readonly [K in ObjectKind]: Watched<KindRecords[K]> };
 
 class ApiClusterWatch implements ClusterWatch {
   readonly #options: ClusterWatchOptions;
@@ -97,16 +90,13 @@ class ApiClusterWatch implements ClusterWatch {
   readonly #log: ClusterLog;
   readonly #changeListeners: ((change: ClusterChange) => void)[] = [];
   #syncListeners: (() => void)[] = [];
-  readonly #pods: Watched<Pod>;
-  readonly #namespaces: Watched<Namespace>;
-  readonly #policies: Watched<KeptPolicy>;
-  readonly #nodes: Watched<NodeRecord>;
-  readonly #all: readonly AnyWatched[];
+  readonly #watched: AllWatched;
+  readonly #all: readonly AllWatched[ObjectKind][];
   readonly #endings = new NamespaceEndings({
-    namespaces: () => this.#namespaces.store.records,
-    pods: () => this.#pods.store.records,
-    policies: () => this.#policies.store,
-    isListed: () => this.#namespaces.reflector.listed,
+    namespaces: () => this.#watched.namespaces.store.records,
+    pods: () => this.#watched.pods.store.records,
+    policies: () => this.#watched.networkpolicies.store,
+    isListed: () => this.#watched.namespaces.reflector.listed,
   });
   #started = false;
   #inSync = false;
@@ -120,20 +110,8 @@ class ApiClusterWatch implements ClusterWatch {
     this.#options = options;
     this.#log = options.log ?? SILENT_LOG;
     this.#observer = guarded(options.observer ?? {}, this.#log);
-    this.#pods = this.#watched('pods', projectPod, (pod) => pod.uid, {
-      // A pod of this node that has no address yet may be told one by the CNI, before the API shows it.
-      matters: (pod) => isEligible(pod) || (pod.nodeName === options.nodeName && mayGetAddress(pod)),
-      shelf: new LabelBudget(),
-      history: new AddressHistory(),
-    });
-    this.#namespaces = this.#watched('namespaces', projectNamespace, (namespace) => namespace.uid);
-    this.#policies = this.#watched('networkpolicies', projectKeptPolicy, (policy) => policy.uid, {
-      shelf: new PolicyBudget(),
-      afterlife: this.#endings,
-    });
-    // The slim node has no uid: a new node of the same name is a change of the same one.
-    this.#nodes = this.#watched('nodes', projectNode, () => '', { onlyName: options.nodeName });
-    this.#all = [this.#pods, this.#namespaces, this.#policies, this.#nodes];
+    this.#watched = this.#watchAll(options.kinds ?? API_KINDS);
+    this.#all = Object.values(this.#watched);
   }
 
   get inSync(): boolean {
@@ -153,11 +131,12 @@ class ApiClusterWatch implements ClusterWatch {
   }
 
   snapshot(): ClusterSnapshot {
+    const { pods, namespaces, networkpolicies, nodes } = this.#watched;
     return {
-      pods: this.#pods.store.records,
-      namespaces: this.#namespaces.store.records,
-      policies: this.#policies.store.records,
-      nodes: this.#nodes.store.records,
+      pods: pods.store.records,
+      namespaces: namespaces.store.records,
+      policies: networkpolicies.store.records,
+      nodes: nodes.store.records,
       problems: this.#allProblems(),
     };
   }
@@ -185,23 +164,29 @@ class ApiClusterWatch implements ClusterWatch {
     }));
   }
 
-  #watched<T extends ObjectRecord>(
-    kind: ObjectKind,
-    project: Project<T>,
-    uidOf: (record: T) => string,
-    {
-      onlyName,
-      ...also
-    }: { readonly onlyName?: string } & Pick<StoreOptions<T>, 'matters' | 'shelf' | 'afterlife' | 'history'> = {},
-  ): Watched<T> {
-    const resource = RESOURCES[kind];
-    const onChange = (change: StoreChange): void => this.#changed({ kind, ...change });
-    const only = onlyName === undefined ? {} : { onlyKey: onlyName };
-    const store = new ObjectStore<T>({ project, namespaced: resource.namespaced, uidOf, onChange, ...only, ...also });
-    const reflector = new Reflector({
-      resource,
-      ...(onlyName === undefined ? {} : { fieldSelector: `metadata.name=${onlyName}` }),
-      ...(resource.savings === undefined ? {} : { savings: resource.savings }),
+  #watchAll(kinds: ApiKinds): AllWatched {
+    const all = Object.values(kinds).map((kind) => [kind.kind, this.#watch(kind as ApiKind)]);
+    return Object.fromEntries(all) as AllWatched;
+  }
+
+  #watch<T extends ObjectRecord>(kind: ApiKind<T>): Watched<T> {
+    const context = { nodeName: this.#options.nodeName, endings: this.#endings };
+    const only = kind.only?.(context);
+    const store = new ObjectStore<T>({
+      project: kind.project,
+      namespaced: kind.namespaced,
+      uidOf: kind.uidOf,
+      onChange: (change) => this.#changed({ kind: kind.kind, ...change }),
+      ...(only === undefined ? {} : { onlyKey: only }),
+      ...kind.store?.(context),
+    });
+    const tellOthers = (tell: (other: Reflector) => void): void => {
+      for (const { reflector: other } of this.#all) if (other !== reflector) tell(other);
+    };
+    const reflector: Reflector = new Reflector({
+      resource: kind,
+      ...(only === undefined ? {} : { fieldSelector: `metadata.name=${only}` }),
+      ...(kind.savings === undefined ? {} : { savings: kind.savings }),
       transport: this.#options.connection,
       sink: store,
       clock: this.#options.clock ?? systemClock,
@@ -209,31 +194,23 @@ class ApiClusterWatch implements ClusterWatch {
       observer: this.#observer,
       log: this.#log,
       objects: () => store.records.size,
-      ...(kind === 'nodes' ? {} : { judgeEmpty: (known) => this.#judgeEmpty(kind, known) }),
+      judgeEmpty: (known) => this.#judgeEmpty(kind, known),
       onListed: () => this.#checkSync(),
-      onWentBack: () => {
-        // One store holds them all: each asks for its own version, and lists when that is gone as well.
-        for (const other of this.#all) if (other.reflector !== reflector) other.reflector.doubt();
-      },
-      onUnreachable: () => {
-        // One connection's failure is everybody's: a node knocks once a second, not once a second for each kind.
-        for (const other of this.#all) if (other.reflector !== reflector) other.reflector.waitAnew();
-      },
-      onReached: () => {
-        for (const other of this.#all) other.reflector.retryNow();
-      },
+      // One store holds them all: each asks for its own version, and lists when that is gone as well.
+      onWentBack: () => tellOthers((other) => other.doubt()),
+      // One connection's failure is everybody's: a node knocks once a second, not once a second for each kind.
+      onUnreachable: () => tellOthers((other) => other.waitAnew()),
+      onReached: () => tellOthers((other) => other.retryNow()),
     });
-    return { kind, store, reflector };
+    return { kind: kind.kind, store, reflector };
   }
 
-  /**
-   * A cluster without namespaces does not exist, and one that has lost our node is not ours or has lost everything: what it does not
-   * list is not taken for deleted.
-   */
-  #judgeEmpty(kind: ObjectKind, known: number): EmptyList {
-    const hasLostNode = this.#hadNode && this.#nodes.store.records.size === 0;
-    if (kind === 'namespaces' || this.#namespaces.reflector.doubtsEmpty || hasLostNode) return 'not-believed';
-    return kind === 'pods' && known === 1 ? 'fact' : 'ask-again';
+  /** A cluster that has lost our node is not ours or has lost everything: what it does not list is not taken for deleted. */
+  #judgeEmpty({ judgeEmpty }: Pick<ApiKind, 'judgeEmpty'>, known: number): EmptyList {
+    if (!judgeEmpty) return 'fact';
+    const { namespaces, nodes } = this.#watched;
+    const hasLostNode = this.#hadNode && nodes.store.records.size === 0;
+    return namespaces.reflector.doubtsEmpty || hasLostNode ? 'not-believed' : judgeEmpty(known);
   }
 
   #changed(change: ClusterChange): void {

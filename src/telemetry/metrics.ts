@@ -2,8 +2,7 @@
  * The agent's metrics, and the only file that knows the library behind them. Callers feed plain functions of
  * `AgentMetrics`; label values are closed unions wherever the set of values is known.
  */
-import { type Mode, MODES } from '../core/vocabulary.ts';
-import type { Family } from '../core/vocabulary.ts';
+import { type Family, type Mode, MODES, OBJECT_KINDS, type ObjectKind } from '../core/vocabulary.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
 
@@ -41,9 +40,6 @@ export const ENFORCERS = [
   'weave-npc',
 ] as const;
 export type Enforcer = (typeof ENFORCERS)[number];
-
-export const WATCHED_KINDS = ['pods', 'namespaces', 'networkpolicies', 'nodes'] as const;
-export type WatchedKind = (typeof WATCHED_KINDS)[number];
 
 /** What the node's rules amount to after a pass. */
 export interface RulesetSize {
@@ -96,13 +92,13 @@ export interface AgentMetrics {
   /** Those that are there; all others go to 0. */
   otherEnforcers(found: readonly Enforcer[]): void;
 
-  watchEvent(kind: WatchedKind, type: string): void;
-  watchRestart(kind: WatchedKind, reason: string): void;
-  watchMissedEvents(kind: WatchedKind, count: number): void;
-  watchLastHeard(kind: WatchedKind, atMs: number): void;
-  watchStaleness(kind: WatchedKind, seconds: number): void;
-  listDuration(kind: WatchedKind, seconds: number): void;
-  objects(kind: WatchedKind, count: number): void;
+  watchEvent(kind: ObjectKind, type: string): void;
+  watchRestart(kind: ObjectKind, reason: string): void;
+  watchMissedEvents(kind: ObjectKind, count: number): void;
+  watchLastHeard(kind: ObjectKind, atMs: number): void;
+  watchStaleness(kind: ObjectKind, seconds: number): void;
+  listDuration(kind: ObjectKind, seconds: number): void;
+  objects(kind: ObjectKind, count: number): void;
 
   /** Of the agent's log, since the start. */
   logLinesDropped(total: number): void;
@@ -331,9 +327,9 @@ function watchMetrics(
   const objects = gauge(registry, 'objects', 'Objects known, by kind; of pods those that can be subject or peer', [
     'kind',
   ]);
-  const eventOf = remembered((kind: WatchedKind, type: string) => events.labels({ kind, type }));
-  const missedOf = children(WATCHED_KINDS, (kind) => started(missed.labels({ kind })));
-  const listOf = children(WATCHED_KINDS, (kind) => list.labels({ kind }));
+  const eventOf = remembered((kind: ObjectKind, type: string) => events.labels({ kind, type }));
+  const missedOf = children(OBJECT_KINDS, (kind) => started(missed.labels({ kind })));
+  const listOf = children(OBJECT_KINDS, (kind) => list.labels({ kind }));
   return {
     watchEvent: (kind, type) => eventOf(kind, type).inc(),
     watchRestart: (kind, reason) => restarts.inc({ kind, reason }),
@@ -369,7 +365,7 @@ function children<K extends string, C>(keys: readonly K[], make: (key: K) => C):
 }
 
 /** As `children`, for a second label whose values are not known beforehand. */
-function remembered<C>(make: (kind: WatchedKind, type: string) => C): (kind: WatchedKind, type: string) => C {
+function remembered<C>(make: (kind: ObjectKind, type: string) => C): (kind: ObjectKind, type: string) => C {
   const known = new Map<string, C>();
   return (kind, type) => {
     const key = `${kind}/${type}`;

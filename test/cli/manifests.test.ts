@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { parse, parseAllDocuments } from 'yaml';
 import { AGENT_FLAGS, parseAgentConfig } from '../../src/cli/config.ts';
 import { ENDPOINTS_PATH } from '../../src/cluster/remember-endpoints.ts';
-import { RESOURCES } from '../../src/cluster/kinds.ts';
+import { API_KINDS } from '../../src/cluster/kinds.ts';
 
 type Json = { readonly [key: string]: Json } & readonly Json[];
 
@@ -60,7 +60,7 @@ describe('manifests: RBAC', () => {
     const granted = rules.flatMap(({ apiGroups, resources, verbs }) =>
       apiGroups.flatMap((group) => resources.map((resource) => `${group}/${resource}: ${verbs.toSorted().join(' ')}`)),
     );
-    const needed = Object.values(RESOURCES).map(({ apiGroup, kind }) => `${apiGroup}/${kind}: get list watch`);
+    const needed = Object.values(API_KINDS).map(({ apiGroup, kind }) => `${apiGroup}/${kind}: get list watch`);
     assert.deepEqual(granted.sort(), needed.sort());
   });
 

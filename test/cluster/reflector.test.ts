@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { connect } from '../../src/cluster/connection.ts';
-import { RESOURCES } from '../../src/cluster/kinds.ts';
+import { API_KINDS } from '../../src/cluster/kinds.ts';
 import { QUESTION_MS } from '../../src/cluster/ask-version.ts';
 import type { EventType, ReflectorObserver, RestartReason } from '../../src/cluster/observe.ts';
 import { projectPod } from '../../src/cluster/project.ts';
@@ -66,7 +66,7 @@ class Bench {
       },
     });
     this.reflector = new Reflector({
-      resource: RESOURCES.pods,
+      resource: API_KINDS.pods,
       transport: connection,
       sink: this.store,
       clock: this.clock,

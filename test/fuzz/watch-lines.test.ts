@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
-import { RESOURCES } from '../../src/cluster/kinds.ts';
+import { API_KINDS } from '../../src/cluster/kinds.ts';
 import { projectPolicy } from '../../src/cluster/project.ts';
 import { Reflector } from '../../src/cluster/reflector.ts';
 import { ObjectStore } from '../../src/cluster/store.ts';
@@ -176,7 +176,7 @@ function play(acts: readonly Act[], cut: number) {
   });
   const silent = (): void => {};
   const reflector = new Reflector({
-    resource: RESOURCES.networkpolicies,
+    resource: API_KINDS.networkpolicies,
     transport: stage,
     sink: store,
     clock,
