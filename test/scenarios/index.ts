@@ -1,17 +1,10 @@
-import type { Scenario } from './scenario.ts';
-import { FACTS } from './facts.ts';
-import { GAPS } from './gaps.ts';
-import { RECIPES } from './recipes.ts';
-import { UPSTREAM } from './upstream.ts';
+/** All scenarios: one group per Markdown file of this folder. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readScenarios, type Suite } from './read-scenarios.ts';
 
-export interface Suite {
-  readonly name: string;
-  readonly scenarios: readonly Scenario[];
-}
+const files = readdirSync(import.meta.dirname).filter((name) => name.endsWith('.md') && name !== 'README.md');
 
-export const SUITES: readonly Suite[] = [
-  { name: 'upstream e2e (E, U, P)', scenarios: UPSTREAM },
-  { name: 'recipes (R)', scenarios: RECIPES },
-  { name: 'facts (F)', scenarios: FACTS },
-  { name: 'gaps (G)', scenarios: GAPS },
-];
+export const SUITES: readonly Suite[] = files
+  .sort()
+  .map((name) => readScenarios(readFileSync(join(import.meta.dirname, name), 'utf8'), join('test/scenarios', name)));

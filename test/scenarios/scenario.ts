@@ -7,7 +7,7 @@
  */
 import type { Protocol } from '../../src/core/vocabulary.ts';
 import type { Labels, PodPhase } from '../../src/policy/model.ts';
-import { type PolicyObject, type PolicySpec, policyObject, splitKey } from '../support/builders.ts';
+import type { PolicyObject } from '../support/builders.ts';
 
 export interface Scenario {
   /** E-, U-, P- and R-: public suites; F-: facts other projects learned; G-: our own (docs/conformance.md). */
@@ -115,95 +115,3 @@ export interface Expectation {
   /** support/truth-table.ts; names are pods (`x/a`), nodes and outside hosts. */
   readonly table: string;
 }
-
-// --- short ways to write the above ---
-
-type PodOptions = Partial<Omit<PodSpec, 'key'>>;
-
-const DEFAULT_PORTS = [80, 81].flatMap((port) =>
-  (['TCP', 'UDP', 'SCTP'] as const).map((protocol) =>
-    declares(`serve-${port}-${protocol.toLowerCase()}`, protocol, port),
-  ),
-);
-
-export function declares(
-  name: string,
-  protocol: Protocol,
-  port: number,
-  container: ContainerPort['container'] = 'main',
-): ContainerPort {
-  return { name, protocol, port, container };
-}
-
-/** A pod on node-1 with the label `pod: <name>` that declares 80 and 81 as `serve-80-tcp` and so on. */
-export function podSpec(key: string, options: PodOptions = {}): PodSpec {
-  return {
-    key,
-    node: 'node-1',
-    labels: { pod: splitKey(key).name },
-    hostNetwork: false,
-    ports: DEFAULT_PORTS,
-    ...options,
-  };
-}
-
-/**
- * `x/ab y/a`: pods a and b in namespace x, a in y; on two nodes by turns, so that every table has pairs on one node and pairs on
- * two. `others`: more pods. Every namespace has the label `ns: <name>` unless `namespaces` says otherwise.
- */
-export function topology(
-  short: string,
-  more: Partial<Omit<Topology, 'pods'>> & { readonly pods?: readonly PodSpec[] } = {},
-): Topology {
-  const keys = short
-    .split(' ')
-    .filter((group) => group !== '')
-    .flatMap((group) => {
-      const [name = '', letters = ''] = group.split('/');
-      return letters.split('').map((letter) => `${name}/${letter}`);
-    });
-  const pods = [...keys.map((key, index) => podSpec(key, { node: `node-${(index % 2) + 1}` })), ...(more.pods ?? [])];
-  const names = new Set(pods.map(({ key }) => splitKey(key).namespace));
-  return {
-    nodes: ['node-1', 'node-2'],
-    outside: [],
-    nodePorts: [],
-    ...more,
-    namespaces: { ...Object.fromEntries([...names].map((name) => [name, { ns: name }])), ...more.namespaces },
-    pods,
-  };
-}
-
-export function apply(key: string, spec: PolicySpec): Change {
-  return { kind: 'apply', object: policyObject(key, spec) };
-}
-
-export function deletePolicy(policy: string): Change {
-  return { kind: 'delete-policy', policy };
-}
-
-export const step = (changes: Change | readonly Change[], ...expect: Expectation[]): Step => ({
-  changes: [changes].flat(),
-  expect,
-});
-
-export const named = (name: string, each: Step): Step => ({ name, ...each });
-
-export const tcp = (port: number, table: string): Expectation => ({ protocol: 'TCP', port, via: 'pod-ip', table });
-export const udp = (port: number, table: string): Expectation => ({ protocol: 'UDP', port, via: 'pod-ip', table });
-export const sctp = (port: number, table: string): Expectation => ({ protocol: 'SCTP', port, via: 'pod-ip', table });
-export const icmp = (table: string): Expectation => ({ protocol: 'ICMP', port: 0, via: 'pod-ip', table });
-
-export const only = (families: Expectation['families'] & object, each: Expectation): Expectation => ({
-  ...each,
-  families,
-});
-export const through = (via: Via, each: Expectation): Expectation => ({ ...each, via });
-
-/** Selectors. */
-export const podIs = (name: string) => ({ matchLabels: { pod: name } });
-export const nsIs = (name: string) => ({ matchLabels: { ns: name } });
-export const labelled = (labels: Labels) => ({ matchLabels: labels });
-export const where = (key: string, operator: string, ...values: string[]) => ({
-  matchExpressions: [values.length > 0 ? { key, operator, values } : { key, operator }],
-});
