@@ -7,7 +7,8 @@ import type { Pod, Problem } from '../policy/model.ts';
 
 import { UNKNOWN_LABELS } from '../policy/model.ts';
 import { placeByAge } from './by-age.ts';
-import { bytesText, fairShare, LABEL_LIMITS } from './limits.ts';
+import { fairShare } from '../core/fair-share.ts';
+import { bytesText, LABEL_LIMITS } from './limits.ts';
 import type { Shelf } from './store.ts';
 
 /** Of one namespace: the first ones tell the story. */

@@ -30,20 +30,6 @@ export const LABEL_LIMITS = { ofNamespace: 2 * MIB, inAll: 8 * MIB } as const;
 export const MAX_NAMED_PORTS = 256;
 export const MAX_PORT_BYTES = 256 * KIB;
 
-/** The most one of several may have so that all together fit: `perOne`, or what is left of it after halving. */
-export function fairShare(demands: Iterable<number>, perOne: number, together: number): number {
-  const all = [...demands];
-  let share = perOne;
-  while (share > 1 && sumOfCapped(all, share) > together) share /= 2;
-  return share;
-}
-
-function sumOfCapped(demands: readonly number[], most: number): number {
-  let sum = 0;
-  for (const demand of demands) sum += Math.min(demand, most);
-  return sum;
-}
-
 /** For people: `1.50 MiB`, `300 KiB`, `12 bytes`. */
 export function bytesText(bytes: number): string {
   if (bytes >= MIB) return `${(bytes / MIB).toFixed(2)} MiB`;

@@ -11,9 +11,10 @@
  */
 import type { Problem } from '../policy/model.ts';
 
+import { fairShare } from '../core/fair-share.ts';
 import { isOlder, placeByAge } from './by-age.ts';
 import { closeNamespace, type KeptPolicy } from './kept-policy.ts';
-import { bytesText, fairShare, POLICY_LIMITS } from './limits.ts';
+import { bytesText, POLICY_LIMITS } from './limits.ts';
 import type { Shelf } from './store.ts';
 
 export type PolicyLimits = Readonly<Record<keyof typeof POLICY_LIMITS, number>>;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { fairShare } from '../../src/cluster/limits.ts';
+import { fairShare } from '../../src/core/fair-share.ts';
 import { CROWDED, type PolicyLimits } from '../../src/cluster/policy-budget.ts';
 import { apiPolicy, PolicyWatch, rulesOf } from './policies.ts';
 
