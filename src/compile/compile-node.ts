@@ -10,6 +10,7 @@ import type { SubjectPorts } from './class-compiler.ts';
 import type { EndpointSet, NodeIntent, PolicyClass, Subject } from './intent.ts';
 import type { Steps } from '../core/sliced.ts';
 
+import { fairShare } from '../core/fair-share.ts';
 import { objectKey } from '../policy/model.ts';
 import { matches } from '../policy/selector.ts';
 
@@ -41,6 +42,8 @@ type SubjectSets = Map<string, { readonly members: LiveMap<boolean>; readonly va
 interface NamespaceState {
   readonly classes: NamespaceClasses;
   readonly subjectSets: SubjectSets;
+  /** The most sets it might have when it was compiled. */
+  readonly setShare: number;
 }
 
 export class NodeCompiler {
@@ -61,6 +64,8 @@ export class NodeCompiler {
   readonly #dirty = new Set<string>();
   /** Namespaces that are being compiled, with the keys of the sets that were made for them. */
   readonly #underWay = new Map<string, Set<string>>();
+  /** The most sets that one namespace may have, for all to fit. */
+  #setShare: number;
   /** A namespace was compiled, and is not part of the lists yet. */
   #isUngathered = false;
   #subjects: readonly Subject[] = [];
@@ -72,6 +77,7 @@ export class NodeCompiler {
   constructor(nodeName: string, sharing?: SharingLimits, limits: NamespaceLimits = NAMESPACE_LIMITS) {
     this.#nodeName = nodeName;
     this.#limits = limits;
+    this.#setShare = limits.sets;
     this.#classCompiler = new ClassCompiler(this.#rules, sharing);
   }
 
@@ -167,20 +173,43 @@ export class NodeCompiler {
    * may have more than `most` bytes of rules to compile are left out.
    */
   *work(most = Number.POSITIVE_INFINITY): Steps<void> {
-    const quick = [...this.#dirty].filter((namespace) => this.#bytesOf(namespace) <= most).sort();
-    for (const namespace of quick) yield* this.#compileNamespace(namespace);
-    if (quick.length === 0 && this.#dirty.size === 0 && !this.#isUngathered) return;
+    // Twice: what one namespace asks for may change how many sets others get.
+    const compiled = (yield* this.#compileDirty(most)) + (yield* this.#compileDirty(most));
+    if (compiled === 0 && this.#dirty.size === 0 && !this.#isUngathered) return;
     this.#gather();
     this.#intent = undefined;
   }
 
+  /** Result: how many namespaces. */
+  *#compileDirty(most: number): Steps<number> {
+    const quick = [...this.#dirty].filter((namespace) => this.#bytesOf(namespace) <= most).sort();
+    for (const namespace of quick) yield* this.#compileNamespace(namespace);
+    return quick.length;
+  }
+
   /** Compiles one namespace that `work` has left out; other work may go on meanwhile, and shows it once it is done. */
   *slowWork(): Steps<void> {
-    // The one that waits longest.
-    const [namespace] = this.#dirty;
+    // One that has more sets than it may have now; else the one that waits longest.
+    const [waiting] = this.#dirty;
+    const namespace = [...this.#dirty].find((each) => this.#hasTooManySets(each)) ?? waiting;
     if (namespace === undefined) return;
     yield* this.#compileNamespace(namespace);
     this.#isUngathered = true;
+  }
+
+  #hasTooManySets(namespace: string): boolean {
+    const state = this.#namespaces.get(namespace);
+    return state !== undefined && Math.min(state.classes.wantedSets, state.setShare) > this.#setShare;
+  }
+
+  /** Namespaces that get more or fewer sets than when they were compiled are compiled again. */
+  #shareSets(): void {
+    const states = [...this.#namespaces];
+    const wanted = states.map(([, { classes }]) => classes.wantedSets);
+    this.#setShare = fairShare(wanted, this.#limits.sets, this.#limits.nodeSets);
+    for (const [namespace, { classes, setShare }] of states)
+      if (Math.min(classes.wantedSets, setShare) !== Math.min(classes.wantedSets, this.#setShare))
+        this.#dirty.add(namespace);
   }
 
   /** At most: as if each local pod with labels of its own had all policies. */
@@ -207,15 +236,18 @@ export class NodeCompiler {
     const policies = this.#policies.get(namespace);
     if (!locals || !policies) {
       this.#namespaces.delete(namespace);
+      this.#shareSets();
       return;
     }
     try {
+      const setShare = this.#setShare;
       const before = this.#namespaces.get(namespace);
       const sorted = [...locals.keys()].sort().map((key) => locals.get(key)!);
       const classes = yield* namespaceClasses(
         this.#classCompiler,
         this.#peers,
         this.#limits,
+        setShare,
         policies.values(),
         sorted,
         before?.classes ?? NO_CLASSES,
@@ -225,7 +257,9 @@ export class NodeCompiler {
       this.#namespaces.set(namespace, {
         classes,
         subjectSets: subjectSets(classes, this.#withCommonPorts(sorted), before?.subjectSets),
+        setShare,
       });
+      this.#shareSets();
     } catch (error) {
       this.#dirty.add(namespace);
       throw error;

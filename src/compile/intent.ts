@@ -71,7 +71,7 @@ export interface PolicyClass {
 }
 
 /** Which limit (see limits.ts). */
-export type OverLimit = 'rules' | 'sets' | 'entries' | 'work';
+export type OverLimit = 'rules' | 'sets' | 'node-sets' | 'entries' | 'work';
 
 /** A local pod isolated in at least one direction. */
 export interface Subject {

@@ -11,8 +11,14 @@
  */
 export const MAX_CLASS_RULES = 512;
 
-/** Of both families. ipset's numbers end at 65,535 for the whole host, and what it costs to make one grows with their number. */
+/** Of both families. What it costs to make one grows with their number on the host. */
 export const MAX_NAMESPACE_SETS = 2000;
+
+/**
+ * Of all namespaces of a node together; a set that several of them use counts for each. Above it the limit of a namespace is halved until
+ * all fit. What is left of ipset's numbers is for sets that are being replaced, and for others' sets.
+ */
+export const MAX_NODE_SETS = 40_000;
 
 /** Of all its class chains in one family. A commit of so many takes some 300 ms, and others wait for it. */
 export const MAX_NAMESPACE_RULES = 8192;
@@ -33,6 +39,8 @@ export interface NamespaceLimits {
   readonly classRules: number;
   readonly rules: number;
   readonly sets: number;
+  /** Of all namespaces together. */
+  readonly nodeSets: number;
   readonly entries: number;
   readonly comparisons: number;
   readonly work: number;
@@ -42,6 +50,7 @@ export const NAMESPACE_LIMITS: NamespaceLimits = {
   classRules: MAX_CLASS_RULES,
   rules: MAX_NAMESPACE_RULES,
   sets: MAX_NAMESPACE_SETS,
+  nodeSets: MAX_NODE_SETS,
   entries: MAX_NAMESPACE_ENTRIES,
   comparisons: MAX_NAMESPACE_COMPARISONS,
   work: MAX_NAMESPACE_WORK,

@@ -38,20 +38,31 @@ export interface NamespaceClasses {
   /** Those that are in a class. */
   readonly policies: ReadonlySet<Policy>;
   readonly problems: readonly Problem[];
+  /** Sets that its classes ask for, up to the limit of a namespace, whether they got them or not. */
+  readonly wantedSets: number;
 }
 
-export const NO_CLASSES: NamespaceClasses = { subjects: [], classes: new Map(), policies: new Set(), problems: [] };
+export const NO_CLASSES: NamespaceClasses = {
+  subjects: [],
+  classes: new Map(),
+  policies: new Set(),
+  problems: [],
+  wantedSets: 0,
+};
 
 /** Names in the key of a class up to this many policies; a hash of them beyond. */
 const MAX_NAMES_IN_KEY = 64;
 /** Names in a Problem. */
 const MAX_NAMES_IN_PROBLEM = 10;
+/** Keys of sets up to this length are counted by themselves; by a hash of them beyond. */
+const MAX_COUNTED_KEY = 256;
 
-/** `before`: what they were, for what did not change to be the same objects. `held`: gets the keys of the sets it makes. */
+/** `setShare`: the most sets it may have now, as all namespaces have to fit on the node. `before`: what they were, for what did not change to be the same objects. `held`: gets the keys of the sets it makes. */
 export function* namespaceClasses(
   compiler: ClassCompiler,
   peers: PeerSets,
   limits: NamespaceLimits,
+  setShare: number,
   policies: Iterable<Policy>,
   locals: readonly Local[],
   before: NamespaceClasses,
@@ -65,7 +76,7 @@ export function* namespaceClasses(
   }
   const closed = new Map<string, OverLimit>();
   const compiled = new Map<string, CompiledClass>();
-  const room = new Room(limits, peers, held);
+  const room = new Room(limits, setShare, peers, held);
   // One by one, since what a class is made of takes many times what is left of it.
   for (const each of smallestFirst([...needed.values()], (one) => compiler.bytesOf(one))) {
     if (!room.takeWork(compiler.bytesOf(each))) {
@@ -86,10 +97,10 @@ export function* namespaceClasses(
     classes.set(key, classOf(needed.get(key)!, compiled.get(key), closed.get(key), before.classes.get(key)));
     yield;
   }
-  const problems = [...closed].map(([key, why]) => problemOf(needed.get(key)!, why, limits));
+  const problems = [...closed].map(([key, why]) => problemOf(needed.get(key)!, why, limits, setShare));
   const selecting = new Set<Policy>();
   for (const each of needed.values()) for (const policy of each.policies) selecting.add(policy);
-  return { subjects, classes, policies: selecting, problems };
+  return { subjects, classes, policies: selecting, problems, wantedSets: room.wantedSets };
 }
 
 /** The pods' class per direction (S-03). Pods with the same labels have the same classes. */
@@ -153,16 +164,20 @@ function smallestFirst<T extends { readonly key: string }>(
 /** What is left of the limits. Sets that several classes share count once. */
 class Room {
   readonly #limits: NamespaceLimits;
+  readonly #setShare: number;
   readonly #peers: PeerSets;
   /** Keys of the sets of what was admitted, and of what was tried. */
   readonly #held: Set<string>;
   readonly #used = new Set<string>();
+  /** Of whatever was compiled: what does not fit counts, so that it is the same whatever others leave. */
+  readonly #wanted = new Set<string>();
   #rules: number;
   #work: number;
   #cost: SetCost;
 
-  constructor(limits: NamespaceLimits, peers: PeerSets, held: Set<string>) {
+  constructor(limits: NamespaceLimits, setShare: number, peers: PeerSets, held: Set<string>) {
     this.#limits = limits;
+    this.#setShare = setShare;
     this.#peers = peers;
     this.#held = held;
     this.#rules = limits.rules;
@@ -175,11 +190,20 @@ class Room {
     return this.#work >= 0;
   }
 
+  get wantedSets(): number {
+    return this.#wanted.size;
+  }
+
   /** Makes the sets of the class if it fits; else the limit it is over. */
   *admit(one: CompiledClass): Steps<OverLimit | undefined> {
-    if (one.ruleCount > Math.min(this.#limits.classRules, this.#rules)) return 'rules';
-    const fresh = [...new Set(allSetKeys(one))].filter((set) => !this.#used.has(set));
-    if (this.#used.size + fresh.length > this.#limits.sets) return 'sets';
+    if (one.ruleCount > this.#limits.classRules) return 'rules';
+    const keys = [...new Set(allSetKeys(one))];
+    yield* this.#want(keys);
+    if (one.ruleCount > this.#rules) return 'rules';
+    const fresh = keys.filter((set) => !this.#used.has(set));
+    const sets = this.#used.size + fresh.length;
+    if (sets > this.#limits.sets) return 'sets';
+    if (sets > this.#setShare) return 'node-sets';
     for (const set of fresh) this.#held.add(set);
     const cost = yield* this.#peers.provide(fresh, one.plan, this.#cost);
     if (!cost) return 'entries';
@@ -189,6 +213,14 @@ class Room {
     const { entries, comparisons } = this.#cost;
     this.#cost = { entries: entries - cost.entries, comparisons: comparisons - cost.comparisons };
     return undefined;
+  }
+
+  *#want(keys: readonly string[]): Steps<void> {
+    for (const key of keys) {
+      if (this.#wanted.size >= this.#limits.sets) return;
+      this.#wanted.add(key.length <= MAX_COUNTED_KEY ? key : createHash('sha256').update(key).digest('base64'));
+      yield;
+    }
   }
 }
 
@@ -212,23 +244,30 @@ function classOf(
   return { value, compiled: closed ? undefined : compiled };
 }
 
-function problemOf({ direction, policies }: NeededClass, why: OverLimit, limits: NamespaceLimits): Problem {
+function problemOf(
+  { direction, policies }: NeededClass,
+  why: OverLimit,
+  limits: NamespaceLimits,
+  setShare: number,
+): Problem {
   const [first] = policies;
   const names = policies.slice(0, MAX_NAMES_IN_PROBLEM).map(({ name }) => name);
   const more = policies.length > names.length ? ` and ${policies.length - names.length} more` : '';
   return {
     object: { kind: 'NetworkPolicy', namespace: first!.namespace, name: `${names.join(', ')}${more}` },
     field: `spec.${direction}`,
-    message: `${overLimitText(why, limits)}: the pods they select together are isolated and nothing is allowed to them. Write fewer or simpler rules`,
+    message: `${overLimitText(why, limits, setShare)}: the pods they select together are isolated and nothing is allowed to them. Write fewer or simpler rules`,
   };
 }
 
-function overLimitText(why: OverLimit, limits: NamespaceLimits): string {
+function overLimitText(why: OverLimit, limits: NamespaceLimits, setShare: number): string {
   switch (why) {
     case 'rules':
       return `needs more than ${limits.classRules} rules for one packet to walk through, or more than are left of ${limits.rules} for the namespace`;
     case 'sets':
       return `with the namespace's other policies for pods of this node, needs more than ${limits.sets} IP sets`;
+    case 'node-sets':
+      return `with the namespace's other policies for pods of this node, needs more than ${setShare} IP sets, which is what each namespace gets while all together ask for more than ${limits.nodeSets}`;
     case 'entries':
       return `with the namespace's other policies for pods of this node, needs more than ${limits.entries} entries in IP sets, or selects too many pods in too many ways`;
     case 'work':

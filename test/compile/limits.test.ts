@@ -6,7 +6,9 @@ import { NAMESPACE_LIMITS, type NamespaceLimits } from '../../src/compile/limits
 import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
 import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
+import { runToEnd } from '../../src/core/sliced.ts';
 import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
+import { HOSTILE_SHAPES } from '../support/hostile-shapes.ts';
 import { trace } from '../support/tracer.ts';
 
 const numbers = (count: number): readonly number[] => Array.from({ length: count }, (_, n) => n);
@@ -34,6 +36,27 @@ function compiled(limits: Partial<NamespaceLimits>, cluster: ClusterSnapshot = C
   const compiler = new NodeCompiler('node-1', undefined, { ...NAMESPACE_LIMITS, ...limits });
   loadSnapshot(compiler, cluster);
   return compiler.intent();
+}
+
+/** A namespace of that name whose classes need 10 sets each that nothing puts together. */
+function greedy(namespace: string, classes: number): { readonly pods: Pod[]; readonly policies: Policy[] } {
+  const { pods, policies } = HOSTILE_SHAPES['own pods, own wide range, a policy for each of ten classes']!(50);
+  return {
+    // Addresses are of no matter here: no two are the same.
+    pods: pods
+      .slice(0, 10)
+      .map((each, n) => ({ ...each, namespace, addresses: [`10.${namespace.length}.${n}.${hostOf(namespace)}`] })),
+    policies: policies.slice(0, classes).map(({ metadata, spec }) => policy(`${namespace}/${metadata.name}`, spec)),
+  };
+}
+
+const hostOf = (namespace: string): number => namespace.charCodeAt(namespace.length - 1);
+
+function node(...namespaces: readonly ReturnType<typeof greedy>[]): ClusterSnapshot {
+  return snapshot({
+    pods: namespaces.flatMap(({ pods }) => pods),
+    policies: namespaces.flatMap(({ policies }) => policies),
+  });
 }
 
 const closedOf = ({ classes }: NodeIntent): unknown[] =>
@@ -152,5 +175,59 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
       matches.flatMap((match) => (match.kind === 'comment' ? [match.text] : [])),
     );
     assert.deepEqual([legend.length, legend.at(-1)], [51, 'and 20 more policies']);
+  });
+});
+
+describe('fault: many namespaces, each within its limit, take the sets of all others', () => {
+  const LIMITS: NamespaceLimits = { ...NAMESPACE_LIMITS, sets: 80, nodeSets: 200 };
+  const CROWD = ['a', 'b', 'c', 'd'].map((name) => greedy(name, 8));
+  const modest = greedy('modest', 2);
+  const openOf = ({ classes }: NodeIntent): Record<string, number> => {
+    const open: Record<string, number> = {};
+    for (const { policies, closed } of classes) {
+      const { namespace } = policies[0]!;
+      open[namespace] = (open[namespace] ?? 0) + (closed ? 0 : 1);
+    }
+    return open;
+  };
+
+  it('while all fit, nobody is closed; then the limit of a namespace is halved, and those within it do not notice', () => {
+    assert.deepEqual(openOf(compiled(LIMITS, node(...CROWD.slice(0, 2), modest))), { a: 8, b: 8, modest: 2 });
+    const intent = compiled(LIMITS, node(...CROWD, modest));
+    assert.deepEqual(openOf(intent), { a: 4, b: 4, c: 4, d: 4, modest: 2 });
+    assert.equal(intent.addressSets.size, 4 * 40 + 20);
+    assert.equal(intent.problems.length, 4 * 4);
+    assert.deepEqual(new Set(intent.classes.flatMap(({ closed }) => closed ?? [])), new Set(['node-sets']));
+    assert.match(intent.problems[0]!.message, /more than 40 IP sets, .* all together ask for more than 200/);
+  });
+
+  it('whoever came first, and whoever was there before: the same is closed', () => {
+    const alone = (cluster: ClusterSnapshot): string => JSON.stringify(compiled(LIMITS, cluster).classes);
+    const compiler = new NodeCompiler('node-1', undefined, LIMITS);
+    for (const [at, each] of [modest, ...CROWD].entries()) {
+      loadSnapshot(compiler, node(each));
+      assert.equal(JSON.stringify(compiler.intent().classes), alone(node(modest, ...CROWD.slice(0, at))));
+    }
+    for (const { name } of CROWD[0]!.policies) compiler.policy(`a/${name}`, undefined);
+    const rest = node({ ...CROWD[0]!, policies: [] }, ...CROWD.slice(1), modest);
+    assert.equal(JSON.stringify(compiler.intent().classes), alone(rest));
+    for (const { name } of CROWD[1]!.policies) compiler.policy(`b/${name}`, undefined);
+    assert.deepEqual(openOf(compiler.intent()), { c: 8, d: 8, modest: 2 });
+    assert.deepEqual(compiler.intent().problems, []);
+  });
+
+  it('of namespaces that wait, those are compiled first that have too many', () => {
+    const compiler = new NodeCompiler('node-1', undefined, LIMITS);
+    const most = 0;
+    loadSnapshot(compiler, node(...CROWD));
+    const sizes: number[] = [];
+    for (let round = 0; round < 12; round++) {
+      runToEnd(compiler.slowWork());
+      runToEnd(compiler.work(most));
+      sizes.push(compiler.current().addressSets.size);
+    }
+    // The third is over: it and the two before it shrink, then comes the fourth.
+    assert.deepEqual(sizes.slice(0, 7), [80, 160, 240, 200, 160, 120, 160]);
+    assert.deepEqual(openOf(compiler.current()), { a: 4, b: 4, c: 4, d: 4 });
   });
 });

@@ -153,4 +153,13 @@ export const HOSTILE_SHAPES: Readonly<Record<string, HostileShape>> = {
     ),
     pods: [...numbers(10).map((n) => node(`subject-${n}`, n, { labels: { 'out-of': `c${n}` } })), ...PEERS],
   }),
+  'own pods, own wide range, a policy for each of ten classes': (count) => ({
+    policies: manyPolicies(
+      count,
+      count / 10,
+      (n) => ({ matchLabels: { class: `c${n}` } }),
+      (n) => ({ from: [labelled(n)], ports: [{ port: port(n), endPort: 65_535 }] }),
+    ),
+    pods: [...numbers(10).map((n) => node(`subject-${n}`, n, { labels: { class: `c${n}` } })), ...PEERS],
+  }),
 };
