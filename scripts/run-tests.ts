@@ -2,10 +2,14 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
+import { availableParallelism } from 'node:os';
 import Mocha from 'mocha';
 import { FAULT_TITLE, type FileFaults, faultTable, mayHoldFaults, staleFaultPage, writeFaultPage } from './faults.ts';
+import { type FileResult, reportLine, runFile } from './run-file.ts';
+import { runInPool } from './test-pool.ts';
 import {
   readOptions,
+  rounds,
   type RunOptions,
   type SuiteName,
   type SuiteResult,
@@ -16,7 +20,8 @@ import {
 
 const ROOT = join(import.meta.dirname, '..');
 const IN_CI = process.env.CI === 'true';
-const { timeout: TIMEOUT_MS } = JSON.parse(readFileSync(join(ROOT, '.mocharc.json'), 'utf8')) as { timeout: number };
+/** More would hold up those that wait for a network to settle. */
+const WORKERS = 4;
 
 /** What must hold of the sources besides the tests. They run side by side. */
 const CHECKS: readonly (readonly [name: string, ...argv: string[]])[] = [
@@ -119,7 +124,7 @@ function runCheck(name: string, [program, ...args]: readonly string[]): Promise<
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (output += String(chunk)));
   return new Promise((resolve) => {
     const end = (ok: boolean): void => {
-      report(ok, name, '', startedMs);
+      console.log(reportLine(ok, name, '', startedMs));
       if (!ok) console.log(output);
       resolve(ok);
     };
@@ -131,61 +136,28 @@ function runCheck(name: string, [program, ...args]: readonly string[]): Promise<
   });
 }
 
-/** One runner per file: a file that cannot be loaded fails alone, and says so under its own name. */
+/**
+ * One runner per file: a file that cannot be loaded fails alone, and says so under its own name. A single file runs in this
+ * process, where its output is seen as it comes.
+ */
 async function runFiles(name: SuiteName, own: readonly string[]): Promise<SuiteResult> {
   let passed = 0;
   let failed = 0;
   const skipped: string[] = [];
-  for (const file of own) {
-    const startedMs = performance.now();
-    const result = await runFile(file);
-    if (options.faults) {
-      const { length } = result.skipped;
-      faults.push({ ...result, file, skipped: length, seconds: (performance.now() - startedMs) / 1000 });
-    }
+  const onlyFaults = options.faults !== undefined;
+  const onResult = (file: string, result: FileResult): void => {
+    if (onlyFaults) faults.push({ ...result, file, skipped: result.skipped.length });
     passed += result.passed;
     failed += result.failed;
     skipped.push(...result.skipped);
-  }
+  };
+  const single = own.length === 1 ? own[0] : undefined;
+  if (single === undefined) {
+    const workers = Math.min(WORKERS, availableParallelism());
+    const print = (text: string): void => void process.stdout.write(text);
+    for (const files of rounds(own)) await runInPool(files, { workers, onlyFaults, onResult, print });
+  } else onResult(single, await runFile(single, onlyFaults));
   return { name, passed, failed, skipped };
-}
-
-async function runFile(file: string): Promise<Omit<SuiteResult, 'name'>> {
-  const startedMs = performance.now();
-  const skipped: string[] = [];
-  const failures: Mocha.Test[] = [];
-  let passed = 0;
-  /** Mocha wants a class; ours only counts. */
-  class Count {
-    constructor(runner: Mocha.Runner) {
-      runner.on('pass', () => passed++);
-      runner.on('pending', (test) => skipped.push(test.fullTitle()));
-      // Not on `test`: that would keep only the last of several errors.
-      runner.on('fail', (test, error: unknown) => failures.push(Object.assign(Object.create(test), { err: error })));
-    }
-  }
-  const mocha = new Mocha({ reporter: Count as unknown as Mocha.ReporterConstructor, timeout: TIMEOUT_MS });
-  if (IN_CI) mocha.forbidOnly();
-  if (options.faults) mocha.grep(FAULT_TITLE);
-  mocha.addFile(file);
-  try {
-    await mocha.loadFilesAsync();
-    await new Promise((resolve) => mocha.run(resolve));
-    mocha.dispose();
-  } catch (error) {
-    report(false, file, 'cannot be loaded', startedMs);
-    console.log(error);
-    return { passed: 0, failed: 1, skipped: [] };
-  }
-  // Loaded before by somebody else, say: then nothing of it is registered a second time.
-  if (options.faults === undefined && passed + failures.length + skipped.length === 0) {
-    report(false, file, 'no test in it was run', startedMs);
-    return { passed: 0, failed: 1, skipped: [] };
-  }
-  const counts = [`${passed} passed`, ...(failures.length > 0 ? [`${failures.length} failed`] : [])];
-  report(failures.length === 0, file, counts.join(', '), startedMs);
-  if (failures.length > 0) Mocha.reporters.Base.list(failures);
-  return { passed, failed: failures.length, skipped };
 }
 
 /** Loads the files, to know the names of the tests that do not run. */
@@ -211,9 +183,4 @@ function whyNoKernel(): string | undefined {
   if (probe.status === 0) return undefined;
   const detail = probe.error?.message ?? probe.stderr.trim().replaceAll('\n', ' ');
   return `no network namespace with iptables and ipset here (${detail})`;
-}
-
-function report(ok: boolean, name: string, detail: string, startedMs: number): void {
-  const seconds = ((performance.now() - startedMs) / 1000).toFixed(2);
-  console.log(`  ${ok ? 'ok  ' : 'FAIL'}  ${name}${detail === '' ? '' : `  ${detail}`}  ${seconds} s`);
 }

@@ -50,6 +50,23 @@ export function suiteOf(path: string): SuiteName | undefined {
   return path.startsWith('test/netns/') ? 'kernel' : 'pure';
 }
 
+/** Files that measure the machine, or need all of it: nothing else runs beside them. */
+export const ALONE: ReadonlySet<string> = new Set([
+  'test/netns/agent-killed.test.ts',
+  'test/netns/agent-speed.test.ts',
+  'test/netns/bench-smoke.test.ts',
+  'test/netns/hostile-memory.test.ts',
+  'test/netns/soak.test.ts',
+  'test/netns/torture.test.ts',
+]);
+
+/** What may run at the same time, one round after the other. */
+export function rounds(files: readonly string[]): readonly (readonly string[])[] {
+  const together = files.filter((file) => !ALONE.has(file));
+  const alone = files.filter((file) => ALONE.has(file)).map((file) => [file]);
+  return [...(together.length > 0 ? [together] : []), ...alone];
+}
+
 /** Where a missing kernel must be noticed (CI), a kernel test that did not run has failed. */
 export function strict(result: SuiteResult): SuiteResult {
   if (result.name !== 'kernel') return result;

@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { readOptions, type SuiteResult, strict, suiteOf, summarise, USAGE } from '../../scripts/test-summary.ts';
+import { existsSync } from 'node:fs';
+import {
+  ALONE,
+  readOptions,
+  rounds,
+  type SuiteResult,
+  strict,
+  suiteOf,
+  summarise,
+  USAGE,
+} from '../../scripts/test-summary.ts';
 
 const PURE: SuiteResult = { name: 'pure', passed: 7, failed: 0, skipped: [] };
 const KERNEL: SuiteResult = { name: 'kernel', passed: 2, failed: 1, skipped: ['a b', 'c'] };
@@ -78,4 +88,19 @@ describe('scripts/run-tests: suiteOf', () => {
     ['src/x.test.ts', undefined],
   ] as const;
   for (const [path, suite] of table) it(`${path}: ${suite ?? 'none'}`, () => assert.equal(suiteOf(path), suite));
+});
+
+describe('scripts/run-tests: rounds', () => {
+  it('leaves alone, after all others, what measures the machine', () => {
+    const [alone = ''] = ALONE;
+    assert.deepEqual(rounds(['test/a.test.ts', alone, 'test/b.test.ts']), [
+      ['test/a.test.ts', 'test/b.test.ts'],
+      [alone],
+    ]);
+    assert.deepEqual(rounds([alone]), [[alone]]);
+  });
+
+  it('names files that are there', () => {
+    for (const file of ALONE) assert.ok(existsSync(file), file);
+  });
 });
