@@ -7,7 +7,7 @@ import { type Connection, connect, loadConnection } from '../../src/cluster/conn
 import { ConnectionProblem, parseServer } from '../../src/cluster/credentials.ts';
 import { type Certificate, makeCertificate } from './certificates.ts';
 import { type Exchange, FakeApiServer, type TlsMaterial } from './fake-api-server.ts';
-import { until, VirtualClock } from './virtual-clock.ts';
+import { until, VirtualClock } from '../support/virtual-clock.ts';
 
 const never = new AbortController().signal;
 

@@ -2,7 +2,7 @@
 import * as http from 'node:http';
 import * as https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { until } from './virtual-clock.ts';
+import { until } from '../support/virtual-clock.ts';
 
 export interface TlsMaterial {
   readonly key: string;

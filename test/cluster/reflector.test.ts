@@ -9,7 +9,7 @@ import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
 import type { Pod } from '../../src/policy/model.ts';
 import { type Exchange, FakeApiServer } from './fake-api-server.ts';
 import { apiList, apiPod } from './objects.ts';
-import { settle, turns, until, VirtualClock } from './virtual-clock.ts';
+import { settle, turns, until, VirtualClock } from '../support/virtual-clock.ts';
 
 /** What a reflector told its observer. */
 class Told implements ReflectorObserver {

@@ -7,7 +7,7 @@ import { SILENT_LOG } from '../../src/cluster/observe.ts';
 import { ENDPOINTS_PATH, readRemembered, rememberEndpoints, targetsOf } from '../../src/cluster/remember-endpoints.ts';
 import { parseTarget, type Target, targetsToTry, targetText } from '../../src/cluster/targets.ts';
 import { FakeApiServer } from './fake-api-server.ts';
-import { until, VirtualClock } from './virtual-clock.ts';
+import { until, VirtualClock } from '../support/virtual-clock.ts';
 
 const target = (text: string): Target => parseTarget(text)!;
 const SERVICE = '203.0.113.1:443';

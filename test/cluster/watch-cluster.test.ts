@@ -8,7 +8,7 @@ import { makeCertificate } from './certificates.ts';
 import { type Exchange, FakeApiServer } from './fake-api-server.ts';
 import { apiPod } from './objects.ts';
 import { apiPolicy, rulesOf } from './policies.ts';
-import { settle, until, VirtualClock } from './virtual-clock.ts';
+import { settle, until, VirtualClock } from '../support/virtual-clock.ts';
 
 const PATHS = ['/api/v1/pods', '/api/v1/namespaces', '/apis/networking.k8s.io/v1/networkpolicies', '/api/v1/nodes'];
 

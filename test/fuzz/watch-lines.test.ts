@@ -11,7 +11,7 @@ import { Reflector } from '../../src/cluster/reflector.ts';
 import { ObjectStore } from '../../src/cluster/store.ts';
 import type { ApiRequest, ApiResponse, Transport } from '../../src/cluster/transport.ts';
 import type { Policy } from '../../src/policy/model.ts';
-import { VirtualClock } from '../cluster/virtual-clock.ts';
+import { VirtualClock } from '../support/virtual-clock.ts';
 import { runs } from '../property/runs.ts';
 import { badText, hostilePolicy } from './hostile.ts';
 

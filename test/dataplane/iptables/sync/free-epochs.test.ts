@@ -102,28 +102,28 @@ describe('free epochs', () => {
     const { clock, table, epochs, advance } = bench(THREE);
     table.add(markOf(3, THREE));
     epochs.inForce(4, 2);
-    await clock.advance(50);
+    await clock.pass(50);
     assert.equal(epochs.next(4), 1);
     assert.equal(advance(), 1);
     table.flows.length = 0;
-    await clock.advance(2_000);
+    await clock.pass(2_000);
     assert.equal(epochs.next(4), 2);
   });
 
   it('one question answers for many epochs; it is asked again only when few are left', async () => {
     const { clock, table, epochs, advance } = bench(MANY);
     epochs.inForce(4, 63);
-    await clock.advance(1_000);
+    await clock.pass(1_000);
     assert.deepEqual(table.asked, ['IPv4 64+63']);
     assert.equal(epochs.state(4).free, 64);
     for (let epoch = 64; epoch < 120; epoch++) {
       assert.equal(advance(), epoch);
-      await clock.advance(1);
+      await clock.pass(1);
     }
     assert.equal(table.asked.length, 1);
     for (let epoch = 120; epoch < 160; epoch++) {
       assert.equal(advance(), epoch <= 127 ? epoch : epoch - 127);
-      await clock.advance(100);
+      await clock.pass(100);
     }
     assert.ok(table.asked.length < 20, table.asked.join());
   });
@@ -132,7 +132,7 @@ describe('free epochs', () => {
     const { clock, table, epochs } = bench(MANY);
     table.add(markOf(66, MANY));
     epochs.inForce(4, 63);
-    await clock.advance(1_000);
+    await clock.pass(1_000);
     assert.deepEqual(table.asked, [
       'IPv4 64+63',
       'IPv4 64+31',
@@ -154,7 +154,7 @@ describe('free epochs', () => {
     const { clock, table, epochs } = bench(THREE);
     table.add(markOf(1, THREE) + deniedBit(THREE));
     epochs.inForce(4, 3);
-    await clock.advance(100);
+    await clock.pass(100);
     assert.equal(epochs.next(4), 1);
   });
 
@@ -163,7 +163,7 @@ describe('free epochs', () => {
     table.add(markOf(1, THREE), 4);
     table.add(markOf(2, THREE), 6);
     for (const family of [4, 6] as const) epochs.inForce(family, 3);
-    await clock.advance(100);
+    await clock.pass(100);
     assert.deepEqual([epochs.next(4), epochs.next(6)], [2, 1]);
   });
 
@@ -173,7 +173,7 @@ describe('free epochs', () => {
     table.clears = 1;
     epochs.inForce(4, 3);
     assert.equal(advance(), EVERY_PACKET);
-    await clock.advance(2_000);
+    await clock.pass(2_000);
     assert.ok(found() > 0);
     assert.equal(advance(), 1);
     assert.ok(
@@ -195,9 +195,9 @@ describe('free epochs', () => {
     void other.firstLook([4]).then(() => {
       isOver = true;
     });
-    await clock.advance(499);
+    await clock.pass(499);
     assert.equal(isOver, false);
-    await clock.advance(2);
+    await clock.pass(2);
     assert.equal(isOver, true);
   });
 
@@ -205,7 +205,7 @@ describe('free epochs', () => {
     const { clock, epochs } = bench(THREE);
     epochs.inForce(4, undefined);
     const look = epochs.firstLook([4]).then(() => epochs.next(4));
-    await clock.advance(10);
+    await clock.pass(10);
     assert.equal(await look, 1);
   });
 
@@ -215,9 +215,9 @@ describe('free epochs', () => {
     table.clears = 0;
     for (let epoch = 1; epoch < 128; epoch++) table.add(markOf(epoch, MANY));
     epochs.inForce(4, 100);
-    await clock.advance(60_000);
+    await clock.pass(60_000);
     const [before, started] = [table.busyMs, clock.now()];
-    await clock.advance(600_000);
+    await clock.pass(600_000);
     const share = (table.busyMs - before) / (clock.now() - started);
     assert.ok(share > 0 && share < 0.34, String(share));
   });
@@ -226,14 +226,14 @@ describe('free epochs', () => {
     const { clock, table, epochs, states, advance } = bench(THREE);
     table.failing = 'conntrack: command not found';
     epochs.inForce(4, 2);
-    await clock.advance(200);
+    await clock.pass(200);
     assert.equal(advance(), EVERY_PACKET);
-    await clock.advance(300_000);
+    await clock.pass(300_000);
     assert.ok(table.commands < 100, `${table.commands} commands`);
     const told = states.filter(({ problem }) => problem === table.failing);
     assert.ok(told.length > 0 && told.length < 4, JSON.stringify(states));
     table.failing = undefined;
-    await clock.advance(6_000);
+    await clock.pass(6_000);
     assert.equal(advance(), 3);
     assert.equal(epochs.state(4).problem, undefined);
   });
@@ -241,12 +241,12 @@ describe('free epochs', () => {
   it('an epoch in force that is none of ours: what was known is forgotten', async () => {
     const { clock, table, epochs } = bench(MANY);
     epochs.inForce(4, 10);
-    await clock.advance(100);
+    await clock.pass(100);
     assert.equal(epochs.next(4), 11);
     epochs.inForce(4, 70);
     table.add(markOf(71, MANY));
     assert.equal(epochs.next(4), EVERY_PACKET);
-    await clock.advance(2_000);
+    await clock.pass(2_000);
     assert.equal(epochs.next(4), 72);
   });
 
@@ -254,11 +254,11 @@ describe('free epochs', () => {
     const { clock, table, epochs } = bench(MANY);
     table.latencyMs = 50;
     epochs.inForce(4, 10);
-    await clock.advance(20);
+    await clock.pass(20);
     epochs.inForce(4, 70);
-    await clock.advance(40);
+    await clock.pass(40);
     assert.equal(epochs.state(4).free, 0);
-    await clock.advance(1_000);
+    await clock.pass(1_000);
     assert.equal(epochs.next(4), 71);
   });
 
@@ -266,7 +266,7 @@ describe('free epochs', () => {
     const { clock, epochs, found } = bench(MANY);
     epochs.inForce(4, 10);
     assert.equal(epochs.next(4), EVERY_PACKET);
-    await clock.advance(1_000);
+    await clock.pass(1_000);
     assert.equal(found(), 0);
     epochs.inForce(4, EVERY_PACKET);
     assert.equal(found(), 1);
@@ -275,10 +275,10 @@ describe('free epochs', () => {
   it('a free epoch that flows carry all the same: somebody else writes to these bits', async () => {
     const { clock, table, epochs, foreign } = bench(MANY);
     epochs.inForce(4, 10);
-    await clock.advance(100);
+    await clock.pass(100);
     table.add(markOf(11, MANY));
     epochs.recheck(4);
-    await clock.advance(2_000);
+    await clock.pass(2_000);
     assert.deepEqual(foreign, [11]);
     assert.equal(epochs.next(4), 12);
   });
@@ -286,7 +286,7 @@ describe('free epochs', () => {
   it('fault: going once round the epochs revives no idle flow', async () => {
     const { clock, table, epochs, advance } = bench(MANY);
     epochs.inForce(4, 1);
-    await clock.advance(100);
+    await clock.pass(100);
     // One idle connection is stamped in each epoch; all stay.
     for (let turn = 0; turn < 400; turn++) {
       const epoch = advance();
@@ -295,7 +295,7 @@ describe('free epochs', () => {
         epoch === EVERY_PACKET ? table.carriers(4, 0, MANY.mask) : [],
       );
       table.add(markOf(epoch, MANY));
-      await clock.advance(turn % 3 === 0 ? 5 : 300);
+      await clock.pass(turn % 3 === 0 ? 5 : 300);
     }
   });
 
@@ -325,7 +325,7 @@ describe('free epochs', () => {
           if (each.kind === 'new' && current !== undefined) table.add(markOf(current, marks));
           if (each.kind === 'end' && flow) table.flows.splice(table.flows.indexOf(flow), 1);
           if (each.kind === 'fail') table.failing = each.on ? 'broken' : undefined;
-          if (each.kind === 'wait') await clock.advance(each.ms);
+          if (each.kind === 'wait') await clock.pass(each.ms);
           if (each.kind !== 'advance') continue;
           const next = advance();
           if (next !== EVERY_PACKET && next !== current)
@@ -335,7 +335,7 @@ describe('free epochs', () => {
         }
         // Left alone, it finds one.
         Object.assign(table, { failing: undefined });
-        await clock.advance(600_000);
+        await clock.pass(600_000);
         assert.ok(epochs.state(4).free > 0);
       },
     );
