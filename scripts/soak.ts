@@ -2,28 +2,32 @@
  * Random changes and random faults at once, for as long as one likes, under probes.
  *   npm run soak -- --minutes 30 [--seed S] [--rate 100] [--backend iptables-legacy] [--wiring bridge] [--without FAULT]...
  *   npm run soak -- --list              the faults, and how long packets may be wrong after each
- * Exit code 0: nothing found. 1: something wrong, told with the directory of its evidence. 2: wrong arguments, or not root.
+ * Exit code 0: nothing found, or --help. 1: something wrong, told with the directory of its evidence. 2: wrong arguments, or not root.
  */
 import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { closeLabNetworksSync } from '../lab/network/lab-network.ts';
 import { runSoak, type SoakOptions } from '../test/fuzz/torture/soak.ts';
 import { SOAK_FAULTS } from '../test/fuzz/torture/soak-faults.ts';
 import { BACKENDS, WIRINGS } from '../test/fuzz/torture/torture.ts';
 
-const USAGE = `usage: npm run soak -- [--minutes N] [--seed S] [--rate N] [--backend ${BACKENDS.join('|')}] [--wiring ${WIRINGS.join('|')}] [--without FAULT]... | --list`;
+const USAGE = `usage: npm run soak -- [--minutes N] [--seed S] [--rate N] [--backend ${BACKENDS.join('|')}] [--wiring ${WIRINGS.join('|')}] [--without FAULT]...
+       npm run soak -- --list     the faults, and how long packets may be wrong after each
+30 minutes, 100 events/s, a new seed, ${BACKENDS[0]} and ${WIRINGS[0]} if absent. Needs root on Linux.`;
 
-process.on('exit', closeLabNetworksSync);
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
 
 const options = readOptions(process.argv.slice(2));
-if (typeof options === 'string') {
-  console.error(`${options}\n${USAGE}`);
+if (typeof options === 'object' && 'wrong' in options) {
+  console.error(`${options.wrong}\n${USAGE}`);
   process.exit(2);
 }
-if (options === undefined) {
+if (options === 'help') {
+  console.log(USAGE);
+  process.exit(0);
+}
+if (options === 'list') {
   for (const { name, opensMs, closesMs } of SOAK_FAULTS) {
     const windows = BACKENDS.map(
       (backend) => `${backend}: open ${opensMs(backend)} ms, closed ${closesMs(backend)} ms`,
@@ -47,23 +51,24 @@ console.log(
 );
 process.exit(found.length > 0 ? 1 : 0);
 
-function readOptions(args: readonly string[]): SoakOptions | string | undefined {
+function readOptions(args: readonly string[]): SoakOptions | 'help' | 'list' | { readonly wrong: string } {
   let values: ReturnType<typeof parse>;
   try {
     values = parse(args);
   } catch (error) {
-    return (error as Error).message;
+    return { wrong: (error as Error).message };
   }
-  if (values.list) return undefined;
+  if (values.help) return 'help';
+  if (values.list) return 'list';
   const [minutes, rate] = [Number(values.minutes ?? 30), Number(values.rate ?? 100)];
-  if (!(minutes > 0)) return '--minutes: not a positive number';
-  if (!(rate > 0)) return '--rate: not a positive number';
+  if (!(minutes > 0)) return { wrong: '--minutes: not a positive number' };
+  if (!(rate > 0)) return { wrong: '--rate: not a positive number' };
   const found = BACKENDS.find((each) => each === (values.backend ?? BACKENDS[0]));
   const how = WIRINGS.find((each) => each === (values.wiring ?? WIRINGS[0]));
-  if (!found || !how) return '--backend or --wiring: there is no such';
+  if (!found || !how) return { wrong: '--backend or --wiring: there is no such' };
   const without = values.without ?? [];
   const unknown = without.find((name) => !SOAK_FAULTS.some((fault) => fault.name === name));
-  if (unknown !== undefined) return `--without: no fault is called ${JSON.stringify(unknown)}; see --list`;
+  if (unknown !== undefined) return { wrong: `--without: no fault is called ${JSON.stringify(unknown)}; see --list` };
   const seed = values.seed ?? randomBytes(4).toString('hex');
   return {
     seconds: minutes * 60,
@@ -80,6 +85,10 @@ function readOptions(args: readonly string[]): SoakOptions | string | undefined 
 function parse(args: readonly string[]) {
   const text = { type: 'string' } as const;
   const names = { minutes: text, seed: text, rate: text, backend: text, wiring: text };
-  const lists = { without: { type: 'string', multiple: true }, list: { type: 'boolean' } } as const;
+  const lists = {
+    without: { type: 'string', multiple: true },
+    list: { type: 'boolean' },
+    help: { type: 'boolean' },
+  } as const;
   return parseArgs({ args: [...args], options: { ...names, ...lists } }).values;
 }

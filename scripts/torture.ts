@@ -2,22 +2,25 @@
  * Random clusters in real labs, changed at random under the real agent, every packet compared with the reference evaluator.
  *   npm run torture -- --seconds 60                      as long, over every backend and wiring; prints its seed
  *   npm run torture -- --seed S --round R [--backend iptables-nft] [--wiring routed]     one round again
- * Exit code 0: no difference. 1: a difference, told on stdout with all it takes to understand it. 2: wrong arguments, or not root.
+ * Exit code 0: no difference, or --help. 1: a difference, told on stdout with all it takes to understand it. 2: wrong arguments, or not root.
  */
 import { randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { closeLabNetworksSync } from '../lab/network/lab-network.ts';
 import { BACKENDS, type LabKind, runTorture, type TortureOptions, WIRINGS } from '../test/fuzz/torture/torture.ts';
 
 const USAGE =
-  'usage: npm run torture -- [--seconds N] [--seed S] [--round R] [--storms N] [--backend iptables-nft|iptables-legacy] [--wiring routed|bridge]';
+  'usage: npm run torture -- [--seconds N] [--seed S] [--round R] [--storms N] [--backend iptables-nft|iptables-legacy] [--wiring routed|bridge]\n' +
+  '60 seconds, 4 storms a round, a new seed, and every backend and wiring in turn if absent. Needs root on Linux.';
 
-process.on('exit', closeLabNetworksSync);
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
 
 const options = readOptions(process.argv.slice(2));
-if (typeof options === 'string') {
-  console.error(`${options}\n${USAGE}`);
+if (options === 'help') {
+  console.log(USAGE);
+  process.exit(0);
+}
+if ('wrong' in options) {
+  console.error(`${options.wrong}\n${USAGE}`);
   process.exit(2);
 }
 if (process.getuid?.() !== 0) {
@@ -28,24 +31,26 @@ const found = await runTorture(options);
 if (found === undefined) console.log('no difference');
 process.exit(found === undefined ? 0 : 1);
 
-function readOptions(args: readonly string[]): TortureOptions | string {
+function readOptions(args: readonly string[]): TortureOptions | 'help' | { readonly wrong: string } {
   const text = { type: 'string' } as const;
   let values: Partial<Record<'seconds' | 'seed' | 'round' | 'storms' | 'backend' | 'wiring', string>>;
   try {
     const names = { seconds: text, seed: text, round: text, storms: text, backend: text, wiring: text };
-    values = parseArgs({ args: [...args], options: names }).values;
+    const parsed = parseArgs({ args: [...args], options: { ...names, help: { type: 'boolean' } } }).values;
+    if (parsed.help) return 'help';
+    values = parsed;
   } catch (error) {
-    return (error as Error).message;
+    return { wrong: (error as Error).message };
   }
   const numbers = { seconds: Number(values.seconds ?? 60), storms: Number(values.storms ?? 4) };
   const round = values.round === undefined ? undefined : Number(values.round);
   for (const [name, number] of Object.entries({ ...numbers, round: round ?? 1 })) {
-    if (!Number.isInteger(number) || number < 1) return `--${name}: not a positive whole number`;
+    if (!Number.isInteger(number) || number < 1) return { wrong: `--${name}: not a positive whole number` };
   }
   const labs = BACKENDS.flatMap((backend) => WIRINGS.map((wiring): LabKind => ({ backend, wiring }))).filter(
     ({ backend, wiring }) => backend === (values.backend ?? backend) && wiring === (values.wiring ?? wiring),
   );
-  if (labs.length === 0) return '--backend or --wiring: there is no such';
+  if (labs.length === 0) return { wrong: '--backend or --wiring: there is no such' };
   const seed = values.seed ?? randomBytes(4).toString('hex');
   return { ...numbers, seed, labs, ...(round === undefined ? {} : { round }), print: (line) => console.log(line) };
 }

@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+
+function run(script: string, ...args: readonly string[]) {
+  return spawnSync(process.execPath, [`scripts/${script}.ts`, ...args], { encoding: 'utf8' });
+}
+
+describe('command lines of soak and torture', () => {
+  for (const script of ['soak', 'torture']) {
+    it(`${script} --help tells the options on stdout`, () => {
+      const { status, stdout, stderr } = run(script, '--help');
+      assert.deepEqual([status, stderr], [0, '']);
+      assert.match(stdout, new RegExp(`^usage: npm run ${script} -- `));
+      for (const option of ['--seed', '--backend', '--wiring']) assert.ok(stdout.includes(option), option);
+    });
+
+    it(`${script}: wrong usage is told on stderr, with the usage`, () => {
+      for (const args of [['--fast'], ['--backend', 'none'], ['more']]) {
+        const { status, stdout, stderr } = run(script, ...args);
+        assert.deepEqual([status, stdout], [2, ''], args.join(' '));
+        assert.match(stderr, new RegExp(`\nusage: npm run ${script} -- `));
+      }
+    });
+  }
+});
