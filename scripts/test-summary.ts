@@ -50,8 +50,9 @@ export function suiteOf(path: string): SuiteName | undefined {
   return path.startsWith('test/netns/') ? 'kernel' : 'pure';
 }
 
-/** Files that measure the machine, or need all of it: nothing else runs beside them. */
+/** Files that measure the machine, or must be quicker than the agent: nothing else runs beside them. */
 export const ALONE: ReadonlySet<string> = new Set([
+  'test/netns/agent-drift.test.ts',
   'test/netns/agent-killed.test.ts',
   'test/netns/agent-speed.test.ts',
   'test/netns/bench-smoke.test.ts',

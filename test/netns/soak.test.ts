@@ -2,13 +2,10 @@
 import assert from 'node:assert/strict';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { closeLabNetworksSync } from '../../lab/network/lab-network.ts';
 import { runSoak } from '../fuzz/torture/soak.ts';
 import { NEIGHBOURS } from '../fuzz/torture/soak-faults.ts';
 import { chooseSeed } from '../property/runs.ts';
 import { skipUnlessRoot } from '../support/agent-lab.ts';
-
-process.on('exit', closeLabNetworksSync);
 
 describe('fault: a soak of random changes and faults', function () {
   this.timeout(180_000);

@@ -4,9 +4,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Lab } from '../../lab/lab.ts';
+import type { Lab } from '../../lab/lab.ts';
+import { createTestLab } from '../support/test-lab.ts';
 import { measureMatrix } from '../../lab/measure.ts';
-import { closeLabNetworksSync } from '../../lab/network/lab-network.ts';
 import { type EndpointKey, podKey, type ProbeProtocol } from '../../lab/network/types.ts';
 import { type Cell, cellsOf } from '../fuzz/torture/cells.ts';
 import { onNode } from '../fuzz/torture/evidence.ts';
@@ -14,9 +14,6 @@ import { Judge } from '../fuzz/torture/judge.ts';
 import { policyObject } from '../support/builders.ts';
 import { skipUnlessRoot } from '../support/agent-lab.ts';
 
-process.on('exit', closeLabNetworksSync);
-
-const MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
 const A = podKey({ namespace: 'x', name: 'a' });
 const B = podKey({ namespace: 'x', name: 'b' });
 
@@ -29,14 +26,7 @@ describe('fault: the tester of the torture tells a starved prober from rules tha
   before(async function () {
     skipUnlessRoot.call(this);
     directory = mkdtempSync(join(tmpdir(), 'portcullis-tester-'));
-    lab = await Lab.create({
-      nodes: ['node-1'],
-      wiring: 'routed',
-      families: [4],
-      backend: 'iptables-nft',
-      mode: 'enforce',
-      program: [process.execPath, MAIN],
-    });
+    ({ lab } = await createTestLab({ families: [4] }));
     lab.store.create('namespaces', { metadata: { name: 'x' } });
     for (const name of ['a', 'b']) {
       lab.store.create('pods', {

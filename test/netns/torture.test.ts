@@ -1,11 +1,8 @@
 /** A little of `npm run torture`: one round that is the same each time, and as many others as fit into a few seconds. */
 import assert from 'node:assert/strict';
-import { closeLabNetworksSync } from '../../lab/network/lab-network.ts';
 import { type LabKind, runTorture } from '../fuzz/torture/torture.ts';
 import { skipUnlessRoot } from '../support/agent-lab.ts';
 import { chooseSeed } from '../property/runs.ts';
-
-process.on('exit', closeLabNetworksSync);
 
 const RUNS: readonly (LabKind & { readonly seed: string; readonly round?: number })[] = [
   { backend: 'iptables-nft', wiring: 'routed', seed: 'the same each time', round: 1 },

@@ -8,10 +8,8 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import { CommandFailed, runCommand } from '../../src/host/command.ts';
-import type { AccessToken } from '../../lab/api/access.ts';
 import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
-import { Lab } from '../../lab/lab.ts';
-import { closeLabNetworksSync } from '../../lab/network/lab-network.ts';
+import type { Lab } from '../../lab/lab.ts';
 import {
   type EndpointKey,
   type FlowMode,
@@ -19,14 +17,13 @@ import {
   type LabRepeat,
   type ProbeProtocol,
   type ProbeResult,
-  type Wiring,
   nodeKey,
   outsideKey,
   podKey,
 } from '../../lab/network/types.ts';
 import { type PolicySpec, policyObject, splitKey } from './builders.ts';
+import { AGENT_MAIN, createTestLab, type TestLabOptions } from './test-lab.ts';
 
-const MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
 const AGENT_PORT = 9847;
 const COMMAND_TIMEOUT_MS = 20_000;
 /** Answers inside one machine take microseconds; silence for this long is a drop. */
@@ -40,19 +37,8 @@ export const FIRST_PACKETS = ['-m', 'conntrack', '!', '--ctstate', 'RELATED,ESTA
 
 export const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
 
-process.on('exit', closeLabNetworksSync);
-
 export function skipUnlessRoot(this: Mocha.Context): void {
   if (process.getuid?.() !== 0) this.skip();
-}
-
-export interface AgentLabOptions {
-  readonly backend?: Backend;
-  readonly wiring?: Wiring;
-  readonly nodes?: readonly string[];
-  readonly families?: readonly Family[];
-  /** One per agent that is to have rights of its own; the first is everybody else's. */
-  readonly tokens?: readonly AccessToken[];
 }
 
 export interface LogLine {
@@ -206,29 +192,17 @@ export class AgentLab {
   readonly backend: Backend;
   readonly agents = new Map<string, AgentProcess>();
   /** Complaints of the lab itself. */
-  readonly problems: string[];
+  readonly problems: readonly string[];
   readonly #token: string;
 
-  static async create(options: AgentLabOptions = {}): Promise<AgentLab> {
-    const problems: string[] = [];
-    const backend = options.backend ?? 'iptables-nft';
-    const lab = await Lab.create({
-      nodes: options.nodes ?? ['node-1'],
-      wiring: options.wiring ?? 'routed',
-      families: options.families ?? [4, 6],
-      backend,
-      mode: 'enforce',
-      program: [process.execPath, MAIN],
-      agents: false,
-      ...(options.tokens ? { tokens: options.tokens } : {}),
-      onProblem: (message) => problems.push(message),
-    });
-    return new AgentLab(lab, backend, problems);
+  static async create(options: Omit<TestLabOptions, 'agents'> = {}): Promise<AgentLab> {
+    const { lab, problems } = await createTestLab({ ...options, agents: false });
+    return new AgentLab(lab, problems);
   }
 
-  private constructor(lab: Lab, backend: Backend, problems: string[]) {
+  private constructor(lab: Lab, problems: readonly string[]) {
     this.lab = lab;
-    this.backend = backend;
+    this.backend = lab.options.backend;
     this.problems = problems;
     this.#token = lab.server.token;
   }
@@ -251,7 +225,7 @@ export class AgentLab {
       ...given,
       ...wrap,
       process.execPath,
-      MAIN,
+      AGENT_MAIN,
       'agent',
       `--node-name=${node}`,
       `--service-account-dir=${this.#serviceAccountDir(token)}`,

@@ -4,7 +4,8 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Lab } from '../../../lab/lab.ts';
+import type { Lab } from '../../../lab/lab.ts';
+import { createTestLab } from '../../support/test-lab.ts';
 import { measureMatrix } from '../../../lab/measure.ts';
 import type { LabRepeat, ProbeOutcome, Span } from '../../../lab/network/types.ts';
 import { ADDRESSES_ANNOTATION } from '../../../lab/kubelet.ts';
@@ -65,7 +66,6 @@ const FOLLOW_MS = 15_000;
 const READY_MS = 60_000;
 /** Pods on nodes that this lab does not have: they cost the agents work and the lab nothing. */
 const REMOTE_PODS = 200;
-const MAIN = new URL('../../../src/main.ts', import.meta.url).pathname;
 
 interface Window extends Span {
   readonly fault: string;
@@ -73,16 +73,8 @@ interface Window extends Span {
 }
 
 export async function runSoak(options: SoakOptions): Promise<SoakResult> {
-  const problems: string[] = [];
-  const lab = await Lab.create({
-    nodes: NODES,
-    wiring: options.wiring,
-    families: [4, 6],
-    backend: options.backend,
-    mode: 'enforce',
-    program: [process.execPath, MAIN],
-    onProblem: (message) => problems.push(message),
-  });
+  const { backend, wiring } = options;
+  const { lab, problems } = await createTestLab({ backend, wiring, nodes: NODES });
   try {
     const soak = new Soak(options, lab);
     const result = await soak.run();

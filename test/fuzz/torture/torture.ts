@@ -2,7 +2,8 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Wiring } from '../../../lab/network/types.ts';
-import { Lab } from '../../../lab/lab.ts';
+import type { Lab } from '../../../lab/lab.ts';
+import { createTestLab } from '../../support/test-lab.ts';
 import { NODES } from './objects.ts';
 import { Difference, emptyStats, Round, type TortureStats } from './round.ts';
 
@@ -28,7 +29,6 @@ export interface TortureOptions {
   readonly evidenceDir?: string;
 }
 
-const MAIN = new URL('../../../src/main.ts', import.meta.url).pathname;
 const READY_MS = 30_000;
 
 /** Returns the story of the first difference, printed already; undefined if there was none. */
@@ -72,25 +72,12 @@ async function playRound(
 }
 
 async function inLab<T>(kind: LabKind, work: (lab: Lab, nextSecond: () => void) => Promise<T>): Promise<T> {
-  let offsetMs = 0;
-  const complaints: string[] = [];
-  const lab = await Lab.create({
-    nodes: NODES,
-    wiring: kind.wiring,
-    families: [4, 6],
-    backend: kind.backend,
-    mode: 'enforce',
-    program: [process.execPath, MAIN],
-    outside: [{ name: 'world' }, { name: 'moon' }],
-    now: () => Date.now() + offsetMs,
-    onProblem: (message) => complaints.push(message),
-  });
+  const outside = [{ name: 'world' }, { name: 'moon' }];
+  const { lab, problems, nextSecond } = await createTestLab({ ...kind, nodes: NODES, outside });
   try {
     await lab.agents.ready(READY_MS);
-    const result = await work(lab, () => {
-      offsetMs += 1000;
-    });
-    if (complaints.length > 0) throw new Error(`the lab complains:\n${complaints.join('\n')}`);
+    const result = await work(lab, nextSecond);
+    if (problems.length > 0) throw new Error(`the lab complains:\n${problems.join('\n')}`);
     return result;
   } finally {
     await lab.close();
