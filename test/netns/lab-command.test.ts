@@ -238,7 +238,9 @@ describe('portcullis lab', function () {
     );
     const { code, stdout, stderr } = await run('-f', file, '-o', 'json', '--families', '4');
     assert.equal(code, 0, stderr);
-    assert.equal(stderr, `! ${file}:25: Widget w (example.com/v1): the lab has no use for this kind, skipped\n`);
+    // What the lab waits for is said only where the machine is slow.
+    const said = stderr.replaceAll(/^\.\.\. for .*\n/gm, '');
+    assert.equal(said, `! ${file}:25: Widget w (example.com/v1): the lab has no use for this kind, skipped\n`);
     const { endpoints } = JSON.parse(stdout) as { endpoints: { name: string; node: string; hostNetwork: boolean }[] };
     const named = (prefix: string) => endpoints.filter(({ name }) => name.startsWith(`default/${prefix}-`));
     assert.deepEqual(
