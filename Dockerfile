@@ -4,7 +4,7 @@ WORKDIR /src
 COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
 COPY tsconfig.json ./
-COPY scripts/build.ts scripts/
+COPY scripts/build.ts scripts/bundle.ts scripts/bundled-licenses.ts scripts/
 COPY src src
 RUN node scripts/build.ts
 
