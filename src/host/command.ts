@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants, setPriority } from 'node:os';
 
-import { writeLines } from '../dataplane/iptables/kernel/write-lines.ts';
+import { writeLines } from './write-lines.ts';
 
 /** Keeps memory bounded when a command floods stderr. */
 const MAX_STDERR_BYTES = 64 * 1024;

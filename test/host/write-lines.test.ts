@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MAX_WRITE_BYTES, writeLines } from '../../../../src/dataplane/iptables/kernel/write-lines.ts';
+import { MAX_WRITE_BYTES, writeLines } from '../../src/host/write-lines.ts';
 
-const SOURCE = join(import.meta.dirname, '../../../../src/host/command.ts');
+const SOURCE = join(import.meta.dirname, '../../src/host/command.ts');
 const PATIENCE_MS = 10_000;
 
 /** Lines as long as those of ipset; each tells its place, so that a cut one cannot pass for another. */
