@@ -2,7 +2,8 @@
 import { MODES } from '../core/vocabulary.ts';
 import type { Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
-import type { Layout, PodInterfaces } from '../dataplane/iptables/rules/ruleset.ts';
+import type { Layout } from '../dataplane/iptables/rules/ruleset.ts';
+import type { PodInterfaces } from '../host/pod-interfaces.ts';
 import type { Kernel } from '../dataplane/iptables/kernel/kernel.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { MonotonicClock } from '../core/clock.ts';

@@ -1,15 +1,6 @@
 /** Addresses of pods of this node that are known before the API shows them. */
+import type { Allocation } from '../host/vpc-cni-checkpoint.ts';
 import type { Pod } from '../policy/model.ts';
-
-/** What somebody on the node has given a pod. */
-export interface Allocation {
-  /** `namespace/name`. */
-  readonly pod: string;
-  /** Canonical text. */
-  readonly addresses: readonly string[];
-  /** Milliseconds since the epoch. */
-  readonly atMs: number;
-}
 
 export interface EarlyAddresses {
   /** By pod. */

@@ -2,11 +2,11 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import type { Allocation, EarlyAddresses } from '../agent/early-addresses.ts';
+import type { EarlyAddresses } from '../agent/early-addresses.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 
-import { readCheckpoint } from '../host/vpc-cni-checkpoint.ts';
+import { type Allocation, readCheckpoint } from '../host/vpc-cni-checkpoint.ts';
 
 /** What the file system does not tell is found this late. */
 const POLL_MS = 2_000;

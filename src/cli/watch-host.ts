@@ -6,7 +6,7 @@ import type { HostSurvey, IpvsState } from '../host/host-findings.ts';
 
 import { findEnforcers, findIpvs, findUnjudged } from '../host/host-findings.ts';
 import { surveyHost } from '../host/host-survey.ts';
-import { createLooks } from '../dataplane/iptables/drift/looks.ts';
+import { openReadingShell } from '../host/reading-shell.ts';
 import { after } from '../core/clock.ts';
 
 /** Some ten short commands. */
@@ -34,13 +34,13 @@ interface Findings {
 }
 
 export function watchHost({ metrics, log, isIpvsAllowed, survey }: HostWatchOptions): HostWatch {
-  const looks = createLooks();
+  const shell = openReadingShell();
   const hostLog = log.child('host');
   let last: Findings | undefined;
   let cancel = (): void => {};
   let stopped = false;
   const check = async (): Promise<void> => {
-    const found = await (survey ?? (() => surveyHost((argv) => looks.text(argv))))();
+    const found = await (survey ?? (() => surveyHost(shell.read)))();
     if (stopped) return;
     const enforcers = findEnforcers(found);
     metrics.otherEnforcers(enforcers.map(({ name }) => name));
@@ -64,7 +64,7 @@ export function watchHost({ metrics, log, isIpvsAllowed, survey }: HostWatchOpti
     stop: () => {
       stopped = true;
       cancel();
-      looks.stop();
+      shell.stop();
     },
   };
 }

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import type { InterfaceSource } from '../agent/agent.ts';
 import type { RunCommand } from '../host/command.ts';
-import { NO_INTERFACES, type PodInterfaces } from '../dataplane/iptables/rules/ruleset.ts';
+import { NO_INTERFACES, type PodInterfaces } from '../host/pod-interfaces.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 

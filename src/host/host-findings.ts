@@ -3,7 +3,7 @@
  * (host/host-survey.ts). What could not be read is undefined there, and nothing follows from it.
  */
 
-import type { NftTable } from '../dataplane/iptables/drift/read-looks.ts';
+import type { NftTable } from './read-listings.ts';
 
 /** One rule of a built-in chain of others' tables, as `iptables -S` prints it. */
 export interface ForeignRule {

@@ -2,9 +2,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ForeignRule, HostSurvey } from './host-findings.ts';
-import type { Looks } from '../dataplane/iptables/drift/looks.ts';
+import type { ReadCommand } from './reading-shell.ts';
 
-import { readFlowtables, readIpvsServices, readNftTables } from '../dataplane/iptables/drift/read-looks.ts';
+import { readFlowtables, readIpvsServices, readNftTables } from './read-listings.ts';
 
 export interface SurveyPaths {
   readonly interfaces: string;
@@ -27,7 +27,7 @@ const CHAINS: readonly (readonly [table: string, chain: string])[] = [
 ];
 
 /** Never rejects; what cannot be read is undefined, or left out. */
-export async function surveyHost(ask: Looks['text'], paths: SurveyPaths = PATHS): Promise<HostSurvey> {
+export async function surveyHost(ask: ReadCommand, paths: SurveyPaths = PATHS): Promise<HostSurvey> {
   const interfaces = (await list(paths.interfaces)) ?? [];
   const rules: ForeignRule[] = [];
   for (const tool of ['iptables', 'ip6tables']) {
@@ -46,7 +46,7 @@ export async function surveyHost(ask: Looks['text'], paths: SurveyPaths = PATHS)
   };
 }
 
-async function rulesOf(ask: Looks['text'], tool: string, has: (table: string) => boolean): Promise<ForeignRule[]> {
+async function rulesOf(ask: ReadCommand, tool: string, has: (table: string) => boolean): Promise<ForeignRule[]> {
   const found: ForeignRule[] = [];
   for (const [table, chain] of CHAINS) {
     if (!has(table)) continue;

@@ -8,10 +8,29 @@
  * What was found on a bridge is kept as long as the interface and the pod are there: entries of both tables age, and a pod could
  * overwrite a neighbour's with forged ARP answers; who was there first stays.
  */
-import type { PodInterface, PodInterfaces } from '../dataplane/iptables/rules/ruleset.ts';
-
 import { type Cidr, cidrContains } from '../net/cidr.ts';
 import { parseAddress } from '../net/ip.ts';
+
+/** Where a local pod is attached, as far as the host can tell. */
+export interface PodInterface {
+  readonly name: string;
+  /** `second`: no address of the pod leads there, but it is the same network namespace (VPC CNI's IPv4 egress of IPv6 pods). */
+  readonly via: 'bridge' | 'route' | 'second';
+  /** `namespace/name`. */
+  readonly pod: string;
+}
+
+/** What is known of where pods are attached; the same object as long as nothing about it changed. */
+export interface PodInterfaces {
+  /** By name. */
+  readonly pods: readonly PodInterface[];
+  /** Bridges that a pod is attached to, or may soon be. */
+  readonly bridges: readonly { readonly name: string; readonly isOnlyPods: boolean }[];
+  /** Broadcast addresses of the networks on those. */
+  readonly broadcasts: readonly string[];
+}
+
+export const NO_INTERFACES: PodInterfaces = { pods: [], bridges: [], broadcasts: [] };
 
 export interface HostLink {
   readonly name: string;

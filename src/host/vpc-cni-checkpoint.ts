@@ -2,9 +2,17 @@
  * The checkpoint file of the VPC CNI's address manager: which address each pod of the node has, written before the pod's interface is
  * made, so before anything of it runs. Its status shows the address a second or more later.
  */
-import type { Allocation } from '../agent/early-addresses.ts';
-
 import { canonicalAddress } from '../net/ip.ts';
+
+/** The addresses that an address manager of the node has given a pod. */
+export interface Allocation {
+  /** `namespace/name`. */
+  readonly pod: string;
+  /** Canonical text. */
+  readonly addresses: readonly string[];
+  /** Milliseconds since the epoch. */
+  readonly atMs: number;
+}
 
 const VERSION = /^vpc-cni-ipam\/1$/;
 

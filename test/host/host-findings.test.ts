@@ -7,7 +7,7 @@ import {
   type ForeignRule,
   type HostSurvey,
 } from '../../src/host/host-findings.ts';
-import { readFlowtables, readIpvsServices, readNftTables } from '../../src/dataplane/iptables/drift/read-looks.ts';
+import { readFlowtables, readIpvsServices, readNftTables } from '../../src/host/read-listings.ts';
 import { ENFORCERS as METRIC_ENFORCERS } from '../../src/telemetry/metrics.ts';
 
 const BARE: HostSurvey = {

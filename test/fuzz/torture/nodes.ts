@@ -10,7 +10,8 @@ import type { Lab } from '../../../lab/lab.ts';
 import { diff } from '../../../src/dataplane/iptables/plan/diff.ts';
 import { isEmptyPlan, type ObservedState, planText } from '../../../src/dataplane/iptables/plan/plan.ts';
 import { isReleasedSign } from '../../../src/dataplane/iptables/plan/released.ts';
-import type { Layout, PodInterfaces } from '../../../src/dataplane/iptables/rules/ruleset.ts';
+import type { Layout } from '../../../src/dataplane/iptables/rules/ruleset.ts';
+import type { PodInterfaces } from '../../../src/host/pod-interfaces.ts';
 import { renderNode } from '../../../src/dataplane/iptables/render/render-node.ts';
 
 /** What the agent makes of its own defaults; chain names depend on it to the letter, the order of its fields included. */

@@ -11,7 +11,8 @@
  */
 import type { Family } from '../../../core/vocabulary.ts';
 import type { NodeIntent } from '../../../compile/intent.ts';
-import type { Chain, IpSet, Layout, Match, PodInterfaces, Rule } from '../rules/ruleset.ts';
+import type { Chain, IpSet, Layout, Match, Rule } from '../rules/ruleset.ts';
+import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { MULTICAST_AND_LINK_LOCAL, NEW_POD_CHAINS, programmedSet } from '../rules/names.ts';
 

@@ -44,11 +44,11 @@ import type {
   IpSet,
   Layout,
   Match,
-  PodInterfaces,
   PortGuard,
   Rule,
   Ruleset,
 } from '../rules/ruleset.ts';
+import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { LiveMap, changesBetween } from '../../../core/versioned-map.ts';
 import { runToEnd } from '../../../core/sliced.ts';
@@ -57,7 +57,7 @@ import { expressible, expressibleChains } from '../rules/features.ts';
 import { guardsInUse } from './guards.ts';
 import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
 import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
-import { NO_INTERFACES } from '../rules/ruleset.ts';
+import { NO_INTERFACES } from '../../../host/pod-interfaces.ts';
 import {
   FORWARD_AGAIN_CHAIN,
   FORWARD_CHAIN,

@@ -1,6 +1,7 @@
 /** What the kernel should hold, as values: iptables chains per family, and ipsets. Text is made in write-text.ts only. */
 import type { Direction, Family, Protocol } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
+import type { PodInterface } from '../../../host/pod-interfaces.ts';
 import type { PolicyRef } from '../../../policy/model.ts';
 import type { MissingFeatures } from './features.ts';
 
@@ -117,27 +118,6 @@ export interface PortGuard {
   /** Names of class chains. */
   readonly targets: Readonly<Partial<Record<Direction, string>>>;
 }
-
-/** Where a local pod is attached, as far as the host can tell. */
-export interface PodInterface {
-  readonly name: string;
-  /** `second`: no address of the pod leads there, but it is the same network namespace (VPC CNI's IPv4 egress of IPv6 pods). */
-  readonly via: 'bridge' | 'route' | 'second';
-  /** `namespace/name`. */
-  readonly pod: string;
-}
-
-/** What is known of where pods are attached; the same object as long as nothing about it changed. */
-export interface PodInterfaces {
-  /** By name. */
-  readonly pods: readonly PodInterface[];
-  /** Bridges that a pod is attached to, or may soon be. */
-  readonly bridges: readonly { readonly name: string; readonly isOnlyPods: boolean }[];
-  /** Broadcast addresses of the networks on those. */
-  readonly broadcasts: readonly string[];
-}
-
-export const NO_INTERFACES: PodInterfaces = { pods: [], bridges: [], broadcasts: [] };
 
 export interface FamilyRules {
   readonly family: Family;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
 import type { Pod, Policy } from '../../../../src/policy/model.ts';
-import { NO_INTERFACES, type PodInterfaces } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
+import { NO_INTERFACES, type PodInterfaces } from '../../../../src/host/pod-interfaces.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
 import { createFakeKernel } from '../../../support/fake-kernel.ts';
