@@ -34,13 +34,13 @@ import {
 import { clusterLog, observe, watchObserver } from '../telemetry/report-pass.ts';
 import { useOwnAddresses } from './own-addresses.ts';
 import { aborted, after, systemClock } from '../core/clock.ts';
-import { watchBridges } from './watch-bridges.ts';
-import { tellStaleness, watchDetails, watchesReady } from './watch-staleness.ts';
-import { watchEpochs } from './watch-epochs.ts';
-import { watchHost } from './watch-host.ts';
+import { watchBridges } from '../telemetry/bridge-condition.ts';
+import { tellStaleness, watchDetails, watchesReady } from '../telemetry/watch-staleness.ts';
+import { watchEpochs } from '../telemetry/epoch-log.ts';
+import { watchHost } from '../telemetry/host-conditions.ts';
 import { NeighbourWatch } from './watch-neighbours.ts';
-import { type CheckpointWatch, watchCheckpoint } from './watch-checkpoint.ts';
-import { watchInterfaces } from './watch-interfaces.ts';
+import { type CheckpointWatch, watchCheckpoint } from '../host/checkpoint-watch.ts';
+import { watchInterfaces } from '../host/interface-watch.ts';
 
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
 const LOG_BURST_SECONDS = 2;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ClusterFollower } from '../../src/agent/follow-cluster.ts';
-import { watchCheckpoint } from '../../src/cli/watch-checkpoint.ts';
+import { watchCheckpoint } from '../../src/host/checkpoint-watch.ts';
 import { after } from '../../src/core/clock.ts';
 import { readCheckpoint } from '../../src/host/vpc-cni-checkpoint.ts';
 import type { ClusterSnapshot, Pod } from '../../src/policy/model.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { StalenessTeller, type StaleKind, watchesReady } from '../../src/cli/watch-staleness.ts';
+import { StalenessTeller, type StaleKind, watchesReady } from '../../src/telemetry/watch-staleness.ts';
 
 const kinds = (pods: number, policies = 0, problem = 'https://192.0.2.1: connection refused'): readonly StaleKind[] => [
   { kind: 'pods', staleMs: pods * 1_000, ...(pods > 0 ? { problem } : {}) },

@@ -1,7 +1,7 @@
 /** Looks again and again whether bridges let pods past the rules. */
 import type { BridgeFilter } from '../host/bridge-filter.ts';
-import type { Logger } from '../telemetry/log.ts';
-import type { ConditionState } from '../telemetry/health.ts';
+import type { Logger } from './log.ts';
+import type { ConditionState } from './health.ts';
 
 import { readBridgeFilter } from '../host/bridge-filter.ts';
 import { after } from '../core/clock.ts';

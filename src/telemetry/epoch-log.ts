@@ -1,9 +1,9 @@
 /** Free epochs of the connection mark: the search for them, and what is told of it. */
 import type { Family } from '../core/vocabulary.ts';
 import type { MarkBits } from '../dataplane/iptables/rules/ruleset.ts';
-import type { AgentMetrics } from '../telemetry/metrics.ts';
-import type { ConditionState } from '../telemetry/health.ts';
-import type { Logger } from '../telemetry/log.ts';
+import type { AgentMetrics } from './metrics.ts';
+import type { ConditionState } from './health.ts';
+import type { Logger } from './log.ts';
 
 import { afterUnlessExit } from '../core/clock.ts';
 import { EVERY_PACKET, generationCount } from '../dataplane/iptables/rules/write-text.ts';

@@ -3,8 +3,8 @@
  * that makes nothing unready by itself; but it is told.
  */
 import type { ClusterWatch, KindStatus } from '../cluster/watch-cluster.ts';
-import type { ConditionState } from '../telemetry/health.ts';
-import type { Logger } from '../telemetry/log.ts';
+import type { ConditionState } from './health.ts';
+import type { Logger } from './log.ts';
 
 import { sleep } from '../core/clock.ts';
 

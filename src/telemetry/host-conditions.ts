@@ -1,7 +1,7 @@
 /** Looks again and again for what has a say beside us on this host, or carries traffic past us; tells of it when it changes. */
-import type { ConditionState } from '../telemetry/health.ts';
-import type { AgentMetrics } from '../telemetry/metrics.ts';
-import type { Logger } from '../telemetry/log.ts';
+import type { ConditionState } from './health.ts';
+import type { AgentMetrics } from './metrics.ts';
+import type { Logger } from './log.ts';
 import type { HostSurvey, IpvsState } from '../host/host-findings.ts';
 
 import { findEnforcers, findIpvs, findUnjudged } from '../host/host-findings.ts';

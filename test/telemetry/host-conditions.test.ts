@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { HostSurvey } from '../../src/host/host-findings.ts';
 import type { Logger } from '../../src/telemetry/log.ts';
-import { watchHost } from '../../src/cli/watch-host.ts';
+import { watchHost } from '../../src/telemetry/host-conditions.ts';
 
 const BARE: HostSurvey = {
   interfaces: ['eth0'],

@@ -1,13 +1,13 @@
 /** Learns where local pods are attached, and looks again while any is not known. */
 import { readdirSync } from 'node:fs';
 import type { InterfaceSource } from '../agent/agent.ts';
-import type { RunCommand } from '../host/command.ts';
-import { NO_INTERFACES, type PodInterfaces } from '../host/pod-interfaces.ts';
+import type { RunCommand } from './command.ts';
+import { NO_INTERFACES, type PodInterfaces } from './pod-interfaces.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 
-import { findInterfaces, type FoundInterfaces, type KnownPort } from '../host/pod-interfaces.ts';
-import { askNeighbours, readHostFacts } from '../host/read-interfaces.ts';
+import { findInterfaces, type FoundInterfaces, type KnownPort } from './pod-interfaces.ts';
+import { askNeighbours, readHostFacts } from './read-interfaces.ts';
 
 /** A pod answers who it is within milliseconds once it runs; one that does not is asked less and less often. */
 const FIRST_RETRY_MS = 100;

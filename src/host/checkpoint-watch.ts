@@ -6,7 +6,7 @@ import type { EarlyAddresses } from '../agent/early-addresses.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 
-import { type Allocation, readCheckpoint } from '../host/vpc-cni-checkpoint.ts';
+import { type Allocation, readCheckpoint } from './vpc-cni-checkpoint.ts';
 
 /** What the file system does not tell is found this late. */
 const POLL_MS = 2_000;
