@@ -22,25 +22,29 @@ export interface OpenedKernel {
   readonly missingFeatures: NonNullable<ReconcilerOptions['missingFeatures']>;
 }
 
-/** Opens the kernel, waiting for the tools to appear (`onProblem` is told why); undefined if told to stop meanwhile. */
-export async function openKernel(
-  config: AgentConfig,
-  run: RunCommand,
-  metrics: AgentMetrics,
-  log: Logger,
-  onProblem: (problem: string) => void,
-  signal: AbortSignal,
-): Promise<OpenedKernel | undefined> {
-  const kernelLog = log.child('kernel');
+export interface OpenKernelOptions {
+  readonly config: Pick<AgentConfig, 'backend' | 'xtablesLockWaitSeconds'>;
+  /** Runs the tools that write. */
+  readonly run: RunCommand;
+  readonly metrics: AgentMetrics;
+  readonly log: Logger;
+  /** Told why the kernel cannot be opened yet. */
+  readonly onProblem: (problem: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Opens the kernel, waiting for the tools to appear; undefined if told to stop meanwhile. */
+export async function openKernel(options: OpenKernelOptions): Promise<OpenedKernel | undefined> {
+  const { log, onProblem, signal } = options;
   let told = '';
   while (!signal.aborted) {
     try {
-      return await tryKernel(config, run, metrics, kernelLog);
+      return await tryKernel(options);
     } catch (error) {
       if (!(error instanceof CommandFailed || error instanceof KernelUnreadable)) throw error;
       const problem = `the netfilter tools do not work: ${error.message}`;
       if (problem !== told)
-        kernelLog.error(`${problem}; no rule is changed until they do, trying again every ${KERNEL_RETRY_MS / 1000} s`);
+        log.error(`${problem}; no rule is changed until they do, trying again every ${KERNEL_RETRY_MS / 1000} s`);
       told = problem;
       onProblem(problem);
       await sleep(KERNEL_RETRY_MS, signal);
@@ -49,12 +53,7 @@ export async function openKernel(
   return undefined;
 }
 
-async function tryKernel(
-  config: AgentConfig,
-  run: RunCommand,
-  metrics: AgentMetrics,
-  log: Logger,
-): Promise<OpenedKernel> {
+async function tryKernel({ config, run, metrics, log }: OpenKernelOptions): Promise<OpenedKernel> {
   const kernel = await openHostKernel({
     choice: config.backend,
     run,

@@ -1,46 +1,33 @@
-/** The daemon: builds the edges, starts the agent, owns health and shutdown. */
+/** The agent as a program: every part is made, wired to the others, and stopped here. */
 import { randomInt } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import manifest from '../../package.json' with { type: 'json' };
-import type { Layout } from '../dataplane/iptables/rules/ruleset.ts';
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
-import type { AgentMetrics } from '../telemetry/metrics.ts';
-import type { ConditionState, ReadyCondition } from '../telemetry/health.ts';
+import type { Connection } from '../cluster/connection.ts';
+import type { Layout } from '../dataplane/iptables/rules/ruleset.ts';
+import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { AgentMetrics } from '../telemetry/metrics.ts';
+import type { StatusSources } from '../telemetry/status-pages.ts';
 import type { AgentConfig } from './config.ts';
+import type { NodeWatches } from './watch-node.ts';
 
-import { generationCount } from '../dataplane/iptables/rules/write-text.ts';
-import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
-import { runCommand } from '../host/command.ts';
-import { keepOneWaiting } from '../host/command-in-waiting.ts';
+import { Agent } from '../agent/agent.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
-import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
-import { startStatusServer } from '../telemetry/health.ts';
-import { Agent } from '../agent/agent.ts';
+import { aborted, systemClock } from '../core/clock.ts';
+import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
+import { generationCount } from '../dataplane/iptables/rules/write-text.ts';
+import { keepOneWaiting } from '../host/command-in-waiting.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
-import { describeConfig } from './config.ts';
-import { keepServing, type ServingServer } from '../telemetry/keep-serving.ts';
-import { openKernel } from './open-kernel.ts';
-import {
-  commitReady,
-  familiesReady,
-  featuresReady,
-  informersReady,
-  lastPassReady,
-  nodeReady,
-  planPage,
-} from '../telemetry/readiness.ts';
+import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
+import { nodeReady } from '../telemetry/readiness.ts';
 import { clusterLog, observe, watchObserver } from '../telemetry/report-pass.ts';
+import { serveStatusPages } from '../telemetry/status-pages.ts';
+import { tellStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
+import { describeConfig } from './config.ts';
+import { type OpenedKernel, openKernel } from './open-kernel.ts';
 import { useOwnAddresses } from './own-addresses.ts';
-import { aborted, after, systemClock } from '../core/clock.ts';
-import { watchBridges } from '../telemetry/bridge-condition.ts';
-import { tellStaleness, watchDetails, watchesReady } from '../telemetry/watch-staleness.ts';
-import { watchEpochs } from '../telemetry/epoch-log.ts';
-import { watchHost } from '../telemetry/host-conditions.ts';
-import { NeighbourWatch } from './watch-neighbours.ts';
-import { type CheckpointWatch, watchCheckpoint } from '../host/checkpoint-watch.ts';
-import { watchInterfaces } from '../host/interface-watch.ts';
+import { watchNode } from './watch-node.ts';
 
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
 const LOG_BURST_SECONDS = 2;
@@ -56,83 +43,46 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   metrics.build(manifest.version);
   log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
   const setsCommand = keepOneWaiting(WRITE_SETS);
-  const state: RunState = { agent: undefined, cluster: undefined, startProblem: 'starting', conditions: new Map() };
-  const server = serveStatus(config, metrics, state, log);
+  const sources: StatusSources = { agent: undefined, cluster: undefined, startProblem: 'starting', conditions: [] };
+  const { httpAddress: address, httpTokenFile: tokenFile } = config;
+  const server = serveStatusPages({ address, tokenFile, sources, metrics, log });
   try {
-    const connection = await loadConnection({
-      ...apiAccess(config),
-      env: process.env,
-      onWarning: (message) => log.child('watch').warn(message),
-    });
-    await useOwnAddresses(connection, config, log.child('watch'), signal);
+    const connection = await connect(config, log.child('watch'), signal);
     const cluster = createClusterWatch({
       connection,
       nodeName: config.nodeName,
       observer: watchObserver(metrics),
       log: clusterLog(log.child('watch')),
     });
-    state.cluster = cluster;
-    state.conditions.set('watches-open', () => watchesReady(cluster.status(), config.readyMaxStalenessMs));
-    tellStaleness(cluster, log.child('watch'), signal);
-    const onProblem = (problem: string): void => {
-      state.startProblem = problem;
-    };
-    const opened = await openKernel(config, setsCommand.run, metrics, log, onProblem, signal);
+    sources.cluster = cluster;
+    addCondition(sources, 'watches-open', () => watchesReady(cluster.status(), config.readyMaxStalenessMs));
+    const stopTelling = tellStaleness(cluster, log.child('watch'), systemClock);
+    const opened = await openKernel({
+      config,
+      run: setsCommand.run,
+      metrics,
+      log: log.child('kernel'),
+      onProblem: (problem) => (sources.startProblem = problem),
+      signal,
+    });
     if (!opened) return 0;
-    const { kernel, missingFeatures } = opened;
-    state.conditions.set('iptables-variant', () => ({
+    const { kernel } = opened;
+    addCondition(sources, 'iptables-variant', () => ({
       ok: true,
       reason: kernel.doubt ?? `writing to ${kernel.backend}`,
     }));
-    const bridges = watchBridges(log);
-    state.conditions.set('bridge-netfilter', bridges.condition);
-    const neighbours = new NeighbourWatch(kernel, metrics, log);
-    state.conditions.set('jumps-present', neighbours.jumps);
-    const epochs =
-      config.connmarkMask === null ? undefined : watchEpochs(config.connmarkMask, metrics, log.child('kernel'));
-    if (epochs) state.conditions.set('epochs', epochs.condition);
-    const host = watchHost({ metrics, log, isIpvsAllowed: config.allowKubeProxyIpvs });
-    for (const [name, condition] of host.conditions) state.conditions.set(name, condition);
-    const interfaces = watchInterfaces({
-      run: runCommand,
-      prefixes: config.podInterfacePrefixes,
-      trunkPrefix: config.trunkInterfacePrefix,
-      isClosed: config.newPods === 'closed',
-      log: log.child('kernel'),
-      after,
-    });
-    state.conditions.set('pod-interfaces', interfaces.condition);
-    const checkpoint = checkpointOf(config, log.child('kernel'));
-    if (checkpoint) state.conditions.set('vpc-cni-checkpoint', checkpoint.condition);
-    const agent = new Agent({
-      nodeName: config.nodeName,
-      cluster,
-      kernel: neighbours.kernel,
-      layout: layoutOf(config),
-      defaultMode: config.mode,
-      minGapMs: config.minGapMs,
-      resyncIntervalMs: config.resyncIntervalMs,
-      clock: systemClock,
-      random: Math.random,
-      firstGeneration: firstGeneration(config),
-      ...(epochs ? { freeEpochs: epochs.freeEpochs } : {}),
-      interfaces,
-      ...(checkpoint ? { earlyAddresses: checkpoint } : {}),
-      missingFeatures,
-      observer: neighbours.observing(observe(metrics, log, kernel)),
-    });
-    state.agent = agent;
-    state.conditions.set('node-known', () => nodeReady(config.nodeName, agent.status()));
-    state.startProblem = undefined;
+    const watches = watchNode(config, kernel, metrics, log);
+    sources.conditions.push(...watches.conditions);
+    const agent = createAgent({ config, cluster, opened, watches, metrics, log });
+    sources.agent = agent;
+    addCondition(sources, 'node-known', () => nodeReady(config.nodeName, agent.status()));
+    sources.startProblem = undefined;
     agent.start(signal);
-    neighbours.follow(agent);
+    watches.neighbours.follow(agent);
     await aborted(signal);
     log.info('stopping: the rules stay in the kernel');
-    bridges.stop();
-    neighbours.stop();
-    host.stop();
-    interfaces.stop();
-    checkpoint?.stop();
+    stopTelling();
+    watches.stop();
     await agent.stop();
     connection.close();
     return 0;
@@ -147,22 +97,49 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   }
 }
 
-/** What the health server looks at; filled in as the parts come up. */
-interface RunState {
-  agent: Agent | undefined;
-  cluster: ClusterWatch | undefined;
-  startProblem: string | undefined;
-  /** Of parts that answer for themselves, by name. */
-  readonly conditions: Map<string, () => ConditionState>;
+function addCondition({ conditions }: StatusSources, name: string, state: () => ConditionState): void {
+  conditions.push({ name, state });
 }
 
-function apiAccess(config: AgentConfig): { kubeconfig: string } | { serviceAccountDir: string } {
-  const access = config.apiAccess;
-  return access.kind === 'kubeconfig' ? { kubeconfig: access.path } : { serviceAccountDir: access.dir };
+async function connect(config: AgentConfig, log: Logger, signal: AbortSignal): Promise<Connection> {
+  const { apiAccess: access } = config;
+  const connection = await loadConnection({
+    ...(access.kind === 'kubeconfig' ? { kubeconfig: access.path } : { serviceAccountDir: access.dir }),
+    env: process.env,
+    onWarning: (message) => log.warn(message),
+  });
+  await useOwnAddresses(connection, config, log, signal);
+  return connection;
 }
 
-function checkpointOf({ vpcCniCheckpoint: file }: AgentConfig, log: Logger): CheckpointWatch | undefined {
-  return file === null ? undefined : watchCheckpoint(file, log, after);
+interface AgentParts {
+  readonly config: AgentConfig;
+  readonly cluster: ClusterWatch;
+  readonly opened: OpenedKernel;
+  readonly watches: NodeWatches;
+  readonly metrics: AgentMetrics;
+  readonly log: Logger;
+}
+
+function createAgent({ config, cluster, opened, watches, metrics, log }: AgentParts): Agent {
+  const { neighbours, interfaces, checkpoint, freeEpochs } = watches;
+  return new Agent({
+    nodeName: config.nodeName,
+    cluster,
+    kernel: neighbours.kernel,
+    layout: layoutOf(config),
+    defaultMode: config.mode,
+    minGapMs: config.minGapMs,
+    resyncIntervalMs: config.resyncIntervalMs,
+    clock: systemClock,
+    random: Math.random,
+    firstGeneration: firstGeneration(config),
+    ...(freeEpochs ? { freeEpochs } : {}),
+    interfaces,
+    ...(checkpoint ? { earlyAddresses: checkpoint } : {}),
+    missingFeatures: opened.missingFeatures,
+    observer: neighbours.observing(observe(metrics, log, opened.kernel)),
+  });
 }
 
 function layoutOf(config: AgentConfig): Omit<Layout, 'mode'> {
@@ -178,49 +155,4 @@ function layoutOf(config: AgentConfig): Omit<Layout, 'mode'> {
 /** Any generation will do on a host that has none; a random one makes stamps left by an uninstalled agent unlikely to count. */
 function firstGeneration(config: AgentConfig): number {
   return config.connmarkMask === null ? 1 : 1 + randomInt(generationCount({ mask: config.connmarkMask }));
-}
-
-function serveStatus(
-  config: AgentConfig,
-  metrics: AgentMetrics,
-  state: RunState,
-  log: Logger,
-): ServingServer | undefined {
-  const { httpAddress } = config;
-  if (httpAddress === null) return undefined;
-  metrics.beforeScrape(() => {
-    metrics.podsWaiting(state.agent?.status().waitingPods ?? 0);
-    for (const kind of state.cluster?.status() ?? []) {
-      metrics.objects(kind.kind, kind.objects);
-      metrics.watchStaleness(kind.kind, kind.staleMs / 1000);
-      if (kind.lastHeardMs > 0) metrics.watchLastHeard(kind.kind, kind.lastHeardMs);
-    }
-  });
-  const providers = {
-    ready: () => readiness(state),
-    details: () => ({ watches: watchDetails(state.cluster?.status() ?? [], Date.now()) }),
-    metrics: () => metrics.scrape(),
-    plan: () => planPage(state.agent?.status()),
-  };
-  const onError = (path: string, error: unknown): void => log.error(`cannot answer ${path}`, { error });
-  const { httpTokenFile: tokenFile } = config;
-  const token = tokenFile === null ? {} : { readToken: async () => (await readFile(tokenFile, 'utf8')).trim() };
-  return keepServing(() => startStatusServer({ ...httpAddress, providers, onError, ...token }), log);
-}
-
-function readiness(state: RunState): ReadyCondition[] {
-  const status = state.agent?.status();
-  return [
-    {
-      name: 'kernel-tools',
-      ok: state.startProblem === undefined,
-      reason: state.startProblem ?? 'iptables and ipset answer',
-    },
-    { name: 'informers-synced', ...informersReady(state.cluster) },
-    { name: 'first-commit', ...commitReady(status) },
-    { name: 'last-pass', ...lastPassReady(status) },
-    { name: 'families', ...familiesReady(status, state.cluster) },
-    { name: 'kernel-features', ...featuresReady(status, state.cluster) },
-    ...[...state.conditions].map(([name, condition]) => ({ name, ...condition() })),
-  ];
 }

@@ -6,17 +6,17 @@ export interface PollOptions<T> {
   readonly ask: () => Promise<T>;
   /** Gets each answer; returns after how many milliseconds to ask again. Not called once the poll was stopped. */
   readonly onAnswer: (answer: T) => number;
-  readonly after: MonotonicClock['after'];
+  readonly clock: Pick<MonotonicClock, 'after'>;
 }
 
 /** Asks now, and again some time after each answer. The result stops it. */
-export function poll<T>({ ask, onAnswer, after }: PollOptions<T>): () => void {
+export function poll<T>({ ask, onAnswer, clock }: PollOptions<T>): () => void {
   let isStopped = false;
   let cancel = (): void => {};
   const turn = async (): Promise<void> => {
     const answer = await ask();
     if (isStopped) return;
-    cancel = after(onAnswer(answer), () => void turn());
+    cancel = clock.after(onAnswer(answer), () => void turn());
   };
   void turn();
   return () => {

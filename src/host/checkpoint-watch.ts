@@ -2,80 +2,78 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import type { EarlyAddresses } from '../agent/early-addresses.ts';
-import type { ConditionState } from '../telemetry/health.ts';
-import type { Logger } from '../telemetry/log.ts';
+import type { MonotonicClock } from '../core/clock.ts';
 
+import { poll } from '../core/poll.ts';
 import { type Allocation, readCheckpoint } from './vpc-cni-checkpoint.ts';
 
 /** What the file system does not tell is found this late. */
 const POLL_MS = 2_000;
 
-export interface CheckpointWatch extends EarlyAddresses {
-  readonly condition: () => ConditionState;
-  stop(): void;
+export interface CheckpointState {
+  readonly file: string;
+  /** Pods that the file names. */
+  readonly pods: number;
+  /** Why it could not be read the last time; what was read before holds. */
+  readonly problem: string | undefined;
 }
 
-type After = (ms: number, callback: () => void) => () => void;
-
-export function watchCheckpoint(file: string, log: Logger, after: After): CheckpointWatch {
-  return new Watch(file, log, after);
+export interface CheckpointWatchOptions {
+  readonly file: string;
+  /** After each time that the file was looked at. */
+  readonly onRead: (state: CheckpointState) => void;
+  readonly clock: Pick<MonotonicClock, 'after'>;
 }
 
-class Watch implements CheckpointWatch {
-  readonly #file: string;
-  readonly #log: Logger;
-  readonly #after: After;
+export class CheckpointWatch {
+  readonly #options: CheckpointWatchOptions;
   #allocations: ReadonlyMap<string, Allocation> = new Map();
   #text = '';
   #changed: (pods: readonly string[]) => void = () => {};
   #watcher: FSWatcher | undefined;
-  #cancel = (): void => {};
   #problem: string | undefined = 'not read yet';
-  #reported: string | undefined;
   #stopped = false;
+  readonly #stopPoll: () => void;
 
-  constructor(file: string, log: Logger, after: After) {
-    this.#file = file;
-    this.#log = log;
-    this.#after = after;
-    void this.#poll();
+  constructor(options: CheckpointWatchOptions) {
+    this.#options = options;
+    this.#stopPoll = poll({
+      ask: () => {
+        this.#follow();
+        return this.#read();
+      },
+      onAnswer: () => POLL_MS,
+      clock: options.clock,
+    });
   }
 
+  /** By pod. */
   current(): ReadonlyMap<string, Allocation> {
     return this.#allocations;
   }
 
+  /** Calls back with the pods whose allocation changed. */
   onChange(callback: (pods: readonly string[]) => void): void {
     this.#changed = callback;
   }
 
-  readonly condition = (): ConditionState => ({
-    ok: true,
-    reason:
-      this.#problem === undefined
-        ? `${this.#allocations.size} pods in ${this.#file}`
-        : `addresses of new pods are known late: ${this.#file}: ${this.#problem}`,
-  });
+  state(): CheckpointState {
+    return { file: this.#options.file, pods: this.#allocations.size, problem: this.#problem };
+  }
 
   stop(): void {
     this.#stopped = true;
-    this.#cancel();
+    this.#stopPoll();
     this.#watcher?.close();
-  }
-
-  async #poll(): Promise<void> {
-    this.#follow();
-    await this.#read();
-    if (!this.#stopped) this.#cancel = this.#after(POLL_MS, () => void this.#poll());
   }
 
   /** The folder, as the file is replaced by another; it may not be there yet. */
   #follow(): void {
     if (this.#watcher) return;
+    const { file } = this.#options;
     try {
-      const watcher = watch(dirname(this.#file), { persistent: false }, (_event, name) => {
-        if (name === null || name === basename(this.#file)) void this.#read();
+      const watcher = watch(dirname(file), { persistent: false }, (_event, name) => {
+        if (name === null || name === basename(file)) void this.#read();
       });
       watcher.on('error', () => {
         watcher.close();
@@ -89,7 +87,7 @@ class Watch implements CheckpointWatch {
 
   async #read(): Promise<void> {
     try {
-      const text = await readFile(this.#file, 'utf8');
+      const text = await readFile(this.#options.file, 'utf8');
       if (this.#stopped) return;
       if (text !== this.#text) this.#take(readCheckpoint(text));
       this.#text = text;
@@ -98,11 +96,7 @@ class Watch implements CheckpointWatch {
       // What was read last holds: addresses are taken only for pods whose status shows none.
       this.#problem = error instanceof Error ? error.message : String(error);
     }
-    if (this.#problem !== this.#reported) {
-      this.#reported = this.#problem;
-      if (this.#problem === undefined) this.#log.info(this.condition().reason);
-      else this.#log.warn(this.condition().reason);
-    }
+    this.#options.onRead(this.state());
   }
 
   #take(allocations: ReadonlyMap<string, Allocation>): void {

@@ -1,12 +1,15 @@
 /** Learns where local pods are attached, and looks again while any is not known. */
 import { readdirSync } from 'node:fs';
-import type { InterfaceSource } from '../agent/agent.ts';
+import type { MonotonicClock } from '../core/clock.ts';
 import type { RunCommand } from './command.ts';
-import { NO_INTERFACES, type PodInterfaces } from './pod-interfaces.ts';
-import type { ConditionState } from '../telemetry/health.ts';
-import type { Logger } from '../telemetry/log.ts';
 
-import { findInterfaces, type FoundInterfaces, type KnownPort } from './pod-interfaces.ts';
+import {
+  findInterfaces,
+  type FoundInterfaces,
+  type KnownPort,
+  NO_INTERFACES,
+  type PodInterfaces,
+} from './pod-interfaces.ts';
 import { askNeighbours, readHostFacts } from './read-interfaces.ts';
 
 /** A pod answers who it is within milliseconds once it runs; one that does not is asked less and less often. */
@@ -16,8 +19,18 @@ const MAX_RETRY_MS = 10_000;
 const IDLE_MS = 30_000;
 /** One look at the names of all interfaces takes less than a tenth of a millisecond. */
 const NAMES_MS = 200;
-/** Named in one line of the log and of /readyz; the others are counted. */
-const MAX_NAMED = 5;
+
+/** What the last look left open. */
+export interface InterfaceState {
+  /** Pods whose interface is not known, sorted. */
+  readonly unknown: readonly string[];
+  /** Interfaces that look like a pod's, but belong to no pod that is known. */
+  readonly nobodys: readonly string[];
+  /** Why the host could not be read; what was found before holds. */
+  readonly problem: string | undefined;
+  /** A pod that has just come needs a moment: what is open then may be answered by the next look. */
+  readonly isSettled: boolean;
+}
 
 export interface InterfaceWatchOptions {
   readonly run: RunCommand;
@@ -25,20 +38,12 @@ export interface InterfaceWatchOptions {
   readonly trunkPrefix: string;
   /** Rules keep new pods out: a bridge that appears is looked at at once. */
   readonly isClosed: boolean;
-  readonly log: Logger;
-  readonly after: (ms: number, callback: () => void) => () => void;
+  /** After each look. */
+  readonly onLook: (state: InterfaceState) => void;
+  readonly clock: Pick<MonotonicClock, 'after'>;
 }
 
-export interface InterfaceWatch extends InterfaceSource {
-  readonly condition: () => ConditionState;
-  stop(): void;
-}
-
-export function watchInterfaces(options: InterfaceWatchOptions): InterfaceWatch {
-  return new Watch(options);
-}
-
-class Watch implements InterfaceWatch {
+export class InterfaceWatch {
   readonly #options: InterfaceWatchOptions;
   #localAddresses: ReadonlyMap<string, string> = new Map();
   #interfaces: PodInterfaces = NO_INTERFACES;
@@ -46,7 +51,6 @@ class Watch implements InterfaceWatch {
   #unknown: FoundInterfaces['unknown'] = [];
   #nobodys: readonly string[] = [];
   #problem: string | undefined;
-  #reported = '';
   #changed = (): void => {};
   #cancel = (): void => {};
   #cancelNames = (): void => {};
@@ -65,9 +69,10 @@ class Watch implements InterfaceWatch {
     if (this.#stopped) return;
     const names = interfaceNames();
     if (before !== '' && names !== before) void this.look();
-    this.#cancelNames = this.#options.after(NAMES_MS, () => this.#watchNames(names));
+    this.#cancelNames = this.#options.clock.after(NAMES_MS, () => this.#watchNames(names));
   }
 
+  /** Interfaces of these pods (`namespace/name` by address) as far as they are known; told of a pod it does not know, it begins to look. */
   of(localAddresses: ReadonlyMap<string, string>): PodInterfaces {
     if (localAddresses !== this.#localAddresses) {
       this.#localAddresses = localAddresses;
@@ -77,10 +82,12 @@ class Watch implements InterfaceWatch {
     return this.#interfaces;
   }
 
+  /** Calls back when `of` would answer otherwise. */
   onChange(callback: () => void): void {
     this.#changed = callback;
   }
 
+  /** Looks now; resolves when it has looked, whatever it found. */
   async look(): Promise<void> {
     this.#again = this.#looking;
     if (this.#looking || this.#stopped) return;
@@ -93,12 +100,17 @@ class Watch implements InterfaceWatch {
       this.#problem = error instanceof Error ? error.message : String(error);
     }
     this.#looking = false;
-    this.#report();
+    this.#options.onLook(this.state());
     if (this.#again) void this.look();
     else this.#lookLater();
   }
 
-  readonly condition = (): ConditionState => ({ ok: true, reason: this.#text() });
+  state(): InterfaceState {
+    const unknown = [...new Set(this.#unknown.map(({ pod }) => pod))].sort();
+    const isKnown = unknown.length === 0 && this.#problem === undefined;
+    const isSettled = isKnown || this.#retryMs >= MAX_RETRY_MS;
+    return { unknown, nobodys: this.#nobodys, problem: this.#problem, isSettled };
+  }
 
   stop(): void {
     this.#stopped = true;
@@ -130,35 +142,8 @@ class Watch implements InterfaceWatch {
   #lookLater(): void {
     if (this.#stopped || (this.#localAddresses.size === 0 && !this.#options.isClosed)) return;
     const isDone = this.#unknown.length === 0 && this.#problem === undefined;
-    this.#cancel = this.#options.after(isDone ? IDLE_MS : this.#retryMs, () => void this.look());
+    this.#cancel = this.#options.clock.after(isDone ? IDLE_MS : this.#retryMs, () => void this.look());
     this.#retryMs = Math.min(MAX_RETRY_MS, this.#retryMs * 2);
-  }
-
-  /** A pod that has just come needs a moment; what lasts is told. */
-  #report(): void {
-    const isNew = this.#retryMs < MAX_RETRY_MS;
-    if (isNew && (this.#unknown.length > 0 || this.#problem !== undefined)) return;
-    const text = this.#text();
-    if (text === this.#reported) return;
-    this.#reported = text;
-    if (this.#isWhole()) this.#options.log.info(text);
-    else this.#options.log.warn(text);
-  }
-
-  #isWhole(): boolean {
-    return this.#problem === undefined && this.#unknown.length === 0;
-  }
-
-  #text(): string {
-    const limit =
-      'what such a pod sends from, or gets at, an address that is not in its podIPs (link-local, multicast, broadcast, a second ' +
-      'interface) is NOT judged by its policies';
-    if (this.#problem !== undefined) return `cannot tell pods' interfaces (${this.#problem}); ${limit}`;
-    const pods = [...new Set(this.#unknown.map(({ pod }) => pod))].sort();
-    const strangers =
-      this.#nobodys.length === 0 ? '' : `; interfaces of no pod of this node that is known: ${named(this.#nobodys)}`;
-    if (pods.length > 0) return `the interface of ${named(pods)} is not known; ${limit}${strangers}`;
-    return `the interfaces of all pods are known${strangers}`;
   }
 }
 
@@ -168,9 +153,4 @@ function interfaceNames(): string {
   } catch {
     return '';
   }
-}
-
-function named(names: readonly string[]): string {
-  const rest = names.length - MAX_NAMED;
-  return names.slice(0, MAX_NAMED).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
 }

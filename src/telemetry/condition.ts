@@ -36,7 +36,7 @@ export interface ConditionWatchOptions<T> {
   /** From a look to the next. */
   readonly intervalMs: (found: T) => number;
   readonly log: Logger;
-  readonly after: MonotonicClock['after'];
+  readonly clock: Pick<MonotonicClock, 'after'>;
 }
 
 /** Looks now and then; holds as long as nothing was seen. */
@@ -45,13 +45,13 @@ export function watchConditions<T>({
   conditions,
   intervalMs,
   log,
-  after,
+  clock,
 }: ConditionWatchOptions<T>): ConditionWatch {
   const states = new Map<string, ConditionState>();
   const tellers = conditions.map(({ usual }) => tellChanges(log, usual));
   const stop = poll({
     ask: look,
-    after,
+    clock,
     onAnswer: (found) => {
       for (const [index, { name, judge }] of conditions.entries()) {
         const { ok, reason, level } = judge(found);

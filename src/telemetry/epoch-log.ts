@@ -1,32 +1,21 @@
-/** Free epochs of the connection mark: the search for them, and what is told of it. */
+/** What the search for free epochs of the connection mark tells: log, metrics, a condition. */
 import type { Family } from '../core/vocabulary.ts';
-import type { MarkBits } from '../dataplane/iptables/rules/ruleset.ts';
+import type { EpochState, FreeEpochsOptions } from '../dataplane/iptables/sync/free-epochs.ts';
+import type { Condition } from './condition.ts';
 import type { AgentMetrics } from './metrics.ts';
-import type { ConditionState } from './health.ts';
 import type { Logger } from './log.ts';
 
-import { afterUnlessExit } from '../core/clock.ts';
 import { EVERY_PACKET, generationCount } from '../dataplane/iptables/rules/write-text.ts';
-import { type EpochState, FreeEpochs } from '../dataplane/iptables/sync/free-epochs.ts';
-import { createFlowMarks } from '../host/flow-marks.ts';
-import { runCommand } from '../host/command.ts';
 
-export interface EpochWatch {
-  readonly freeEpochs: FreeEpochs;
+export interface EpochLog extends Required<Pick<FreeEpochsOptions, 'onState' | 'onForeignMark'>> {
   /** Always ok: without a free epoch live flows cost more, and are judged all the same. */
-  readonly condition: () => ConditionState;
+  readonly condition: Condition;
 }
 
-export function watchEpochs(mask: number, metrics: Pick<AgentMetrics, 'freeEpochs'>, log: Logger): EpochWatch {
-  const marks: MarkBits = { mask };
+export function createEpochLog(mask: number, metrics: Pick<AgentMetrics, 'freeEpochs'>, log: Logger): EpochLog {
   const states = new Map<Family, EpochState>();
   const reports = { 4: reporter(4, log), 6: reporter(6, log) };
-  const freeEpochs = new FreeEpochs({
-    marks,
-    flows: createFlowMarks(runCommand),
-    now: () => performance.now(),
-    // A search is no reason to stay.
-    after: afterUnlessExit,
+  return {
     onState: (family, state) => {
       states.set(family, state);
       metrics.freeEpochs(family, state.free);
@@ -38,22 +27,22 @@ export function watchEpochs(mask: number, metrics: Pick<AgentMetrics, 'freeEpoch
           `another program writes to the bits 0x${mask.toString(16)}, and flows it marks may go on although they are denied; ` +
           'move that program, or choose bits that nobody else uses with --connmark-mask',
       ),
-  });
-  return {
-    freeEpochs,
-    condition: () => ({
-      ok: true,
-      reason:
-        [...states].map(([family, state]) => describe(family, state, marks)).join('; ') ||
-        'no rules that stamp flows yet',
-    }),
+    condition: {
+      name: 'epochs',
+      state: () => ({
+        ok: true,
+        reason:
+          [...states].map(([family, state]) => describe(family, state, generationCount({ mask }))).join('; ') ||
+          'no rules that stamp flows yet',
+      }),
+    },
   };
 }
 
-function describe(family: Family, { current, free, problem }: EpochState, marks: MarkBits): string {
+function describe(family: Family, { current, free, problem }: EpochState, total: number): string {
   const why = problem === undefined ? '' : ` (${problem})`;
   if (current === EVERY_PACKET) return `IPv${family}: every packet of live flows is judged, no epoch is free${why}`;
-  return `IPv${family}: epoch ${current ?? 'none yet'} of ${generationCount(marks)}, ${free} known to be free${why}`;
+  return `IPv${family}: epoch ${current ?? 'none yet'} of ${total}, ${free} known to be free${why}`;
 }
 
 /** Who can make changes can make epochs run out again and again. */

@@ -3,10 +3,11 @@
  * that makes nothing unready by itself; but it is told.
  */
 import type { ClusterWatch, KindStatus } from '../cluster/watch-cluster.ts';
+import type { MonotonicClock } from '../core/clock.ts';
 import type { ConditionState } from './health.ts';
 import type { Logger } from './log.ts';
 
-import { sleep } from '../core/clock.ts';
+import { poll } from '../core/poll.ts';
 
 /** Reconnecting takes a moment, and nobody is to be told of that. */
 const TELL_AFTER_MS = 30_000;
@@ -54,17 +55,18 @@ export function watchesReady(kinds: readonly StaleKind[] | undefined, maxMs: num
   return { ok, reason: `changes do not arrive, the rules stand as they are: ${describe(kinds)}` };
 }
 
-/** Writes the lines until `signal` aborts. */
-export function tellStaleness(cluster: ClusterWatch, log: Logger, signal: AbortSignal): void {
+/** Writes the lines; the result ends that. */
+export function tellStaleness(cluster: Pick<ClusterWatch, 'status'>, log: Logger, clock: MonotonicClock): () => void {
   const teller = new StalenessTeller();
-  const follow = async (): Promise<void> => {
-    while (!signal.aborted) {
-      const report = teller.look(cluster.status(), performance.now());
+  return poll({
+    ask: async () => cluster.status(),
+    onAnswer: (kinds) => {
+      const report = teller.look(kinds, clock.now());
       if (report) log[report.level](report.message);
-      await sleep(LOOK_MS, signal);
-    }
-  };
-  void follow();
+      return LOOK_MS;
+    },
+    clock,
+  });
 }
 
 /** Of each kind what /readyz?verbose shows. */

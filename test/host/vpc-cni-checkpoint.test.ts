@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ClusterFollower } from '../../src/agent/follow-cluster.ts';
-import { watchCheckpoint } from '../../src/host/checkpoint-watch.ts';
-import { after } from '../../src/core/clock.ts';
+import { CheckpointWatch } from '../../src/host/checkpoint-watch.ts';
+import { after, systemClock } from '../../src/core/clock.ts';
 import { readCheckpoint } from '../../src/host/vpc-cni-checkpoint.ts';
+import { checkpointRead, createCheckpointLog } from '../../src/telemetry/interface-conditions.ts';
 import type { ClusterSnapshot, Pod } from '../../src/policy/model.ts';
 import type { Logger } from '../../src/telemetry/log.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
@@ -97,7 +98,8 @@ describe("kernel: the VPC CNI's checkpoint", () => {
       info: (text: string) => lines.push(text),
       warn: (text: string) => lines.push(text),
     } as unknown as Logger;
-    const watch = watchCheckpoint(path, log, after);
+    const watch = new CheckpointWatch({ file: path, onRead: createCheckpointLog(log), clock: systemClock });
+    const condition = () => checkpointRead(watch.state());
     const told: string[] = [];
     watch.onChange((pods) => told.push(...pods));
     const put = async (text: string): Promise<void> => {
@@ -118,9 +120,9 @@ describe("kernel: the VPC CNI's checkpoint", () => {
       await until(() => told.includes('x/b'));
       assert.equal(watch.current().get('x/b')?.addresses[0], '10.0.0.2');
       await put('{"version":');
-      await until(() => watch.condition().reason.includes('known late'));
+      await until(() => condition().reason.includes('known late'));
       assert.equal(watch.current().size, 2, 'what was read last holds');
-      assert.ok(watch.condition().ok);
+      assert.ok(condition().ok);
     } finally {
       watch.stop();
       await rm(folder, { recursive: true });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { HostSurvey } from '../../src/host/host-findings.ts';
 import type { Logger } from '../../src/telemetry/log.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import { watchHost } from '../../src/telemetry/host-conditions.ts';
 
 const BARE: HostSurvey = {
@@ -24,10 +25,11 @@ async function look(survey: HostSurvey, isIpvsAllowed = false) {
     log: { child: () => log } as unknown as Logger,
     isIpvsAllowed,
     survey: () => Promise.resolve(survey),
+    clock: systemClock,
   });
   await turn();
   watch.stop();
-  const conditions = Object.fromEntries([...watch.conditions].map(([name, condition]) => [name, condition()]));
+  const conditions = Object.fromEntries(watch.conditions.map(({ name, state }) => [name, state()]));
   return { told, counted, conditions };
 }
 

@@ -21,21 +21,21 @@ export interface Looks {
 }
 
 export function createLooks(): Looks {
-  const { read: ask, stop } = openReadingShell();
+  const shell = openReadingShell();
   return {
     hook: async (backend, family, hook) => {
       const tool = toolName(backend, family, 'save').replace(/-save$/, '');
-      const text = await ask([tool, '-t', 'mangle', '-S', hook]);
+      const text = await shell.read([tool, '-t', 'mangle', '-S', hook]);
       return text === undefined ? undefined : readChainListing(text, hook);
     },
     rules: async (backend, family) => {
-      const text = await ask([toolName(backend, family, 'save'), '-t', 'mangle']);
+      const text = await shell.read([toolName(backend, family, 'save'), '-t', 'mangle']);
       return text === undefined ? undefined : await takeTurns(savedRules(text));
     },
     setHeaders: async () => {
-      const text = await ask(['ipset', 'list', '-terse']);
+      const text = await shell.read(['ipset', 'list', '-terse']);
       return text === undefined ? undefined : readSetHeaders(text);
     },
-    stop,
+    stop: () => shell.stop(),
   };
 }

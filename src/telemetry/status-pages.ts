@@ -1,0 +1,70 @@
+/** What the agent's HTTP pages show, of parts that come up one after the other. */
+import { readFile } from 'node:fs/promises';
+import type { AgentStatus } from '../agent/agent.ts';
+import type { ClusterWatch } from '../cluster/watch-cluster.ts';
+import type { Condition } from './condition.ts';
+import type { ListenAddress, ReadyCondition } from './health.ts';
+import type { Logger } from './log.ts';
+import type { AgentMetrics } from './metrics.ts';
+
+import { startStatusServer } from './health.ts';
+import { keepServing, type ServingServer } from './keep-serving.ts';
+import { commitReady, familiesReady, featuresReady, informersReady, lastPassReady, planPage } from './readiness.ts';
+import { watchDetails } from './watch-staleness.ts';
+
+/** Filled in as the parts come up. */
+export interface StatusSources {
+  agent: { status(): AgentStatus } | undefined;
+  cluster: ClusterWatch | undefined;
+  /** Why the agent cannot begin; undefined once it has begun. */
+  startProblem: string | undefined;
+  /** Of parts that answer for themselves. */
+  readonly conditions: Condition[];
+}
+
+export interface StatusPagesOptions {
+  /** Null: no pages. */
+  readonly address: ListenAddress | null;
+  /** Null: no token is asked for. */
+  readonly tokenFile: string | null;
+  readonly sources: StatusSources;
+  readonly metrics: AgentMetrics;
+  readonly log: Logger;
+}
+
+export function serveStatusPages(options: StatusPagesOptions): ServingServer | undefined {
+  const { address, tokenFile, sources, metrics, log } = options;
+  if (address === null) return undefined;
+  metrics.beforeScrape(() => measureSources(metrics, sources));
+  const providers = {
+    ready: () => readiness(sources),
+    details: () => ({ watches: watchDetails(sources.cluster?.status() ?? [], Date.now()) }),
+    metrics: () => metrics.scrape(),
+    plan: () => planPage(sources.agent?.status()),
+  };
+  const onError = (path: string, error: unknown): void => log.error(`cannot answer ${path}`, { error });
+  const token = tokenFile === null ? {} : { readToken: async () => (await readFile(tokenFile, 'utf8')).trim() };
+  return keepServing(() => startStatusServer({ ...address, providers, onError, ...token }), log);
+}
+
+function measureSources(metrics: AgentMetrics, { agent, cluster }: StatusSources): void {
+  metrics.podsWaiting(agent?.status().waitingPods ?? 0);
+  for (const kind of cluster?.status() ?? []) {
+    metrics.objects(kind.kind, kind.objects);
+    metrics.watchStaleness(kind.kind, kind.staleMs / 1000);
+    if (kind.lastHeardMs > 0) metrics.watchLastHeard(kind.kind, kind.lastHeardMs);
+  }
+}
+
+function readiness({ agent, cluster, startProblem, conditions }: StatusSources): ReadyCondition[] {
+  const status = agent?.status();
+  return [
+    { name: 'kernel-tools', ok: startProblem === undefined, reason: startProblem ?? 'iptables and ipset answer' },
+    { name: 'informers-synced', ...informersReady(cluster) },
+    { name: 'first-commit', ...commitReady(status) },
+    { name: 'last-pass', ...lastPassReady(status) },
+    { name: 'families', ...familiesReady(status, cluster) },
+    { name: 'kernel-features', ...featuresReady(status, cluster) },
+    ...conditions.map(({ name, state }) => ({ name, ...state() })),
+  ];
+}
