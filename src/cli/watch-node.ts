@@ -22,7 +22,7 @@ import {
   createInterfaceLog,
   interfacesKnown,
 } from '../telemetry/interface-conditions.ts';
-import { NeighbourWatch } from './watch-neighbours.ts';
+import { NeighbourWatch } from '../dataplane/iptables/drift/neighbour-watch.ts';
 
 export interface NodeWatches {
   readonly neighbours: NeighbourWatch;

@@ -1,20 +1,20 @@
 /** Watches what other programs do to our rules and sets, and tells of it: log, metrics, readiness. */
-import { FAMILIES, type Family } from '../core/vocabulary.ts';
-import type { Drift } from '../dataplane/iptables/drift/find-drift.ts';
-import type { NetfilterChange } from '../dataplane/iptables/drift/read-events.ts';
-import type { Kernel } from '../dataplane/iptables/kernel/kernel.ts';
-import type { ConditionState } from '../telemetry/health.ts';
-import type { AgentMetrics, DriftAuthor } from '../telemetry/metrics.ts';
-import type { Logger } from '../telemetry/log.ts';
-import type { Agent, AgentObserver } from '../agent/agent.ts';
-import type { PassOutcome } from '../dataplane/iptables/sync/reconcile.ts';
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import type { Drift } from './find-drift.ts';
+import type { NetfilterChange } from './read-events.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import type { ConditionState } from '../../../telemetry/health.ts';
+import type { AgentMetrics, DriftAuthor } from '../../../telemetry/metrics.ts';
+import type { Logger } from '../../../telemetry/log.ts';
+import type { Agent, AgentObserver } from '../../../agent/agent.ts';
+import type { PassOutcome } from '../sync/reconcile.ts';
 
-import { createLooks } from '../dataplane/iptables/drift/looks.ts';
-import { type MonitorLoss, NetfilterMonitor } from '../dataplane/iptables/drift/netfilter-monitor.ts';
-import { watchWrites } from '../dataplane/iptables/drift/watched-kernel.ts';
-import { DriftWatch } from '../dataplane/iptables/drift/drift-watch.ts';
-import { Fights } from '../dataplane/iptables/drift/fights.ts';
-import { after, systemClock } from '../core/clock.ts';
+import { createLooks } from './looks.ts';
+import { type MonitorLoss, NetfilterMonitor } from './netfilter-monitor.ts';
+import { watchWrites } from './watched-kernel.ts';
+import { DriftWatch } from './drift-watch.ts';
+import { Fights } from './fights.ts';
+import { after, systemClock } from '../../../core/clock.ts';
 
 /** A change is somebody's if it was told of so shortly before its traces were found. */
 const AUTHOR_MS = 5_000;

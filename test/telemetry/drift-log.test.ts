@@ -5,7 +5,7 @@ import type { AgentMetrics } from '../../src/telemetry/metrics.ts';
 import type { Logger } from '../../src/telemetry/log.ts';
 import type { AgentObserver, PassInfo } from '../../src/agent/agent.ts';
 import type { PassOutcome } from '../../src/dataplane/iptables/sync/reconcile.ts';
-import { NeighbourWatch } from '../../src/cli/watch-neighbours.ts';
+import { NeighbourWatch } from '../../src/dataplane/iptables/drift/neighbour-watch.ts';
 
 const JUMP: Drift = {
   kind: 'jump',
