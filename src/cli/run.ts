@@ -123,6 +123,7 @@ interface AgentParts {
 
 function createAgent({ config, cluster, opened, watches, metrics, log }: AgentParts): Agent {
   const { neighbours, interfaces, checkpoint, freeEpochs } = watches;
+  const observer = observe(metrics, log, opened.kernel);
   return new Agent({
     nodeName: config.nodeName,
     cluster,
@@ -138,7 +139,13 @@ function createAgent({ config, cluster, opened, watches, metrics, log }: AgentPa
     interfaces,
     ...(checkpoint ? { earlyAddresses: checkpoint } : {}),
     missingFeatures: opened.missingFeatures,
-    observer: neighbours.observing(observe(metrics, log, opened.kernel)),
+    observer: {
+      ...observer,
+      onPass: (outcome, info) => {
+        neighbours.synced(outcome, info.readBack);
+        observer.onPass(outcome, info);
+      },
+    },
   });
 }
 

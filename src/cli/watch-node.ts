@@ -6,6 +6,7 @@ import type { AgentMetrics } from '../telemetry/metrics.ts';
 import type { AgentConfig } from './config.ts';
 
 import { afterUnlessExit, systemClock as clock } from '../core/clock.ts';
+import { NeighbourWatch } from '../dataplane/iptables/drift/neighbour-watch.ts';
 import { FreeEpochs } from '../dataplane/iptables/sync/free-epochs.ts';
 import { CheckpointWatch } from '../host/checkpoint-watch.ts';
 import { runCommand } from '../host/command.ts';
@@ -14,6 +15,7 @@ import { surveyHost } from '../host/host-survey.ts';
 import { InterfaceWatch } from '../host/interface-watch.ts';
 import { openReadingShell } from '../host/reading-shell.ts';
 import { watchBridges } from '../telemetry/bridge-condition.ts';
+import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
 import { createEpochLog } from '../telemetry/epoch-log.ts';
 import { watchHost } from '../telemetry/host-conditions.ts';
 import {
@@ -22,7 +24,6 @@ import {
   createInterfaceLog,
   interfacesKnown,
 } from '../telemetry/interface-conditions.ts';
-import { NeighbourWatch } from '../dataplane/iptables/drift/neighbour-watch.ts';
 
 export interface NodeWatches {
   readonly neighbours: NeighbourWatch;
@@ -38,7 +39,7 @@ export interface NodeWatches {
 export function watchNode(config: AgentConfig, kernel: HostKernel, metrics: AgentMetrics, log: Logger): NodeWatches {
   const kernelLog = log.child('kernel');
   const bridges = watchBridges(log, clock);
-  const neighbours = new NeighbourWatch(kernel, metrics, log);
+  const neighbours = new NeighbourWatch(kernel, createDriftLog(metrics, log.child('neighbours')), clock);
   const shell = openReadingShell();
   const survey = () => surveyHost(shell.read);
   const host = watchHost({ survey, metrics, log, isIpvsAllowed: config.allowKubeProxyIpvs, clock });
@@ -59,7 +60,7 @@ export function watchNode(config: AgentConfig, kernel: HostKernel, metrics: Agen
     freeEpochs: epochs?.freeEpochs,
     conditions: [
       ...bridges.conditions,
-      { name: 'jumps-present', state: neighbours.jumps },
+      { name: 'jumps-present', state: () => jumpsPresent(neighbours.jumps()) },
       ...(epochs ? [epochs.condition] : []),
       ...host.conditions,
       { name: 'pod-interfaces', state: () => interfacesKnown(interfaces.state()) },

@@ -1,51 +1,76 @@
-/** Watches what other programs do to our rules and sets, and tells of it: log, metrics, readiness. */
+/** Watches what other programs do to our rules and sets: wires monitors, looks and the watch that decides, and says what came of it. */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
-import type { Drift } from './find-drift.ts';
-import type { NetfilterChange } from './read-events.ts';
+import type { MonotonicClock } from '../../../core/clock.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import type { ConditionState } from '../../../telemetry/health.ts';
-import type { AgentMetrics, DriftAuthor } from '../../../telemetry/metrics.ts';
-import type { Logger } from '../../../telemetry/log.ts';
-import type { Agent, AgentObserver } from '../../../agent/agent.ts';
 import type { PassOutcome } from '../sync/reconcile.ts';
+import type { Drift } from './find-drift.ts';
+import type { DriftWatchOptions } from './drift-watch.ts';
+import type { FightState } from './fights.ts';
+import type { NetfilterChange } from './read-events.ts';
 
+import { DriftWatch } from './drift-watch.ts';
+import { Fights } from './fights.ts';
 import { createLooks } from './looks.ts';
 import { type MonitorLoss, NetfilterMonitor } from './netfilter-monitor.ts';
 import { watchWrites } from './watched-kernel.ts';
-import { DriftWatch } from './drift-watch.ts';
-import { Fights } from './fights.ts';
-import { after, systemClock } from '../../../core/clock.ts';
 
 /** A change is somebody's if it was told of so shortly before its traces were found. */
 const AUTHOR_MS = 5_000;
 /** One may have been started without memory, or at a bad moment. */
 const MANY_STILLBORN = 3;
 const MAX_UNREPAIRED = 1_000;
-/** Of objects in one log line. */
-const MAX_NAMED = 5;
+
+/** Of one kind and family, at least one: a flushed table is one event to people, however many chains it held. */
+export type Alike = readonly [Drift, ...Drift[]];
+
+/** `left`: nothing is written in this mode; `pending`: what repairs it did not go in. `by`: the program, as far as the kernel told. */
+export type Repair =
+  | { readonly kind: 'left' }
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'repaired'; readonly by: string | undefined; readonly fight: FightState };
+
+export interface NeighbourListener {
+  onDrift(found: Alike, repair: Repair): void;
+  /** Somebody else committed to a table that holds rules of ours. */
+  onForeignWrite(change: NetfilterChange): void;
+  onMonitorLost(family: Family, loss: MonitorLoss, complaint: string): void;
+  /** Changes are noticed by looks alone from here on. Once for each reason. */
+  onMonitorUseless(why: 'missing' | 'stillborn', complaint: string): void;
+}
+
+/** `away`: our jumps are missing or not first; `fought`: what is repaired is undone again and again. */
+export type JumpState =
+  | { readonly kind: 'away' | 'fought'; readonly what: string }
+  /** A sync is under way, or no rules are wanted. */
+  | { readonly kind: 'not-watched' }
+  /** `isTold`: the kernel tells of changes; else looks find them within seconds. */
+  | { readonly kind: 'first'; readonly isTold: boolean };
+
+/** What the watch asks of the agent. */
+export type Watched = Pick<DriftWatchOptions, 'standing' | 'resync'>;
 
 export class NeighbourWatch {
   /** To be used instead of the one given: what goes through it is known to be ours. */
   readonly kernel: Kernel;
   readonly #kernel: Kernel;
-  readonly #metrics: AgentMetrics;
-  readonly #log: Logger;
+  readonly #listener: NeighbourListener;
+  readonly #clock: MonotonicClock;
   readonly #looks = createLooks();
-  readonly #fights = new Fights(now);
+  readonly #fights: Fights;
   readonly #monitors: Readonly<Record<Family, NetfilterMonitor>>;
   #drift: DriftWatch | undefined;
-  #agent: Agent | undefined;
-  #isMonitorMissing = false;
-  #isTold = false;
+  #watched: Watched | undefined;
+  readonly #useless = new Set<'missing' | 'stillborn'>();
   /** Monitors in a row that ended before they listened. */
   readonly #stillborn: Record<Family, number> = { 4: 0, 6: 0 };
   #lastOther: { readonly change: NetfilterChange; readonly atMs: number } | undefined;
   #unrepaired: readonly Drift[] = [];
 
-  constructor(kernel: Kernel, metrics: AgentMetrics, log: Logger) {
+  constructor(kernel: Kernel, listener: NeighbourListener, clock: MonotonicClock) {
     this.#kernel = kernel;
-    this.#metrics = metrics;
-    this.#log = log.child('neighbours');
+    this.#listener = listener;
+    this.#clock = clock;
+    this.#fights = new Fights(() => clock.now());
     this.kernel = watchWrites(kernel, {
       began: (step) => this.#drift?.began(step),
       ended: (step, isDone) => this.#drift?.ended(step, isDone),
@@ -59,21 +84,21 @@ export class NeighbourWatch {
       onChange: (change) => this.#changed(change),
       onLoss: (loss, complaint) => this.#lost(family, loss, complaint),
       onListening: () => this.#drift?.listening(family),
-      onMissing: () => this.#missing(),
-      after,
-      now,
+      onMissing: () => this.#giveUp('missing', ''),
+      after: (ms, action) => this.#clock.after(ms, action),
+      now: () => this.#clock.now(),
     });
   }
 
   /** Begins to look. */
-  follow(agent: Agent): void {
-    this.#agent = agent;
+  follow(watched: Watched): void {
+    this.#watched = watched;
     this.#drift = new DriftWatch({
       looks: this.#looks,
-      clock: systemClock,
+      clock: this.#clock,
       backend: () => this.#kernel.backend,
-      standing: () => agent.standing(),
-      resync: (reason) => agent.resync(reason),
+      standing: () => watched.standing(),
+      resync: (reason) => watched.resync(reason),
       isListening: (family) => this.#monitors[family].listening,
       onDeaf: (family) => this.#monitors[family].replace(),
     });
@@ -86,39 +111,27 @@ export class NeighbourWatch {
     this.#looks.stop();
   }
 
-  /** Hears of each pass before `observer` does. */
-  observing(observer: AgentObserver): AgentObserver {
-    return {
-      ...observer,
-      onPass: (outcome, info) => {
-        this.#drift?.passed(outcome, info.readBack);
-        this.#report(outcome);
-        if (info.readBack) this.#startMonitors();
-        observer.onPass(outcome, info);
-      },
-    };
+  /** To be told of each sync. */
+  synced(outcome: PassOutcome, readBack: boolean): void {
+    this.#drift?.passed(outcome, readBack);
+    this.#report(outcome);
+    if (readBack) this.#startMonitors();
   }
 
-  readonly jumps = (): ConditionState => {
+  jumps(): JumpState {
     const away = this.#drift?.away;
-    if (away !== undefined) return { ok: false, reason: `packets may pass unjudged until it is repaired: ${away}` };
+    if (away !== undefined) return { kind: 'away', what: away };
     const [fight] = this.#fights.current;
-    if (fight !== undefined) return { ok: false, reason: `somebody undoes our rules again and again: ${fight}` };
-    if (!this.#agent?.standing()) return { ok: true, reason: 'not looked at: a pass runs, or no rules are wanted' };
-    return { ok: true, reason: `our rules are first; ${this.#howSoon()}` };
-  };
-
-  #howSoon(): string {
-    const { families } = this.#kernel;
-    const isTold = families.every((family) => this.#monitors[family].listening);
-    return isTold ? 'the kernel tells of changes' : 'looked at every few seconds';
+    if (fight !== undefined) return { kind: 'fought', what: fight };
+    if (!this.#watched?.standing()) return { kind: 'not-watched' };
+    return { kind: 'first', isTold: this.#kernel.families.every((family) => this.#monitors[family].listening) };
   }
 
   /** Legacy tables tell nobody anything. The backend may change while the agent runs. */
   #startMonitors(): void {
     const { backend, families } = this.#kernel;
     for (const family of FAMILIES) {
-      const isTold = backend === 'iptables-nft' && families.includes(family) && !this.#isMonitorMissing;
+      const isTold = backend === 'iptables-nft' && families.includes(family) && !this.#useless.has('missing');
       if (isTold) this.#monitors[family].start();
       else this.#monitors[family].stop();
     }
@@ -126,83 +139,43 @@ export class NeighbourWatch {
 
   #changed(change: NetfilterChange): void {
     if (!this.#drift?.changed(change)) return;
-    this.#lastOther = { change, atMs: now() };
-    this.#log.debug('others wrote to table mangle', { program: change.program });
+    this.#lastOther = { change, atMs: this.#clock.now() };
+    this.#listener.onForeignWrite(change);
   }
 
   #lost(family: Family, loss: MonitorLoss, complaint: string): void {
-    this.#metrics.monitorLost(loss);
+    this.#listener.onMonitorLost(family, loss, complaint);
     this.#drift?.lost(family);
-    const fields = { family, loss, ...(complaint === '' ? {} : { complaint }) };
-    // It ends at any rule that it cannot print: nobody need know, and the metric counts.
-    this.#log.debug('xtables-monitor starts again', fields);
     this.#stillborn[family] = loss === 'stillborn' ? this.#stillborn[family] + 1 : 0;
-    if (this.#stillborn[family] < MANY_STILLBORN || this.#isTold) return;
-    this.#isTold = true;
-    this.#log.warn(
-      'xtables-monitor does not run: what others do to our rules is noticed within 5 s instead of 1 s',
-      fields,
-    );
+    if (this.#stillborn[family] >= MANY_STILLBORN) this.#giveUp('stillborn', complaint);
   }
 
-  #missing(): void {
-    if (this.#isMonitorMissing) return;
-    this.#isMonitorMissing = true;
-    this.#log.warn(
-      'xtables-monitor cannot be started: what others do to our rules is noticed within 5 s instead of 1 s; ' +
-        'it is part of package iptables, and needs stdbuf of package coreutils',
-    );
+  #giveUp(why: 'missing' | 'stillborn', complaint: string): void {
+    if (this.#useless.has(why)) return;
+    this.#useless.add(why);
+    this.#listener.onMonitorUseless(why, complaint);
   }
 
   #report({ drift, mode, failures }: PassOutcome): void {
-    const found = mode === 'dry-run' ? drift : [...this.#unrepaired, ...drift];
     const isRepaired = mode !== 'dry-run' && failures.length === 0;
-    this.#unrepaired = isRepaired || mode === 'dry-run' ? [] : found.slice(0, MAX_UNREPAIRED);
-    for (const alike of byKind(isRepaired ? found : drift)) {
-      if (isRepaired) this.#repaired(alike);
-      else
-        this.#log.warn(
-          `${mode === 'dry-run' ? 'left as it is' : 'not repaired yet'}: ${inWords(alike)}`,
-          fieldsOf(alike),
-        );
-    }
+    const found = isRepaired ? [...this.#unrepaired, ...drift] : drift;
+    this.#unrepaired = isRepaired || mode === 'dry-run' ? [] : [...this.#unrepaired, ...drift].slice(0, MAX_UNREPAIRED);
+    for (const alike of byKind(found)) this.#listener.onDrift(alike, this.#repairOf(alike, mode, isRepaired));
   }
 
-  /** `alike`: of one kind, the first of which is told. */
-  #repaired(alike: Alike): void {
-    const [drift] = alike;
-    const program = this.#authorOf(drift);
-    this.#metrics.driftRepaired(drift.kind, authorLabel(program), alike.length);
-    const fields = { ...fieldsOf(alike), ...(program === undefined ? {} : { by: program }) };
-    const message = `repaired: ${inWords(alike)}`;
-    switch (this.#fights.repaired(drift)) {
-      case 'single':
-        this.#log.warn(message, fields);
-        return;
-      case 'begins':
-        this.#log.error(
-          `${message}; somebody undoes our rules again and again, they are put back each time: ` +
-            'find that program and let it leave table mangle and our sets alone, for packets are judged wrongly in between. ' +
-            'What follows of this is told at level debug',
-          fields,
-        );
-        return;
-      case 'goes-on':
-        this.#log.debug(message, fields);
-    }
+  #repairOf([first]: Alike, mode: PassOutcome['mode'], isRepaired: boolean): Repair {
+    if (isRepaired) return { kind: 'repaired', by: this.#authorOf(first), fight: this.#fights.repaired(first) };
+    return { kind: mode === 'dry-run' ? 'left' : 'pending' };
   }
 
   #authorOf({ family }: Drift): string | undefined {
     const last = this.#lastOther;
     if (!last || last.change.family !== family) return undefined;
-    return now() - last.atMs < AUTHOR_MS ? last.change.program : undefined;
+    return this.#clock.now() - last.atMs < AUTHOR_MS ? last.change.program : undefined;
   }
 }
 
-/** At least one. */
-type Alike = readonly [Drift, ...Drift[]];
-
-/** A flushed table is one event to people, however many chains it held. Jumps first. */
+/** Jumps first. */
 function byKind(drift: readonly Drift[]): readonly Alike[] {
   const groups = new Map<string, [Drift, ...Drift[]]>();
   for (const one of drift) {
@@ -212,29 +185,4 @@ function byKind(drift: readonly Drift[]): readonly Alike[] {
     else groups.set(key, [one]);
   }
   return [...groups.values()].sort(([a], [b]) => Number(b.kind === 'jump') - Number(a.kind === 'jump'));
-}
-
-function inWords([first, ...others]: Alike): string {
-  const more =
-    others.length === 0
-      ? ''
-      : ` (and ${others.length} more: ${others
-          .slice(0, MAX_NAMED)
-          .map(({ object }) => object)
-          .join(', ')}${others.length > MAX_NAMED ? ', ...' : ''})`;
-  return `${first.object}, ${first.what}${more}`;
-}
-
-function fieldsOf([{ kind, object }]: Alike): Record<string, string> {
-  return { kind, object };
-}
-
-function now(): number {
-  return performance.now();
-}
-
-function authorLabel(program: string | undefined): DriftAuthor {
-  if (program === undefined) return 'unknown';
-  if (/^(ip6?tables|xtables)/.test(program)) return 'iptables';
-  return program === 'nft' ? 'nft' : 'other';
 }
