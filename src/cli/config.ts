@@ -4,10 +4,26 @@
  */
 import { parseArgs } from 'node:util';
 import { BACKENDS, type Mode } from '../core/vocabulary.ts';
-import { parseAddress } from '../net/ip.ts';
 import { formatListenAddress, type ListenAddress } from '../telemetry/health.ts';
-import { parseTarget, type Target, targetText } from '../cluster/targets.ts';
+import { type Target, targetText } from '../cluster/targets.ts';
 import { LOG_LEVELS, type LogLevel } from '../telemetry/log.ts';
+import {
+  integer,
+  MIN_CONNMARK_BITS,
+  oneOf,
+  readBoolean,
+  type Reader,
+  readFileOrOff,
+  type Reading,
+  readInterfacePrefix,
+  readInterfacePrefixes,
+  readListenAddress,
+  readMask,
+  readNodeName,
+  readTargets,
+  readText,
+  readTokenFile,
+} from './read-value.ts';
 
 /** The modes an agent can be started in. */
 export const START_MODES = ['enforce', 'audit', 'dry-run'] as const satisfies readonly Mode[];
@@ -63,10 +79,6 @@ export type AgentConfigResult = { readonly config: AgentConfig } | { readonly er
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Text -> value, or what is wrong with it and what is allowed. */
-type Reading<T> = { readonly value: T } | { readonly problem: string };
-type Reader<T> = (text: string) => Reading<T>;
-
 export interface Flag<T> {
   /** Without the leading dashes. */
   readonly name: string;
@@ -82,14 +94,6 @@ export interface Flag<T> {
 const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
 /** xt_limit counts in ten-thousandths of a second (XT_LIMIT_SCALE). */
 const MAX_LIMIT_PER_SECOND = 10_000;
-/** IFNAMSIZ (16) less the NUL, less one character that the prefix must leave for the name's end. */
-const MAX_INTERFACE_PREFIX = 14;
-const INTERFACE_PREFIX = `the beginning of an interface name (letters, digits, ".", "_", "-", at most ${MAX_INTERFACE_PREFIX} characters)`;
-/** One bit says "denied", two are the least that tell three generations apart. */
-const MIN_CONNMARK_BITS = 3;
-/** RFC 1123 subdomain: what the API server accepts as the name of a Node. */
-const NODE_NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
-const MAX_NODE_NAME = 253;
 
 export const AGENT_FLAGS = {
   nodeName: flag(
@@ -258,7 +262,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_MIN_GAP_MS',
     '<milliseconds>',
     '100',
-    'least pause between two passes, 0 to 60000; changes that come meanwhile are taken together',
+    'least pause between two syncs, 0 to 60000; changes that come meanwhile are taken together',
     integer(0, 60_000, ' milliseconds'),
   ),
   xtablesLockWait: flag(
@@ -425,109 +429,4 @@ function flag<T>(
   read: Reader<T>,
 ): Flag<T> {
   return { name, env, placeholder, help, read, ...(defaultText === undefined ? {} : { defaultText }) };
-}
-
-function readText(text: string): Reading<string> {
-  return { value: text };
-}
-
-function readBoolean(text: string): Reading<boolean> {
-  return text === 'true' || text === 'false' ? { value: text === 'true' } : notA(text, 'true or false');
-}
-
-function oneOf<const T extends string>(allowed: readonly T[]): Reader<T> {
-  return (text) => {
-    const value = allowed.find((one) => one === text);
-    return value === undefined ? notA(text, `one of ${allowed.join(', ')}`) : { value };
-  };
-}
-
-function integer(least: number, most: number, unit: string): Reader<number> {
-  return (text) => {
-    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-    return value >= least && value <= most ? { value } : notA(text, `a whole number from ${least} to ${most}${unit}`);
-  };
-}
-
-/** A name that is no Node's would leave every pod of this node unprotected, so a typing mistake must not get through. */
-function readNodeName(text: string): Reading<string> {
-  if (text.length <= MAX_NODE_NAME && NODE_NAME.test(text)) return { value: text };
-  return notA(
-    text,
-    `the name of a Node (lower-case letters, digits, "-" and ".", at most ${MAX_NODE_NAME} characters)`,
-  );
-}
-
-function readListenAddress(text: string): Reading<ListenAddress | null> {
-  if (text === 'off') return { value: null };
-  const path = /^unix:(\/.+)$/.exec(text)?.[1];
-  if (path !== undefined) return readSocketPath(path);
-  // The port is always given, so what stands before the last colon is the address, with brackets or without: `$(NODE_IP):9847`.
-  const parts = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]/]+)|([0-9a-f:.]+)):(\d{1,5})$/i.exec(text);
-  const bare = parts?.[3] !== undefined && parseAddress(parts[3]) ? parts[3] : undefined;
-  const host = parts?.[1] ?? parts?.[2] ?? bare;
-  const port = Number(parts?.[4]);
-  if (host === undefined || port < 1 || port > 65_535) {
-    return notA(text, 'host:port (such as 127.0.0.1:9847 or [::1]:9847, port 1 to 65535), unix:/path or off');
-  }
-  return { value: Object.freeze({ host, port }) };
-}
-
-/** sockaddr_un sun_path (108) less the NUL. */
-const MAX_SOCKET_PATH = 107;
-
-function readSocketPath(path: string): Reading<ListenAddress> {
-  if (Buffer.byteLength(path) <= MAX_SOCKET_PATH) return { value: Object.freeze({ path }) };
-  return notA(`unix:${path}`, `unix: and a path of at most ${MAX_SOCKET_PATH} bytes`);
-}
-
-function readTokenFile(text: string): Reading<string | null> {
-  if (text === 'none') return { value: null };
-  return text.startsWith('/') ? { value: text } : notA(text, 'the absolute path of a file, or none');
-}
-
-function readTargets(text: string): Reading<readonly Target[]> {
-  const targets = text.split(',').map(parseTarget);
-  if (targets.every((target) => target !== undefined)) return { value: targets };
-  return notA(text, 'one or more host:port, with a comma between them (such as 192.0.2.1:6443,[2001:db8::1]:6443)');
-}
-
-function readFileOrOff(text: string): Reading<string | null> {
-  if (text === 'off') return { value: null };
-  return text.startsWith('/') ? { value: text } : notA(text, 'an absolute path or off');
-}
-
-function readInterfacePrefix(text: string): Reading<string> {
-  // "+" would end the prefix early in an iptables match, and "/" and blanks are in no interface name.
-  if (text.length <= MAX_INTERFACE_PREFIX && /^[A-Za-z0-9._-]+$/.test(text)) return { value: text };
-  return notA(text, INTERFACE_PREFIX);
-}
-
-function readInterfacePrefixes(text: string): Reading<readonly string[]> {
-  const prefixes: string[] = [];
-  for (const part of text.split(',')) {
-    const reading = readInterfacePrefix(part.trim());
-    if ('problem' in reading) return notA(text, `a list, parted by commas, of ${INTERFACE_PREFIX}`);
-    prefixes.push(reading.value);
-  }
-  return { value: Object.freeze(prefixes) };
-}
-
-function readMask(text: string): Reading<number | null> {
-  if (text === 'none') return { value: null };
-  const mask = /^0x[0-9a-f]{1,8}$/i.test(text) ? Number(text) : 0;
-  if (countContiguousBits(mask) >= MIN_CONNMARK_BITS) return { value: mask };
-  return notA(text, `a hexadecimal mask of at least ${MIN_CONNMARK_BITS} bits in a row (such as 0xff000000) or none`);
-}
-
-/** Number of set bits if they are all neighbours, else 0. */
-export function countContiguousBits(mask: number): number {
-  if (mask === 0) return 0;
-  const lowest = (mask & -mask) >>> 0;
-  const bits = Math.log2(mask / lowest + 1);
-  return Number.isInteger(bits) ? bits : 0;
-}
-
-function notA(text: string, allowed: string): { readonly problem: string } {
-  return { problem: `${JSON.stringify(text)} is not ${allowed}` };
 }

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import {
   AGENT_FLAGS,
   type AgentConfig,
-  countContiguousBits,
   describeConfig,
   type Environment,
   parseAgentConfig,
 } from '../../src/cli/config.ts';
+import { countContiguousBits } from '../../src/cli/read-value.ts';
 
 const NODE = ['--node-name', 'node-1'];
 
