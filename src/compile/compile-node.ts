@@ -19,7 +19,7 @@ import { BYTES_OF_POLICY, ClassCompiler } from './class-compiler.ts';
 import { ContestedAddresses, type KnownClasses, contestedSubjects, endpointsOf } from './contested-addresses.ts';
 import { GivenUpAddresses } from './given-up.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
-import { LiveMap } from '../core/versioned-map.ts';
+import { JournaledMap } from '../core/versioned-map.ts';
 import { NO_CLASSES, type NamespaceClasses, namespaceClasses } from './namespace-classes.ts';
 import { PeerSets, endpointEntries, familyOf, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
@@ -36,7 +36,7 @@ interface Local {
 }
 
 /** Ports of local pods by name, as sets. */
-type SubjectSets = Map<string, { readonly members: LiveMap<boolean>; readonly value: EndpointSet }>;
+type SubjectSets = Map<string, { readonly members: JournaledMap<string, boolean>; readonly value: EndpointSet }>;
 
 /** What is known of a namespace with local pods. */
 interface NamespaceState {
@@ -426,13 +426,13 @@ function subjectSet(
   subject: SubjectPorts,
   family: Family,
   locals: readonly Local[],
-  known = { members: new LiveMap<boolean>(), value: undefined as EndpointSet | undefined },
-): { readonly members: LiveMap<boolean>; readonly value: EndpointSet } {
+  known = { members: new JournaledMap<string, boolean>(), value: undefined as EndpointSet | undefined },
+): { readonly members: JournaledMap<string, boolean>; readonly value: EndpointSet } {
   const wanted = subjectEntries(subject, family, locals);
   const live = known.members;
-  for (const entry of [...live.view().keys()]) if (!wanted.has(entry)) live.set(entry, undefined);
+  for (const entry of [...live.snapshot().keys()]) if (!wanted.has(entry)) live.set(entry, undefined);
   for (const entry of wanted) live.set(entry, true);
-  const members = live.view();
+  const members = live.snapshot();
   const { value } = known;
   return { members: live, value: value?.members === members ? value : { key, family, holds: 'addresses', members } };
 }

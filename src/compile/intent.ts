@@ -4,6 +4,7 @@
  * same cluster gives the same value whatever order the watch delivered it in.
  */
 import type { Direction, Family, Protocol } from '../core/vocabulary.ts';
+import type { VersionedMap } from '../core/versioned-map.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { PolicyRef, Problem, RuleRef } from '../policy/model.ts';
 
@@ -15,10 +16,9 @@ export interface AddressSet {
   /** `addresses`: pods only. `prefixes`: blocks are involved; entries resolve by longest prefix match. */
   readonly kind: 'addresses' | 'prefixes';
   /**
-   * Canonical text (an address, or a CIDR for `prefixes`) -> true: in the set, false: carved out (`nomatch`). A `Moment`
-   * where the compiler keeps it up to date: that tells what changed without comparing.
+   * Canonical text (an address, or a CIDR for `prefixes`) -> true: in the set, false: carved out (`nomatch`).
    */
-  readonly members: ReadonlyMap<string, boolean>;
+  readonly members: VersionedMap<string, boolean>;
 }
 
 /** (Address, protocol, number) triples: named ports resolved (S-41), or peers with the ports open to each. */
@@ -28,7 +28,7 @@ export interface EndpointSet {
   /** `addresses`: of pods. `prefixes`: blocks; for each protocol and number the longest prefix decides. */
   readonly holds: 'addresses' | 'prefixes';
   /** `address,protocolNumber:port`, e.g. `10.0.0.1,6:8080`, or the same with a prefix -> true: in the set, false: carved out. */
-  readonly members: ReadonlyMap<string, boolean>;
+  readonly members: VersionedMap<string, boolean>;
 }
 
 /** Which ports one clause lets through. */
@@ -89,8 +89,8 @@ export interface NodeIntent {
   readonly classes: readonly PolicyClass[];
   /** Every address that a pod of this node owns, isolated or not -> `namespace/name`. The same object while nothing changed. */
   readonly localAddresses: ReadonlyMap<string, string>;
-  readonly addressSets: ReadonlyMap<string, AddressSet>;
-  readonly endpointSets: ReadonlyMap<string, EndpointSet>;
+  readonly addressSets: VersionedMap<string, AddressSet>;
+  readonly endpointSets: VersionedMap<string, EndpointSet>;
   /** Whether an address belongs to a live pod: taking it out of a set can cut flows that must be judged again. */
   readonly isLiveAddress: (address: string) => boolean;
   /** The same object as long as no address that had lost its pod has got another one: what was not live then is not now. */

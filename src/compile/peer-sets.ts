@@ -18,7 +18,7 @@ import { PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import type { Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
-import { LiveMap } from '../core/versioned-map.ts';
+import { JournaledMap } from '../core/versioned-map.ts';
 import { SmallMap } from '../core/small-map.ts';
 
 /** Which pods a peer entry selects: in the one namespace named, or in every namespace that matches. */
@@ -183,7 +183,7 @@ const PORTS_PER_STEP = 500;
 interface Part {
   readonly union: PeerUnion;
   /** Of the set. */
-  readonly members: LiveMap<boolean>;
+  readonly members: JournaledMap<string, boolean>;
   /** The entries an included address stands for. */
   entriesOf(address: string, pod: Pod): readonly string[];
   /** What the entry is without any pod: part of the blocks' table, or nothing. */
@@ -194,7 +194,7 @@ interface Part {
 
 export interface LiveSet {
   readonly key: string;
-  readonly members: LiveMap<boolean>;
+  readonly members: JournaledMap<string, boolean>;
   /** No entry is of two parts, so that each can be kept up to date without the others. */
   readonly parts: readonly Part[];
   /** As a value; the same object until the membership changes. */
@@ -207,7 +207,7 @@ export class PeerSets {
   /** By namespace, then by the labels object: equal labels are one object where the reader shares them, and correct where not. */
   readonly #identities = new Map<string, SmallMap<Labels, Identity>>();
   readonly #sets = new Map<string, LiveSet>();
-  readonly #setOf = new Map<LiveMap<boolean>, LiveSet>();
+  readonly #setOf = new Map<JournaledMap<string, boolean>, LiveSet>();
   /** Those that addresses outside of the selections may belong to. */
   readonly #byAddress = new Set<Part>();
   /** By the one namespace all their selections name; the others under no name. */
@@ -218,9 +218,14 @@ export class PeerSets {
   /** Endpoint sets that are made elsewhere. */
   #others: ReadonlyMap<string, EndpointSet> = new Map();
   /** The sets as values, by key so that how they came about does not show; undefined after one came or went. */
-  #values: { readonly addressSets: LiveMap<AddressSet>; readonly endpointSets: LiveMap<EndpointSet> } | undefined;
+  #values:
+    | {
+        readonly addressSets: JournaledMap<string, AddressSet>;
+        readonly endpointSets: JournaledMap<string, EndpointSet>;
+      }
+    | undefined;
   /** What is not up to date in `#values`. */
-  readonly #changed = new Set<LiveMap<boolean>>();
+  readonly #changed = new Set<JournaledMap<string, boolean>>();
 
   // ------------------------------------------------------------------------------------------------------------ events
 
@@ -352,7 +357,7 @@ export class PeerSets {
     // Another class may have made it meanwhile.
     if (!fits || this.#sets.has(set.key)) this.#forgetParts(set.parts);
     else {
-      set.members.forget();
+      set.members.dropHistory();
       this.#sets.set(set.key, set);
       this.#setOf.set(set.members, set);
       this.#values = undefined;
@@ -404,23 +409,26 @@ export class PeerSets {
   }
 
   /**
-   * All sets as values; those whose membership did not change are the same objects as last time. Moments of one history as long as
+   * All sets as values; those whose membership did not change are the same objects as last time. Versions of one history as long as
    * there are the same sets, so that nobody has to look for what changed.
    */
   values(): Pick<NodeIntent, 'addressSets' | 'endpointSets'> {
-    const values = this.#values ?? { addressSets: new LiveMap<AddressSet>(), endpointSets: new LiveMap<EndpointSet>() };
+    const values = this.#values ?? {
+      addressSets: new JournaledMap<string, AddressSet>(),
+      endpointSets: new JournaledMap<string, EndpointSet>(),
+    };
     const outdated = this.#values
       ? [...this.#changed].flatMap((members) => this.#setOf.get(members) ?? [])
       : [...this.#sets.keys()].sort().map((key) => this.#sets.get(key)!);
     for (const set of outdated) {
-      if (set.value.members !== set.members.view()) set.value = set.refresh(set);
+      if (set.value.members !== set.members.snapshot()) set.value = set.refresh(set);
       if ('kind' in set.value) values.addressSets.set(set.key, set.value);
       else values.endpointSets.set(set.key, set.value);
     }
     if (!this.#values) for (const [key, set] of this.#others) values.endpointSets.set(key, set);
     this.#changed.clear();
     this.#values = values;
-    return { addressSets: values.addressSets.view(), endpointSets: values.endpointSets.view() };
+    return { addressSets: values.addressSets.snapshot(), endpointSets: values.endpointSets.snapshot() };
   }
 
   // --------------------------------------------------------------------------------------------------------- selection
@@ -512,7 +520,7 @@ function isInBlocks({ byAddress, union }: Part, address: string): boolean {
 
 function addressSet(key: string, union: PeerUnion, family: Family, space: AddressSpace): LiveSet {
   const table = new Map(space.toPrefixTable().map((entry) => [formatNetMember(entry.cidr), entry.match] as const));
-  const members = new LiveMap<boolean>(table);
+  const members = new JournaledMap<string, boolean>(table);
   const kind = space.isEmpty() ? 'addresses' : 'prefixes';
   const part: Part = {
     union,
@@ -522,12 +530,12 @@ function addressSet(key: string, union: PeerUnion, family: Family, space: Addres
     baseOf: (entry) => table.get(entry),
     byAddress: false,
   };
-  const refresh = (set: LiveSet): AddressSet => ({ key, family, kind, members: set.members.view() });
-  return { key, members, parts: [part], value: { key, family, kind, members: members.view() }, refresh };
+  const refresh = (set: LiveSet): AddressSet => ({ key, family, kind, members: set.members.snapshot() });
+  return { key, members, parts: [part], value: { key, family, kind, members: members.snapshot() }, refresh };
 }
 
 function endpointSet(key: string, union: PeerUnion, family: Family, names: PortNames): LiveSet {
-  const members = new LiveMap<boolean>();
+  const members = new JournaledMap<string, boolean>();
   const part: Part = {
     union,
     members,
@@ -543,7 +551,7 @@ function portEndpointSet(
   unions: readonly (readonly [port: string, union: PeerUnion])[],
   family: Family,
 ): LiveSet {
-  const members = new LiveMap<boolean>();
+  const members = new JournaledMap<string, boolean>();
   const parts = unions.map(
     ([port, union]): Part => ({
       union,
@@ -559,21 +567,21 @@ function portEndpointSet(
 function endpointsOf(
   key: string,
   family: Family,
-  members: LiveMap<boolean>,
+  members: JournaledMap<string, boolean>,
   parts: readonly Part[],
   holds: EndpointSet['holds'] = 'addresses',
 ): LiveSet {
-  const refresh = (set: LiveSet): EndpointSet => ({ key, family, holds, members: set.members.view() });
-  return { key, members, parts, value: { key, family, holds, members: members.view() }, refresh };
+  const refresh = (set: LiveSet): EndpointSet => ({ key, family, holds, members: set.members.snapshot() });
+  return { key, members, parts, value: { key, family, holds, members: members.snapshot() }, refresh };
 }
 
 /** Of blocks alone: what it holds never changes. */
 function blockEndpointSet(key: string, tables: readonly PortTable[], family: Family): LiveSet {
-  const members = new LiveMap<boolean>();
+  const members = new JournaledMap<string, boolean>();
   for (const [port, table] of tables) {
     for (const { cidr, match } of table) members.set(`${formatNetMember(cidr)},${port}`, match);
   }
-  members.forget();
+  members.dropHistory();
   return endpointsOf(key, family, members, [], 'prefixes');
 }
 

@@ -1,98 +1,127 @@
-/** Maps that change in place and remember how, so that a change costs what it changes, not what the map holds. */
+/** Maps that change in place and journal how, so that a change costs what it changes, not what the map holds. */
 
-export interface Change<V> {
-  readonly key: string;
+export interface Change<K, V> {
+  readonly key: K;
   /** Undefined: was not an entry. */
   readonly before: V | undefined;
-  /** Undefined: is no entry any more. */
+  /** Undefined: the entry was deleted. */
   readonly after: V | undefined;
 }
 
-/** Beyond this many remembered changes per entry (and a floor for small maps) a fresh copy is cheaper than the memory. */
+/** An immutable map that is one version of a history. */
+export interface VersionedMap<K, V> extends ReadonlyMap<K, V> {
+  /** Unique in the process: equal versions are equal maps. */
+  readonly version: number;
+  /**
+   * The net changes, deletions included, that lead from `version` to this map, in the order in which keys first changed. `all`: that
+   * version is not known to this map's history, and the two maps have to be compared entry by entry.
+   */
+  changesSince(version: number | undefined): readonly Change<K, V>[] | 'all';
+}
+
+/** A map that no history is known of, or a version of one. */
+export type MaybeVersioned<K, V> = ReadonlyMap<K, V> & { readonly version?: number };
+
+/** Beyond this many journaled changes per entry (and a floor for small maps) a fresh copy is cheaper than the memory. */
 const MAX_JOURNAL_PER_ENTRY = 2;
 const MIN_JOURNAL_LIMIT = 1024;
 
-/** The live map. Readers hold moments of it, which stay what they were. */
-export class LiveMap<V> {
-  #entries: Map<string, V>;
-  #journal: Change<V>[] = [];
-  #source: Source<V>;
-  #view: Moment<V> | undefined;
+/** Numbers the versions of all maps, so that a version of one history is never taken for one of another. */
+let lastVersion = 0;
 
-  constructor(entries: Iterable<readonly [string, V]> = []) {
-    this.#entries = new Map(entries);
-    this.#source = { entries: this.#entries, journal: this.#journal };
+interface JournalEntry<K, V> extends Change<K, V> {
+  /** That it led to. */
+  readonly version: number;
+}
+
+interface History<K, V> {
+  /** As after the whole journal. */
+  readonly entries: Map<K, V>;
+  readonly journal: JournalEntry<K, V>[];
+  /** Before the first change of the journal. */
+  readonly firstVersion: number;
+}
+
+/** The map that changes. Readers hold snapshots of it, which stay what they were. */
+export class JournaledMap<K, V> {
+  #history: History<K, V>;
+  #snapshot: VersionedMap<K, V> | undefined;
+
+  constructor(entries: Iterable<readonly [K, V]> = []) {
+    this.#history = startHistory(new Map(entries));
   }
 
-  get(key: string): V | undefined {
-    return this.#entries.get(key);
+  get(key: K): V | undefined {
+    return this.#history.entries.get(key);
   }
 
   get size(): number {
-    return this.#entries.size;
+    return this.#history.entries.size;
   }
 
   /** `value` undefined: no entry. Returns whether anything changed. */
-  set(key: string, value: V | undefined): boolean {
-    const before = this.#entries.get(key);
+  set(key: K, value: V | undefined): boolean {
+    const { entries, journal } = this.#history;
+    const before = entries.get(key);
     if (before === value) return false;
-    if (value === undefined) this.#entries.delete(key);
-    else this.#entries.set(key, value);
-    this.#journal.push({ key, before, after: value });
-    this.#view = undefined;
+    if (value === undefined) entries.delete(key);
+    else entries.set(key, value);
+    journal.push({ key, before, after: value, version: ++lastVersion });
+    this.#snapshot = undefined;
     return true;
   }
 
   /** The map as of now; the same object until something changes. */
-  view(): Moment<V> {
-    if (this.#journal.length > Math.max(MIN_JOURNAL_LIMIT, this.#entries.size * MAX_JOURNAL_PER_ENTRY))
-      this.#startAfresh();
-    this.#view ??= new Moment(this.#source, this.#journal.length, this.#entries.size);
-    return this.#view;
+  snapshot(): VersionedMap<K, V> {
+    const { entries, journal } = this.#history;
+    if (journal.length > Math.max(MIN_JOURNAL_LIMIT, entries.size * MAX_JOURNAL_PER_ENTRY)) {
+      // Older snapshots keep the old entries and journal.
+      this.#history = startHistory(new Map(entries));
+      this.#snapshot = undefined;
+    }
+    this.#snapshot ??= new Snapshot(this.#history);
+    return this.#snapshot;
   }
 
-  /** For when nobody holds a view from before: how it came to be as it is need not be remembered. */
-  forget(): void {
-    this.#journal = [];
-    this.#source = { entries: this.#entries, journal: this.#journal };
-    this.#view = undefined;
-  }
-
-  /** Older views keep the old entries and journal; new ones know nothing of them. */
-  #startAfresh(): void {
-    this.#entries = new Map(this.#entries);
-    this.#journal = [];
-    this.#source = { entries: this.#entries, journal: this.#journal };
-    this.#view = undefined;
+  /** Frees the journal, without a copy: no snapshot from before may be read any more. */
+  dropHistory(): void {
+    this.#history = startHistory(this.#history.entries);
+    this.#snapshot = undefined;
   }
 }
 
-interface Source<V> {
-  /** As after the whole journal. */
-  readonly entries: ReadonlyMap<string, V>;
-  readonly journal: readonly Change<V>[];
+/** A map that never changes. */
+export function versionedMap<K, V>(entries: Iterable<readonly [K, V]> = []): VersionedMap<K, V> {
+  return new JournaledMap(entries).snapshot();
 }
 
-/** A live map at one moment. Reading it costs nothing while it is the latest; a past one is reconstructed once, on demand. */
-export class Moment<V> implements ReadonlyMap<string, V> {
-  readonly #source: Source<V>;
-  readonly #version: number;
+function startHistory<K, V>(entries: Map<K, V>): History<K, V> {
+  return { entries, journal: [], firstVersion: ++lastVersion };
+}
+
+/** Reading the latest snapshot of a history costs what reading a Map costs; a past one is reconstructed once, on demand. */
+class Snapshot<K, V> implements VersionedMap<K, V> {
+  readonly #history: History<K, V>;
+  /** Length of the journal. */
+  readonly #position: number;
+  readonly version: number;
   readonly size: number;
-  #past: ReadonlyMap<string, V> | undefined;
+  #past: ReadonlyMap<K, V> | undefined;
 
-  constructor(source: Source<V>, version: number, size: number) {
-    this.#source = source;
-    this.#version = version;
-    this.size = size;
+  constructor(history: History<K, V>) {
+    this.#history = history;
+    this.#position = history.journal.length;
+    this.version = history.journal.at(-1)?.version ?? history.firstVersion;
+    this.size = history.entries.size;
   }
 
-  /** The net changes from `older` to this, or undefined if they are not of one history and must be compared entry by entry. */
-  changesSince(older: ReadonlyMap<string, unknown> | undefined): readonly Change<V>[] | undefined {
-    if (!(older instanceof Moment) || older.#source !== this.#source || older.#version > this.#version)
-      return undefined;
-    const net = new Map<string, { before: V | undefined; after: V | undefined }>();
-    for (let index = older.#version; index < this.#version; index++) {
-      const { key, before, after } = this.#source.journal[index]!;
+  changesSince(version: number | undefined): readonly Change<K, V>[] | 'all' {
+    const { journal } = this.#history;
+    const start = version === undefined ? undefined : positionOf(version, this.#history);
+    if (start === undefined || start > this.#position) return 'all';
+    const net = new Map<K, { readonly before: V | undefined; after: V | undefined }>();
+    for (let index = start; index < this.#position; index++) {
+      const { key, before, after } = journal[index]!;
       const known = net.get(key);
       if (known) known.after = after;
       else net.set(key, { before, after });
@@ -100,12 +129,12 @@ export class Moment<V> implements ReadonlyMap<string, V> {
     return [...net].flatMap(([key, { before, after }]) => (before === after ? [] : [{ key, before, after }]));
   }
 
-  #entries(): ReadonlyMap<string, V> {
+  #entries(): ReadonlyMap<K, V> {
     if (this.#past) return this.#past;
-    const { entries, journal } = this.#source;
-    if (this.#version === journal.length) return entries;
+    const { entries, journal } = this.#history;
+    if (this.#position === journal.length) return entries;
     const past = new Map(entries);
-    for (let index = journal.length - 1; index >= this.#version; index--) {
+    for (let index = journal.length - 1; index >= this.#position; index--) {
       const { key, before } = journal[index]!;
       if (before === undefined) past.delete(key);
       else past.set(key, before);
@@ -114,23 +143,23 @@ export class Moment<V> implements ReadonlyMap<string, V> {
     return past;
   }
 
-  get(key: string): V | undefined {
+  get(key: K): V | undefined {
     return this.#entries().get(key);
   }
 
-  has(key: string): boolean {
+  has(key: K): boolean {
     return this.#entries().has(key);
   }
 
-  forEach(callback: (value: V, key: string, map: ReadonlyMap<string, V>) => void): void {
+  forEach(callback: (value: V, key: K, map: ReadonlyMap<K, V>) => void): void {
     for (const [key, value] of this.#entries()) callback(value, key, this);
   }
 
-  entries(): MapIterator<[string, V]> {
+  entries(): MapIterator<[K, V]> {
     return this.#entries().entries();
   }
 
-  keys(): MapIterator<string> {
+  keys(): MapIterator<K> {
     return this.#entries().keys();
   }
 
@@ -138,15 +167,19 @@ export class Moment<V> implements ReadonlyMap<string, V> {
     return this.#entries().values();
   }
 
-  [Symbol.iterator](): MapIterator<[string, V]> {
+  [Symbol.iterator](): MapIterator<[K, V]> {
     return this.entries();
   }
 }
 
-/** The changes between two values of a map, where both are moments of one history. */
-export function changesBetween<V>(
-  older: ReadonlyMap<string, unknown> | undefined,
-  newer: ReadonlyMap<string, V>,
-): readonly Change<V>[] | undefined {
-  return newer instanceof Moment ? (newer as Moment<V>).changesSince(older) : undefined;
+/** How much of the journal leads to the version. */
+function positionOf<K, V>(version: number, { journal, firstVersion }: History<K, V>): number | undefined {
+  if (version === firstVersion) return 0;
+  let [low, high] = [0, journal.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (journal[middle]!.version < version) low = middle + 1;
+    else high = middle;
+  }
+  return journal[low]?.version === version ? low + 1 : undefined;
 }

@@ -1,7 +1,7 @@
 /** What a remote pod's event costs does not grow with the sets of the node: nothing goes through them. */
 import assert from 'node:assert/strict';
 import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
-import { LiveMap, Moment } from '../../src/core/versioned-map.ts';
+import { JournaledMap, versionedMap } from '../../src/core/versioned-map.ts';
 import type { ObservedState, Plan } from '../../src/dataplane/iptables/plan/plan.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { NodeRenderer, renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
@@ -12,12 +12,13 @@ import { LAYOUT } from '../support/fake-cluster.ts';
 const SETS = 60;
 const LISTINGS = ['entries', 'keys', 'values', 'forEach', Symbol.iterator] as const;
 
+type Listable = Record<PropertyKey, (...args: unknown[]) => unknown>;
+
 /** Maps of more than half as many entries as there are sets that were gone through while `work` ran. */
 function countListings(work: () => void): number {
   let count = 0;
-  const restore = [Moment, Map].flatMap((type) =>
+  const restore = [Object.getPrototypeOf(versionedMap()), Map.prototype].flatMap((prototype: Listable) =>
     LISTINGS.map((name) => {
-      const prototype = type.prototype as unknown as Record<PropertyKey, (...args: unknown[]) => unknown>;
       const original = prototype[name]!;
       prototype[name] = function (this: ReadonlyMap<string, unknown>, ...args: unknown[]) {
         if (this.size > SETS / 2) count++;
@@ -80,14 +81,14 @@ describe('an event of a remote pod', () => {
     const policies = ['a', 'b', 'c'].map((peer) => policy(`x/${peer}`, { podSelector: {}, ingress: [from(peer)] }));
     const intent = compileNode(snapshot({ pods: [pod('x/one', { addresses: ['10.0.0.1'] })], policies }), 'node-1');
     const ruleset = renderNode(intent, { ...LAYOUT, mode: 'enforce' });
-    const sets = new LiveMap(ruleset.sets);
+    const sets = new JournaledMap(ruleset.sets);
     const plan = (observed: ObservedState): Plan => {
-      return diff({ ...ruleset, sets: sets.view() }, observed, { remembered: true });
+      return diff({ ...ruleset, sets: sets.snapshot() }, observed, { remembered: true });
     };
     const empty = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
     const written = plan({ families: { 4: empty, 6: empty }, sets: new Map() });
     const [one, two, three] = [...ruleset.sets.values()];
-    const withMember = (set: IpSet): IpSet => ({ ...set, members: new Map([['10.0.2.1', true]]) });
+    const withMember = (set: IpSet): IpSet => ({ ...set, members: versionedMap([['10.0.2.1', true]]) });
     sets.set(three!.name, withMember(three!));
     const { after } = plan(written.after);
     sets.set(one!.name, withMember(one!));

@@ -1,77 +1,100 @@
 import assert from 'node:assert/strict';
-import { LiveMap, Moment } from '../../src/core/versioned-map.ts';
+import { JournaledMap, versionedMap } from '../../src/core/versioned-map.ts';
 
-describe('members', () => {
-  it('a view stays what it was while the live set goes on', () => {
-    const live = new LiveMap([['a', true]]);
-    const first = live.view();
-    assert.equal(live.set('b', false), true);
-    assert.equal(live.set('a', undefined), true);
+describe('a journaled map', () => {
+  it('has snapshots that stay what they were while the map goes on', () => {
+    const map = new JournaledMap([['a', true]]);
+    const first = map.snapshot();
+    assert.equal(map.set('b', false), true);
+    assert.equal(map.set('a', undefined), true);
     assert.deepEqual([...first], [['a', true]]);
-    assert.deepEqual([...live.view()], [['b', false]]);
+    assert.deepEqual([...map.snapshot()], [['b', false]]);
     assert.equal(first.size, 1);
     assert.equal(first.get('b'), undefined);
   });
 
-  it('is the same view until something changes', () => {
-    const live = new LiveMap();
-    const view = live.view();
-    assert.equal(live.set('a', undefined), false);
-    assert.equal(live.view(), view);
-    live.set('a', true);
-    assert.notEqual(live.view(), view);
+  it('is the same snapshot until something changes', () => {
+    const map = new JournaledMap<string, boolean>();
+    const snapshot = map.snapshot();
+    assert.equal(map.set('a', undefined), false);
+    assert.equal(map.snapshot(), snapshot);
+    map.set('a', true);
+    assert.notEqual(map.snapshot(), snapshot);
+    assert.notEqual(map.snapshot().version, snapshot.version);
   });
 
-  it('tells the net changes since an older view: what went back and forth is none', () => {
-    const live = new LiveMap([
+  it('tells the net changes since an older version: what went back and forth is none', () => {
+    const map = new JournaledMap([
       ['a', true],
+      ['gone', true],
       ['n', false],
     ]);
-    const old = live.view();
-    live.set('a', undefined);
-    live.set('a', true);
-    live.set('b', true);
-    live.set('b', undefined);
-    live.set('n', true);
-    live.set('c', false);
-    live.set('c', true);
-    assert.deepEqual(live.view().changesSince(old), [
+    const { version } = map.snapshot();
+    map.set('a', undefined);
+    map.set('a', true);
+    map.set('b', true);
+    map.set('b', undefined);
+    map.set('n', true);
+    map.set('gone', undefined);
+    map.set('c', false);
+    map.set('c', true);
+    assert.deepEqual(map.snapshot().changesSince(version), [
       { key: 'n', before: false, after: true },
+      { key: 'gone', before: true, after: undefined },
       { key: 'c', before: undefined, after: true },
     ]);
-    assert.deepEqual(live.view().changesSince(live.view()), []);
+    assert.deepEqual(map.snapshot().changesSince(map.snapshot().version), []);
+  });
+
+  it('tells the changes since each of its versions, and to each', () => {
+    const map = new JournaledMap<number, number>();
+    const snapshots = [map.snapshot()];
+    for (let key = 0; key < 9; key++) {
+      map.set(key, key);
+      // A version without a snapshot, and those of another map in between.
+      map.set(key, key + 1);
+      snapshots.push(map.snapshot());
+      versionedMap([[key, key]]);
+    }
+    for (const [to, later] of snapshots.entries()) {
+      for (const [from, { version }] of snapshots.entries()) {
+        const changes = later.changesSince(version);
+        assert.equal(changes === 'all' ? changes : changes.length, from > to ? 'all' : to - from);
+      }
+    }
   });
 
   it('knows nothing of other histories, and nothing of its own future', () => {
-    const live = new LiveMap([['a', true]]);
-    const old = live.view();
-    live.set('b', true);
-    assert.equal(old.changesSince(live.view()), undefined);
-    assert.equal(live.view().changesSince(new LiveMap([['a', true]]).view()), undefined);
-    assert.equal(live.view().changesSince(new Map([['a', true]])), undefined);
+    const map = new JournaledMap([['a', true]]);
+    const old = map.snapshot();
+    map.set('b', true);
+    assert.equal(old.changesSince(map.snapshot().version), 'all');
+    assert.equal(map.snapshot().changesSince(versionedMap([['a', true]]).version), 'all');
+    assert.equal(map.snapshot().changesSince(undefined), 'all');
   });
 
-  it('starts afresh when remembering costs more than copying, and older views do not notice', () => {
-    const live = new LiveMap([['keep', true]]);
-    const old = live.view();
-    for (let i = 0; i < 3000; i++) live.set(`member-${i % 7}`, i % 2 === 0 ? true : undefined);
-    const now = live.view();
-    assert.equal(now.changesSince(old), undefined);
+  it('starts a history when journaling costs more than copying, and older snapshots do not notice', () => {
+    const map = new JournaledMap([['keep', true]]);
+    const old = map.snapshot();
+    for (let i = 0; i < 3000; i++) map.set(`member-${i % 7}`, i % 2 === 0 ? true : undefined);
+    const now = map.snapshot();
+    assert.equal(now.changesSince(old.version), 'all');
     assert.deepEqual([...old], [['keep', true]]);
     assert.equal(now.get('keep'), true);
-    live.set('later', true);
-    assert.deepEqual(live.view().changesSince(now), [{ key: 'later', before: undefined, after: true }]);
-    assert.ok(live.view() instanceof Moment);
+    map.set('later', true);
+    assert.deepEqual(map.snapshot().changesSince(now.version), [{ key: 'later', before: undefined, after: true }]);
   });
 
-  it('can forget how it came to be as it is', () => {
-    const live = new LiveMap();
-    live.set('a', true);
-    live.forget();
-    const view = live.view();
-    assert.deepEqual([...view], [['a', true]]);
-    live.set('b', true);
-    assert.deepEqual(live.view().changesSince(view), [{ key: 'b', before: undefined, after: true }]);
-    assert.deepEqual([...view], [['a', true]]);
+  it('can drop how it came to be as it is', () => {
+    const map = new JournaledMap<string, boolean>();
+    const { version } = map.snapshot();
+    map.set('a', true);
+    map.dropHistory();
+    const snapshot = map.snapshot();
+    assert.equal(snapshot.changesSince(version), 'all');
+    assert.deepEqual([...snapshot], [['a', true]]);
+    map.set('b', true);
+    assert.deepEqual(map.snapshot().changesSince(snapshot.version), [{ key: 'b', before: undefined, after: true }]);
+    assert.deepEqual([...snapshot], [['a', true]]);
   });
 });

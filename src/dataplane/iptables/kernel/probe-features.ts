@@ -7,6 +7,7 @@ import type { Feature, MissingFeatures } from '../rules/features.ts';
 import type { Match, Rule } from '../rules/ruleset.ts';
 import type { CommandRequest, RunCommand } from '../../../host/command.ts';
 
+import { versionedMap } from '../../../core/versioned-map.ts';
 import { FEATURES } from '../rules/features.ts';
 import { PREFIX } from '../rules/names.ts';
 import { type TextContext, createSetText, destroySetText, ruleText } from '../rules/write-text.ts';
@@ -99,7 +100,7 @@ async function restore({ run, restore: tool, lockWaitSeconds }: FeatureProbe, li
 async function createSet(probe: FeatureProbe, type: SetType): Promise<void> {
   const { family } = probe;
   const name = setOf(family, type);
-  await ipset(probe, createSetText({ name, family, type, members: new Map(), meaning: name }));
+  await ipset(probe, createSetText({ name, family, type, members: versionedMap(), meaning: name }));
 }
 
 /** Not the command that waits for the next change of sets. */

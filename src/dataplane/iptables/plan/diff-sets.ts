@@ -4,7 +4,7 @@ import type { Steps } from '../../../core/sliced.ts';
 import type { IpSet, Ruleset } from '../rules/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
-import { type Change, changesBetween } from '../../../core/versioned-map.ts';
+import type { Change } from '../../../core/versioned-map.ts';
 import { type ToFill, portionsOf } from './portion.ts';
 import { type Names, setsOfChains } from './set-usage.ts';
 import {
@@ -38,7 +38,7 @@ export interface SetsDiff {
   readonly fill: readonly PlanLine[];
   readonly changes: readonly SetChange[];
   /** Desired sets that are not those that were written last; undefined: not known, all were compared. */
-  readonly changed: readonly Change<IpSet>[] | undefined;
+  readonly changed: readonly Change<string, IpSet>[] | undefined;
   /** Of sets that open a gate: who may not pass any more, and who may then. */
   readonly gate: { readonly leave: readonly PlanLine[]; readonly join: readonly PlanLine[] };
   /** Capacity of the sets that are made, or made anew. */
@@ -46,7 +46,7 @@ export interface SetsDiff {
   readonly added: number;
   readonly deleted: number;
   /** Sets that will not be full after this plan -> what they will hold; undefined: as before. No rule may refer to them. */
-  readonly waiting: ReadonlyMap<string, IpSet['members'] | undefined>;
+  readonly waiting: ReadonlyMap<string, ObservedSet['members'] | undefined>;
 }
 
 /** A removed member that is not a live pod's is a pod that is gone, and its flows with it, if we remember putting it there. */
@@ -72,7 +72,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
   const referred = referredSets(observed);
   const unseen: Unseen[] = [];
   const changes: SetChange[] = [];
-  const changed = memory.broken.size === 0 ? changesBetween(observed.setsSource, desired.sets) : undefined;
+  const changed = memory.broken.size === 0 ? changesOf(desired.sets, observed.setsSource) : undefined;
   const capacities = new Map<string, number>();
   const gate = { leave: [] as PlanLine[], join: [] as PlanLine[] };
   let added = 0;
@@ -103,7 +103,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
     deleted += change.leaving.length;
   }
   const fill: PlanLine[] = [];
-  const waiting = new Map<string, IpSet['members'] | undefined>();
+  const waiting = new Map<string, ObservedSet['members'] | undefined>();
   const portions = portionsOf(unseen.filter(({ set }) => !set.opens).map(toFill), memory.portion);
   for (const each of unseen) {
     const { name, members } = each.set;
@@ -119,6 +119,12 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
     yield;
   }
   return { fill, changes, changed, gate, capacities, added, deleted, waiting };
+}
+
+/** Undefined: the sets must be compared one by one, as it is not known what changed, or as one came or went. */
+function changesOf(sets: Ruleset['sets'], source: ObservedState['setsSource']): SetsDiff['changed'] {
+  const changes = sets.changesSince(source?.version);
+  return changes === 'all' || changes.some(({ before, after }) => !before || !after) ? undefined : changes;
 }
 
 /** Rules in the iptables variant that is not written to judge packets as well. */
@@ -143,7 +149,7 @@ function toFill({ set: { name }, before, missing }: Unseen): ToFill {
   return { name, missing: missing.length, isBegun: before !== undefined };
 }
 
-function membersAfter({ set: { members }, before, missing, extra }: Unseen, portion: number): IpSet['members'] {
+function membersAfter({ set: { members }, before, missing, extra }: Unseen, portion: number): ObservedSet['members'] {
   const after = new Map(before?.members);
   for (const member of extra) after.delete(member);
   for (const member of missing.slice(0, portion)) after.set(member, members.get(member)!);
@@ -198,9 +204,8 @@ function changeOf(
 function compareMembers(set: IpSet, before: ObservedSet): { joining: string[]; leaving: string[] } {
   const joining: string[] = [];
   const leaving: string[] = [];
-  // Known without comparing where both are moments of one history.
-  const changes = changesBetween(before.members, set.members);
-  if (changes) {
+  const changes = set.members.changesSince(before.members.version);
+  if (changes !== 'all') {
     for (const { key: member, before: was, after: is } of changes)
       ((is ?? was === false) ? joining : leaving).push(member);
     return { joining: joining.sort(), leaving: leaving.sort() };

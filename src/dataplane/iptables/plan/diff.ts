@@ -16,7 +16,7 @@ import type {
   Step,
 } from './plan.ts';
 
-import { LiveMap } from '../../../core/versioned-map.ts';
+import { JournaledMap } from '../../../core/versioned-map.ts';
 import { runToEnd } from '../../../core/sliced.ts';
 import { releasedSet } from '../rules/names.ts';
 import { EVERY_PACKET, destroySetText } from '../rules/write-text.ts';
@@ -286,19 +286,19 @@ function setsAfter(
   return { sets, ...(isWhole ? { setsSource: desired.sets } : {}) };
 }
 
-/** For the latest of its moments, the live map it is of: planning goes on from there, and costs what changes. */
-const continued = new WeakMap<ObservedState['sets'], LiveMap<ObservedSet>>();
+/** For the latest of its snapshots, the map it is of: planning goes on from there, and costs what changes. */
+const continued = new WeakMap<ObservedState['sets'], JournaledMap<string, ObservedSet>>();
 
 function withChanged(
   observed: ObservedState['sets'],
   after: readonly (readonly [string, ObservedSet | undefined])[],
 ): ObservedState['sets'] {
   if (after.length === 0) return observed;
-  const sets = continued.get(observed) ?? new LiveMap(observed);
+  const sets = continued.get(observed) ?? new JournaledMap(observed);
   continued.delete(observed);
   for (const [name, set] of after) sets.set(name, set);
-  continued.set(sets.view(), sets);
-  return sets.view();
+  continued.set(sets.snapshot(), sets);
+  return sets.snapshot();
 }
 
 function stateAfter(

@@ -1,5 +1,6 @@
 /** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
 import type { Backend, Family } from '../../../core/vocabulary.ts';
+import type { MaybeVersioned } from '../../../core/versioned-map.ts';
 import type { FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
 
 /** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
@@ -21,7 +22,7 @@ export interface ObservedSet {
   readonly type: string;
   readonly maxElements: number;
   /** Entry text with protocol numbers -> false for `nomatch`. */
-  readonly members: ReadonlyMap<string, boolean>;
+  readonly members: MaybeVersioned<string, boolean>;
 }
 
 export type Variant = Extract<Backend, 'iptables-nft' | 'iptables-legacy'>;

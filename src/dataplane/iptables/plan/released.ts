@@ -7,6 +7,7 @@ import type { Family } from '../../../core/vocabulary.ts';
 import type { IpSet } from '../rules/ruleset.ts';
 import type { ObservedSet, PlanLine } from './plan.ts';
 
+import { versionedMap } from '../../../core/versioned-map.ts';
 import { releasedSet } from '../rules/names.ts';
 import { createSetText, maxElements } from '../rules/write-text.ts';
 
@@ -25,7 +26,7 @@ export function releasedSign(family: Family, released: boolean, isThere: boolean
   const name = releasedSet(family);
   if (released === isThere) return { create: [], destroy: [], after: new Map() };
   if (!released) return { create: [], destroy: [name], after: new Map([[name, undefined]]) };
-  const set: IpSet = { name, family, type: 'hash:ip', members: new Map(), meaning: name };
+  const set: IpSet = { name, family, type: 'hash:ip', members: versionedMap(), meaning: name };
   const { type, members } = set;
   const after = { name, family, type, members, maxElements: maxElements(0) };
   return { create: [{ text: createSetText(set), object: name }], destroy: [], after: new Map([[name, after]]) };

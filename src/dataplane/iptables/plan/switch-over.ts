@@ -12,6 +12,7 @@ import type { IpSet } from '../rules/ruleset.ts';
 import type { SetChange } from './diff-sets.ts';
 import type { PlanLine } from './plan.ts';
 
+import { versionedMap } from '../../../core/versioned-map.ts';
 import { setName } from '../rules/names.ts';
 import { type SetDetour, withDetours } from '../rules/write-text.ts';
 import { newSetLines } from './diff-sets.ts';
@@ -105,7 +106,7 @@ export function* detourOf(changes: readonly SetChange[], chains: ChainTexts): St
     sets.push(name);
     return name;
   };
-  const matching = (members: readonly string[]) => new Map(members.map((member) => [member, true]));
+  const matching = (members: readonly string[]) => versionedMap(members.map((member) => [member, true]));
   for (const change of changes) {
     // Entries that contain each other cannot be taken one by one: the most specific decides.
     const instead = change.aside === undefined ? undefined : make('instead', change, change.desired.members);

@@ -14,6 +14,7 @@ import type { NodeIntent } from '../../../compile/intent.ts';
 import type { Chain, IpSet, Layout, Match, Rule } from '../rules/ruleset.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
+import { versionedMap } from '../../../core/versioned-map.ts';
 import { MULTICAST_AND_LINK_LOCAL, NEW_POD_CHAINS, programmedSet } from '../rules/names.ts';
 
 const RETURN = { kind: 'return' } as const;
@@ -35,7 +36,7 @@ export function programmedAddresses(
     name: programmedSet(family),
     family,
     type: 'hash:net',
-    members: new Map(members.map((member) => [member, true])),
+    members: versionedMap(members.map((member) => [member, true])),
     meaning: 'programmed addresses',
     opens: true,
   };

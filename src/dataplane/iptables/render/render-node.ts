@@ -50,7 +50,7 @@ import type {
 } from '../rules/ruleset.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
-import { LiveMap, changesBetween } from '../../../core/versioned-map.ts';
+import { JournaledMap } from '../../../core/versioned-map.ts';
 import { runToEnd } from '../../../core/sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { expressible, expressibleChains } from '../rules/features.ts';
@@ -98,7 +98,7 @@ export class NodeRenderer {
   #last: Rendered | undefined;
   #sets: RenderedSets = new Map();
   /** Those that rules speak of, by name. */
-  #used = new LiveMap<IpSet>();
+  #used = new JournaledMap<string, IpSet>();
   #chains: RenderedChains = new Map();
 
   render(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
@@ -131,11 +131,11 @@ export class NodeRenderer {
     const { families, chains } = sameRules
       ? { families: last.ruleset.families, chains: known }
       : yield* renderFamilies(intent, layout, interfaces, rendered, known);
-    if (!sameRules || changed === 'others') this.#used = new LiveMap(usedSets(rendered, families));
+    if (!sameRules || changed === 'others') this.#used = new JournaledMap(usedSets(rendered, families));
     else for (const set of changed) if (this.#used.get(set.name)) this.#used.set(set.name, set);
     this.#letIn(intent, layout, interfaces, last);
     const { isLiveAddress, ownership } = intent;
-    const ruleset = { families, sets: this.#used.view(), layout, isLiveAddress, ownership };
+    const ruleset = { families, sets: this.#used.snapshot(), layout, isLiveAddress, ownership };
     this.#last = { intent, layout, interfaces, ruleset };
     this.#sets = rendered;
     this.#chains = chains;
@@ -162,14 +162,16 @@ interface SetsRendered {
 
 /** Without looking at all of them, where the intent tells what changed. */
 function changedSets(last: NodeIntent | undefined, intent: NodeIntent, known: RenderedSets): SetsRendered | undefined {
-  const addresses = changesBetween(last?.addressSets, intent.addressSets);
-  const endpoints = changesBetween(last?.endpointSets, intent.endpointSets);
-  if (!addresses || !endpoints) return undefined;
-  const changed = [...addresses, ...endpoints].map(({ key, after: from }) => {
-    const set = renderSet(from!, known.get(key)!.set.name);
-    known.set(key, { from: from!, set });
-    return set;
-  });
+  const addresses = intent.addressSets.changesSince(last?.addressSets.version);
+  const endpoints = intent.endpointSets.changesSince(last?.endpointSets.version);
+  if (addresses === 'all' || endpoints === 'all') return undefined;
+  const changed: IpSet[] = [];
+  for (const { key, before, after } of [...addresses, ...endpoints]) {
+    if (!before || !after) return undefined;
+    const set = renderSet(after, known.get(key)!.set.name);
+    known.set(key, { from: after, set });
+    changed.push(set);
+  }
   return { rendered: known, changed };
 }
 

@@ -1,4 +1,5 @@
 /** What the kernel should hold, as values: iptables chains per family, and ipsets. Text is made in write-text.ts only. */
+import type { VersionedMap } from '../../../core/versioned-map.ts';
 import type { Direction, Family, Protocol } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
 import type { PodInterface } from '../../../host/pod-interfaces.ts';
@@ -136,7 +137,7 @@ export interface IpSet {
   readonly family: Family;
   readonly type: 'hash:ip' | 'hash:net' | 'hash:ip,port' | 'hash:net,port';
   /** Entry text as `ipset restore` takes it with protocol numbers -> false for `nomatch`. */
-  readonly members: ReadonlyMap<string, boolean>;
+  readonly members: VersionedMap<string, boolean>;
   /** What the set means; the name is a hash of it. */
   readonly meaning: string;
   /** Who is in it passes a gate: members join behind the commit of rules and leave ahead of it. */
@@ -145,7 +146,7 @@ export interface IpSet {
 
 export interface Ruleset {
   readonly families: Readonly<Record<Family, FamilyRules>>;
-  readonly sets: ReadonlyMap<string, IpSet>;
+  readonly sets: VersionedMap<string, IpSet>;
   readonly layout: Layout;
   /** Whether an address belongs to a live pod (see NodeIntent). */
   readonly isLiveAddress: (address: string) => boolean;

@@ -1,6 +1,7 @@
 /** What every Kernel must do; run on the kernel in memory and on real ones, so that neither drifts from the other. */
 import assert from 'node:assert/strict';
 import type { RunCommand } from '../../../../src/host/command.ts';
+import { versionedMap } from '../../../../src/core/versioned-map.ts';
 import { type Kernel, StepFailed } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
 import { toolName } from '../../../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import type { Family } from '../../../../src/core/vocabulary.ts';
@@ -44,7 +45,7 @@ const ENDPOINT_SET = { 4: 'PCL4-endpoints', 6: 'PCL6-endpoints' } as const;
 
 function set(name: string, family: Family, type: IpSet['type'], members: readonly string[]): IpSet {
   const entries = members.map((member) => [member.replace('!', ''), !member.startsWith('!')] as const);
-  return { name, family, type, members: new Map(entries), meaning: name };
+  return { name, family, type, members: versionedMap(entries), meaning: name };
 }
 
 /** Sets of every type, with entries of every form we write. */
@@ -288,7 +289,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
           assert.equal(type, each.type);
           assert.equal(found.get(each.name)!.family, family);
           assert.ok(maxElements >= 1_000_000);
-          assert.deepEqual(members, each.members);
+          assert.deepEqual(new Map(members), new Map(each.members));
         }
       });
 
