@@ -2,7 +2,7 @@
 import type { Layout } from '../src/dataplane/iptables/rules/ruleset.ts';
 import type { ObservedState, Plan } from '../src/dataplane/iptables/plan/plan.ts';
 import type { NodeCompiler } from '../src/compile/compile-node.ts';
-import { takeTurns } from '../src/core/run-sliced.ts';
+import { runSliced } from '../src/core/run-sliced.ts';
 import { diff, diffInSteps } from '../src/dataplane/iptables/plan/diff.ts';
 import { NodeRenderer } from '../src/dataplane/iptables/render/render-node.ts';
 
@@ -39,8 +39,8 @@ export class PurePasses {
 
   /** As the agent does it: others get a turn in between. */
   async passInTurns(): Promise<void> {
-    const ruleset = await takeTurns(this.#renderer.renderInSteps(this.#compiler.intent(), LAYOUT));
-    await takeTurns(diffInSteps(ruleset, this.#kernel, {}));
+    const ruleset = await runSliced(this.#renderer.renderInSteps(this.#compiler.intent(), LAYOUT));
+    await runSliced(diffInSteps(ruleset, this.#kernel, {}));
   }
 
   pass(): { readonly plan: Plan; readonly times: PassTimes } {

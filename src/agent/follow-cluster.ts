@@ -1,7 +1,7 @@
 /** Keeps a node's compiler up to date with the cluster, change by change, and in slices when there is much to do at once. */
 import type { Namespace, NodeRecord, Pod, Policy } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
-import type { Steps } from '../core/sliced.ts';
+import type { Sliced } from '../core/sliced.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { EarlyAddresses } from './early-addresses.ts';
 import type { MonotonicClock } from '../core/clock.ts';
@@ -9,7 +9,7 @@ import type { MonotonicClock } from '../core/clock.ts';
 import { NodePresence } from './node-presence.ts';
 
 import { loadSnapshot, NodeCompiler } from '../compile/compile-node.ts';
-import { takeTurns } from '../core/run-sliced.ts';
+import { runSliced } from '../core/run-sliced.ts';
 import { withEarlyAddresses } from './early-addresses.ts';
 
 /**
@@ -130,8 +130,8 @@ export class ClusterFollower {
     this.#onCompiled();
   }
 
-  #run(work: Steps<void>): Promise<void> {
-    return takeTurns(work, {
+  #run(work: Sliced<void>): Promise<void> {
+    return runSliced(work, {
       now: () => this.#clock.now(),
       next: () => new Promise((resolve) => void this.#clock.after(0, resolve)),
     });

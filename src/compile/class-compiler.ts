@@ -6,7 +6,7 @@ import type { FamilyPeers, LetsThrough } from './clause-list.ts';
 import type { Clause, PolicyClass, PortClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
 import type { RuleReader } from './read-rules.ts';
-import type { Steps } from '../core/sliced.ts';
+import type { Sliced } from '../core/sliced.ts';
 
 import { selectorKey } from '../policy/selector.ts';
 import { ClauseList } from './clause-list.ts';
@@ -94,7 +94,7 @@ export class ClassCompiler {
   }
 
   /** With more than `mostRules` rules all that can be put together is, whatever it costs other classes. */
-  *compile(needed: NeededClass, together: readonly number[], mostRules: number): Steps<CompiledClass> {
+  *compile(needed: NeededClass, together: readonly number[], mostRules: number): Sliced<CompiledClass> {
     const compiled = yield* this.#compileWith(needed, together, this.#limits);
     if (compiled.ruleCount <= mostRules || this.#limits) return compiled;
     // Rules of one class: whether their policies occur together elsewhere says only whether other classes can use the same sets.
@@ -106,7 +106,7 @@ export class ClassCompiler {
     needed: NeededClass,
     together: readonly number[],
     limits: SharingLimits | undefined,
-  ): Steps<CompiledClass> {
+  ): Sliced<CompiledClass> {
     const { key, direction, policies } = needed;
     const plan: SetPlan = new Map();
     const subjectPorts: SubjectPorts[] = [];
@@ -151,7 +151,7 @@ function* letsThrough(
   plan: SetPlan,
   subjectPorts: SubjectPorts[],
   peerClauses: Map<Peers, FamilyPeers>,
-): Steps<LetsThrough> {
+): Sliced<LetsThrough> {
   const { namespace } = policies[0]!;
   if (allowed.kind === 'by-port') return yield* letsThroughByPort(namespace, direction, allowed, plan);
   const { peers } = allowed;
@@ -176,7 +176,7 @@ function* letsThroughByPort(
   direction: Direction,
   { peers, peersByPort }: Extract<Allowed, { kind: 'by-port' }>,
   plan: SetPlan,
-): Steps<LetsThrough> {
+): Sliced<LetsThrough> {
   const unions: (readonly [string, PeerUnion])[] = [];
   for (const [port, each] of peersByPort) {
     unions.push([port, selectPeers(namespace, each)]);

@@ -8,7 +8,7 @@ import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } fro
 import type { OwnerChange } from './address-index.ts';
 import type { SubjectPorts } from './class-compiler.ts';
 import type { EndpointSet, NodeIntent, PolicyClass, Subject } from './intent.ts';
-import type { Steps } from '../core/sliced.ts';
+import type { Sliced } from '../core/sliced.ts';
 
 import { fairShare } from '../core/fair-share.ts';
 import { objectKey } from '../policy/model.ts';
@@ -24,7 +24,7 @@ import { NO_CLASSES, type NamespaceClasses, namespaceClasses } from './namespace
 import { PeerSets, endpointEntries, familyOf, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
 import { isSameValue } from '../core/same-value.ts';
-import { runToEnd } from '../core/sliced.ts';
+import { runSync } from '../core/sliced.ts';
 import type { SharingLimits } from './shared-peers.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];
@@ -158,7 +158,7 @@ export class NodeCompiler {
 
   /** The intent now; the same object while nothing changed. */
   intent(): NodeIntent {
-    runToEnd(this.work());
+    runSync(this.work());
     return this.current();
   }
 
@@ -172,7 +172,7 @@ export class NodeCompiler {
    * What `intent` still has to do, in small steps, for callers that must not stand still; changes may come in between. Namespaces that
    * may have more than `most` bytes of rules to compile are left out.
    */
-  *work(most = Number.POSITIVE_INFINITY): Steps<void> {
+  *work(most = Number.POSITIVE_INFINITY): Sliced<void> {
     // Twice: what one namespace asks for may change how many sets others get.
     const compiled = (yield* this.#compileDirty(most)) + (yield* this.#compileDirty(most));
     if (compiled === 0 && this.#dirty.size === 0 && !this.#isUngathered) return;
@@ -181,14 +181,14 @@ export class NodeCompiler {
   }
 
   /** Result: how many namespaces. */
-  *#compileDirty(most: number): Steps<number> {
+  *#compileDirty(most: number): Sliced<number> {
     const quick = [...this.#dirty].filter((namespace) => this.#bytesOf(namespace) <= most).sort();
     for (const namespace of quick) yield* this.#compileNamespace(namespace);
     return quick.length;
   }
 
   /** Compiles one namespace that `work` has left out; other work may go on meanwhile, and shows it once it is done. */
-  *slowWork(): Steps<void> {
+  *slowWork(): Sliced<void> {
     // One that has more sets than it may have now; else the one that waits longest.
     const [waiting] = this.#dirty;
     const namespace = [...this.#dirty].find((each) => this.#hasTooManySets(each)) ?? waiting;
@@ -222,7 +222,7 @@ export class NodeCompiler {
     );
   }
 
-  *#compileNamespace(namespace: string): Steps<void> {
+  *#compileNamespace(namespace: string): Sliced<void> {
     this.#dirty.delete(namespace);
     // What was begun before this is out of date.
     const held = new Set<string>();
@@ -231,7 +231,7 @@ export class NodeCompiler {
     if (this.#underWay.get(namespace) === held) this.#underWay.delete(namespace);
   }
 
-  *#compileAfresh(namespace: string, held: Set<string>): Steps<void> {
+  *#compileAfresh(namespace: string, held: Set<string>): Sliced<void> {
     const locals = this.#locals.get(namespace);
     const policies = this.#policies.get(namespace);
     if (!locals || !policies) {

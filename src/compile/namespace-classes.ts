@@ -9,7 +9,7 @@ import type { ClassCompiler, CompiledClass, NeededClass } from './class-compiler
 import type { OverLimit, PolicyClass, Subject } from './intent.ts';
 import type { NamespaceLimits } from './limits.ts';
 import type { PeerSets, SetCost } from './peer-sets.ts';
-import type { Steps } from '../core/sliced.ts';
+import type { Sliced } from '../core/sliced.ts';
 
 import { DIRECTIONS } from '../core/vocabulary.ts';
 import { UNKNOWN_LABELS, objectKey } from '../policy/model.ts';
@@ -67,7 +67,7 @@ export function* namespaceClasses(
   locals: readonly Local[],
   before: NamespaceClasses,
   held: Set<string>,
-): Steps<NamespaceClasses> {
+): Sliced<NamespaceClasses> {
   const { subjects, needed } = yield* classify([...policies].sort(byName), locals, before.subjects);
   const occurrences = { ingress: new Occurrences(), egress: new Occurrences() };
   for (const each of needed.values()) {
@@ -108,7 +108,7 @@ function* classify(
   policies: readonly Policy[],
   locals: readonly Local[],
   before: readonly Subject[],
-): Steps<{ readonly subjects: readonly Subject[]; readonly needed: ReadonlyMap<string, NeededClass> }> {
+): Sliced<{ readonly subjects: readonly Subject[]; readonly needed: ReadonlyMap<string, NeededClass> }> {
   const known = new Map(before.map((subject) => [subject.pod, subject]));
   const byLabels = new Map<Pod['labels'], readonly NeededClass[]>();
   const needed = new Map<string, NeededClass>();
@@ -195,7 +195,7 @@ class Room {
   }
 
   /** Makes the sets of the class if it fits; else the limit it is over. */
-  *admit(one: CompiledClass): Steps<OverLimit | undefined> {
+  *admit(one: CompiledClass): Sliced<OverLimit | undefined> {
     if (one.ruleCount > this.#limits.classRules) return 'rules';
     const keys = [...new Set(allSetKeys(one))];
     yield* this.#want(keys);
@@ -215,7 +215,7 @@ class Room {
     return undefined;
   }
 
-  *#want(keys: readonly string[]): Steps<void> {
+  *#want(keys: readonly string[]): Sliced<void> {
     for (const key of keys) {
       if (this.#wanted.size >= this.#limits.sets) return;
       this.#wanted.add(key.length <= MAX_COUNTED_KEY ? key : createHash('sha256').update(key).digest('base64'));

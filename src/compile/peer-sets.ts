@@ -9,7 +9,7 @@ import type { Labels, Namespace, Peer, Pod } from '../policy/model.ts';
 import type { OwnerChange } from './address-index.ts';
 import type { AddressSet, EndpointSet, NodeIntent, PeerClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
-import type { Steps } from '../core/sliced.ts';
+import type { Sliced } from '../core/sliced.ts';
 
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
@@ -111,7 +111,7 @@ export function portEndpoints(unions: readonly PortUnion[], plan: SetPlan): Read
 export function* blockEndpoints(
   unions: readonly PortUnion[],
   plan: SetPlan,
-): Steps<{ readonly set: Readonly<Record<Family, string>>; readonly families: readonly Family[] }> {
+): Sliced<{ readonly set: Readonly<Record<Family, string>>; readonly families: readonly Family[] }> {
   const byPort = unions.toSorted(([a], [b]) => (a < b ? -1 : 1));
   const tables = { 4: yield* blockTables(byPort, 4), 6: yield* blockTables(byPort, 6) };
   const set = { 4: blockKey(tables[4], 4), 6: blockKey(tables[6], 6) };
@@ -144,7 +144,7 @@ export function portsAnywhere(
 
 type PortTable = readonly [port: string, table: readonly PrefixEntry[]];
 
-function* blockTables(byPort: readonly PortUnion[], family: Family): Steps<readonly PortTable[]> {
+function* blockTables(byPort: readonly PortUnion[], family: Family): Sliced<readonly PortTable[]> {
   const tables: PortTable[] = [];
   for (const [at, [port, union]] of byPort.entries()) {
     const table = union.kind === 'union' ? union.blocks[family].toPrefixTable() : [];
@@ -298,7 +298,7 @@ export class PeerSets {
    * Makes the sets that are not there yet, by the plan, and returns what they all cost. If that is more than `most`, undefined: it has
    * stopped there, and some sets may have been made in vain (see `keepOnly`).
    */
-  *provide(keys: readonly string[], plan: SetPlan, most: SetCost): Steps<SetCost | undefined> {
+  *provide(keys: readonly string[], plan: SetPlan, most: SetCost): Sliced<SetCost | undefined> {
     let entries = 0;
     let comparisons = 0;
     for (const key of keys) {
@@ -331,7 +331,7 @@ export class PeerSets {
   }
 
   /** Pods may come, go and change meanwhile. False if it gets more entries than `most`; then it is not there. */
-  *#add(set: LiveSet, most: number): Steps<boolean> {
+  *#add(set: LiveSet, most: number): Sliced<boolean> {
     for (const part of set.parts) this.#index(part);
     // Whose parts are found while this goes on has those of this set already.
     const complete = new Set<Identity>();

@@ -24,7 +24,7 @@ import type { PortRange } from '../net/port-range.ts';
 import type { Direction } from '../core/vocabulary.ts';
 import type { Peer, Policy } from '../policy/model.ts';
 import type { NamedPortRef } from './ports.ts';
-import type { Steps } from '../core/sliced.ts';
+import type { Sliced } from '../core/sliced.ts';
 
 import { formatCidr } from '../net/cidr.ts';
 import { mergePortRanges } from '../net/port-range.ts';
@@ -116,7 +116,7 @@ export function* mergeRules(
   direction: Direction,
   together: readonly number[],
   limits = LIMITS,
-): Steps<readonly MergedRule[]> {
+): Sliced<readonly MergedRule[]> {
   const { numeric, named } = yield* rulesOf(policies, direction, together);
   const merged = [...(yield* merge(numeric, limits)), ...(yield* merge(named, limits))];
   return merged.sort((a, b) => byOrigin(a.by[0]!, b.by[0]!));
@@ -133,7 +133,7 @@ export function distinctOrigins(origins: readonly Origin[]): readonly Origin[] {
   return sorted.filter((origin, at) => at === 0 || byOrigin(sorted[at - 1]!, origin) !== 0);
 }
 
-function* merge(rules: readonly Group[], limits: SharingLimits): Steps<MergedRule[]> {
+function* merge(rules: readonly Group[], limits: SharingLimits): Sliced<MergedRule[]> {
   const merged: MergedRule[] = [];
   const groups = yield* withSamePorts(rules, limits.ownSets);
   for (const alike of Map.groupBy(groups, (group) => group.together).values()) {
@@ -144,7 +144,7 @@ function* merge(rules: readonly Group[], limits: SharingLimits): Steps<MergedRul
 }
 
 /** Steps 4 and 5. A group whose peers are pods and blocks may be in both. */
-function* mergeCrowd(groups: readonly Group[], ownPorts: number, merged: MergedRule[]): Steps<void> {
+function* mergeCrowd(groups: readonly Group[], ownPorts: number, merged: MergedRule[]): Sliced<void> {
   const split = new Map(groups.map((group) => [group, new Map<PeerKind, Group>()]));
   for (const kind of PEER_KINDS) {
     const few = withFewPorts(groups, kind);
@@ -194,7 +194,7 @@ function* rulesOf(
   policies: readonly RulesOfPolicy[],
   direction: Direction,
   together: readonly number[],
-): Steps<{ readonly numeric: readonly Group[]; readonly named: readonly Group[] }> {
+): Sliced<{ readonly numeric: readonly Group[]; readonly named: readonly Group[] }> {
   const selectors = new Map<string, number>();
   let count = 0;
   const numeric: Group[] = [];
@@ -222,14 +222,14 @@ function numbered(numbers: Map<string, number>, text: string): number {
 }
 
 /** Steps 1 and 2. */
-function* withSamePorts(rules: readonly Group[], ownSets: number): Steps<readonly Group[]> {
+function* withSamePorts(rules: readonly Group[], ownSets: number): Sliced<readonly Group[]> {
   if (rules.length <= ownSets) return rules;
   const samePods = yield* joinMany(rules, ownSets, ({ selector, ports }) => `${selector} ${portsKey(ports)}`);
   return yield* joinMany(samePods, ownSets, (group) => `${group.together} ${portsKey(group.ports)}`);
 }
 
 /** Step 3. */
-function* withSamePeers(groups: readonly Group[]): Steps<readonly Group[]> {
+function* withSamePeers(groups: readonly Group[]): Sliced<readonly Group[]> {
   return yield* joinMany(groups, 1, ({ ports, peers }) => `${protocolOf(ports)} ${peersKey(peers)}`);
 }
 
@@ -246,7 +246,7 @@ function withFewPorts(groups: readonly Group[], kind: PeerKind): readonly Group[
 }
 
 /** Groups of one key become one where there are more than `most` of them. They have the same ports or the same peers. */
-function* joinMany(groups: readonly Group[], most: number, keyOf: (group: Group) => string): Steps<readonly Group[]> {
+function* joinMany(groups: readonly Group[], most: number, keyOf: (group: Group) => string): Sliced<readonly Group[]> {
   const byKey = new Map<string, Group[]>();
   for (const [at, group] of groups.entries()) {
     const key = keyOf(group);
@@ -291,7 +291,7 @@ function unionOfPeers(groups: readonly Group[]): Peers {
   return [...peers.values()];
 }
 
-function* byPort(groups: readonly Group[], kind: PeerKind): Steps<Allowed> {
+function* byPort(groups: readonly Group[], kind: PeerKind): Sliced<Allowed> {
   const peersByPort = new Map<string, Peer[]>();
   for (const [at, { ports, peers }] of groups.entries()) {
     if (at % RULES_PER_STEP === 0) yield;

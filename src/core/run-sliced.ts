@@ -1,4 +1,5 @@
 /** Long work in slices: probes, watches and signals must not wait for a large cluster. */
+import type { Sliced } from './sliced.ts';
 
 /** Work goes on this long before others get a turn. */
 const SLICE_MS = 10;
@@ -16,7 +17,7 @@ const REAL_TURNS: Turns = {
 };
 
 /** Runs `work` to its end. It yields wherever it may be interrupted, a millisecond apart at most. */
-export async function takeTurns<T>(work: Generator<void, T>, turns: Turns = REAL_TURNS): Promise<T> {
+export async function runSliced<T>(work: Sliced<T>, turns: Turns = REAL_TURNS): Promise<T> {
   let sliceStarted = turns.now();
   for (;;) {
     const step = work.next();

@@ -6,7 +6,7 @@ import { NAMESPACE_LIMITS, type NamespaceLimits } from '../../src/compile/limits
 import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
 import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
-import { runToEnd } from '../../src/core/sliced.ts';
+import { runSync } from '../../src/core/sliced.ts';
 import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
 import { HOSTILE_SHAPES } from '../support/hostile-shapes.ts';
 import { trace } from '../support/tracer.ts';
@@ -222,8 +222,8 @@ describe('fault: many namespaces, each within its limit, take the sets of all ot
     loadSnapshot(compiler, node(...CROWD));
     const sizes: number[] = [];
     for (let round = 0; round < 12; round++) {
-      runToEnd(compiler.slowWork());
-      runToEnd(compiler.work(most));
+      runSync(compiler.slowWork());
+      runSync(compiler.work(most));
       sizes.push(compiler.current().addressSets.size);
     }
     // The third is over: it and the two before it shrink, then comes the fourth.

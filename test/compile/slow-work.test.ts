@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
-import { runToEnd } from '../../src/core/sliced.ts';
+import { runSync } from '../../src/core/sliced.ts';
 import type { Policy } from '../../src/policy/model.ts';
 import { clusterPair, NODE } from '../property/clusters.ts';
 import { runs } from '../property/runs.ts';
@@ -50,11 +50,11 @@ describe('fault: slow work of one namespace delays another', () => {
     const compiler = started();
     compiler.policy('evil/p', evil(5));
     compiler.policy('x/p', policy('x/p', { podSelector: {}, ingress: [] }));
-    runToEnd(compiler.work(MUCH));
+    runSync(compiler.work(MUCH));
     assert.deepEqual(clausesOf(compiler.current()), { evil: 2, x: 0 });
     assert.deepEqual(compiler.current().waiting, ['evil']);
-    runToEnd(compiler.slowWork());
-    runToEnd(compiler.work(MUCH));
+    runSync(compiler.slowWork());
+    runSync(compiler.work(MUCH));
     assert.deepEqual(clausesOf(compiler.current()), { evil: 5, x: 0 });
     assert.deepEqual(compiler.current().waiting, []);
   });
@@ -65,10 +65,10 @@ describe('fault: slow work of one namespace delays another', () => {
     const slow = compiler.slowWork();
     slow.next();
     compiler.policy('evil/p', policy('evil/p', { podSelector: {}, ingress: [from(7)] }));
-    runToEnd(compiler.work(MUCH));
+    runSync(compiler.work(MUCH));
     assert.deepEqual(clausesOf(compiler.current()), { evil: 1, x: 1 });
-    runToEnd(slow);
-    runToEnd(compiler.work(MUCH));
+    runSync(slow);
+    runSync(compiler.work(MUCH));
     assert.deepEqual(clausesOf(compiler.current()), { evil: 1, x: 1 });
   });
 
@@ -78,7 +78,7 @@ describe('fault: slow work of one namespace delays another', () => {
     compiler.pod('evil/a', undefined);
     compiler.pod('evil/c', pod('evil/c', { addresses: ['10.0.0.9'] }));
     compiler.pod('x/d', pod('x/d', { addresses: ['10.0.0.1'] }));
-    runToEnd(compiler.work(MUCH));
+    runSync(compiler.work(MUCH));
     const { subjects } = compiler.current();
     assert.deepEqual(
       subjects.filter(({ addresses }) => addresses.includes('10.0.0.1')).map((subject) => subject.pod),
@@ -99,7 +99,7 @@ describe('fault: slow work of one namespace delays another', () => {
           let at = 0;
           const slow: Generator<void, void>[] = [];
           const breathe = (): void => {
-            runToEnd(compiler.work(MUCH));
+            runSync(compiler.work(MUCH));
             seen.waited += compiler.current().waiting.length;
             if (slow.length < 2) slow.push(compiler.slowWork());
             const [one] = slow;
@@ -119,7 +119,7 @@ describe('fault: slow work of one namespace delays another', () => {
           for (const [key, one] of after.namespaces) compiler.namespace(key, one);
           for (const key of before.namespaces.keys())
             if (!after.namespaces.has(key)) compiler.namespace(key, undefined);
-          for (const each of slow) runToEnd(each);
+          for (const each of slow) runSync(each);
           const policies = new Map([...after.policies].map(([key, one]) => [key, long(one)]));
           assert.deepEqual(essence(compiler.intent()), essence(compileNode({ ...after, policies }, NODE)));
         },

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { takeTurns } from '../../src/core/run-sliced.ts';
+import { runSliced } from '../../src/core/run-sliced.ts';
 
 /** Each step takes `ms` of a clock that only this work moves. */
 function setUp(ms: number) {
@@ -28,14 +28,14 @@ function setUp(ms: number) {
 describe('taking turns', () => {
   it('lets others have a turn every 10 ms of work, and hands on what the work returns', async () => {
     const { work, turns, given } = setUp(3);
-    assert.equal(await takeTurns(work(100), turns), 'done');
+    assert.equal(await runSliced(work(100), turns), 'done');
     // Four steps of 3 ms are the first to make 10.
     assert.equal(given(), 25);
   });
 
   it('does short work in one go', async () => {
     const { work, turns, given } = setUp(3);
-    assert.equal(await takeTurns(work(3), turns), 'done');
+    assert.equal(await runSliced(work(3), turns), 'done');
     assert.equal(given(), 0);
   });
 
@@ -43,7 +43,7 @@ describe('taking turns', () => {
     let fired = 0;
     const timer = setInterval(() => fired++, 1);
     const until = performance.now() + 60;
-    await takeTurns(
+    await runSliced(
       (function* () {
         while (performance.now() < until) yield;
       })(),
@@ -57,6 +57,6 @@ describe('taking turns', () => {
       yield;
       throw new Error('broken');
     })();
-    await assert.rejects(takeTurns(work), /broken/);
+    await assert.rejects(runSliced(work), /broken/);
   });
 });

@@ -8,7 +8,7 @@ import { readChainListing, readSetHeaders } from './read-looks.ts';
 import { savedRules } from '../plan/read-saved.ts';
 import { openReadingShell } from '../../../host/reading-shell.ts';
 import { toolName } from '../kernel/linux-kernel.ts';
-import { takeTurns } from '../../../core/run-sliced.ts';
+import { runSliced } from '../../../core/run-sliced.ts';
 
 export interface Looks {
   /** All rules of the built-in chain; undefined: could not be read. None of these rejects. */
@@ -30,7 +30,7 @@ export function createLooks(): Looks {
     },
     rules: async (backend, family) => {
       const text = await shell.read([toolName(backend, family, 'save'), '-t', 'mangle']);
-      return text === undefined ? undefined : await takeTurns(savedRules(text));
+      return text === undefined ? undefined : await runSliced(savedRules(text));
     },
     setHeaders: async () => {
       const text = await shell.read(['ipset', 'list', '-terse']);

@@ -18,7 +18,7 @@ import { chooseBackend } from './backend.ts';
 import { type Kernel, KernelUnreadable } from './kernel.ts';
 import { applyStep, readSets, toolName } from './linux-kernel.ts';
 import { OTHER_TABLES, listLegacyRules, listOtherTables, listRules } from './list-rules.ts';
-import { takeTurns } from '../../../core/run-sliced.ts';
+import { runSliced } from '../../../core/run-sliced.ts';
 
 const OTHER_VARIANT = {
   'iptables-nft': 'iptables-legacy',
@@ -162,7 +162,7 @@ class VariantKernel implements HostKernel {
         isAnswered &&= text !== undefined;
         if (!text?.includes('PCL-')) continue;
         for (const table of OTHER_TABLES) {
-          const rules = await takeTurns(savedRules(text, table));
+          const rules = await runSliced(savedRules(text, table));
           if (hasOurs(rules)) found.push({ variant, family, table, rules });
         }
       }
@@ -197,7 +197,7 @@ class VariantKernel implements HostKernel {
 const NOTHING: ObservedFamily = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
 
 async function familyOf(listing: Listing): Promise<ObservedFamily> {
-  return listing.kind === 'read' ? takeTurns(savedRules(listing.text)) : NOTHING;
+  return listing.kind === 'read' ? runSliced(savedRules(listing.text)) : NOTHING;
 }
 
 function hasOurs({ chains, hooks, elsewhere }: ObservedFamily): boolean {

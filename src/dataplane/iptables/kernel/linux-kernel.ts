@@ -1,6 +1,6 @@
 /** The real kernel, through `ipset` and the restore and save programs of one iptables variant, called by full name. */
 import type { Backend, Family } from '../../../core/vocabulary.ts';
-import type { Steps } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
 import type { CommandRequest, CommandResult, RunCommand } from '../../../host/command.ts';
 import type { Kernel } from './kernel.ts';
@@ -9,7 +9,7 @@ import { savedRules, savedSets } from '../plan/read-saved.ts';
 
 import { CommandFailed } from '../../../host/command.ts';
 import { KernelUnreadable, StepFailed } from './kernel.ts';
-import { takeTurns } from '../../../core/run-sliced.ts';
+import { runSliced } from '../../../core/run-sliced.ts';
 
 /** What writes to sets: of all commands the one that is run most. */
 export const WRITE_SETS: CommandRequest['argv'] = ['ipset', 'restore', '-exist'];
@@ -53,7 +53,7 @@ async function observe(options: LinuxKernelOptions): Promise<ObservedState> {
   const families: Partial<Record<Family, ObservedFamily>> = {};
   for (const family of options.families) {
     const { stdout } = await read(options, [toolName(options.backend, family, 'save'), '-t', 'mangle']);
-    families[family] = await takeTurns(savedRules(stdout));
+    families[family] = await runSliced(savedRules(stdout));
   }
   return { families, sets: await readSets(options) };
 }
@@ -65,7 +65,7 @@ export async function readSets(options: Reading): Promise<ObservedState['sets']>
   const { stdout } = await read(options, ['ipset', 'save']);
   const wrong = whyNoSets(stdout);
   if (wrong !== undefined) throw new KernelUnreadable(`ipset save: its output ${wrong}`);
-  return takeTurns(savedSets(stdout));
+  return runSliced(savedSets(stdout));
 }
 
 function whyNoSets(text: string): string | undefined {
@@ -100,7 +100,7 @@ async function write(
   argv: readonly [string, ...string[]],
   lines: Step['lines'],
 ): Promise<void> {
-  const stdin = await takeTurns(joined(lines));
+  const stdin = await runSliced(joined(lines));
   const [tool] = argv;
   const started = performance.now();
   const report = (waitedForLock: boolean): void =>
@@ -120,7 +120,7 @@ async function write(
 const LINES_PER_PART = 2_000;
 
 /** The text of the lines, in parts. */
-function* joined(lines: Step['lines']): Steps<readonly string[]> {
+function* joined(lines: Step['lines']): Sliced<readonly string[]> {
   const parts: string[] = [];
   for (let start = 0; start < lines.length; start += LINES_PER_PART) {
     const part = lines.slice(start, start + LINES_PER_PART);

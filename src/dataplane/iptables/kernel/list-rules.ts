@@ -1,11 +1,11 @@
 /** Reads table mangle of one variant and family. A read that failed, or whose answer is impossible, is not an answer. */
 import { readFile } from 'node:fs/promises';
 import type { Backend, Family } from '../../../core/vocabulary.ts';
-import type { Steps } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type { CommandRequest, RunCommand } from '../../../host/command.ts';
 
 import { CommandFailed } from '../../../host/command.ts';
-import { takeTurns } from '../../../core/run-sliced.ts';
+import { runSliced } from '../../../core/run-sliced.ts';
 
 const TIMEOUT_MS = 30_000;
 const LINES_PER_STEP = 2_000;
@@ -36,7 +36,7 @@ export async function listRules(run: RunCommand, backend: Backend, family: Famil
   const argv: CommandRequest['argv'] = [saveTool(backend, family), '-t', 'mangle'];
   try {
     const { stdout } = await run({ argv, timeoutMs: TIMEOUT_MS });
-    const wrong = await takeTurns(whyNoListing(stdout, family));
+    const wrong = await runSliced(whyNoListing(stdout, family));
     return wrong === undefined ? { kind: 'read', text: stdout } : { kind: 'unknown', why: `${argv[0]}: ${wrong}` };
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
@@ -83,7 +83,7 @@ function saveTool(backend: Backend, family: Family): string {
 }
 
 /** Why the text cannot be what table mangle holds; undefined if it can. */
-export function* whyNoListing(text: string, family: Family): Steps<string | undefined> {
+export function* whyNoListing(text: string, family: Family): Sliced<string | undefined> {
   if (/^# Table `mangle' is incompatible/m.test(text)) return incompatible(family);
   let state: 'before' | 'inside' | 'after' = 'before';
   const builtIn = new Set(['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']);

@@ -1,6 +1,6 @@
 /** The desired rules of one family against the observed ones: chains, jumps and generation. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
-import type { Steps } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type { Chain, ClassChain, Dispatch, FamilyRules, Hook, Layout, PortGuard, Ruleset } from '../rules/ruleset.ts';
 import type { TextContext } from '../rules/write-text.ts';
 import type { HookLines } from './hooks.ts';
@@ -67,7 +67,7 @@ export function* diffRules(
   rules: FamilyRules,
   cuts: boolean,
   options: RulesOptions,
-): Steps<RulesDiff> {
+): Sliced<RulesDiff> {
   const isWhole = options.broken.size === 0 && options.waiting.size === 0;
   const still = before.source === rules && isWhole && !cuts ? unchanged(desired, before, rules) : undefined;
   if (still && !isEpochFoundFor(still.generation, options)) return still;
@@ -172,8 +172,8 @@ function* findEntry(
   before: ObservedFamily,
   rules: FamilyRules,
   options: RulesOptions,
-  tightened: () => Steps<boolean>,
-): Steps<{ generation: number | undefined; isBumped: boolean; entry: Entry; misplaced: readonly Hook[] }> {
+  tightened: () => Sliced<boolean>,
+): Sliced<{ generation: number | undefined; isBumped: boolean; entry: Entry; misplaced: readonly Hook[] }> {
   const { layout } = desired;
   const marks = layout.mode === 'enforce' ? layout.marks : undefined;
   const entryAt = (generation: number): Entry =>
@@ -410,7 +410,7 @@ function* tightens(
   dispatch: FamilyRules['dispatch'],
   chains: ReadonlyMap<string, readonly string[]>,
   before: ObservedFamily,
-): Steps<boolean> {
+): Sliced<boolean> {
   const loosens = new Map<string, boolean>();
   for (const direction of DIRECTIONS) {
     const targets = currentTargets(before, direction);
@@ -459,7 +459,7 @@ function* movesOf(
   current: Targets,
   chains: ReadonlyMap<string, readonly string[]>,
   before: ObservedFamily,
-): Steps<Moves> {
+): Sliced<Moves> {
   const subjects = new Set([...current.keys(), ...dispatch.keys()]);
   const addresses = new Set<string>();
   const sets = new Set<string>();

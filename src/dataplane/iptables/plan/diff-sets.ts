@@ -1,6 +1,6 @@
 /** The desired sets against the observed ones: what has to be made, and what has to change in sets that rules may look at now. */
 import type { Family } from '../../../core/vocabulary.ts';
-import type { Steps } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type { IpSet, Ruleset } from '../rules/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
@@ -68,7 +68,7 @@ interface Unseen {
   readonly clear: readonly PlanLine[];
 }
 
-export function* diffSets(desired: Ruleset, observed: ObservedState, memory: SetsMemory): Steps<SetsDiff> {
+export function* diffSets(desired: Ruleset, observed: ObservedState, memory: SetsMemory): Sliced<SetsDiff> {
   const referred = referredSets(observed);
   const unseen: Unseen[] = [];
   const changes: SetChange[] = [];

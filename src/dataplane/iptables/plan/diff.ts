@@ -1,6 +1,6 @@
 /** The door of this stage: (Ruleset, ObservedState) -> Plan, steps in safe order. */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
-import type { Steps } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type { IpSet, Ruleset } from '../rules/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
@@ -17,7 +17,7 @@ import type {
 } from './plan.ts';
 
 import { JournaledMap } from '../../../core/versioned-map.ts';
-import { runToEnd } from '../../../core/sliced.ts';
+import { runSync } from '../../../core/sliced.ts';
 import { releasedSet } from '../rules/names.ts';
 import { EVERY_PACKET, destroySetText } from '../rules/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
@@ -45,10 +45,10 @@ export interface DiffOptions {
 }
 
 export function diff(desired: Ruleset, observed: ObservedState, options: DiffOptions = {}): Plan {
-  return runToEnd(diffInSteps(desired, observed, options));
+  return runSync(diffInSteps(desired, observed, options));
 }
 
-export function* diffInSteps(desired: Ruleset, observed: ObservedState, options: DiffOptions): Steps<Plan> {
+export function* diffInSteps(desired: Ruleset, observed: ObservedState, options: DiffOptions): Sliced<Plan> {
   const broken = options.broken ?? new Set();
   const { remembered = false, portion = Number.POSITIVE_INFINITY } = options;
   const sets = yield* diffSets(desired, observed, { broken, remembered, portion });
@@ -153,7 +153,7 @@ function* planFamily(
   sets: SetsDiff,
   options: DiffOptions,
   broken: ReadonlySet<string>,
-): Steps<FamilyPlan> {
+): Sliced<FamilyPlan> {
   const changes = sets.changes.filter((change) => change.family === family);
   const ofOther = other ? setsOfChains(other) : NO_SETS;
   const gone = options.departed?.[family];

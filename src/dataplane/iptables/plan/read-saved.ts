@@ -1,10 +1,10 @@
 /** The text of iptables-save and ipset save -> ObservedState. Ours only: everything is recognised by prefix, with no memory. */
 import type { Family } from '../../../core/vocabulary.ts';
-import type { Steps } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, ObservedSet } from './plan.ts';
 
-import { runToEnd } from '../../../core/sliced.ts';
+import { runSync } from '../../../core/sliced.ts';
 import { isOurChain, isOurSet } from '../rules/names.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 import { isHookLine } from './hooks.ts';
@@ -13,10 +13,10 @@ const LINES_PER_STEP = 500;
 
 /** Reads `iptables-save -t mangle` of one family. Lines that are not ours, or not understood, are left out. */
 export function readSavedRules(text: string): ObservedFamily {
-  return runToEnd(savedRules(text));
+  return runSync(savedRules(text));
 }
 
-export function* savedRules(text: string, table = 'mangle'): Steps<ObservedFamily> {
+export function* savedRules(text: string, table = 'mangle'): Sliced<ObservedFamily> {
   const chains = new Map<string, string[]>();
   const hooks: Record<Hook, string[]> = { FORWARD: [], INPUT: [] };
   const elsewhere: { chain: string; line: string }[] = [];
@@ -62,10 +62,10 @@ const PROTOCOL_NAMES: Readonly<Record<string, string>> = { tcp: '6', udp: '17', 
 
 /** Reads `ipset save`. */
 export function readSavedSets(text: string): Map<string, ObservedSet> {
-  return runToEnd(savedSets(text));
+  return runSync(savedSets(text));
 }
 
-export function* savedSets(text: string): Steps<Map<string, ObservedSet>> {
+export function* savedSets(text: string): Sliced<Map<string, ObservedSet>> {
   const sets = new Map<string, ObservedSet & { members: Map<string, boolean> }>();
   let count = 0;
   for (const line of linesOf(text)) {

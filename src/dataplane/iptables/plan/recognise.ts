@@ -3,7 +3,7 @@
  * is nothing to compare, and the text that was read can be forgotten.
  */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
-import type { Steps } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
 
 import { HOOKS } from '../rules/ruleset.ts';
@@ -19,7 +19,7 @@ export function* recognise(
   found: ObservedState,
   written: ObservedState | undefined,
   wanted: KnownSets,
-): Steps<ObservedState> {
+): Sliced<ObservedState> {
   const families: Partial<Record<Family, ObservedFamily>> = {};
   for (const family of FAMILIES) {
     const now = found.families[family];
@@ -37,7 +37,7 @@ export function* recognise(
 }
 
 /** Where nothing was touched, the very state that was written, with the rules it came from. */
-function* recogniseFamily(found: ObservedFamily, written: ObservedFamily): Steps<ObservedFamily> {
+function* recogniseFamily(found: ObservedFamily, written: ObservedFamily): Sliced<ObservedFamily> {
   const chains = new Map<string, readonly string[]>();
   let isWhole = found.chains.size === written.chains.size;
   for (const [name, lines] of found.chains) {
@@ -55,7 +55,7 @@ function* recogniseFamily(found: ObservedFamily, written: ObservedFamily): Steps
 function* recogniseSet(
   found: ObservedSet,
   ...known: readonly (Pick<ObservedSet, 'family' | 'type' | 'members'> | undefined)[]
-): Steps<ObservedSet> {
+): Sliced<ObservedSet> {
   for (const candidate of known) {
     if (candidate?.family !== found.family || candidate.type !== found.type) continue;
     if (yield* sameMembers(found.members, candidate.members)) return { ...found, members: candidate.members };
@@ -63,7 +63,7 @@ function* recogniseSet(
   return found;
 }
 
-function* sameMembers(found: ObservedSet['members'], known: ObservedSet['members']): Steps<boolean> {
+function* sameMembers(found: ObservedSet['members'], known: ObservedSet['members']): Sliced<boolean> {
   if (found.size !== known.size) return false;
   let count = 0;
   for (const [member, match] of found) {

@@ -7,7 +7,7 @@
  * to date under it, which no packet notices; a second commit puts the plain rules in place.
  */
 import type { Direction } from '../../../core/vocabulary.ts';
-import type { Steps } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type { IpSet } from '../rules/ruleset.ts';
 import type { SetChange } from './diff-sets.ts';
 import type { PlanLine } from './plan.ts';
@@ -94,7 +94,7 @@ export interface Detour {
   readonly sets: readonly string[];
 }
 
-export function* detourOf(changes: readonly SetChange[], chains: ChainTexts): Steps<Detour> {
+export function* detourOf(changes: readonly SetChange[], chains: ChainTexts): Sliced<Detour> {
   const create: PlanLine[] = [];
   const sets: string[] = [];
   const detours = new Map<string, SetDetour>();

@@ -35,7 +35,7 @@
 import { FAMILIES, type Direction, type Family } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
 import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../../../compile/intent.ts';
-import type { Steps } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type {
   Chain,
   ClassChain,
@@ -51,7 +51,7 @@ import type {
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { JournaledMap } from '../../../core/versioned-map.ts';
-import { runToEnd } from '../../../core/sliced.ts';
+import { runSync } from '../../../core/sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { expressible, expressibleChains } from '../rules/features.ts';
 import { guardsInUse } from './guards.ts';
@@ -102,7 +102,7 @@ export class NodeRenderer {
   #chains: RenderedChains = new Map();
 
   render(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
-    return runToEnd(this.renderInSteps(intent, layout, interfaces));
+    return runSync(this.renderInSteps(intent, layout, interfaces));
   }
 
   /** The addresses that may pass where nobody else may. */
@@ -119,7 +119,7 @@ export class NodeRenderer {
   }
 
   /** Begun, but not brought to its end, it leaves nothing behind. */
-  *renderInSteps(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Steps<Ruleset> {
+  *renderInSteps(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Sliced<Ruleset> {
     const last = this.#last && sameLayout(this.#last.layout, layout) ? this.#last : undefined;
     const { rendered, changed } =
       changedSets(last?.intent, intent, this.#sets) ?? (yield* renderSets(intent, this.#sets));
@@ -175,7 +175,7 @@ function changedSets(last: NodeIntent | undefined, intent: NodeIntent, known: Re
   return { rendered: known, changed };
 }
 
-function* renderSets({ addressSets, endpointSets }: NodeIntent, known: RenderedSets): Steps<SetsRendered> {
+function* renderSets({ addressSets, endpointSets }: NodeIntent, known: RenderedSets): Sliced<SetsRendered> {
   const changed: IpSet[] = [];
   const rendered: RenderedSets = new Map();
   let others = known.size !== addressSets.size + endpointSets.size;
@@ -199,7 +199,7 @@ function* renderFamilies(
   interfaces: PodInterfaces,
   sets: RenderedSets,
   known: RenderedChains,
-): Steps<{ families: Ruleset['families']; chains: RenderedChains }> {
+): Sliced<{ families: Ruleset['families']; chains: RenderedChains }> {
   const chains = new Map<string, RenderedChain>();
   const chainOf = (from: PolicyClass, family: Family): ClassChain => {
     const key = chainKey(from, family);
@@ -245,7 +245,7 @@ function* renderFamily(
   layout: Layout,
   interfaces: PodInterfaces,
   chainFor: (policyClass: PolicyClass, family: Family) => ClassChain,
-): Steps<FamilyRules> {
+): Sliced<FamilyRules> {
   const classes = new Map<string, ClassChain>();
   const chainOf = new Map<string, string>();
   for (const policyClass of intent.classes) {
@@ -294,7 +294,7 @@ function* portGuards(
   family: Family,
   interfaces: PodInterfaces,
   chainOf: ReadonlyMap<string, string>,
-): Steps<readonly PortGuard[]> {
+): Sliced<readonly PortGuard[]> {
   if (interfaces.pods.length === 0) return [];
   const subjectOf = new Map(subjects.map((subject) => [subject.pod, subject]));
   const guards: PortGuard[] = [];

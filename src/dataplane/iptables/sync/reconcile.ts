@@ -25,7 +25,7 @@ import { findDrift, findRuleDrift } from '../drift/find-drift.ts';
 import { recognise } from '../plan/recognise.ts';
 import { teardown } from '../plan/teardown.ts';
 import { StepFailed } from '../kernel/kernel.ts';
-import { takeTurns } from '../../../core/run-sliced.ts';
+import { runSliced } from '../../../core/run-sliced.ts';
 
 export type Phase = 'compile' | 'render' | 'observe' | 'plan' | 'apply';
 
@@ -246,7 +246,7 @@ class Pass {
     const enforcing = this.#mode === 'audit' ? 'audit' : 'enforce';
     const wholeLayout = layoutWithout({ ...layout, mode: enforcing }, this.#missing);
     const rendering = now();
-    this.#ruleset = await takeTurns(
+    this.#ruleset = await runSliced(
       this.#renderer.renderInSteps(intent, wholeLayout, this.#options.interfaces?.(intent)),
     );
     this.#refused = new RefusedNamespaces(this.#ruleset, now);
@@ -332,7 +332,7 @@ class Pass {
   async #read(): Promise<ObservedState> {
     const started = this.#options.now();
     const found = await this.#options.kernel.observe();
-    const recognised = await takeTurns(recognise(found, this.#written, this.#ruleset?.sets ?? new Map()));
+    const recognised = await runSliced(recognise(found, this.#written, this.#ruleset?.sets ?? new Map()));
     this.#addSeconds('observe', started);
     this.#knowOther(recognised);
     return this.#withUnread(recognised);
@@ -390,7 +390,7 @@ class Pass {
       ...(this.#mode === 'dry-run' ? {} : { portion: ENTRIES_PER_SYNC }),
     };
     const started = this.#options.now();
-    this.#plan = this.#ruleset ? await takeTurns(diffInSteps(this.#ruleset, observed, options)) : teardown(observed);
+    this.#plan = this.#ruleset ? await runSliced(diffInSteps(this.#ruleset, observed, options)) : teardown(observed);
     this.#addSeconds('plan', started);
     return this.#plan;
   }

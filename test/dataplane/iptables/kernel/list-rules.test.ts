@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Backend, Family } from '../../../../src/core/vocabulary.ts';
-import { runToEnd } from '../../../../src/core/sliced.ts';
+import { runSync } from '../../../../src/core/sliced.ts';
 import { KernelUnreadable } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
 import { type Listings, chooseBackend } from '../../../../src/dataplane/iptables/kernel/backend.ts';
 import { CommandFailed, type CommandFailureReason, type RunCommand } from '../../../../src/host/command.ts';
@@ -70,7 +70,7 @@ describe('fault: a read that fails is not an answer', () => {
 });
 
 describe('fault: an answer that cannot be true is none', () => {
-  const why = (text: string): string | undefined => runToEnd(whyNoListing(text, 4));
+  const why = (text: string): string | undefined => runSync(whyNoListing(text, 4));
   const good = listing(':PCL-FWD - [0:0]', '-A FORWARD -j PCL-FWD');
 
   it('a whole listing is one', () => {

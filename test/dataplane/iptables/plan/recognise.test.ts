@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { findDrift } from '../../../../src/dataplane/iptables/drift/find-drift.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import { recognise } from '../../../../src/dataplane/iptables/plan/recognise.ts';
-import { runToEnd } from '../../../../src/core/sliced.ts';
+import { runSync } from '../../../../src/core/sliced.ts';
 
 const chains = (entries: Readonly<Record<string, readonly string[]>>): ObservedFamily['chains'] =>
   new Map(Object.entries(entries));
@@ -43,7 +43,7 @@ const none = new Map<string, ObservedSet>();
 describe('recognising what was read back', () => {
   it('untouched rules are the written ones, with the rules they came from', () => {
     const ours = written();
-    const found = runToEnd(recognise(readBack(), ours, none));
+    const found = runSync(recognise(readBack(), ours, none));
     assert.equal(found.families[4], ours.families[4]);
     for (const [name, { members }] of ours.sets) assert.equal(found.sets.get(name)?.members, members);
     assert.deepEqual(findDrift(ours, found), []);
@@ -51,7 +51,7 @@ describe('recognising what was read back', () => {
 
   it('rules of others in a hook are seen, and our chains recognised all the same', () => {
     const ours = written();
-    const found = runToEnd(recognise(readBack({ hooks: hooks(['-j OTHER', '-j PCL-FWD']) }), ours, none));
+    const found = runSync(recognise(readBack({ hooks: hooks(['-j OTHER', '-j PCL-FWD']) }), ours, none));
     assert.equal(found.families[4]?.chains, ours.families[4]?.chains);
     assert.equal(found.families[4]?.source, undefined);
     assert.deepEqual(found.families[4]?.hooks.FORWARD, ['-j OTHER', '-j PCL-FWD']);
@@ -66,7 +66,7 @@ describe('recognising what was read back', () => {
   })) {
     it(`${what}: what was read stays, and is drift`, () => {
       const now = readBack({ chains: chains(found) });
-      const recognised = runToEnd(recognise(now, written(), none));
+      const recognised = runSync(recognise(now, written(), none));
       assert.deepEqual(recognised.families[4]?.chains, now.families[4]?.chains);
       assert.equal(recognised.families[4]?.source, undefined);
       assert.notDeepEqual(findDrift(written(), recognised), []);
@@ -86,19 +86,19 @@ describe('recognising what was read back', () => {
     'a set of the other family': set('PCL4-a', ['10.0.0.1', '10.0.0.2'], { family: 6 }),
   })) {
     it(`${what}: the set stays as it was read`, () => {
-      const recognised = runToEnd(recognise(readBack({}, found), written(), none));
+      const recognised = runSync(recognise(readBack({}, found), written(), none));
       assert.equal(recognised.sets.get('PCL4-a'), found);
     });
   }
 
   it('a capacity that somebody changed is kept in mind', () => {
-    const found = runToEnd(recognise(readBack({}, set('PCL4-b', ['10.0.0.3'], { maxElements: 2 })), written(), none));
+    const found = runSync(recognise(readBack({}, set('PCL4-b', ['10.0.0.3'], { maxElements: 2 })), written(), none));
     assert.equal(found.sets.get('PCL4-b')?.maxElements, 2);
   });
 
   it('without memory, sets that hold what is wanted are recognised by that', () => {
     const wanted = written().sets;
-    const found = runToEnd(recognise(readBack(), undefined, wanted));
+    const found = runSync(recognise(readBack(), undefined, wanted));
     for (const [name, { members }] of wanted) assert.equal(found.sets.get(name)?.members, members);
     assert.equal(found.families[4]?.source, undefined);
   });
