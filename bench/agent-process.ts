@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Backend } from '../src/core/vocabulary.ts';
 import type { ApiProcess } from './api-process.ts';
 import { LOCAL_NODE } from './cluster-model.ts';
 import type { Stall } from './stalls.ts';
@@ -10,7 +11,9 @@ import { WatchedProcess } from './watched-process.ts';
 
 const STALL_PROBE = join(import.meta.dirname, 'stall-probe.mjs');
 const HTTP = '127.0.0.1:9847';
+export const METRICS_URL = `http://${HTTP}/metrics`;
 export const FIRST_PASS = 'first pass done';
+type Argv = readonly [string, ...string[]];
 
 /** As the image has it. Result: the file to run. */
 export function bundleAgent(directory: string): string {
@@ -19,18 +22,28 @@ export function bundleAgent(directory: string): string {
   return join(folder, 'portcullis.mjs');
 }
 
-/** `stallFile`: where the process leaves how long it stood still, when it ends. */
-export function startAgent(bundle: string, api: ApiProcess, stallFile: string): WatchedProcess {
-  const flags = ['--node-name', LOCAL_NODE, '--service-account-dir', api.serviceAccountDir, '--http-address', HTTP];
-  return new WatchedProcess(
-    [process.execPath, ...IMAGE_FLAGS, '--import', STALL_PROBE, bundle, 'agent', ...flags, '--backend', 'iptables-nft'],
-    {
-      ...IMAGE_ENV,
-      STALL_FILE: stallFile,
-      KUBERNETES_SERVICE_HOST: '127.0.0.1',
-      KUBERNETES_SERVICE_PORT: String(api.port),
-    },
-  );
+export interface AgentOptions {
+  /** Where the process leaves how long it stood still, when it ends. */
+  readonly stallFile?: string;
+  readonly backend?: Backend;
+  readonly nodeName?: string;
+  /** How a command is made to run in another network namespace. */
+  readonly inside?: (argv: Argv) => Argv;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export function startAgent(bundle: string, api: ApiProcess, options: AgentOptions): WatchedProcess {
+  const { stallFile, nodeName = LOCAL_NODE, backend = 'iptables-nft', inside = (argv) => argv, env = {} } = options;
+  const probe = stallFile === undefined ? [] : ['--import', STALL_PROBE];
+  const flags = ['--node-name', nodeName, '--service-account-dir', api.serviceAccountDir, '--http-address', HTTP];
+  const argv = [...IMAGE_FLAGS, ...probe, bundle, 'agent', ...flags, '--backend', backend];
+  return new WatchedProcess(inside([process.execPath, ...argv]), {
+    ...IMAGE_ENV,
+    ...env,
+    ...(stallFile === undefined ? {} : { STALL_FILE: stallFile }),
+    KUBERNETES_SERVICE_HOST: '127.0.0.1',
+    KUBERNETES_SERVICE_PORT: String(api.port),
+  });
 }
 
 export function readStall(stallFile: string): Stall {

@@ -1,14 +1,20 @@
-/** Suite *event*: from the arrival of a watch line to the kernel's commit, idle and under load, beside the bare commands. */
+/**
+ * Suite *event*: from the API write to the packets (reaction.ts), beside bare commands. With --full also from the arrival of a watch line
+ * to the kernel's commit, each kind of event by itself, and beside a rebuild of everything.
+ */
 import { runCommand } from '../src/host/command.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
 import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
 import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
+import { thisVersion } from './against/version.ts';
 import { AgentUnderTest, type Commit, MIN_GAP_MS, type Pass } from './agent-under-test.ts';
 import { ClusterModel, type ClusterOptions, podObject } from './cluster-model.ts';
 import { type Stories, type Story, makeStories } from './event-kinds.ts';
 import { describeMachine } from './machine.ts';
 import { Mirror } from './mirror.ts';
+import { reactionTables } from './reaction/tables.ts';
+import { measureReactions } from './reaction.ts';
 import { IdleProcess, type Stall, longestOf, sleep, watchStalls } from './stalls.ts';
 import { type Summary, median, number, ratio, spread, stallCells, summarise, time } from './statistics.ts';
 import { stallTargets, targetsTable } from './targets.ts';
@@ -60,22 +66,28 @@ interface BackendResult {
   readonly load: readonly LoadResult[];
 }
 
-export async function run({ quick, rounds = quick ? 3 : 120 }: SuiteOptions): Promise<SuiteResult> {
+export async function run(options: SuiteOptions): Promise<SuiteResult> {
+  const { quick, full = false, rounds = quick ? 3 : 120 } = options;
+  const reactions = await measureReactions((directory) => [thisVersion(directory)], options);
   const results: BackendResult[] = [];
-  for (const backend of quick ? BACKENDS.slice(0, 1) : BACKENDS)
-    results.push(await measureBackend(backend, quick, rounds));
+  const backends = quick ? BACKENDS.slice(0, 1) : full ? BACKENDS : [];
+  for (const backend of backends) results.push(await measureBackend(backend, quick, rounds));
   return {
     suite: 'event',
     machine: describeMachine(),
     tables: [
-      ...(quick ? [] : [targets(results)]),
+      ...(quick || results.length === 0 ? [] : [targets(results)]),
+      ...reactionTables(reactions),
       ...results.flatMap((result) => [idleTable(result), rebuildTable(result), loadTable(result)]),
     ],
-    raw: results.map(({ events, rebuild, ...rest }) => ({
-      ...rest,
-      rebuild: summarise(rebuild),
-      events: events.map(({ name, agent, bare }) => ({ name, agent: summarise(agent), bare: summarise(bare) })),
-    })),
+    raw: {
+      reactions,
+      backends: results.map(({ events, rebuild, ...rest }) => ({
+        ...rest,
+        rebuild: summarise(rebuild),
+        events: events.map(({ name, agent, bare }) => ({ name, agent: summarise(agent), bare: summarise(bare) })),
+      })),
+    },
   };
 }
 

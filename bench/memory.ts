@@ -72,7 +72,7 @@ async function measure(pods: number, rounds: number, bundle: string, directory: 
 }
 
 async function runAgent(bundle: string, api: ApiProcess, stallFile: string): Promise<Run> {
-  const process = startAgent(bundle, api, stallFile);
+  const process = startAgent(bundle, api, { stallFile });
   let run: Run;
   try {
     const ms = await process.said(FIRST_PASS);

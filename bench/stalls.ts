@@ -73,6 +73,11 @@ export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
+/** Milliseconds since the epoch, with fractions: comparable between processes. */
+export function wallMs(): number {
+  return performance.timeOrigin + performance.now();
+}
+
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

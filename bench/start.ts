@@ -77,7 +77,7 @@ class Runs {
   }
 
   async #agent(side: 'cold' | 'restart'): Promise<number> {
-    const agent = startAgent(this.#bundle, this.#api, this.#stallFile);
+    const agent = startAgent(this.#bundle, this.#api, { stallFile: this.#stallFile });
     try {
       const ms = await agent.said(FIRST_PASS);
       if (side === 'restart') for (const what of written(agent.lineWith(FIRST_PASS)!)) this.restartWrites.add(what);

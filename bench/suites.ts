@@ -7,6 +7,8 @@ export interface SuiteSpec {
   readonly needs: 'none' | 'kernel';
   /** Run in an empty network namespace of its own, with loopback up; a suite that makes its own namespaces needs none. */
   readonly isolated: boolean;
+  /** Whether another version can be measured beside this one (`bench/against/<name>.ts`). */
+  readonly comparable?: true;
   readonly nodeFlags: readonly string[];
 }
 
@@ -28,8 +30,16 @@ export const SUITES: readonly SuiteSpec[] = [
     needs: 'none',
     isolated: false,
     nodeFlags: ['--max-semi-space-size=1', '--expose-gc'],
+    comparable: true,
   },
-  { name: 'memory', what: 'RSS of the agent process', needs: 'kernel', isolated: true, nodeFlags: [] },
+  {
+    name: 'memory',
+    what: 'RSS of the agent process',
+    needs: 'kernel',
+    isolated: true,
+    nodeFlags: [],
+    comparable: true,
+  },
   {
     name: 'hostile',
     what: 'memory and commits while tenants send 500 MB',
@@ -37,8 +47,15 @@ export const SUITES: readonly SuiteSpec[] = [
     isolated: true,
     nodeFlags: [],
   },
-  { name: 'start', what: 'cold start and restart', needs: 'kernel', isolated: true, nodeFlags: [] },
-  { name: 'event', what: 'from a watch line to the commit', needs: 'kernel', isolated: true, nodeFlags: IMAGE_FLAGS },
+  { name: 'start', what: 'cold start and restart', needs: 'kernel', isolated: true, nodeFlags: [], comparable: true },
+  {
+    name: 'event',
+    what: 'from the API write to packets and commit',
+    needs: 'kernel',
+    isolated: true,
+    nodeFlags: IMAGE_FLAGS,
+    comparable: true,
+  },
   {
     name: 'resync',
     what: 'reading a large node back',
@@ -46,5 +63,12 @@ export const SUITES: readonly SuiteSpec[] = [
     isolated: true,
     nodeFlags: ['--max-semi-space-size=1'],
   },
-  { name: 'packet', what: 'cost per packet and connection', needs: 'kernel', isolated: false, nodeFlags: [] },
+  {
+    name: 'packet',
+    what: 'cost per packet and connection',
+    needs: 'kernel',
+    isolated: false,
+    nodeFlags: [],
+    comparable: true,
+  },
 ];

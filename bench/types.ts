@@ -7,6 +7,8 @@ export interface SuiteOptions {
   readonly rounds?: number;
   /** Every combination a suite has; it takes as long as it takes. */
   readonly full?: boolean;
+  /** A git ref or a folder: that version of the product is measured beside this one. */
+  readonly against?: string;
 }
 
 /** Where the numbers come from. */

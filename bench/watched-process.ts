@@ -2,7 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { endWithUs } from './children.ts';
 import { sleep } from './stalls.ts';
+
+/** Of the clock in /proc. */
+const TICK_MS = 10;
 
 export interface Memory {
   /** Resident bytes. */
@@ -21,11 +25,17 @@ export class WatchedProcess {
   constructor(argv: readonly [string, ...string[]], env: Readonly<Record<string, string>> = {}) {
     const [program, ...args] = argv;
     this.#child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...env } });
+    endWithUs(this.#child);
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {
       this.#lines.push(line);
       this.#onLine();
     });
     this.#ended = new Promise((resolve) => this.#child.once('exit', (code, signal) => resolve(`${signal ?? code}`)));
+  }
+
+  /** CPU so far in ms, of the process and all it started. */
+  cpuMs(): number {
+    return treeCpuMs(this.#child.pid ?? 0);
   }
 
   /** Milliseconds from the start to the first line that holds `text`. Rejects if the process ends before. */
@@ -62,5 +72,19 @@ export class WatchedProcess {
     this.#child.kill('SIGTERM');
     await Promise.race([this.#ended, sleep(5_000).then(() => this.#child.kill('SIGKILL'))]);
     await this.#ended;
+  }
+}
+
+/** CPU in ms of a process, the children it has waited for, and all that live. */
+export function treeCpuMs(pid: number): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    const own = [11, 12, 13, 14].reduce((sum, index) => sum + Number(fields[index]), 0) * TICK_MS;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+    return children.reduce((sum, child) => sum + treeCpuMs(Number(child)), own);
+  } catch {
+    return 0;
   }
 }

@@ -7,17 +7,23 @@ import type { Pod, ClusterSnapshot, Policy } from '../../src/policy/model.ts';
 import { objectKey } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import { lowBits } from '../../src/dataplane/iptables/render/dispatch.ts';
+import type { ApiObjects } from '../api-process.ts';
+import type { RawObject } from '../cluster-model.ts';
 import type { Shape } from './shapes.ts';
 
 export const NODE_NAME = 'measured';
 export const PORT = 8080;
+const NODE_ADDRESS = '10.3.0.1';
 const NAMESPACE = 'bench';
+const CREATED = '2024-01-01T00:00:00Z';
 /** One object, as equal labels are where the agent reads them. */
 const REMOTE: Pod['labels'] = { peer: 'yes' };
 /** The first of the ports that policies have for themselves. */
 const FIRST_OWN_PORT = 20_000;
 
 export interface MeasuredCluster {
+  /** The same cluster as the API has it. */
+  readonly objects: ApiObjects;
   readonly snapshot: ClusterSnapshot;
   /** Addresses of the two pods between which traffic flows. */
   readonly client: string;
@@ -31,17 +37,31 @@ export function makeCluster(shape: Shape): MeasuredCluster {
     ...local.map((address, index) => localPod(address, index, shape)),
     ...addresses('10.2', shape.peers).map((address, index) => pod(`remote-${index}`, 'elsewhere', address, REMOTE)),
   ];
-  const policies = Array.from({ length: shape.classes }, (_, group) =>
-    Array.from({ length: shape.policies }, (_, index) => makePolicy(group, index, shape)),
+  const rawPolicies = Array.from({ length: shape.classes }, (_, group) =>
+    Array.from({ length: shape.policies }, (_, index) => policyObject(group, index, shape)),
   ).flat();
+  const policies = rawPolicies.map(parsed);
   const snapshot: ClusterSnapshot = {
     pods: new Map(pods.map((each) => [objectKey(each), each])),
     namespaces: new Map([[NAMESPACE, { name: NAMESPACE, uid: NAMESPACE, labels: {} }]]),
     policies: new Map(policies.map((each) => [objectKey(each), each])),
-    nodes: new Map([[NODE_NAME, { name: NODE_NAME, addresses: ['10.3.0.1'] }]]),
+    nodes: new Map([[NODE_NAME, { name: NODE_NAME, addresses: [NODE_ADDRESS] }]]),
     problems: [],
   };
-  return { snapshot, client, server };
+  const objects: ApiObjects = {
+    namespaces: [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE, uid: NAMESPACE } }],
+    nodes: [
+      {
+        apiVersion: 'v1',
+        kind: 'Node',
+        metadata: { name: NODE_NAME, uid: NODE_NAME },
+        status: { addresses: [{ type: 'InternalIP', address: NODE_ADDRESS }] },
+      },
+    ],
+    pods: pods.map(podObject),
+    networkpolicies: rawPolicies,
+  };
+  return { snapshot, objects, client, server };
 }
 
 /** In the order in which both layouts look at them: the last four bits, where there are many the three before, the address as text. */
@@ -75,7 +95,24 @@ function pod(name: string, nodeName: string, address: string, labels: Pod['label
   };
 }
 
-function makePolicy(group: number, index: number, { classes, policies, kind }: Shape): Policy {
+function podObject({ namespace, name, uid, nodeName, addresses: [podIP], labels }: Pod): RawObject {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { namespace, name, uid, labels: Object.fromEntries(Object.entries(labels)), creationTimestamp: CREATED },
+    spec: { nodeName },
+    status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }] },
+  };
+}
+
+function parsed(object: RawObject): Policy {
+  const { policy, problems } = parsePolicy(object);
+  const why = problems.map(({ message }) => message).join(', ');
+  if (!policy || problems.length > 0) throw new Error(`${object.metadata.name}: ${why}`);
+  return policy;
+}
+
+function policyObject(group: number, index: number, { classes, policies, kind }: Shape): RawObject {
   const name = `${groupName(group)}-${String(index).padStart(3, '0')}`;
   // The name as one more value: no two policies mean the same set.
   const remote = { podSelector: { matchExpressions: [{ key: 'peer', operator: 'In', values: ['yes', name] }] } };
@@ -84,7 +121,7 @@ function makePolicy(group: number, index: number, { classes, policies, kind }: S
   const peers = isMeasured ? [remote, measured] : [remote];
   const port = kind === 'own ports' && !isMeasured ? FIRST_OWN_PORT + group * policies + index : PORT;
   const ports = ['TCP', 'UDP'].map((protocol) => ({ protocol, port }));
-  const { policy, problems } = parsePolicy({
+  return {
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
     metadata: { namespace: NAMESPACE, name, uid: name },
@@ -97,9 +134,7 @@ function makePolicy(group: number, index: number, { classes, policies, kind }: S
       ingress: [{ from: peers, ports }],
       egress: [{ to: peers, ports }],
     },
-  });
-  if (!policy || problems.length > 0) throw new Error(`${name}: ${problems.map(({ message }) => message).join(', ')}`);
-  return policy;
+  };
 }
 
 function groupName(group: number): string {

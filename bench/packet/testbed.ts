@@ -6,6 +6,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { endWithUs } from '../children.ts';
 import { runCommand, type RunCommand } from '../../src/host/command.ts';
 
 const TIMEOUT_MS = 120_000;
@@ -23,6 +24,7 @@ export class LineProcess {
 
   private constructor(argv: Argv) {
     this.#child = spawn(argv[0], argv.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] });
+    endWithUs(this.#child);
     this.#child.stdin.on('error', () => {});
     this.#lines = createInterface({ input: this.#child.stdout });
     this.#name = argv.join(' ');
@@ -68,6 +70,11 @@ export class LineProcess {
       this.#child.once('exit', onEnd);
       this.#child.once('error', onEnd);
     });
+  }
+
+  /** For a program that does not wait for the end of its stdin. */
+  kill(): void {
+    this.#child.kill();
   }
 
   async end(): Promise<void> {

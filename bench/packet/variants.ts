@@ -48,7 +48,9 @@ export async function openVariants(shape: Shape, directory: string): Promise<rea
   ];
   try {
     for (const [rules, backend] of wanted) {
-      opened.push(await openVariant(rules, backend, cluster, join(directory, `xtables-${opened.length}.lock`)));
+      const lockFile = join(directory, `xtables-${opened.length}.lock`);
+      const load = (testbed: Testbed): Promise<number> => loadRules(rules, backend, cluster, testbed);
+      opened.push(await openVariant({ rules, backend, cluster, lockFile, load }));
     }
   } catch (error) {
     await closeAll(opened);
@@ -61,12 +63,17 @@ export async function closeAll(variants: readonly Variant[]): Promise<void> {
   await Promise.all(variants.map((variant) => variant.close()));
 }
 
-async function openVariant(
-  rules: Rules,
-  backend: Backend | undefined,
-  cluster: MeasuredCluster,
-  lockFile: string,
-): Promise<Variant> {
+export interface VariantOptions {
+  readonly rules: Rules;
+  readonly backend: Backend | undefined;
+  readonly cluster: MeasuredCluster;
+  readonly lockFile: string;
+  /** Result: how many rules. */
+  readonly load: (testbed: Testbed) => Promise<number>;
+}
+
+export async function openVariant(options: VariantOptions): Promise<Variant> {
+  const { rules, backend, cluster, lockFile, load } = options;
   const testbed = await openTestbed({ client: cluster.client, server: cluster.server, lockFile });
   const processes: LineProcess[] = [];
   const close = async (): Promise<void> => {
@@ -75,7 +82,7 @@ async function openVariant(
   };
   try {
     const began = performance.now();
-    const ruleCount = await load(rules, backend, cluster, testbed);
+    const ruleCount = await load(testbed);
     const loadSeconds = (performance.now() - began) / 1000;
     for (const role of ['serve', 'client'] as const) {
       processes.push(await startTraffic(role === 'serve' ? testbed.server : testbed.client, role, cluster.server));
@@ -93,14 +100,19 @@ function startTraffic(pod: Testbed['client'], role: 'serve' | 'client', server: 
   return LineProcess.start(pod.inside(['taskset', '--cpu-list', String(measuredCore()), ...program]));
 }
 
-function load(rules: Rules, backend: Backend | undefined, cluster: MeasuredCluster, testbed: Testbed): Promise<number> {
+function loadRules(
+  rules: Rules,
+  backend: Backend | undefined,
+  cluster: MeasuredCluster,
+  testbed: Testbed,
+): Promise<number> {
   if (rules === 'linear') return loadLinear(backend!, cluster, testbed);
   if (rules === 'ours') return loadOurs(backend!, cluster, testbed);
   return loadNothing(testbed);
 }
 
 /** A rule in INPUT, which no measured packet meets, has the kernel track connections. */
-async function loadNothing({ run }: Testbed): Promise<number> {
+export async function loadNothing({ run }: Testbed): Promise<number> {
   const rules = '*filter\n-A INPUT -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n';
   await run({ argv: ['iptables-nft-restore'], stdin: rules, timeoutMs: TIMEOUT_MS });
   return 0;

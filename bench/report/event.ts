@@ -15,7 +15,7 @@ type Data = readonly Backend[];
 
 export const eventReport: SuiteReport<Data> = {
   reduce: ({ raw }) =>
-    (raw as Data).map(({ backend, events }) => ({
+    (raw as { readonly backends: Data }).backends.map(({ backend, events }) => ({
       backend,
       events: events.map(({ name, agent, bare }) => ({ name, agent: timesOf(agent), bare: timesOf(bare) })),
     })),

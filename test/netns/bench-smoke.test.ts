@@ -1,5 +1,8 @@
-/** The packet benchmark runs, and gives numbers that are numbers. What they are is the benchmark's matter. Needs root and ipset. */
+/** Packet benchmark and reactions run, and gives numbers that are numbers. What they are is the benchmark's matter. Needs root and ipset. */
 import assert from 'node:assert/strict';
+import { thisVersion } from '../../bench/against/version.ts';
+import { measureReactions } from '../../bench/reaction.ts';
+import { bareMs, packetsMs } from '../../bench/reaction/tables.ts';
 import { run } from '../../bench/packet.ts';
 import { type Measured, TRAFFIC } from '../../bench/packet/measure.ts';
 import { ratios } from '../../bench/packet/tables.ts';
@@ -32,5 +35,22 @@ describe('benchmark suite packet', () => {
       }
     }
     assert.ok(tables.every(({ rows }) => rows.length > 0));
+  });
+});
+
+describe('benchmark of reactions', () => {
+  it('follows each kind of change with packets, of two agents in turn, idle and under load', async function () {
+    this.timeout(120_000);
+    const both = (directory: string) => [thisVersion(directory), { ...thisVersion(directory), name: 'again' }];
+    const cells = await measureReactions(both, { quick: true });
+    assert.deepEqual(
+      cells.flatMap(({ sides }) => sides.map(({ version }) => version)),
+      ['this tree', 'again'],
+    );
+    for (const { samples } of cells.flatMap(({ sides }) => sides)) {
+      for (const [kind, measured] of Object.values(samples).flatMap((load) => Object.entries(load))) {
+        for (const ms of [packetsMs(measured), bareMs(measured)]) assert.ok(ms > 0 && ms < 5_000, `${kind}: ${ms} ms`);
+      }
+    }
   });
 });

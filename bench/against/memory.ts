@@ -1,0 +1,5 @@
+/** Suite *memory* beside another version. */
+import type { RunSuite } from '../types.ts';
+import { measureProcesses } from './process.ts';
+
+export const run: RunSuite = (options) => measureProcesses('memory', options);

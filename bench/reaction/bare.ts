@@ -1,0 +1,97 @@
+/**
+ * The bare commands beside a node: another namespace with a copy of its rules and sets, in which a small process runs the command that
+ * carries a change, and only what it adds. What a change takes back is tidied afterwards, untimed.
+ */
+import type { Backend } from '../../src/core/vocabulary.ts';
+import { Namespace, type Testbed } from '../packet/testbed.ts';
+import { type Kind, PROBES, SERVER } from './cluster.ts';
+import { Helper } from './helper.ts';
+
+const ADDED = '10.2.254.1';
+/** Rules of a chain as small as a policy makes it. */
+const CHAIN_RULES = 3;
+/** Sets of the hand's own, each as large as one of remote pods. */
+const SETS = 60;
+const SET_MEMBERS = 100;
+
+interface Tool {
+  readonly save: string;
+  readonly restore: readonly [string, ...string[]];
+}
+
+export class BareNode {
+  readonly #namespace: Namespace;
+  readonly #hand: Helper;
+  readonly #restore: Tool['restore'];
+  #count = 0;
+
+  private constructor(namespace: Namespace, hand: Helper, restore: Tool['restore']) {
+    this.#namespace = namespace;
+    this.#hand = hand;
+    this.#restore = restore;
+  }
+
+  /** A copy of what `testbed.node` holds now. */
+  static async open(testbed: Testbed, backend: Backend): Promise<BareNode> {
+    const namespace = await Namespace.open();
+    try {
+      const tool = toolOf(backend);
+      const sets = await testbed.node.run(['ipset', 'save']);
+      const rules = await testbed.node.run([tool.save, '-t', 'mangle']);
+      await namespace.run(['ipset', 'restore'], sets);
+      await namespace.run(tool.restore, rules);
+      await namespace.run(['ipset', 'restore'], Array.from({ length: SETS }, (_, index) => setText(index)).join(''));
+      return new BareNode(namespace, new Helper((argv) => namespace.inside(argv)), tool.restore);
+    } catch (error) {
+      await namespace.close();
+      throw error;
+    }
+  }
+
+  /** Milliseconds of the command that carries a change of this kind; `sets`: into how many sets an address goes. */
+  async run(kind: Kind, sets: number): Promise<number> {
+    return kind === 'policy edited' || kind === 'local pod relabelled'
+      ? await this.#addRules()
+      : await this.#addMember(sets);
+  }
+
+  async close(): Promise<void> {
+    this.#hand.stop();
+    await this.#namespace.close();
+  }
+
+  /** A new chain, and the jump to it above the others. */
+  async #addRules(): Promise<number> {
+    const chain = `BARE-${++this.#count}`;
+    const ports = Array.from({ length: CHAIN_RULES }, (_, index) => PROBES['policy edited'].port + index);
+    const rules = ports.map(
+      (port) => `-A ${chain} -p udp -m set --match-set ${setName(0)} src -m udp --dport ${port} -j RETURN`,
+    );
+    const jump = `FORWARD 1 -d ${SERVER}/32 -j ${chain}`;
+    const text = (...lines: readonly string[]): string => ['*mangle', ...lines, 'COMMIT', ''].join('\n');
+    const ms = await this.#hand.run([...this.#restore, '--noflush'], text(`:${chain} - [0:0]`, ...rules, `-I ${jump}`));
+    await this.#namespace.run([...this.#restore, '--noflush'], text('-D FORWARD 1', `-F ${chain}`, `-X ${chain}`));
+    return ms;
+  }
+
+  async #addMember(count: number): Promise<number> {
+    const names = Array.from({ length: Math.min(SETS, Math.max(1, count)) }, (_, index) => setName(index));
+    const lines = (verb: string): string => names.map((name) => `${verb} ${name} ${ADDED}\n`).join('');
+    const ms = await this.#hand.run(['ipset', 'restore', '-exist'], lines('add'));
+    await this.#namespace.run(['ipset', 'restore', '-exist'], lines('del'));
+    return ms;
+  }
+}
+
+function setName(index: number): string {
+  return `BARE-S-${index}`;
+}
+
+function setText(index: number): string {
+  const members = Array.from({ length: SET_MEMBERS }, (_, member) => `add ${setName(index)} 10.9.0.${member}\n`);
+  return `create ${setName(index)} hash:ip\n${members.join('')}`;
+}
+
+function toolOf(backend: Backend): Tool {
+  return { save: `${backend}-save`, restore: [`${backend}-restore`] };
+}
