@@ -17,7 +17,7 @@ RUN apt-get update \
 COPY --from=build /usr/local/bin/node /usr/local/bin/node
 COPY --from=build /src/dist /opt/portcullis
 COPY LICENSE /opt/portcullis/
-# Small heaps keep the process small, and a small process starts the netfilter tools faster (docs/performance.md, "Memory"). What
+# Small heaps keep the process small, and a small process starts the netfilter tools faster (docs/performance.md). What
 # glibc gets back it gives back to the system at once.
 ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=8192 MALLOC_TRIM_THRESHOLD_=65536
 ENTRYPOINT ["node", "--max-old-space-size=192", "--max-semi-space-size=1", "/opt/portcullis/portcullis.mjs"]

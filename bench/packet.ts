@@ -1,6 +1,6 @@
 /**
  * Suite *packet*: what rules cost the traffic between two pods of a node, against no rules and against a layout that looks for the
- * pod one after another. See docs/performance.md, "Packets".
+ * pod one after another. See docs/performance.md.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

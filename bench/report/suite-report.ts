@@ -1,4 +1,4 @@
-/** What the documentation shows of a suite besides its tables. */
+/** What the report shows of a suite besides its tables. */
 import type { Summary } from '../statistics.ts';
 import type { SuiteResult } from '../types.ts';
 
@@ -13,7 +13,7 @@ export interface Plot {
   readonly svg: string;
 }
 
-/** `Data` is what the plots need; it replaces `raw` in the committed file. */
+/** `Data` is what the plots need; it replaces `raw`. */
 export interface SuiteReport<Data> {
   readonly reduce: (result: SuiteResult) => Data;
   readonly plots: (data: Data) => readonly Plot[];

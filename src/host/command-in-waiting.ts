@@ -1,6 +1,6 @@
 /**
  * A command that is run again and again is started before it is needed: forking a process as large as the agent takes longer than
- * all the rest of a small commit (docs/performance.md, "From an event to the kernel").
+ * all the rest of a small commit (docs/performance.md).
  */
 import { type CommandRequest, type RunCommand, runCommand, type StartedProgram, startProgram } from './command.ts';
 

@@ -1,37 +1,22 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findDrift, takeResults, writeDocumentation } from '../../bench/report/documentation.ts';
 import { renderPage } from '../../bench/report/page.ts';
 import { limitOf, readQuantity } from '../../bench/report/quantities.ts';
-import { plotsOf, type Stored } from '../../bench/report/stored.ts';
+import { plotsOf, type Reduced, reduce } from '../../bench/report/reduced.ts';
+import { writeReport } from '../../bench/report/write-report.ts';
+import { PLOT_DATA } from './plot-data.ts';
 import { targetsTable } from '../../bench/targets.ts';
 import type { SuiteResult, Table } from '../../bench/types.ts';
 import { readElements } from './xml.ts';
 
-const DOCS = join(import.meta.dirname, '../../docs');
 const MACHINE = { cpu: 'a CPU', cores: 2, memoryGiB: 4, kernel: '6.1', node: 'v24.0.0', startedAt: 1 };
 const TABLE: Table = { title: 'what', note: 'A note.', columns: ['row', 'time'], rows: [['first', '1.00 ms']] };
-const PAGE = `# By hand
-<!-- targets -->
-old targets
-<!-- end -->
-between, costs $& and $1
-<!-- tables: other -->
-old tables
-<!-- end -->
-after
-`;
+const SUITES_WITH_PLOTS = Object.keys(PLOT_DATA);
 
-function stored(suite: string, tables: readonly Table[] = [TABLE]): Stored {
+function reduced(suite: string, tables: readonly Table[] = [TABLE]): Reduced {
   return { suite, machine: MACHINE, tables };
-}
-
-function committed(): readonly Stored[] {
-  const folder = join(DOCS, 'performance');
-  const files = readdirSync(folder).filter((file) => file.endsWith('.json'));
-  return files.map((file) => JSON.parse(readFileSync(join(folder, file), 'utf8')) as Stored);
 }
 
 /** Copies of `data`: as it is, with odd numbers, with one element of each list. */
@@ -59,27 +44,18 @@ function variant(rules: string, values: readonly number[], backend?: string, wit
   };
 }
 
-describe('docs/performance.md', () => {
-  it('page and plots are what the committed numbers give; npm run bench:report writes them', () => {
-    assert.deepEqual(findDrift(DOCS), []);
-  });
+function rounded(value: unknown): unknown {
+  const shorten = (_: string, each: unknown): unknown =>
+    typeof each === 'number' ? Number(each.toPrecision(5)) : each;
+  return JSON.parse(JSON.stringify(value, shorten));
+}
 
-  it('every committed suite has its place, and every plot is shown', () => {
-    const page = readFileSync(join(DOCS, 'performance.md'), 'utf8');
-    const suites = committed();
-    assert.ok(suites.length > 0);
-    for (const suite of suites) {
-      assert.ok(page.includes(`<!-- tables: ${suite.suite} -->`), suite.suite);
-      for (const { name } of plotsOf(suite)) assert.ok(page.includes(`(performance/${name}.svg)`), name);
-    }
-  });
-
-  it('plots are well formed with the committed numbers, and with odd, few or no ones in their place', () => {
-    const withPlots = committed().filter(({ data }) => data !== undefined);
-    assert.ok(withPlots.length > 0);
-    for (const suite of withPlots) {
-      for (const data of variations(suite.data)) {
-        for (const { name, svg } of plotsOf({ ...suite, data })) {
+describe('bench/report plots', () => {
+  it('are well formed with usual numbers, and with odd, few or no ones in their place', () => {
+    for (const suite of SUITES_WITH_PLOTS) {
+      assert.ok(plotsOf({ ...reduced(suite), data: PLOT_DATA[suite] }).length > 0, suite);
+      for (const data of variations(PLOT_DATA[suite])) {
+        for (const { name, svg } of plotsOf({ ...reduced(suite), data })) {
           assert.equal(readElements(svg)[0], 'svg', name);
           assert.doesNotMatch(svg, /NaN|undefined|null|Infinity/, name);
         }
@@ -89,16 +65,12 @@ describe('docs/performance.md', () => {
 });
 
 describe('bench/report page', () => {
-  it('replaces what is between the markers and nothing else', () => {
-    const page = renderPage(PAGE, [stored('other')]);
+  it('has machine, plots and tables of each suite', () => {
     assert.equal(
-      page,
-      `# By hand
-<!-- targets -->
-old targets
-<!-- end -->
-between, costs $& and $1
-<!-- tables: other -->
+      renderPage([reduced('other')]),
+      `# Measured
+
+## Suite other
 
 *Measured on: a CPU, 2 cores, 4 GiB, Linux 6.1, Node.js v24.0.0.*
 
@@ -107,44 +79,25 @@ between, costs $& and $1
 | row | time |
 |---|---:|
 | first | 1.00 ms |
-
-<!-- end -->
-after
 `,
     );
-    assert.equal(renderPage(page, [stored('other')]), page);
+    const withPlot = renderPage([{ ...reduced('start'), data: PLOT_DATA.start }]);
+    assert.match(withPlot, /\n!\[Time to the first commit[^\]]*\]\(start\.svg\)\n/);
   });
 
   it('targets of all suites are one table, and not repeated', () => {
     const targets = targetsTable([{ what: 'speed', measured: 2, limit: 1, kind: 'at-most', unit: 's' }]);
-    const page = renderPage(PAGE, [stored('other', [targets, TABLE])]);
+    const page = renderPage([reduced('other', [targets, TABLE])]);
     assert.match(
       page,
-      /<!-- targets -->\n\n\| what .*\n.*\n\| other: speed \| 2\.00 s \| <= 1\.00 s \| NO \|\n\n<!-- end -->/,
+      /## Targets\n\n\| what .*\n.*\n\| other: speed \| 2\.00 s \| <= 1\.00 s \| NO \|\n\n## Suite other/,
     );
     assert.equal(page.split('speed').length, 2);
   });
 
   it('a note that the table above has is not said again', () => {
-    const page = renderPage(PAGE, [stored('other', [TABLE, { ...TABLE, title: 'more' }])]);
+    const page = renderPage([reduced('other', [TABLE, { ...TABLE, title: 'more' }])]);
     assert.equal(page.split('A note.').length, 2);
-  });
-
-  it('a suite without a place gets a section, where the page wants it', () => {
-    const page = renderPage(`${PAGE}<!-- further suites -->\nlast\n`, [stored('resync')]);
-    assert.match(
-      page,
-      /after\n## Suite resync\n\n<!-- tables: resync -->\n\n\*Measured[\s\S]*<!-- end -->\n\n<!-- further suites -->\nlast\n$/,
-    );
-    assert.equal(renderPage(page, [stored('resync')]), page);
-    assert.match(renderPage(PAGE, [stored('resync')]), /after\n\n## Suite resync\n/);
-  });
-
-  it('a marker that does not end, or is there twice, is refused', () => {
-    assert.throws(() => renderPage('<!-- tables: other -->\n', [stored('other')]), /has no <!-- end -->/);
-    const early = '<!-- tables: other -->\n<!-- tables: more -->\n<!-- end -->\n';
-    assert.throws(() => renderPage(early, [stored('other')]), /has no <!-- end -->/);
-    assert.throws(() => renderPage(`${PAGE}${PAGE}`, [stored('other')]), /more than once/);
   });
 });
 
@@ -152,42 +105,33 @@ describe('bench/report files', () => {
   let folder: string;
   const path = (...names: readonly string[]): string => join(folder, ...names);
   const put = (name: string, value: unknown): void => writeFileSync(path('results', name), JSON.stringify(value));
+  const write = (...suites: readonly string[]): readonly string[] =>
+    writeReport(path('results'), path('report'), suites);
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-report-'));
     mkdirSync(path('results'));
-    cpSync(DOCS, path('docs'), {
-      recursive: true,
-      filter: (source) => source === DOCS || source.startsWith(join(DOCS, 'performance')),
-    });
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('a new result goes into the page; suites without one keep what they have', () => {
-    const before = readFileSync(path('docs/performance/cidr.json'), 'utf8');
-    put('weather.json', { ...stored('weather'), raw: { samples: [1, 2, 3] } });
-    assert.deepEqual(takeResults(path('results'), path('docs'), []), ['weather']);
-    assert.deepEqual(findDrift(path('docs')), ['performance.md differs from what performance/*.json gives']);
-    writeDocumentation(path('docs'));
-    assert.deepEqual(findDrift(path('docs')), []);
-    assert.match(readFileSync(path('docs/performance.md'), 'utf8'), /## Suite weather/);
-    assert.doesNotMatch(readFileSync(path('docs/performance/weather.json'), 'utf8'), /samples/);
-    assert.equal(readFileSync(path('docs/performance/cidr.json'), 'utf8'), before);
+  it('all results become one page, in the order of the suites, with the plots beside it', () => {
+    put('weather.json', { ...reduced('weather'), raw: {} });
+    put('packet.json', { ...reduced('packet'), raw: { results: [] } });
+    put('event.json', { ...reduced('event'), raw: { backends: PLOT_DATA.event } });
+    assert.deepEqual(write(), ['event', 'packet', 'weather']);
+    const page = readFileSync(path('report/report.md'), 'utf8');
+    assert.deepEqual(page.match(/^## Suite .*/gm), ['## Suite event', '## Suite packet', '## Suite weather']);
+    const shown = [...page.matchAll(/\]\((.*)\)/g)].map(([, file]) => file);
+    assert.deepEqual(new Set(readdirSync(path('report'))), new Set([...shown, 'report.md']));
   });
 
-  it('an edited page, a lost plot and a plot of nothing are drift', () => {
-    const page = path('docs/performance.md');
-    writeFileSync(
-      page,
-      readFileSync(page, 'utf8').replace('| 1,000', '| 1,001').replace('*Measured on:', '*Measured on'),
-    );
-    rmSync(path('docs/performance/cidr-match.svg'));
-    writeFileSync(path('docs/performance/nothing.svg'), '<svg/>');
-    assert.deepEqual([...findDrift(path('docs'))].sort(), [
-      'performance.md differs from what performance/*.json gives',
-      'performance/cidr-match.svg differs from what performance/*.json gives',
-      'performance/nothing.svg is drawn from no file in performance/',
-    ]);
+  it('only the suites asked for are shown, and nothing of an earlier report stays', () => {
+    put('weather.json', { ...reduced('weather'), raw: {} });
+    put('tides.json', { ...reduced('tides'), raw: {} });
+    mkdirSync(path('report'));
+    writeFileSync(path('report/old.svg'), '<svg/>');
+    assert.deepEqual(write('tides'), ['tides']);
+    assert.deepEqual(readdirSync(path('report')), ['report.md']);
   });
 
   it('samples of suite packet become ratios against both sides without rules, and nanoseconds more than these', () => {
@@ -197,12 +141,10 @@ describe('bench/report files', () => {
       variant('ours', [125, 200], 'iptables-nft'),
     ];
     const raw = { results: [{ shape: { pods: 1, classes: 1, policies: 1, peers: 1 }, variants }] };
-    put('packet.json', { ...stored('packet'), raw });
-    takeResults(path('results'), path('docs'), ['packet']);
-    const { data } = JSON.parse(readFileSync(path('docs/performance/packet.json'), 'utf8')) as {
+    const { data } = reduce({ ...reduced('packet'), raw }) as {
       readonly data: { readonly clusters: readonly { readonly variants: readonly unknown[] }[] };
     };
-    assert.deepEqual(data.clusters[0]!.variants[1], {
+    assert.deepEqual(rounded(data.clusters[0]!.variants[1]), {
       name: 'ours, iptables-nft',
       roundTrip: { median: 1.25, quartiles: [1.25, 2] },
       connections: { median: 0.5, quartiles: [0.5, 0.8] },
@@ -226,9 +168,7 @@ describe('bench/report files', () => {
       result(1, 10, { onlyNew: true }, onlyNew),
       result(5, 10, { pods: 10 }, []),
     ];
-    put('packet.json', { ...stored('packet'), raw: { results } });
-    takeResults(path('results'), path('docs'), ['packet']);
-    const { data } = JSON.parse(readFileSync(path('docs/performance/packet.json'), 'utf8')) as Required<Stored> & {
+    const { data } = reduce({ ...reduced('packet'), raw: { results } }) as Required<Reduced> & {
       readonly data: {
         readonly clusters: readonly unknown[];
         readonly curve: readonly { policies: number; kind: string; variants: readonly unknown[] }[];
@@ -243,21 +183,21 @@ describe('bench/report files', () => {
         [100, 'own ports', 1],
       ],
     );
-    const curves = plotsOf({ ...stored('packet'), data }).filter(({ name }) => name.startsWith('packet-policies'));
+    const curves = plotsOf({ ...reduced('packet'), data }).filter(({ name }) => name.startsWith('packet-policies'));
     const dots = curves.map(({ name, svg }) => [name, readElements(svg).filter((each) => each === 'circle').length]);
     // The one policy is the first of each kind.
     assert.deepEqual(dots, [
       ['packet-policies-iptables-nft', 2 + 1 + 2],
       ['packet-policies-iptables-legacy', 0],
     ]);
-    const old = plotsOf({ ...stored('packet'), data: { clusters: data.clusters } });
+    const old = plotsOf({ ...reduced('packet'), data: { clusters: data.clusters } });
     assert.ok(!old.some(({ name }) => name.startsWith('packet-policies')), 'results from before there was a curve');
   });
 
   it('what cannot be read is named, and nothing is written', () => {
-    const before = readFileSync(path('docs/performance/cidr.json'), 'utf8');
-    const result: SuiteResult = { ...stored('cidr'), raw: [] };
-    const take = (): unknown => takeResults(path('results'), path('docs'), ['cidr']);
+    const result: SuiteResult = { ...reduced('cidr'), raw: [] };
+    const take = (): unknown => write('cidr');
+    assert.throws(() => write(), /holds no results/);
     assert.throws(take, /cidr\.json: is not there; npm run bench -- cidr/);
     put('cidr.json', result);
     assert.throws(take, /cidr\.json: its numbers are not those of suite cidr/);
@@ -267,12 +207,7 @@ describe('bench/report files', () => {
     assert.throws(take, /cidr\.json: lacks tables or machine/);
     writeFileSync(path('results/cidr.json'), '{');
     assert.throws(take, /cidr\.json: is no JSON/);
-    assert.equal(readFileSync(path('docs/performance/cidr.json'), 'utf8'), before);
-    writeFileSync(path('docs/performance/cidr.json'), JSON.stringify({ ...stored('cidr'), data: {} }));
-    assert.throws(() => findDrift(path('docs')), /cidr\.json: its data does not fit the plots of suite cidr/);
-    rmSync(path('docs/performance/cidr.json'));
-    rmSync(path('docs/performance.md'));
-    assert.throws(() => findDrift(path('docs')), /performance\.md: is not there/);
+    assert.ok(!existsSync(path('report')));
   });
 });
 
@@ -312,7 +247,7 @@ describe('bench/report quantities', () => {
       { what: 'slow one', measured: 1, limit: 3, kind: 'at-least', unit: 'x' },
       { what: 'fast one', measured: 1, limit: 50, kind: 'at-most', unit: 'µs' },
     ]);
-    assert.equal(limitOf(stored('other', [TABLE, targets]), /^fast/), 50e-6);
-    assert.equal(limitOf(stored('other', [TABLE]), /^fast/), undefined);
+    assert.equal(limitOf(reduced('other', [TABLE, targets]), /^fast/), 50e-6);
+    assert.equal(limitOf(reduced('other', [TABLE]), /^fast/), undefined);
   });
 });

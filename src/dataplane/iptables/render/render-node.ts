@@ -24,7 +24,7 @@
  *   PCL-RPL -> PCL-EGR -> buckets -> PCL-ER-<hash>              the same with source and destination exchanged, and PCL-INR...
  *
  * What every packet of a live flow meets is in the built-in chain itself: a chain of ours around it would cost it more than the
- * rules do (docs/performance.md, "Packets"). A packet that PCL-FWD has just stamped goes past rule 2.
+ * rules do (docs/performance.md). A packet that PCL-FWD has just stamped goes past rule 2.
  *
  * An answer is judged as the question it answers, for where only one side talks no question may come for hours: a server that pushes
  * datagrams, or one that repeats what was not acknowledged while the flow was denied.

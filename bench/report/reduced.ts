@@ -1,4 +1,4 @@
-/** One suite as it is committed: its tables, and of its numbers only what the plots need. */
+/** One suite as the report needs it: its tables, and of its numbers only what the plots show. */
 import { SUITES } from '../suites.ts';
 import type { Machine, SuiteResult, Table } from '../types.ts';
 import { cidrReport } from './cidr.ts';
@@ -9,7 +9,7 @@ import { packetReport } from './packet.ts';
 import { startReport } from './start.ts';
 import type { Plot } from './suite-report.ts';
 
-export interface Stored {
+export interface Reduced {
   readonly suite: string;
   readonly machine: Machine;
   readonly tables: readonly Table[];
@@ -32,31 +32,21 @@ const REPORTS: ReadonlyMap<string, AnyReport> = new Map<string, AnyReport>([
   ['start', startReport],
 ]);
 
-/** Noise beyond these would only make differences between two versions of a file. */
-const DIGITS = 5;
-
 /** Throws if the numbers are not those of the suite. */
-export function store(result: SuiteResult): Stored {
+export function reduce(result: SuiteResult): Reduced {
   const { suite, machine, tables } = result;
   const report = REPORTS.get(suite);
   return { suite, machine, tables, ...(report ? { data: report.reduce(result) } : {}) };
 }
 
-export function formatStored({ data, ...rest }: Stored): string {
-  const short = (_: string, value: unknown): unknown =>
-    typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(DIGITS)) : value;
-  const rounded = data === undefined ? {} : { data: JSON.parse(JSON.stringify(data, short)) as unknown };
-  return `${JSON.stringify({ ...rest, ...rounded }, undefined, 1)}\n`;
-}
-
 /** Throws if the data is not what the plots of the suite need. */
-export function plotsOf({ suite, data }: Stored): readonly Plot[] {
+export function plotsOf({ suite, data }: Reduced): readonly Plot[] {
   return REPORTS.get(suite)?.plots(data as never) ?? [];
 }
 
 /** In the order of the suites, those nobody knows at the end by name. */
-export function inOrder(suites: readonly Stored[]): readonly Stored[] {
-  const place = ({ suite }: Stored): number => {
+export function inOrder(suites: readonly Reduced[]): readonly Reduced[] {
+  const place = ({ suite }: Reduced): number => {
     const index = SUITES.findIndex(({ name }) => name === suite);
     return index < 0 ? SUITES.length : index;
   };
