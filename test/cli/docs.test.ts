@@ -16,7 +16,9 @@ const PAGES = [
   'SECURITY.md',
   'docs/tenants.md',
   'docs/architecture.md',
+  'docs/lab.md',
   'docs/metrics.md',
+  'docs/performance.md',
   ...DECISIONS,
 ];
 
@@ -51,7 +53,7 @@ describe('links and paths in the docs', () => {
       const links = [...text.matchAll(/\]\((?!#|https?:)([^)#]+)/g)].map(
         ([, target]) => new URL(target!, new URL(page, ROOT)),
       );
-      const files = [...text.matchAll(/`((?:src|lab|docs|scripts|test|examples|manifests)\/[\w./-]*)`/g)];
+      const files = [...text.matchAll(/`((?:src|lab|docs|scripts|test|examples|manifests|bench)\/[\w./-]*)`/g)];
       const sources = [
         ...text.matchAll(/`((?:agent|cli|cluster|compile|core|dataplane|host|net|policy|telemetry)\/[\w./-]*)`/g),
       ];
