@@ -132,8 +132,8 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     title: 'a list that was partly unreadable deletes what it did not name',
-    file: 'src/cluster/reflector.ts',
-    line: 'sink.endList(clock.now(), !attempt.lost && isBelieved)',
+    file: 'src/cluster/attempt.ts',
+    line: 'sink.endList(clock.now(), !this.#hasLost && isBelieved)',
     broken: 'sink.endList(clock.now(), isBelieved)',
   },
   // --- net/

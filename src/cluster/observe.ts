@@ -29,7 +29,9 @@ export type RestartReason =
   /** A line could not be read: everything is listed again. */
   | 'unreadable'
   /** A list named nothing although we hold objects: asked again before it is believed. */
-  | 'empty-list';
+  | 'empty-list'
+  /** The server does not have the resource of an optional kind. */
+  | 'not-served';
 
 /** What metrics want to know. Called synchronously; what it throws is caught. */
 export interface ReflectorObserver {

@@ -12,8 +12,18 @@ const MAX_MESSAGE = 300;
 
 export type FailureReason = Exclude<
   RestartReason,
-  'ended' | 'gone' | 'no-streaming-list' | 'no-selector' | 'version-went-back' | 'unreadable' | 'empty-list'
+  | 'ended'
+  | 'gone'
+  | 'no-streaming-list'
+  | 'no-selector'
+  | 'version-went-back'
+  | 'unreadable'
+  | 'empty-list'
+  | 'not-served'
 >;
+
+/** As RBAC calls it. */
+export type Verb = 'list' | 'watch';
 
 /** How one attempt ended. */
 export type Outcome =
@@ -22,13 +32,16 @@ export type Outcome =
   | { readonly kind: 'gone'; readonly text: string }
   | { readonly kind: 'no-streaming'; readonly text: string }
   /** The server does not know a field selector that would save work. */
-  | { readonly kind: 'no-selector'; readonly text: string }
+  | { readonly kind: 'no-selector' }
   /** The server's store is not the one we listed: everything is listed again. */
   | { readonly kind: 'went-back'; readonly text: string }
   /** Something was said that could not be read: only a list can tell what. */
   | { readonly kind: 'unreadable' }
   /** A list named nothing although objects are known: asked again. */
   | { readonly kind: 'empty-list' }
+  | { readonly kind: 'forbidden'; readonly verb: Verb; readonly said: string }
+  /** An optional kind's resource that the server does not have. */
+  | { readonly kind: 'absent'; readonly text: string }
   | {
       readonly kind: 'failed';
       readonly reason: FailureReason;
@@ -100,13 +113,14 @@ export async function readBounded(response: ApiResponse, limit: number): Promise
   return Buffer.concat(parts);
 }
 
-/** The message of a Status body, or the beginning of whatever came instead. */
-export async function readMessage(response: ApiResponse): Promise<string> {
+/** `said`: the message of a Status body, or the beginning of whatever came instead. `reason`: only of a Status. */
+export async function readStatus(response: ApiResponse): Promise<{ readonly said: string; readonly reason?: string }> {
   // A body that breaks off: the status says enough.
   const body = await readBounded(response, MAX_ERROR_BODY).catch(() => Buffer.alloc(0));
   const status = parseJson(body);
-  const text = isRecord(status) && typeof status.message === 'string' ? status.message : body.toString('utf8');
-  return oneLine(text);
+  if (!isRecord(status)) return { said: oneLine(body.toString('utf8')) };
+  const said = oneLine(typeof status.message === 'string' ? status.message : body.toString('utf8'));
+  return status.kind === 'Status' && typeof status.reason === 'string' ? { said, reason: status.reason } : { said };
 }
 
 /** Others' text in a log line or in status: bounded, without control characters. */

@@ -29,3 +29,8 @@ export function retryAfterMs(header: string | undefined, nowMs: number): number 
   const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - nowMs;
   return Number.isNaN(ms) ? undefined : Math.min(MAX_RETRY_AFTER_MS, Math.max(0, ms));
 }
+
+/** From one answer that an optional kind's resource is not served to the next question: half a minute to a minute. */
+export function absentMs(random: number): number {
+  return Math.round(30_000 * (1 + random));
+}

@@ -8,6 +8,7 @@ import { NamespaceEndings } from './namespace-endings.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
 import type { ObjectRecord } from './project.ts';
 import { Reflector } from './reflector.ts';
+import type { Presence } from './retry-policy.ts';
 import { ObjectStore } from './store.ts';
 import type { Transport } from './transport.ts';
 
@@ -27,8 +28,8 @@ export interface ClusterChange {
 
 export interface KindStatus {
   readonly kind: ObjectKind;
-  /** Listed at least once since start. */
-  readonly listed: boolean;
+  /** `listed`: at least once, and the server has it; `absent`: the server does not have this optional kind; else `unknown`. */
+  readonly presence: Presence;
   /** A watch is open, and nothing says that it is dead. */
   readonly connected: boolean;
   readonly objects: number;
@@ -47,7 +48,7 @@ export interface KindStatus {
 export interface ClusterWatch {
   /** Starts watching; returns at once. Stops for good when `signal` aborts. Calling it twice is an error. */
   start(signal: AbortSignal): void;
-  /** True once every kind was listed at least once; never false again (an outage keeps the last known state). */
+  /** True once of every kind it is known what the server has; never false again (an outage keeps the last known state). */
   readonly inSync: boolean;
   /** Read-only views of the live stores: consistent until the caller next yields to the event loop. O(1). */
   snapshot(): ClusterSnapshot;
@@ -153,7 +154,7 @@ class ApiClusterWatch implements ClusterWatch {
   status(): readonly KindStatus[] {
     return this.#all.map(({ kind, store, reflector }) => ({
       kind,
-      listed: reflector.listed,
+      presence: reflector.presence,
       connected: reflector.connected,
       objects: store.records.size,
       staleMs: reflector.staleMs,
@@ -222,7 +223,7 @@ class ApiClusterWatch implements ClusterWatch {
   }
 
   #checkSync(): void {
-    if (this.#inSync || !this.#all.every(({ reflector }) => reflector.listed)) return;
+    if (this.#inSync || !this.#all.every(({ reflector }) => reflector.presence !== 'unknown')) return;
     this.#inSync = true;
     const listeners = this.#syncListeners;
     this.#syncListeners = [];

@@ -12,7 +12,7 @@ export function informersReady(cluster: ClusterWatch | undefined): ConditionStat
   if (!cluster) return { ok: false, reason: 'not connected to an API server yet' };
   const doubted = cluster.status().find((kind) => kind.doubtsEmpty);
   if (doubted) return { ok: false, reason: doubted.problem ?? `${doubted.kind}: the list is empty` };
-  const waiting = cluster.status().filter((kind) => !kind.listed);
+  const waiting = cluster.status().filter(({ presence }) => presence === 'unknown');
   if (waiting.length === 0) return { ok: true, reason: 'all kinds were listed' };
   const why = waiting.map((kind) => `${kind.kind}: ${kind.problem ?? 'listing'}`).join('; ');
   return { ok: false, reason: `not listed yet: ${why}` };

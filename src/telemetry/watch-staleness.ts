@@ -71,9 +71,9 @@ export function tellStaleness(cluster: Pick<ClusterWatch, 'status'>, log: Logger
 
 /** Of each kind what /readyz?verbose shows. */
 export function watchDetails(kinds: readonly KindStatus[], nowMs: number): readonly object[] {
-  return kinds.map(({ kind, listed, connected, objects, restarts, staleMs, lastHeardMs, problem }) => ({
+  return kinds.map(({ kind, presence, connected, objects, restarts, staleMs, lastHeardMs, problem }) => ({
     kind,
-    listed,
+    presence,
     connected,
     objects,
     restarts,

@@ -112,7 +112,7 @@ describe('cluster watch', () => {
     watch.onSync(() => synced++);
     watch.start(stop.signal);
     for (const path of PATHS.slice(1)) (await server.next(path)).accept().bookmark('5', true);
-    await until(() => watch.status().filter(({ listed }) => listed).length === 3, 'three kinds');
+    await until(() => watch.status().filter(({ presence }) => presence === 'listed').length === 3, 'three kinds');
     assert.equal(watch.inSync, false);
     assert.equal(synced, 0);
     const pods = (await server.next(PATHS[0])).accept().event('ADDED', apiPod('a')).bookmark('5', true);
@@ -195,19 +195,19 @@ describe('cluster watch', () => {
     assert.deepEqual(
       watch
         .status()
-        .map(({ kind, listed, connected, objects, restarts, problem }) => [
+        .map(({ kind, presence, connected, objects, restarts, problem }) => [
           kind,
-          listed,
+          presence,
           connected,
           objects,
           restarts,
           problem,
         ]),
       [
-        ['pods', true, true, 1, 0, undefined],
-        ['namespaces', true, true, 1, 0, undefined],
-        ['networkpolicies', true, true, 1, 0, undefined],
-        ['nodes', true, true, 1, 0, undefined],
+        ['pods', 'listed', true, 1, 0, undefined],
+        ['namespaces', 'listed', true, 1, 0, undefined],
+        ['networkpolicies', 'listed', true, 1, 0, undefined],
+        ['nodes', 'listed', true, 1, 0, undefined],
       ],
     );
     assert.equal(watch.status()[0]?.lastHeardMs, clock.wallTime());
