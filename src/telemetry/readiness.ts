@@ -13,7 +13,10 @@ export function informersReady(cluster: ClusterWatch | undefined): ConditionStat
   const doubted = cluster.status().find((kind) => kind.doubtsEmpty);
   if (doubted) return { ok: false, reason: doubted.problem ?? `${doubted.kind}: the list is empty` };
   const waiting = cluster.status().filter(({ presence }) => presence === 'unknown');
-  if (waiting.length === 0) return { ok: true, reason: 'all kinds were listed' };
+  const absent = cluster.status().filter(({ presence }) => presence === 'absent');
+  const but =
+    absent.length === 0 ? '' : `, of which the API server does not have ${absent.map(({ kind }) => kind).join(', ')}`;
+  if (waiting.length === 0) return { ok: true, reason: `all kinds were listed${but}` };
   const why = waiting.map((kind) => `${kind.kind}: ${kind.problem ?? 'listing'}`).join('; ');
   return { ok: false, reason: `not listed yet: ${why}` };
 }

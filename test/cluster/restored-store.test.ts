@@ -1,32 +1,15 @@
 /** The watch of a whole cluster against the lab's API server, whose store is replaced as after a restored backup. */
 import assert from 'node:assert/strict';
-import type { Clock } from '../../src/core/clock.ts';
 import { connect } from '../../src/cluster/connection.ts';
 import { type ClusterWatch, createClusterWatch } from '../../src/cluster/watch-cluster.ts';
 import { type ApiServer, startApiServer } from '../../lab/api/api-server.ts';
 import { ApiStore } from '../../lab/api/api-store.ts';
 import { until } from '../support/agent-lab.ts';
+import { fastClock } from './fast-clock.ts';
 
 const TOKENS = [{ token: 'secret', user: 'agent' }];
 /** Time of the watch runs so many times as fast as ours. */
 const SPEED = 20;
-
-const fast: Clock = {
-  wallTime: () => Date.now(),
-  now: () => performance.now() * SPEED,
-  after: (ms, action) => {
-    const timer = setTimeout(action, ms / SPEED);
-    return () => clearTimeout(timer);
-  },
-  sleep: (ms, signal) =>
-    new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms / SPEED);
-      signal.addEventListener('abort', () => {
-        clearTimeout(timer);
-        resolve();
-      });
-    }),
-};
 
 const policy = (name: string): object => ({
   apiVersion: 'networking.k8s.io/v1',
@@ -82,7 +65,7 @@ describe('fault: a store restored from a backup', function () {
     watch = createClusterWatch({
       connection,
       nodeName: 'node-1',
-      clock: fast,
+      clock: fastClock(SPEED),
     });
     watch.start(stop.signal);
     await knows('gone stays');
