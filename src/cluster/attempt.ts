@@ -26,7 +26,7 @@ import {
   wrongContent,
 } from './read-answer.ts';
 import { retryAfterMs } from './retry.ts';
-import { type AttemptEnd, judgeRefusal, timesDoubted } from './retry-policy.ts';
+import { type AttemptFacts, judgeRefusal, type RetryState, timesDoubted } from './retry-policy.ts';
 import { ItemSplitter, LineSplitter, TooLong } from './split-bytes.ts';
 import type { Applied, Sink } from './store.ts';
 import type { ApiResponse, Transport } from './transport.ts';
@@ -64,21 +64,14 @@ export interface AttemptOptions {
   readonly judgeEmpty?: (known: number) => EmptyList;
 }
 
-/** What the attempts before say about this one. */
 export interface AttemptStart {
   /** Where the watch resumes; absent: everything is listed. */
   readonly version?: string;
-  /** Lists as a stream of events. */
-  readonly isStreaming: boolean;
+  /** The attempts before. */
+  readonly state: RetryState;
   readonly fieldSelector?: string;
   /** It only saves work. */
   readonly hasSaving: boolean;
-  /** Lists in a row that named nothing and were not believed. */
-  readonly emptyLists: number;
-  /** Of the list in pages before, a part could not be read. */
-  readonly isUnreadable: boolean;
-  /** Lists in a row that were made because a line could not be read. */
-  readonly unreadableLists: number;
 }
 
 /** Called as it happens. `problem`: what is wrong all the same, in words. */
@@ -91,23 +84,10 @@ export interface AttemptEvents {
   readonly onWatching: (problem: string | undefined) => void;
 }
 
-type Told =
-  | 'outcome'
-  | 'phase'
-  | 'openMs'
-  | 'askedMs'
-  | 'isReached'
-  | 'isStreamListed'
-  | 'heard'
-  | 'heardChange'
-  | 'lost';
-
-export interface AttemptResult extends Pick<AttemptEnd, Told> {
+export interface AttemptResult extends AttemptFacts {
+  readonly outcome: Outcome;
   /** The last one told: where the next watch may resume. */
   readonly version?: string;
-  readonly emptyLists: number;
-  /** Of a list in pages that came to its end, a part could not be read. */
-  readonly isUnreadable: boolean;
 }
 
 export class Attempt {
@@ -119,28 +99,21 @@ export class Attempt {
   /** now() */
   readonly #startedAtMs: number;
   #version: string | undefined;
-  #phase: AttemptEnd['phase'] = 'opening';
+  readonly #facts: { -readonly [K in keyof AttemptFacts]: AttemptFacts[K] };
   /** now() when the watch was accepted, or the streaming list became one. */
   #openedAtMs: number | undefined;
-  #askedMs = 0;
   /** Beside the open watch. */
   #check: VersionCheck | undefined;
   /** End the attempt soon. */
   #timers: (() => void)[] = [];
   /** Why it was ended from here, if it was. */
   #verdict: Outcome | undefined;
-  #isReached = false;
-  #isStreamListed = false;
-  #heard = false;
-  #heardChange = false;
   #malformedCount = 0;
   /** Objects that a list named. */
   #named = 0;
-  #hasLost = false;
   /** So that a new list may tell more; not so where our own code failed on it. */
   #unreadable = false;
   #listsSoon = false;
-  #emptyLists: number;
   #busyMs = 0;
 
   constructor(options: AttemptOptions, start: AttemptStart, events: AttemptEvents) {
@@ -150,7 +123,17 @@ export class Attempt {
     this.#deadline = new Deadline(options.clock, this.#controller);
     this.#startedAtMs = options.clock.now();
     this.#version = start.version;
-    this.#emptyLists = start.emptyLists;
+    this.#facts = {
+      phase: 'opening',
+      askedMs: 0,
+      isReached: false,
+      isStreamListed: false,
+      heard: false,
+      heardChange: false,
+      lost: false,
+      emptyLists: start.state.emptyLists,
+      isUnreadable: false,
+    };
   }
 
   /** Never rejects. Nothing is told after it. */
@@ -160,7 +143,7 @@ export class Attempt {
     this.#deadline.set(ANSWER_MS);
     let outcome: Outcome;
     try {
-      const isPaged = this.#version === undefined && !this.#start.isStreaming;
+      const isPaged = this.#version === undefined && this.#startedAtMs < this.#start.state.streamingFromMs;
       outcome = await (isPaged ? this.#listPages() : this.#watch());
     } catch (error) {
       outcome = this.#verdict ?? this.#explain(error);
@@ -171,35 +154,24 @@ export class Attempt {
     for (const cancel of this.#timers) cancel();
     this.#controller.abort();
     this.#options.sink.dropList();
-    return this.#result(outcome);
+    const openedAtMs = this.#openedAtMs;
+    return {
+      ...this.#facts,
+      outcome,
+      isUnreadable: this.#unreadable && outcome.kind === 'listed',
+      ...(openedAtMs === undefined ? {} : { openMs: this.#options.clock.now() - openedAtMs }),
+      ...(this.#version === undefined ? {} : { version: this.#version }),
+    };
   }
 
   /** Lists in a row that named nothing and were not believed, this one included. */
   get emptyLists(): number {
-    return this.#emptyLists;
+    return this.#facts.emptyLists;
   }
 
   /** Asks whether the version of the open watch still exists on the server. */
   doubt(): void {
     void this.#check?.askNow();
-  }
-
-  #result(outcome: Outcome): AttemptResult {
-    const openedAtMs = this.#openedAtMs;
-    return {
-      outcome,
-      phase: this.#phase,
-      ...(openedAtMs === undefined ? {} : { openMs: this.#options.clock.now() - openedAtMs }),
-      askedMs: this.#askedMs,
-      isReached: this.#isReached,
-      isStreamListed: this.#isStreamListed,
-      heard: this.#heard,
-      heardChange: this.#heardChange,
-      lost: this.#hasLost,
-      ...(this.#version === undefined ? {} : { version: this.#version }),
-      emptyLists: this.#emptyLists,
-      isUnreadable: this.#unreadable && outcome.kind === 'listed',
-    };
   }
 
   /** A watch from `version`; without one a streaming list that goes on as a watch. */
@@ -224,26 +196,26 @@ export class Attempt {
     // A last line without its newline is whole if it can be read; otherwise it was cut and will come again.
     const last = rest && readItem(rest) !== undefined ? this.#onLine(rest) : undefined;
     if (last) return last;
-    if (this.#phase === 'watching') return { kind: 'ended' };
+    if (this.#facts.phase === 'watching') return { kind: 'ended' };
     return { kind: 'failed', reason: 'network', text: 'the streaming list ended before its end bookmark' };
   }
 
   #beginStreamList(): void {
-    this.#phase = 'listing';
+    this.#facts.phase = 'listing';
     this.#options.sink.beginList();
   }
 
   #beginWatch(from: 'list' | 'resumed'): void {
-    this.#phase = 'watching';
+    this.#facts.phase = 'watching';
     this.#openedAtMs = this.#options.clock.now();
     // A quiet watch is a healthy one: a connection that is dead is found by TCP, a server that is by the questions.
-    this.#deadline.set(this.#askedMs + OVERDUE_MS);
+    this.#deadline.set(this.#facts.askedMs + OVERDUE_MS);
     this.#events.onWatching(this.#doubtText());
     this.#check = this.#versionCheck();
     this.#check.start(from === 'resumed');
     // Of a list a part was unreadable.
-    if (this.#start.isUnreadable || this.#unreadable) this.#listSoon();
-    if (this.#emptyLists > 0) this.#endLater(emptyAgainMs(this.#emptyLists), { kind: 'empty-list' });
+    if (this.#start.state.isListUnreadable || this.#unreadable) this.#listSoon();
+    if (this.#facts.emptyLists > 0) this.#endLater(emptyAgainMs(this.#facts.emptyLists), { kind: 'empty-list' });
   }
 
   #versionCheck(): VersionCheck {
@@ -290,19 +262,19 @@ export class Attempt {
   #onEvent(type: Exclude<EventType, 'ERROR'>, object: RawRecord): Outcome | undefined {
     const version = versionOf(object);
     if (type === 'BOOKMARK') {
-      if (this.#phase === 'listing' && !endsInitialEvents(object)) return this.#checkListTime();
+      if (this.#facts.phase === 'listing' && !endsInitialEvents(object)) return this.#checkListTime();
       if (version === undefined) return this.#lost(object, 'a bookmark without resourceVersion');
-      if (this.#phase === 'listing') return this.#endStreamList(version);
+      if (this.#facts.phase === 'listing') return this.#endStreamList(version);
     } else {
       const applied = this.#apply(type === 'DELETED' ? 'remove' : 'upsert', object);
       // An addition without a usable name says nothing about what we hold; a deletion may mean anything.
       if (applied === 'malformed' && type === 'DELETED') return this.#lost(object, 'a deletion of nothing');
       if (applied === 'malformed') this.#malformed(object, 'an object that cannot be used');
     }
-    this.#heard = true;
+    this.#facts.heard = true;
     // The initial events come in any order: their versions are no place to resume at.
-    if (this.#phase === 'listing') return this.#checkListTime();
-    this.#heardChange = true;
+    if (this.#facts.phase === 'listing') return this.#checkListTime();
+    this.#facts.heardChange = true;
     if (version !== undefined) this.#advance(version);
     if (!this.#options.sink.wantsList?.(this.#options.clock.now())) return undefined;
     return { kind: 'gone', text: 'there is room again for what was over a limit: listing anew' };
@@ -323,14 +295,14 @@ export class Attempt {
     } catch (error) {
       // A bug of ours that this object brings to light must not keep the others from being heard.
       log.warn({ kind: resource.kind, object: nameForLog(object), err: error }, 'an object could not be taken in');
-      this.#hasLost = true;
+      this.#facts.lost = true;
       return 'malformed';
     }
   }
 
   #endStreamList(version: string): undefined {
-    this.#heard = true;
-    this.#isStreamListed = true;
+    this.#facts.heard = true;
+    this.#facts.isStreamListed = true;
     this.#endList('stream');
     this.#version = version;
     this.#beginWatch('list');
@@ -345,7 +317,7 @@ export class Attempt {
   /** The whole list, page by page, item by item as its bytes arrive. */
   async #listPages(): Promise<Outcome> {
     this.#options.sink.beginList();
-    this.#phase = 'paging';
+    this.#facts.phase = 'paging';
     let token: string | undefined;
     let version: string | undefined;
     for (let pages = 0; pages < MAX_PAGES; pages++) {
@@ -387,7 +359,7 @@ export class Attempt {
     const applied = isRecord(object) ? this.#apply('upsert', object) : 'malformed';
     if (applied === 'malformed') {
       if (!isRecord(object)) {
-        this.#hasLost = true;
+        this.#facts.lost = true;
         this.#unreadable = true;
       }
       this.#malformed(object, 'a list item that cannot be used');
@@ -398,7 +370,7 @@ export class Attempt {
   #endList(how: 'stream' | 'pages'): void {
     const { sink, clock, observer, resource, log } = this.#options;
     const isBelieved = this.#believes();
-    const changes = sink.endList(clock.now(), !this.#hasLost && isBelieved);
+    const changes = sink.endList(clock.now(), !this.#facts.lost && isBelieved);
     const seconds = (clock.now() - this.#startedAtMs) / 1000;
     observer.onListed(resource.kind, seconds, how);
     log.info({ kind: resource.kind, seconds, how, changes }, 'listed');
@@ -407,10 +379,10 @@ export class Attempt {
 
   #believes(): boolean {
     const { log, resource, judgeEmpty } = this.#options;
-    const before = this.#emptyLists;
+    const before = this.#facts.emptyLists;
     const judge = judgeEmpty ?? ((): EmptyList => 'fact');
-    this.#emptyLists = timesDoubted(before, { named: this.#named, known: this.#known(), judge });
-    const isBelieved = this.#emptyLists === 0;
+    this.#facts.emptyLists = timesDoubted(before, { named: this.#named, known: this.#known(), judge });
+    const isBelieved = this.#facts.emptyLists === 0;
     if (isBelieved && before > 0)
       log.warn({ kind: resource.kind, objects: this.#named }, `${resource.kind}: the list is believed now`);
     if (!isBelieved && before === 0) log.warn({ kind: resource.kind }, this.#doubtText() ?? '');
@@ -422,7 +394,7 @@ export class Attempt {
   }
 
   #doubtText(): string | undefined {
-    if (this.#emptyLists === 0) return undefined;
+    if (this.#facts.emptyLists === 0) return undefined;
     return (
       `${this.#options.resource.kind}: the API server's list is empty although ${this.#known()} are known: not believed yet, ` +
       'asked again; what is known stays enforced. Is this the right cluster, with all its objects?'
@@ -431,11 +403,11 @@ export class Attempt {
 
   /** Something was said that we could not read: goes on for a moment, but what comes next is a list. */
   #lost(object: unknown, what: string): Outcome | undefined {
-    this.#hasLost = true;
+    this.#facts.lost = true;
     this.#unreadable = true;
     this.#malformed(object, what);
-    if (this.#phase === 'watching') this.#listSoon();
-    if (this.#heard || this.#malformedCount < MAX_ONLY_MALFORMED) return undefined;
+    if (this.#facts.phase === 'watching') this.#listSoon();
+    if (this.#facts.heard || this.#malformedCount < MAX_ONLY_MALFORMED) return undefined;
     return failed(
       'wrong-content',
       `${this.#malformedCount} lines and none is a watch event: is this a Kubernetes API server?`,
@@ -446,7 +418,7 @@ export class Attempt {
   #listSoon(): void {
     if (this.#listsSoon) return;
     this.#listsSoon = true;
-    this.#endLater(lostDelayMs(this.#start.unreadableLists, this.#options.random()), { kind: 'unreadable' });
+    this.#endLater(lostDelayMs(this.#start.state.unreadable, this.#options.random()), { kind: 'unreadable' });
   }
 
   #endLater(ms: number, verdict: Outcome): void {
@@ -488,7 +460,7 @@ export class Attempt {
 
   async #open(path: string): Promise<ApiResponse> {
     const response = await this.#options.transport.open({ path, signal: this.#controller.signal });
-    this.#isReached = true;
+    this.#facts.isReached = true;
     this.#events.onReached();
     return response;
   }
@@ -496,7 +468,7 @@ export class Attempt {
   #watchPath(version: string | undefined): string {
     const span = MAX_WATCH_SECONDS - MIN_WATCH_SECONDS + 1;
     const timeoutSeconds = MIN_WATCH_SECONDS + Math.floor(this.#options.random() * span);
-    this.#askedMs = timeoutSeconds * 1_000;
+    this.#facts.askedMs = timeoutSeconds * 1_000;
     const from: Record<string, string> =
       version === undefined
         ? { sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' }
@@ -538,7 +510,7 @@ export class Attempt {
     if (this.#deadline.expired) {
       const seconds = this.#deadline.limitMs / 1000;
       const { server } = this.#options.transport;
-      return failed('silence', `${server}: nothing heard for ${seconds} s (${this.#phase}): connecting again`);
+      return failed('silence', `${server}: nothing heard for ${seconds} s (${this.#facts.phase}): connecting again`);
     }
     const text = error instanceof Error ? error.message : String(error);
     return failed(error instanceof TooLong ? 'wrong-content' : 'network', text);

@@ -11,7 +11,7 @@ import type { FieldProblem } from '../policy/selector.ts';
 
 import { LongJson } from './long-json.ts';
 import { POLICY_LIMITS, bytesText } from './limits.ts';
-import { type Project, timestamp } from './project.ts';
+import { metadataOf, type Project, timestamp } from './project.ts';
 import type { Sharing } from './sharing.ts';
 
 /** Up to this length the same rules in many namespaces, as one chart brings them, are kept once. */
@@ -177,8 +177,4 @@ function withoutLongSelector(object: unknown): {
 
 function lengthOf(selector: unknown): number {
   return selector === undefined ? 0 : JSON.stringify(selector).length;
-}
-
-function metadataOf(object: unknown): RawRecord {
-  return isRecord(object) && isRecord(object.metadata) ? object.metadata : {};
 }

@@ -13,6 +13,7 @@ import type { Namespace, Pod } from '../policy/model.ts';
 import { isEligible } from '../policy/address-owners.ts';
 import type { KeptPolicy } from './kept-policy.ts';
 import type { Afterlife, StoreChange } from './store.ts';
+import { isOlderVersion } from './when-to-look.ts';
 
 /** How long a deletion may be heard before its cause. */
 const REMEMBERED_MS = 60_000;
@@ -160,13 +161,10 @@ function bytesOf({ recordBytes, ruleBytes, text }: KeptPolicy): number {
   return recordBytes + (text ? ruleBytes : 0);
 }
 
-/** False in doubt: unless both are numbers, their order means nothing. */
+/** False in doubt. */
 function isBefore(version: string | undefined, other: string | undefined): boolean {
-  if (version === undefined || other === undefined || !NUMBER.test(version) || !NUMBER.test(other)) return false;
-  return BigInt(version) < BigInt(other);
+  return version !== undefined && other !== undefined && isOlderVersion(version, other);
 }
-
-const NUMBER = /^\d{1,20}$/;
 
 function namespaceOf(key: string): string {
   return key.slice(0, key.indexOf('/'));

@@ -321,7 +321,7 @@ function isTerminating({ deletionTimestamp }: RawRecord): boolean {
   return deletionTimestamp !== undefined && deletionTimestamp !== null;
 }
 
-function metadataOf(object: unknown): RawRecord {
+export function metadataOf(object: unknown): RawRecord {
   return isRecord(object) && isRecord(object.metadata) ? object.metadata : {};
 }
 

@@ -42,10 +42,6 @@ export class Reflector {
   #listedAtMs = 0;
   /** now() since when no watch is open; undefined while one is, and while there is nothing to watch. */
   #closedAtMs: number | undefined;
-  /** Lists in a row that named nothing and were not believed. */
-  #emptyLists = 0;
-  /** Of the last list in pages, a part was. */
-  #unreadable = false;
   /** The last attempt got no answer at all. */
   #unreachable = false;
   #wake: (() => void) | undefined;
@@ -86,7 +82,7 @@ export class Reflector {
 
   /** The last list named nothing although objects are known, and is not believed. */
   get doubtsEmpty(): boolean {
-    return (this.#attempt?.emptyLists ?? this.#emptyLists) > 0;
+    return (this.#attempt ?? this.#state).emptyLists > 0;
   }
 
   get restarts(): number {
@@ -176,12 +172,9 @@ export class Reflector {
     const fieldSelector = saving ?? this.#options.fieldSelector;
     return {
       ...(this.#version === undefined ? {} : { version: this.#version }),
-      isStreaming: nowMs >= this.#state.streamingFromMs,
+      state: this.#state,
       ...(fieldSelector === undefined ? {} : { fieldSelector }),
       hasSaving: saving !== undefined,
-      emptyLists: this.#emptyLists,
-      isUnreadable: this.#unreadable,
-      unreadableLists: this.#state.unreadable,
     };
   }
 
@@ -200,12 +193,10 @@ export class Reflector {
     onListed();
   }
 
-  #close({ outcome, isReached, version, emptyLists, isUnreadable }: AttemptResult): void {
+  #close({ outcome, isReached, version }: AttemptResult): void {
     if (this.#connected || this.#closedAtMs === undefined) this.#closedAtMs = this.#options.clock.now();
     this.#connected = false;
     this.#version = version;
-    this.#emptyLists = emptyLists;
-    this.#unreadable = isUnreadable;
     this.#unreachable = !isReached && outcome.kind === 'failed' && outcome.reason === 'network';
   }
 
@@ -255,7 +246,6 @@ export class Reflector {
     sink.beginList();
     sink.endList(clock.now(), true);
     this.#presence = 'absent';
-    this.#emptyLists = 0;
     onListed();
   }
 

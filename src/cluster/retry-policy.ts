@@ -7,7 +7,7 @@
  */
 import type { EmptyList, Resource } from './kinds.ts';
 import type { RestartReason } from './observe.ts';
-import type { FailureReason, Outcome, Verb } from './read-answer.ts';
+import { type FailureReason, failed, type Outcome, type Verb } from './read-answer.ts';
 import { absentMs, backoffMs, reconnectMs } from './retry.ts';
 import { EMPTY_LISTS, isLookDue } from './when-to-look.ts';
 
@@ -46,6 +46,10 @@ export interface RetryState {
   readonly shortWatches: number;
   /** Lists in a row that were made because a line could not be read. */
   readonly unreadable: number;
+  /** Lists in a row that named nothing and were not believed. */
+  readonly emptyLists: number;
+  /** Of the last list in pages, a part could not be read. */
+  readonly isListUnreadable: boolean;
   /** Something could not be read, and no list was made since. */
   readonly isLineLost: boolean;
   /** Streaming lists in a row that broke before their end. */
@@ -66,6 +70,8 @@ export const FIRST_STATE: RetryState = {
   forbiddenSinceMs: undefined,
   shortWatches: 0,
   unreadable: 0,
+  emptyLists: 0,
+  isListUnreadable: false,
   isLineLost: false,
   streamFailures: 0,
   streamingFromMs: Number.NEGATIVE_INFINITY,
@@ -74,10 +80,8 @@ export const FIRST_STATE: RetryState = {
   absences: 0,
 };
 
-/** The last attempt, and the moment of its end. */
-export interface AttemptEnd {
-  readonly outcome: Outcome;
-  readonly nowMs: number;
+/** What an attempt saw. */
+export interface AttemptFacts {
   /** `listing`: in the middle of a streaming list. */
   readonly phase: 'opening' | 'listing' | 'paging' | 'watching';
   /** How long the watch was open; absent: none was. */
@@ -94,6 +98,16 @@ export interface AttemptEnd {
   readonly heardChange: boolean;
   /** Something could not be read that may have been about an object we hold. */
   readonly lost: boolean;
+  /** Lists in a row that named nothing and were not believed. */
+  readonly emptyLists: number;
+  /** Of a list in pages that came to its end, a part could not be read. */
+  readonly isUnreadable: boolean;
+}
+
+/** The last attempt, and the moment of its end. */
+export interface AttemptEnd extends AttemptFacts {
+  readonly outcome: Outcome;
+  readonly nowMs: number;
   readonly sinceListMs: number;
   /** How long no watch is open. */
   readonly outageMs: number;
@@ -120,12 +134,17 @@ export interface Decision {
 }
 
 export function decide(before: RetryState, attempt: AttemptEnd): Decision {
-  const { outcome, random } = attempt;
+  const { outcome, random, nowMs } = attempt;
   const state = takeIn(before, attempt);
   // We do not know what the line said; only a list can tell.
   const mustList = state.isLineLost && outcome.kind !== 'listed';
   const next = { state: mustList ? { ...state, isLineLost: false } : state, relist: true, waitMs: 0 };
   const resume = { ...next, relist: mustList || isLookAt(state, attempt) };
+  const list = (reason: RestartReason, change: Partial<RetryState> = {}, waitMs = 0): Decision => {
+    const text = 'text' in outcome ? { text: outcome.text } : {};
+    return { ...next, state: { ...next.state, ...change }, waitMs, restart: { reason, ...text } };
+  };
+  const gone = state.gone + 1;
   switch (outcome.kind) {
     case 'listed':
       return { ...next, relist: false, state: { ...next.state, failures: 0 } };
@@ -134,43 +153,26 @@ export function decide(before: RetryState, attempt: AttemptEnd): Decision {
       return { ...resume, waitMs, restart: { reason: 'ended' } };
     }
     case 'gone':
-    case 'went-back': {
-      const gone = state.gone + 1;
-      const said = { ...next, state: { ...next.state, gone }, waitMs: backoffMs(gone, random) };
-      const { text } = outcome;
-      if (outcome.kind === 'gone') return { ...said, restart: { reason: 'gone', text } };
-      return { ...said, restart: { reason: 'version-went-back', text }, action: 'tell-went-back' };
-    }
+      return list('gone', { gone }, backoffMs(gone, random));
+    case 'went-back':
+      return { ...list('version-went-back', { gone }, backoffMs(gone, random)), action: 'tell-went-back' };
     case 'no-streaming':
-      return {
-        ...next,
-        state: withoutStreaming(next.state, attempt.nowMs),
-        restart: { reason: 'no-streaming-list', text: outcome.text },
-      };
+      return list('no-streaming-list', { streamingFromMs: nowMs + NO_STREAMING_MS });
     case 'no-selector':
-      return {
-        ...next,
-        state: {
-          ...next.state,
-          refusedSavings: state.refusedSavings + 1,
-          refusedUntilMs: attempt.nowMs + NO_SELECTOR_MS,
-        },
-        restart: { reason: 'no-selector' },
-      };
+      return list('no-selector', {
+        refusedSavings: state.refusedSavings + 1,
+        refusedUntilMs: nowMs + NO_SELECTOR_MS,
+      });
     case 'empty-list':
-      return { ...next, restart: { reason: 'empty-list' } };
+      return list('empty-list');
     case 'unreadable':
-      return {
-        ...next,
-        state: { ...next.state, unreadable: state.unreadable + 1 },
-        restart: { reason: 'unreadable' },
-      };
+      return list('unreadable', { unreadable: state.unreadable + 1 });
     case 'absent':
       return absent(next, attempt, outcome.text);
     case 'forbidden':
       return forbidden(resume, attempt, outcome);
     case 'failed':
-      return failure(resume, attempt, outcome.reason, outcome.text, outcome.retryAfterMs ?? 0);
+      return failure(resume, attempt, outcome.reason, outcome.text, outcome.retryAfterMs);
   }
 }
 
@@ -189,19 +191,18 @@ function takeIn(before: RetryState, attempt: AttemptEnd): RetryState {
     forbiddenSinceMs: isForbidden ? (before.forbiddenSinceMs ?? nowMs) : undefined,
     absences: outcome.kind === 'absent' ? before.absences : 0,
     streamFailures,
+    emptyLists: attempt.emptyLists,
+    isListUnreadable: attempt.isUnreadable,
     isLineLost: before.isLineLost || lost,
     ...(openMs === undefined ? {} : { shortWatches: heardChange || isHealthy(attempt) ? 0 : before.shortWatches + 1 }),
     ...(openMs !== undefined && openMs >= CLEAN_MS && !lost ? { unreadable: 0 } : {}),
   };
-  return isBroken && streamFailures >= MAX_STREAM_FAILURES ? withoutStreaming(state, nowMs) : state;
+  const givesUp = isBroken && streamFailures >= MAX_STREAM_FAILURES;
+  return givesUp ? { ...state, streamingFromMs: nowMs + NO_STREAMING_MS } : state;
 }
 
 function isHealthy({ openMs = 0 }: AttemptEnd): boolean {
   return openMs >= HEALTHY_MS;
-}
-
-function withoutStreaming(state: RetryState, nowMs: number): RetryState {
-  return { ...state, streamingFromMs: nowMs + NO_STREAMING_MS };
 }
 
 /** A watch that would resume is doubted now and then: the next request is a list. */
@@ -230,7 +231,11 @@ function absent(next: Next, { presence, random, objects }: AttemptEnd, text: str
       waitMs: backoffMs(absences, random),
       restart: { reason: 'not-served', text: `${text}: asked again before it is believed` },
     };
-  const gone = { ...next, state: { ...next.state, absences: 0, failures: 0, gone: 0 }, waitMs: absentMs(random) };
+  const gone = {
+    ...next,
+    state: { ...next.state, absences: 0, emptyLists: 0, failures: 0, gone: 0 },
+    waitMs: absentMs(random),
+  };
   if (presence === 'absent') return gone;
   const lost = presence === 'listed' ? `; its ${objects} objects count no more` : '';
   return {
@@ -252,7 +257,7 @@ function forbidden(
 ): Decision {
   const { nowMs, resource, random } = attempt;
   if (nowMs - (next.state.forbiddenSinceMs ?? nowMs) >= FORBIDDEN_GRACE_MS)
-    return failure(next, attempt, 'forbidden', forbiddenText(resource, verb, said), 0);
+    return failure(next, attempt, 'forbidden', forbiddenText(resource, verb, said));
   const text = `${verb} ${resource.kind}: the API server answered 403, as it does for a moment after its start: asking again`;
   return { ...next, waitMs: reconnectMs(random), restart: { reason: 'forbidden', text, level: 'debug' } };
 }
@@ -262,7 +267,7 @@ function failure(
   { isReached, random }: AttemptEnd,
   reason: FailureReason,
   text: string,
-  atLeastMs: number,
+  atLeastMs = 0,
 ): Decision {
   const restart = { reason, text };
   const unauthorized = next.state.unauthorized + (reason === 'unauthorized' ? 1 : 0);
@@ -311,23 +316,24 @@ export function judgeRefusal(resource: Resource, refusal: Refusal): Outcome {
   const { status, verb, said, retryAfterMs } = refusal;
   const { kind, path } = resource;
   const text = `${verb} ${kind}: the API server answered ${status}${said ? `: ${said}` : ''}`;
-  const wait = retryAfterMs === undefined ? {} : { retryAfterMs };
   if (status === 410) return { kind: 'gone', text };
   if ((status === 400 || status === 422) && refusal.hasSaving && /field ?(label|selector)/i.test(said))
     return { kind: 'no-selector' };
   if (verb === 'watch' && NO_STREAMING_STATUS.has(status))
     // A watch refused like this dislikes our resource version: list.
     return { kind: refusal.isResumed ? 'gone' : 'no-streaming', text };
-  if (status === 401) {
-    const repair = `${text}; the token or certificate is not accepted, reading it anew`;
-    return { kind: 'failed', reason: 'unauthorized', text: repair };
-  }
+  if (status === 401)
+    return failed('unauthorized', `${text}; the token or certificate is not accepted, reading it anew`);
   if (status === 403) return { kind: 'forbidden', verb, said };
   if (status === 404 && resource.optional && refusal.isUnserved)
     return { kind: 'absent', text: `${kind}: this API server does not serve ${path}` };
-  if (status === 404)
-    return { kind: 'failed', reason: 'http-status', text: `${text}; this API server does not serve ${path}` };
-  return { kind: 'failed', reason: status === 429 ? 'throttled' : 'http-status', text, ...wait };
+  if (status === 404) return failed('http-status', `${text}; this API server does not serve ${path}`);
+  return {
+    kind: 'failed',
+    reason: status === 429 ? 'throttled' : 'http-status',
+    text,
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { isSameValue } from '../core/same-value.ts';
 import type { Problem } from '../policy/model.ts';
 import { isRecord } from '../policy/raw-values.ts';
 import { ProblemBook } from './problem-book.ts';
@@ -227,7 +228,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     const { shelf } = this.#options;
     if (!shelf) return this.#replace(key, after, isReborn, arrivedAtMs);
     // Also so that nothing is held twice.
-    if (before !== undefined && !isReborn && sameData(before, after)) return false;
+    if (before !== undefined && !isReborn && isSameValue(before, after)) return false;
     const kept = shelf.settle(key, before, after);
     if (!kept) return this.#replace(key, after, isReborn, arrivedAtMs);
     if (kept.get(key) === undefined) this.#problems.note(key, NO_PROBLEMS);
@@ -255,7 +256,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
       if (after === undefined) this.#problems.note(key, []);
       this.#emit({ key, type: 'deleted', before, arrivedAtMs });
     } else if (before !== undefined && after !== undefined) {
-      if (sameData(before, after)) return false;
+      if (isSameValue(before, after)) return false;
       this.#records.set(key, after);
       this.#emit({ key, type: 'changed', before, after, arrivedAtMs });
       return true;
@@ -270,19 +271,4 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     if (this.#listing) this.#listing.changes++;
     this.#options.onChange(this.#version === undefined ? change : { ...change, version: this.#version });
   }
-}
-
-/** Equal as JSON data: the same values, whatever the order of keys. */
-export function sameData(a: unknown, b: unknown): boolean {
-  if (a === b) return true;
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
-  if (Array.isArray(a) || Array.isArray(b)) {
-    if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false;
-    return a.every((value, index) => sameData(value, b[index]));
-  }
-  const left = a as Record<string, unknown>;
-  const right = b as Record<string, unknown>;
-  const keys = Object.keys(left);
-  if (keys.length !== Object.keys(right).length) return false;
-  return keys.every((key) => Object.hasOwn(right, key) && sameData(left[key], right[key]));
 }

@@ -61,13 +61,14 @@ export function lostDelayMs(before: number, random: number): number {
   return Math.round(Math.min(MAX_LOST_MS, FIRST_LOST_MS * 2 ** Math.min(before, 10)) * (1 + random / 4));
 }
 
+const VERSION = /^\d{1,20}$/;
+
 /**
  * Whether resource version `a` is older than `b`. They are numbers to every server there is; of anything else nothing is
  * concluded.
  */
 export function isOlderVersion(a: string, b: string): boolean {
-  if (!/^\d+$/.test(a) || !/^\d+$/.test(b)) return false;
-  return BigInt(a) < BigInt(b);
+  return VERSION.test(a) && VERSION.test(b) && BigInt(a) < BigInt(b);
 }
 
 /** From an empty list that is not believed to the next one. `times`: empty lists in a row. */

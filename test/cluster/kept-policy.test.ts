@@ -5,7 +5,7 @@ import { LONG_VALUE_BYTES } from '../../src/cluster/long-json.ts';
 import { POLICY_LIMITS } from '../../src/cluster/limits.ts';
 import { readEvent } from '../../src/cluster/read-answer.ts';
 import { Sharing } from '../../src/cluster/sharing.ts';
-import { sameData } from '../../src/cluster/store.ts';
+import { isSameValue } from '../../src/core/same-value.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import type { Problem } from '../../src/policy/model.ts';
 import { apiPolicy, rulesOf } from './policies.ts';
@@ -70,9 +70,9 @@ describe('a policy as it is kept', () => {
       false,
     );
     assert.equal(typeof one!.text?.ingress, 'string');
-    assert.ok(sameData(one, other));
+    assert.ok(isSameValue(one, other));
     const changed = keep(apiPolicy('p', { spec: { ingress: rulesOf(30_000, 1) } })).policy;
-    assert.equal(sameData(one, changed), false);
+    assert.equal(isSameValue(one, changed), false);
   });
 
   it('tells what is wrong with long rules when they are read', () => {

@@ -37,6 +37,8 @@ const ended = (outcome: Outcome, more: Partial<AttemptEnd> = {}): AttemptEnd => 
   heard: false,
   heardChange: false,
   lost: false,
+  emptyLists: 0,
+  isUnreadable: false,
   sinceListMs: 0,
   outageMs: 0,
   objects: 1_000,

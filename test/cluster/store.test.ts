@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { projectPod } from '../../src/cluster/project.ts';
-import { ObjectStore, type StoreChange, sameData } from '../../src/cluster/store.ts';
+import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
+import { isSameValue } from '../../src/core/same-value.ts';
 import type { Pod } from '../../src/policy/model.ts';
 import { apiPod } from './objects.ts';
 
@@ -141,9 +142,9 @@ describe('store', () => {
     );
   });
 
-  it('sameData compares JSON values', () => {
-    fc.assert(fc.property(fc.jsonValue(), (value) => sameData(value, JSON.parse(JSON.stringify(value)))));
-    assert.equal(sameData({ a: 1, b: 2 }, { b: 2, a: 1 }), true);
+  it('isSameValue compares JSON values', () => {
+    fc.assert(fc.property(fc.jsonValue(), (value) => isSameValue(value, JSON.parse(JSON.stringify(value)))));
+    assert.equal(isSameValue({ a: 1, b: 2 }, { b: 2, a: 1 }), true);
     for (const [a, b] of [
       [{ a: 1 }, { a: 1, b: 2 }],
       [{ a: undefined }, { b: undefined }],
@@ -155,6 +156,6 @@ describe('store', () => {
       [null, {}],
       ['1', 1],
     ])
-      assert.equal(sameData(a, b), false, JSON.stringify([a, b]));
+      assert.equal(isSameValue(a, b), false, JSON.stringify([a, b]));
   });
 });
