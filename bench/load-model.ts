@@ -8,7 +8,7 @@ import {
   projectPod,
   projectPolicy,
 } from '../src/cluster/project.ts';
-import { Sharing } from '../src/cluster/sharing.ts';
+import { Interner } from '../src/cluster/interner.ts';
 import { type ClusterModel, podObject, type RawObject } from './cluster-model.ts';
 
 /** Pods come and go after this, so the maps and what pods share stay at hand. */
@@ -19,17 +19,17 @@ export interface LoadedCluster {
 
 export function loadModel(model: ClusterModel): LoadedCluster {
   const pods = new Map<string, Pod>();
-  const sharing = new Sharing(pods);
-  for (const pod of model.pods) add(pods, projectPod, podObject(pod), sharing);
+  const interner = new Interner(pods);
+  for (const pod of model.pods) add(pods, projectPod, podObject(pod), interner);
   const namespaces = new Map<string, Namespace>();
-  for (const object of model.namespaces) add(namespaces, projectNamespace, object, sharing);
+  for (const object of model.namespaces) add(namespaces, projectNamespace, object, interner);
   const policies = new Map<string, Policy>();
-  for (const object of model.policies) add(policies, projectPolicy, object, sharing);
+  for (const object of model.policies) add(policies, projectPolicy, object, interner);
   const nodes = new Map<string, NodeRecord>();
-  add(nodes, projectNode, model.node, sharing);
+  add(nodes, projectNode, model.node, interner);
   return {
     snapshot: { pods, namespaces, policies, nodes, problems: [] },
-    project: (pod) => recordOf(projectPod, pod, sharing).record,
+    project: (pod) => recordOf(projectPod, pod, interner).record,
   };
 }
 
@@ -37,14 +37,14 @@ function add<T extends ObjectRecord>(
   to: Map<string, T>,
   project: Project<T>,
   object: RawObject,
-  sharing: Sharing,
+  interner: Interner,
 ): void {
-  const { key, record } = recordOf(project, object, sharing);
+  const { key, record } = recordOf(project, object, interner);
   to.set(key, record);
 }
 
-function recordOf<T>(project: Project<T>, object: RawObject, sharing: Sharing): { key: string; record: T } {
-  const projection = project(object, sharing);
+function recordOf<T>(project: Project<T>, object: RawObject, interner: Interner): { key: string; record: T } {
+  const projection = project(object, interner);
   if (projection.kind === 'record') return projection;
   throw new Error(`${object.metadata.name}: ${projection.problems.map(({ message }) => message).join('; ')}`);
 }

@@ -4,7 +4,7 @@ import type { Logger } from '../telemetry/log.ts';
 import type { AgentConfig } from './config.ts';
 
 import { systemClock } from '../core/clock.ts';
-import { readRemembered, rememberEndpoints } from '../cluster/remember-endpoints.ts';
+import { readEndpointCache, cacheEndpoints } from '../cluster/endpoint-cache.ts';
 import { targetText } from '../cluster/targets.ts';
 import { clusterLog } from '../telemetry/report-pass.ts';
 
@@ -19,14 +19,14 @@ export async function useOwnAddresses(
   connection.setAlternates(apiServers);
   if (apiAccess.kind === 'kubeconfig' || file === null) return;
   const log = clusterLog(logger);
-  const remembered = await readRemembered(file, log);
+  const remembered = await readEndpointCache(file, log);
   if (remembered.length > 0)
     log.info(
       { file, endpoints: remembered.map(targetText) },
       "the API server's own addresses are known from the last run",
     );
   connection.setAlternates([...apiServers, ...remembered]);
-  void rememberEndpoints(
+  void cacheEndpoints(
     {
       transport: connection,
       file,

@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.ts';
 import { Deadline } from './deadline.ts';
 import { header, parseJson, readBounded, versionOf } from './read-answer.ts';
 import type { ApiResponse, Transport } from './transport.ts';
-import { isOlderVersion } from './when-to-look.ts';
+import { isOlderVersion } from './relist.ts';
 
 /** A server that does not have the version waits 3 s for it before it says so. */
 export const QUESTION_MS = 10_000;

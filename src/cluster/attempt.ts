@@ -31,7 +31,7 @@ import { ItemSplitter, LineSplitter, TooLong } from './split-bytes.ts';
 import type { Applied, Sink } from './store.ts';
 import type { ApiResponse, Transport } from './transport.ts';
 import { VersionCheck } from './version-check.ts';
-import { emptyAgainMs, isOlderVersion, lostDelayMs } from './when-to-look.ts';
+import { emptyAgainMs, isOlderVersion, lostDelayMs } from './relist.ts';
 
 const PAGE_SIZE = 500;
 /** A server ends a watch when it was asked to; one that is still silent this long after is not there any more. */

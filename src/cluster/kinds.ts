@@ -4,9 +4,9 @@ import type { Namespace, NodeRecord, Pod } from '../policy/model.ts';
 
 import { isEligible, mayGetAddress } from '../policy/address-owners.ts';
 import { AddressHistory } from './address-history.ts';
-import { type KeptPolicy, projectKeptPolicy } from './kept-policy.ts';
+import { type StoredPolicy, projectStoredPolicy } from './stored-policy.ts';
 import { LabelBudget } from './label-budget.ts';
-import type { NamespaceEndings } from './namespace-endings.ts';
+import type { NamespaceTermination } from './namespace-termination.ts';
 import { PolicyBudget } from './policy-budget.ts';
 import { type ObjectRecord, type Project, projectNamespace, projectNode, projectPod } from './project.ts';
 import type { StoreOptions } from './store.ts';
@@ -30,7 +30,7 @@ export type EmptyList = 'fact' | 'ask-again' | 'not-believed';
 /** What the rows need to know of the cluster that is watched. */
 export interface KindContext {
   readonly nodeName: string;
-  readonly endings: NamespaceEndings;
+  readonly termination: NamespaceTermination;
 }
 
 export interface ApiKind<T extends ObjectRecord = ObjectRecord> extends Resource {
@@ -41,14 +41,14 @@ export interface ApiKind<T extends ObjectRecord = ObjectRecord> extends Resource
   readonly only?: (context: KindContext) => string;
   /** `known`: objects held. Absent: a fact. */
   readonly judgeEmpty?: (known: number) => EmptyList;
-  readonly store?: (context: KindContext) => Pick<StoreOptions<T>, 'matters' | 'shelf' | 'afterlife' | 'history'>;
+  readonly store?: (context: KindContext) => Pick<StoreOptions<T>, 'matters' | 'budget' | 'retention' | 'history'>;
 }
 
 /** The record that is kept of an object. */
 export interface KindRecords {
   readonly pods: Pod;
   readonly namespaces: Namespace;
-  readonly networkpolicies: KeptPolicy;
+  readonly networkpolicies: StoredPolicy;
   readonly nodes: NodeRecord;
 }
 
@@ -73,7 +73,7 @@ export const API_KINDS: ApiKinds = {
     store: ({ nodeName }) => ({
       // A pod of this node that has no address yet may be told one by the CNI, before the API shows it.
       matters: (pod) => isEligible(pod) || (pod.nodeName === nodeName && mayGetAddress(pod)),
-      shelf: new LabelBudget(),
+      budget: new LabelBudget(),
       history: new AddressHistory(),
     }),
   },
@@ -94,10 +94,10 @@ export const API_KINDS: ApiKinds = {
     path: '/apis/networking.k8s.io/v1/networkpolicies',
     namespaced: true,
     optional: false,
-    project: projectKeptPolicy,
+    project: projectStoredPolicy,
     uidOf: (policy) => policy.uid,
     judgeEmpty: () => 'ask-again',
-    store: ({ endings }) => ({ shelf: new PolicyBudget(), afterlife: endings }),
+    store: ({ termination }) => ({ budget: new PolicyBudget(), retention: termination }),
   },
   nodes: {
     kind: 'nodes',

@@ -9,7 +9,7 @@ import { UNKNOWN_LABELS } from '../policy/model.ts';
 import { placeByAge } from './by-age.ts';
 import { fairShare } from '../core/fair-share.ts';
 import { bytesText, LABEL_LIMITS } from './limits.ts';
-import type { Shelf } from './store.ts';
+import type { Budget } from './store.ts';
 
 /** Of one namespace: the first ones tell the story. */
 const MAX_NAMED = 10;
@@ -29,7 +29,7 @@ interface Tenant {
 
 type Changes = Map<string, Pod | undefined>;
 
-export class LabelBudget implements Shelf<Pod> {
+export class LabelBudget implements Budget<Pod> {
   readonly #limits: Readonly<Record<keyof typeof LABEL_LIMITS, number>>;
   readonly #tenants = new Map<string, Tenant>();
   readonly #troubled = new Set<string>();

@@ -13,9 +13,9 @@ import type { Problem } from '../policy/model.ts';
 
 import { fairShare } from '../core/fair-share.ts';
 import { isOlder, placeByAge } from './by-age.ts';
-import { closeNamespace, type KeptPolicy } from './kept-policy.ts';
+import { closeNamespace, type StoredPolicy } from './stored-policy.ts';
 import { bytesText, POLICY_LIMITS } from './limits.ts';
-import type { Shelf } from './store.ts';
+import type { Budget } from './store.ts';
 
 export type PolicyLimits = Readonly<Record<keyof typeof POLICY_LIMITS, number>>;
 
@@ -29,7 +29,7 @@ const MIN_LIST_GAP_MS = 60_000;
 
 interface Tenant {
   /** Oldest first; among equals by name. */
-  readonly order: KeptPolicy[];
+  readonly order: StoredPolicy[];
   /** Of those that are within the limit of one policy, kept or not. */
   ruleBytes: number;
   recordBytes: number;
@@ -45,10 +45,10 @@ interface Tenant {
   crowdedAgain: boolean;
 }
 
-type Changes = Map<string, KeptPolicy | undefined>;
+type Changes = Map<string, StoredPolicy | undefined>;
 type Share = Readonly<Record<'rules' | 'records', number>>;
 
-export class PolicyBudget implements Shelf<KeptPolicy> {
+export class PolicyBudget implements Budget<StoredPolicy> {
   readonly #limits: PolicyLimits;
   readonly #tenants = new Map<string, Tenant>();
   /** Those in which something is closed or crowded. */
@@ -69,7 +69,7 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
     return key.endsWith(`/${CROWDED}`);
   }
 
-  settle(key: string, before: KeptPolicy | undefined, arrived: KeptPolicy | undefined): Changes {
+  settle(key: string, before: StoredPolicy | undefined, arrived: StoredPolicy | undefined): Changes {
     const after = arrived && !this.#fitsAlone(arrived) ? arrived.withoutRules() : arrived;
     const namespace = key.slice(0, key.indexOf('/'));
     const changes: Changes = new Map([[key, after]]);
@@ -88,7 +88,7 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
   }
 
   /** It would be the one to go. */
-  #isTooMany(tenant: Tenant, policy: KeptPolicy): boolean {
+  #isTooMany(tenant: Tenant, policy: StoredPolicy): boolean {
     const newest = tenant.order.at(-1);
     if (!tenant.crowded || !newest || isOlder(policy, newest)) return false;
     return tenant.recordBytes + policy.recordBytes > this.#share.records;
@@ -133,7 +133,7 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
   // ------------------------------------------------------------------------------------------------------------- fitting
 
   /** After a change in one namespace; where that changes what each may have, in all. */
-  #fitAll(namespace: string, changes: Changes, arrived?: KeptPolicy): void {
+  #fitAll(namespace: string, changes: Changes, arrived?: StoredPolicy): void {
     const { rules, records } = this.#share;
     this.#share = {
       rules: this.#shareOf('rules', this.#limits.rulesOfNamespace, this.#limits.rules),
@@ -167,7 +167,7 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
     this.#asked.records += after.records - before.records;
   }
 
-  #fit(namespace: string, changes: Changes, arrived: KeptPolicy | undefined): void {
+  #fit(namespace: string, changes: Changes, arrived: StoredPolicy | undefined): void {
     const tenant = this.#tenants.get(namespace)!;
     if (tenant.recordBytes > this.#share.records) this.#evict(namespace, tenant, changes);
     if (tenant.heldBytes > this.#share.rules) this.#close(tenant, changes, arrived);
@@ -199,7 +199,7 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
   }
 
   /** The oldest stay. A policy that does not fit is passed over: a smaller one after it may. */
-  #close(tenant: Tenant, changes: Changes, arrived: KeptPolicy | undefined): void {
+  #close(tenant: Tenant, changes: Changes, arrived: StoredPolicy | undefined): void {
     const { order } = tenant;
     const last = order.length - 1;
     // The newest takes nothing from any other: it alone does not fit.
@@ -235,25 +235,25 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
     return false;
   }
 
-  #fits(policy: KeptPolicy, used: number): boolean {
+  #fits(policy: StoredPolicy, used: number): boolean {
     return this.#fitsAlone(policy) && used + policy.ruleBytes <= this.#share.rules;
   }
 
-  #fitsAlone(policy: KeptPolicy): boolean {
+  #fitsAlone(policy: StoredPolicy): boolean {
     return policy.ruleBytes <= this.#limits.rulesOfPolicy;
   }
 
-  #put(tenant: Tenant, policy: KeptPolicy): void {
+  #put(tenant: Tenant, policy: StoredPolicy): void {
     tenant.order.splice(placeByAge(tenant.order, policy), 0, policy);
     this.#add(tenant, policy, 1);
   }
 
-  #take(tenant: Tenant, policy: KeptPolicy): void {
+  #take(tenant: Tenant, policy: StoredPolicy): void {
     tenant.order.splice(placeByAge(tenant.order, policy), 1);
     this.#add(tenant, policy, -1);
   }
 
-  #add(tenant: Tenant, policy: KeptPolicy, sign: 1 | -1): void {
+  #add(tenant: Tenant, policy: StoredPolicy, sign: 1 | -1): void {
     if (this.#fitsAlone(policy)) tenant.ruleBytes += sign * policy.ruleBytes;
     tenant.recordBytes += sign * policy.recordBytes;
     if (policy.text) tenant.heldBytes += sign * policy.ruleBytes;
@@ -286,13 +286,13 @@ export class PolicyBudget implements Shelf<KeptPolicy> {
     return problems;
   }
 
-  #closedProblem(policy: KeptPolicy): Problem {
+  #closedProblem(policy: StoredPolicy): Problem {
     const { namespace, name, ruleBytes } = policy;
     const object = { kind: 'NetworkPolicy', namespace, name };
     return { object, field: 'spec', message: `has ${bytesText(ruleBytes)} of rules${this.#whyClosed(policy)}` };
   }
 
-  #whyClosed(policy: KeptPolicy): string {
+  #whyClosed(policy: StoredPolicy): string {
     const effect = 'it isolates the pods it selects and allows nothing';
     const share = bytesText(this.#share.rules);
     if (!this.#fitsAlone(policy))
@@ -324,6 +324,6 @@ function newTenant(): Tenant {
   };
 }
 
-function keyOf({ namespace, name }: KeptPolicy): string {
+function keyOf({ namespace, name }: StoredPolicy): string {
   return `${namespace}/${name}`;
 }

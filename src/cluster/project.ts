@@ -20,7 +20,7 @@ import { parsePolicy } from '../policy/parse.ts';
 import { type RawRecord, isRecord, quote } from '../policy/raw-values.ts';
 import { FREE_LABEL_BYTES, MAX_LABEL_BYTES, MAX_NAMED_PORTS, MAX_PORT_BYTES, bytesText } from './limits.ts';
 import { LongJson } from './long-json.ts';
-import type { Sharing } from './sharing.ts';
+import type { Interner } from './interner.ts';
 
 export const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
 export const MODE_ANNOTATION = 'portcullis.dev/mode';
@@ -39,7 +39,7 @@ export type Projection<T> =
   /** The object cannot even be named, so it cannot be kept. */
   | { readonly kind: 'unusable'; readonly problems: readonly Problem[] };
 
-export type Project<T> = (object: unknown, sharing: Sharing) => Projection<T>;
+export type Project<T> = (object: unknown, interner: Interner) => Projection<T>;
 
 /** What identifies an object; undefined if it has no usable name (or namespace, where it needs one). */
 export interface Identity {
@@ -63,7 +63,7 @@ export function nameForLog(object: unknown): string {
 
 const NO_LABELS: Labels = Object.freeze({});
 
-export const projectPod: Project<Pod> = (object, sharing) => {
+export const projectPod: Project<Pod> = (object, interner) => {
   const report = new Report('Pod', object);
   const metadata = metadataOf(object);
   const { namespace, name } = metadata;
@@ -71,10 +71,10 @@ export const projectPod: Project<Pod> = (object, sharing) => {
   const spec = part(object, 'spec', report);
   const status = part(object, 'status', report);
   const slim: Pod = {
-    namespace: sharing.text(namespace),
+    namespace: interner.text(namespace),
     name,
     uid: text(metadata.uid),
-    ...(isUsableName(spec.nodeName) ? { nodeName: sharing.text(spec.nodeName) } : {}),
+    ...(isUsableName(spec.nodeName) ? { nodeName: interner.text(spec.nodeName) } : {}),
     addresses: podAddresses(status, report),
     hostNetwork: spec.hostNetwork === true,
     phase: podPhase(status.phase, report),
@@ -90,15 +90,15 @@ export const projectPod: Project<Pod> = (object, sharing) => {
   const labelBytes = lengthOf(labels);
   const record: Pod = {
     ...slim,
-    labels: sharing.labels(labels),
+    labels: interner.labels(labels),
     ...(labelBytes > FREE_LABEL_BYTES ? { labelBytes } : {}),
     addressesSince: slim.addresses.length > 0 ? newestTransition(status.conditions) : 0,
-    namedPorts: sharing.ports(namedPorts(spec, details)),
+    namedPorts: interner.ports(namedPorts(spec, details)),
   };
   return { kind: 'record', key: `${namespace}/${name}`, record, problems: report.problems };
 };
 
-export const projectNamespace: Project<Namespace> = (object, sharing) => {
+export const projectNamespace: Project<Namespace> = (object, interner) => {
   const report = new Report('Namespace', object);
   const metadata = metadataOf(object);
   const { name } = metadata;
@@ -112,7 +112,7 @@ export const projectNamespace: Project<Namespace> = (object, sharing) => {
   const record: Namespace = {
     name,
     uid: text(metadata.uid),
-    labels: sharing.labels(labels),
+    labels: interner.labels(labels),
     ...(terminating ? { terminating } : {}),
   };
   return { kind: 'record', key: name, record, problems: report.problems };
@@ -139,18 +139,18 @@ export const projectNode: Project<NodeRecord> = (object) => {
 };
 
 /** What the same chart brings into many namespaces is kept once. */
-export const projectPolicy: Project<Policy> = (object, sharing) => {
+export const projectPolicy: Project<Policy> = (object, interner) => {
   const { policy, problems } = parsePolicy(object);
   if (!policy) return { kind: 'unusable', problems };
   const { namespace, name, uid, podSelector, isolates, ingress, egress } = policy;
   const record: Policy = {
-    namespace: sharing.text(namespace),
-    name: sharing.text(name),
+    namespace: interner.text(namespace),
+    name: interner.text(name),
     uid,
-    podSelector: sharing.data(podSelector),
-    isolates: sharing.data(isolates),
-    ingress: sharing.data(ingress),
-    egress: sharing.data(egress),
+    podSelector: interner.data(podSelector),
+    isolates: interner.data(isolates),
+    ingress: interner.data(ingress),
+    egress: interner.data(egress),
   };
   return { kind: 'record', key: `${namespace}/${name}`, record, problems };
 };

@@ -14,7 +14,7 @@ import {
   projectPod,
   projectPolicy,
 } from './project.ts';
-import { Sharing } from './sharing.ts';
+import { Interner } from './interner.ts';
 
 const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
 /** Above this JSON is read by JSON.parse, twenty times faster than YAML, at the price of line numbers. */
@@ -90,7 +90,7 @@ export function snapshotFromObjects(
   options: { readonly defaultNamespace: string },
 ): ClusterSnapshot {
   const problems: Problem[] = [];
-  const sharing = new Sharing();
+  const interner = new Interner();
   const pods = new Map<string, Pod>();
   const namespaces = new Map<string, Namespace>();
   const policies = new Map<string, Policy>();
@@ -101,7 +101,7 @@ export function snapshotFromObjects(
     from: ManifestObject,
     object: unknown,
   ): void => {
-    const projection = project(object, sharing);
+    const projection = project(object, interner);
     const found = [...projection.problems];
     if (projection.kind === 'record') {
       if (into.has(projection.key)) found.push(duplicate(object, projection.key));
@@ -134,7 +134,7 @@ export function snapshotFromObjects(
       namespaces.set(namespace, {
         name: namespace,
         uid: '',
-        labels: sharing.labels({ [NAMESPACE_NAME_LABEL]: namespace }),
+        labels: interner.labels({ [NAMESPACE_NAME_LABEL]: namespace }),
       });
   return { pods, namespaces, policies, nodes, problems };
 }

@@ -3,13 +3,13 @@
  *
  *   how the attempt ended, what came before it  ->  list or resume, after how long, what is counted and said
  *
- * Lengths of waits: retry.ts. When a watch that seems healthy is doubted: when-to-look.ts.
+ * Lengths of waits: retry.ts. When a watch that seems healthy is doubted: relist.ts.
  */
 import type { EmptyList, Resource } from './kinds.ts';
 import type { RestartReason } from './observe.ts';
 import { type FailureReason, failed, type Outcome, type Verb } from './read-answer.ts';
 import { absentMs, backoffMs, reconnectMs } from './retry.ts';
-import { EMPTY_LISTS, isLookDue } from './when-to-look.ts';
+import { EMPTY_LISTS, isRelistDue } from './relist.ts';
 
 /** A watch that lived this long was a good one. */
 const HEALTHY_MS = 5_000;
@@ -208,7 +208,7 @@ function isHealthy({ openMs = 0 }: AttemptEnd): boolean {
 /** A watch that would resume is doubted now and then: the next request is a list. */
 function isLookAt({ shortWatches }: RetryState, attempt: AttemptEnd): boolean {
   const { openMs, askedMs, sinceListMs, objects, outageMs } = attempt;
-  return isLookDue({
+  return isRelistDue({
     // Where no watch was opened, only the length of the outage counts.
     sinceListMs: openMs === undefined ? 0 : sinceListMs,
     objects,

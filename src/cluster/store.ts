@@ -4,7 +4,7 @@ import { isRecord } from '../policy/raw-values.ts';
 import { ProblemBook } from './problem-book.ts';
 import { identify, type ObjectRecord, type Project } from './project.ts';
 import { versionOf } from './read-answer.ts';
-import { Sharing } from './sharing.ts';
+import { Interner } from './interner.ts';
 
 /** One effective change of one object. A new object under an old name is a deletion and an addition. */
 export interface StoreChange {
@@ -40,7 +40,7 @@ export interface Sink {
 }
 
 /** Decides how much is kept of the objects of a kind. Its answers must not depend on the order of events. */
-export interface Shelf<T> {
+export interface Budget<T> {
   /**
    * One object came, changed or went. Result: what is to be kept from now on, of this one and of all to which it makes a difference;
    * undefined: nothing. No result at all: this one as it is. Asked before the change is told to anybody.
@@ -49,7 +49,7 @@ export interface Shelf<T> {
   beginList(): void;
   /** Result: as of `settle`. */
   endList(nowMs: number, complete: boolean): ReadonlyMap<string, T | undefined>;
-  /** The record is the shelf's own: no list can name it. */
+  /** The record is the budget's own: no list can name it. */
   isOwn(key: string): boolean;
   /** Something was not kept that could be now. */
   wantsList(nowMs: number): boolean;
@@ -58,11 +58,11 @@ export interface Shelf<T> {
 }
 
 /** Decides whether a record stays although its object was deleted. */
-export interface Afterlife<T> {
+export interface Retention<T> {
   /** Asked before a deletion counts. `version`: of the deletion; absent if a list told. */
-  outlives(key: string, record: T, version: string | undefined, nowMs: number): boolean;
+  retains(key: string, record: T, version: string | undefined, nowMs: number): boolean;
   /** The object is there, again or still. */
-  lives(key: string): void;
+  exists(key: string): void;
 }
 
 /** Carries over from a record to its successor what no single object tells. */
@@ -84,9 +84,9 @@ export interface StoreOptions<T extends ObjectRecord> {
   /** Records without which nothing is different are not kept, unless there is something wrong with them. Absent: all are. */
   readonly matters?: (record: T) => boolean;
   /** Absent: all is kept. */
-  readonly shelf?: Shelf<T>;
+  readonly budget?: Budget<T>;
   /** Absent: what is deleted is gone. */
-  readonly afterlife?: Afterlife<T>;
+  readonly retention?: Retention<T>;
   /** Absent: a record is what its object tells. */
   readonly history?: History<T>;
 }
@@ -105,7 +105,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   /** Of the event that is taken in. */
   #version: string | undefined;
   readonly #options: StoreOptions<T>;
-  readonly #sharing = new Sharing(this.#records);
+  readonly #interner = new Interner(this.#records);
 
   constructor(options: StoreOptions<T>) {
     this.#options = options;
@@ -117,14 +117,14 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
 
   /** The same array until a problem comes or goes. */
   get problems(): readonly Problem[] {
-    const parts = [this.#options.shelf?.problems ?? NO_PROBLEMS, this.#problems.list];
+    const parts = [this.#options.budget?.problems ?? NO_PROBLEMS, this.#problems.list];
     if (this.#problemList === undefined || parts.some((part, index) => part !== this.#problemList?.parts[index]))
       this.#problemList = { parts, all: parts.flat() };
     return this.#problemList.all;
   }
 
   upsert(object: unknown, arrivedAtMs: number): Applied {
-    const projection = this.#options.project(object, this.#sharing);
+    const projection = this.#options.project(object, this.#interner);
     if (projection.kind === 'unusable') {
       this.#problems.noteUnusable(projection.problems);
       return 'malformed';
@@ -133,7 +133,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     if (this.#options.onlyKey !== undefined && key !== this.#options.onlyKey) return 'unchanged';
     this.#listing?.seen.add(key);
     this.#problems.note(key, problems);
-    this.#options.afterlife?.lives(key);
+    this.#options.retention?.exists(key);
     const record = this.#succeed(key, projection.record);
     if (problems.length === 0 && this.#options.matters?.(record) === false)
       return this.#told(object, () => this.#drop(key, arrivedAtMs));
@@ -157,7 +157,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     // The end of an earlier object of this name, heard late: the one we hold lives on.
     if (uid !== '' && identity.uid !== '' && uid !== identity.uid) return 'unchanged';
     return this.#told(object, () => {
-      const stays = this.#options.afterlife?.outlives(identity.key, record, this.#version, arrivedAtMs) ?? false;
+      const stays = this.#options.retention?.retains(identity.key, record, this.#version, arrivedAtMs) ?? false;
       if (!stays) this.#delete(identity.key, record, arrivedAtMs);
       return stays ? 'unchanged' : 'changed';
     });
@@ -193,25 +193,25 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   }
 
   wantsList(nowMs: number): boolean {
-    return this.#options.shelf?.wantsList(nowMs) ?? false;
+    return this.#options.budget?.wantsList(nowMs) ?? false;
   }
 
   beginList(): void {
     this.#listing = { seen: new Set(), changes: 0 };
-    this.#options.shelf?.beginList();
+    this.#options.budget?.beginList();
     this.#problems.forgetUnusable();
   }
 
   endList(arrivedAtMs: number, complete: boolean): number {
     const listing = this.#listing;
     if (!listing) return 0;
-    const { shelf, afterlife } = this.#options;
+    const { budget, retention } = this.#options;
     for (const [key, record] of complete ? this.#records : []) {
-      if (listing.seen.has(key) || shelf?.isOwn(key) || afterlife?.outlives(key, record, undefined, arrivedAtMs))
+      if (listing.seen.has(key) || budget?.isOwn(key) || retention?.retains(key, record, undefined, arrivedAtMs))
         continue;
       this.#delete(key, record, arrivedAtMs);
     }
-    if (shelf) this.#keep(shelf.endList(arrivedAtMs, complete), arrivedAtMs);
+    if (budget) this.#keep(budget.endList(arrivedAtMs, complete), arrivedAtMs);
     this.#listing = undefined;
     this.#options.history?.endList();
     return listing.changes;
@@ -225,11 +225,11 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   #put(key: string, after: T, arrivedAtMs: number): boolean {
     const before = this.#records.get(key);
     const isReborn = before !== undefined && this.#options.uidOf(before) !== this.#options.uidOf(after);
-    const { shelf } = this.#options;
-    if (!shelf) return this.#replace(key, after, isReborn, arrivedAtMs);
+    const { budget } = this.#options;
+    if (!budget) return this.#replace(key, after, isReborn, arrivedAtMs);
     // Also so that nothing is held twice.
     if (before !== undefined && !isReborn && isSameValue(before, after)) return false;
-    const kept = shelf.settle(key, before, after);
+    const kept = budget.settle(key, before, after);
     if (!kept) return this.#replace(key, after, isReborn, arrivedAtMs);
     if (kept.get(key) === undefined) this.#problems.note(key, NO_PROBLEMS);
     const changed = this.#replace(key, kept.get(key), isReborn, arrivedAtMs);
@@ -237,7 +237,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   }
 
   #delete(key: string, before: T, arrivedAtMs: number): void {
-    const kept = this.#options.shelf?.settle(key, before, undefined);
+    const kept = this.#options.budget?.settle(key, before, undefined);
     this.#replace(key, undefined, false, arrivedAtMs);
     if (kept) this.#keep(kept, arrivedAtMs);
   }

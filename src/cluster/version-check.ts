@@ -4,7 +4,7 @@
  */
 import type { VersionAnswer } from './ask-version.ts';
 import type { Clock } from '../core/clock.ts';
-import { questionDelayMs } from './when-to-look.ts';
+import { questionDelayMs } from './relist.ts';
 
 /** A replica may lag behind for a moment, and one packet may be lost: an answer that ends a watch is asked for twice. */
 const AGAIN_MS = 1_000;

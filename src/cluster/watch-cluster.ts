@@ -4,7 +4,7 @@ import type { ClusterSnapshot, Problem } from '../policy/model.ts';
 
 import { type Clock, systemClock } from '../core/clock.ts';
 import { API_KINDS, type ApiKind, type ApiKinds, type EmptyList, type KindRecords } from './kinds.ts';
-import { NamespaceEndings } from './namespace-endings.ts';
+import { NamespaceTermination } from './namespace-termination.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
 import type { ObjectRecord } from './project.ts';
 import { Reflector } from './reflector.ts';
@@ -93,7 +93,7 @@ class ApiClusterWatch implements ClusterWatch {
   #syncListeners: (() => void)[] = [];
   readonly #watched: AllWatched;
   readonly #all: readonly AllWatched[ObjectKind][];
-  readonly #endings = new NamespaceEndings({
+  readonly #termination = new NamespaceTermination({
     namespaces: () => this.#watched.namespaces.store.records,
     pods: () => this.#watched.pods.store.records,
     policies: () => this.#watched.networkpolicies.store,
@@ -171,7 +171,7 @@ class ApiClusterWatch implements ClusterWatch {
   }
 
   #watch<T extends ObjectRecord>(kind: ApiKind<T>): Watched<T> {
-    const context = { nodeName: this.#options.nodeName, endings: this.#endings };
+    const context = { nodeName: this.#options.nodeName, termination: this.#termination };
     const only = kind.only?.(context);
     const store = new ObjectStore<T>({
       project: kind.project,
@@ -216,8 +216,8 @@ class ApiClusterWatch implements ClusterWatch {
 
   #changed(change: ClusterChange): void {
     // First of all, so that listeners hear of a policy that comes back together with its cause.
-    if (change.kind === 'namespaces') this.#endings.namespaceChanged(change);
-    if (change.kind === 'pods') this.#endings.podChanged(change);
+    if (change.kind === 'namespaces') this.#termination.namespaceChanged(change);
+    if (change.kind === 'pods') this.#termination.podChanged(change);
     if (change.kind === 'nodes') this.#hadNode = true;
     for (const listener of this.#changeListeners) this.#call(change.kind, () => listener(change));
   }

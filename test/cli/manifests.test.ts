@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { parse, parseAllDocuments } from 'yaml';
 import { AGENT_FLAGS, parseAgentConfig } from '../../src/cli/config.ts';
-import { ENDPOINTS_PATH } from '../../src/cluster/remember-endpoints.ts';
+import { ENDPOINTS_PATH } from '../../src/cluster/endpoint-cache.ts';
 import { API_KINDS } from '../../src/cluster/kinds.ts';
 
 type Json = { readonly [key: string]: Json } & readonly Json[];

@@ -58,7 +58,7 @@ const pods = new ObjectStore<Pod>({
   uidOf: ({ uid }) => uid,
   onChange: () => {},
   matters: isEligible,
-  shelf: new LabelBudget(),
+  budget: new LabelBudget(),
 });
 
 function used(): number {

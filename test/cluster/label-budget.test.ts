@@ -41,7 +41,7 @@ function storeOf(wanted: readonly Wanted[]): ObjectStore<Pod> {
     uidOf: ({ uid }) => uid,
     onChange: () => {},
     matters: isEligible,
-    shelf: new LabelBudget(LIMITS),
+    budget: new LabelBudget(LIMITS),
   });
   for (const each of wanted) store.upsert(apiPod(each), 0);
   return store;

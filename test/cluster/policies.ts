@@ -1,6 +1,6 @@
 /** A watch's policies in memory, and hostile ones to put there. */
 import { readEvent } from '../../src/cluster/read-answer.ts';
-import { type KeptPolicy, projectKeptPolicy } from '../../src/cluster/kept-policy.ts';
+import { type StoredPolicy, projectStoredPolicy } from '../../src/cluster/stored-policy.ts';
 import { PolicyBudget, type PolicyLimits } from '../../src/cluster/policy-budget.ts';
 import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
 
@@ -35,17 +35,17 @@ export function rulesOf(bytes: number, seed = 0): readonly unknown[] {
 export class PolicyWatch {
   readonly changes: StoreChange[] = [];
   readonly budget: PolicyBudget;
-  readonly store: ObjectStore<KeptPolicy>;
+  readonly store: ObjectStore<StoredPolicy>;
   now = 0;
 
   constructor(limits?: PolicyLimits, onChange: (change: StoreChange) => void = (change) => this.changes.push(change)) {
     this.budget = new PolicyBudget(limits);
-    this.store = new ObjectStore<KeptPolicy>({
-      project: projectKeptPolicy,
+    this.store = new ObjectStore<StoredPolicy>({
+      project: projectStoredPolicy,
       namespaced: true,
       uidOf: (policy) => policy.uid,
       onChange,
-      shelf: this.budget,
+      budget: this.budget,
     });
   }
 

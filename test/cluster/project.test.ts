@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { projectKeptPolicy } from '../../src/cluster/kept-policy.ts';
+import { projectStoredPolicy } from '../../src/cluster/stored-policy.ts';
 import { LongJson } from '../../src/cluster/long-json.ts';
 import {
   type Identity,
@@ -12,12 +12,12 @@ import {
   projectPod,
   projectPolicy,
 } from '../../src/cluster/project.ts';
-import { Sharing } from '../../src/cluster/sharing.ts';
+import { Interner } from '../../src/cluster/interner.ts';
 import { type Namespace, type NodeRecord, type Pod, UNKNOWN_LABELS } from '../../src/policy/model.ts';
 import { apiPod } from './objects.ts';
 
 function record<T>(project: Project<T>, object: unknown): { record: T; fields: string[] } {
-  const projection = project(object, new Sharing());
+  const projection = project(object, new Interner());
   assert.ok(projection.kind === 'record', JSON.stringify(projection.problems));
   return { record: projection.record, fields: projection.problems.map((problem) => problem.field) };
 }
@@ -175,9 +175,9 @@ describe('project', () => {
   });
 
   it('equal labels and ports of several pods are one object, and different ones never are', () => {
-    const sharing = new Sharing();
+    const interner = new Interner();
     const labelsOf = (labels: Record<string, string>): object => {
-      const projection = projectPod(apiPod('a', { labels }), sharing);
+      const projection = projectPod(apiPod('a', { labels }), interner);
       return projection.kind === 'record' ? projection.record.labels : assert.fail();
     };
     assert.equal(labelsOf({ app: 'a', b: 'c' }), labelsOf({ app: 'a', b: 'c' }));
@@ -226,11 +226,11 @@ describe('project', () => {
       { metadata: { namespace: 'x y', name: 'a' } },
       { metadata: { namespace: 'x', name: ['a'] } },
     ]) {
-      const projection = projectPod(object, new Sharing());
+      const projection = projectPod(object, new Interner());
       assert.equal(projection.kind, 'unusable');
       assert.ok(projection.problems.length > 0);
       assert.equal(identify(object, true), undefined);
-      assert.equal(projectPolicy(object, new Sharing()).kind, 'unusable');
+      assert.equal(projectPolicy(object, new Interner()).kind, 'unusable');
     }
     assert.deepEqual(identify({ metadata }, true), { key: 'x/a', uid: 'u' } satisfies Identity);
     assert.equal(nameForLog({ metadata: { namespace: 'x' } }), 'x/(no usable name)');
@@ -261,8 +261,8 @@ describe('project', () => {
     );
     fc.assert(
       fc.property(fc.oneof(anything, near), (object) => {
-        for (const project of [projectPod, projectNamespace, projectNode, projectPolicy, projectKeptPolicy]) {
-          const projection = project(object, new Sharing());
+        for (const project of [projectPod, projectNamespace, projectNode, projectPolicy, projectStoredPolicy]) {
+          const projection = project(object, new Interner());
           assert.ok(projection.problems.length <= 60);
           if (projection.kind === 'record') assert.ok(!/\s/.test(projection.key));
         }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from '../../src/cluster/connection.ts';
 import { SILENT_LOG } from '../../src/cluster/observe.ts';
-import { ENDPOINTS_PATH, readRemembered, rememberEndpoints, targetsOf } from '../../src/cluster/remember-endpoints.ts';
+import { ENDPOINTS_PATH, readEndpointCache, cacheEndpoints, targetsOf } from '../../src/cluster/endpoint-cache.ts';
 import { parseTarget, type Target, targetsToTry, targetText } from '../../src/cluster/targets.ts';
 import { FakeApiServer } from './fake-api-server.ts';
 import { until, VirtualClock } from '../support/virtual-clock.ts';
@@ -81,11 +81,11 @@ describe('fault: where the API server is', () => {
       const stop = new AbortController();
       try {
         const file = join(directory, 'endpoints.json');
-        assert.deepEqual(await readRemembered(file, SILENT_LOG), []);
+        assert.deepEqual(await readEndpointCache(file, SILENT_LOG), []);
         await writeFile(file, '{"endpoints": ["192.0.2.9:6443", "rm -rf", 7');
-        assert.deepEqual(await readRemembered(file, SILENT_LOG), []);
+        assert.deepEqual(await readEndpointCache(file, SILENT_LOG), []);
         await writeFile(file, '{"endpoints": ["192.0.2.9:6443", "rm -rf", 7]}');
-        assert.deepEqual((await readRemembered(file, SILENT_LOG)).map(targetText), ['192.0.2.9:6443']);
+        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(targetText), ['192.0.2.9:6443']);
 
         const clock = new VirtualClock();
         const told: string[][] = [];
@@ -94,7 +94,7 @@ describe('fault: where the API server is', () => {
           read: () => Promise.resolve({ headers: {}, tls: {}, tlsVersion: '', caName: 'none' }),
           refresh: () => {},
         });
-        const done = rememberEndpoints(
+        const done = cacheEndpoints(
           {
             transport,
             file,
@@ -112,7 +112,7 @@ describe('fault: where the API server is', () => {
         (await server.next(ENDPOINTS_PATH)).answer(200, slice);
         assert.equal(await clock.passSleep(), 600_000);
         assert.deepEqual(told, [['192.0.2.1:6443', '192.0.2.3:6443']]);
-        assert.deepEqual((await readRemembered(file, SILENT_LOG)).map(targetText), told[0]);
+        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(targetText), told[0]);
         await rm(directory, { recursive: true });
         (await server.next(ENDPOINTS_PATH)).answer(200, { ...slice, endpoints: [{ addresses: ['192.0.2.4'] }] });
         await until(() => told.length === 2, 'the new addresses, though they cannot be kept');

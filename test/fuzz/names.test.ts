@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { projectPod } from '../../src/cluster/project.ts';
-import { Sharing } from '../../src/cluster/sharing.ts';
+import { Interner } from '../../src/cluster/interner.ts';
 import type { ClusterSnapshot, Flow, Pod } from '../../src/policy/model.ts';
 import { namespace, policy, snapshot } from '../support/builders.ts';
 import { createFakeNode, enforce } from '../support/fake-cluster.ts';
@@ -20,7 +20,7 @@ function podOf(ns: string, name: string, number: number, port: string): Pod {
       spec: { nodeName: NODE, containers: [{ ports: [{ name: port, containerPort: 1000 + number }] }] },
       status: { phase: 'Running', podIPs: [{ ip: `10.0.0.${number}` }, { ip: `fd00::${number.toString(16)}` }] },
     },
-    new Sharing(),
+    new Interner(),
   );
   assert.ok(projection.kind === 'record');
   return projection.record;

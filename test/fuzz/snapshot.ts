@@ -7,17 +7,17 @@ import {
   projectPod,
   projectPolicy,
 } from '../../src/cluster/project.ts';
-import { Sharing } from '../../src/cluster/sharing.ts';
+import { Interner } from '../../src/cluster/interner.ts';
 import type { ClusterSnapshot, Problem } from '../../src/policy/model.ts';
 import type { HostileObjects } from './hostile.ts';
 
 export function snapshotOfObjects({ pods, namespaces, policies, nodes }: HostileObjects): ClusterSnapshot {
-  const sharing = new Sharing();
+  const interner = new Interner();
   const problems: Problem[] = [];
   const project = <T extends ObjectRecord>(how: Project<T>, objects: readonly unknown[]): Map<string, T> => {
     const records = new Map<string, T>();
     for (const object of objects) {
-      const projection = how(object, sharing);
+      const projection = how(object, interner);
       problems.push(...projection.problems);
       if (projection.kind === 'record') records.set(projection.key, projection.record);
     }

@@ -9,7 +9,7 @@ const MAX_BYTES = 4 * 1024 * 1024;
 /** Parts of specs: few are alike in anything but being the same chart's, and their keys are long. */
 const MAX_SHARED_DATA = 1024;
 
-/** Labels with one hash that are kept apart. Whoever finds more of them only spoils the sharing. */
+/** Labels with one hash that are kept apart. Whoever finds more of them only spoils the interner. */
 const MAX_SAME_HASH = 4;
 
 const NO_PORTS: readonly NamedPort[] = [];
@@ -26,7 +26,7 @@ const Bare = bare as unknown as new () => Record<string, string>;
  * Equal values of many pods kept once: the pods of one deployment have the same labels, ports, namespace. Also makes the
  * comparison of an updated pod cheap, because what did not change is the same object.
  */
-export class Sharing {
+export class Interner {
   readonly #objects: { readonly size: number };
   readonly #texts = new SharedValues<string>(MIN_LIMIT);
   /** By a hash of what they hold; a list where two have the same. */

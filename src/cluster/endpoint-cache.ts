@@ -21,7 +21,7 @@ const FIRST_MS = 5_000;
 const RETRY_MS = 60_000;
 const ANSWER_MS = 30_000;
 
-export interface RememberOptions {
+export interface EndpointCacheOptions {
   readonly transport: Transport;
   readonly file: string;
   readonly clock: Clock;
@@ -32,7 +32,7 @@ export interface RememberOptions {
 }
 
 /** Reads the file; an absent or unreadable one holds nothing. */
-export async function readRemembered(file: string, log: ClusterLog): Promise<readonly Target[]> {
+export async function readEndpointCache(file: string, log: ClusterLog): Promise<readonly Target[]> {
   try {
     const value = parseJson(await readFile(file));
     const texts = isRecord(value) && Array.isArray(value.endpoints) ? value.endpoints : [];
@@ -60,7 +60,7 @@ export function targetsOf(slice: unknown): readonly Target[] {
 }
 
 /** Keeps the file up to date until `signal` aborts. Never rejects: nothing depends on it now. */
-export async function rememberEndpoints(options: RememberOptions, signal: AbortSignal): Promise<void> {
+export async function cacheEndpoints(options: EndpointCacheOptions, signal: AbortSignal): Promise<void> {
   const { clock, random, onTargets } = options;
   let written = '';
   await clock.sleep(FIRST_MS * (1 + random()), signal);
@@ -77,7 +77,7 @@ export async function rememberEndpoints(options: RememberOptions, signal: AbortS
 }
 
 async function fetchTargets(
-  { transport, clock, log }: RememberOptions,
+  { transport, clock, log }: EndpointCacheOptions,
   signal: AbortSignal,
 ): Promise<readonly Target[]> {
   const controller = new AbortController();
@@ -101,7 +101,7 @@ async function fetchTargets(
 }
 
 /** Another file takes the name at once, so that a power cut leaves the old one or the new one. */
-async function write({ file, log }: RememberOptions, text: string): Promise<void> {
+async function write({ file, log }: EndpointCacheOptions, text: string): Promise<void> {
   try {
     await writeFile(`${file}.new`, text, { mode: 0o600, flush: true });
     await rename(`${file}.new`, file);

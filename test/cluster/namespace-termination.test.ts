@@ -1,8 +1,8 @@
 /** S-78: what a namespace's deletion means for its policies, whatever order its streams are heard in. */
 import assert from 'node:assert/strict';
-import type { KeptPolicy } from '../../src/cluster/kept-policy.ts';
-import { projectKeptPolicy } from '../../src/cluster/kept-policy.ts';
-import { NamespaceEndings } from '../../src/cluster/namespace-endings.ts';
+import type { StoredPolicy } from '../../src/cluster/stored-policy.ts';
+import { projectStoredPolicy } from '../../src/cluster/stored-policy.ts';
+import { NamespaceTermination } from '../../src/cluster/namespace-termination.ts';
 import { projectNamespace, projectPod } from '../../src/cluster/project.ts';
 import { PolicyBudget } from '../../src/cluster/policy-budget.ts';
 import { ObjectStore } from '../../src/cluster/store.ts';
@@ -28,15 +28,15 @@ const namespace = (name: string, version: Version, terminating = false, uid = 'n
 
 /** The three stores of a watch, as it wires them. */
 class Watch {
-  readonly endings: NamespaceEndings;
+  readonly termination: NamespaceTermination;
   readonly namespaces: ObjectStore<Namespace>;
   readonly pods: ObjectStore<Pod>;
-  readonly policies: ObjectStore<KeptPolicy>;
+  readonly policies: ObjectStore<StoredPolicy>;
   now = 0;
   listed = true;
 
   constructor() {
-    this.endings = new NamespaceEndings({
+    this.termination = new NamespaceTermination({
       namespaces: () => this.namespaces.records,
       pods: () => this.pods.records,
       policies: () => this.policies,
@@ -46,21 +46,21 @@ class Watch {
       project: projectNamespace,
       namespaced: false,
       uidOf: ({ uid }) => uid,
-      onChange: (change) => this.endings.namespaceChanged(change),
+      onChange: (change) => this.termination.namespaceChanged(change),
     });
     this.pods = new ObjectStore<Pod>({
       project: projectPod,
       namespaced: true,
       uidOf: ({ uid }) => uid,
-      onChange: (change) => this.endings.podChanged(change),
+      onChange: (change) => this.termination.podChanged(change),
     });
-    this.policies = new ObjectStore<KeptPolicy>({
-      project: projectKeptPolicy,
+    this.policies = new ObjectStore<StoredPolicy>({
+      project: projectStoredPolicy,
       namespaced: true,
       uidOf: ({ uid }) => uid,
       onChange: () => {},
-      shelf: new PolicyBudget(),
-      afterlife: this.endings,
+      budget: new PolicyBudget(),
+      retention: this.termination,
     });
     this.namespaces.upsert(namespace('x', 1), 0);
     this.policies.upsert(at(apiPolicy('p', { spec: { ingress: rulesOf(100) } }), 2), 0);

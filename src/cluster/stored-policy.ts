@@ -12,7 +12,7 @@ import type { FieldProblem } from '../policy/selector.ts';
 import { LongJson } from './long-json.ts';
 import { POLICY_LIMITS, bytesText } from './limits.ts';
 import { metadataOf, type Project, timestamp } from './project.ts';
-import type { Sharing } from './sharing.ts';
+import type { Interner } from './interner.ts';
 
 /** Up to this length the same rules in many namespaces, as one chart brings them, are kept once. */
 const MAX_SHARED_BYTES = 1024;
@@ -36,7 +36,7 @@ interface Kept extends PolicyHead {
   readonly text?: RuleText;
 }
 
-export class KeptPolicy implements Policy {
+export class StoredPolicy implements Policy {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
@@ -77,9 +77,9 @@ export class KeptPolicy implements Policy {
     return policyProblems({ metadata: { namespace: this.namespace, name: this.name } }, problems);
   }
 
-  withoutRules(): KeptPolicy {
+  withoutRules(): StoredPolicy {
     const { text, ...rest }: Kept = this as Kept;
-    return text === undefined ? this : new KeptPolicy(rest);
+    return text === undefined ? this : new StoredPolicy(rest);
   }
 
   #read(direction: Direction, problems: FieldProblem[]): readonly Rule[] {
@@ -97,27 +97,27 @@ export class KeptPolicy implements Policy {
 }
 
 /** A policy that isolates every pod of its namespace and allows nothing. Not of the API: the name is none that an object can have. */
-export function closeNamespace(namespace: string, name: string): KeptPolicy {
+export function closeNamespace(namespace: string, name: string): StoredPolicy {
   const isolates = { ingress: true, egress: true };
   const head = { namespace, name, uid: '', podSelector: EVERYTHING, isolates };
-  return new KeptPolicy({ ...head, createdAtMs: 0, recordBytes: 0, ruleBytes: 0, unread: false });
+  return new StoredPolicy({ ...head, createdAtMs: 0, recordBytes: 0, ruleBytes: 0, unread: false });
 }
 
 /** As `projectPolicy`, for keeping. Rules over the limit of one policy are dropped here. */
-export const projectKeptPolicy: Project<KeptPolicy> = (object, sharing) => {
+export const projectStoredPolicy: Project<StoredPolicy> = (object, interner) => {
   const { object: checked, problems: tooLong } = withoutLongSelector(object);
   const { head, sections, problems } = parsePolicyHead(checked);
   problems.push(...tooLong);
   if (!head) return { kind: 'unusable', problems: policyProblems(object, problems) };
   const unusable = tooLong.length > 0;
-  const rules = unusable ? NO_RULES : packRules(sections, problems, sharing);
+  const rules = unusable ? NO_RULES : packRules(sections, problems, interner);
   const { namespace, name } = head;
-  const record = new KeptPolicy({
+  const record = new StoredPolicy({
     ...head,
-    namespace: sharing.text(namespace),
-    name: sharing.text(name),
-    podSelector: sharing.data(head.podSelector),
-    isolates: sharing.data(head.isolates),
+    namespace: interner.text(namespace),
+    name: interner.text(name),
+    podSelector: interner.data(head.podSelector),
+    isolates: interner.data(head.isolates),
     createdAtMs: timestamp(metadataOf(object).creationTimestamp),
     recordBytes: RECORD_BYTES + SELECTOR_FACTOR * JSON.stringify(head.podSelector).length,
     ...rules,
@@ -131,14 +131,14 @@ const NO_RULES = { text: NO_TEXT, ruleBytes: 0, unread: false } as const;
 function packRules(
   sections: Readonly<Record<Direction, unknown>>,
   problems: FieldProblem[],
-  sharing: Sharing,
+  interner: Interner,
 ): Pick<Kept, 'text' | 'ruleBytes' | 'unread'> {
   const ingress = packed(sections.ingress, 'ingress', problems);
   const egress = packed(sections.egress, 'egress', problems);
   const ruleBytes = ingress.length + egress.length;
   const unread = sections.ingress instanceof LongJson || sections.egress instanceof LongJson;
   if (ruleBytes > POLICY_LIMITS.rulesOfPolicy) return { ruleBytes, unread };
-  const text = { ingress: textOf(ingress, sharing), egress: textOf(egress, sharing) };
+  const text = { ingress: textOf(ingress, interner), egress: textOf(egress, interner) };
   return { text: ruleBytes === 0 ? NO_TEXT : text, ruleBytes, unread };
 }
 
@@ -151,9 +151,9 @@ function packed(section: unknown, direction: Direction, problems: FieldProblem[]
 
 const NO_BYTES = Buffer.alloc(0);
 
-function textOf(bytes: Buffer, sharing: Sharing): string {
+function textOf(bytes: Buffer, interner: Interner): string {
   const text = bytes.toString('latin1');
-  return text.length <= MAX_SHARED_BYTES ? sharing.text(text) : text;
+  return text.length <= MAX_SHARED_BYTES ? interner.text(text) : text;
 }
 
 /** S-19, for a selector that is too long to be kept: every pod is isolated, and no rule is used. */

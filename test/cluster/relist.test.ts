@@ -1,11 +1,5 @@
 import assert from 'node:assert/strict';
-import {
-  isLookDue,
-  isOlderVersion,
-  lostDelayMs,
-  questionDelayMs,
-  type WatchEnd,
-} from '../../src/cluster/when-to-look.ts';
+import { isRelistDue, isOlderVersion, lostDelayMs, questionDelayMs, type WatchEnd } from '../../src/cluster/relist.ts';
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -31,7 +25,7 @@ describe('fault: when to look', () => {
   ];
   for (const [due, watch, why] of rows)
     it(`${due ? 'lists' : 'resumes'}: ${why} ${JSON.stringify(watch)}`, () => {
-      assert.equal(isLookDue({ ...FRESH, ...watch }), due);
+      assert.equal(isRelistDue({ ...FRESH, ...watch }), due);
     });
 
   it('asks a silent watch less and less often, spread over half the time', () => {

@@ -11,9 +11,9 @@
 import type { Namespace, Pod } from '../policy/model.ts';
 
 import { isEligible } from '../policy/address-owners.ts';
-import type { KeptPolicy } from './kept-policy.ts';
-import type { Afterlife, StoreChange } from './store.ts';
-import { isOlderVersion } from './when-to-look.ts';
+import type { StoredPolicy } from './stored-policy.ts';
+import type { Retention, StoreChange } from './store.ts';
+import { isOlderVersion } from './relist.ts';
 
 /** How long a deletion may be heard before its cause. */
 const REMEMBERED_MS = 60_000;
@@ -22,14 +22,14 @@ const MAX_REMEMBERED_BYTES = 4 * 1024 * 1024;
 
 /** What the policies' store must be able to do. */
 export interface PolicyRecords {
-  readonly records: ReadonlyMap<string, KeptPolicy>;
+  readonly records: ReadonlyMap<string, StoredPolicy>;
   /** Puts a record back that was deleted. */
-  restore(key: string, record: KeptPolicy, nowMs: number): void;
+  restore(key: string, record: StoredPolicy, nowMs: number): void;
   /** Ends what outlived its deletion. */
   end(keys: Iterable<string>, nowMs: number): void;
 }
 
-export interface NamespaceEndingsOptions {
+export interface NamespaceTerminationOptions {
   readonly namespaces: () => ReadonlyMap<string, Namespace>;
   readonly pods: () => ReadonlyMap<string, Pod>;
   readonly policies: () => PolicyRecords;
@@ -39,28 +39,28 @@ export interface NamespaceEndingsOptions {
 
 interface Deleted {
   readonly key: string;
-  readonly record: KeptPolicy;
+  readonly record: StoredPolicy;
   readonly version: string | undefined;
   readonly atMs: number;
 }
 
-export class NamespaceEndings implements Afterlife<KeptPolicy> {
-  readonly #options: NamespaceEndingsOptions;
+export class NamespaceTermination implements Retention<StoredPolicy> {
+  readonly #options: NamespaceTerminationOptions;
   /** Version of the change with which a namespace began to end; undefined: not heard as an event. */
   readonly #ending = new Map<string, string | undefined>();
   /** By namespace, keys of policies that outlived their deletion. */
-  readonly #outliving = new Map<string, Set<string>>();
+  readonly #retained = new Map<string, Set<string>>();
   /** Deleted not long ago, oldest first. */
   #deleted: Deleted[] = [];
   #deletedBytes = 0;
 
-  constructor(options: NamespaceEndingsOptions) {
+  constructor(options: NamespaceTerminationOptions) {
     this.#options = options;
   }
 
-  outlives(key: string, record: KeptPolicy, version: string | undefined, nowMs: number): boolean {
+  retains(key: string, record: StoredPolicy, version: string | undefined, nowMs: number): boolean {
     const { namespace } = record;
-    if (this.#outliving.get(namespace)?.has(key)) return true;
+    if (this.#retained.get(namespace)?.has(key)) return true;
     if (!this.#endsWith(namespace, version)) {
       this.#remember({ key, record, version, atMs: nowMs });
       return false;
@@ -69,11 +69,11 @@ export class NamespaceEndings implements Afterlife<KeptPolicy> {
     return true;
   }
 
-  lives(key: string): void {
+  exists(key: string): void {
     const namespace = namespaceOf(key);
-    const keys = this.#outliving.get(namespace);
+    const keys = this.#retained.get(namespace);
     if (!keys?.delete(key)) return;
-    if (keys.size === 0) this.#outliving.delete(namespace);
+    if (keys.size === 0) this.#retained.delete(namespace);
   }
 
   /** A namespace came, changed or went. */
@@ -97,9 +97,9 @@ export class NamespaceEndings implements Afterlife<KeptPolicy> {
   }
 
   podChanged({ key, arrivedAtMs }: StoreChange): void {
-    if (this.#outliving.size === 0) return;
+    if (this.#retained.size === 0) return;
     const name = namespaceOf(key);
-    if (!this.#outliving.has(name) || this.#options.namespaces().has(name) || this.#hasPods(name)) return;
+    if (!this.#retained.has(name) || this.#options.namespaces().has(name) || this.#hasPods(name)) return;
     this.#end(name, arrivedAtMs);
   }
 
@@ -123,15 +123,15 @@ export class NamespaceEndings implements Afterlife<KeptPolicy> {
   }
 
   #keep(namespace: string, key: string): void {
-    const keys = this.#outliving.get(namespace);
+    const keys = this.#retained.get(namespace);
     if (keys) keys.add(key);
-    else this.#outliving.set(namespace, new Set([key]));
+    else this.#retained.set(namespace, new Set([key]));
   }
 
   #end(name: string, nowMs: number): void {
-    const keys = this.#outliving.get(name);
+    const keys = this.#retained.get(name);
     if (!keys) return;
-    this.#outliving.delete(name);
+    this.#retained.delete(name);
     this.#options.policies().end(keys, nowMs);
   }
 
@@ -157,7 +157,7 @@ export class NamespaceEndings implements Afterlife<KeptPolicy> {
   }
 }
 
-function bytesOf({ recordBytes, ruleBytes, text }: KeptPolicy): number {
+function bytesOf({ recordBytes, ruleBytes, text }: StoredPolicy): number {
   return recordBytes + (text ? ruleBytes : 0);
 }
 

@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { projectKeptPolicy, type KeptPolicy } from '../../src/cluster/kept-policy.ts';
+import { projectStoredPolicy, type StoredPolicy } from '../../src/cluster/stored-policy.ts';
 import { LONG_VALUE_BYTES } from '../../src/cluster/long-json.ts';
 import { POLICY_LIMITS } from '../../src/cluster/limits.ts';
 import { readEvent } from '../../src/cluster/read-answer.ts';
-import { Sharing } from '../../src/cluster/sharing.ts';
+import { Interner } from '../../src/cluster/interner.ts';
 import { isSameValue } from '../../src/core/same-value.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import type { Problem } from '../../src/policy/model.ts';
 import { apiPolicy, rulesOf } from './policies.ts';
 
-function keep(object: unknown): { readonly policy: KeptPolicy; readonly problems: readonly Problem[] } {
+function keep(object: unknown): { readonly policy: StoredPolicy; readonly problems: readonly Problem[] } {
   const event = readEvent(Buffer.from(JSON.stringify({ type: 'ADDED', object })));
-  const projection = projectKeptPolicy(event!.object, new Sharing());
+  const projection = projectStoredPolicy(event!.object, new Interner());
   assert.ok(projection.kind === 'record');
   return { policy: projection.record, problems: projection.problems };
 }

@@ -49,7 +49,7 @@ export interface WatchEnd {
 }
 
 /** Whether the next request is a list in the place of a watch that resumes. */
-export function isLookDue(watch: WatchEnd): boolean {
+export function isRelistDue(watch: WatchEnd): boolean {
   if (watch.shortWatches >= MAX_SHORT_WATCHES) return true;
   if (watch.outageMs >= LONG_OUTAGE_MS) return true;
   const gapMs = Math.min(MAX_LOOK_MS, watch.objects * LOOK_MS_PER_OBJECT);
