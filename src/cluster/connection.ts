@@ -67,62 +67,76 @@ async function findSource(options: ConnectionOptions): Promise<CredentialSource>
   return readKubeconfig(files);
 }
 
-/** A connection over one keep-alive agent, made anew when the TLS material changes. Exported for tests and the lab. */
+/** Exported for tests and the lab. */
 export function connect(source: CredentialSource, userAgent = 'portcullis'): Connection {
-  const name = source.server.href.replace(/\/$/, '');
-  let agent: http.Agent | undefined;
-  let agentVersion: string | undefined;
-  let reading: Promise<Credentials> | undefined;
+  return new ApiConnection(source, userAgent);
+}
 
-  /** One reader at a time: four watches that start together must not run an exec plugin four times. */
-  const credentials = (): Promise<Credentials> => {
-    reading ??= source.read().finally(() => {
-      reading = undefined;
+/** A connection over one keep-alive agent, made anew when the TLS material changes. */
+class ApiConnection implements Connection {
+  readonly server: string;
+  readonly #source: CredentialSource;
+  readonly #userAgent: string;
+  readonly #primary: Target;
+  readonly #failedAtMs = new Map<string, number>();
+  #alternates: readonly Target[] = [];
+  #agent: http.Agent | undefined;
+  #agentVersion: string | undefined;
+  #reading: Promise<Credentials> | undefined;
+
+  constructor(source: CredentialSource, userAgent: string) {
+    this.server = source.server.href.replace(/\/$/, '');
+    this.#source = source;
+    this.#userAgent = userAgent;
+    this.#primary = targetOf(source.server);
+  }
+
+  setAlternates(targets: readonly Target[]): void {
+    this.#alternates = targets;
+  }
+
+  async open(request: ApiRequest): Promise<ApiResponse> {
+    const { server } = this.#source;
+    const primary = this.#primary;
+    const current = await unlessAborted(this.#credentials(), request.signal);
+    const options = requestOptions(server, request, { ...current.headers, 'user-agent': this.#userAgent });
+    const targets = current.agent
+      ? [primary]
+      : targetsToTry(primary, this.#alternates, this.#failedAtMs, systemClock.now());
+    return tryInTurn(targets, primary, this.#failedAtMs, (target) => {
+      const isPrimary = target === primary;
+      const addressing = isPrimary ? {} : addressed(target, server, current, options.headers);
+      const name = isPrimary ? this.server : `${this.server} at ${targetText(target)}`;
+      return exchange({ ...options, ...addressing, agent: this.#agentFor(current) }, request, name, current.caName);
     });
-    return reading;
-  };
-  const agentFor = (current: Credentials): http.Agent => {
+  }
+
+  refreshCredentials(): void {
+    this.#source.refresh();
+  }
+
+  close(): void {
+    retire(this.#agent);
+  }
+
+  /** One reader at a time: watches that start together must not run an exec plugin once for each. */
+  #credentials(): Promise<Credentials> {
+    this.#reading ??= this.#source.read().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  #agentFor(current: Credentials): http.Agent {
     if (current.agent) return current.agent;
-    if (agent !== undefined && agentVersion === current.tlsVersion) return agent;
-    retire(agent);
-    agentVersion = current.tlsVersion;
+    if (this.#agent !== undefined && this.#agentVersion === current.tlsVersion) return this.#agent;
+    retire(this.#agent);
+    this.#agentVersion = current.tlsVersion;
     const keepAlive = { keepAlive: true, keepAliveMsecs: TCP_KEEP_ALIVE_MS };
-    agent =
-      source.server.protocol === 'https:'
-        ? new https.Agent({ ...keepAlive, ...current.tls })
-        : new http.Agent(keepAlive);
-    return agent;
-  };
-
-  const primary = targetOf(source.server);
-  const failedAtMs = new Map<string, number>();
-  let alternates: readonly Target[] = [];
-
-  return {
-    server: name,
-    setAlternates: (targets) => {
-      alternates = targets;
-    },
-    async open(request) {
-      const current = await unlessAborted(credentials(), request.signal);
-      const options = requestOptions(source.server, request, { ...current.headers, 'user-agent': userAgent });
-      const targets = current.agent ? [primary] : targetsToTry(primary, alternates, failedAtMs, systemClock.now());
-      return tryInTurn(targets, primary, failedAtMs, (target) =>
-        exchange(
-          {
-            ...options,
-            ...(target === primary ? {} : addressed(target, source.server, current, options.headers)),
-            agent: agentFor(current),
-          },
-          request,
-          target === primary ? name : `${name} at ${targetText(target)}`,
-          current.caName,
-        ),
-      );
-    },
-    refreshCredentials: () => source.refresh(),
-    close: () => retire(agent),
-  };
+    const isTls = this.#source.server.protocol === 'https:';
+    this.#agent = isTls ? new https.Agent({ ...keepAlive, ...current.tls }) : new http.Agent(keepAlive);
+    return this.#agent;
+  }
 }
 
 /** Idle sockets go at once; sockets in use go when their exchange ends. */

@@ -9,6 +9,20 @@ const MAX_UNUSABLE = 20;
 
 const NONE: readonly Problem[] = [];
 
+/** Lists joined into one: the same array as long as all parts are the same arrays. */
+export class JoinedProblems {
+  #parts: readonly (readonly Problem[])[] = [];
+  #all = NONE;
+
+  of(parts: readonly (readonly Problem[])[]): readonly Problem[] {
+    if (parts.some((part, index) => part !== this.#parts[index])) {
+      this.#parts = parts;
+      this.#all = parts.flat();
+    }
+    return this.#all;
+  }
+}
+
 export class ProblemBook {
   /** An empty list: the object has problems, but there was no room for them. */
   readonly #byKey = new Map<string, readonly Problem[]>();

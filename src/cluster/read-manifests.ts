@@ -89,54 +89,57 @@ export function snapshotFromObjects(
   objects: readonly ManifestObject[],
   options: { readonly defaultNamespace: string },
 ): ClusterSnapshot {
-  const problems: Problem[] = [];
-  const interner = new Interner();
-  const pods = new Map<string, Pod>();
-  const namespaces = new Map<string, Namespace>();
-  const policies = new Map<string, Policy>();
-  const nodes = new Map<string, NodeRecord>();
-  const put = <T extends ObjectRecord>(
-    into: Map<string, T>,
-    project: Project<T>,
-    from: ManifestObject,
-    object: unknown,
-  ): void => {
-    const projection = project(object, interner);
+  const reading = new Reading();
+  for (const from of objects) {
+    const { object } = from;
+    switch (kindOf(object)) {
+      case 'v1/Pod':
+        reading.put(reading.pods, projectPod, from, withNamespace(object, options.defaultNamespace));
+        break;
+      case 'v1/Namespace':
+        reading.put(reading.namespaces, projectNamespace, from, object);
+        break;
+      case 'v1/Node':
+        reading.put(reading.nodes, projectNode, from, object);
+        break;
+      case 'networking.k8s.io/v1/NetworkPolicy':
+        reading.put(reading.policies, projectPolicy, from, withNamespace(object, options.defaultNamespace));
+        break;
+      default:
+        reading.problems.push(...unknownKind(from));
+    }
+  }
+  reading.addMentionedNamespaces();
+  const { pods, namespaces, policies, nodes, problems } = reading;
+  return { pods, namespaces, policies, nodes, problems };
+}
+
+class Reading {
+  readonly problems: Problem[] = [];
+  readonly pods = new Map<string, Pod>();
+  readonly namespaces = new Map<string, Namespace>();
+  readonly policies = new Map<string, Policy>();
+  readonly nodes = new Map<string, NodeRecord>();
+  readonly #interner = new Interner();
+
+  put<T extends ObjectRecord>(into: Map<string, T>, project: Project<T>, from: ManifestObject, object: unknown): void {
+    const projection = project(object, this.#interner);
     const found = [...projection.problems];
     if (projection.kind === 'record') {
       if (into.has(projection.key)) found.push(duplicate(object, projection.key));
       into.set(projection.key, projection.record);
     }
     for (const problem of found)
-      problems.push({ ...problem, message: `${problem.message} (${from.file}:${from.line})` });
-  };
-  for (const from of objects) {
-    const { object } = from;
-    switch (kindOf(object)) {
-      case 'v1/Pod':
-        put(pods, projectPod, from, withNamespace(object, options.defaultNamespace));
-        break;
-      case 'v1/Namespace':
-        put(namespaces, projectNamespace, from, object);
-        break;
-      case 'v1/Node':
-        put(nodes, projectNode, from, object);
-        break;
-      case 'networking.k8s.io/v1/NetworkPolicy':
-        put(policies, projectPolicy, from, withNamespace(object, options.defaultNamespace));
-        break;
-      default:
-        problems.push(...unknownKind(from));
+      this.problems.push({ ...problem, message: `${problem.message} (${from.file}:${from.line})` });
+  }
+
+  addMentionedNamespaces(): void {
+    for (const { namespace: name } of [...this.pods.values(), ...this.policies.values()]) {
+      if (this.namespaces.has(name)) continue;
+      const labels = this.#interner.labels({ [NAMESPACE_NAME_LABEL]: name });
+      this.namespaces.set(name, { name, uid: '', labels });
     }
   }
-  for (const { namespace } of [...pods.values(), ...policies.values()])
-    if (!namespaces.has(namespace))
-      namespaces.set(namespace, {
-        name: namespace,
-        uid: '',
-        labels: interner.labels({ [NAMESPACE_NAME_LABEL]: namespace }),
-      });
-  return { pods, namespaces, policies, nodes, problems };
 }
 
 async function filesOf(path: string, problems: Problem[]): Promise<readonly string[]> {

@@ -1,7 +1,7 @@
 import { isSameValue } from '../core/same-value.ts';
 import type { Problem } from '../policy/model.ts';
 import { isRecord } from '../policy/raw-values.ts';
-import { ProblemBook } from './problem-book.ts';
+import { JoinedProblems, ProblemBook } from './problem-book.ts';
 import { identify, type ObjectRecord, type Project } from './project.ts';
 import { versionOf } from './read-answer.ts';
 import { Interner } from './interner.ts';
@@ -100,7 +100,7 @@ const NO_PROBLEMS: readonly Problem[] = [];
 export class ObjectStore<T extends ObjectRecord> implements Sink {
   readonly #records = new Map<string, T>();
   readonly #problems = new ProblemBook();
-  #problemList: { readonly parts: readonly (readonly Problem[])[]; readonly all: readonly Problem[] } | undefined;
+  readonly #joined = new JoinedProblems();
   #listing: { readonly seen: Set<string>; changes: number } | undefined;
   /** Of the event that is taken in. */
   #version: string | undefined;
@@ -117,10 +117,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
 
   /** The same array until a problem comes or goes. */
   get problems(): readonly Problem[] {
-    const parts = [this.#options.budget?.problems ?? NO_PROBLEMS, this.#problems.list];
-    if (this.#problemList === undefined || parts.some((part, index) => part !== this.#problemList?.parts[index]))
-      this.#problemList = { parts, all: parts.flat() };
-    return this.#problemList.all;
+    return this.#joined.of([this.#options.budget?.problems ?? NO_PROBLEMS, this.#problems.list]);
   }
 
   upsert(object: unknown, arrivedAtMs: number): Applied {

@@ -1,11 +1,12 @@
 /** Door of this folder: the Kubernetes API -> ClusterSnapshot, kept up to date. */
 import type { ObjectKind } from '../core/vocabulary.ts';
-import type { ClusterSnapshot, Problem } from '../policy/model.ts';
+import type { ClusterSnapshot } from '../policy/model.ts';
 
 import { type Clock, systemClock } from '../core/clock.ts';
 import { API_KINDS, type ApiKind, type ApiKinds, type EmptyList, type KindRecords } from './kinds.ts';
 import { NamespaceTermination } from './namespace-termination.ts';
 import { type ClusterLog, type ReflectorObserver, SILENT_LOG } from './observe.ts';
+import { JoinedProblems } from './problem-book.ts';
 import type { ObjectRecord } from './project.ts';
 import { Reflector } from './reflector.ts';
 import type { Presence } from './retry-policy.ts';
@@ -102,10 +103,7 @@ class ApiClusterWatch implements ClusterWatch {
   #started = false;
   #inSync = false;
   #hadNode = false;
-  #problems: { readonly parts: readonly (readonly Problem[])[]; readonly all: readonly Problem[] } = {
-    parts: [],
-    all: [],
-  };
+  readonly #problems = new JoinedProblems();
 
   constructor(options: ClusterWatchOptions) {
     this.#options = options;
@@ -138,7 +136,7 @@ class ApiClusterWatch implements ClusterWatch {
       namespaces: namespaces.store.records,
       policies: networkpolicies.store.records,
       nodes: nodes.store.records,
-      problems: this.#allProblems(),
+      problems: this.#problems.of(this.#all.map(({ store }) => store.problems)),
     };
   }
 
@@ -238,13 +236,6 @@ class ApiClusterWatch implements ClusterWatch {
       this.#observer.onListenerFailed(kind);
       this.#log.warn({ kind, err: error }, 'a listener of the cluster watch failed');
     }
-  }
-
-  #allProblems(): readonly Problem[] {
-    const parts = this.#all.map(({ store }) => store.problems);
-    if (parts.some((part, index) => part !== this.#problems.parts[index]))
-      this.#problems = { parts, all: parts.flat() };
-    return this.#problems.all;
   }
 }
 
