@@ -62,7 +62,7 @@ function quantities(results: readonly SuiteResult[]): ReadonlyMap<string, Quanti
     for (const [index, cell] of row.entries()) {
       const value = readQuantity(cell);
       if (value === undefined) continue;
-      const key = `${title}: ${rowName}: ${columns[index]}`;
+      const key = `${title}: ${rowName}: ${columnName(columns, index)}`;
       const known = found.get(key) ?? { numbers: [], text: '' };
       known.numbers.push(value);
       known.text = String(cell);
@@ -70,6 +70,12 @@ function quantities(results: readonly SuiteResult[]): ReadonlyMap<string, Quanti
     }
   }
   return found;
+}
+
+/** A name that stands there twice belongs to the column before it. */
+function columnName(columns: readonly string[], index: number): string {
+  const name = columns[index]!;
+  return columns.indexOf(name) === columns.lastIndexOf(name) ? name : `${columns[index - 1]}, ${name}`;
 }
 
 /** Neither a quantity, nor a bare count or share, nor the sign that there is none. */

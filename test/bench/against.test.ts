@@ -70,7 +70,7 @@ describe('bench --against', () => {
       machine: { cpu: '', cores: 1, memoryGiB: 1, kernel: '', node: '', startedAt: 1 },
       tables: [
         { title: 'targets', columns: ['what', 'measured'], rows: [['promised', '1.00 s']] },
-        { title: 'one event', columns: ['cluster', 'event', 'plan', 'total'], rows },
+        { title: 'one event', columns: ['cluster', 'event', 'plan', 'p99', 'total', 'p99'], rows },
       ],
       raw: undefined,
     });
@@ -78,15 +78,30 @@ describe('bench --against', () => {
     const results = new Map<unknown, readonly SuiteResult[]>([
       [
         other,
-        [1, 2, 3].map((ms) => result(['10 pods', 'added', `${ms}.00 ms`, '-'], ['10 pods', 'gone', '1.00 ms', '-'])),
+        [1, 2, 3].map((ms) =>
+          result(
+            ['10 pods', 'added', `${ms}.00 ms`, '8.00 ms', '-', '9.00 ms'],
+            ['10 pods', 'gone', '1.00 ms', '-', '-', '-'],
+          ),
+        ),
       ],
-      [own, [result(['10 pods', 'added', '500 µs', '1.00 s']), result(['10 pods', 'new', '1.00 ms', '-'])]],
+      [
+        own,
+        [
+          result(['10 pods', 'added', '500 µs', '8.00 ms', '1.00 s', '4.50 ms']),
+          result(['10 pods', 'new', '1.00 ms', '-', '-', '-']),
+        ],
+      ],
     ]);
     assert.deepEqual(compareTables([other, own], results), [
       {
         title: 'what both versions measure',
         columns: ['what', 'before', 'this tree', 'ratio'],
-        rows: [['one event: 10 pods, added: plan', '3.00 ms', '500 µs', '0.25x']],
+        rows: [
+          ['one event: 10 pods, added: plan', '3.00 ms', '500 µs', '0.25x'],
+          ['one event: 10 pods, added: plan, p99', '8.00 ms', '8.00 ms', '1.00x'],
+          ['one event: 10 pods, added: total, p99', '9.00 ms', '4.50 ms', '0.50x'],
+        ],
       },
     ]);
   });

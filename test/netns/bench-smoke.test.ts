@@ -1,7 +1,13 @@
 /** Packet benchmark and reactions run, and gives numbers that are numbers. What they are is the benchmark's matter. Needs root and ipset. */
 import assert from 'node:assert/strict';
-import { thisVersion } from '../../bench/against/version.ts';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ROOT, thisVersion } from '../../bench/against/version.ts';
 import { measureReactions } from '../../bench/reaction.ts';
+import { sleep } from '../../bench/stalls.ts';
 import { bareMs, packetsMs } from '../../bench/reaction/tables.ts';
 import { run } from '../../bench/packet.ts';
 import { type Measured, TRAFFIC } from '../../bench/packet/measure.ts';
@@ -54,3 +60,41 @@ describe('benchmark of reactions', () => {
     }
   });
 });
+
+describe('a benchmark that is stopped', () => {
+  it('leaves no file and no process, whatever it had started', async function () {
+    this.timeout(60_000);
+    const folder = mkdtempSync(join(tmpdir(), 'portcullis-stopped-'));
+    try {
+      const argv = [join(ROOT, 'bench/run.ts'), 'memory', '--quick', '--against', ROOT];
+      const bench = spawn(process.execPath, argv, { env: { ...process.env, TMPDIR: folder }, stdio: 'ignore' });
+      const ended = once(bench, 'exit');
+      while (!processesIn(folder).some((command) => command.includes(' agent '))) {
+        assert.equal(bench.exitCode, null, 'ended before its agent ran');
+        await sleep(50);
+      }
+      bench.kill('SIGTERM');
+      assert.deepEqual(await ended, [143, null]);
+      while (processesIn(folder).length > 0) await sleep(20);
+      assert.deepEqual(readdirSync(folder), []);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+/** Command lines that name a file in `folder`. */
+function processesIn(folder: string): readonly string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(commandLine)
+    .filter((command) => command.includes(folder));
+}
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(join('/proc', pid, 'cmdline'), 'utf8').replaceAll('\0', ' ');
+  } catch {
+    return '';
+  }
+}
