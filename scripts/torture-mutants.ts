@@ -189,7 +189,7 @@ const MUTANTS: readonly Mutant[] = [
   // --- render/
   {
     title: 'IPv6 pods are in the buckets of decimal numbers',
-    file: 'src/dataplane/iptables/render/dispatch.ts',
+    file: 'src/dataplane/iptables/rules/low-bits.ts',
     line: "return tail === '' ? 0 : Number.parseInt(tail, 16);",
     broken: "return tail === '' ? 0 : Number.parseInt(tail, 10);",
   },
@@ -249,7 +249,7 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     title: 'answers are looked for at the ports of the questions',
-    file: 'src/dataplane/iptables/render/render-node.ts',
+    file: 'src/dataplane/iptables/rules/reverse.ts',
     line: "return { ...match, kind: 'source-ports' };",
     broken: 'return match;',
   },

@@ -6,7 +6,7 @@
 import type { Pod, ClusterSnapshot, Policy } from '../../src/policy/model.ts';
 import { objectKey } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
-import { lowBits } from '../../src/dataplane/iptables/render/dispatch.ts';
+import { lowBits } from '../../src/dataplane/iptables/rules/low-bits.ts';
 import type { ApiObjects } from '../api-process.ts';
 import type { RawObject } from '../cluster-model.ts';
 import type { Shape } from './shapes.ts';

@@ -7,7 +7,8 @@ import type { HookLines } from './hooks.ts';
 import type { ObservedFamily, Plan, PlanLine } from './plan.ts';
 import type { Moves, MovesByDirection } from './switch-over.ts';
 
-import { dispatchChains, lowBits } from '../render/dispatch.ts';
+import { dispatchChains } from '../render/dispatch.ts';
+import { lowBits } from '../rules/low-bits.ts';
 import { expressibleChains } from '../rules/features.ts';
 import { emptyGuardChains, guardChains } from '../render/guards.ts';
 import {

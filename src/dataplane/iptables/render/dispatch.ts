@@ -13,6 +13,7 @@ import type { Chain, Dispatch, FamilyRules, Layout, Match, Rule } from '../rules
 
 import { expressible } from '../rules/features.ts';
 import { judgesReplies, sameLayout } from '../rules/layout.ts';
+import { lowBits } from '../rules/low-bits.ts';
 import { bucketChain, dispatchChain, replyDispatchChain, replyOfClass } from '../rules/names.ts';
 
 /** Fewer pods are searched one by one sooner than they are divided once more. */
@@ -23,17 +24,6 @@ const NEXT_BITS = 3;
 const LOW_BITS = 16;
 
 const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
-
-/** The last 16 bits of an address in canonical text. */
-export function lowBits(address: string): number {
-  const dot = address.lastIndexOf('.');
-  if (dot >= 0) {
-    const before = Math.max(address.lastIndexOf('.', dot - 1), address.lastIndexOf(':', dot - 1));
-    return Number(address.slice(before + 1, dot)) * 256 + Number(address.slice(dot + 1));
-  }
-  const tail = address.slice(address.lastIndexOf(':') + 1);
-  return tail === '' ? 0 : Number.parseInt(tail, 16);
-}
 
 /**
  * The chains that lead from the entry chains to the class chains, for any dispatch (the planner may hold pods back).

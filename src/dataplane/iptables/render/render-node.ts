@@ -74,6 +74,7 @@ import {
   replyOfClass,
   setName,
 } from '../rules/names.ts';
+import { reverse } from '../rules/reverse.ts';
 import { ruleText } from '../rules/write-text.ts';
 
 /** xt_multiport XT_MULTI_PORTS. */
@@ -396,66 +397,10 @@ function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, s
   const head = expressible(headRules(layout), family, layout);
   const tail = expressible(tailRules(name, layout), family, layout);
   const rules = [...head, ...allows, ...tail, ...legend];
-  const replyRules = judgesReplies(layout) ? [...allows.map(exchanged), ...tail] : [];
+  const replyRules = judgesReplies(layout) ? [...allows.map(reverse), ...tail] : [];
   const sets = new Set(rules.flatMap((r) => r.matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))));
   return { name, rules, replyRules, direction, policies, sets: [...sets].sort() };
 }
-
-/** The rule for the answers of what `original` lets in or out. */
-function exchanged(original: Rule): Rule {
-  return rule(original.matches.map(exchangedMatch), original.target);
-}
-
-/** What a clause asks of a packet, asked of its answer. */
-function exchangedMatch(match: Match): Match {
-  switch (match.kind) {
-    case 'ports':
-      return { ...match, kind: 'source-ports' };
-    case 'set':
-      return { ...match, dimensions: EXCHANGED[match.dimensions] };
-    case 'source-block':
-      return { ...match, kind: 'destination-block' };
-    case 'destination-block':
-      return { ...match, kind: 'source-block' };
-    case 'source':
-    case 'destination':
-    case 'source-bucket':
-    case 'destination-bucket':
-    case 'conntrack':
-    case 'conntrack-not':
-    case 'conntrack-confirmed':
-    case 'other-generation':
-    case 'denied-flag':
-    case 'same-address':
-    case 'icmp':
-    case 'neighbour-discovery':
-    case 'source-ports':
-    case 'not-in-set':
-    case 'not-in-interface-prefix':
-    case 'not-out-interface-prefix':
-    case 'in-interface':
-    case 'out-interface':
-    case 'in-port':
-    case 'out-port':
-    case 'dhcp':
-    case 'in-interface-prefix':
-    case 'out-interface-prefix':
-    case 'source-is-local':
-    case 'destination-is-local':
-    case 'limit':
-    case 'comment':
-      throw new Error(`no clause asks for ${match.kind}`);
-  }
-}
-
-const EXCHANGED = {
-  src: 'dst',
-  dst: 'src',
-  'src,src': 'dst,dst',
-  'src,dst': 'dst,src',
-  'dst,src': 'src,dst',
-  'dst,dst': 'src,src',
-} as const;
 
 function headRules(layout: Layout): Rule[] {
   return layout.mode === 'enforce' ? [rule([{ kind: 'conntrack', states: ['INVALID'] }], DROP)] : [];

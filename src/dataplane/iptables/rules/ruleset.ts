@@ -36,7 +36,7 @@ export type Match =
   /** The same of the source port. */
   | ({ readonly kind: 'source-ports' } & PortsMatched)
   | { readonly kind: 'set'; readonly set: string; readonly dimensions: SetDimensions }
-  | { readonly kind: 'not-in-set'; readonly set: string; readonly dimensions: 'src' | 'dst' }
+  | { readonly kind: 'not-in-set'; readonly set: string; readonly dimensions: SetDimensions }
   | { readonly kind: 'in-interface-prefix'; readonly prefix: string }
   | { readonly kind: 'out-interface-prefix'; readonly prefix: string }
   /** Its name begins in another way. */

@@ -6,6 +6,7 @@ import type { Family } from '../../../core/vocabulary.ts';
 import type { ConntrackState, IpSet, MarkBits, Match, Rule, Target } from './ruleset.ts';
 
 import { neighbourDiscoveryProgram } from '../render/neighbour-discovery.ts';
+import { lowBitsText } from './low-bits.ts';
 
 /** What rule text depends on besides the rule. */
 export interface TextContext {
@@ -33,7 +34,7 @@ export const MAX_COMMENT = 255;
 /** xt_limit XT_LIMIT_SCALE: the highest rate per second. */
 const LIMIT_SCALE = 10_000;
 /** xt_limit XT_LIMIT_BURST, which `iptables-save` leaves out. */
-const DEFAULT_LIMIT_BURST = 5;
+export const DEFAULT_LIMIT_BURST = 5;
 
 /** IPv4: load source, keep it, load destination, compare; answer yes or no. Offsets count from the IP header (xt_bpf). */
 const SAME_ADDRESS_V4 = '6,32 0 0 12,7 0 0 0,32 0 0 16,29 0 1 0,6 0 0 65535,6 0 0 0';
@@ -42,10 +43,12 @@ const SAME_ADDRESS_V6 =
   '18,32 0 0 8,7 0 0 0,32 0 0 24,29 0 13 0,32 0 0 12,7 0 0 0,32 0 0 28,29 0 9 0,' +
   '32 0 0 16,7 0 0 0,32 0 0 32,29 0 5 0,32 0 0 20,7 0 0 0,32 0 0 36,29 0 1 0,6 0 0 65535,6 0 0 0';
 
-const NEIGHBOUR_DISCOVERY = neighbourDiscoveryProgram();
+export const SAME_ADDRESS: Readonly<Record<Family, string>> = { 4: SAME_ADDRESS_V4, 6: SAME_ADDRESS_V6 };
+
+export const NEIGHBOUR_DISCOVERY = neighbourDiscoveryProgram();
 
 /** RFC 2131, RFC 8415: by broadcast, where the pod has no address yet; by link-local addresses and the servers' group. */
-const DHCP: Readonly<Record<Family, Readonly<Record<'request' | 'answer', string>>>> = {
+export const DHCP: Readonly<Record<Family, Readonly<Record<'request' | 'answer', string>>>> = {
   4: {
     request: '-s 0.0.0.0/32 -d 255.255.255.255/32 -p udp -m udp --sport 68 --dport 67',
     answer: '-d 255.255.255.255/32 -p udp -m udp --sport 67 --dport 68',
@@ -95,7 +98,7 @@ function matchWords(match: Match, context: TextContext): string[] {
       return ['-m connmark', ...(match.set ? [] : ['!']), '--mark', `${flag}/${flag}`];
     }
     case 'same-address':
-      return ['-m bpf --bytecode', quote(family === 4 ? SAME_ADDRESS_V4 : SAME_ADDRESS_V6)];
+      return ['-m bpf --bytecode', quote(SAME_ADDRESS[family])];
     case 'icmp':
       return ['-p', family === 4 ? 'icmp' : 'ipv6-icmp'];
     case 'neighbour-discovery':
@@ -223,12 +226,6 @@ function hostCidr(address: string, family: Family): string {
 
 function bucketMask({ bits, mask }: { readonly bits: number; readonly mask: number }, family: Family): string {
   return [bits, mask].map((value) => lowBitsText(value, family)).join('/');
-}
-
-/** The address whose last 16 bits are `bits`, and all others 0. */
-function lowBitsText(bits: number, family: Family): string {
-  if (family === 4) return `0.0.${bits >> 8}.${bits & 255}`;
-  return bits === 0 ? '::' : `::${bits.toString(16)}`;
 }
 
 function statesText(states: readonly ConntrackState[]): string {
