@@ -214,8 +214,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'what a pod sends to its own node is not looked at (S-61)',
     file: 'src/dataplane/iptables/render/render-node.ts',
-    line: 'INPUT: hookRules(family, layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),',
-    broken: 'INPUT: [],',
+    line: "INPUT: new Chain('INPUT', HOOK, hookRules(family, layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN)),",
+    broken: "INPUT: new Chain('INPUT', HOOK, []),",
   },
   {
     title: 'live flows that were not judged by the rules in force pass (S-67)',
@@ -265,25 +265,25 @@ const MUTANTS: readonly Mutant[] = [
     file: 'src/dataplane/iptables/plan/diff.ts',
     line: 'const fill = [...sets.gate.leave, ...sets.fill, ...families.flatMap((family) => family.fill)];',
     broken:
-      'const fill = [...sets.gate.leave, ...sets.fill, ...families.flatMap((family) => [...family.fill, ...family.changes.flatMap(({ tighten }) => tighten)])];',
+      'const fill = [...sets.gate.leave, ...sets.fill, ...families.flatMap((family) => [...family.fill, ...family.changes.flatMap(({ removals }) => removals)])];',
   },
   {
     title: 'an update of sets and rules goes in two halves (S-09)',
     file: 'src/dataplane/iptables/plan/diff.ts',
-    line: 'isSeenByOther || (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);',
+    line: 'isSeenByOther || (rules.marked && revokes) || needsInterimRules(changes, rules.moves, rules.before, rules.after);',
     broken: 'false;',
   },
   {
     title: 'a tightened chain does not make live flows be judged again (S-67)',
-    file: 'src/dataplane/iptables/plan/diff-rules.ts',
-    line: 'return yield* tightens(dispatch, chains, before);',
+    file: 'src/dataplane/iptables/plan/revokes.ts',
+    line: 'return yield* dispatchRevokes(dispatch, chains, actual);',
     broken: 'return false;',
   },
   {
     title: 'a member that leaves does not make live flows be judged again (S-67)',
     file: 'src/dataplane/iptables/plan/diff.ts',
-    line: 'const cuts = changes.some((change) => change.cuts) || ',
-    broken: 'const cuts = ',
+    line: 'const revokes = changes.some((change) => change.revokes) || ',
+    broken: 'const revokes = ',
   },
   {
     title: 'a flow that outlives its pod becomes the flow of the next one (S-67, S-73)',

@@ -171,7 +171,7 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
     const policies = numbers(70).map((n) => policy(`x/p${n}`, { podSelector: {}, ingress: [] }));
     const intent = compiled({}, snapshot({ pods: [subject('a', 1)], policies }));
     const [chain] = [...renderNode(intent, { ...LAYOUT, mode: 'enforce' }).families[4].classes.values()];
-    const legend = chain!.rules.flatMap(({ matches }) =>
+    const legend = chain!.chain.rules.flatMap(({ matches }) =>
       matches.flatMap((match) => (match.kind === 'comment' ? [match.text] : [])),
     );
     assert.deepEqual([legend.length, legend.at(-1)], [51, 'and 20 more policies']);

@@ -4,10 +4,10 @@ import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from '../plan/plan.ts';
 import type { SetHeader } from './read-looks.ts';
 
+import { sameLines } from '../rules/chain.ts';
 import { isOurSet } from '../rules/names.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 import { isHookLine } from '../plan/hooks.ts';
-import { sameLines } from '../plan/same-lines.ts';
 
 export interface Drift {
   readonly kind: 'chain' | 'jump' | 'set' | 'member';

@@ -1,12 +1,13 @@
 /** The desired sets against the observed ones: what has to be made, and what has to change in sets that rules may look at now. */
-import type { Family } from '../../../core/vocabulary.ts';
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { IpSet, Ruleset } from '../rules/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
 import type { Change } from '../../../core/versioned-map.ts';
 import { type ToFill, portionsOf } from './portion.ts';
-import { type Names, setsOfChains } from './set-usage.ts';
+import type { Names } from './set-usage.ts';
+import { readingOf } from './chain-reading.ts';
 import {
   addMemberText,
   createSetText,
@@ -25,10 +26,10 @@ export interface SetChange {
   readonly joining: readonly string[];
   readonly leaving: readonly string[];
   /** Lines that let more match, then lines that let less match. */
-  readonly loosen: readonly PlanLine[];
-  readonly tighten: readonly PlanLine[];
+  readonly grants: readonly PlanLine[];
+  readonly removals: readonly PlanLine[];
   /** Something leaves that live flows may come from or go to: they have to be judged again. */
-  readonly cuts: boolean;
+  readonly revokes: boolean;
   /** The set it is filled in, which the lines themselves destroy. */
   readonly aside?: string;
 }
@@ -129,8 +130,10 @@ function changesOf(sets: Ruleset['sets'], source: ObservedState['setsSource']): 
 
 /** Rules in the iptables variant that is not written to judge packets as well. */
 function referredSets({ families, other }: ObservedState): Names {
-  const judging = [...Object.values(families), ...Object.values(other?.families ?? {})];
-  const all = judging.map(({ chains }) => setsOfChains(chains));
+  const judging = [families, other?.families ?? {}];
+  const all = FAMILIES.flatMap((family) =>
+    judging.flatMap(({ [family]: rules }) => (rules ? [readingOf(family, rules).usage.chains] : [])),
+  );
   return { has: (name) => all.some((names) => names.has(name)) };
 }
 
@@ -187,17 +190,17 @@ function changeOf(
   if (joining.length === 0 && leaving.length === 0) return undefined;
   const { name, family } = set;
   const lines = needsSwap(set, before)
-    ? { loosen: swapLines(set, observed), tighten: [], aside: asideOf(name) }
+    ? { grants: swapLines(set, observed), removals: [], aside: asideOf(name) }
     : {
-        loosen: joining.map((member) => ({ text: addMemberText(name, member, true), object: name })),
-        tighten: leaving.map((member) => ({ text: deleteMemberText(name, member), object: name })),
+        grants: joining.map((member) => ({ text: addMemberText(name, member, true), object: name })),
+        removals: leaving.map((member) => ({ text: deleteMemberText(name, member), object: name })),
       };
-  const cuts = leaving.some((member) => {
+  const revokes = leaving.some((member) => {
     const [address = '', rest] = member.split(/[,/]/, 2);
     const isPrefix = rest !== undefined && member.includes('/');
     return !memory.remembered || isPrefix || isLive(address);
   });
-  return { name, family, desired: set, joining, leaving, ...lines, cuts };
+  return { name, family, desired: set, joining, leaving, ...lines, revokes };
 }
 
 /** Sorted by text. A `nomatch` entry that is missing lets its addresses join, one too many makes them leave. */

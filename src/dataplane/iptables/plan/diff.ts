@@ -4,6 +4,7 @@ import type { Sliced } from '../../../core/sliced.ts';
 import type { IpSet, Ruleset } from '../rules/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
+import type { Names } from './set-usage.ts';
 import type {
   Departed,
   DepartedAddresses,
@@ -21,11 +22,12 @@ import { runSync } from '../../../core/sliced.ts';
 import { releasedSet } from '../rules/names.ts';
 import { EVERY_PACKET, destroySetText } from '../rules/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
+import { placeHooks } from './hooks.ts';
 import { diffSets } from './diff-sets.ts';
 import { type ReleasedSign, isReleasedSign, releasedSign } from './released.ts';
 import { removeLeftovers } from './teardown.ts';
-import { type Names, setsOfChains } from './set-usage.ts';
-import { detourOf, needsSwitchOver } from './switch-over.ts';
+import { readingOf } from './chain-reading.ts';
+import { interimRules, needsInterimRules } from './interim-rules.ts';
 
 export interface DiffOptions {
   /** Chains and sets the kernel refused: what depends on them is held back, everything else goes in. */
@@ -55,12 +57,12 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   const families: FamilyPlan[] = [];
   for (const family of FAMILIES) {
     const before = observed.families[family];
-    const other = observed.other?.families[family]?.chains;
+    const other = observed.other?.families[family];
     const isSigned = observed.sets.has(releasedSet(family));
     if (before) families.push(yield* planFamily(desired, before, other, family, isSigned, sets, options, broken));
   }
   yield;
-  const inUse = families.map(({ rules }) => setsOfChains(rules.chains));
+  const inUse = families.map(({ rules }) => rules.after.usage.chains);
   const kept: Names = { has: (name) => inUse.some((names) => names.has(name)) };
   const stale = sets.changed
     ? []
@@ -73,14 +75,14 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   const signs = families.map(({ sign }) => sign);
   const gone = [
     ...left,
-    ...families.flatMap(({ detourSets }) => detourSets),
+    ...families.flatMap(({ interimSets }) => interimSets),
     ...signs.flatMap(({ destroy }) => destroy),
   ];
   const destroyed = [...new Set(gone)].sort();
   const fill = [...sets.gate.leave, ...sets.fill, ...families.flatMap((family) => family.fill)];
   const drain = [
     ...families.flatMap(({ late }) => late),
-    ...families.flatMap(({ changes }) => changes.flatMap(({ tighten }) => tighten)),
+    ...families.flatMap(({ changes }) => changes.flatMap(({ removals }) => removals)),
     ...sets.gate.join,
   ];
   // Ahead of all that may take a member out.
@@ -133,10 +135,11 @@ interface FamilyPlan {
   readonly changes: readonly SetChange[];
   readonly fill: readonly PlanLine[];
   readonly lines: readonly PlanLine[];
-  /** Lines that loosen, but wait for the rules. */
+  readonly chainsWritten: number;
+  /** Lines that grant something, but wait for the rules. */
   readonly late: readonly PlanLine[];
   readonly settle: readonly PlanLine[];
-  readonly detourSets: readonly string[];
+  readonly interimSets: readonly string[];
   readonly departed: DepartedAddresses | undefined;
   readonly sign: ReleasedSign;
 }
@@ -147,7 +150,7 @@ const MAX_DEPARTED = 10_000;
 function* planFamily(
   desired: Ruleset,
   before: ObservedFamily,
-  other: ObservedFamily['chains'] | undefined,
+  other: ObservedFamily | undefined,
   family: Family,
   isSigned: boolean,
   sets: SetsDiff,
@@ -155,15 +158,15 @@ function* planFamily(
   broken: ReadonlySet<string>,
 ): Sliced<FamilyPlan> {
   const changes = sets.changes.filter((change) => change.family === family);
-  const ofOther = other ? setsOfChains(other) : NO_SETS;
+  const ofOther: Names = other ? readingOf(family, other).usage.chains : NO_SETS;
   const gone = options.departed?.[family];
   const isNoneLive = options.departed?.ownership === desired.ownership;
   const isAnyLive = !isNoneLive && hasLive(gone, desired.isLiveAddress);
   // Another process released addresses, and which of them got another pod meanwhile nobody knows.
   const isOfAnother = isSigned && gone === undefined;
   const isTooMany = gone !== undefined && gone.count > MAX_DEPARTED;
-  const cuts = changes.some((change) => change.cuts) || isTooMany || isOfAnother || isAnyLive;
-  const rules = yield* diffRules(desired, before, desired.families[family], cuts, {
+  const revokes = changes.some((change) => change.revokes) || isTooMany || isOfAnother || isAnyLive;
+  const rules = yield* diffRules(desired, before, desired.families[family], revokes, {
     broken,
     waiting: sets.waiting,
     lastGeneration: options.lastGenerations?.[family],
@@ -174,37 +177,32 @@ function* planFamily(
   const isRemembered = rules.marked && !rules.isBumped && rules.generation !== EVERY_PACKET;
   const departed = isRemembered ? withDeparted(gone, changes.flatMap(leavingAddresses)) : undefined;
   const sign = releasedSign(family, departed !== undefined, isSigned);
-  const loosen = changes.flatMap((change) => change.loosen);
+  const grants = changes.flatMap((change) => change.grants);
   // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
   // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.
   yield;
   const isSeenByOther = changes.some(({ name }) => ofOther.has(name));
-  const isDetour =
-    isSeenByOther || (rules.marked && cuts) || needsSwitchOver(changes, rules.moves, before.chains, rules.chains);
-  if (!isDetour) {
-    const lines = restoreLines(rules.chains, before, rules.stale, rules.hookLines);
-    return { rules, changes, fill: loosen, lines, late: [], settle: [], detourSets: [], departed, sign };
-  }
-  const detour = yield* detourOf(changes, rules.chains);
+  const isInterim =
+    isSeenByOther || (rules.marked && revokes) || needsInterimRules(changes, rules.moves, rules.before, rules.after);
+  const interim = isInterim ? yield* interimRules(changes, rules.after, rules.context) : undefined;
   yield;
-  const onTheWay = new Map([...rules.chains, ...detour.chains]);
-  const plain = new Map([...rules.chains].filter(([name]) => detour.chains.has(name)));
-  const lines = restoreLines(onTheWay, before, rules.stale, rules.hookLines);
-  yield;
+  const chains = rules.after.changedSince(rules.before, interim?.chains);
+  const hooks = rules.hookLines ? placeHooks(rules.hookLines, before) : [];
   return {
     rules,
     changes,
-    fill: detour.create,
-    lines,
-    late: loosen,
-    settle: restoreLines(plain, { chains: onTheWay, hooks: rules.hooks }),
-    detourSets: detour.sets,
+    fill: interim ? interim.create : grants,
+    lines: restoreLines({ chains, stale: rules.stale, hooks }),
+    chainsWritten: chains.size,
+    late: interim ? grants : [],
+    settle: interim ? restoreLines({ chains: interim.plain }) : [],
+    interimSets: interim ? interim.sets : [],
     departed,
     sign,
   };
 }
 
-const NO_SETS: ReadonlyMap<string, unknown> = new Map();
+const NO_SETS: ReadonlySet<string> = new Set();
 
 function withDeparted(before: DepartedAddresses | undefined, addresses: readonly string[]) {
   return addresses.length === 0 ? before : { addresses, before, count: addresses.length + (before?.count ?? 0) };
@@ -228,11 +226,7 @@ function summarise(
   const total = (pick: (family: FamilyPlan) => number): number =>
     families.reduce((sum, family) => sum + pick(family), 0);
   return {
-    chainsWritten: total(({ lines, rules }) => {
-      // They are declared behind the name of the table, those that go as well.
-      const end = lines.findIndex(({ text }, index) => index > 0 && !text.startsWith(':'));
-      return Math.max(0, end - 1 - rules.stale.length);
-    }),
+    chainsWritten: total(({ chainsWritten }) => chainsWritten),
     chainsDeleted: total(({ rules }) => rules.stale.length),
     jumpsRepaired: total(({ rules }) => rules.misplaced.length),
     setsCreated: [...sets.capacities.keys()].filter((name) => !observed.sets.has(name)).length,
@@ -312,9 +306,9 @@ function stateAfter(
   const after: Partial<Record<Family, ObservedFamily>> = {};
   const signs = families.flatMap(({ sign }) => [...sign.after]);
   for (const { rules } of families) {
-    const { family, chains, hooks, heldBack, waiting } = rules;
+    const { family, after: reading, hooks, heldBack, waiting } = rules;
     const isWhole = heldBack.length === 0 && waiting === 0 && broken.size === 0;
-    after[family] = { chains, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
+    after[family] = { chains: reading, reading, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
   }
   const variant = observed.variant ? { variant: observed.variant } : {};
   return { families: after, ...setsAfter(desired, observed, setsDiff, kept, broken, signs), ...variant };

@@ -2,8 +2,10 @@
 import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, PlanLine } from './plan.ts';
 
+import { sameLines } from '../rules/chain.ts';
+import { isOurChain } from '../rules/names.ts';
+import { leadsTo } from '../rules/parse-rule.ts';
 import { HOOKS } from '../rules/ruleset.ts';
-import { sameLines } from './same-lines.ts';
 
 /** What our rules in a built-in chain shall be, as text. */
 export type HookLines = Readonly<Record<Hook, readonly string[]>>;
@@ -13,7 +15,7 @@ export type HookLines = Readonly<Record<Hook, readonly string[]>>;
  * have no reason to go there, and what they do in chains of their own is left alone.
  */
 export function isHookLine(line: string): boolean {
-  return /(?:^| )-[jg] PCL-\S+$/.test(line);
+  return isOurChain(leadsTo(line) ?? '');
 }
 
 /** The hooks where our rules are not what they shall be, or not first, or there more than once. */

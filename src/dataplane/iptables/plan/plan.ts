@@ -2,6 +2,7 @@
 import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { MaybeVersioned } from '../../../core/versioned-map.ts';
 import type { FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
+import type { ChainReading } from './chain-reading.ts';
 
 /** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
 export interface ObservedFamily {
@@ -11,6 +12,8 @@ export interface ObservedFamily {
   readonly hooks: Readonly<Record<Hook, readonly string[]>>;
   /** Our rules in other built-in chains of the table, which only another layout puts there; absent: none. */
   readonly elsewhere?: readonly { readonly chain: string; readonly line: string }[];
+  /** `chains`, where they are known as values. */
+  readonly reading?: ChainReading;
   /** The rules this state was written from, whole and undisturbed; absent once the kernel was read. Equal source, nothing to compare. */
   readonly source?: FamilyRules;
 }
@@ -78,7 +81,7 @@ export interface PlanLine {
  * One command's worth of change, in this order: `fill-sets` makes sets and lets members join; `rules`, one per family, changes the
  * verdicts in one commit; `leftovers` takes our rules out of the iptables variant, and of tables, that this layout does not write to;
  * `drain-sets` lets members leave; `settle-rules` puts plain rules in the place of those that looked past
- * the sets' members (switch-over.ts); `destroy-sets` tidies up. Between any two lines no packet of a new connection meets a verdict
+ * the sets' members (interim-rules.ts); `destroy-sets` tidies up. Between any two lines no packet of a new connection meets a verdict
  * that is neither the old nor the new one (S-09). `destroy-sets` may fail while the kernel still lets go of a set; it is planned again.
  */
 export type Step =

@@ -6,8 +6,8 @@ import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
 
+import { sameLines } from '../rules/chain.ts';
 import { HOOKS } from '../rules/ruleset.ts';
-import { sameLines } from './same-lines.ts';
 
 const MEMBERS_PER_STEP = 2_000;
 
@@ -49,7 +49,9 @@ function* recogniseFamily(found: ObservedFamily, written: ObservedFamily): Slice
   }
   if (!isWhole) return { ...found, chains };
   const sameHooks = !found.elsewhere && HOOKS.every((hook) => sameLines(written.hooks[hook], found.hooks[hook]));
-  return sameHooks ? written : { ...found, chains: written.chains };
+  return sameHooks
+    ? written
+    : { ...found, chains: written.chains, ...(written.reading ? { reading: written.reading } : {}) };
 }
 
 function* recogniseSet(

@@ -1,5 +1,5 @@
 /**
- * The chains that find a pod's class chain by its address: by the last four bits of the address first, then, while more than
+ * The chains that find a pod's endpoint chain by its address: by the last four bits of the address first, then, while more than
  * `MAX_BUCKET` pods remain, by the three bits before them, and so on.
  *
  *   PCL-EG      -s 0.0.0.k/0.0.0.15    -g PCL-EG-k       PCL-IN likewise with -d, after the trunk exemption
@@ -9,10 +9,12 @@
  * With 1,000 pods the last pod of the last bucket is found after 31 rules; in one list it would be after 1,000.
  */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
-import type { Chain, Dispatch, FamilyRules, Layout, Match, Rule } from '../rules/ruleset.ts';
+import type { ChainRole } from '../rules/chain.ts';
+import type { Dispatch, FamilyRules, Layout, Match, Rule } from '../rules/ruleset.ts';
 
+import { Chain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';
-import { judgesReplies, sameLayout } from '../rules/layout.ts';
+import { judgesReplies } from '../rules/layout.ts';
 import { lowBits } from '../rules/low-bits.ts';
 import { bucketChain, dispatchChain, replyDispatchChain, replyOfClass } from '../rules/names.ts';
 
@@ -26,27 +28,17 @@ const LOW_BITS = 16;
 const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
 
 /**
- * The chains that lead from the entry chains to the class chains, for any dispatch (the planner may hold pods back).
+ * The chains that lead from the entry chains to the endpoint chains, for any dispatch (the planner may hold pods back).
  * Empty buckets get neither a chain nor a rule.
  */
 export function dispatchChains(dispatch: FamilyRules['dispatch'], family: Family, layout: Layout): readonly Chain[] {
-  const known = dispatched.get(dispatch);
-  if (known && sameLayout(known.layout, layout)) return known.chains;
-  const chains = DIRECTIONS.flatMap((direction) => {
-    const questions = directionChains(direction, dispatch[direction], false, family, layout);
+  return DIRECTIONS.flatMap((direction) => {
+    const original = directionChains(direction, dispatch[direction], false, family, layout);
     return judgesReplies(layout)
-      ? [...questions, ...directionChains(direction, dispatch[direction], true, family, layout)]
-      : questions;
+      ? [...original, ...directionChains(direction, dispatch[direction], true, family, layout)]
+      : original;
   });
-  dispatched.set(dispatch, { layout, chains });
-  return chains;
 }
-
-/** Made once for a dispatch that stays as it is over many updates. */
-const dispatched = new WeakMap<
-  FamilyRules['dispatch'],
-  { readonly layout: Layout; readonly chains: readonly Chain[] }
->();
 
 function directionChains(
   direction: Direction,
@@ -65,25 +57,26 @@ function directionChains(
     };
   });
   const name = replies ? replyDispatchChain(direction) : dispatchChain(direction);
-  const [top, ...parts] = divided(name, pods, 0, FIRST_BITS, `${side}-bucket`);
+  const role = { kind: 'dispatch', direction, replies } as const;
+  const [top, ...parts] = divided(name, pods, 0, FIRST_BITS, { role, kind: `${side}-bucket` });
   const exemption = direction === 'ingress' ? expressible(trunkExemption(layout, replies), family, layout) : [];
-  return [{ name, rules: [...exemption, ...top!.rules] }, ...parts];
+  return [new Chain(name, role, [...exemption, ...top!.rules]), ...parts];
 }
 
 interface Pod {
   readonly low: number;
-  /** Sends its packets to its class chain. */
+  /** Sends its packets to its endpoint chain. */
   readonly rule: Rule;
 }
 
+interface Side {
+  readonly role: ChainRole;
+  readonly kind: 'source-bucket' | 'destination-bucket';
+}
+
 /** The chain `name`, which sends pods to parts by `count` bits from bit `shift` on, and the chains of the parts. */
-function divided(
-  name: string,
-  pods: readonly Pod[],
-  shift: number,
-  count: number,
-  kind: 'source-bucket' | 'destination-bucket',
-): Chain[] {
+function divided(name: string, pods: readonly Pod[], shift: number, count: number, of: Side): Chain[] {
+  const { role, kind } = of;
   const mask = ((1 << count) - 1) << shift;
   const parts = partsOf(pods, mask);
   const rules = parts.map(([bits]): Rule => {
@@ -93,10 +86,16 @@ function divided(
     const part = bucketChain(name, bits >> shift);
     const next = inside.length > MAX_BUCKET ? nextShift(inside, shift + count) : undefined;
     return next === undefined
-      ? [{ name: part, rules: inside.map(({ rule }) => rule) }]
-      : divided(part, inside, next, NEXT_BITS, kind);
+      ? [
+          new Chain(
+            part,
+            role,
+            inside.map(({ rule }) => rule),
+          ),
+        ]
+      : divided(part, inside, next, NEXT_BITS, of);
   });
-  return [{ name, rules }, ...chains];
+  return [new Chain(name, role, rules), ...chains];
 }
 
 /** Where the next bits begin that tell these pods apart; undefined if none do. */

@@ -12,8 +12,10 @@
  * A node that knows of no interface of an isolated pod has none of these, nor the jumps to them.
  */
 import type { Direction } from '../../../core/vocabulary.ts';
-import type { Chain, Layout, Match, PortGuard, Rule } from '../rules/ruleset.ts';
+import type { ChainRole } from '../rules/chain.ts';
+import type { Layout, Match, PortGuard, Rule } from '../rules/ruleset.ts';
 
+import { Chain } from '../rules/chain.ts';
 import { judgesReplies } from '../rules/layout.ts';
 import { guardChain, replyOfClass } from '../rules/names.ts';
 
@@ -32,12 +34,14 @@ export function guardChains(guards: readonly PortGuard[], layout: Layout): reado
 /** The same chains as far as other chains jump to them, without rules. */
 export function emptyGuardChains(guards: readonly PortGuard[], layout: Layout): readonly Chain[] {
   return guardsInUse(guards).flatMap((direction) => [
-    { name: guardChain(direction), rules: NO_RULES },
-    ...(judgesReplies(layout) ? [{ name: guardChain(direction, true), rules: NO_RULES }] : []),
+    new Chain(guardChain(direction), role(direction, false), []),
+    ...(judgesReplies(layout) ? [new Chain(guardChain(direction, true), role(direction, true), [])] : []),
   ]);
 }
 
-const NO_RULES: readonly Rule[] = [];
+function role(direction: Direction, replies: boolean): ChainRole {
+  return { kind: 'guard', direction, replies };
+}
 
 /** The directions that any of them guards. */
 export function guardsInUse(guards: readonly PortGuard[]): readonly Direction[] {
@@ -56,10 +60,10 @@ function chainsOf(direction: Direction, guards: readonly PortGuard[], replies: b
     const goto: Rule = { matches: [at], target: { kind: 'goto', chain: replies ? replyOfClass(target) : target } };
     return [{ guard, isIn, rules: [...listed, goto] }];
   });
-  const [top, ...parts] = divided(guardChain(direction, replies), ports, 0);
+  const [top, ...parts] = divided(guardChain(direction, replies), role(direction, replies), ports, 0);
   const dhcp: Match = { kind: 'dhcp', message: direction === 'egress' ? 'request' : 'answer' };
   const asks: Rule[] = replies ? [] : [{ matches: [dhcp], target: { kind: 'return' } }];
-  return [{ name: top!.name, rules: [...elsewhere(ports, isIn), ...asks, ...top!.rules] }, ...parts];
+  return [new Chain(top!.name, top!.role, [...elsewhere(ports, isIn), ...asks, ...top!.rules]), ...parts];
 }
 
 interface Port {
@@ -74,8 +78,15 @@ function matchKind(via: PortGuard['via'], isIn: boolean) {
 }
 
 /** The chain `name` for ports whose names agree in their first `length` characters, and the chains of its parts. */
-function divided(name: string, ports: readonly Port[], length: number): Chain[] {
-  if (ports.length <= MAX_PORTS) return [{ name, rules: ports.flatMap(({ rules }) => rules) }];
+function divided(name: string, of: ChainRole, ports: readonly Port[], length: number): Chain[] {
+  if (ports.length <= MAX_PORTS)
+    return [
+      new Chain(
+        name,
+        of,
+        ports.flatMap(({ rules }) => rules),
+      ),
+    ];
   const shared = sharedLength(ports, length);
   const parts = new Map<string, Port[]>();
   const whole: Port[] = [];
@@ -94,9 +105,9 @@ function divided(name: string, ports: readonly Port[], length: number): Chain[] 
     const [{ guard, isIn }] = inside as [Port, ...Port[]];
     const part = `${name}-${guard.via === 'bridge' ? 'b' : 'a'}${prefix.charCodeAt(shared).toString(16)}`;
     rules.push({ matches: [prefixMatch(guard.via, isIn, prefix)], target: { kind: 'goto', chain: part } });
-    chains.push(...divided(part, inside, shared + 1));
+    chains.push(...divided(part, of, inside, shared + 1));
   }
-  return [{ name, rules }, ...chains];
+  return [new Chain(name, of, rules), ...chains];
 }
 
 /** What comes by an interface that is named unlike all of these need not be compared with each part of them. */

@@ -11,13 +11,15 @@
  */
 import type { Family } from '../../../core/vocabulary.ts';
 import type { NodeIntent } from '../../../compile/intent.ts';
-import type { Chain, IpSet, Layout, Match, Rule } from '../rules/ruleset.ts';
+import type { IpSet, Layout, Match, Rule } from '../rules/ruleset.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';
+import { Chain } from '../rules/chain.ts';
 import { MULTICAST_AND_LINK_LOCAL, NEW_POD_CHAINS, programmedSet } from '../rules/names.ts';
 
 const RETURN = { kind: 'return' } as const;
+const ROLE = { kind: 'new-pods' } as const;
 
 /** Whether first packets have to pass the gate. */
 export function isClosed(layout: Layout): layout is Layout & Required<Pick<Layout, 'newPods'>> {
@@ -65,9 +67,9 @@ export function newPodChains(family: Family, layout: Layout, { bridges }: PodInt
   ];
   const trunk = trunkRules(layout);
   return [
-    { name: source, rules: [...trunk.source, ...from.map((at) => unless('src', at))] },
-    { name: destination, rules: [...trunk.destination, ...to.map((at) => unless('dst', at))] },
-    { name: denied, rules: [...logRules(layout), { matches: [], target: { kind: 'drop' } }] },
+    new Chain(source, ROLE, [...trunk.source, ...from.map((at) => unless('src', at))]),
+    new Chain(destination, ROLE, [...trunk.destination, ...to.map((at) => unless('dst', at))]),
+    new Chain(denied, ROLE, [...logRules(layout), { matches: [], target: { kind: 'drop' } }]),
   ];
 }
 

@@ -36,9 +36,9 @@ import { FAMILIES, type Direction, type Family } from '../../../core/vocabulary.
 import type { PortRange } from '../../../net/port-range.ts';
 import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../../../compile/intent.ts';
 import type { Sliced } from '../../../core/sliced.ts';
+import type { RuleRef } from '../../../policy/model.ts';
 import type {
-  Chain,
-  ClassChain,
+  EndpointChain,
   FamilyRules,
   Hook,
   IpSet,
@@ -53,6 +53,8 @@ import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import { JournaledMap } from '../../../core/versioned-map.ts';
 import { runSync } from '../../../core/sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
+import { assembleChains } from './assemble.ts';
+import { Chain } from '../rules/chain.ts';
 import { expressible, expressibleChains } from '../rules/features.ts';
 import { guardsInUse } from './guards.ts';
 import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
@@ -66,7 +68,6 @@ import {
   NEW_POD_CHAINS,
   REPLY_CHAIN,
   classChain,
-  closedChain,
   dispatchChain,
   guardChain,
   programmedSet,
@@ -75,7 +76,6 @@ import {
   setName,
 } from '../rules/names.ts';
 import { reverse } from '../rules/reverse.ts';
-import { ruleText } from '../rules/write-text.ts';
 
 /** xt_multiport XT_MULTI_PORTS. */
 const MAX_MULTIPORT_SLOTS = 15;
@@ -149,7 +149,7 @@ type RenderedSets = Map<string, { readonly from: AddressSet | EndpointSet; reado
 
 interface RenderedChain {
   readonly from: PolicyClass;
-  readonly chain: ClassChain;
+  readonly chain: EndpointChain;
 }
 
 /** By `chainKey`. */
@@ -202,7 +202,7 @@ function* renderFamilies(
   known: RenderedChains,
 ): Sliced<{ families: Ruleset['families']; chains: RenderedChains }> {
   const chains = new Map<string, RenderedChain>();
-  const chainOf = (from: PolicyClass, family: Family): ClassChain => {
+  const chainOf = (from: PolicyClass, family: Family): EndpointChain => {
     const key = chainKey(from, family);
     const before = known.get(key);
     const nameOf = (set: string): string => sets.get(set)?.set.name ?? setName(family, set);
@@ -245,9 +245,9 @@ function* renderFamily(
   family: Family,
   layout: Layout,
   interfaces: PodInterfaces,
-  chainFor: (policyClass: PolicyClass, family: Family) => ClassChain,
+  chainFor: (policyClass: PolicyClass, family: Family) => EndpointChain,
 ): Sliced<FamilyRules> {
-  const classes = new Map<string, ClassChain>();
+  const classes = new Map<string, EndpointChain>();
   const chainOf = new Map<string, string>();
   for (const policyClass of intent.classes) {
     const chain = chainFor(policyClass, family);
@@ -271,21 +271,28 @@ function* renderFamily(
   const guarded = guards.flatMap(({ targets }) => Object.values(targets));
   const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
   for (const name of classes.keys()) if (!targeted.has(name)) classes.delete(name);
+  const chains = assembleChains(family, layout, {
+    dispatch,
+    guards,
+    offered: guards,
+    endpoints: [...classes.values()],
+  });
   return {
     family,
     hooks: {
-      FORWARD: hookRules(family, layout, FORWARD_CHAIN, FORWARD_AGAIN_CHAIN),
-      INPUT: hookRules(family, layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN),
+      FORWARD: new Chain('FORWARD', HOOK, hookRules(family, layout, FORWARD_CHAIN, FORWARD_AGAIN_CHAIN)),
+      INPUT: new Chain('INPUT', HOOK, hookRules(family, layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN)),
     },
     entry: [
-      { name: FORWARD_CHAIN, rules: expressible(entryRules(family, layout, 'FORWARD', guards), family, layout) },
-      { name: INPUT_CHAIN, rules: expressible(entryRules(family, layout, 'INPUT', guards), family, layout) },
-      ...(judgesReplies(layout) ? againChains(guards) : []),
+      new Chain(FORWARD_CHAIN, ENTRY, expressible(entryRules(family, layout, 'FORWARD', guards), family, layout)),
+      new Chain(INPUT_CHAIN, ENTRY, expressible(entryRules(family, layout, 'INPUT', guards), family, layout)),
+      ...(judgesReplies(layout) ? recheckChains(guards) : []),
       ...expressibleChains(newPodChains(family, layout, interfaces), family, layout),
     ],
     dispatch,
     guards,
     classes,
+    chains,
   };
 }
 
@@ -317,6 +324,8 @@ function* portGuards(
 }
 
 const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
+const HOOK = { kind: 'hook' } as const;
+const ENTRY = { kind: 'entry' } as const;
 const RETURN = { kind: 'return' } as const;
 const DROP = { kind: 'drop' } as const;
 
@@ -359,16 +368,16 @@ function gateJumps(hook: Hook): Rule[] {
   return chains.map((chain) => rule([], { kind: 'jump', chain }));
 }
 
-function againChains(guards: readonly PortGuard[]): Chain[] {
+function recheckChains(guards: readonly PortGuard[]): Chain[] {
   return [
-    { name: FORWARD_AGAIN_CHAIN, rules: againRules('FORWARD', FORWARD_CHAIN) },
-    { name: INPUT_AGAIN_CHAIN, rules: againRules('INPUT', INPUT_CHAIN) },
-    { name: REPLY_CHAIN, rules: replyRules(guards) },
+    new Chain(FORWARD_AGAIN_CHAIN, { kind: 'recheck' }, recheckRules('FORWARD', FORWARD_CHAIN)),
+    new Chain(INPUT_AGAIN_CHAIN, { kind: 'recheck' }, recheckRules('INPUT', INPUT_CHAIN)),
+    new Chain(REPLY_CHAIN, { kind: 'reply-entry' }, replyRules(guards)),
   ];
 }
 
 /** For packets of live flows, which have a connection. */
-function againRules(hook: Hook, entryChain: string): Rule[] {
+function recheckRules(hook: Hook, entryChain: string): Rule[] {
   const icmpError: readonly Match[] = [{ kind: 'icmp' }, { kind: 'conntrack', states: ['RELATED'] }];
   const isReply: Match = { kind: 'conntrack', states: LIVE, direction: 'REPLY' };
   return [
@@ -387,33 +396,33 @@ function replyRules(guards: readonly PortGuard[]): Rule[] {
   ];
 }
 
-function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, setNames: SetNames): ClassChain {
+function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, setNames: SetNames): EndpointChain {
   const { direction, policies } = policyClass;
   const wanted = distinct(policyClass.clauses.flatMap((clause) => clauseRules(clause, direction, family, setNames)));
   const allows = expressible(wanted, family, layout);
   const legend = expressible(legendRules(policyClass), family, layout);
-  const key = JSON.stringify([policyClass.key, family, layout, [...allows, ...legend]]);
+  const meaning = [...allows, ...legend].map(({ matches, target }) => ({ matches, target }));
+  const key = JSON.stringify([policyClass.key, family, layout, meaning]);
   const name = classChain(direction, key);
   const head = expressible(headRules(layout), family, layout);
   const tail = expressible(tailRules(name, layout), family, layout);
   const rules = [...head, ...allows, ...tail, ...legend];
-  const replyRules = judgesReplies(layout) ? [...allows.map(reverse), ...tail] : [];
   const sets = new Set(rules.flatMap((r) => r.matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))));
-  return { name, rules, replyRules, direction, policies, sets: [...sets].sort() };
+  const role = { kind: 'endpoint', endpoint: name, direction, replies: false } as const;
+  return {
+    name,
+    direction,
+    policies,
+    sets: [...sets].sort(),
+    chain: new Chain(name, role, rules),
+    ...(judgesReplies(layout)
+      ? { reply: new Chain(replyOfClass(name), { ...role, replies: true }, [...allows.map(reverse), ...tail]) }
+      : {}),
+  };
 }
 
 function headRules(layout: Layout): Rule[] {
   return layout.mode === 'enforce' ? [rule([{ kind: 'conntrack', states: ['INVALID'] }], DROP)] : [];
-}
-
-/** The chains of a class: for questions and, where they are judged, for answers. */
-export function chainsOfClass({ name, rules, replyRules }: ClassChain): Chain[] {
-  return replyRules.length > 0
-    ? [
-        { name, rules },
-        { name: replyOfClass(name), rules: replyRules },
-      ]
-    : [{ name, rules }];
 }
 
 /**
@@ -433,16 +442,6 @@ function logRules(chain: string, layout: Layout): Rule[] {
   const { group, perSecond, burst } = layout.log;
   const verb = layout.mode === 'audit' ? 'audit' : 'drop';
   return [rule([{ kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix: `${chain} ${verb}` })];
-}
-
-/**
- * The chain that judges pods whose own chain could not be built. It must go in whatever the kernel refuses, so it asks nothing:
- * every packet gets the verdict of one that no clause allows.
- */
-export function closedClass(direction: Direction, layout: Layout): ClassChain {
-  const rules = [rule([], layout.mode === 'audit' ? RETURN : DROP)];
-  const replyRules = judgesReplies(layout) ? rules : [];
-  return { name: closedChain(direction), rules, replyRules, direction, policies: [], sets: [] };
 }
 
 /** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */
@@ -466,17 +465,21 @@ function clauseRules(clause: Clause, direction: Direction, family: Family, setNa
     case 'none':
       return [];
     case 'any':
-      return ports.map((matches) => rule(matches, RETURN));
+      return ports.map((matches) => allow(matches, clause));
     case 'block': {
       // A prefix is told sooner than a port.
       const block: Match = { kind: direction === 'egress' ? 'destination-block' : 'source-block', cidr: peer.cidr };
-      return ports.map((matches) => rule([block, ...matches], RETURN));
+      return ports.map((matches) => allow([block, ...matches], clause));
     }
     case 'set': {
       const set: Match = { kind: 'set', set: setNames(peer.key), dimensions: direction === 'egress' ? 'dst' : 'src' };
-      return ports.map((matches) => rule([...matches, set], RETURN));
+      return ports.map((matches) => allow([...matches, set], clause));
     }
   }
+}
+
+function allow(matches: readonly Match[], { by }: Clause): Rule {
+  return { matches, target: RETURN, by };
 }
 
 /** Alternatives, each a list of matches that must all hold. Ports come before peer sets: a port miss costs 20 ns, a set 120. */
@@ -511,17 +514,17 @@ function portGroups(ranges: readonly PortRange[]): PortRange[][] {
   return groups;
 }
 
-/** Two policies may allow the same thing; one rule is enough, the legend still names both. */
+/** Two policies may allow the same thing; one rule is enough, and knows both. */
 function distinct(rules: readonly Rule[]): Rule[] {
   const seen = new Map<string, Rule>();
   for (const candidate of rules) {
-    const key = JSON.stringify(candidate);
-    if (!seen.has(key)) seen.set(key, candidate);
+    const key = JSON.stringify(candidate.matches);
+    const same = seen.get(key);
+    seen.set(key, same ? { ...same, by: distinctRefs([...same.by!, ...candidate.by!]) } : candidate);
   }
   return [...seen.values()];
 }
 
-/** The chain as text, for people and golden files. */
-export function chainText(chain: Chain, context: Parameters<typeof ruleText>[1]): string[] {
-  return chain.rules.map((r) => `-A ${chain.name} ${ruleText(r, context)}`);
+function distinctRefs(refs: readonly RuleRef[]): readonly RuleRef[] {
+  return [...new Map(refs.map((ref) => [`${objectKey(ref.policy)} ${ref.index}`, ref])).values()];
 }

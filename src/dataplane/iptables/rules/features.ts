@@ -3,7 +3,9 @@
  * fewer packets pass then, never more.
  */
 import { FAMILIES, type Family, type Protocol } from '../../../core/vocabulary.ts';
-import type { Chain, IpSet, Layout, Match, Rule, Target } from './ruleset.ts';
+import type { IpSet, Layout, Match, Rule, Target } from './ruleset.ts';
+
+import { Chain } from './chain.ts';
 
 /** Named as iptables and ipset name them. */
 export const FEATURES = [
@@ -114,13 +116,13 @@ export function expressible(rules: readonly Rule[], family: Family, { missing }:
   return rules.flatMap((rule) => otherPorts(rule, lacking)).flatMap((rule) => fewerMatches(rule, new Set(lacking)));
 }
 
-function otherPorts({ matches, target }: Rule, lacking: readonly Feature[]): Rule[] {
+function otherPorts({ matches, ...rest }: Rule, lacking: readonly Feature[]): Rule[] {
   let alternatives: Match[][] = [[]];
   for (const match of matches) {
     const ways = match.kind === 'ports' || match.kind === 'source-ports' ? portWays(match, lacking) : [match];
     alternatives = alternatives.flatMap((before) => ways.map((way) => [...before, way]));
   }
-  return alternatives.map((each) => ({ matches: each, target }));
+  return alternatives.map((each) => ({ matches: each, ...rest }));
 }
 
 type Ports = Extract<Match, { kind: 'ports' | 'source-ports' }>;
@@ -215,7 +217,7 @@ function featureOfTarget(target: Target): Feature | undefined {
 /** As `expressible`, of whole chains. */
 export function expressibleChains(chains: readonly Chain[], family: Family, layout: Layout): readonly Chain[] {
   if (!layout.missing?.[family]) return chains;
-  return chains.map(({ name, rules }) => ({ name, rules: expressible(rules, family, layout) }));
+  return chains.map(({ name, role, rules }) => new Chain(name, role, expressible(rules, family, layout)));
 }
 
 /** Sets that a kernel has no type for. */

@@ -31,19 +31,9 @@ export function bucketChain(parent: string, part: number): string {
   return `${parent}-${part.toString(16)}`;
 }
 
-/** Whether the chain leads from the entry chains to the class chains. */
-export function isDispatchChain(name: string): boolean {
-  return /^PCL-(EG|IN)R?(-[0-9a-f])*$/.test(name);
-}
-
 /** The chain that judges what comes by, or goes to, the interface of an isolated pod at an address that is not the pod's. */
 export function guardChain(direction: Direction, replies = false): string {
   return `${PREFIX}-P${direction === 'egress' ? 'E' : 'I'}${replies ? 'R' : ''}`;
-}
-
-/** Whether the chain is one of those, or a part of one. */
-export function isGuardChain(name: string): boolean {
-  return /^PCL-P[EI]R?(-[0-9a-f]+)*$/.test(name);
 }
 
 /** Where first packets from and to pods that are not programmed yet end (new-pods.ts). */
@@ -74,11 +64,6 @@ export function replyOfClass(name: string): string {
   return name.replace(/^(PCL-[EI])-/, '$1R-');
 }
 
-/** The class chain whose answers the chain `name` judges; any other name as it is. */
-export function classOfReply(name: string): string {
-  return name.replace(/^(PCL-[EI])R-/, '$1-');
-}
-
 export function classChain(direction: Direction, content: string): string {
   return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-${hash(content)}`;
 }
@@ -86,13 +71,6 @@ export function classChain(direction: Direction, content: string): string {
 /** The chain for pods whose own chain cannot be built: everything in that direction is denied. */
 export function closedChain(direction: Direction): string {
   return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-closed`;
-}
-
-/** The direction that a class chain judges, a closed one included; undefined for any other chain. */
-export function directionOfClass(chain: string): Direction | undefined {
-  if (chain.startsWith(`${PREFIX}-E-`)) return 'egress';
-  if (chain.startsWith(`${PREFIX}-I-`)) return 'ingress';
-  return undefined;
 }
 
 export function setName(family: Family, meaning: string): string {

@@ -35,14 +35,38 @@ export interface ForeignRule {
 }
 
 export function parseRule(line: string, family: Family): ParsedRule {
-  const reader = new Reader(line, family);
-  try {
-    const rule = reader.read();
-    return reader.mark ? { kind: 'own', line, rule, mark: reader.mark } : { kind: 'own', line, rule };
-  } catch (error) {
-    if (error !== FOREIGN) throw error;
-    return { kind: 'foreign', line, sets: [...line.matchAll(/--match-set (\S+) /g)].map(([, name]) => name!) };
-  }
+  const matches: Match[] = [];
+  const marks: MarkShown[] = [];
+  let at = 0;
+  const next = <T>(forms: readonly Form<T>[]): T | undefined => {
+    for (const { pattern, make } of forms) {
+      pattern.lastIndex = at;
+      const found = pattern.exec(line);
+      const made = found ? make(found, marks) : undefined;
+      if (made === undefined) continue;
+      at = pattern.lastIndex;
+      return made;
+    }
+    return undefined;
+  };
+  for (let match = next(MATCHES[family]); match; match = next(MATCHES[family])) matches.push(match);
+  const target: Target | undefined = at === line.length ? { kind: 'none' } : next(TARGETS);
+  if (!target || at < line.length) return { kind: 'foreign', line, sets: mentionedSets(line) };
+  const rule: Rule = { matches, target };
+  return { kind: 'own', line, rule, ...(marks[0] ? { mark: marks[0] } : {}) };
+}
+
+/** Names of the sets that a rule of anybody asks about. */
+export function mentionedSets(line: string): readonly string[] {
+  return line.includes('--match-set') ? [...line.matchAll(/--match-set (\S+) /g)].map(([, name]) => name!) : [];
+}
+
+/** As `mentionedSets`, of a rule that was read. */
+export function setsOf(parsed: ParsedRule): readonly string[] {
+  if (parsed.kind === 'foreign') return parsed.sets;
+  return parsed.rule.matches.flatMap((match) =>
+    match.kind === 'set' || match.kind === 'not-in-set' ? [match.set] : [],
+  );
 }
 
 /** The chain that a rule of anybody jumps or goes to; undefined: none, or a target with options. */
@@ -52,274 +76,129 @@ export function leadsTo(line: string): string | undefined {
   return option.trimStart() === '-j' || option.trimStart() === '-g' ? line.slice(end + 1) : undefined;
 }
 
-/** Thrown and caught in this file: no stack is made for each line of others. */
-const FOREIGN = new Error('not a rule that we write');
-
-const STATES: Readonly<Record<string, ConntrackState>> = {
-  NEW: 'NEW',
-  ESTABLISHED: 'ESTABLISHED',
-  RELATED: 'RELATED',
-  INVALID: 'INVALID',
-};
-const DIMENSIONS = [
-  'src',
-  'dst',
-  'src,src',
-  'src,dst',
-  'dst,src',
-  'dst,dst',
-] as const satisfies readonly SetDimensions[];
-const PORT_PROTOCOLS: Readonly<Record<string, Protocol>> = { tcp: 'TCP', udp: 'UDP', sctp: 'SCTP' };
-
-class Reader {
-  readonly #family: Family;
-  /** A word in quotation marks keeps them. */
-  readonly #words: readonly string[];
-  #next = 0;
-  mark: MarkShown | undefined;
-
-  constructor(line: string, family: Family) {
-    this.#family = family;
-    this.#words = line.includes('"') ? (line.match(/"[^"\\]*"|\S+/g) ?? []) : line === '' ? [] : line.split(' ');
-  }
-
-  read(): Rule {
-    const matches: Match[] = [];
-    let target: Target = { kind: 'none' };
-    while (this.#next < this.#words.length) {
-      const word = this.#word();
-      if (word === '-j' || word === '-g') target = this.#target(word);
-      else matches.push(this.#match(word));
-    }
-    return { matches, target };
-  }
-
-  #word(): string {
-    return this.#words[this.#next++] ?? fail();
-  }
-
-  /** Takes the words of `phrase`, if they are next. */
-  #take(phrase: string): boolean {
-    const words = phrase.match(/"[^"]*"|\S+/g)!;
-    if (words.some((word, index) => this.#words[this.#next + index] !== word)) return false;
-    this.#next += words.length;
-    return true;
-  }
-
-  #expect(word: string): void {
-    if (this.#word() !== word) fail();
-  }
-
-  #text(): string {
-    const word = this.#word();
-    return word.startsWith('"') ? word.slice(1, -1) : word;
-  }
-
-  #number(): number {
-    const word = this.#word();
-    return /^\d+$/.test(word) ? Number(word) : fail();
-  }
-
-  #match(word: string): Match {
-    switch (word) {
-      case '-s':
-      case '-d':
-        return this.#dhcp() ?? this.#address(word === '-s' ? 'source' : 'destination');
-      case '-i':
-        return this.#interface('in');
-      case '-o':
-        return this.#interface('out');
-      case '!':
-        return this.#interfaceNot();
-      case '-p':
-        return this.#protocol();
-      case '-m':
-        return this.#extension();
-      default:
-        return fail();
-    }
-  }
-
-  #dhcp(): Match | undefined {
-    // Behind the option that has been read.
-    const rest = this.#next - 1;
-    for (const message of ['request', 'answer'] as const) {
-      this.#next = rest;
-      if (this.#take(DHCP[this.#family][message])) return { kind: 'dhcp', message };
-    }
-    this.#next = rest + 1;
-    return undefined;
-  }
-
-  #address(side: 'source' | 'destination'): Match {
-    const cidr = this.#word();
-    const slash = cidr.indexOf('/');
-    const [address, mask] = [cidr.slice(0, slash), cidr.slice(slash + 1)];
-    if (slash < 0) return fail();
-    if (mask === (this.#family === 4 ? '32' : '128')) return { kind: side, address };
-    if (/^\d+$/.test(mask)) return { kind: `${side}-block`, cidr };
-    return { kind: `${side}-bucket`, bits: lowBits(address), mask: lowBits(mask) };
-  }
-
-  #interface(side: 'in' | 'out'): Match {
-    const name = this.#word();
-    return name.endsWith('+')
-      ? { kind: `${side}-interface-prefix`, prefix: name.slice(0, -1) }
-      : { kind: `${side}-interface`, name };
-  }
-
-  #interfaceNot(): Match {
-    const option = this.#word();
-    const name = this.#word();
-    if ((option !== '-i' && option !== '-o') || !name.endsWith('+')) return fail();
-    return { kind: `not-${option === '-i' ? 'in' : 'out'}-interface-prefix`, prefix: name.slice(0, -1) };
-  }
-
-  #protocol(): Match {
-    const name = this.#word();
-    if (name === 'ipv6-icmp' && this.#take(`-m bpf --bytecode "${NEIGHBOUR_DISCOVERY}"`))
-      return { kind: 'neighbour-discovery' };
-    if (name === (this.#family === 4 ? 'icmp' : 'ipv6-icmp')) return { kind: 'icmp' };
-    const protocol = PORT_PROTOCOLS[name] ?? fail();
-    if (this.#take(`-m ${name}`)) {
-      const [kind, range] = [this.#side('port'), this.#range(this.#word())];
-      return { kind, protocol, ranges: [range] };
-    }
-    if (!this.#take('-m multiport')) return { kind: 'ports', protocol, ranges: [] };
-    const kind = this.#side('ports');
-    const ranges = this.#word()
-      .split(',')
-      .map((text) => this.#range(text));
-    return ranges.length === 1 ? { kind, protocol, ranges, multiport: true } : { kind, protocol, ranges };
-  }
-
-  #side(noun: string): 'ports' | 'source-ports' {
-    if (this.#take(`--s${noun}`)) return 'source-ports';
-    this.#expect(`--d${noun}`);
-    return 'ports';
-  }
-
-  #range(text: string): PortRange {
-    const [first = '', last = first] = text.split(':');
-    return /^\d+(:\d+)?$/.test(text) ? { first: Number(first), last: Number(last) } : fail();
-  }
-
-  #extension(): Match {
-    switch (this.#word()) {
-      case 'conntrack':
-        return this.#conntrack();
-      case 'connmark':
-        return this.#connmark();
-      case 'set':
-        return this.#set();
-      case 'bpf':
-        return this.#take(`--bytecode "${SAME_ADDRESS[this.#family]}"`) ? { kind: 'same-address' } : fail();
-      case 'physdev':
-        return this.#bridgePort();
-      case 'addrtype':
-        return this.#local();
-      case 'limit':
-        return this.#limit();
-      case 'comment':
-        this.#expect('--comment');
-        return { kind: 'comment', text: this.#text() };
-      default:
-        return fail();
-    }
-  }
-
-  #conntrack(): Match {
-    if (this.#take('--ctstatus CONFIRMED')) return { kind: 'conntrack-confirmed' };
-    const isNot = this.#take('!');
-    this.#expect('--ctstate');
-    const states = this.#word()
-      .split(',')
-      .map((name) => STATES[name] ?? fail());
-    if (isNot) return { kind: 'conntrack-not', states };
-    return this.#take('--ctdir REPLY')
-      ? { kind: 'conntrack', states, direction: 'REPLY' }
-      : { kind: 'conntrack', states };
-  }
-
-  #connmark(): Match {
-    const isNot = this.#take('!');
-    this.#expect('--mark');
-    if (this.#marked() === 'flag') return { kind: 'denied-flag', set: !isNot };
-    return isNot ? { kind: 'other-generation' } : fail();
-  }
-
-  /** Whether the denied flag alone is meant, or an epoch in all the bits. */
-  #marked(): 'flag' | 'epoch' {
-    const found = /^0x([0-9a-f]{1,8})\/0x([0-9a-f]{1,8})$/.exec(this.#word()) ?? fail();
-    const [value, mask] = [Number.parseInt(found[1]!, 16), Number.parseInt(found[2]!, 16)];
-    if (mask === 0) return fail();
-    const lowest = deniedBit({ mask });
-    if (mask === lowest) {
-      this.mark = { mask };
-      return value === mask ? 'flag' : fail();
-    }
-    const epoch = value / (lowest * 2);
-    if (!Number.isInteger(epoch) || (value & ~mask) !== 0) return fail();
-    this.mark = { mask, epoch };
-    return 'epoch';
-  }
-
-  #set(): Match {
-    const isNot = this.#take('!');
-    this.#expect('--match-set');
-    const set = this.#word();
-    const word = this.#word();
-    const dimensions = DIMENSIONS.find((each) => each === word) ?? fail();
-    return { kind: isNot ? 'not-in-set' : 'set', set, dimensions };
-  }
-
-  #bridgePort(): Match {
-    const kind = this.#take('--physdev-in') ? 'in-port' : 'out-port';
-    if (kind === 'out-port') this.#expect('--physdev-out');
-    const name = this.#word();
-    if (kind === 'out-port') this.#expect('--physdev-is-bridged');
-    return name.endsWith('+') ? { kind, name: name.slice(0, -1), isPrefix: true } : { kind, name };
-  }
-
-  #local(): Match {
-    if (this.#take('--src-type LOCAL')) return { kind: 'source-is-local' };
-    return this.#take('--dst-type LOCAL') ? { kind: 'destination-is-local' } : fail();
-  }
-
-  #limit(): Match {
-    this.#expect('--limit');
-    const found = /^(\d+)\/sec$/.exec(this.#word()) ?? fail();
-    const burst = this.#take('--limit-burst') ? this.#number() : DEFAULT_LIMIT_BURST;
-    return { kind: 'limit', perSecond: Number(found[1]), burst };
-  }
-
-  #target(option: '-j' | '-g'): Target {
-    const name = this.#word();
-    const target = option === '-g' ? ({ kind: 'goto', chain: name } as const) : this.#jump(name);
-    return this.#next === this.#words.length ? target : fail();
-  }
-
-  #jump(name: string): Target {
-    switch (name) {
-      case 'RETURN':
-        return { kind: 'return' };
-      case 'DROP':
-        return { kind: 'drop' };
-      case 'CONNMARK':
-        this.#expect('--set-xmark');
-        return { kind: this.#marked() === 'flag' ? 'set-denied-flag' : 'stamp-generation' };
-      case 'NFLOG': {
-        this.#expect('--nflog-prefix');
-        const prefix = this.#text();
-        return { kind: 'log', group: this.#take('--nflog-group') ? this.#number() : 0, prefix };
-      }
-      default:
-        // A target of iptables, and none of ours.
-        return /^[A-Z0-9]+$/.test(name) ? fail() : { kind: 'jump', chain: name };
-    }
-  }
+/** Words of a rule, and what they mean; undefined: nothing that we write. */
+interface Form<T> {
+  readonly pattern: RegExp;
+  readonly make: (found: readonly (string | undefined)[], marks: MarkShown[]) => T | undefined;
 }
 
-function fail(): never {
-  throw FOREIGN;
+function form<T>(words: string, make: Form<T>['make']): Form<T> {
+  return { pattern: new RegExp(`${words}(?: |$)`, 'y'), make };
+}
+
+const ADDRESS_WIDTH: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
+const ICMP: Readonly<Record<Family, string>> = { 4: 'icmp', 6: 'ipv6-icmp' };
+const MARK = '0x([0-9a-f]{1,8})/0x([0-9a-f]{1,8})';
+const TEXT = '(?:"([^"\\\\]*)"|([^" ]+))';
+const PROTOCOL = '-p (tcp|udp|sctp)';
+const STATES = '((?:(?:INVALID|NEW|RELATED|ESTABLISHED),?)+)';
+const DIMENSIONS = '(src|dst|src,src|src,dst|dst,src|dst,dst)';
+
+const MATCHES: Readonly<Record<Family, readonly Form<Match>[]>> = { 4: matchForms(4), 6: matchForms(6) };
+
+/** Longer forms before those they begin with. */
+function matchForms(family: Family): readonly Form<Match>[] {
+  const width = ADDRESS_WIDTH[family];
+  const { request, answer } = DHCP[family];
+  return [
+    form(exactly(request), () => ({ kind: 'dhcp', message: 'request' })),
+    form(exactly(answer), () => ({ kind: 'dhcp', message: 'answer' })),
+    form(`-s ([^ /]+)/${width}`, ([, address]) => ({ kind: 'source', address: address! })),
+    form(`-d ([^ /]+)/${width}`, ([, address]) => ({ kind: 'destination', address: address! })),
+    form('-s ([^ /]+/[0-9]+)', ([, cidr]) => ({ kind: 'source-block', cidr: cidr! })),
+    form('-d ([^ /]+/[0-9]+)', ([, cidr]) => ({ kind: 'destination-block', cidr: cidr! })),
+    form('-s ([^ /]+)/([^ /]+)', ([, bits, mask]) => ({ kind: 'source-bucket', ...bucket(bits!, mask!) })),
+    form('-d ([^ /]+)/([^ /]+)', ([, bits, mask]) => ({ kind: 'destination-bucket', ...bucket(bits!, mask!) })),
+    form('-i ([^ ]+)\\+', ([, prefix]) => ({ kind: 'in-interface-prefix', prefix: prefix! })),
+    form('-o ([^ ]+)\\+', ([, prefix]) => ({ kind: 'out-interface-prefix', prefix: prefix! })),
+    form('! -i ([^ ]+)\\+', ([, prefix]) => ({ kind: 'not-in-interface-prefix', prefix: prefix! })),
+    form('! -o ([^ ]+)\\+', ([, prefix]) => ({ kind: 'not-out-interface-prefix', prefix: prefix! })),
+    form('-i ([^ ]+)', ([, name]) => ({ kind: 'in-interface', name: name! })),
+    form('-o ([^ ]+)', ([, name]) => ({ kind: 'out-interface', name: name! })),
+    form(exactly(`-p ipv6-icmp -m bpf --bytecode "${NEIGHBOUR_DISCOVERY}"`), () => ({ kind: 'neighbour-discovery' })),
+    form(`-p ${ICMP[family]}`, () => ({ kind: 'icmp' })),
+    form(`${PROTOCOL} -m (?:\\1|(multiport)) --([sd])ports? ([0-9:,]+)`, portsMatch),
+    form(PROTOCOL, ([, protocol]) => ({ kind: 'ports', protocol: upper(protocol), ranges: [] })),
+    form('-m conntrack --ctstatus CONFIRMED', () => ({ kind: 'conntrack-confirmed' })),
+    form(`-m conntrack --ctstate ${STATES} --ctdir REPLY`, ([, states]) => {
+      return { kind: 'conntrack', states: statesOf(states!), direction: 'REPLY' };
+    }),
+    form(`-m conntrack --ctstate ${STATES}`, ([, states]) => ({ kind: 'conntrack', states: statesOf(states!) })),
+    form(`-m conntrack ! --ctstate ${STATES}`, ([, states]) => ({ kind: 'conntrack-not', states: statesOf(states!) })),
+    form(`-m connmark (! )?--mark ${MARK}`, ([, not, value, mask], marks) => {
+      const bits = markBits(value!, mask!, marks);
+      if (bits === 'flag') return { kind: 'denied-flag', set: !not };
+      return bits === 'epoch' && not ? { kind: 'other-generation' } : undefined;
+    }),
+    form(`-m set (! )?--match-set ([^ ]+) ${DIMENSIONS}`, ([, not, set, dimensions]) => {
+      return { kind: not ? 'not-in-set' : 'set', set: set!, dimensions: dimensions as SetDimensions };
+    }),
+    form(exactly(`-m bpf --bytecode "${SAME_ADDRESS[family]}"`), () => ({ kind: 'same-address' })),
+    form('-m physdev --physdev-in ([^ ]+?)(\\+)?', ([, name, rest]) => portMatch('in-port', name!, rest)),
+    form('-m physdev --physdev-out ([^ ]+?)(\\+)? --physdev-is-bridged', ([, name, rest]) =>
+      portMatch('out-port', name!, rest),
+    ),
+    form('-m addrtype --src-type LOCAL', () => ({ kind: 'source-is-local' })),
+    form('-m addrtype --dst-type LOCAL', () => ({ kind: 'destination-is-local' })),
+    form('-m limit --limit ([0-9]+)/sec(?: --limit-burst ([0-9]+))?', ([, rate, burst = DEFAULT_LIMIT_BURST]) => {
+      return { kind: 'limit', perSecond: Number(rate), burst: Number(burst) };
+    }),
+    form(`-m comment --comment ${TEXT}`, ([, quoted, word]) => ({ kind: 'comment', text: quoted ?? word! })),
+  ];
+}
+
+const TARGETS: readonly Form<Target>[] = [
+  form('-j RETURN', () => ({ kind: 'return' })),
+  form('-j DROP', () => ({ kind: 'drop' })),
+  form('-g ([^ ]+)', ([, chain]) => ({ kind: 'goto', chain: chain! })),
+  form(`-j CONNMARK --set-xmark ${MARK}`, ([, value, mask], marks) => {
+    const bits = markBits(value!, mask!, marks);
+    return bits && { kind: bits === 'flag' ? 'set-denied-flag' : 'stamp-generation' };
+  }),
+  form(`-j NFLOG --nflog-prefix ${TEXT}(?: --nflog-group ([0-9]+))?`, ([, quoted, word, group = 0]) => {
+    return { kind: 'log', group: Number(group), prefix: quoted ?? word! };
+  }),
+  // Capitals alone are a target of iptables, and none of ours.
+  form('-j ([^ ]*[^ A-Z0-9][^ ]*)', ([, chain]) => ({ kind: 'jump', chain: chain! })),
+];
+
+function exactly(text: string): string {
+  return text.replace(/[.+*?^${}()|[\]\\]/g, '\\$&');
+}
+
+function bucket(bits: string, mask: string): { readonly bits: number; readonly mask: number } {
+  return { bits: lowBits(bits), mask: lowBits(mask) };
+}
+
+function upper(protocol: string | undefined): Protocol {
+  return protocol!.toUpperCase() as Protocol;
+}
+
+function statesOf(states: string): readonly ConntrackState[] {
+  return states.split(',') as ConntrackState[];
+}
+
+function portsMatch([, protocol, multiport, side, list]: readonly (string | undefined)[]): Match {
+  const ranges = list!.split(',').map((text): PortRange => {
+    const [first, last = first] = text.split(':').map(Number);
+    return { first: first!, last: last! };
+  });
+  const kind = side === 's' ? 'source-ports' : 'ports';
+  const alone = multiport !== undefined && ranges.length === 1;
+  return { kind, protocol: upper(protocol), ranges, ...(alone ? { multiport: true } : {}) };
+}
+
+function portMatch(kind: 'in-port' | 'out-port', name: string, rest: string | undefined): Match {
+  return rest ? { kind, name, isPrefix: true } : { kind, name };
+}
+
+/** Whether the denied flag alone is meant, or an epoch in all the bits. */
+function markBits(valueText: string, maskText: string, marks: MarkShown[]): 'flag' | 'epoch' | undefined {
+  const [value, mask] = [Number.parseInt(valueText, 16), Number.parseInt(maskText, 16)];
+  const lowest = deniedBit({ mask });
+  const isFlag = mask === lowest;
+  const epoch = value / (lowest * 2);
+  if (mask === 0 || (value & ~mask) !== 0 || (isFlag ? value !== mask : !Number.isInteger(epoch))) return undefined;
+  marks.push(isFlag ? { mask } : { mask, epoch });
+  return isFlag ? 'flag' : 'epoch';
 }

@@ -3,7 +3,8 @@ import type { VersionedMap } from '../../../core/versioned-map.ts';
 import type { Direction, Family, Protocol } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
 import type { PodInterface } from '../../../host/pod-interfaces.ts';
-import type { PolicyRef } from '../../../policy/model.ts';
+import type { PolicyRef, RuleRef } from '../../../policy/model.ts';
+import type { Chain } from './chain.ts';
 import type { MissingFeatures } from './features.ts';
 
 /** Every match the layout uses. Closed: the tracer and the text writer know each of them. */
@@ -84,19 +85,18 @@ export interface Rule {
   /** Evaluated left to right: cheap matches first. */
   readonly matches: readonly Match[];
   readonly target: Target;
+  /** The policy rules that it stands for, in the order of the policies; absent for what no policy asks for. Not in its text. */
+  readonly by?: readonly RuleRef[];
 }
 
-export interface Chain {
+/** Judges the pods of one policy class; the name is a hash of all that its chain holds, so an edit makes a new chain. */
+export interface EndpointChain {
   readonly name: string;
-  readonly rules: readonly Rule[];
-}
-
-/** One policy class as a chain; the name is a hash of everything the chain holds, so an edit makes a new chain. */
-export interface ClassChain extends Chain {
   readonly direction: Direction;
   readonly policies: readonly PolicyRef[];
-  /** Judges the answers of live flows: the same with source and destination exchanged. Empty where answers are not judged. */
-  readonly replyRules: readonly Rule[];
+  readonly chain: Chain;
+  /** Judges the replies of live flows; absent where replies are not judged. */
+  readonly reply?: Chain;
   /** Names of the sets its rules refer to. */
   readonly sets: readonly string[];
 }
@@ -104,7 +104,7 @@ export interface ClassChain extends Chain {
 export const HOOKS = ['FORWARD', 'INPUT'] as const;
 export type Hook = (typeof HOOKS)[number];
 
-/** Address -> name of the class chain that judges it. */
+/** Address -> name of the endpoint chain that judges it. */
 export type Dispatch = ReadonlyMap<string, string>;
 
 /**
@@ -116,20 +116,34 @@ export interface PortGuard {
   readonly via: PodInterface['via'];
   /** Of the pod, in this family: what is judged by its address. */
   readonly addresses: readonly string[];
-  /** Names of class chains. */
+  /** Names of endpoint chains. */
   readonly targets: Readonly<Partial<Record<Direction, string>>>;
 }
 
 export interface FamilyRules {
   readonly family: Family;
   /** The first rules of the built-in chains, which jump to ours; they hold the generation. */
-  readonly hooks: Readonly<Record<Hook, readonly Rule[]>>;
+  readonly hooks: Readonly<Record<Hook, Chain>>;
   /** The chains the hooks enter; they hold the generation as well. */
   readonly entry: readonly Chain[];
   readonly dispatch: Readonly<Record<Direction, Dispatch>>;
   /** By name; empty where no interface of an isolated pod is known. */
   readonly guards: readonly PortGuard[];
-  readonly classes: ReadonlyMap<string, ClassChain>;
+  /** Of the pods that any address or interface of `dispatch` and `guards` belongs to, by name. */
+  readonly classes: ReadonlyMap<string, EndpointChain>;
+  /** Every chain behind the entry, in the order in which they are written, where nothing is held back. */
+  readonly chains: ReadonlyMap<string, Chain>;
+}
+
+/** The endpoint chain of that name, or the one whose replies the chain judges. */
+export function endpointOf({ chains, classes }: FamilyRules, chain: string): EndpointChain | undefined {
+  const role = chains.get(chain)?.role;
+  return role?.kind === 'endpoint' ? classes.get(role.endpoint) : undefined;
+}
+
+/** Whether the chain finds pods by their interfaces. */
+export function isGuard({ chains }: FamilyRules, chain: string): boolean {
+  return chains.get(chain)?.role.kind === 'guard';
 }
 
 export interface IpSet {

@@ -167,42 +167,6 @@ function targetWords(target: Target, context: TextContext): string[] {
   }
 }
 
-const SET_MATCH = /-m set --match-set (\S+) (\S+)/g;
-
-/** The sets that a rule's text refers to. */
-export function referredSets(text: string): string[] {
-  return text.includes('--match-set') ? [...text.matchAll(/--match-set (\S+) /g)].map(([, name]) => name!) : [];
-}
-
-/** Sets to ask for what a set will hold: one that holds it all, or what is about to join and to leave. */
-export type SetDetour =
-  | { readonly instead: string }
-  | { readonly joining: string | undefined; readonly leaving: string | undefined };
-
-/** A rule as rules that judge as if its sets had changed already: one line per combination. */
-export function withDetours(text: string, detours: ReadonlyMap<string, SetDetour>): string[] {
-  let lines = [''];
-  let end = 0;
-  for (const found of text.matchAll(SET_MATCH)) {
-    const [match, set = '', dimensions = ''] = found;
-    const alternatives = alternativesTo(match, dimensions, detours.get(set));
-    const between = text.slice(end, found.index);
-    lines = lines.flatMap((line) => alternatives.map((alternative) => `${line}${between}${alternative}`));
-    end = found.index + match.length;
-  }
-  return lines.map((line) => `${line}${text.slice(end)}`);
-}
-
-function alternativesTo(match: string, dimensions: string, detour: SetDetour | undefined): string[] {
-  if (!detour) return [match];
-  if ('instead' in detour) return [`-m set --match-set ${detour.instead} ${dimensions}`];
-  const { joining, leaving } = detour;
-  return [
-    leaving === undefined ? match : `-m set ! --match-set ${leaving} ${dimensions} ${match}`,
-    ...(joining === undefined ? [] : [`-m set --match-set ${joining} ${dimensions}`]),
-  ];
-}
-
 function portWords(match: Extract<Match, { kind: 'ports' | 'source-ports' }>, side: 's' | 'd'): string[] {
   const { ranges, multiport } = match;
   const protocol = match.protocol.toLowerCase();

@@ -6,7 +6,7 @@ import { FAMILIES, type Family, type Mode } from '../../../core/vocabulary.ts';
 import type { ClusterSnapshot, Problem } from '../../../policy/model.ts';
 import type { NodeIntent } from '../../../compile/intent.ts';
 import type { MissingFeatures } from '../rules/features.ts';
-import type { IpSet, Layout, Ruleset } from '../rules/ruleset.ts';
+import type { EndpointChain, IpSet, Layout, Ruleset } from '../rules/ruleset.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import type { ObservedSet, ObservedState, Plan, PlanLine, Step, Unread } from '../plan/plan.ts';
 import type { Drift } from '../drift/find-drift.ts';
@@ -15,7 +15,8 @@ import type { EpochSource } from './free-epochs.ts';
 
 import { NodeCompiler, compileNode } from '../../../compile/compile-node.ts';
 import { layoutWithout, setsWithout } from '../rules/features.ts';
-import { classOfReply, familyOfSet, isGuardChain } from '../rules/names.ts';
+import { familyOfSet } from '../rules/names.ts';
+import { endpointOf, isGuard } from '../rules/ruleset.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { ENTRIES_PER_SYNC } from '../plan/portion.ts';
 import { diffInSteps } from '../plan/diff.ts';
@@ -489,7 +490,7 @@ class Pass {
 
   /** Legacy does not say what it was: what the other rules can do without goes first. */
   #blameGuards(failed: StepFailed): boolean {
-    const guard = failed.step.lines.find(({ text, object }) => isGuardChain(object) && text.startsWith('-A'));
+    const guard = failed.step.lines.find(({ text, object }) => this.#isGuard(object) && text.startsWith('-A'));
     return guard !== undefined && this.#blame(guard.object, failed);
   }
 
@@ -505,7 +506,7 @@ class Pass {
   }
 
   #blame(refused: string, failed: StepFailed): boolean {
-    const object = this.#isClass(classOfReply(refused)) ? classOfReply(refused) : refused;
+    const object = this.#endpoint(refused)?.name ?? refused;
     if (this.#broken.has(object) || !this.#canDoWithout(object)) return false;
     this.#broken.add(object);
     if (this.#isLeftOver(object)) this.busyChains = [...this.busyChains, object];
@@ -518,20 +519,27 @@ class Pass {
 
   /** A set, a class chain, one that finds pods by their interfaces, or a chain that only waits to be deleted. */
   #canDoWithout(object: string): boolean {
-    const canBeLeftOut = this.#ruleset?.sets.has(object) || this.#isClass(object) || isGuardChain(object);
-    return canBeLeftOut || this.#isLeftOver(object);
+    const isEndpoint = this.#endpoint(object) !== undefined;
+    return this.#ruleset?.sets.has(object) || isEndpoint || this.#isGuard(object) || this.#isLeftOver(object);
   }
 
   #isLeftOver(object: string): boolean {
-    if (this.#ruleset?.sets.has(object) || this.#isClass(object)) return false;
+    if (this.#ruleset?.sets.has(object) || this.#endpoint(object)) return false;
     return FAMILIES.some((family) => {
       const [before, after] = [this.#observed, this.#plan?.after].map((state) => state?.families[family]?.chains);
       return this.#ruleset !== undefined && before?.has(object) === true && !after?.has(object);
     });
   }
 
-  #isClass(chain: string): boolean {
-    return FAMILIES.some((family) => this.#ruleset?.families[family].classes.has(chain));
+  #endpoint(chain: string): EndpointChain | undefined {
+    const [found] = FAMILIES.flatMap(
+      (family) => (this.#ruleset && endpointOf(this.#ruleset.families[family], chain)) ?? [],
+    );
+    return found;
+  }
+
+  #isGuard(chain: string): boolean {
+    return FAMILIES.some((family) => this.#ruleset && isGuard(this.#ruleset.families[family], chain));
   }
 
   fail(error: unknown, object?: string): void {
@@ -550,7 +558,7 @@ class Pass {
     const names = new Set<string>();
     for (const family of FAMILIES) {
       for (const chain of this.#ruleset?.families[family].classes.values() ?? []) {
-        if (chain.name !== classOfReply(object) && !chain.sets.includes(object)) continue;
+        if (chain.name !== this.#endpoint(object)?.name && !chain.sets.includes(object)) continue;
         for (const policy of chain.policies) names.add(`${policy.namespace}/${policy.name}`);
       }
     }

@@ -4,9 +4,9 @@
  */
 import type { Family } from '../../../core/vocabulary.ts';
 import type { ObservedState, PlanLine } from '../plan/plan.ts';
-import type { ClassChain, Ruleset } from '../rules/ruleset.ts';
+import type { EndpointChain, Ruleset } from '../rules/ruleset.ts';
 
-import { classOfReply } from '../rules/names.ts';
+import { endpointOf } from '../rules/ruleset.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];
 /** So few are left out alone, however long it takes, so that the namespace's other changes go in. */
@@ -63,7 +63,7 @@ export class RefusedNamespaces {
   linesOf(family: Family, lines: readonly PlanLine[]): ReadonlyMap<string, ReadonlyMap<string, readonly PlanLine[]>> {
     const found = new Map<string, Map<string, PlanLine[]>>();
     for (const line of lines) {
-      const one = this.#ruleset.families[family].classes.get(classOfReply(line.object));
+      const one = endpointOf(this.#ruleset.families[family], line.object);
       if (!one) continue;
       const ofNamespace = found.get(namespaceOf(one)) ?? new Map<string, PlanLine[]>();
       found.set(namespaceOf(one), ofNamespace);
@@ -75,16 +75,16 @@ export class RefusedNamespaces {
   }
 }
 
-function classesOf({ families }: Ruleset): readonly ClassChain[] {
+function classesOf({ families }: Ruleset): readonly EndpointChain[] {
   return FAMILIES.flatMap((family) => [...families[family].classes.values()]);
 }
 
-function concerns({ name, sets }: ClassChain, object: string): boolean {
+function concerns({ name, sets }: EndpointChain, object: string): boolean {
   return name === object || sets.includes(object);
 }
 
 /** A class is of one namespace. */
-function namespaceOf({ policies }: ClassChain): string {
+function namespaceOf({ policies }: EndpointChain): string {
   return policies[0]?.namespace ?? '';
 }
 

@@ -5,9 +5,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { compileNode } from '../../../../src/compile/compile-node.ts';
 import { FAMILIES, type Family } from '../../../../src/core/vocabulary.ts';
-import { dispatchChains } from '../../../../src/dataplane/iptables/render/dispatch.ts';
-import { guardChains } from '../../../../src/dataplane/iptables/render/guards.ts';
 import { renderNode } from '../../../../src/dataplane/iptables/render/render-node.ts';
+import { reverseMatch } from '../../../../src/dataplane/iptables/rules/reverse.ts';
 import { leadsTo, parseRule } from '../../../../src/dataplane/iptables/rules/parse-rule.ts';
 import {
   MAX_COMMENT,
@@ -117,26 +116,18 @@ const TARGETS: Examples<Target> = {
 
 /** As the text says it: a block of one address is that address; what is only for people is cut to what fits. */
 function asWritten({ matches, target }: Rule, family: Family): Rule {
-  const whole = family === 4 ? '/32' : '/128';
   return {
-    matches: matches.map((match): Match => {
-      switch (match.kind) {
-        case 'source-block':
-        case 'destination-block':
-          return match.cidr.endsWith(whole)
-            ? {
-                kind: match.kind === 'source-block' ? 'source' : 'destination',
-                address: match.cidr.slice(0, -whole.length),
-              }
-            : match;
-        case 'comment':
-          return { kind: 'comment', text: safeText(match.text, MAX_COMMENT) };
-        default:
-          return match;
-      }
-    }),
+    matches: matches.map((match) => matchAsWritten(match, family === 4 ? '/32' : '/128')),
     target: target.kind === 'log' ? { ...target, prefix: safeText(target.prefix, MAX_LOG_PREFIX) } : target,
   };
+}
+
+function matchAsWritten(match: Match, whole: string): Match {
+  if (match.kind === 'comment') return { kind: 'comment', text: safeText(match.text, MAX_COMMENT) };
+  if ((match.kind !== 'source-block' && match.kind !== 'destination-block') || !match.cidr.endsWith(whole))
+    return match;
+  const kind = match.kind === 'source-block' ? 'source' : 'destination';
+  return { kind, address: match.cidr.slice(0, -whole.length) };
 }
 
 function assertReadsBack(rule: Rule, family: Family): void {
@@ -147,14 +138,9 @@ function assertReadsBack(rule: Rule, family: Family): void {
   assert.equal(ruleText(found.rule, { family, marks: MARKS, generation: EPOCH }), line);
 }
 
-function rulesOf(layout: Layout, family: Family, { families }: ReturnType<typeof renderNode>): readonly Rule[] {
-  const { hooks, entry, classes, dispatch, guards } = families[family];
-  const chains = [...entry, ...dispatchChains(dispatch, family, layout), ...guardChains(guards, layout)];
-  return [
-    ...Object.values(hooks).flat(),
-    ...[...chains, ...classes.values()].flatMap(({ rules }) => rules),
-    ...[...classes.values()].flatMap(({ replyRules }) => replyRules),
-  ];
+function rulesOf(family: Family, { families }: ReturnType<typeof renderNode>): readonly Rule[] {
+  const { hooks, entry, chains } = families[family];
+  return [...Object.values(hooks), ...entry, ...chains.values()].flatMap(({ rules }) => rules);
 }
 
 const LAYOUTS: readonly Layout[] = [
@@ -183,8 +169,7 @@ describe('rules read back', () => {
         const intent = compileNode(snapshot, NODE);
         for (const layout of LAYOUTS) {
           const ruleset = renderNode(intent, layout);
-          for (const family of FAMILIES)
-            for (const rule of rulesOf(layout, family, ruleset)) assertReadsBack(rule, family);
+          for (const family of FAMILIES) for (const rule of rulesOf(family, ruleset)) assertReadsBack(rule, family);
         }
       }),
       runs(60),
@@ -234,6 +219,9 @@ describe('rules read back', () => {
       '-m conntrack --ctstate NEW --ctdir ORIGINAL -j RETURN',
       '! -s 10.0.0.0/8 -j RETURN',
       '-f -j DROP',
+      '-m connmark --mark 0x10/0xf0 -j DROP',
+      '-m connmark --mark 0x0/0x1000000 -j DROP',
+      '-j CONNMARK --set-xmark 0x0/0x1000000',
       '-m mark --mark 0x1/0x1 -j RETURN',
     ];
     for (const line of foreign) assert.deepEqual(parseRule(line, 4), { kind: 'foreign', line, sets: [] }, line);
@@ -248,5 +236,18 @@ describe('rules read back', () => {
     assert.equal(leadsTo('-j NFLOG --nflog-prefix PCL-FWD'), undefined);
     assert.equal(leadsTo(''), undefined);
     assert.equal(leadsTo('-p tcp x-j PCL-FWD'), undefined);
+  });
+});
+
+describe('rules of replies', () => {
+  it('the reverse of the reverse is the match itself', () => {
+    const oneWay = new Set(['conntrack', 'conntrack-not', 'conntrack-confirmed', 'other-generation', 'denied-flag']);
+    for (const kind of ['neighbour-discovery', 'dhcp']) oneWay.add(kind);
+    for (const family of FAMILIES) {
+      for (const match of Object.values<readonly Match[]>(matchExamples(family)).flat()) {
+        if (oneWay.has(match.kind)) assert.throws(() => reverseMatch(match));
+        else assert.deepEqual(reverseMatch(reverseMatch(match)), match);
+      }
+    }
   });
 });

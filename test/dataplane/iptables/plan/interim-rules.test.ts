@@ -47,7 +47,7 @@ async function assertAlways(
   }
 }
 
-describe('switch-over', () => {
+describe('interim rules', () => {
   it('a pod leaves the class that denied it everything, and the peers of the pod it reaches then', async () => {
     const policies = [
       policy('x/silent', { podSelector: { matchLabels: { role: 'a' } }, policyTypes: ['Egress'] }),

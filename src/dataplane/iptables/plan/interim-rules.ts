@@ -8,15 +8,17 @@
  */
 import type { Direction } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
-import type { IpSet } from '../rules/ruleset.ts';
+import type { ParsedRule } from '../rules/parse-rule.ts';
+import type { IpSet, Match } from '../rules/ruleset.ts';
+import type { TextContext } from '../rules/write-text.ts';
+import type { ChainReading } from './chain-reading.ts';
 import type { SetChange } from './diff-sets.ts';
 import type { PlanLine } from './plan.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';
+import { ChainText, ownRule } from '../rules/chain.ts';
 import { setName } from '../rules/names.ts';
-import { type SetDetour, withDetours } from '../rules/write-text.ts';
 import { newSetLines } from './diff-sets.ts';
-import { type ChainTexts, setUsage, setsOfLines } from './set-usage.ts';
 
 /** What of the rules changes verdicts, by direction. */
 export interface Moves {
@@ -39,20 +41,19 @@ const OTHER = { egress: 'ingress', ingress: 'egress' } as const satisfies Record
  * Whether adding members, then changing the rules, then removing members could show a packet a verdict that is neither the old
  * nor the new one. Errs towards yes.
  */
-export function needsSwitchOver(
+export function needsInterimRules(
   changes: readonly SetChange[],
   moves: MovesByDirection,
-  before: ChainTexts,
-  after: ChainTexts,
+  before: ChainReading,
+  after: ChainReading,
 ): boolean {
   if (changes.length === 0) return false;
-  const changed = new Set(changes.map(({ name }) => name));
-  const usage = usageOf(changed, before, after);
-  if (usage.pairs) return true;
+  const usages = [...new Set([before.usage, after.usage])];
+  if (usages.some(({ together }) => areAskedTogether(changes, together))) return true;
   const sides = { egress: { joins: false, leaves: false }, ingress: { joins: false, leaves: false } };
   for (const { name, joining, leaving } of changes) {
     if (moves.egress.sets.has(name) || moves.ingress.sets.has(name)) return true;
-    for (const direction of usage.directions.get(name) ?? []) {
+    for (const direction of new Set(usages.flatMap(({ directions }) => [...(directions.get(name) ?? [])]))) {
       // The member is the far end of these flows; its own rules are those of the other direction.
       const far = moves[OTHER[direction]];
       if (touches([...joining, ...leaving], far.addresses)) return true;
@@ -68,36 +69,37 @@ function touches(members: readonly string[], addresses: Addresses): boolean {
   return members.some((member) => member.includes('/') || addresses.has(member.split(',', 1)[0]!));
 }
 
-/** In which directions the changed sets are asked about, and whether one rule asks about two of them. */
-function usageOf(
-  changed: ReadonlySet<string>,
-  ...versions: readonly ChainTexts[]
-): { directions: Map<string, Set<Direction>>; pairs: boolean } {
-  const directions = new Map<string, Set<Direction>>();
-  let pairs = false;
-  for (const usage of [...new Set(versions)].map(setUsage)) {
-    for (const name of changed) {
-      for (const direction of usage.directions.get(name) ?? []) {
-        directions.set(name, (directions.get(name) ?? new Set()).add(direction));
-      }
-    }
-    pairs ||= usage.together.some((sets) => sets.filter((name) => changed.has(name)).length > 1);
-  }
-  return { directions, pairs };
+/** Some rule asks about two of the changed sets. */
+function areAskedTogether(changes: readonly SetChange[], together: ReadonlyMap<string, ReadonlySet<string>>): boolean {
+  return changes.some(({ name }) => {
+    const others = together.get(name);
+    return others !== undefined && changes.some((change) => others.has(change.name));
+  });
 }
 
-export interface Detour {
+export interface InterimRules {
   /** Makes and fills the sets to ask meanwhile. */
   readonly create: readonly PlanLine[];
   /** Chains that refer to a changed set, with rules that look past its members. */
-  readonly chains: ChainTexts;
+  readonly chains: ReadonlyMap<string, ChainText>;
+  /** The same chains as they are to be in the end. */
+  readonly plain: ReadonlyMap<string, ChainText>;
   readonly sets: readonly string[];
 }
 
-export function* detourOf(changes: readonly SetChange[], chains: ChainTexts): Sliced<Detour> {
+/** Sets to ask for what a set will hold: one that holds it all, or what is about to join and to leave. */
+type Instead =
+  | { readonly instead: string }
+  | { readonly joining: string | undefined; readonly leaving: string | undefined };
+
+export function* interimRules(
+  changes: readonly SetChange[],
+  chains: ChainReading,
+  context: TextContext,
+): Sliced<InterimRules> {
   const create: PlanLine[] = [];
   const sets: string[] = [];
-  const detours = new Map<string, SetDetour>();
+  const askInstead = new Map<string, Instead>();
   const make = (what: string, { name: object, desired }: SetChange, members: IpSet['members']): string | undefined => {
     if (members.size === 0) return undefined;
     const meaning = JSON.stringify([what, object, [...members].sort(byText)]);
@@ -110,7 +112,7 @@ export function* detourOf(changes: readonly SetChange[], chains: ChainTexts): Sl
   for (const change of changes) {
     // Entries that contain each other cannot be taken one by one: the most specific decides.
     const instead = change.aside === undefined ? undefined : make('instead', change, change.desired.members);
-    detours.set(
+    askInstead.set(
       change.name,
       instead === undefined
         ? {
@@ -121,16 +123,53 @@ export function* detourOf(changes: readonly SetChange[], chains: ChainTexts): Sl
     );
     yield;
   }
-  const detoured = new Map<string, readonly string[]>();
-  for (const [name, lines] of chains) {
-    if (!setsOfLines(lines).some((sets) => sets.some((set) => detours.has(set)))) continue;
-    detoured.set(
-      name,
-      lines.flatMap((line) => withDetours(line, detours)),
-    );
+  const interim = new Map<string, ChainText>();
+  const plain = new Map<string, ChainText>();
+  for (const name of chainsAsking(changes, chains)) {
+    const text = chains.text(name)!;
+    const rules = text.rules.flatMap((rule) => lookingPast(rule, askInstead, context));
     yield;
+    // Only rules of others ask about the set.
+    if (rules.every((rule, index) => rule === text.rules[index])) continue;
+    plain.set(name, text);
+    interim.set(name, ChainText.of(rules, context.family));
   }
-  return { create, chains: detoured, sets };
+  return { create, chains: interim, plain, sets };
+}
+
+/** In the order of the chains. */
+function chainsAsking(changes: readonly SetChange[], chains: ChainReading): Iterable<string> {
+  const asking = changes.map(({ name }) => chains.usage.chains.get(name) ?? NOBODY);
+  if (asking.length === 1) return asking[0]!;
+  return [...chains.keys()].filter((name) => asking.some((names) => names.has(name)));
+}
+
+const NOBODY: ReadonlySet<string> = new Set();
+
+/** A rule as rules that judge as if its sets had changed already: one per combination. What others wrote stays as it is. */
+export function lookingPast(
+  parsed: ParsedRule,
+  askInstead: ReadonlyMap<string, Instead>,
+  context: TextContext,
+): readonly ParsedRule[] {
+  if (parsed.kind === 'foreign') return [parsed];
+  const { rule } = parsed;
+  if (!rule.matches.some((match) => match.kind === 'set' && askInstead.has(match.set))) return [parsed];
+  let alternatives: Match[][] = [[]];
+  for (const match of rule.matches) {
+    const ways = match.kind === 'set' ? waysTo(match, askInstead.get(match.set)) : [[match]];
+    alternatives = alternatives.flatMap((matches) => ways.map((way) => [...matches, ...way]));
+  }
+  return alternatives.map((matches) => ownRule({ ...rule, matches }, context));
+}
+
+function waysTo(match: Extract<Match, { kind: 'set' }>, instead: Instead | undefined): Match[][] {
+  if (!instead) return [[match]];
+  if ('instead' in instead) return [[{ ...match, set: instead.instead }]];
+  const { joining, leaving } = instead;
+  const staying: Match[] =
+    leaving === undefined ? [match] : [{ kind: 'not-in-set', set: leaving, dimensions: match.dimensions }, match];
+  return joining === undefined ? [staying] : [staying, [{ ...match, set: joining }]];
 }
 
 function byText([a]: readonly [string, boolean], [b]: readonly [string, boolean]): number {

@@ -1,0 +1,117 @@
+/** Who is judged by which endpoint chain, where some chains or sets are refused or not full yet: decided on values, before any chain is made. */
+import type { Direction } from '../../../core/vocabulary.ts';
+import type { Targets } from '../render/assemble.ts';
+import type { EndpointChain, FamilyRules, Layout, PortGuard } from '../rules/ruleset.ts';
+import type { ChainReading } from './chain-reading.ts';
+import type { HeldBack } from './plan.ts';
+
+import { closedEndpoint } from '../render/assemble.ts';
+import { isGuard } from '../rules/ruleset.ts';
+
+/** As `DIRECTIONS` of the chain layout: egress first. */
+const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
+
+export interface Unusable {
+  /** Chains and sets the kernel refused. */
+  readonly broken: ReadonlySet<string>;
+  /** Sets that are not full yet. */
+  readonly waiting: Pick<ReadonlySet<string>, 'has' | 'size'>;
+}
+
+export interface EffectiveTargets extends Targets {
+  readonly heldBack: readonly HeldBack[];
+  /** Addresses that wait for their sets to be filled. */
+  readonly waiting: number;
+}
+
+/** An address whose chain cannot be used stays with the one it has, else it is closed. */
+export function effectiveTargets(
+  layout: Layout,
+  rules: FamilyRules,
+  actual: ChainReading,
+  unusable: Unusable,
+): EffectiveTargets {
+  const { dispatch, heldBack, waiting, closed } = effectiveDispatch(layout, rules, actual, unusable);
+  const { guards, closed: closedGuards } = usableGuards(layout, rules, unusable.broken);
+  const guarded = guards.flatMap(({ targets }) => Object.values(targets));
+  const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
+  const endpoints = [
+    ...[...rules.classes.values()].filter(({ name }) => targeted.has(name)),
+    ...[...new Set([...closed, ...closedGuards])].map((direction) => closedEndpoint(direction, layout)),
+  ];
+  return { dispatch, guards, offered: rules.guards, endpoints, heldBack, waiting };
+}
+
+type EffectiveDispatch = Pick<EffectiveTargets, 'dispatch' | 'heldBack' | 'waiting'> & {
+  readonly closed: ReadonlySet<Direction>;
+};
+
+function effectiveDispatch(
+  layout: Layout,
+  rules: FamilyRules,
+  actual: ChainReading,
+  { broken, waiting }: Unusable,
+): EffectiveDispatch {
+  const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
+  const heldBack: HeldBack[] = [];
+  const closed = new Set<Direction>();
+  let count = 0;
+  // All of a namespace or nothing: half of a change could let through what neither the old nor the new policies do.
+  const unready = new Set(
+    [...rules.classes.values()].filter(({ sets }) => sets.some((set) => waiting.has(set))).flatMap(namespacesOf),
+  );
+  for (const direction of DIRECTIONS) {
+    const current = actual.targets(direction);
+    for (const [address, wanted] of rules.dispatch[direction]) {
+      const endpoint = rules.classes.get(wanted)!;
+      const isRefused = isBroken(endpoint, broken);
+      if (!isRefused && !namespacesOf(endpoint).some((namespace) => unready.has(namespace))) {
+        dispatch[direction].set(address, wanted);
+        continue;
+      }
+      const now = current.get(address);
+      const isUsable = now !== undefined && actual.has(now) && !broken.has(now);
+      const got = isUsable ? now : closedEndpoint(direction, layout).name;
+      if (!isUsable) closed.add(direction);
+      dispatch[direction].set(address, got);
+      if (isRefused) heldBack.push({ address, wanted, got });
+      else count++;
+    }
+  }
+  return { dispatch, heldBack, waiting: count, closed };
+}
+
+function isBroken({ name, sets }: EndpointChain, broken: ReadonlySet<string>): boolean {
+  return broken.has(name) || sets.some((set) => broken.has(set));
+}
+
+/** An endpoint chain is of one namespace. */
+function namespacesOf({ policies: [first] }: EndpointChain): string[] {
+  return first ? [first.namespace] : [];
+}
+
+/** Interfaces whose endpoint chain is broken are closed: what is at no listed address has no claim to the rules before. */
+function usableGuards(
+  layout: Layout,
+  rules: FamilyRules,
+  broken: ReadonlySet<string>,
+): { guards: readonly PortGuard[]; closed: readonly Direction[] } {
+  const { guards, classes } = rules;
+  if (broken.size === 0 || guards.length === 0) return { guards, closed: [] };
+  // The kernel cannot match by interface: all else goes in without it.
+  if ([...broken].some((name) => isGuard(rules, name)))
+    return { guards: guards.map((guard) => ({ ...guard, targets: {} })), closed: [] };
+  const closed = new Set<Direction>();
+  const usable = guards.map((guard): PortGuard => {
+    const targets: Partial<Record<Direction, string>> = {};
+    for (const direction of DIRECTIONS) {
+      const wanted = guard.targets[direction];
+      if (wanted === undefined) continue;
+      const isClosed = isBroken(classes.get(wanted)!, broken);
+      if (isClosed) closed.add(direction);
+      targets[direction] = isClosed ? closedEndpoint(direction, layout).name : wanted;
+    }
+    return { ...guard, targets };
+  });
+  return { guards: usable, closed: [...closed] };
+}

@@ -1,0 +1,100 @@
+/** Whether a change of rules takes a permission away: live flows have to be judged again then. Errs towards yes. */
+import type { Sliced } from '../../../core/sliced.ts';
+import type { Chain, ChainText } from '../rules/chain.ts';
+import type { ParsedRule } from '../rules/parse-rule.ts';
+import type { FamilyRules } from '../rules/ruleset.ts';
+import type { ChainReading } from './chain-reading.ts';
+
+import { replyDispatchChain, replyOfClass } from '../rules/names.ts';
+import { isDispatchRule } from './chain-reading.ts';
+
+type Chains = ReadonlyMap<string, ChainText>;
+
+/** `chains`: all that there will be behind the entry, of which `desired` are those we make. */
+export function* rulesRevoke(
+  dispatch: FamilyRules['dispatch'],
+  desired: ReadonlyMap<string, Chain>,
+  chains: Chains,
+  actual: ChainReading,
+): Sliced<boolean> {
+  if (isDispatchEdited(actual, chains) || guardsRevoke(desired, chains, actual)) return true;
+  return yield* dispatchRevokes(dispatch, chains, actual);
+}
+
+/** Somebody put rules into the chains that lead to the endpoint chains: packets may have gone past those. */
+function isDispatchEdited(actual: ChainReading, chains: Chains): boolean {
+  for (const name of actual.dispatchParts()) {
+    const text = actual.text(name)!;
+    const ours = chains.get(name);
+    if (text === ours) continue;
+    const own = new Set(ours?.lines);
+    if (text.rules.some((rule) => !isDispatchRule(rule) && !own.has(rule.line))) return true;
+  }
+  return false;
+}
+
+/** An interface is guarded that was not, or by stricter rules: flows at addresses that are not listed went past those. */
+function guardsRevoke(desired: ReadonlyMap<string, Chain>, chains: Chains, actual: ChainReading): boolean {
+  for (const { name, role } of desired.values()) {
+    const text = chains.get(name)!;
+    if (role.kind !== 'guard' || text === actual.text(name)) continue;
+    const current = new Map((actual.text(name)?.rules ?? []).flatMap(guardOf));
+    for (const [match, target] of text.rules.flatMap(guardOf)) {
+      const now = current.get(match);
+      if (now === undefined) return true;
+      if (now !== target && revokes(actual.text(now), chains.get(target))) return true;
+    }
+  }
+  return false;
+}
+
+/** What an interface's rule matches, and the chain that it leads to; nothing for what leads nowhere. */
+function guardOf(parsed: ParsedRule): (readonly [match: string, target: string])[] {
+  if (parsed.kind === 'foreign' || parsed.rule.target.kind !== 'goto') return [];
+  const { chain } = parsed.rule.target;
+  return [[parsed.line.slice(0, -chain.length), chain]];
+}
+
+/** An address is newly isolated, or goes to a chain that allows less. */
+function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, actual: ChainReading): Sliced<boolean> {
+  const known = new Map<string, boolean>();
+  for (const direction of ['egress', 'ingress'] as const) {
+    const targets = actual.targets(direction);
+    const replies = chains.has(replyDispatchChain(direction)) ? actual.targets(direction, true) : undefined;
+    yield;
+    for (const [address, target] of dispatch[direction]) {
+      const now = targets.get(address);
+      if (now === undefined || (replies && replies.get(address) !== replyOfClass(now))) return true;
+      const pair = `${now} ${target}`;
+      let less = known.get(pair);
+      if (less === undefined) {
+        less = revokes(actual.text(now), chains.get(target)) || repliesRevoke(now, target, chains, actual);
+        known.set(pair, less);
+        yield;
+      }
+      if (less) return true;
+    }
+  }
+  return false;
+}
+
+/** The same of the replies, where they are judged. */
+function repliesRevoke(now: string, target: string, chains: Chains, actual: ChainReading): boolean {
+  const to = chains.get(replyOfClass(target));
+  return to !== undefined && revokes(actual.text(replyOfClass(now)), to);
+}
+
+/** In a union of allow rules: some rule is not among the later ones. What others wrote may allow anything; so does a chain without a DROP. */
+export function revokes(from: ChainText | undefined, to: ChainText | undefined): boolean {
+  if (!from || !to) return true;
+  const later = new Set(to.rules.filter(mayAllow).map(({ line }) => line));
+  return from.rules.some((rule) => mayAllow(rule) && !later.has(rule.line)) || !from.rules.some(isDrop);
+}
+
+function mayAllow(parsed: ParsedRule): boolean {
+  return parsed.kind === 'foreign' || parsed.rule.target.kind === 'return';
+}
+
+function isDrop(parsed: ParsedRule): boolean {
+  return parsed.kind === 'own' && parsed.rule.target.kind === 'drop' && parsed.rule.matches.length === 0;
+}

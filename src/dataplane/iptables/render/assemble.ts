@@ -1,0 +1,49 @@
+/** The chains behind the entry, for any choice of who is judged by which endpoint chain. */
+import type { Direction, Family } from '../../../core/vocabulary.ts';
+import type { EndpointChain, FamilyRules, Layout, PortGuard } from '../rules/ruleset.ts';
+
+import { Chain } from '../rules/chain.ts';
+import { expressibleChains } from '../rules/features.ts';
+import { judgesReplies } from '../rules/layout.ts';
+import { closedChain, replyOfClass } from '../rules/names.ts';
+import { dispatchChains } from './dispatch.ts';
+import { emptyGuardChains, guardChains } from './guards.ts';
+
+/** Where packets find their endpoint chain. */
+export interface Targets {
+  readonly dispatch: FamilyRules['dispatch'];
+  readonly guards: readonly PortGuard[];
+  /** The guards there would be if nothing were held back: the entry chains jump to what these have. */
+  readonly offered: readonly PortGuard[];
+  /** The endpoint chains that are to be there. */
+  readonly endpoints: readonly EndpointChain[];
+}
+
+/** By name, in the order in which they are written. */
+export function assembleChains(family: Family, layout: Layout, targets: Targets): ReadonlyMap<string, Chain> {
+  const chains = [
+    ...dispatchChains(targets.dispatch, family, layout),
+    ...emptyGuardChains(targets.offered, layout),
+    ...expressibleChains(guardChains(targets.guards, layout), family, layout),
+    ...targets.endpoints.flatMap(({ chain, reply }) => (reply ? [chain, reply] : [chain])),
+  ];
+  return new Map(chains.map((chain) => [chain.name, chain]));
+}
+
+/**
+ * Judges pods whose own chain could not be built. It must go in whatever the kernel refuses, so it asks nothing: every packet gets the
+ * verdict of one that no clause allows.
+ */
+export function closedEndpoint(direction: Direction, layout: Layout): EndpointChain {
+  const name = closedChain(direction);
+  const rules = [{ matches: [], target: { kind: layout.mode === 'audit' ? 'return' : 'drop' } }] as const;
+  const role = { kind: 'closed', direction, replies: false } as const;
+  return {
+    name,
+    direction,
+    policies: [],
+    sets: [],
+    chain: new Chain(name, role, rules),
+    ...(judgesReplies(layout) ? { reply: new Chain(replyOfClass(name), { ...role, replies: true }, rules) } : {}),
+  };
+}
