@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { ClusterSnapshot } from '../../src/policy/model.ts';
-import { createFakeNode, enforce } from '../support/fake-cluster.ts';
-import { traceRules } from '../support/tracer.ts';
+import { compileNode } from '../../src/compile/compile-node.ts';
+import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
+import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
+import { traceRules, traceValues } from '../support/tracer.ts';
 import { cluster, contestedCluster, flowsAtEdges, NODE } from './clusters.ts';
 import { expectedHere, packetOf } from './expected.ts';
 import { runs } from './runs.ts';
@@ -26,6 +28,7 @@ async function agree(
       const node = createFakeNode(NODE);
       await enforce(node, snapshot);
       const state = node.kernel.state();
+      const ruleset = renderNode(compileNode(snapshot, NODE), { ...LAYOUT, mode: 'enforce' });
       const expected = expectedHere(snapshot);
       for (const flow of flows) {
         const { passes, why } = expected(flow);
@@ -33,6 +36,8 @@ async function agree(
         seen[verdict]++;
         const text = `${JSON.stringify(flow)}\n${why}\n${matched.join('\n')}`;
         assert.equal(verdict, passes ? 'passed' : 'dropped', text);
+        // The same before any text is made.
+        assert.equal(traceValues(ruleset, 1, packetOf(snapshot, flow)).verdict, verdict, text);
       }
     }),
     runs(count),

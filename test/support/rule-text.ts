@@ -84,6 +84,17 @@ export function splitWords(text: string): string[] {
   return words;
 }
 
+/** Bytecode as `-m bpf` takes and prints it. */
+export function readProgram(text: string): BpfInstruction[] {
+  const [count, ...rest] = text.split(',');
+  const program = rest.map((instruction) => {
+    const [code, jumpTrue, jumpFalse, value] = instruction.split(' ').map(Number);
+    return { code: code!, jumpTrue: jumpTrue!, jumpFalse: jumpFalse!, value: value! };
+  });
+  if (Number(count) !== program.length) throw new Error(`the count of instructions is wrong: ${text}`);
+  return program;
+}
+
 class RuleParser {
   readonly #text: string;
   readonly #words: string[];
@@ -193,7 +204,7 @@ class RuleParser {
         return [this.#connmark()];
       case 'bpf':
         this.#expect('--bytecode');
-        return [{ kind: 'bpf', program: this.#bytecode(this.#word()) }];
+        return [{ kind: 'bpf', program: readProgram(this.#word()) }];
       case 'tcp':
       case 'udp':
       case 'sctp':
@@ -244,16 +255,6 @@ class RuleParser {
     const [value, mask] = [Number.parseInt(found[1]!, 16), Number.parseInt(found[2]!, 16)];
     if ((value & ~mask) !== 0) this.#fail('bits outside the mask');
     return { value, mask };
-  }
-
-  #bytecode(text: string): BpfInstruction[] {
-    const [count, ...rest] = text.split(',');
-    const program = rest.map((instruction) => {
-      const [code, jumpTrue, jumpFalse, value] = instruction.split(' ').map(Number);
-      return { code: code!, jumpTrue: jumpTrue!, jumpFalse: jumpFalse!, value: value! };
-    });
-    if (Number(count) !== program.length) this.#fail('instruction count is wrong');
-    return program;
   }
 
   #number(least: number, most: number): number {

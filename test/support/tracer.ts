@@ -1,11 +1,16 @@
 /**
- * A packet walked through the rules of table mangle as netfilter would walk it, from the text that `iptables-save` and `ipset save`
- * print. Throws on a rule, match or target it does not know: a packet is never judged by a rule that was not understood.
+ * A packet walked through chains of rules as netfilter would walk it: rules of the product as values, or what `iptables-save` and
+ * `ipset save` print. Throws on a rule, match or target it does not know: a packet is never judged by a rule that was not understood.
+ *
+ * Text is read twice, by the product's own parser and from the tools' manuals (rule-text.ts), and both must say the same.
  */
+import assert from 'node:assert/strict';
 import type { Family } from '../../src/core/vocabulary.ts';
 import type { ObservedSet, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
-import type { Hook } from '../../src/dataplane/iptables/rules/ruleset.ts';
+import { parseRule } from '../../src/dataplane/iptables/rules/parse-rule.ts';
+import type { Hook, Ruleset } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import { WIDTH, numberOf, prefixMask } from './address-number.ts';
+import { meaningOf } from './rule-meaning.ts';
 import { type BpfInstruction, type ParsedMatch, type ParsedRule, readRule } from './rule-text.ts';
 
 export type PacketState = 'NEW' | 'ESTABLISHED' | 'RELATED' | 'INVALID' | 'UNTRACKED';
@@ -70,8 +75,63 @@ export function trace(state: ObservedState, packet: Packet): 'passed' | 'dropped
   return traceRules(state, packet).verdict;
 }
 
-export function traceRules(state: ObservedState, packet: Packet): Trace {
-  return new Walk(state, packet).run();
+export function traceRules({ families, sets }: ObservedState, packet: Packet): Trace {
+  const { family } = packet;
+  const rules = families[family];
+  if (!rules) throw new Error(`no rules of IPv${family}`);
+  const linesOf = (chain: string) =>
+    chain === 'FORWARD' || chain === 'INPUT' ? rules.hooks[chain] : rules.chains.get(chain);
+  // Each line when it is met: rules behind the verdict are not read.
+  return traceChains(
+    (chain) => linesOf(chain)?.map((text) => ({ text, read: () => readLine(text, family) })),
+    sets,
+    packet,
+  );
+}
+
+/** A rule, as it is shown and what it means. */
+export interface TracedRule {
+  readonly text: string;
+  readonly read: () => ParsedRule;
+}
+
+/** By name, built-in chains included; undefined: there is none. */
+export type TracedChains = (chain: string) => readonly TracedRule[] | undefined;
+
+export function traceChains(chains: TracedChains, sets: ObservedState['sets'], packet: Packet): Trace {
+  return new Walk(chains, sets, packet).run();
+}
+
+/** Rules as they are before any text is made of them. `epoch`: the one in force. */
+export function traceValues({ families, sets, layout }: Ruleset, epoch: number, packet: Packet): Trace {
+  const { hooks, entry, chains } = families[packet.family];
+  const mark = layout.marks && { mask: layout.marks.mask, epoch };
+  const rulesOf = (name: string) =>
+    name === 'FORWARD' || name === 'INPUT'
+      ? hooks[name]
+      : (entry.find((chain) => chain.name === name) ?? chains.get(name));
+  const members = new Map([...sets].map(([name, set]) => [name, { ...set, maxElements: set.members.size }]));
+  return traceChains(
+    (name) =>
+      rulesOf(name)?.rules.map((rule) => {
+        return { text: JSON.stringify(rule), read: () => meaningOf(rule, packet.family, mark) };
+      }),
+    members,
+    packet,
+  );
+}
+
+const readLines = new Map<string, ParsedRule>();
+
+function readLine(text: string, family: Family): ParsedRule {
+  const key = `${family} ${text}`;
+  const known = readLines.get(key);
+  if (known) return known;
+  const parsed = parseRule(text, family);
+  const byManual = readRule(text, family);
+  if (parsed.kind === 'own') assert.deepEqual(meaningOf(parsed.rule, family, parsed.mark), byManual, text);
+  readLines.set(key, byManual);
+  return byManual;
 }
 
 interface Position {
@@ -83,16 +143,19 @@ interface Position {
 const MAX_STEPS = 100_000;
 
 class Walk {
-  readonly #state: ObservedState;
+  readonly #chains: TracedChains;
+  readonly #sets: ObservedState['sets'];
   readonly #packet: Packet;
   readonly #connection: Connection;
   readonly #source: bigint;
   readonly #destination: bigint;
   readonly #logged: string[] = [];
   readonly #matched: string[] = [];
+  readonly #met = new Map<string, readonly TracedRule[]>();
 
-  constructor(state: ObservedState, packet: Packet) {
-    this.#state = state;
+  constructor(chains: TracedChains, sets: ObservedState['sets'], packet: Packet) {
+    this.#chains = chains;
+    this.#sets = sets;
     this.#packet = packet;
     this.#connection = packet.connection ?? { mark: 0 };
     const [source, destination] = [numberOf(packet.source), numberOf(packet.destination)];
@@ -112,10 +175,10 @@ class Walk {
     const stack: Position[] = [];
     let position: Position = { chain: hook, next: 0 };
     for (let steps = 0; steps < MAX_STEPS; steps++) {
-      const line = this.#lines(position.chain)[position.next++];
-      const rule = line === undefined ? undefined : readRule(line, this.#packet.family);
+      const met = this.#rules(position.chain)[position.next++];
+      const rule = met?.read();
       if (rule && !this.#applies(rule)) continue;
-      if (rule) this.#matched.push(`${position.chain} ${line}`);
+      if (rule) this.#matched.push(`${position.chain} ${met?.text}`);
       const target = rule ? rule.target : ({ kind: 'RETURN' } as const);
       switch (target.kind) {
         case 'ACCEPT':
@@ -147,12 +210,11 @@ class Walk {
     throw new Error('the rules have a loop');
   }
 
-  #lines(chain: string): readonly string[] {
-    const family = this.#state.families[this.#packet.family];
-    if (!family) throw new Error(`no rules of IPv${this.#packet.family}`);
-    const lines = chain === 'FORWARD' || chain === 'INPUT' ? family.hooks[chain] : family.chains.get(chain);
-    if (!lines) throw new Error(`chain ${chain} is not known`);
-    return lines;
+  #rules(chain: string): readonly TracedRule[] {
+    const known = this.#met.get(chain) ?? this.#chains(chain);
+    if (!known) throw new Error(`chain ${chain} is not known`);
+    this.#met.set(chain, known);
+    return known;
   }
 
   #applies(rule: ParsedRule): boolean {
@@ -229,7 +291,7 @@ class Walk {
   }
 
   #inSet(name: string, dimensions: readonly ('src' | 'dst')[]): boolean {
-    const set = this.#state.sets.get(name);
+    const set = this.#sets.get(name);
     if (!set) throw new Error(`set ${name} is not known`);
     // ip_set_test: a set of the other family, or of more dimensions than the rule gives, never matches.
     if (set.family !== this.#packet.family) return false;
