@@ -38,6 +38,10 @@ export class WatchedProcess {
     return treeCpuMs(this.#child.pid ?? 0);
   }
 
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   /** Milliseconds from the start to the first line that holds `text`. Rejects if the process ends before. */
   async said(text: string): Promise<number> {
     for (;;) {
