@@ -1,0 +1,82 @@
+/**
+ * A burst of new pods on one node while all of them talk (S-75). Their addresses are behind one interface, for network namespaces take longer to
+ * make than the API takes to tell of pods: what is shown is the gate, the sets and the order of commits, not as many interfaces.
+ */
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AgentLab, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { Crowd, crowdAddress } from '../support/crowd-of-pods.ts';
+
+const COUNT = 5000;
+const PER_SECOND = 500;
+/** One of so many is selected by no policy. */
+const OPEN_ONE_OF = 10;
+/** The agent's node: one of the API alone, or the lab's kubelet would start a network namespace for each pod. */
+const NODE = 'crowded';
+const isOpen = (n: number): boolean => n % OPEN_ONE_OF === 0;
+
+describe('new pods by the thousand', function () {
+  this.timeout(120_000);
+  let t: AgentLab;
+  let crowd: Crowd | undefined;
+
+  before(async function () {
+    skipUnlessRoot.call(this);
+    t = await AgentLab.create({ families: [4] });
+    const { store, network } = t.lab;
+    const addresses = network.nodes()[0]!.addresses.map((address) => ({ type: 'InternalIP', address }));
+    store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'crowd' } });
+    store.create('nodes', { apiVersion: 'v1', kind: 'Node', metadata: { name: NODE } });
+    store.setStatus('nodes', { name: NODE }, { addresses });
+    t.policy('crowd/shut', { podSelector: { matchLabels: { app: 'shut' } }, policyTypes: ['Ingress', 'Egress'] });
+    crowd = await Crowd.create(t, COUNT);
+  });
+  after(async () => {
+    await crowd?.close();
+    await t?.close();
+  });
+
+  function newPod(n: number): void {
+    const { store } = t.lab;
+    const pod = { namespace: 'crowd', name: `p${n}` };
+    store.create('pods', {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { ...pod, labels: { app: isOpen(n) ? 'open' : 'shut' } },
+      spec: { nodeName: NODE, containers: [{ name: 'main', image: 'lab' }] },
+    });
+    const podIP = crowdAddress(n);
+    store.setStatus('pods', pod, { phase: 'Running', podIP, podIPs: [{ ip: podIP }] });
+  }
+
+  it(`fault: ${PER_SECOND} new pods a second for ${COUNT / PER_SECOND} s, closed: no packet of an isolated pod, before its rules or after`, async () => {
+    const agent = t.launch('node-1', { flags: [`--node-name=${NODE}`, '--new-pods=closed'] });
+    await agent.ready();
+    const started = performance.now();
+    for (let made = 0; made < COUNT; ) {
+      const due = Math.min(COUNT, Math.ceil(((performance.now() - started) * PER_SECOND) / 1000));
+      for (; made < due; made++) newPod(made);
+      crowd!.probe(made - PER_SECOND, made + PER_SECOND / 5);
+      await sleep(20);
+    }
+    crowd!.probe(0, COUNT);
+    const arrived = { ingress: new Set<number>(), egress: new Set<number>() };
+    await until(
+      async () => {
+        const seen = await crowd!.seen();
+        for (const direction of ['ingress', 'egress'] as const)
+          for (const n of seen[direction].keys()) arrived[direction].add(n);
+        return Math.min(arrived.ingress.size, arrived.egress.size) >= COUNT / OPEN_ONE_OF;
+      },
+      () => `all open pods are reached: ${arrived.ingress.size} ${arrived.egress.size}\n${agent.tail()}`,
+      60_000,
+    );
+    for (const direction of ['ingress', 'egress'] as const)
+      assert.deepEqual(
+        [...arrived[direction]].filter((n) => !isOpen(n)),
+        [],
+        direction,
+      );
+    assert.equal(await agent.metric('portcullis_new_pods_waiting'), 0);
+  });
+});
