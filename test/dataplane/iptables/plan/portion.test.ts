@@ -130,7 +130,7 @@ describe('fault: sets of one namespace that take long to fill hold up all others
         }
         assert.deepEqual(essence(last), essence(whole));
       }),
-      runs(40),
+      runs(80),
     );
     assert.ok(seen.waited > 40, JSON.stringify(seen));
   });
