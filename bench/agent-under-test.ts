@@ -1,6 +1,7 @@
 /** The real agent on the real kernel, with a feed in the place of an API server, watched at each commit. */
-import { Agent, type PassInfo } from '../src/agent/agent.ts';
-import type { PassOutcome } from '../src/dataplane/iptables/sync/reconcile.ts';
+import { createIptablesDataplane } from '../src/dataplane/iptables/iptables-dataplane.ts';
+import { Agent, type SyncInfo } from '../src/agent/agent.ts';
+import type { SyncOutcome } from '../src/dataplane/dataplane.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
 import { keepOneWaiting } from '../src/host/command-in-waiting.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
@@ -22,8 +23,8 @@ export interface Commit {
 }
 
 export interface Pass {
-  readonly outcome: PassOutcome;
-  readonly info: PassInfo;
+  readonly outcome: SyncOutcome;
+  readonly info: SyncInfo;
   readonly commits: readonly Commit[];
   readonly endedMs: number;
 }
@@ -48,22 +49,26 @@ export class AgentUnderTest {
     this.#agent = new Agent({
       nodeName: LOCAL_NODE,
       cluster: createClusterWatch({ connection: this.feed, nodeName: LOCAL_NODE }),
-      kernel: this.#watched(
-        createLinuxKernel({ backend, families: [4, 6], run: this.#setsCommand.run, lockWaitSeconds: 5 }),
-      ),
-      layout: LAYOUT,
+      dataplane: createIptablesDataplane({
+        kernel: this.#watched(
+          createLinuxKernel({ backend, families: [4, 6], run: this.#setsCommand.run, lockWaitSeconds: 5 }),
+        ),
+        layout: LAYOUT,
+        now: () => performance.now(),
+        firstGeneration: 1,
+      }),
+      newPods: 'open',
       defaultMode: 'enforce',
       minGapMs: MIN_GAP_MS,
       resyncIntervalMs: NO_RESYNC_MS,
       clock: { now: () => performance.now(), after },
       random: Math.random,
-      firstGeneration: 1,
       observer: {
         onMode: () => {},
         onProblems: () => {},
         onGate: () => {},
         onPodsProgrammed: () => {},
-        onPass: (outcome, info) => this.#passed(outcome, info),
+        onSync: (outcome, info) => this.#synced(outcome, info),
       },
     });
   }
@@ -101,7 +106,7 @@ export class AgentUnderTest {
     };
   }
 
-  #passed(outcome: PassOutcome, info: PassInfo): void {
+  #synced(outcome: SyncOutcome, info: SyncInfo): void {
     if (outcome.failures.length > 0) throw new Error(`pass failed: ${outcome.failures[0]!.message}`);
     if (this.#commits.length === 0) return;
     const pass = { outcome, info, commits: this.#commits, endedMs: performance.now() };

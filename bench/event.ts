@@ -110,14 +110,15 @@ async function measureBackend(backend: Backend, quick: boolean, rounds: number):
     stalls.stop();
     const load: LoadResult[] = [];
     for (const rate of RATES) load.push(await measureLoad(agent, model, remote, rate, quick ? 1_000 : 20_000));
-    const { plan, intent } = first.outcome;
+    const { intent } = first.info;
+    const { rules, sets } = first.outcome.change!.size();
     return {
       backend,
       localPolicies: new Set(
         intent!.classes.flatMap(({ policies }) => policies.map((ref) => `${ref.namespace}/${ref.name}`)),
       ).size,
-      rules: [...plan!.after.families[4]!.chains.values()].reduce((sum, lines) => sum + lines.length, 0),
-      sets: plan!.after.sets.size,
+      rules,
+      sets,
       events: side.results,
       rebuild: side.rebuild,
       stall,

@@ -5,7 +5,8 @@
 import type { NodeIntent } from '../src/compile/intent.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
 import type { Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
-import { type PassOutcome, Reconciler } from '../src/dataplane/iptables/sync/reconcile.ts';
+import type { SyncResult } from '../src/dataplane/iptables/sync/one-sync.ts';
+import { SnapshotSync } from '../test/support/snapshot-sync.ts';
 import { NodeCompiler, loadSnapshot } from '../src/compile/compile-node.ts';
 import { runCommand } from '../src/host/command.ts';
 import { createLinuxKernel, toolName } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
@@ -73,8 +74,8 @@ async function measure(backend: Backend, intent: NodeIntent, rounds: number, qui
     scraped: [],
   };
   let size = { rules: 0, entries: 0 };
-  const pass = async (situation: Situation, agent: Reconciler, writes: boolean): Promise<void> => {
-    const { result, ...sample } = await watched(() => agent.pass(NO_SNAPSHOT, 'enforce', LAYOUT, true));
+  const pass = async (situation: Situation, agent: SnapshotSync, writes: boolean): Promise<void> => {
+    const { result, ...sample } = await watched(() => agent.sync(NO_SNAPSHOT, 'enforce', LAYOUT, true));
     assertDone(situation, result, writes);
     samples[situation].push(sample);
     size = sizeOf(result);
@@ -106,9 +107,9 @@ async function measure(backend: Backend, intent: NodeIntent, rounds: number, qui
 /** The intent is made already: compiling is measured by suite *compile*. */
 const NO_SNAPSHOT = { pods: new Map(), namespaces: new Map(), policies: new Map(), nodes: new Map(), problems: [] };
 
-function reconciler(kernel: Kernel, intent: NodeIntent): Reconciler {
+function reconciler(kernel: Kernel, intent: NodeIntent): SnapshotSync {
   const options = { nodeName: LOCAL_NODE, kernel, now: () => performance.now(), firstGeneration: 1 };
-  return new Reconciler({ ...options, compile: () => intent });
+  return new SnapshotSync({ ...options, compile: () => intent });
 }
 
 async function watched<T>(work: () => Promise<T>): Promise<Sample & { readonly result: T }> {
@@ -125,12 +126,12 @@ async function watched<T>(work: () => Promise<T>): Promise<Sample & { readonly r
   return { result, seconds, stall };
 }
 
-function assertDone(situation: Situation, { failures, stepsApplied }: PassOutcome, writes: boolean): void {
+function assertDone(situation: Situation, { failures, stepsApplied }: SyncResult, writes: boolean): void {
   if (failures.length > 0) throw new Error(`${situation}: ${failures[0]!.message}`);
   if (stepsApplied > 0 !== writes) throw new Error(`${situation}: ${stepsApplied} steps`);
 }
 
-function sizeOf({ plan }: PassOutcome): { rules: number; entries: number } {
+function sizeOf({ plan }: SyncResult): { rules: number; entries: number } {
   const { families, sets } = plan!.after;
   const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
   return {

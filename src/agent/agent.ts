@@ -1,30 +1,27 @@
-/** The running agent: cluster changes in, passes out. Gets its edges as arguments; knows no process, file or socket. */
+/** The running agent: cluster changes in, syncs out. Gets its edges as arguments; knows no process, file or socket. */
 import { MODES } from '../core/vocabulary.ts';
 import type { Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
-import type { Layout } from '../dataplane/iptables/rules/ruleset.ts';
 import type { PodInterfaces } from '../host/pod-interfaces.ts';
-import type { Kernel } from '../dataplane/iptables/kernel/kernel.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { MonotonicClock } from '../core/clock.ts';
 import type { Mode } from '../core/vocabulary.ts';
-import type { PassOutcome, ReconcilerOptions } from '../dataplane/iptables/sync/reconcile.ts';
+import type { Dataplane, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { LoopVerdict } from './reconcile-loop.ts';
-import type { Standing } from '../dataplane/iptables/drift/drift-watch.ts';
 
+import { NO_INTERFACES } from '../host/pod-interfaces.ts';
 import { ClusterFollower } from './follow-cluster.ts';
 import type { EarlyAddresses } from './early-addresses.ts';
-import type { FreeEpochs } from '../dataplane/iptables/sync/free-epochs.ts';
 import { NewPods } from './new-pods.ts';
 
-import { Reconciler } from '../dataplane/iptables/sync/reconcile.ts';
 import { ReconcileLoop } from './reconcile-loop.ts';
 
 export interface AgentOptions {
   readonly nodeName: string;
   readonly cluster: ClusterWatch;
-  readonly kernel: Kernel;
-  readonly layout: Omit<Layout, 'mode'>;
+  readonly dataplane: Dataplane;
+  /** Closed: no pod passes a packet before it is programmed (S-75). */
+  readonly newPods: 'open' | 'closed';
   /** In force unless the node's annotation says otherwise. */
   readonly defaultMode: Mode;
   readonly minGapMs: number;
@@ -32,15 +29,10 @@ export interface AgentOptions {
   readonly clock: MonotonicClock;
   /** 0..1. */
   readonly random: () => number;
-  readonly firstGeneration: number;
-  /** Absent: the next number is taken, whoever carries it. */
-  readonly freeEpochs?: FreeEpochs;
   /** Absent: a pod's address is known when its status shows it. */
   readonly earlyAddresses?: EarlyAddresses;
   /** Absent: pods are told by their listed addresses alone. */
   readonly interfaces?: InterfaceSource;
-  /** See ReconcilerOptions. */
-  readonly missingFeatures?: NonNullable<ReconcilerOptions['missingFeatures']>;
   readonly observer: AgentObserver;
 }
 
@@ -57,21 +49,25 @@ export interface InterfaceSource {
 /** What the agent tells the outside: logs and metrics hang on this. Must not throw. */
 export interface AgentObserver {
   onMode(mode: Mode, source: 'default' | 'annotation'): void;
-  onPass(outcome: PassOutcome, info: PassInfo): void;
+  onSync(outcome: SyncOutcome, info: SyncInfo): void;
   /** The set of problems with objects changed. */
   onProblems(problems: readonly Problem[]): void;
-  /** Before the first pass, closed to new pods: rules stood already, the gate was written, or why it could not be. */
+  /** Before the first sync, closed to new pods: rules stood already, the gate was written, or why it could not be. */
   onGate(result: 'rules stand' | 'closed' | { readonly failed: string }): void;
   /** Milliseconds from the moment each pod's address was known to the commit of its rules. */
   onPodsProgrammed(milliseconds: readonly number[]): void;
 }
 
-export interface PassInfo {
+export interface SyncInfo {
   readonly reasons: readonly string[];
-  readonly readBack: boolean;
+  readonly resync: boolean;
   readonly verdict: LoopVerdict;
   readonly seconds: number;
-  /** From the arrival of the earliest change this pass carried to its commit; absent if it carried none or wrote nothing. */
+  /** Of those, for the intent. */
+  readonly compileSeconds: number;
+  /** Absent in mode off, and where it could not be compiled. */
+  readonly intent: NodeIntent | undefined;
+  /** From the arrival of the earliest change this sync carried to its commit; absent if it carried none or wrote nothing. */
   readonly programmingSeconds: number | undefined;
   readonly first: boolean;
   /** How many things are wrong with objects right now. */
@@ -89,11 +85,11 @@ export interface AgentStatus {
   readonly mode: Mode;
   readonly inSync: boolean;
   readonly node: NodeStatus;
-  /** A pass succeeded (in dry-run: was planned) at least once. */
+  /** A sync succeeded (in dry-run: was planned) at least once. */
   readonly programmed: boolean;
-  /** Consecutive passes in which something did not go in. */
-  readonly failedPasses: number;
-  readonly lastOutcome: PassOutcome | undefined;
+  /** Consecutive syncs in which something did not go in. */
+  readonly failedSyncs: number;
+  readonly lastOutcome: SyncOutcome | undefined;
   /** Monotonic. */
   readonly lastTurnMs: number;
   /** Pods of this node whose address is not known or not programmed yet. */
@@ -105,45 +101,32 @@ export const MODE_ANNOTATION = 'portcullis.dev/mode';
 export class Agent {
   readonly #options: AgentOptions;
   readonly #follower: ClusterFollower;
-  readonly #reconciler: Reconciler;
   readonly #loop: ReconcileLoop;
   readonly #newPods: NewPods;
   /** Resolves when the gate for new pods is closed, if it is to be. */
   #gate: Promise<void> | undefined;
   #mode: Mode;
   #programmed = false;
-  #lastOutcome: PassOutcome | undefined;
+  #lastOutcome: SyncOutcome | undefined;
   #earliestChangeMs: number | undefined;
   #reportedProblems: readonly Problem[] = [];
-  #isPassing = false;
-  #passes = 0;
 
   constructor(options: AgentOptions) {
-    const { nodeName, kernel, clock, firstGeneration, random, minGapMs, resyncIntervalMs } = options;
+    const { nodeName, clock, random, minGapMs, resyncIntervalMs } = options;
     this.#options = options;
     this.#mode = options.defaultMode;
     const onCompiled = (): void => this.#loop.nudge('compiled');
     const follower = new ClusterFollower(options.cluster, nodeName, clock, onCompiled, options.earlyAddresses);
     this.#follower = follower;
     this.#newPods = new NewPods(nodeName);
-    this.#reconciler = new Reconciler({
-      nodeName,
-      kernel,
-      now: () => clock.now(),
-      firstGeneration,
-      ...(options.freeEpochs ? { freeEpochs: options.freeEpochs } : {}),
-      ...(options.missingFeatures ? { missingFeatures: options.missingFeatures } : {}),
-      compile: () => follower.intent(),
-      ...(options.interfaces ? { interfaces: interfacesOf(options.interfaces) } : {}),
-    });
     this.#loop = new ReconcileLoop({
-      pass: (request) => this.#pass(request),
+      pass: (request) => this.#sync(request),
       clock,
       random,
       minGapMs,
       resyncIntervalMs,
     });
-    options.freeEpochs?.onFound(() => this.#loop.nudge('free epoch'));
+    options.dataplane.onWork((reason) => this.#loop.nudge(reason));
   }
 
   /** Begins to watch. The kernel is not touched before every kind of object was listed once. */
@@ -160,19 +143,12 @@ export class Agent {
     cluster.start(signal);
   }
 
-  /** Asks for a pass that compares all we wrote with the kernel. */
+  /** Asks for a sync that compares all we wrote with the kernel. */
   resync(reason: string): void {
     if (this.#options.cluster.inSync) this.#loop.nudge(reason, true);
   }
 
-  /** What the kernel should hold now; undefined while a pass runs, while nothing is enforced, and while that is not known. */
-  standing(): Standing | undefined {
-    const written = this.#reconciler.written;
-    const isEnforced = this.#mode === 'enforce' || this.#mode === 'audit';
-    return this.#isPassing || !isEnforced || !written ? undefined : { written, passes: this.#passes };
-  }
-
-  /** Lets a pass under way finish and starts no other. The rules stay as they are (S-79). */
+  /** Lets a sync under way finish and starts no other. The rules stay as they are (S-79). */
   stop(): Promise<void> {
     return this.#loop.stop();
   }
@@ -184,7 +160,7 @@ export class Agent {
       inSync: this.#options.cluster.inSync,
       node: this.#nodeStatus(),
       programmed: this.#programmed,
-      failedPasses: this.#loop.failures,
+      failedSyncs: this.#loop.failures,
       lastOutcome: this.#lastOutcome,
       lastTurnMs: this.#loop.lastTurnMs,
       waitingPods: this.#newPods.waiting,
@@ -193,11 +169,11 @@ export class Agent {
 
   /** On a node without rules of ours, new pods are kept out before the API server has said which pods there are (S-75). */
   async #closeGate(): Promise<void> {
-    const { layout, defaultMode, observer, interfaces } = this.#options;
-    if (!layout.newPods || defaultMode !== 'enforce') return;
+    const { newPods, defaultMode, observer, interfaces, dataplane } = this.#options;
+    if (newPods === 'open' || defaultMode !== 'enforce') return;
     try {
       await interfaces?.look();
-      observer.onGate(await this.#reconciler.closeGate(layout));
+      observer.onGate(await dataplane.closeToNewPods(interfaces?.of(new Map()) ?? NO_INTERFACES));
     } catch (error) {
       observer.onGate({ failed: error instanceof Error ? error.message : String(error) });
     }
@@ -224,18 +200,8 @@ export class Agent {
     this.#loop.nudge(change.kind);
   }
 
-  async #pass(request: { readBack: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
-    this.#isPassing = true;
-    try {
-      return await this.#sync(request);
-    } finally {
-      this.#isPassing = false;
-      this.#passes++;
-    }
-  }
-
   async #sync(request: { readBack: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
-    const { cluster, layout, clock } = this.#options;
+    const { cluster, clock } = this.#options;
     await this.#gate;
     const nodeProblems = describeNode(this.#options.nodeName, this.#nodeStatus());
     if (!this.#follower.presence.isNamed) {
@@ -248,7 +214,10 @@ export class Agent {
     const changedAt = this.#earliestChangeMs;
     this.#earliestChangeMs = undefined;
     const modeProblems = this.#followMode();
-    const outcome = await this.#reconciler.pass(cluster.snapshot(), this.#mode, layout, request.readBack);
+    const compiled = await this.#compile();
+    const compileSeconds = (clock.now() - started) / 1000;
+    const outcome = await this.#write(compiled, request.readBack);
+    const { intent } = compiled;
     const verdict = judge(outcome);
     const isWritten = verdict !== 'failed' && verdict !== 'locked';
     const first = !this.#programmed && isWritten;
@@ -257,17 +226,19 @@ export class Agent {
     if (!isWritten) this.#earliestChangeMs = changedAt ?? this.#earliestChangeMs;
     this.#lastOutcome = outcome;
     // The next portion of what is filled, and whatever changed meanwhile.
-    if (verdict !== 'failed' && this.#mode !== 'dry-run' && (outcome.plan?.waiting.length ?? 0) > 0)
+    if (verdict !== 'failed' && this.#mode !== 'dry-run' && (outcome.change?.setsToFill ?? 0) > 0)
       this.#loop.nudge('portion');
     const ended = clock.now();
-    if (isWritten) this.#reportNewPods(newPods, outcome, ended);
-    const problems = [...cluster.snapshot().problems, ...outcome.problems, ...modeProblems, ...nodeProblems];
+    if (isWritten) this.#reportNewPods(newPods, intent, ended);
+    const problems = [...cluster.snapshot().problems, ...(intent?.problems ?? []), ...modeProblems, ...nodeProblems];
     const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && isWritten;
-    this.#options.observer.onPass(outcome, {
+    this.#options.observer.onSync(outcome, {
       reasons: request.reasons,
-      readBack: request.readBack,
+      resync: request.readBack,
       verdict,
       seconds: (ended - started) / 1000,
+      compileSeconds,
+      intent,
       programmingSeconds: programmed ? (ended - changedAt) / 1000 : undefined,
       first,
       problems: problems.length,
@@ -276,8 +247,26 @@ export class Agent {
     return verdict;
   }
 
+  async #compile(): Promise<Compiled> {
+    if (this.#mode === 'off') return { intent: undefined };
+    try {
+      return { intent: await this.#follower.intent() };
+    } catch (error) {
+      return { intent: undefined, failed: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  #write({ intent, failed }: Compiled, resync: boolean): SyncOutcome | Promise<SyncOutcome> {
+    const { dataplane, interfaces } = this.#options;
+    const mode = this.#mode;
+    if (failed !== undefined) return notCompiled(mode, failed);
+    if (mode === 'off' || !intent) return dataplane.remove({ resync });
+    const pods = interfaces?.of(intent.localAddresses) ?? NO_INTERFACES;
+    return dataplane.sync(intent, { mode, resync, interfaces: pods });
+  }
+
   /** Of a namespace that takes long to compile the rules are still those before. */
-  #reportNewPods(keys: readonly string[], { intent }: PassOutcome, nowMs: number): void {
+  #reportNewPods(keys: readonly string[], intent: NodeIntent | undefined, nowMs: number): void {
     if (keys.length === 0) return;
     const inRules = new Set(intent?.localAddresses.values());
     const programmed = keys.filter((key) => !intent || inRules.has(key));
@@ -325,8 +314,28 @@ function isSame(problem: Problem, other: Problem | undefined): boolean {
   return problem === other || JSON.stringify(problem) === JSON.stringify(other);
 }
 
-function interfacesOf(source: InterfaceSource): (intent: NodeIntent) => PodInterfaces {
-  return ({ localAddresses }) => source.of(localAddresses);
+/** What the node has to enforce; absent in mode off, or with the reason why it is not known. */
+interface Compiled {
+  readonly intent: NodeIntent | undefined;
+  readonly failed?: string;
+}
+
+/** A sync that did not come as far as the kernel. */
+function notCompiled(mode: Mode, why: string): SyncOutcome {
+  const failure = { object: undefined, tool: '', reason: 'unavailable', message: why, policies: [] } as const;
+  return {
+    mode,
+    change: undefined,
+    stepsApplied: 0,
+    drift: [],
+    failures: [failure],
+    partial: false,
+    busySets: [],
+    busyChains: [],
+    seconds: {},
+    lacks: [],
+    unread: [],
+  };
 }
 
 /** In an operator's words; nothing while the cluster has the node. */
@@ -354,7 +363,7 @@ export function nodeProblem(nodeName: string, status: NodeStatus): string | unde
   }
 }
 
-function judge(outcome: PassOutcome): LoopVerdict {
+function judge(outcome: SyncOutcome): LoopVerdict {
   const { failures, busySets, busyChains } = outcome;
   if (failures.length === 0) return busySets.length + busyChains.length > 0 ? 'later' : 'done';
   if (outcome.partial) return 'partial';

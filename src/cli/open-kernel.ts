@@ -2,7 +2,7 @@
 import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
 import type { Logger } from '../telemetry/log.ts';
-import type { ReconcilerOptions } from '../dataplane/iptables/sync/reconcile.ts';
+import type { SyncOptions } from '../dataplane/iptables/sync/one-sync.ts';
 import type { AgentConfig } from './config.ts';
 
 import { openHostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
@@ -18,8 +18,8 @@ const KERNEL_RETRY_MS = 2_000;
 
 export interface OpenedKernel {
   readonly kernel: HostKernel;
-  /** See ReconcilerOptions. */
-  readonly missingFeatures: NonNullable<ReconcilerOptions['missingFeatures']>;
+  /** See SyncOptions. */
+  readonly missingFeatures: NonNullable<SyncOptions['missingFeatures']>;
 }
 
 export interface OpenKernelOptions {

@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import manifest from '../../package.json' with { type: 'json' };
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Connection } from '../cluster/connection.ts';
+import type { IptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import type { Layout } from '../dataplane/iptables/rules/ruleset.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -15,6 +16,7 @@ import { Agent } from '../agent/agent.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { aborted, systemClock } from '../core/clock.ts';
+import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
 import { generationCount } from '../dataplane/iptables/rules/write-text.ts';
 import { keepOneWaiting } from '../host/command-in-waiting.ts';
@@ -73,12 +75,13 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     }));
     const watches = watchNode(config, kernel, metrics, log);
     sources.conditions.push(...watches.conditions);
-    const agent = createAgent({ config, cluster, opened, watches, metrics, log });
+    const dataplane = createDataplane(config, opened, watches);
+    const agent = createAgent({ config, cluster, dataplane, opened, watches, metrics, log });
     sources.agent = agent;
     addCondition(sources, 'node-known', () => nodeReady(config.nodeName, agent.status()));
     sources.startProblem = undefined;
     agent.start(signal);
-    watches.neighbours.follow(agent);
+    watches.neighbours.follow({ standing: () => dataplane.standing(), resync: (reason) => agent.resync(reason) });
     await aborted(signal);
     log.info('stopping: the rules stay in the kernel');
     stopTelling();
@@ -115,35 +118,45 @@ async function connect(config: AgentConfig, log: Logger, signal: AbortSignal): P
 interface AgentParts {
   readonly config: AgentConfig;
   readonly cluster: ClusterWatch;
+  readonly dataplane: IptablesDataplane;
   readonly opened: OpenedKernel;
   readonly watches: NodeWatches;
   readonly metrics: AgentMetrics;
   readonly log: Logger;
 }
 
-function createAgent({ config, cluster, opened, watches, metrics, log }: AgentParts): Agent {
-  const { neighbours, interfaces, checkpoint, freeEpochs } = watches;
+function createDataplane(config: AgentConfig, opened: OpenedKernel, watches: NodeWatches): IptablesDataplane {
+  const { neighbours, freeEpochs } = watches;
+  return createIptablesDataplane({
+    kernel: neighbours.kernel,
+    layout: layoutOf(config),
+    now: () => systemClock.now(),
+    firstGeneration: firstGeneration(config),
+    ...(freeEpochs ? { freeEpochs } : {}),
+    missingFeatures: opened.missingFeatures,
+  });
+}
+
+function createAgent({ config, cluster, dataplane, opened, watches, metrics, log }: AgentParts): Agent {
+  const { neighbours, interfaces, checkpoint } = watches;
   const observer = observe(metrics, log, opened.kernel);
   return new Agent({
     nodeName: config.nodeName,
     cluster,
-    kernel: neighbours.kernel,
-    layout: layoutOf(config),
+    dataplane,
+    newPods: config.newPods,
     defaultMode: config.mode,
     minGapMs: config.minGapMs,
     resyncIntervalMs: config.resyncIntervalMs,
     clock: systemClock,
     random: Math.random,
-    firstGeneration: firstGeneration(config),
-    ...(freeEpochs ? { freeEpochs } : {}),
     interfaces,
     ...(checkpoint ? { earlyAddresses: checkpoint } : {}),
-    missingFeatures: opened.missingFeatures,
     observer: {
       ...observer,
-      onPass: (outcome, info) => {
-        neighbours.synced(outcome, info.readBack);
-        observer.onPass(outcome, info);
+      onSync: (outcome, info) => {
+        neighbours.synced(outcome, info.resync);
+        observer.onSync(outcome, info);
       },
     },
   });

@@ -1,14 +1,14 @@
 /** Tells of an xtables lock that others hold for long: when it begins to matter, once a minute, and when it is over. */
 import type { Logger } from './log.ts';
-import type { PassOutcome } from '../dataplane/iptables/sync/reconcile.ts';
+import type { SyncOutcome } from '../dataplane/dataplane.ts';
 
 const AGAIN_MS = 60_000;
 
-/** To be called with the failures of each pass. */
+/** To be called with the failures of each sync. */
 export function createLockLog(
   log: Pick<Logger, 'info' | 'error'>,
   now: () => number,
-): (failures: PassOutcome['failures']) => void {
+): (failures: SyncOutcome['failures']) => void {
   let heldSinceMs: number | undefined;
   let toldMs = 0;
   return (failures) => {

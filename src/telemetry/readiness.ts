@@ -2,11 +2,10 @@
 import type { Family } from '../core/vocabulary.ts';
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { ConditionState, PlanPage } from './health.ts';
+import type { Lack } from '../dataplane/dataplane.ts';
 import type { AgentStatus } from '../agent/agent.ts';
 
-import { MODULES_HINT, essentialsMissing, missingText } from '../dataplane/iptables/rules/features.ts';
 import { nodeProblem } from '../agent/agent.ts';
-import { planText } from '../dataplane/iptables/plan/plan.ts';
 
 export function informersReady(cluster: ClusterWatch | undefined): ConditionState {
   if (!cluster) return { ok: false, reason: 'not connected to an API server yet' };
@@ -37,7 +36,7 @@ export function lastPassReady(status: AgentStatus | undefined): ConditionState {
   if (!status || !outcome) return { ok: false, reason: 'no pass yet' };
   const [failure] = outcome.failures;
   if (!failure) return { ok: true, reason: 'everything went in' };
-  return { ok: false, reason: `${status.failedPasses} passes in a row failed: ${failure.message}` };
+  return { ok: false, reason: `${status.failedSyncs} passes in a row failed: ${failure.message}` };
 }
 
 /** Not ready while it is not known what a family's rules are, nor where pods have addresses that cannot be filtered. */
@@ -64,31 +63,36 @@ function podsWith(family: Family, nodeName: string, cluster: ClusterWatch): numb
   ).length;
 }
 
+/** Where modules come from: some are in packages of their own, and an agent without SYS_MODULE cannot load any. */
+export const MODULES_HINT =
+  'load it on the node (modprobe, /etc/modules-load.d); it comes with the kernel, or with package linux-modules-extra ' +
+  '(Ubuntu), kernel-modules-extra (Fedora, RHEL) or linux-lts and its like (Alpine)';
+
 /** Ready without what is only convenient. */
 export function featuresReady(status: AgentStatus | undefined, cluster: ClusterWatch | undefined): ConditionState {
-  const missing = status?.lastOutcome?.missing ?? {};
-  const lines = missingText(missing);
-  if (lines.length === 0) return { ok: true, reason: 'the kernel takes all rules' };
-  // Where pods have IPv6 addresses, neighbour discovery needs it.
-  const needsBpf = missing[6]?.includes('bpf') && status && cluster && podsWith(6, status.nodeName, cluster) > 0;
-  const isReady = essentialsMissing(missing).length === 0 && !needsBpf;
-  return { ok: isReady, reason: `the kernel lacks ${lines.join('; ')}. ${MODULES_HINT}` };
+  const lacks = status?.lastOutcome?.lacks ?? [];
+  if (lacks.length === 0) return { ok: true, reason: 'the kernel takes all rules' };
+  const hasIpv6Pods = status && cluster && podsWith(6, status.nodeName, cluster) > 0;
+  const isNeeded = ({ neededFor }: Lack): boolean =>
+    neededFor === 'policies' || (neededFor === 'IPv6 pods' && hasIpv6Pods === true);
+  const texts = lacks.map(({ text }) => text);
+  return { ok: !lacks.some(isNeeded), reason: `the kernel lacks ${texts.join('; ')}. ${MODULES_HINT}` };
 }
 
 export function planPage(status: AgentStatus | undefined): PlanPage | undefined {
   const outcome = status?.lastOutcome;
-  if (!outcome?.plan) return undefined;
-  const { plan, mode } = outcome;
+  if (!outcome?.change) return undefined;
+  const { change, mode } = outcome;
   const applied = mode !== 'dry-run';
   const title = applied ? 'last plan, applied' : 'dry-run: would be applied';
   return {
-    text: `# mode ${mode}, ${title}\n${planText(plan)}`,
+    text: `# mode ${mode}, ${title}\n${change.text()}`,
     value: {
       mode,
       applied,
-      summary: plan.summary,
-      heldBack: plan.heldBack,
-      steps: plan.steps,
+      summary: change.counts,
+      heldBack: change.degraded,
+      steps: change.steps,
       failures: outcome.failures,
     },
   };

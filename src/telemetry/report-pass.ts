@@ -1,17 +1,18 @@
 /** What a sync tells the log and the metrics. */
+import type { NodeIntent } from '../compile/intent.ts';
 import type { Kernel } from '../dataplane/iptables/kernel/kernel.ts';
 import type { ClusterLog } from '../cluster/observe.ts';
 import type { createClusterWatch } from '../cluster/watch-cluster.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { Logger } from './log.ts';
-import type { AgentObserver, PassInfo } from '../agent/agent.ts';
-import type { PassOutcome } from '../dataplane/iptables/sync/reconcile.ts';
+import type { AgentObserver, SyncInfo } from '../agent/agent.ts';
+import type { ChangeCounts, SyncOutcome } from '../dataplane/dataplane.ts';
 
-import { essentialsMissing, missingText, MODULES_HINT } from '../dataplane/iptables/rules/features.ts';
-import { isEmptyPlan, planText } from '../dataplane/iptables/plan/plan.ts';
+import { SYNC_PHASES } from '../dataplane/dataplane.ts';
 import { createLockLog } from './lock-log.ts';
 import { createUnreadLog, isUnread } from './unread-log.ts';
 import { createProblemLog } from './problem-log.ts';
+import { MODULES_HINT } from './readiness.ts';
 
 /** The log shows where the time went from here on. */
 const SLOW_PASS_SECONDS = 0.5;
@@ -36,8 +37,8 @@ export function watchObserver(
 }
 
 export function observe(metrics: AgentMetrics, log: Logger, kernel: Kernel): AgentObserver {
-  const logPass = createPassLog(log.child('reconcile'), kernel);
-  let last: { readonly outcome: PassOutcome; readonly info: PassInfo } | undefined;
+  const logSync = createSyncLog(log.child('reconcile'), kernel);
+  let last: { readonly outcome: SyncOutcome; readonly info: SyncInfo } | undefined;
   // What takes looking at everything is counted when somebody asks, not with each pass.
   metrics.beforeScrape(() => last && measureRuleset(metrics, last.outcome, last.info));
   return {
@@ -45,10 +46,10 @@ export function observe(metrics: AgentMetrics, log: Logger, kernel: Kernel): Age
       metrics.mode(mode);
       log.info(`mode ${mode}`, { source });
     },
-    onPass: (outcome, info) => {
-      measurePass(metrics, outcome, info);
-      if (outcome.plan) last = { outcome, info };
-      logPass(outcome, info);
+    onSync: (outcome, info) => {
+      measureSync(metrics, outcome, info);
+      if (outcome.change) last = { outcome, info };
+      logSync(outcome, info);
     },
     onProblems: createProblemLog(log.child('policy'), () => performance.now()),
     onGate: (result) => logGate(log.child('reconcile'), result),
@@ -68,37 +69,36 @@ function logGate(log: Logger, result: Parameters<AgentObserver['onGate']>[0]): v
   else log.error(`new pods are NOT kept out before the first pass, which tries again: ${result.failed}`);
 }
 
-function measurePass(metrics: AgentMetrics, outcome: PassOutcome, info: PassInfo): void {
+function measureSync(metrics: AgentMetrics, outcome: SyncOutcome, info: SyncInfo): void {
   metrics.pass(info.verdict, Date.now());
-  for (const [phase, seconds] of Object.entries(outcome.seconds))
-    metrics.phase(phase as keyof typeof outcome.seconds, seconds);
+  if (info.intent) metrics.phase('compile', info.compileSeconds);
+  for (const phase of SYNC_PHASES) {
+    const seconds = outcome.seconds[phase];
+    if (seconds !== undefined) metrics.phase(phase, seconds);
+  }
   if (info.programmingSeconds !== undefined) metrics.programmed(info.programmingSeconds);
   for (const failure of outcome.failures) if (failure.tool) metrics.restoreFailure(failure.tool);
 }
 
-function measureRuleset(metrics: AgentMetrics, outcome: PassOutcome, info: PassInfo): void {
-  const { plan, intent } = outcome;
-  if (!plan) return;
-  const families = Object.values(plan.after.families);
-  const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
+function measureRuleset(metrics: AgentMetrics, outcome: SyncOutcome, info: SyncInfo): void {
+  const { change } = outcome;
+  const { intent } = info;
+  if (!change) return;
   metrics.rulesetSize({
-    rules: sum(families.flatMap((family) => [...family.chains.values()].map((lines) => lines.length))),
-    chains: sum(families.map((family) => family.chains.size)),
-    sets: plan.after.sets.size,
-    setEntries: sum([...plan.after.sets.values()].map((set) => set.members.size)),
+    ...change.size(),
     isolatedPods: {
       ingress: intent?.subjects.filter((subject) => subject.classes.ingress !== undefined).length ?? 0,
       egress: intent?.subjects.filter((subject) => subject.classes.egress !== undefined).length ?? 0,
     },
-    policies: policyCounts(outcome),
+    policies: policyCounts(intent),
     policyProblems: info.problems,
-    generation: plan.generations[4] ?? 0,
+    generation: change.epoch ?? 0,
     waitingNamespaces: intent?.waiting.length ?? 0,
-    pendingSteps: info.verdict === 'done' ? 0 : plan.steps.length,
+    pendingSteps: info.verdict === 'done' ? 0 : change.steps.length,
   });
 }
 
-function policyCounts({ intent }: PassOutcome): { active: number; inactive: number } {
+function policyCounts(intent: NodeIntent | undefined): { active: number; inactive: number } {
   if (!intent) return { active: 0, inactive: 0 };
   const active = new Set(
     intent.classes.flatMap(({ policies }) => policies.map((ref) => `${ref.namespace}/${ref.name}`)),
@@ -106,7 +106,7 @@ function policyCounts({ intent }: PassOutcome): { active: number; inactive: numb
   return { active, inactive: Math.max(0, intent.policyCount - active) };
 }
 
-function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info: PassInfo) => void {
+function createSyncLog(log: Logger, kernel: Kernel): (outcome: SyncOutcome, info: SyncInfo) => void {
   // What goes on unchanged for long is told once: a plan that is only shown, a set that somebody else uses.
   let shown = '';
   let waiting = '';
@@ -120,14 +120,14 @@ function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info
     unreadLog(outcome);
     logTrouble(log, outcome, lockLog);
     logWork(log, outcome, info, kernel);
-    const { plan } = outcome;
-    const text = outcome.mode === 'dry-run' && plan && !isEmptyPlan(plan) ? planText(plan) : '';
+    const { change } = outcome;
+    const text = outcome.mode === 'dry-run' && change && !change.isEmpty ? change.text() : '';
     if (text !== '' && text !== shown) log.info('plan', { plan: text });
     shown = text;
-    const sets = onlyWaits(outcome) ? outcome.busySets.join(' ') : '';
+    const sets = change?.onlyWaits ? outcome.busySets.join(' ') : '';
     if (sets !== '' && sets !== waiting) log.warn('cannot be destroyed: in use by rules that are not ours', { sets });
     waiting = sets;
-    const namespaces = outcome.intent?.waiting.join(' ') ?? '';
+    const namespaces = info.intent?.waiting.join(' ') ?? '';
     if (namespaces !== '' && namespaces !== compiling) {
       log.debug('much to compile: what changed there follows, their pods are judged as before meanwhile', {
         namespaces,
@@ -145,26 +145,18 @@ function createPassLog(log: Logger, kernel: Kernel): (outcome: PassOutcome, info
 }
 
 /** Told when it changes; returns what was told. */
-function logMissing(log: Logger, { missing, mode }: PassOutcome, told: string): string {
+function logMissing(log: Logger, { lacks, mode }: SyncOutcome, told: string): string {
   if (mode !== 'enforce' && mode !== 'audit') return told;
-  const lines = missingText(missing);
+  const lines = lacks.map((lack) => lack.text);
   const text = lines.join('\n');
   if (text === told) return told;
-  const level = essentialsMissing(missing).length > 0 ? 'error' : 'warn';
+  const level = lacks.some(({ neededFor }) => neededFor === 'policies') ? 'error' : 'warn';
   for (const line of lines) log[level](`the kernel lacks ${line}; ${MODULES_HINT}`);
   if (lines.length === 0) log.info('the kernel takes all rules now');
   return text;
 }
 
-/** All that was left to do was to destroy sets which the kernel still does not let go of. */
-function onlyWaits({ plan, busySets }: PassOutcome): boolean {
-  if (!plan || isEmptyPlan(plan)) return false;
-  return plan.steps.every(({ kind, lines }) => {
-    return kind === 'destroy-sets' && lines.every(({ object }) => busySets.includes(object));
-  });
-}
-
-function logTrouble(log: Logger, outcome: PassOutcome, lockLog: ReturnType<typeof createLockLog>): void {
+function logTrouble(log: Logger, outcome: SyncOutcome, lockLog: ReturnType<typeof createLockLog>): void {
   lockLog(outcome.failures);
   for (const failure of outcome.failures) {
     if (failure.reason === 'lock' || isUnread(outcome, failure)) continue;
@@ -175,21 +167,22 @@ function logTrouble(log: Logger, outcome: PassOutcome, lockLog: ReturnType<typeo
       ...(policies.length > 0 ? { policies } : {}),
     });
   }
-  for (const { address, wanted, got } of outcome.plan?.heldBack ?? []) log.warn('held back', { address, wanted, got });
+  for (const { address, wanted, got } of outcome.change?.degraded ?? [])
+    log.warn('held back', { address, wanted, got });
 }
 
-function logWork(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kernel): void {
-  const { plan } = outcome;
-  const waiting = plan?.waiting.length ?? 0;
-  const changed = plan !== undefined && !isEmptyPlan(plan) && !onlyWaits(outcome);
+function logWork(log: Logger, outcome: SyncOutcome, info: SyncInfo, kernel: Kernel): void {
+  const { change } = outcome;
+  const waiting = change?.setsToFill ?? 0;
+  const changed = change !== undefined && !change.isEmpty && !change.onlyWaits;
   const fields = {
     mode: outcome.mode,
     reasons: info.reasons,
     ms: Math.round(info.seconds * 1000),
     ...(info.programmingSeconds === undefined ? {} : { sinceChangeMs: Math.round(info.programmingSeconds * 1000) }),
-    ...(plan ? nonZero(plan.summary) : {}),
+    ...(change ? nonZero(change.counts) : {}),
     ...(waiting > 0 ? { setsToFill: waiting } : {}),
-    ...(info.seconds > SLOW_PASS_SECONDS ? { phases: outcome.seconds } : {}),
+    ...(info.seconds > SLOW_PASS_SECONDS ? { phases: { compile: info.compileSeconds, ...outcome.seconds } } : {}),
   };
   if (info.verdict === 'failed' || info.verdict === 'locked')
     log.debug('not all went in', { ...fields, stepsApplied: outcome.stepsApplied });
@@ -198,6 +191,6 @@ function logWork(log: Logger, outcome: PassOutcome, info: PassInfo, kernel: Kern
   else log.debug('nothing to do', fields);
 }
 
-function nonZero(summary: NonNullable<PassOutcome['plan']>['summary']): Record<string, number> {
-  return Object.fromEntries(Object.entries(summary).filter(([, count]) => count !== 0));
+function nonZero(counts: ChangeCounts): Record<string, number> {
+  return Object.fromEntries(Object.entries(counts).filter(([, count]) => count !== 0));
 }

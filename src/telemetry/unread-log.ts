@@ -1,11 +1,11 @@
 /** Tells of rules that cannot be read: when it begins, once a minute, and when it is over. */
 import type { Logger } from './log.ts';
-import type { PassFailure, PassOutcome } from '../dataplane/iptables/sync/reconcile.ts';
+import type { SyncFailure, SyncOutcome } from '../dataplane/dataplane.ts';
 
 const AGAIN_MS = 60_000;
 
 /** Whether the failure is that the kernel could not be read; each sync has it anew. */
-export function isUnread({ unread }: PassOutcome, { tool }: PassFailure): boolean {
+export function isUnread({ unread }: SyncOutcome, { tool }: SyncFailure): boolean {
   return unread.some((each) => !each.isKnown && each.tool === tool);
 }
 
@@ -13,7 +13,7 @@ export function isUnread({ unread }: PassOutcome, { tool }: PassFailure): boolea
 export function createUnreadLog(
   log: Pick<Logger, 'info' | 'error'>,
   now: () => number,
-): (outcome: PassOutcome) => void {
+): (outcome: SyncOutcome) => void {
   /** By message. */
   const told = new Map<string, number>();
   let isUnknown = false;

@@ -158,8 +158,8 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
       policies,
     });
     const node = createFakeNode('node-1');
-    const { problems } = await enforce(node, cluster);
-    assert.equal(problems.length, 1);
+    const { intent } = await enforce(node, cluster);
+    assert.equal(intent?.problems.length, 1);
     const packet = (destination: string) =>
       ({ family: 4, source: '10.0.0.9', destination, protocol: 6, port: 2000 }) as const;
     assert.equal(trace(node.kernel.state(), packet('10.0.0.1')), 'dropped');

@@ -5,7 +5,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { Reconciler } from '../../src/dataplane/iptables/sync/reconcile.ts';
+import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
+import { SnapshotSync } from '../support/snapshot-sync.ts';
 import { type RunCommand, runCommand } from '../../src/host/command.ts';
 import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
 import { createLinuxKernel, toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
@@ -77,14 +78,15 @@ for (const backend of BACKENDS) {
     }
 
     async function enforce(snapshot: ClusterSnapshot): Promise<void> {
-      const agent = (): Reconciler => new Reconciler({ nodeName: NODE, kernel, now: () => 0, firstGeneration: 1 });
-      const { failures, ruleset } = await agent().pass(snapshot, 'enforce', LAYOUT, true);
+      const agent = (): SnapshotSync => new SnapshotSync({ nodeName: NODE, kernel, now: () => 0, firstGeneration: 1 });
+      const { failures, intent } = await agent().sync(snapshot, 'enforce', LAYOUT, true);
       assert.deepEqual(failures, []);
-      const again = await agent().pass(snapshot, 'enforce', LAYOUT, true);
+      const again = await agent().sync(snapshot, 'enforce', LAYOUT, true);
       assert.deepEqual(again.plan?.steps, [], 'a second agent reads back what the first one meant');
       const { families } = await kernel.observe();
+      const { families: rules } = renderNode(intent!, { ...LAYOUT, mode: 'enforce' });
       for (const family of [4, 6] as const) {
-        const wanted = [...ruleset!.families[family].dispatch.ingress.values()];
+        const wanted = [...rules[family].dispatch.ingress.values()];
         for (const chain of wanted) assert.equal(families[family]!.chains.get(chain)?.includes('-j DROP'), true, chain);
       }
     }

@@ -228,7 +228,7 @@ class Update {
   /** The process is killed so many lines later; a new one, which knows nothing, goes on. */
   async runKilledAfter(lines: number): Promise<void> {
     this.node.kernel.faults.diesAfterLines = lines;
-    await this.node.reconciler.pass(this.#after, 'enforce', this.#layout, false);
+    await this.node.reconciler.sync(this.#after, 'enforce', this.#layout, false);
     this.node.kernel.revive();
     await enforce(createFakeNode(NODE, this.node.kernel), this.#after, true, this.#layout);
   }

@@ -1,6 +1,6 @@
 /** Several nodes, each with its own kernel in memory and its own reconciler, and packets that travel between them. */
 import type { EpochSource } from '../../src/dataplane/iptables/sync/free-epochs.ts';
-import { type PassOutcome, Reconciler } from '../../src/dataplane/iptables/sync/reconcile.ts';
+import { type SnapshotResult, SnapshotSync } from './snapshot-sync.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import type { Direction } from '../../src/core/vocabulary.ts';
@@ -19,7 +19,7 @@ export const LAYOUT: Omit<Layout, 'mode'> = {
 export interface FakeNode {
   readonly name: string;
   readonly kernel: FakeKernel;
-  readonly reconciler: Reconciler;
+  readonly reconciler: SnapshotSync;
 }
 
 /** Answers each question for a free epoch with the next of these, the last one again and again. */
@@ -46,7 +46,7 @@ export function createFakeNode(
     known = snapshot;
     return compiler.intent();
   };
-  const reconciler = new Reconciler({
+  const reconciler = new SnapshotSync({
     nodeName: name,
     kernel,
     now: () => 0,
@@ -84,8 +84,8 @@ export async function enforce(
   snapshot: ClusterSnapshot,
   readBack = false,
   layout = LAYOUT,
-): Promise<PassOutcome> {
-  const outcome = await node.reconciler.pass(snapshot, 'enforce', layout, readBack);
+): Promise<SnapshotResult> {
+  const outcome = await node.reconciler.sync(snapshot, 'enforce', layout, readBack);
   if (outcome.failures.length > 0) throw new Error(`${node.name}: ${JSON.stringify(outcome.failures)}`);
   return outcome;
 }

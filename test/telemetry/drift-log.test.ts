@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { Drift } from '../../src/dataplane/iptables/drift/find-drift.ts';
+import type { Drift } from '../../src/dataplane/dataplane.ts';
 import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
 import type { Logger } from '../../src/telemetry/log.ts';
-import type { PassOutcome } from '../../src/dataplane/iptables/sync/reconcile.ts';
+import type { SyncOutcome } from '../../src/dataplane/dataplane.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { createDriftLog, jumpsPresent } from '../../src/telemetry/drift-log.ts';
 import { NeighbourWatch } from '../../src/dataplane/iptables/drift/neighbour-watch.ts';
@@ -33,7 +33,7 @@ function bench() {
     systemClock,
   );
   const pass = (drift: readonly Drift[], { failures = [] as unknown[], mode = 'enforce' } = {}): void =>
-    watch.synced({ drift, mode, failures } as unknown as PassOutcome, true);
+    watch.synced({ drift, mode, failures } as unknown as SyncOutcome, true);
   return { told, counted, pass, jumps: () => jumpsPresent(watch.jumps()) };
 }
 

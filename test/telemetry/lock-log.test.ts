@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { PassFailure } from '../../src/dataplane/iptables/sync/reconcile.ts';
+import type { SyncFailure } from '../../src/dataplane/dataplane.ts';
 import { createLockLog } from '../../src/telemetry/lock-log.ts';
 
-const LOCKED: PassFailure = {
+const LOCKED: SyncFailure = {
   object: undefined,
   tool: 'iptables-legacy-restore',
   reason: 'lock',

@@ -2,12 +2,15 @@ import assert from 'node:assert/strict';
 import type { AgentStatus } from '../../src/agent/agent.ts';
 import { familiesReady, featuresReady } from '../../src/telemetry/readiness.ts';
 import type { ClusterWatch } from '../../src/cluster/watch-cluster.ts';
-import type { Unread } from '../../src/dataplane/iptables/plan/plan.ts';
-import type { MissingFeatures } from '../../src/dataplane/iptables/rules/features.ts';
+import type { Unread } from '../../src/dataplane/dataplane.ts';
+import { lacksOf, type MissingFeatures } from '../../src/dataplane/iptables/rules/features.ts';
 import { pod, snapshot } from '../support/builders.ts';
 
 const status = (part: { unread?: readonly Unread[]; missing?: MissingFeatures }): AgentStatus =>
-  ({ nodeName: 'node-1', lastOutcome: { unread: [], missing: {}, ...part } }) as unknown as AgentStatus;
+  ({
+    nodeName: 'node-1',
+    lastOutcome: { unread: [], ...part, lacks: lacksOf(part.missing ?? {}) },
+  }) as unknown as AgentStatus;
 const cluster = (...addresses: readonly string[]): ClusterWatch => {
   const pods = [
     pod('x/here', { nodeName: 'node-1', addresses }),

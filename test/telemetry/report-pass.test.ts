@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { Reconciler } from '../../src/dataplane/iptables/sync/reconcile.ts';
+import { createIptablesDataplane } from '../../src/dataplane/iptables/iptables-dataplane.ts';
+import { compileNode } from '../../src/compile/compile-node.ts';
+import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
 import { observe } from '../../src/telemetry/report-pass.ts';
 import { createAgentMetrics, createRegistry } from '../../src/telemetry/metrics.ts';
 import { type Logger, SILENT_LOGGER } from '../../src/telemetry/log.ts';
@@ -20,14 +22,17 @@ describe('what a sync tells the log', () => {
     const kernel = createFakeKernel();
     const metrics = createAgentMetrics(createRegistry(), { processMetrics: false });
     const observer = observe(metrics, { ...log, child: () => log }, kernel);
-    const reconciler = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5 });
+    const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstGeneration: 5 });
+    const intent = compileNode(CLUSTER, 'node-1');
     break_(kernel);
-    const outcome = await reconciler.pass(CLUSTER, 'enforce', LAYOUT, true);
-    observer.onPass(outcome, {
+    const outcome = await dataplane.sync(intent, { mode: 'enforce', resync: true, interfaces: NO_INTERFACES });
+    observer.onSync(outcome, {
       reasons: ['resync'],
-      readBack: true,
+      resync: true,
       verdict,
       seconds: 0.1,
+      compileSeconds: 0,
+      intent,
       programmingSeconds: undefined,
       first: false,
       problems: 0,

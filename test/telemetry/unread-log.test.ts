@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
-import type { PassFailure, PassOutcome } from '../../src/dataplane/iptables/sync/reconcile.ts';
+import type { SyncFailure, SyncOutcome } from '../../src/dataplane/dataplane.ts';
 import { createUnreadLog } from '../../src/telemetry/unread-log.ts';
 
-const FAILURE: PassFailure = {
+const FAILURE: SyncFailure = {
   object: undefined,
   tool: 'ip6tables-nft-save',
   reason: 'unavailable',
   message: 'IPv6 rules cannot be read: no memory',
   policies: [],
 };
-const outcome = (failures: readonly PassFailure[]): PassOutcome =>
+const outcome = (failures: readonly SyncFailure[]): SyncOutcome =>
   ({
     failures,
     unread: failures.length > 0 ? [{ family: 6, tool: FAILURE.tool, isKnown: false, why: 'no memory' }] : [],
-  }) as unknown as PassOutcome;
+  }) as unknown as SyncOutcome;
 
 describe('fault: rules that cannot be read fill the log', () => {
   it('told when it begins, once a minute however many syncs there are, and when it is over', () => {

@@ -2,34 +2,34 @@
  * Notices what others do to our rules and sets: at once where the kernel tells, else by short looks in turn. Decides when to look and
  * when to compare all (`resync`, which repairs); knows no process. What a look cannot read is no answer, and nothing follows from it.
  */
-import { FAMILIES, type Backend, type Family } from '../../../core/vocabulary.ts';
+import { type Backend, FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
 import type { NetfilterChange } from './read-events.ts';
 import type { Looks } from './looks.ts';
-import type { PassOutcome } from '../sync/reconcile.ts';
 import type { MonotonicClock } from '../../../core/clock.ts';
 
 import { HOOKS } from '../rules/ruleset.ts';
 import { isHookLine } from '../plan/hooks.ts';
-import { type Drift, findFamilyDrift, findHeaderDrift, findJumpDrift } from './find-drift.ts';
+import type { Drift, SyncOutcome } from '../../dataplane.ts';
+import { findFamilyDrift, findHeaderDrift, findJumpDrift } from './find-drift.ts';
 import { OwnCommits } from './own-commits.ts';
 
-/** What the kernel should hold, between two passes. */
+/** What the kernel should hold, between two syncs. */
 export interface Standing {
   /** As our own writes left it. */
   readonly written: ObservedState;
-  /** Changes with each pass. */
-  readonly passes: number;
+  /** How many syncs there were. */
+  readonly syncs: number;
 }
 
 export interface DriftWatchOptions {
   readonly looks: Pick<Looks, 'hook' | 'rules' | 'setHeaders'>;
   readonly clock: MonotonicClock;
   readonly backend: () => Backend;
-  /** Undefined while a pass runs, and while nothing is enforced. */
+  /** Undefined while a sync runs, and while nothing is enforced. */
   readonly standing: () => Standing | undefined;
-  /** Asks for a pass that compares everything with the kernel, and repairs it. */
+  /** Asks for a sync that compares everything with the kernel, and repairs it. */
   readonly resync: (reason: string) => void;
   /** Whether others' commits are told of. */
   readonly isListening: (family: Family) => boolean;
@@ -44,7 +44,7 @@ const FIRST_LOOK_MS = 1_000;
 const SOON_MS = 20;
 /** Between looks that events ask for. */
 const URGENT_GAP_MS = 200;
-/** Until it is asked again whether a pass still runs. */
+/** Until it is asked again whether a sync still runs. */
 const BUSY_MS = 200;
 /** Somebody who goes on and on costs one comparison a second. */
 const RESYNC_GAP_MS = 1_000;
@@ -140,8 +140,8 @@ export class DriftWatch {
     this.#own.ended(family, isDone, this.#isTellable && this.#options.isListening(family));
   }
 
-  passed(outcome: PassOutcome, readBack: boolean): void {
-    if (!readBack) return;
+  synced(outcome: Pick<SyncOutcome, 'failures' | 'drift'>, resync: boolean): void {
+    if (!resync) return;
     if (outcome.failures.length === 0) this.#away = undefined;
     const untilMs = this.#options.clock.now() + FRUITLESS_MS;
     if (outcome.drift.length === 0)
@@ -187,7 +187,7 @@ export class DriftWatch {
     for (const look of looks) {
       const drift = await this.#look(look, standing.written);
       // Our own writes came in between: it was compared with what is no longer so.
-      const isOutdated = this.#options.standing()?.passes !== standing.passes;
+      const isOutdated = this.#options.standing()?.syncs !== standing.syncs;
       if (isOutdated && look.kind !== 'sets') this.#urgent.add(look.family);
       if (isOutdated || this.#stopped) return;
       this.#found(nameOf(look), drift);

@@ -1,5 +1,5 @@
 /** Tells a neighbour that keeps undoing our rules from one that wrote once. */
-import type { Drift } from './find-drift.ts';
+import type { Drift } from '../../dataplane.ts';
 
 const WINDOW_MS = 60_000;
 const ROUNDS = 5;

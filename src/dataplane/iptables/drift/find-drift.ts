@@ -1,6 +1,7 @@
 /** What somebody else changed in our chains, jumps and sets since we last wrote them. */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Hook } from '../rules/ruleset.ts';
+import type { Drift } from '../../dataplane.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from '../plan/plan.ts';
 import type { SetHeader } from './read-looks.ts';
 
@@ -8,16 +9,6 @@ import { sameLines } from '../rules/chain.ts';
 import { isOurSet } from '../rules/names.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 import { isHookLine } from '../plan/hooks.ts';
-
-export interface Drift {
-  readonly kind: 'chain' | 'jump' | 'set' | 'member';
-  /** Chain, hook or set. */
-  readonly object: string;
-  /** Of a chain or jump. */
-  readonly family?: Family;
-  /** What was found, in words. */
-  readonly what: string;
-}
 
 /** `written`: the state our own writes left; `found`: the state as read back. */
 export function findDrift(written: ObservedState, found: ObservedState): readonly Drift[] {

@@ -2,8 +2,7 @@
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { MonotonicClock } from '../../../core/clock.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import type { PassOutcome } from '../sync/reconcile.ts';
-import type { Drift } from './find-drift.ts';
+import type { Drift, SyncOutcome } from '../../dataplane.ts';
 import type { DriftWatchOptions } from './drift-watch.ts';
 import type { FightState } from './fights.ts';
 import type { NetfilterChange } from './read-events.ts';
@@ -112,10 +111,10 @@ export class NeighbourWatch {
   }
 
   /** To be told of each sync. */
-  synced(outcome: PassOutcome, readBack: boolean): void {
-    this.#drift?.passed(outcome, readBack);
+  synced(outcome: SyncOutcome, resync: boolean): void {
+    this.#drift?.synced(outcome, resync);
     this.#report(outcome);
-    if (readBack) this.#startMonitors();
+    if (resync) this.#startMonitors();
   }
 
   jumps(): JumpState {
@@ -156,14 +155,14 @@ export class NeighbourWatch {
     this.#listener.onMonitorUseless(why, complaint);
   }
 
-  #report({ drift, mode, failures }: PassOutcome): void {
+  #report({ drift, mode, failures }: SyncOutcome): void {
     const isRepaired = mode !== 'dry-run' && failures.length === 0;
     const found = isRepaired ? [...this.#unrepaired, ...drift] : drift;
     this.#unrepaired = isRepaired || mode === 'dry-run' ? [] : [...this.#unrepaired, ...drift].slice(0, MAX_UNREPAIRED);
     for (const alike of byKind(found)) this.#listener.onDrift(alike, this.#repairOf(alike, mode, isRepaired));
   }
 
-  #repairOf([first]: Alike, mode: PassOutcome['mode'], isRepaired: boolean): Repair {
+  #repairOf([first]: Alike, mode: SyncOutcome['mode'], isRepaired: boolean): Repair {
     if (isRepaired) return { kind: 'repaired', by: this.#authorOf(first), fight: this.#fights.repaired(first) };
     return { kind: mode === 'dry-run' ? 'left' : 'pending' };
   }

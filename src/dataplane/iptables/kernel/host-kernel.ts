@@ -2,8 +2,9 @@
  * The kernel of this host, whichever iptables variant it uses: both are looked at with every read, so a host that moves from one to the
  * other is followed, and what we left in the other one is found.
  */
-import { FAMILIES, type Backend, type Family } from '../../../core/vocabulary.ts';
-import type { ObservedFamily, ObservedState, OtherTable, OtherVariant, Step, Unread } from '../plan/plan.ts';
+import { type Backend, FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import type { Unread } from '../../dataplane.ts';
+import type { ObservedFamily, ObservedState, OtherTable, OtherVariant, Step } from '../plan/plan.ts';
 import type { ChosenBackend, Listings } from './backend.ts';
 import type { RunCommand } from '../../../host/command.ts';
 import type { LinuxKernelOptions } from './linux-kernel.ts';

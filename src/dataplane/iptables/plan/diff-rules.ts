@@ -4,7 +4,8 @@ import type { Sliced } from '../../../core/sliced.ts';
 import type { Dispatch, FamilyRules, Hook, Rule, Ruleset } from '../rules/ruleset.ts';
 import type { TextContext } from '../rules/write-text.ts';
 import type { HookLines } from './hooks.ts';
-import type { HeldBack, ObservedFamily, PlanLine } from './plan.ts';
+import type { Degraded } from '../../dataplane.ts';
+import type { ObservedFamily, PlanLine } from './plan.ts';
 import type { Moves, MovesByDirection } from './interim-rules.ts';
 import type { EffectiveTargets, Unusable } from './effective-targets.ts';
 
@@ -42,7 +43,7 @@ export interface RulesDiff {
   /** Chains that have to go. */
   readonly stale: readonly string[];
   readonly moves: MovesByDirection;
-  readonly heldBack: readonly HeldBack[];
+  readonly heldBack: readonly Degraded[];
   /** Addresses that wait for their sets to be filled. */
   readonly waiting: number;
   readonly marked: boolean;
@@ -102,7 +103,7 @@ interface Body {
   readonly chains: ReadonlyMap<string, ChainText> | undefined;
   readonly stale: readonly string[];
   readonly moves: MovesByDirection;
-  readonly heldBack: readonly HeldBack[];
+  readonly heldBack: readonly Degraded[];
   readonly waiting: number;
   /** Absent: nothing changes. */
   readonly revokes: (() => Sliced<boolean>) | undefined;

@@ -5,6 +5,7 @@ import type { IpSet, Ruleset } from '../rules/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
 import type { Names } from './set-usage.ts';
+import type { ChangeCounts } from '../../dataplane.ts';
 import type {
   Departed,
   DepartedAddresses,
@@ -13,7 +14,6 @@ import type {
   ObservedState,
   Plan,
   PlanLine,
-  PlanSummary,
   Step,
 } from './plan.ts';
 
@@ -222,7 +222,7 @@ function summarise(
   observed: ObservedState,
   sets: SetsDiff,
   setsDestroyed: number,
-): PlanSummary {
+): ChangeCounts {
   const total = (pick: (family: FamilyPlan) => number): number =>
     families.reduce((sum, family) => sum + pick(family), 0);
   return {

@@ -3,7 +3,8 @@ import type { Direction } from '../../../core/vocabulary.ts';
 import type { Targets } from '../render/assemble.ts';
 import type { EndpointChain, FamilyRules, Layout, PortGuard } from '../rules/ruleset.ts';
 import type { ChainReading } from './chain-reading.ts';
-import type { HeldBack } from './plan.ts';
+import type { Degraded } from '../../dataplane.ts';
+import type {} from './plan.ts';
 
 import { closedEndpoint } from '../render/assemble.ts';
 import { isGuard } from '../rules/ruleset.ts';
@@ -19,7 +20,7 @@ export interface Unusable {
 }
 
 export interface EffectiveTargets extends Targets {
-  readonly heldBack: readonly HeldBack[];
+  readonly heldBack: readonly Degraded[];
   /** Addresses that wait for their sets to be filled. */
   readonly waiting: number;
 }
@@ -53,7 +54,7 @@ function effectiveDispatch(
   { broken, waiting }: Unusable,
 ): EffectiveDispatch {
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
-  const heldBack: HeldBack[] = [];
+  const heldBack: Degraded[] = [];
   const closed = new Set<Direction>();
   let count = 0;
   // All of a namespace or nothing: half of a change could let through what neither the old nor the new policies do.

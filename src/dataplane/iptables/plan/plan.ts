@@ -1,4 +1,5 @@
 /** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
+import type { ChangeCounts, Degraded, Unread } from '../../dataplane.ts';
 import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { MaybeVersioned } from '../../../core/versioned-map.ts';
 import type { FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
@@ -45,15 +46,6 @@ export interface OtherTable {
   readonly rules: ObservedFamily;
 }
 
-/** A family whose rules could not be read. */
-export interface Unread {
-  readonly family: Family;
-  readonly tool: string;
-  /** This host cannot filter the family; else it is not known what its rules are. */
-  readonly isKnown: boolean;
-  readonly why: string;
-}
-
 export interface ObservedState {
   /** A family is absent when the host cannot filter it (no IPv6, say). */
   readonly families: Readonly<Partial<Record<Family, ObservedFamily>>>;
@@ -94,18 +86,6 @@ export type Step =
       readonly lines: readonly PlanLine[];
     };
 
-/** Counts of what a plan does, for logs and metrics. */
-export interface PlanSummary {
-  readonly chainsWritten: number;
-  readonly chainsDeleted: number;
-  readonly jumpsRepaired: number;
-  readonly setsCreated: number;
-  readonly setsDestroyed: number;
-  readonly membersAdded: number;
-  readonly membersDeleted: number;
-  readonly generationBumps: number;
-}
-
 /** Per family, the latest first; absent: none. */
 export interface Departed extends Readonly<Partial<Record<Family, DepartedAddresses>>> {
   /** None of them was live then (see NodeIntent). */
@@ -121,7 +101,7 @@ export interface DepartedAddresses {
 
 export interface Plan {
   readonly steps: readonly Step[];
-  readonly summary: PlanSummary;
+  readonly summary: ChangeCounts;
   /** The state after every step succeeded. */
   readonly after: ObservedState;
   /** Per family, the generation in force afterwards; absent without marks. */
@@ -132,15 +112,9 @@ export interface Plan {
    */
   readonly departed: Departed;
   /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is broken. */
-  readonly heldBack: readonly HeldBack[];
+  readonly heldBack: readonly Degraded[];
   /** Names of sets that the next plans fill further. Addresses whose chains ask about them stay on an older chain meanwhile, or are closed. */
   readonly waiting: readonly string[];
-}
-
-export interface HeldBack {
-  readonly address: string;
-  readonly wanted: string;
-  readonly got: string;
 }
 
 export function isEmptyPlan(plan: Plan): boolean {

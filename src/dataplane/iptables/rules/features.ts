@@ -2,6 +2,7 @@
  * What the rules ask of the kernel besides chains, addresses and verdicts, and how they are written where it lacks something:
  * fewer packets pass then, never more.
  */
+import type { Lack } from '../../dataplane.ts';
 import { FAMILIES, type Family, type Protocol } from '../../../core/vocabulary.ts';
 import type { IpSet, Layout, Match, Rule, Target } from './ruleset.ts';
 
@@ -228,30 +229,37 @@ export function setsWithout(sets: Iterable<IpSet>, missing: MissingFeatures): re
 
 const FAMILY_NAMES: Readonly<Record<Family, string>> = { 4: 'IPv4', 6: 'IPv6' };
 
-/** One line for each missing feature: what, for whom, what it means. */
-export function missingText(missing: MissingFeatures): readonly string[] {
-  return FEATURES.flatMap((feature) => {
-    const families = FAMILIES.filter((family) => missing[family]?.includes(feature));
-    if (families.length === 0) return [];
-    const { module, without } = FEATURE_FACTS[feature];
-    const isClosed = isPort(feature) && families.some((family) => missing[family]!.includes('multiport'));
-    const meaning = isClosed
-      ? CLOSED
-      : feature === 'bpf' && families.includes(6)
-        ? `${without}; ${NO_NEIGHBOURS}`
-        : without;
-    return [`${feature} (${families.map((family) => FAMILY_NAMES[family]).join(', ')}; module ${module}): ${meaning}`];
-  });
+/** What is missing, for whom, what it means; undefined if the feature is there. */
+function missingFeatureText(feature: Feature, missing: MissingFeatures): string | undefined {
+  const families = FAMILIES.filter((family) => missing[family]?.includes(feature));
+  if (families.length === 0) return undefined;
+  const { module, without } = FEATURE_FACTS[feature];
+  const isClosed = isPort(feature) && families.some((family) => missing[family]!.includes('multiport'));
+  const meaning = isClosed
+    ? CLOSED
+    : feature === 'bpf' && families.includes(6)
+      ? `${without}; ${NO_NEIGHBOURS}`
+      : without;
+  return `${feature} (${families.map((family) => FAMILY_NAMES[family]).join(', ')}; module ${module}): ${meaning}`;
 }
 
 /** The features without which policies are not enforced as written. */
-export function essentialsMissing(missing: MissingFeatures): readonly Feature[] {
+function essentialsMissing(missing: MissingFeatures): readonly Feature[] {
   return FEATURES.filter((feature) =>
     FAMILIES.some((family) => missing[family]?.includes(feature) && isEssential(feature, missing[family])),
   );
 }
 
-/** Where modules come from: some are in packages of their own, and an agent without SYS_MODULE cannot load any. */
-export const MODULES_HINT =
-  'load it on the node (modprobe, /etc/modules-load.d); it comes with the kernel, or with package linux-modules-extra ' +
-  '(Ubuntu), kernel-modules-extra (Fedora, RHEL) or linux-lts and its like (Alpine)';
+/** What is missing, as those see it who need not know the rules. */
+export function lacksOf(missing: MissingFeatures): readonly Lack[] {
+  return FEATURES.flatMap((feature) => {
+    const text = missingFeatureText(feature, missing);
+    return text === undefined ? [] : [{ text, neededFor: neededFor(feature, missing) }];
+  });
+}
+
+function neededFor(feature: Feature, missing: MissingFeatures): Lack['neededFor'] {
+  if (essentialsMissing(missing).includes(feature)) return 'policies';
+  // Neighbour discovery needs it.
+  return feature === 'bpf' && missing[6]?.includes('bpf') ? 'IPv6 pods' : 'nothing';
+}

@@ -3,7 +3,7 @@ import type { Family } from '../../../../src/core/vocabulary.ts';
 import type { Hook } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
 import type { ObservedFamily, ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import type { SetHeader } from '../../../../src/dataplane/iptables/drift/read-looks.ts';
-import type { PassOutcome } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
+import type { SyncOutcome } from '../../../../src/dataplane/dataplane.ts';
 import { DriftWatch } from '../../../../src/dataplane/iptables/drift/drift-watch.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
 
@@ -33,7 +33,7 @@ function bench({ rules = 10, listening = true } = {}) {
     chains: written.families[4]!.chains,
     headers: new Map<string, SetHeader>([[SET.name, { type: 'hash:ip', entries: 1, seed: 's' }]]),
   };
-  const state = { passes: 0, isPassing: false, listening, lookMs: 0 };
+  const state = { syncs: 0, isPassing: false, listening, lookMs: 0 };
   const looked: string[] = [];
   const resyncs: { readonly atMs: number; readonly reason: string }[] = [];
   const deaf: Family[] = [];
@@ -54,14 +54,14 @@ function bench({ rules = 10, listening = true } = {}) {
     },
     clock,
     backend: () => 'iptables-nft',
-    standing: () => (state.isPassing ? undefined : { written, passes: state.passes }),
+    standing: () => (state.isPassing ? undefined : { written, syncs: state.syncs }),
     resync: (reason) => resyncs.push({ atMs: clock.now() - started, reason }),
     isListening: () => state.listening,
     onDeaf: (family) => deaf.push(family),
   });
-  const pass = (drift: PassOutcome['drift'] = []): void => {
-    state.passes++;
-    watch.passed({ drift, failures: [] } as unknown as PassOutcome, true);
+  const pass = (drift: SyncOutcome['drift'] = []): void => {
+    state.syncs++;
+    watch.synced({ drift, failures: [] } as unknown as SyncOutcome, true);
   };
   return { clock, kernel, state, looked, resyncs, deaf, watch, pass };
 }
@@ -104,8 +104,8 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
     const { clock, kernel, state, watch } = bench();
     kernel.hooks.FORWARD = [];
     await clock.pass(4_500);
-    state.passes++;
-    watch.passed({ drift: [], failures: [{}] } as unknown as PassOutcome, true);
+    state.syncs++;
+    watch.synced({ drift: [], failures: [{}] } as unknown as SyncOutcome, true);
     assert.notEqual(watch.away, undefined);
   });
 
@@ -191,7 +191,7 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
     await clock.pass(500);
     assert.deepEqual(looked, []);
     state.isPassing = false;
-    state.passes++;
+    state.syncs++;
     await clock.pass(300);
     assert.deepEqual(looked.slice(0, 2), ['FORWARD 4', 'INPUT 4']);
     assert.equal(resyncs.length, 1);
@@ -203,7 +203,7 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
     watch.changed(CHANGE);
     kernel.hooks.FORWARD = [];
     await clock.pass(25);
-    state.passes++;
+    state.syncs++;
     await clock.pass(6);
     kernel.hooks.FORWARD = [JUMP];
     assert.deepEqual(resyncs, []);
@@ -223,8 +223,8 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
       ['drift: FORWARD of IPv4 cannot be read'],
     );
     for (let i = 0; i < 50; i++) {
-      state.passes++;
-      watch.passed({ drift: [], failures: [{}] } as unknown as PassOutcome, true);
+      state.syncs++;
+      watch.synced({ drift: [], failures: [{}] } as unknown as SyncOutcome, true);
       watch.changed(CHANGE);
       await clock.pass(1_000);
     }

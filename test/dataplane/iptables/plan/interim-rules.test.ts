@@ -181,7 +181,7 @@ describe('interim rules', () => {
       const node = createFakeNode('node-1');
       await enforce(node, cluster([a], [before]));
       node.kernel.faults.diesAfterLines = lines;
-      await node.reconciler.pass(cluster([a], [after]), 'enforce', LAYOUT, false);
+      await node.reconciler.sync(cluster([a], [after]), 'enforce', LAYOUT, false);
       node.kernel.revive();
       node.kernel.onLine = (line) =>
         assert.equal(trace(node.kernel.state(), packet('203.0.113.9', '10.0.0.1')), 'dropped', `${lines}: ${line}`);

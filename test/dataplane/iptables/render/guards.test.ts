@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
+import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import type { Backend } from '../../../../src/core/vocabulary.ts';
 import { readGeneration } from '../../../../src/dataplane/iptables/plan/generation.ts';
 import type { Policy } from '../../../../src/policy/model.ts';
@@ -25,7 +25,7 @@ const isolated = (name: string, spec: object = { policyTypes: ['Ingress', 'Egres
 function bench(backend: Backend = 'iptables-nft') {
   const kernel = createFakeKernel({ backend });
   let interfaces: readonly PodInterface[] = PORTS;
-  const reconciler = new Reconciler({
+  const reconciler = new SnapshotSync({
     nodeName: 'node-1',
     kernel,
     now: () => 0,
@@ -38,7 +38,7 @@ function bench(backend: Backend = 'iptables-nft') {
       interfaces = list;
     },
     pass: (...policies: readonly Policy[]) =>
-      reconciler.pass(snapshot({ pods: [A, B], policies }), 'enforce', LAYOUT, false),
+      reconciler.sync(snapshot({ pods: [A, B], policies }), 'enforce', LAYOUT, false),
     verdict: (packet: Partial<Packet> & Pick<Packet, 'source' | 'destination'>) =>
       traceRules(kernel.state(), {
         ...{ family: packet.source.includes(':') ? 6 : 4, protocol: 17, port: 9999, sourcePort: 40_000 },

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
+import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import type { Pod, Policy } from '../../../../src/policy/model.ts';
 import { NO_INTERFACES, type PodInterfaces } from '../../../../src/host/pod-interfaces.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
@@ -20,16 +20,16 @@ const BRIDGE: PodInterfaces = {
 function bench(interfaces = NO_INTERFACES) {
   const kernel = createFakeKernel({ backend: 'iptables-nft' });
   const create = () =>
-    new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5, interfaces: () => interfaces });
+    new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5, interfaces: () => interfaces });
   let reconciler = create();
   return {
     kernel,
     restart: () => {
       reconciler = create();
     },
-    gate: () => reconciler.closeGate(CLOSED),
+    gate: () => reconciler.closeToNewPods(CLOSED),
     pass: async (pods: readonly Pod[], policies: readonly Policy[] = [], layout = CLOSED) => {
-      const outcome = await reconciler.pass(snapshot({ pods, policies }), 'enforce', layout, false);
+      const outcome = await reconciler.sync(snapshot({ pods, policies }), 'enforce', layout, false);
       assert.deepEqual(outcome.failures, []);
     },
     verdict: (packet: Partial<Packet> & Pick<Packet, 'source' | 'destination'>) =>

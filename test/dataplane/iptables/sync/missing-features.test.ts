@@ -1,14 +1,9 @@
 import assert from 'node:assert/strict';
-import { Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
+import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import type { Backend } from '../../../../src/core/vocabulary.ts';
 import { toolName } from '../../../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { FeatureWatch } from '../../../../src/dataplane/iptables/kernel/probe-features.ts';
-import {
-  FEATURES,
-  type Feature,
-  essentialsMissing,
-  missingText,
-} from '../../../../src/dataplane/iptables/rules/features.ts';
+import { FEATURES, type Feature, lacksOf } from '../../../../src/dataplane/iptables/rules/features.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
 import { type FakeKernel, createFakeKernel } from '../../../support/fake-kernel.ts';
@@ -86,7 +81,7 @@ function packets(): Packet[] {
 interface Node {
   readonly kernel: FakeKernel;
   readonly lack: (feature: Feature | undefined) => void;
-  readonly pass: (readBack?: boolean) => ReturnType<Reconciler['pass']>;
+  readonly pass: (readBack?: boolean) => ReturnType<SnapshotSync['sync']>;
   readonly unknown: string[];
 }
 
@@ -102,7 +97,7 @@ function node(backend: Backend): Node {
     families: kernel.families,
     restoreOf: (family: 4 | 6) => toolName(kernel.backend, family, 'restore'),
   };
-  const reconciler = new Reconciler({
+  const reconciler = new SnapshotSync({
     nodeName: 'node-1',
     kernel,
     now: () => 0,
@@ -121,7 +116,7 @@ function node(backend: Backend): Node {
         kernel.faults.refuse = refuse && ((line) => line.startsWith('create ') && refuse(line));
       }
     },
-    pass: (readBack = false) => reconciler.pass(CLUSTER, 'enforce', LAYOUT, readBack),
+    pass: (readBack = false) => reconciler.sync(CLUSTER, 'enforce', LAYOUT, readBack),
   };
 }
 
@@ -162,8 +157,10 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
         const outcome = await pass(true);
         assert.deepEqual(unknown, []);
         assert.deepEqual(outcome.missing, { 4: [feature], 6: [feature] });
-        assert.deepEqual(essentialsMissing(outcome.missing).length === 0, SAME.includes(feature) || feature === 'bpf');
-        assert.match(missingText(outcome.missing).join('\n'), /^\S+ \(IPv[46](, IPv6)?; module \S+/);
+        const lacks = lacksOf(outcome.missing);
+        const isNeeded = lacks.some(({ neededFor }) => neededFor === 'policies');
+        assert.deepEqual(!isNeeded, SAME.includes(feature) || feature === 'bpf');
+        assert.match(lacks.map(({ text }) => text).join('\n'), /^\S+ \(IPv[46](, IPv6)?; module \S+/);
         const isUsed = feature.startsWith('hash:') && sets.includes(` ${feature} `);
         assert.equal(outcome.failures.length > 0, isUsed, JSON.stringify(outcome.failures));
         assert.ok(!isUsed || outcome.partial);
@@ -222,7 +219,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     it('where nothing may be written, nothing is asked', async () => {
       const kernel = createFakeKernel({ backend });
       const questions: string[] = [];
-      const reconciler = new Reconciler({
+      const reconciler = new SnapshotSync({
         nodeName: 'node-1',
         kernel,
         now: () => 0,
@@ -232,7 +229,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
           return {};
         },
       });
-      for (const mode of ['dry-run', 'off', 'audit'] as const) await reconciler.pass(CLUSTER, mode, LAYOUT, true);
+      for (const mode of ['dry-run', 'off', 'audit'] as const) await reconciler.sync(CLUSTER, mode, LAYOUT, true);
       assert.deepEqual(questions, ['missing']);
     });
   });
@@ -240,12 +237,12 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
   describe(`fault: the closed chain needs what may be missing (${backend})`, () => {
     it('is DROP and nothing else, whatever else the kernel refuses', async () => {
       const kernel = createFakeKernel({ backend });
-      const reconciler = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5 });
+      const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5 });
       // Refused without being asked for by name: the class chains fail one by one.
       const refuse = (line: string): boolean => / -m (limit|comment) /.test(line);
       if (backend === 'iptables-nft') kernel.faults.refuse = refuse;
       else kernel.faults.refuseAtCommit = refuse;
-      const outcome = await reconciler.pass(CLUSTER, 'enforce', LAYOUT, true);
+      const outcome = await reconciler.sync(CLUSTER, 'enforce', LAYOUT, true);
       assert.ok(outcome.partial);
       for (const family of [4, 6] as const) {
         const { chains } = kernel.state().families[family]!;

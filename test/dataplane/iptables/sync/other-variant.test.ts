@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
+import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import { type Kernel, StepFailed } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
 import { readGeneration } from '../../../../src/dataplane/iptables/plan/generation.ts';
-import type { ObservedState, Step, Unread } from '../../../../src/dataplane/iptables/plan/plan.ts';
+import type { Unread } from '../../../../src/dataplane/dataplane.ts';
+import type { ObservedState, Step } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import type { Policy } from '../../../../src/policy/model.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
-import { createFakeKernel, type FakeKernel } from '../../../support/fake-kernel.ts';
+import { type FakeKernel, createFakeKernel } from '../../../support/fake-kernel.ts';
 
 const PODS = [
   pod('x/a', { addresses: ['10.0.0.1', 'fd00::1'] }),
@@ -43,15 +44,20 @@ function host(kernel: FakeKernel, more: () => Partial<ObservedState>, cannotRemo
       return cannotRemove ? Promise.reject(failed()) : Promise.resolve([]);
     },
   };
-  const reconciler = new Reconciler({ nodeName: 'node-1', kernel: seen, now, firstGeneration: 5 });
+  const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel: seen, now, firstGeneration: 5 });
   return { steps, reconciler };
 }
 
 /** The rules of a cluster as they stand in legacy, with the sets they refer to in the common kernel. */
 async function legacyOf(kernel: FakeKernel, generation: number): Promise<ObservedState> {
   const legacy = createFakeKernel({ backend: 'iptables-legacy' });
-  const reconciler = new Reconciler({ nodeName: 'node-1', kernel: legacy, now: () => 0, firstGeneration: generation });
-  await reconciler.pass(cluster(), 'enforce', LAYOUT, true);
+  const reconciler = new SnapshotSync({
+    nodeName: 'node-1',
+    kernel: legacy,
+    now: () => 0,
+    firstGeneration: generation,
+  });
+  await reconciler.sync(cluster(), 'enforce', LAYOUT, true);
   const sets = legacy.savedSets().replaceAll(/ (bucketsize|initval) \S+/g, '');
   kernel.editSets(...sets.split('\n').filter((line) => line.includes(' PCL')));
   return legacy.state();
@@ -64,7 +70,7 @@ describe('fault: our rules in the other iptables variant', () => {
     const other = { variant: 'iptables-legacy', families } as const;
     const { steps, reconciler } = host(kernel, () => ({ other }));
     // Meanwhile x/c left.
-    const outcome = await reconciler.pass(cluster(PODS.slice(0, 2)), 'enforce', LAYOUT, true);
+    const outcome = await reconciler.sync(cluster(PODS.slice(0, 2)), 'enforce', LAYOUT, true);
     assert.deepEqual(outcome.failures, []);
     const kinds = steps.map(({ kind }) => kind);
     const at = kinds.indexOf('leftovers');
@@ -85,7 +91,7 @@ describe('fault: our rules in the other iptables variant', () => {
       const kernel = createFakeKernel();
       const { families } = await legacyOf(kernel, generation);
       const { reconciler } = host(kernel, () => ({ other: { variant: 'iptables-legacy', families } }));
-      await reconciler.pass(cluster(), 'enforce', LAYOUT, true);
+      await reconciler.sync(cluster(), 'enforce', LAYOUT, true);
       for (const family of [4, 6] as const) {
         const [ours, theirs] = [kernel.state().families[family]!, families[family]!];
         assert.equal(readGeneration(theirs, MARKS), generation);
@@ -98,7 +104,7 @@ describe('fault: our rules in the other iptables variant', () => {
     const kernel = createFakeKernel();
     const { families } = await legacyOf(kernel, 5);
     const { reconciler } = host(kernel, () => ({ other: { variant: 'iptables-legacy', families } }), true);
-    const outcome = await reconciler.pass(cluster(PODS.slice(0, 2)), 'enforce', LAYOUT, true);
+    const outcome = await reconciler.sync(cluster(PODS.slice(0, 2)), 'enforce', LAYOUT, true);
     assert.equal(outcome.partial, true);
     assert.match(outcome.failures[0]!.message, /^leftovers: command not found/);
     const sets = [...kernel.state().sets.values()].map(({ members }) => [...members.keys()].join(' '));
@@ -109,7 +115,7 @@ describe('fault: our rules in the other iptables variant', () => {
     const kernel = createFakeKernel();
     const { families } = await legacyOf(kernel, 5);
     const { steps, reconciler } = host(kernel, () => ({ other: { variant: 'iptables-legacy', families } }));
-    assert.deepEqual((await reconciler.pass(cluster(), 'off', LAYOUT, true)).failures, []);
+    assert.deepEqual((await reconciler.sync(cluster(), 'off', LAYOUT, true)).failures, []);
     assert.equal(steps.filter(({ kind }) => kind === 'leftovers').length, 2);
   });
 });
@@ -123,13 +129,13 @@ describe('fault: a family that cannot be read', () => {
     const kernel = createFakeKernel();
     let now: readonly Unread[] = unread(false);
     const { reconciler } = host(kernel, () => ({ unread: now }));
-    const outcome = await reconciler.pass(cluster(), 'enforce', LAYOUT, true);
+    const outcome = await reconciler.sync(cluster(), 'enforce', LAYOUT, true);
     assert.equal(outcome.partial, true);
     assert.match(outcome.failures[0]!.message, /IPv6 rules cannot be read.*nothing is written there: no memory/);
     assert.equal(kernel.state().families[6]!.chains.size, 0);
     assert.ok(kernel.state().families[4]!.chains.size > 0);
     now = [];
-    assert.deepEqual((await reconciler.pass(cluster(), 'enforce', LAYOUT, true)).failures, []);
+    assert.deepEqual((await reconciler.sync(cluster(), 'enforce', LAYOUT, true)).failures, []);
     assert.ok(kernel.state().families[6]!.chains.size > 0);
   });
 
@@ -137,17 +143,17 @@ describe('fault: a family that cannot be read', () => {
     const kernel = createFakeKernel();
     let now: readonly Unread[] = [];
     const { reconciler } = host(kernel, () => ({ unread: now }));
-    assert.deepEqual((await reconciler.pass(cluster(), 'enforce', LAYOUT, true)).failures, []);
+    assert.deepEqual((await reconciler.sync(cluster(), 'enforce', LAYOUT, true)).failures, []);
     const before = kernel.savedRules(6);
     now = unread(false);
     for (let resync = 0; resync < 3; resync++) {
-      const outcome = await reconciler.pass(cluster(), 'enforce', LAYOUT, true);
+      const outcome = await reconciler.sync(cluster(), 'enforce', LAYOUT, true);
       assert.deepEqual([outcome.drift, outcome.plan?.steps, outcome.partial], [[], [], true]);
       assert.deepEqual(outcome.unread, now);
     }
     assert.equal(kernel.savedRules(6), before);
     const closed = { ...RED, ingress: [] };
-    const event = await reconciler.pass(cluster(PODS, [closed]), 'enforce', LAYOUT, false);
+    const event = await reconciler.sync(cluster(PODS, [closed]), 'enforce', LAYOUT, false);
     assert.deepEqual([event.failures.length, event.partial], [1, true], 'an event does not make it forgotten');
     assert.match(event.failures[0]!.message, /changes are written on top of what was written last/);
     assert.doesNotMatch(kernel.savedRules(6), /--match-set/);
@@ -164,18 +170,18 @@ describe('fault: a family that cannot be read', () => {
       false,
       () => ms,
     );
-    await reconciler.pass(cluster(), 'enforce', LAYOUT, true);
+    await reconciler.sync(cluster(), 'enforce', LAYOUT, true);
     now = [];
-    assert.equal((await reconciler.pass(cluster(), 'enforce', LAYOUT, false)).partial, true);
+    assert.equal((await reconciler.sync(cluster(), 'enforce', LAYOUT, false)).partial, true);
     ms = 2_500;
-    assert.deepEqual((await reconciler.pass(cluster(), 'enforce', LAYOUT, false)).failures, []);
+    assert.deepEqual((await reconciler.sync(cluster(), 'enforce', LAYOUT, false)).failures, []);
     assert.ok(kernel.state().families[6]!.chains.size > 0);
   });
 
   it('known not to be there: no failure', async () => {
     const kernel = createFakeKernel();
     const { reconciler } = host(kernel, () => ({ unread: unread(true) }));
-    const outcome = await reconciler.pass(cluster(), 'enforce', LAYOUT, true);
+    const outcome = await reconciler.sync(cluster(), 'enforce', LAYOUT, true);
     assert.deepEqual([outcome.failures, outcome.unread], [[], unread(true)]);
   });
 });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import type { NodeIntent } from '../../../../src/compile/intent.ts';
 import { NodeCompiler, loadSnapshot } from '../../../../src/compile/compile-node.ts';
 import type { Backend, Mode } from '../../../../src/core/vocabulary.ts';
-import { type PassOutcome, Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
+import type { SyncResult } from '../../../../src/dataplane/iptables/sync/one-sync.ts';
+import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import type { ObservedFamily, ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../../../src/policy/model.ts';
 import { readGeneration } from '../../../../src/dataplane/iptables/plan/generation.ts';
@@ -34,8 +35,8 @@ const cluster = (policies: readonly Policy[] = [ONLY_B, BLOCK], pods: readonly P
 
 interface Bench {
   readonly kernel: FakeKernel;
-  reconciler: Reconciler;
-  readonly pass: (to: ClusterSnapshot, options?: { mode?: Mode; readBack?: boolean }) => Promise<PassOutcome>;
+  reconciler: SnapshotSync;
+  readonly pass: (to: ClusterSnapshot, options?: { mode?: Mode; readBack?: boolean }) => Promise<SyncResult>;
   /** As `pass`, and nothing may fail. */
   readonly enforce: Bench['pass'];
   readonly restart: () => void;
@@ -43,11 +44,11 @@ interface Bench {
 
 function bench(backend: Backend = 'iptables-nft', firstGeneration = 5): Bench {
   const kernel = createFakeKernel({ backend });
-  const create = () => new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration });
+  const create = () => new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration });
   const made: Bench = {
     kernel,
     reconciler: create(),
-    pass: (to, { mode = 'enforce', readBack = false } = {}) => made.reconciler.pass(to, mode, LAYOUT, readBack),
+    pass: (to, { mode = 'enforce', readBack = false } = {}) => made.reconciler.sync(to, mode, LAYOUT, readBack),
     enforce: async (to, options) => {
       const outcome = await made.pass(to, options);
       assert.deepEqual(outcome.failures, []);
@@ -67,8 +68,8 @@ function follow(snapshotAtStart: ClusterSnapshot = cluster()) {
   const compiler = new NodeCompiler('node-1');
   loadSnapshot(compiler, snapshotAtStart);
   const compile = (): NodeIntent => compiler.intent();
-  const reconciler = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5, compile });
-  return { kernel, compiler, enforce: () => reconciler.pass(snapshotAtStart, 'enforce', LAYOUT, false) };
+  const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5, compile });
+  return { kernel, compiler, enforce: () => reconciler.sync(snapshotAtStart, 'enforce', LAYOUT, false) };
 }
 
 const packet = (source: string, destination: string, port = 80): Packet => ({
@@ -95,8 +96,8 @@ describe('reconcile: what is there already', () => {
     const saved = [kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()];
     const count = writes(kernel).length;
     made.restart();
-    const again = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 77 });
-    const outcome = await again.pass(cluster(), 'enforce', LAYOUT, true);
+    const again = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 77 });
+    const outcome = await again.sync(cluster(), 'enforce', LAYOUT, true);
     assert.deepEqual([outcome.plan?.steps, outcome.drift, outcome.failures], [[], [], []]);
     assert.equal(writes(kernel).length, count);
     assert.deepEqual([kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()], saved);
@@ -569,8 +570,8 @@ describe('reconcile: refusals', () => {
     kernel.editSets(`create small hash:ip family inet maxelem 1`, `swap ${set} small`, 'destroy small');
     kernel.editSets(`create ${set}+ hash:ip family inet maxelem 1048576`, `add ${set}+ 203.0.113.1`);
     made.restart();
-    const again = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 1 });
-    await again.pass(cluster([sameNamespace], [A, B]), 'enforce', LAYOUT, true);
+    const again = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 1 });
+    await again.sync(cluster([sameNamespace], [A, B]), 'enforce', LAYOUT, true);
     const { sets } = kernel.state();
     assert.deepEqual([...sets.get(set)!.members.keys()].sort(), ['10.0.0.1', '10.0.0.2']);
     assert.ok(!sets.has(`${set}+`));
@@ -776,7 +777,7 @@ describe('reconcile: live flows', () => {
           assert.equal(trace(made.kernel.state(), { ...first, connection }), 'passed');
         const restart = (): void => {
           made.kernel.revive();
-          made.reconciler = new Reconciler({
+          made.reconciler = new SnapshotSync({
             nodeName: 'node-1',
             kernel: made.kernel,
             now: () => 0,
@@ -918,16 +919,16 @@ describe('reconcile: live flows', () => {
     const isolated = cluster([ONLY_B, BLOCK]);
     await enforce(isolated);
     assert.deepEqual(generationOf(kernel), [127, 127]);
-    const again = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
-    await again.pass(cluster([ONLY_B]), 'enforce', LAYOUT, true);
-    await again.pass(isolated, 'enforce', LAYOUT, false);
+    const again = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
+    await again.sync(cluster([ONLY_B]), 'enforce', LAYOUT, true);
+    await again.sync(isolated, 'enforce', LAYOUT, false);
     assert.deepEqual(generationOf(kernel), [1, 1]);
     const last = kernel.state().families[4]!.chains.get('PCL-FWD-AGAIN')!.at(-1)!;
     const without = [`-D FORWARD ${NEW_ENTERS}`, `-D PCL-FWD-AGAIN ${last}`, ':PCL-FWD - [0:0]', '-X PCL-FWD'];
     kernel.editRules(4, ...without);
     made.restart();
-    const third = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
-    await third.pass(isolated, 'enforce', LAYOUT, true);
+    const third = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
+    await third.sync(isolated, 'enforce', LAYOUT, true);
     assert.deepEqual(generationOf(kernel), [2, 1]);
   });
 
@@ -940,9 +941,9 @@ describe('reconcile: live flows', () => {
       next: () => free,
       inForce: (family: 4 | 6, epoch: number | undefined) => void (family === 4 && told.push(epoch)),
     };
-    const reconciler = new Reconciler({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 1, freeEpochs });
+    const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 1, freeEpochs });
     const pass = async (to: ClusterSnapshot, readBack = false): Promise<number> => {
-      const { failures, plan } = await reconciler.pass(to, 'enforce', LAYOUT, readBack);
+      const { failures, plan } = await reconciler.sync(to, 'enforce', LAYOUT, readBack);
       assert.deepEqual(failures, []);
       return plan!.summary.generationBumps;
     };
@@ -998,8 +999,8 @@ describe('reconcile: live flows', () => {
   it('without marks, what is established passes', async () => {
     const { kernel, reconciler } = bench();
     const { marks: _, ...layout } = LAYOUT;
-    await reconciler.pass(cluster([ONLY_B]), 'enforce', layout, true);
-    await reconciler.pass(cluster([ONLY_B], [A, { ...B, labels: {} }]), 'enforce', layout, false);
+    await reconciler.sync(cluster([ONLY_B]), 'enforce', layout, true);
+    await reconciler.sync(cluster([ONLY_B], [A, { ...B, labels: {} }]), 'enforce', layout, false);
     assert.ok(isLive(kernel, { mark: 0 }, 'ORIGINAL'));
     assert.deepEqual(passes(kernel, B, A), [false, false]);
     assert.doesNotMatch(kernel.savedRules(4), /PCL.*CONNMARK/);

@@ -1,6 +1,7 @@
 /** What the kernel refuses of one namespace costs a few attempts, however much of it there is, and keeps nothing of others out. */
 import assert from 'node:assert/strict';
-import { type PassOutcome, Reconciler } from '../../../../src/dataplane/iptables/sync/reconcile.ts';
+import type { SyncResult } from '../../../../src/dataplane/iptables/sync/one-sync.ts';
+import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import type { ClusterSnapshot, Policy } from '../../../../src/policy/model.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { type FakeNode, LAYOUT } from '../../../support/fake-cluster.ts';
@@ -35,13 +36,13 @@ function slowNode(kernel: FakeKernel = createFakeKernel()): FakeNode {
   return {
     name: 'node-1',
     kernel,
-    reconciler: new Reconciler({ nodeName: 'node-1', kernel, now, firstGeneration: 1 }),
+    reconciler: new SnapshotSync({ nodeName: 'node-1', kernel, now, firstGeneration: 1 }),
   };
 }
 
-async function sync(node: FakeNode, of: ClusterSnapshot): Promise<{ outcome: PassOutcome; commands: number }> {
+async function sync(node: FakeNode, of: ClusterSnapshot): Promise<{ outcome: SyncResult; commands: number }> {
   const before = node.kernel.commands.length;
-  const outcome = await node.reconciler.pass(of, 'enforce', LAYOUT, false);
+  const outcome = await node.reconciler.sync(of, 'enforce', LAYOUT, false);
   return { outcome, commands: node.kernel.commands.length - before };
 }
 

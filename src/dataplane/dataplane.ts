@@ -1,0 +1,145 @@
+/**
+ * The door of a data plane: what a node has to enforce goes in, what became of it in the kernel comes out. Types only. The words of one
+ * data plane (chains, sets, tables, tools) pass it as printable text and nothing else.
+ *
+ *   NodeIntent, SyncRequest --> sync --> SyncOutcome      desired state against what the kernel holds, made equal without a gap (S-09)
+ *                               remove                    nothing of ours is left
+ */
+import type { Family, Mode } from '../core/vocabulary.ts';
+import type { NodeIntent } from '../compile/intent.ts';
+import type { PodInterfaces } from '../host/pod-interfaces.ts';
+
+export interface Dataplane {
+  /** Brings the kernel to the intent. One at a time. Never rejects for what the kernel or a tool does: the outcome tells. */
+  sync(intent: NodeIntent, request: SyncRequest): Promise<SyncOutcome>;
+  /** Takes everything of ours out of the kernel. */
+  remove(request: Pick<SyncRequest, 'resync'>): Promise<SyncOutcome>;
+  /**
+   * Before the first sync: lets no pod pass until then, as with a cluster without pods. Where rules of ours stand, they stay. Rejects for
+   * what the kernel or a tool does.
+   */
+  closeToNewPods(interfaces: PodInterfaces): Promise<'rules stand' | 'closed'>;
+  /** Calls back when a sync would find something to do that no intent tells. */
+  onWork(callback: (reason: string) => void): void;
+}
+
+export interface SyncRequest {
+  readonly mode: Exclude<Mode, 'off'>;
+  /** Compare what the kernel holds with what was written, before anything else. */
+  readonly resync: boolean;
+  /** Where the pods of the intent are attached, as far as that is known. */
+  readonly interfaces: PodInterfaces;
+}
+
+export const SYNC_PHASES = ['render', 'observe', 'plan', 'apply'] as const;
+export type SyncPhase = (typeof SYNC_PHASES)[number];
+
+export interface SyncOutcome {
+  readonly mode: Mode;
+  /** What was done (in dry-run: would be done), last attempt; absent if it is not known what the kernel holds. */
+  readonly change: PlannedChange | undefined;
+  /** Steps that the kernel took, over all attempts. */
+  readonly stepsApplied: number;
+  /** What others had changed; empty where nothing was compared. */
+  readonly drift: readonly Drift[];
+  readonly failures: readonly SyncFailure[];
+  /** There were failures, but everything that does not depend on what was refused went in. */
+  readonly partial: boolean;
+  /** Sets that wait for the kernel to let go of them. */
+  readonly busySets: readonly string[];
+  /** Chains nothing of ours leads to any more, which cannot go while a rule of others leads there. */
+  readonly busyChains: readonly string[];
+  readonly seconds: Readonly<Partial<Record<SyncPhase, number>>>;
+  /** What the rules had to do without. */
+  readonly lacks: readonly Lack[];
+  /** Families whose rules could not be read when the kernel was read last. */
+  readonly unread: readonly Unread[];
+}
+
+/** Why something did not go in. */
+export interface SyncFailure {
+  /** What the kernel refused; absent if the whole step failed. */
+  readonly object: string | undefined;
+  readonly tool: string;
+  /** `lock`: another program held the xtables lock for the whole wait. */
+  readonly reason: 'refused' | 'lock' | 'unavailable';
+  readonly message: string;
+  /** The policies whose rules this keeps out of the kernel, `namespace/name`. */
+  readonly policies: readonly string[];
+}
+
+/** A plan as others may look at it. */
+export interface PlannedChange {
+  readonly counts: ChangeCounts;
+  readonly isEmpty: boolean;
+  /** All that is left is to destroy sets that the kernel does not let go of yet. */
+  readonly onlyWaits: boolean;
+  readonly steps: readonly PrintedStep[];
+  /** The very lines that the tools get, step by step. */
+  text(): string;
+  /** Addresses that stay under other rules than they should, because the kernel refused theirs. */
+  readonly degraded: readonly Degraded[];
+  /** How many sets are filled further by the next syncs. */
+  readonly setsToFill: number;
+  /** What the kernel holds afterwards. */
+  size(): DataplaneSize;
+  /** The epoch in force afterwards; absent where live flows are not marked. */
+  readonly epoch: number | undefined;
+}
+
+export interface PrintedStep {
+  readonly kind: string;
+  readonly lines: readonly { readonly text: string; readonly object: string }[];
+}
+
+/** Counts of what a plan does. */
+export interface ChangeCounts {
+  readonly chainsWritten: number;
+  readonly chainsDeleted: number;
+  readonly jumpsRepaired: number;
+  readonly setsCreated: number;
+  readonly setsDestroyed: number;
+  readonly membersAdded: number;
+  readonly membersDeleted: number;
+  readonly generationBumps: number;
+}
+
+export interface Degraded {
+  readonly address: string;
+  readonly wanted: string;
+  readonly got: string;
+}
+
+export interface DataplaneSize {
+  readonly rules: number;
+  readonly chains: number;
+  readonly sets: number;
+  readonly setEntries: number;
+}
+
+/** What somebody else changed. */
+export interface Drift {
+  readonly kind: 'chain' | 'jump' | 'set' | 'member';
+  readonly object: string;
+  /** Of a chain or jump. */
+  readonly family?: Family;
+  /** What was found, in words. */
+  readonly what: string;
+}
+
+/** A feature that the kernel lacks. */
+export interface Lack {
+  /** What, for which family, and what it means. */
+  readonly text: string;
+  /** What is not enforced as written without it. */
+  readonly neededFor: 'policies' | 'IPv6 pods' | 'nothing';
+}
+
+/** A family whose rules could not be read. */
+export interface Unread {
+  readonly family: Family;
+  readonly tool: string;
+  /** This host cannot filter the family; else it is not known what its rules are. */
+  readonly isKnown: boolean;
+  readonly why: string;
+}

@@ -1,0 +1,67 @@
+/** The data plane of iptables and ipset behind its door: chains, sets and plans stay here. */
+import type { DataplaneSize, Dataplane, PlannedChange, SyncOutcome } from '../dataplane.ts';
+import type { Standing } from './drift/drift-watch.ts';
+import type { FreeEpochs } from './sync/free-epochs.ts';
+import type { SyncOptions, SyncResult } from './sync/one-sync.ts';
+import type { ObservedState, Plan } from './plan/plan.ts';
+
+import { isEmptyPlan, planText } from './plan/plan.ts';
+import { lacksOf } from './rules/features.ts';
+import { Synchronizer } from './sync/synchronizer.ts';
+
+export interface IptablesDataplane extends Dataplane {
+  /** What the kernel should hold between two syncs, for those who look whether it does. */
+  standing(): Standing | undefined;
+}
+
+export interface IptablesOptions extends SyncOptions {
+  /** Absent: the next number is taken, whoever carries it. */
+  readonly freeEpochs?: FreeEpochs;
+}
+
+export function createIptablesDataplane(options: IptablesOptions): IptablesDataplane {
+  const synchronizer = new Synchronizer(options);
+  return {
+    sync: async (intent, request) => outcomeOf(await synchronizer.sync(intent, request)),
+    remove: async (request) => outcomeOf(await synchronizer.remove(request)),
+    closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
+    onWork: (callback) => options.freeEpochs?.onFound(() => callback('free epoch')),
+    standing: () => synchronizer.standing(),
+  };
+}
+
+function outcomeOf({ plan, missing, ...told }: SyncResult): SyncOutcome {
+  return { ...told, change: plan && changeOf(plan, told.busySets), lacks: lacksOf(missing) };
+}
+
+function changeOf(plan: Plan, busySets: readonly string[]): PlannedChange {
+  return {
+    counts: plan.summary,
+    isEmpty: isEmptyPlan(plan),
+    onlyWaits: onlyWaits(plan, busySets),
+    steps: plan.steps,
+    text: () => planText(plan),
+    degraded: plan.heldBack,
+    setsToFill: plan.waiting.length,
+    size: () => sizeOf(plan.after),
+    epoch: plan.generations[4],
+  };
+}
+
+/** All that was left to do was to destroy sets which the kernel still does not let go of. */
+function onlyWaits(plan: Plan, busySets: readonly string[]): boolean {
+  if (isEmptyPlan(plan)) return false;
+  return plan.steps.every(({ kind, lines }) => {
+    return kind === 'destroy-sets' && lines.every(({ object }) => busySets.includes(object));
+  });
+}
+
+function sizeOf({ families, sets }: ObservedState): DataplaneSize {
+  const size = { rules: 0, chains: 0, sets: sets.size, setEntries: 0 };
+  for (const { chains } of Object.values(families)) {
+    size.chains += chains.size;
+    for (const lines of chains.values()) size.rules += lines.length;
+  }
+  for (const { members } of sets.values()) size.setEntries += members.size;
+  return size;
+}

@@ -1,0 +1,366 @@
+/**
+ * One sync: intent -> ruleset -> plan -> kernel. Starts from what the node has to enforce now, every time; the only memory is
+ * what our own writes left in the kernel, and that is dropped whenever there is doubt about it.
+ */
+import { FAMILIES, type Family, type Mode } from '../../../core/vocabulary.ts';
+import type { NodeIntent } from '../../../compile/intent.ts';
+import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
+import type { Drift, SyncFailure, SyncOutcome, SyncPhase, Unread } from '../../dataplane.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import type { ObservedSet, ObservedState, Plan, Step } from '../plan/plan.ts';
+import type { NodeRenderer } from '../render/render-node.ts';
+import type { MissingFeatures } from '../rules/features.ts';
+import type { IpSet, Layout, Ruleset } from '../rules/ruleset.ts';
+import type { EpochSource } from './free-epochs.ts';
+
+import { runSliced } from '../../../core/run-sliced.ts';
+import { findDrift, findRuleDrift } from '../drift/find-drift.ts';
+import type { FeatureQuestion } from '../kernel/probe-features.ts';
+import { StepFailed } from '../kernel/kernel.ts';
+import { diffInSteps } from '../plan/diff.ts';
+import { readGeneration } from '../plan/generation.ts';
+import { ENTRIES_PER_SYNC } from '../plan/portion.ts';
+import { recognise } from '../plan/recognise.ts';
+import { teardown } from '../plan/teardown.ts';
+import { layoutWithout, setsWithout } from '../rules/features.ts';
+import { familyOfSet } from '../rules/names.ts';
+import { Isolation } from './isolation.ts';
+
+/** What a sync leaves to be told; the door tells others what they may know of it. */
+export interface SyncResult extends Omit<SyncOutcome, 'change' | 'lacks'> {
+  /** What was (or in dry-run would be) done, last attempt; absent if the kernel could not be read. */
+  readonly plan: Plan | undefined;
+  readonly missing: MissingFeatures;
+}
+
+export interface SyncOptions {
+  readonly kernel: Kernel;
+  readonly layout: Omit<Layout, 'mode'>;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** The generation to begin with on a host that has none. */
+  readonly firstGeneration: number;
+  /** Knows generations (epochs) that no live flow carries; if absent the next number is taken. */
+  readonly freeEpochs?: EpochSource;
+  /** What the kernel lacks of the rules' vocabulary; nothing if absent. Asks by writing, so not where nothing may be written. */
+  readonly missingFeatures?: (question: FeatureQuestion) => Promise<MissingFeatures>;
+}
+
+/** What one sync leaves to the next. */
+export interface SyncMemory {
+  /** The kernel as our last writes left it; undefined: unknown. */
+  readonly written: ObservedState | undefined;
+  /** Outlives the rules: flows keep their stamps while nothing is enforced, and must not be taken for judged later. */
+  readonly generations: Plan['generations'];
+  readonly departed: Plan['departed'];
+  readonly unread: readonly Unread[];
+  readonly busyChains: readonly string[];
+}
+
+/** A sync gives up isolating refused objects after this many; each costs a read-back. */
+const MAX_ATTEMPTS = 200;
+
+/** The state of one sync while it runs. */
+export class OneSync {
+  readonly #options: SyncOptions;
+  readonly #renderer: NodeRenderer;
+  readonly #mode: Mode;
+  readonly #seconds: Partial<Record<SyncPhase, number>> = {};
+  readonly #failures: SyncFailure[] = [];
+  #isolation: Isolation;
+  #ruleset: Ruleset | undefined;
+  #plan: Plan | undefined;
+  #drift: readonly Drift[] = [];
+  #busySets: readonly string[] = [];
+  #stepsApplied = 0;
+  #missing: MissingFeatures = {};
+  readonly #written: ObservedState | undefined;
+  /** What the last plan was made from. */
+  #observed: ObservedState | undefined;
+  /** The kernel as the writes left it; undefined: unknown. */
+  known: ObservedState | undefined;
+  generations: Plan['generations'];
+  departed: Plan['departed'];
+  unread: readonly Unread[];
+  busyChains: readonly string[];
+
+  constructor(options: SyncOptions, renderer: NodeRenderer, memory: SyncMemory, mode: Mode) {
+    this.#options = options;
+    this.#renderer = renderer;
+    this.#mode = mode;
+    this.#written = memory.written;
+    this.generations = memory.generations;
+    this.departed = memory.departed;
+    this.unread = memory.unread;
+    this.busyChains = memory.busyChains;
+    this.#isolation = this.#isolationOf(undefined);
+  }
+
+  #isolationOf(ruleset: Ruleset | undefined): Isolation {
+    const { kernel, now } = this.#options;
+    const onRejected = (failed: StepFailed, object: string): void => this.fail(failed, object);
+    const onBusyChain = (chain: string): void => {
+      this.busyChains = [...this.busyChains, chain];
+    };
+    return new Isolation({ kernel, ruleset, now, onRejected, onBusyChain }, this.busyChains);
+  }
+
+  async prepare(intent: NodeIntent, interfaces: PodInterfaces, question: FeatureQuestion): Promise<void> {
+    const { now, layout, missingFeatures } = this.#options;
+    if (missingFeatures && this.#mode !== 'dry-run') this.#missing = await missingFeatures(question);
+    const enforcing = this.#mode === 'audit' ? 'audit' : 'enforce';
+    const wholeLayout = layoutWithout({ ...layout, mode: enforcing }, this.#missing);
+    const started = now();
+    this.#ruleset = await runSliced(this.#renderer.renderInSteps(intent, wholeLayout, interfaces));
+    this.#isolation = this.#isolationOf(this.#ruleset);
+    this.#addSeconds('render', started);
+    for (const set of setsWithout(this.#ruleset.sets.values(), this.#missing)) this.#leaveOut(set);
+  }
+
+  /** The kernel would refuse it, one by one. */
+  #leaveOut({ name, type }: IpSet): void {
+    this.#isolation.leaveOut(name);
+    this.fail(new Error(`set ${name}: the kernel has no sets of type ${type}; what needs it is closed`), name);
+  }
+
+  async execute(resync: boolean): Promise<void> {
+    const remembered = resync ? undefined : this.#written;
+    if (remembered) {
+      // An event must not make anybody forget that something is to be read again.
+      for (const each of this.unread)
+        if (!each.isKnown) this.#failToRead(each, remembered.families[each.family] !== undefined);
+    }
+    const observed = remembered ?? (await this.#read());
+    if (this.#written && !remembered && this.#isOfSameVariant(observed))
+      this.#drift = findDrift(this.#written, observed);
+    await this.#lookForEpochs(observed, resync);
+    let plan = await this.#makePlan(observed, remembered !== undefined);
+    if (this.#mode === 'dry-run') {
+      this.known = observed;
+      return;
+    }
+    let mayBeOutdated = remembered !== undefined;
+    for (let attempt = 1; ; attempt++) {
+      this.generations = { ...this.generations, ...plan.generations };
+      const failed = await this.#applyAll(plan.steps);
+      if (!failed) {
+        this.known = this.#afterSuccess(plan);
+        this.departed = plan.departed;
+        // Ahead of time: the next pass shall find them.
+        this.#nextEpochs(plan.after);
+        return;
+      }
+      if (mayBeOutdated && failed.reason === 'refused') {
+        mayBeOutdated = false;
+        plan = await this.#planFromKernel(failed);
+        continue;
+      }
+      if (!(await this.#isolation.isolate(failed, { observed: this.#observed!, plan })) || attempt >= MAX_ATTEMPTS) {
+        this.fail(failed);
+        await this.#applyOtherFamily(plan, failed);
+        return;
+      }
+      plan = await this.#makePlan(await this.#read(), false);
+    }
+  }
+
+  /** The families whose rules stamp flows, if free epochs are to be known for them. */
+  #stampedFamilies(observed: ObservedState): readonly Family[] {
+    const { mode, marks } = this.#ruleset?.layout ?? {};
+    if (!this.#options.freeEpochs || !marks || mode !== 'enforce' || this.#mode === 'dry-run') return [];
+    return FAMILIES.filter((family) => observed.families[family]);
+  }
+
+  /** Tells which epochs are in force; returns those to go to. */
+  #nextEpochs(observed: ObservedState): Plan['generations'] {
+    const { freeEpochs } = this.#options;
+    const marks = this.#ruleset?.layout.marks;
+    const next = this.#stampedFamilies(observed).map((family): [Family, number] => {
+      freeEpochs!.inForce(family, readGeneration(observed.families[family]!, marks!) ?? this.generations[family]);
+      return [family, freeEpochs!.next(family)];
+    });
+    return Object.fromEntries(next);
+  }
+
+  async #lookForEpochs(observed: ObservedState, resync: boolean): Promise<void> {
+    const started = this.#options.now();
+    const { freeEpochs } = this.#options;
+    const families = this.#stampedFamilies(observed);
+    this.#nextEpochs(observed);
+    if (families.length > 0) await freeEpochs?.firstLook(families);
+    if (resync) for (const family of families) freeEpochs?.recheck(family);
+    this.#addSeconds('observe', started);
+  }
+
+  async #read(): Promise<ObservedState> {
+    const started = this.#options.now();
+    const found = await this.#options.kernel.observe();
+    const recognised = await runSliced(recognise(found, this.#written, this.#ruleset?.sets ?? new Map()));
+    this.#addSeconds('observe', started);
+    this.#knowOther(recognised);
+    return this.#withUnread(recognised);
+  }
+
+  /** What was written went to the iptables variant that was read. */
+  #isOfSameVariant(observed: ObservedState): boolean {
+    return this.#written?.variant === observed.variant;
+  }
+
+  /** Flows carry the stamps of our rules in the other variant: a generation of theirs must not be taken for one of these rules. */
+  #knowOther({ other }: ObservedState): void {
+    const { marks } = this.#ruleset?.layout ?? {};
+    if (!other || !marks) return;
+    for (const family of FAMILIES) {
+      const before = other.families[family];
+      const generation = before && readGeneration(before, marks);
+      if (generation !== undefined) this.generations = { [family]: generation, ...this.generations };
+    }
+  }
+
+  /**
+   * What could not be read is what our last writes left, as far as anybody knows: changes go on from there, and a commit that does
+   * not fit what the kernel holds is refused as a whole. Without such a memory nothing is written.
+   */
+  #withUnread(found: ObservedState): ObservedState {
+    this.unread = found.unread ?? [];
+    const families = { ...found.families };
+    for (const unread of this.unread) {
+      if (unread.isKnown) continue;
+      const { family } = unread;
+      const memory = this.#isOfSameVariant(found) ? this.#written?.families[family] : undefined;
+      if (memory) families[family] = memory;
+      this.#failToRead(unread, memory !== undefined);
+    }
+    return { ...found, families };
+  }
+
+  #failToRead({ family, tool, why }: Unread, isRemembered: boolean): void {
+    const going = isRemembered ? 'changes are written on top of what was written last' : 'nothing is written there';
+    const message = `IPv${family} rules cannot be read, so whether they are still in force is not known; ${going}: ${why}`;
+    if (this.#failures.some((failure) => failure.message === message)) return;
+    this.#failures.push({ object: undefined, tool, reason: 'unavailable', message, policies: [] });
+  }
+
+  async #makePlan(observed: ObservedState, remembered: boolean): Promise<Plan> {
+    this.#observed = observed;
+    const options = {
+      broken: this.#isolation.broken,
+      firstGeneration: this.#options.firstGeneration,
+      lastGenerations: this.generations,
+      spareGenerations: this.#nextEpochs(observed),
+      departed: this.departed,
+      remembered,
+      ...(this.#mode === 'dry-run' ? {} : { portion: ENTRIES_PER_SYNC }),
+    };
+    const started = this.#options.now();
+    this.#plan = this.#ruleset ? await runSliced(diffInSteps(this.#ruleset, observed, options)) : teardown(observed);
+    this.#addSeconds('plan', started);
+    return this.#plan;
+  }
+
+  /** For a plan that was made from memory: it may have been refused because somebody took out what it was to replace. */
+  async #planFromKernel({ step }: StepFailed): Promise<Plan> {
+    const found = await this.#read();
+    // Of sets a part may have gone in; a refused commit of rules left them as they were found.
+    if (this.#written && 'family' in step) this.#drift = findRuleDrift(this.#written, found, step.family);
+    return this.#makePlan(found, false);
+  }
+
+  /** The first failure, or undefined if every step went in. */
+  async #applyAll(steps: readonly Step[]): Promise<StepFailed | undefined> {
+    const started = this.#options.now();
+    try {
+      for (const step of steps) {
+        if (step.kind === 'leftovers') {
+          await this.#removeLeftovers(step);
+          continue;
+        }
+        const busy = await this.#options.kernel.apply(step);
+        this.#stepsApplied++;
+        if (step.kind === 'destroy-sets') this.#busySets = busy;
+      }
+      return undefined;
+    } catch (error) {
+      if (error instanceof StepFailed) return error;
+      throw error;
+    } finally {
+      if (steps.length > 0) this.#addSeconds('apply', started);
+    }
+  }
+
+  /** What stays there denies what it denied, but must not hold up the rules that are kept up to date. */
+  async #removeLeftovers(step: Step): Promise<void> {
+    try {
+      await this.#options.kernel.apply(step);
+      this.#stepsApplied++;
+    } catch (error) {
+      if (!(error instanceof StepFailed)) throw error;
+      this.fail(error);
+    }
+  }
+
+  /** Rules of one family that cannot go in at all must not keep the other from being brought up to date. */
+  async #applyOtherFamily(plan: Plan, failed: StepFailed): Promise<void> {
+    if (failed.reason !== 'refused' || !('family' in failed.step)) return;
+    const { family } = failed.step;
+    const isOther = (set: string): boolean => familyOfSet(set) !== family;
+    const rest = plan.steps.slice(plan.steps.indexOf(failed.step) + 1).flatMap((step): Step[] => {
+      if ('family' in step) return step.family === family ? [] : [step];
+      const lines = step.lines.filter(({ object }) => isOther(object));
+      return lines.length > 0 ? [{ kind: step.kind, lines }] : [];
+    });
+    const also = await this.#applyAll(rest);
+    if (also) this.fail(also);
+  }
+
+  /** What the kernel holds now. Sets it would not let go of are still there, and will be planned for again. */
+  #afterSuccess(plan: Plan): ObservedState {
+    if (this.#busySets.length === 0) return plan.after;
+    const { families, sets: after } = plan.after;
+    const sets = new Map(after);
+    for (const name of this.#busySets) sets.set(name, this.#observed?.sets.get(name) ?? unknownSet(name));
+    return { families, sets };
+  }
+
+  fail(error: unknown, object?: string): void {
+    const rejected = object ?? (error instanceof StepFailed ? error.object : undefined);
+    this.#failures.push({
+      object: rejected,
+      tool: error instanceof StepFailed ? error.tool : '',
+      reason: error instanceof StepFailed ? error.reason : 'unavailable',
+      message: error instanceof Error ? error.message : String(error),
+      policies: rejected === undefined ? [] : this.#isolation.policiesBehind(rejected),
+    });
+    this.known = undefined;
+  }
+
+  memory(): SyncMemory {
+    const { known: written, generations, departed, unread, busyChains } = this;
+    return { written, generations, departed, unread, busyChains };
+  }
+
+  result(): SyncResult {
+    return {
+      mode: this.#mode,
+      plan: this.#plan,
+      stepsApplied: this.#stepsApplied,
+      drift: this.#drift,
+      failures: this.#failures,
+      partial: this.#failures.length > 0 && this.known !== undefined,
+      busySets: this.#busySets,
+      busyChains: this.busyChains,
+      seconds: this.#seconds,
+      missing: this.#missing,
+      unread: this.unread,
+    };
+  }
+
+  #addSeconds(phase: SyncPhase, startedMs: number): void {
+    this.#seconds[phase] = (this.#seconds[phase] ?? 0) + (this.#options.now() - startedMs) / 1000;
+  }
+}
+
+/** A set of ours of which only the name is known; it is there to be destroyed. */
+function unknownSet(name: string): ObservedSet {
+  return { name, family: familyOfSet(name), type: '', maxElements: 0, members: new Map() };
+}

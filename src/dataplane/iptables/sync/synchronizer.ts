@@ -1,0 +1,99 @@
+/** Syncs one after the other, and what one of them leaves to the next. */
+import type { Mode } from '../../../core/vocabulary.ts';
+import type { NodeIntent } from '../../../compile/intent.ts';
+import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
+import type { SyncRequest } from '../../dataplane.ts';
+import type { FeatureQuestion } from '../kernel/probe-features.ts';
+import type { Standing } from '../drift/drift-watch.ts';
+
+import { NodeCompiler } from '../../../compile/compile-node.ts';
+import { NodeRenderer } from '../render/render-node.ts';
+import { OneSync, type SyncMemory, type SyncOptions, type SyncResult } from './one-sync.ts';
+
+const READ_AGAIN_MS = 2_000;
+
+export class Synchronizer {
+  readonly #options: SyncOptions;
+  readonly #renderer = new NodeRenderer();
+  #memory: SyncMemory = { written: undefined, generations: {}, departed: {}, unread: [], busyChains: [] };
+  #lastReadMs = 0;
+  /** The kernel refused something of the last sync: it may lack what it had. */
+  #wasRefused = false;
+  #mode: Mode | undefined;
+  #isSyncing = false;
+  #syncs = 0;
+
+  constructor(options: SyncOptions) {
+    this.#options = options;
+  }
+
+  /** Makes the next sync read the kernel, as at start. */
+  dropKnown(): void {
+    this.#memory = { ...this.#memory, written: undefined };
+  }
+
+  /** What the kernel should hold now; undefined while a sync runs, while nothing is enforced, and while that is not known. */
+  standing(): Standing | undefined {
+    const { written } = this.#memory;
+    const isEnforced = this.#mode === 'enforce' || this.#mode === 'audit';
+    return this.#isSyncing || !isEnforced || !written ? undefined : { written, syncs: this.#syncs };
+  }
+
+  /** See Dataplane.closeToNewPods. */
+  async closeToNewPods(interfaces: PodInterfaces): Promise<'rules stand' | 'closed'> {
+    const { families } = await this.#options.kernel.observe();
+    if (Object.values(families).some(({ chains }) => chains.size > 0)) return 'rules stand';
+    const nothingListed = new NodeCompiler('').intent();
+    const { generations, departed } = this.#memory;
+    const memory = { written: undefined, generations, departed, unread: [], busyChains: [] };
+    const run = new OneSync(this.#options, this.#renderer, memory, 'enforce');
+    await run.prepare(nothingListed, interfaces, 'known');
+    await run.execute(true);
+    const [failure] = run.result().failures;
+    this.#memory = { ...this.#memory, generations: run.generations };
+    if (failure) throw new Error(failure.message);
+    return 'closed';
+  }
+
+  /** See Dataplane.sync. */
+  sync(intent: NodeIntent, { mode, resync, interfaces }: SyncRequest): Promise<SyncResult> {
+    return this.#run(mode, resync, (run, question) => run.prepare(intent, interfaces, question));
+  }
+
+  /** See Dataplane.remove. */
+  remove({ resync }: Pick<SyncRequest, 'resync'>): Promise<SyncResult> {
+    return this.#run('off', resync, async () => {});
+  }
+
+  async #run(
+    mode: Mode,
+    isAsked: boolean,
+    prepare: (run: OneSync, question: FeatureQuestion) => Promise<void>,
+  ): Promise<SyncResult> {
+    const resync = isAsked || this.#isToReadAgain();
+    // Until the kernel is read again, chains that cannot go are not tried again.
+    const memory = resync ? { ...this.#memory, busyChains: [] } : this.#memory;
+    const run = new OneSync(this.#options, this.#renderer, memory, mode);
+    this.#mode = mode;
+    this.#isSyncing = true;
+    try {
+      await prepare(run, resync ? (this.#wasRefused ? 'all' : 'missing') : 'known');
+      await run.execute(resync);
+    } catch (error) {
+      run.fail(error);
+    }
+    this.#isSyncing = false;
+    this.#syncs++;
+    this.#memory = run.memory();
+    if (resync) this.#lastReadMs = this.#options.now();
+    const result = run.result();
+    this.#wasRefused = result.failures.some(({ reason }) => reason === 'refused');
+    return result;
+  }
+
+  /** Something could not be read, and not just now: however many events there are, it is asked again. */
+  #isToReadAgain(): boolean {
+    const isUnknown = this.#memory.unread.some(({ isKnown }) => !isKnown);
+    return isUnknown && this.#options.now() - this.#lastReadMs > READ_AGAIN_MS;
+  }
+}
