@@ -2,7 +2,17 @@
  * The agent's metrics, and the only file that knows the library behind them. Callers feed plain functions of
  * `AgentMetrics`; label values are closed unions wherever the set of values is known.
  */
-import { type Family, type Mode, MODES, OBJECT_KINDS, type ObjectKind } from '../core/vocabulary.ts';
+import {
+  type Backend,
+  BACKENDS,
+  type Family,
+  type Mode,
+  MODES,
+  OBJECT_KINDS,
+  type ObjectKind,
+} from '../core/vocabulary.ts';
+import { MONITOR_LOSSES, type MonitorLoss } from '../dataplane/iptables/drift/netfilter-monitor.ts';
+import { type Enforcer, ENFORCERS } from '../host/host-findings.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
 
@@ -13,33 +23,12 @@ export type MetricPhase = (typeof PHASES)[number];
 export const PASS_RESULTS = ['done', 'later', 'partial', 'locked', 'failed'] as const;
 export type PassResult = (typeof PASS_RESULTS)[number];
 
-export const METRIC_BACKENDS = ['iptables-nft', 'iptables-legacy'] as const;
-export type MetricBackend = (typeof METRIC_BACKENDS)[number];
-
 export const DRIFT_KINDS = ['chain', 'jump', 'set', 'member'] as const;
 export type DriftKind = (typeof DRIFT_KINDS)[number];
 
 /** Whose hand it was, as far as the kernel tells: nft alone names the program. */
 export const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
 export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
-
-/** Why what others write may have been missed for a moment. */
-export const MONITOR_LOSSES = ['overrun', 'ended', 'stillborn', 'deaf'] as const;
-export type MonitorLoss = (typeof MONITOR_LOSSES)[number];
-
-/** As host/host-findings.ts finds them. */
-export const ENFORCERS = [
-  'antrea',
-  'aws-network-policy-agent',
-  'calico',
-  'cilium',
-  'kindnet',
-  'kube-network-policies',
-  'kube-router',
-  'ovn-kubernetes',
-  'weave-npc',
-] as const;
-export type Enforcer = (typeof ENFORCERS)[number];
 
 /** What the node's rules amount to after a pass. */
 export interface RulesetSize {
@@ -70,7 +59,7 @@ export interface AgentMetrics {
   build(version: string): void;
   /** The mode in force; the series of every other mode goes to 0. */
   mode(mode: Mode): void;
-  backend(backend: MetricBackend): void;
+  backend(backend: Backend): void;
 
   phase(phase: MetricPhase, seconds: number): void;
   /** `endedAtMs` is kept as the last success when the result is `done` or `later`. */
@@ -166,7 +155,7 @@ function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode
       for (const one of MODES) mode.set({ mode: one }, one === inForce ? 1 : 0);
     },
     backend: (inUse) => {
-      for (const one of METRIC_BACKENDS) backend.set({ backend: one }, one === inUse ? 1 : 0);
+      for (const one of BACKENDS) backend.set({ backend: one }, one === inUse ? 1 : 0);
     },
   };
 }

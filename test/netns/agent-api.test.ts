@@ -186,7 +186,7 @@ describe('agent and API server', function () {
         assert.ok((await agent.metric('portcullis_policy_problems')) > 0);
         t.deletePolicy('x/hostile');
         await t.expect(['x/a -> x/bad', 'y/free -> x/bad']);
-        await agent.logged((entry) => entry.message.startsWith('no object has problems'), 'solved', from);
+        await agent.logged((entry) => entry.message.startsWith('solved: NetworkPolicy x/hostile'), 'solved', from);
         assert.equal(await agent.metric('portcullis_policy_problems'), 0);
       });
     }

@@ -24,11 +24,20 @@ describe('problems in the log', () => {
     tell([problem('a'), problem('b')]);
     assert.deepEqual(said(), ['NetworkPolicy x/b: spec: is odd']);
     tell([problem('b')]);
-    assert.deepEqual(said(), ['problems with objects: 1 gone, 1 left']);
+    assert.deepEqual(said(), ['solved: NetworkPolicy x/a: spec: is odd. Problems with objects left: 1']);
     tell([]);
-    assert.deepEqual(said(), ['no object has problems any more']);
+    assert.deepEqual(said(), ['solved: NetworkPolicy x/b: spec: is odd. No problem with an object is left']);
     tell([problem('a')]);
     assert.deepEqual(said(), ['NetworkPolicy x/a: spec: is odd'], 'what comes back is said again');
+  });
+
+  it('many solved at once are one line: some by name, the others counted', () => {
+    const { tell, said } = start();
+    tell(['a', 'b', 'c', 'd', 'e'].map((name) => problem(name)));
+    said();
+    tell([]);
+    const [a, b, c] = ['a', 'b', 'c'].map((name) => `NetworkPolicy x/${name}: spec: is odd`);
+    assert.deepEqual(said(), [`solved: ${a}; ${b}; ${c}; and 2 more. No problem with an object is left`]);
   });
 
   it('an object without a namespace, and one as a whole', () => {
