@@ -4,7 +4,7 @@
  */
 import { type CommandRequest, type RunCommand, runCommand, type StartedProgram, startProgram } from './command.ts';
 
-/** So long nothing must have run before one is started: the other commands of a pass go first. */
+/** So long nothing must have run before one is started: the other commands of a sync go first. */
 const RESTOCK_MS = 10;
 
 export interface CommandInWaiting {

@@ -30,7 +30,7 @@ export interface StatusProviders {
   /** What /readyz?verbose adds; for people, decides nothing. */
   readonly details?: () => Readonly<Record<string, unknown>>;
   readonly metrics: () => Promise<MetricsPage>;
-  /** Absent until the first pass has made a plan. */
+  /** Absent until the first sync has made a plan. */
   readonly plan: () => PlanPage | undefined;
 }
 
@@ -260,7 +260,7 @@ function readyPage(conditions: readonly ReadyCondition[], details: Readonly<Reco
 function planPage(plan: PlanPage | undefined, request: PageRequest): Reply {
   const asJson = request.format === null ? request.accept.includes('application/json') : request.format === 'json';
   if (!plan) {
-    const message = 'no plan yet: the first pass has not ended; see /readyz';
+    const message = 'no plan yet: the first sync has not ended; see /readyz';
     return asJson ? json(503, { error: message }) : text(503, `${message}\n`);
   }
   return asJson ? json(200, plan.value) : text(200, plan.text);

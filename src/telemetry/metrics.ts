@@ -30,7 +30,7 @@ export type DriftKind = (typeof DRIFT_KINDS)[number];
 export const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
 export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
 
-/** What the node's rules amount to after a pass. */
+/** What the node's rules amount to after a sync. */
 export interface RulesetSize {
   /** Over both address families. */
   readonly rules: number;
@@ -41,9 +41,9 @@ export interface RulesetSize {
   /** Policies that select a pod of this node, and all others. */
   readonly policies: { readonly active: number; readonly inactive: number };
   readonly policyProblems: number;
-  /** Generation of the live rules; 0 where the connection mark is not used, or every packet is judged. */
+  /** Epoch of the rules in force; 0 where the connection mark is not used, or every packet is judged. */
   readonly generation: number;
-  /** Steps planned and not yet carried out. */
+  /** Planned steps that the last sync did not carry out. */
   readonly pendingSteps: number;
   /** Namespaces whose policies are still being compiled. */
   readonly waitingNamespaces: number;
@@ -163,14 +163,12 @@ function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode
 function passMetrics(
   registry: Registry,
 ): Pick<AgentMetrics, 'phase' | 'pass' | 'programmed' | 'podProgrammed' | 'podsWaiting'> {
-  const duration = histogram(registry, 'sync_duration_seconds', 'Time one pass spent in a phase', ['phase']);
-  const passes = counter(registry, 'passes_total', 'Passes by result: done, later, partial, locked, failed', [
-    'result',
-  ]);
+  const duration = histogram(registry, 'sync_duration_seconds', 'Time one sync spent in a phase', ['phase']);
+  const passes = counter(registry, 'passes_total', 'Syncs by result: done, later, partial, locked, failed', ['result']);
   const lastSuccess = gauge(
     registry,
     'last_pass_success_timestamp_seconds',
-    'End of the last pass that brought the kernel to what it should be',
+    'End of the last sync that left the kernel as it should be',
     [],
   );
   const programming = histogram(
@@ -222,11 +220,16 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
   const generation = gauge(
     registry,
     'generation',
-    'Generation (epoch) of the live rules; it moves when something is taken away. 0: every packet of live flows is judged',
+    'Epoch of the rules in force, kept in the connection mark; moves when a change revokes something. 0: every packet of live flows is judged',
     [],
   );
-  const free = gauge(registry, 'free_epochs', 'Epochs of the connection mark known to be on no live flow', ['family']);
-  const pending = gauge(registry, 'pending_steps', 'Steps planned and not yet carried out', []);
+  const free = gauge(
+    registry,
+    'free_epochs',
+    'Epochs of the connection mark that no live flow carries, as far as known',
+    ['family'],
+  );
+  const pending = gauge(registry, 'pending_steps', 'Planned steps that the last sync did not carry out', []);
   const waiting = gauge(
     registry,
     'waiting_namespaces',
@@ -307,15 +310,18 @@ function watchMetrics(
     'kind',
     'reason',
   ]);
-  const missed = counter(registry, 'watch_missed_events_total', 'Changes that only a new list brought to light', [
+  const missed = counter(registry, 'watch_missed_events_total', 'Changes that the watch missed and a new list showed', [
     'kind',
   ]);
-  const heard = gauge(registry, 'watch_last_heard_timestamp_seconds', 'Last sign of life of a watch', ['kind']);
+  const heard = gauge(registry, 'watch_last_heard_timestamp_seconds', 'When the watch was last heard of', ['kind']);
   const staleness = gauge(registry, 'watch_staleness_seconds', 'How long no watch is open; 0 while one is', ['kind']);
   const list = histogram(registry, 'list_duration_seconds', 'Time to list all objects of a kind', ['kind']);
-  const objects = gauge(registry, 'objects', 'Objects known, by kind; of pods those that can be subject or peer', [
-    'kind',
-  ]);
+  const objects = gauge(
+    registry,
+    'objects',
+    'Objects known, by kind; of pods those that policies can apply to or name as peers',
+    ['kind'],
+  );
   const eventOf = remembered((kind: ObjectKind, type: string) => events.labels({ kind, type }));
   const missedOf = children(OBJECT_KINDS, (kind) => started(missed.labels({ kind })));
   const listOf = children(OBJECT_KINDS, (kind) => list.labels({ kind }));

@@ -111,7 +111,7 @@ describe('status server', () => {
     assert.equal((await ask(server, '/plan?format=text', 'GET', accept)).body, '-A PCL-FWD -j RETURN\n');
   });
 
-  it('/plan is 503 before the first pass, in the form asked for', async () => {
+  it('/plan is 503 before the first sync, in the form asked for', async () => {
     const server = await start({ plan: () => undefined });
     const asText = await ask(server, '/plan');
     assert.equal(asText.status, 503);
