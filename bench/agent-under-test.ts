@@ -3,7 +3,7 @@ import { createIptablesDataplane } from '../src/dataplane/iptables/iptables-data
 import { Agent, type SyncInfo } from '../src/agent/agent.ts';
 import type { SyncOutcome } from '../src/dataplane/dataplane.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
-import { keepOneWaiting } from '../src/host/command-in-waiting.ts';
+import { prespawn } from '../src/host/prespawn.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
 import type { Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
 import { WRITE_SETS, createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
@@ -33,7 +33,7 @@ export class AgentUnderTest {
   readonly feed: Feed;
   readonly #agent: Agent;
   readonly #stop = new AbortController();
-  readonly #setsCommand = keepOneWaiting(WRITE_SETS);
+  readonly #setsCommand = prespawn(WRITE_SETS);
   #commits: Commit[] = [];
   #onPass: ((pass: Pass) => void) | undefined;
   /** Called for each step as it has gone in. */

@@ -19,7 +19,7 @@ import { aborted, systemClock } from '../core/clock.ts';
 import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
 import { generationCount } from '../dataplane/iptables/rules/write-text.ts';
-import { keepOneWaiting } from '../host/command-in-waiting.ts';
+import { prespawn } from '../host/prespawn.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
 import { nodeReady } from '../telemetry/readiness.ts';
@@ -44,7 +44,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   const { log } = agentLog;
   metrics.build(manifest.version);
   log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
-  const setsCommand = keepOneWaiting(WRITE_SETS);
+  const setsCommand = prespawn(WRITE_SETS);
   const sources: StatusSources = { agent: undefined, cluster: undefined, startProblem: 'starting', conditions: [] };
   const { httpAddress: address, httpTokenFile: tokenFile } = config;
   const server = serveStatusPages({ address, tokenFile, sources, metrics, log });

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunCommand, runCommand } from '../../src/host/command.ts';
-import { keepOneWaiting } from '../../src/host/command-in-waiting.ts';
+import { prespawn } from '../../src/host/prespawn.ts';
 import { createLinuxKernel, WRITE_SETS } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { type KernelUnderTest, kernelSuite } from '../dataplane/iptables/kernel/kernel-suite.ts';
 
@@ -14,7 +14,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     // The lock file is one per host: a private one keeps tests of several namespaces from waiting for each other.
     const env = { XTABLES_LOCKFILE: join(directory, 'xtables.lock') };
     const inside = ['ip', 'netns', 'exec', namespace] as const;
-    const sets = keepOneWaiting([...inside, ...WRITE_SETS]);
+    const sets = prespawn([...inside, ...WRITE_SETS]);
     const run: RunCommand = (request) => {
       const argv = [...inside, ...request.argv] as const;
       return request.argv[0] === 'ipset' ? sets.run({ ...request, argv }) : runCommand({ ...request, argv, env });

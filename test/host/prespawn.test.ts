@@ -5,16 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommandFailed, runCommand } from '../../src/host/command.ts';
-import { type CommandInWaiting, keepOneWaiting } from '../../src/host/command-in-waiting.ts';
+import { type PrespawnedCommand, prespawn } from '../../src/host/prespawn.ts';
 
 const TIMEOUT_MS = 5_000;
-const SOURCE = join(import.meta.dirname, '../../src/host/command-in-waiting.ts');
+const SOURCE = join(import.meta.dirname, '../../src/host/prespawn.ts');
 
 describe('a command in waiting', () => {
   let folder: string;
   let diary: string;
   let argv: readonly [string, ...string[]];
-  let command: CommandInWaiting;
+  let command: PrespawnedCommand;
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-waiting-'));
@@ -22,7 +22,7 @@ describe('a command in waiting', () => {
     writeFileSync(diary, '');
     // Writes down its pid before it reads; exits as its input says.
     argv = ['sh', '-c', `echo $$ >>${diary}; read code words; echo "$words"; echo complaint >&2; exit $code`];
-    command = keepOneWaiting(argv);
+    command = prespawn(argv);
   });
   afterEach(() => {
     command.stop();
@@ -107,9 +107,9 @@ describe('a command in waiting', () => {
 
   it('does not outlive its owner, nor keep it alive', async () => {
     const script = `
-      const { keepOneWaiting } = await import(${JSON.stringify(SOURCE)});
+      const { prespawn } = await import(${JSON.stringify(SOURCE)});
       const argv = ${JSON.stringify(argv)};
-      await keepOneWaiting(argv).run({ argv, stdin: '0 one\\n', timeoutMs: ${TIMEOUT_MS} });
+      await prespawn(argv).run({ argv, stdin: '0 one\\n', timeoutMs: ${TIMEOUT_MS} });
       await new Promise((resolve) => setTimeout(resolve, 200));
       console.log('end');`;
     const { stdout, status } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { timeout: 10_000 });
@@ -124,7 +124,7 @@ describe('a command in waiting', () => {
       [['sh', 'x'.repeat(200_000)], 'spawn'],
       [['/'], 'spawn'],
     ] as const) {
-      const bad = keepOneWaiting(unstartable as unknown as [string]);
+      const bad = prespawn(unstartable as unknown as [string]);
       for (let i = 0; i < 2; i++) {
         const asked = bad.run({ argv: unstartable as unknown as [string], stdin: '', timeoutMs: TIMEOUT_MS });
         await assert.rejects(asked, (error: unknown) => error instanceof CommandFailed && error.reason === reason);
@@ -137,8 +137,8 @@ describe('a command in waiting', () => {
   it('without a descriptor for its pipes it fails with a word, and works again afterwards', () => {
     const script = `
       const fs = await import('node:fs');
-      const { keepOneWaiting } = await import(${JSON.stringify(SOURCE)});
-      const command = keepOneWaiting(['cat']);
+      const { prespawn } = await import(${JSON.stringify(SOURCE)});
+      const command = prespawn(['cat']);
       const ask = () => command.run({ argv: ['cat'], stdin: 'x', timeoutMs: 5000 }).then((r) => r.stdout, (e) => e.reason);
       const open = [];
       try { for (;;) open.push(fs.openSync('/dev/null')); } catch {}

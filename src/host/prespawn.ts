@@ -7,7 +7,7 @@ import { type CommandRequest, type RunCommand, runCommand, type StartedProgram, 
 /** So long nothing must have run before one is started: the other commands of a sync go first. */
 const RESTOCK_MS = 10;
 
-export interface CommandInWaiting {
+export interface PrespawnedCommand {
   /** As `runCommand`; with the arguments that are waited for, and nothing but input besides, by the program that waits. */
   readonly run: RunCommand;
   /** Ends the program that waits, and starts no other. */
@@ -18,7 +18,7 @@ export interface CommandInWaiting {
  * Keeps one program of `argv` waiting for its input, from the first use on. It must do nothing before it has read some, and end at
  * the end of its input; then it ends with this process whatever becomes of that, and has done nothing.
  */
-export function keepOneWaiting(argv: CommandRequest['argv']): CommandInWaiting {
+export function prespawn(argv: CommandRequest['argv']): PrespawnedCommand {
   let waiting: StartedProgram | undefined;
   let isWanted = false;
   let isStopped = false;
