@@ -1,10 +1,10 @@
 /** Conditions of /readyz about the node itself: what is looked at now and then, and a line of the log when the answer changes. */
 import type { MonotonicClock } from '../core/clock.ts';
 import type { ConditionState } from './health.ts';
-import type { Logger } from './log.ts';
+import type { Logger, LogLevel } from './log.ts';
 
 import { poll } from '../core/poll.ts';
-import { type Level, tellChanges } from './tell-changes.ts';
+import { tellChanges } from './tell-changes.ts';
 
 export interface Condition {
   /** As in /readyz. */
@@ -19,7 +19,7 @@ export interface ConditionWatch {
 
 /** What a look means for one condition. */
 export interface Finding extends ConditionState {
-  readonly level: Level;
+  readonly level: LogLevel;
 }
 
 export interface WatchedCondition<T> {

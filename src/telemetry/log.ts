@@ -44,15 +44,6 @@ export function lineOf(level: LogLevel, message: string): string {
   return `${JSON.stringify({ level, time: new Date().toISOString(), message })}\n`;
 }
 
-/** For tests and for commands that report in other ways. */
-export const SILENT_LOGGER: Logger = {
-  debug() {},
-  info() {},
-  warn() {},
-  error() {},
-  child: () => SILENT_LOGGER,
-};
-
 function wrap(inner: pino.Logger): Logger {
   return {
     debug: (message, fields) => inner.debug(fields ?? {}, message),

@@ -10,7 +10,7 @@ import { type PrespawnedCommand, prespawn } from '../../src/host/prespawn.ts';
 const TIMEOUT_MS = 5_000;
 const SOURCE = join(import.meta.dirname, '../../src/host/prespawn.ts');
 
-describe('a command in waiting', () => {
+describe('a prespawned command', () => {
   let folder: string;
   let diary: string;
   let argv: readonly [string, ...string[]];

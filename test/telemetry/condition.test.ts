@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
-import { SILENT_LOGGER } from '../../src/telemetry/log.ts';
+import { SILENT_LOGGER } from '../support/silent-logger.ts';
 import { watchConditions } from '../../src/telemetry/condition.ts';
 
 /** Each look finds the next of `found`. */

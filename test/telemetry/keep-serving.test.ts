@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { keepServing } from '../../src/telemetry/keep-serving.ts';
-import { SILENT_LOGGER } from '../../src/telemetry/log.ts';
+import { SILENT_LOGGER } from '../support/silent-logger.ts';
 import { startStatusServer, type StatusServer } from '../../src/telemetry/health.ts';
 
 const PROVIDERS = {

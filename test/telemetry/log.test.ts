@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { createLogger, LOG_LEVELS, type Logger, type LogLevel, SILENT_LOGGER } from '../../src/telemetry/log.ts';
+import { createLogger, LOG_LEVELS, type Logger, type LogLevel } from '../../src/telemetry/log.ts';
+import { SILENT_LOGGER } from '../support/silent-logger.ts';
 
 type Line = Record<string, unknown>;
 
