@@ -11,7 +11,6 @@ import {
   OBJECT_KINDS,
   type ObjectKind,
 } from '../core/vocabulary.ts';
-import { MONITOR_LOSSES, type MonitorLoss } from '../dataplane/iptables/drift/netfilter-monitor.ts';
 import { type Enforcer, ENFORCERS } from '../host/host-findings.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
@@ -29,6 +28,10 @@ export type DriftKind = (typeof DRIFT_KINDS)[number];
 /** Whose hand it was, as far as the kernel tells: nft alone names the program. */
 export const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
 export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
+
+/** Why what others write may have been missed for a moment. */
+export const MONITOR_LOSSES = ['overrun', 'ended', 'stillborn', 'deaf'] as const;
+export type MonitorLoss = (typeof MONITOR_LOSSES)[number];
 
 /** What the node's rules amount to after a sync. */
 export interface RulesetSize {

@@ -30,8 +30,7 @@ const STILLBORN_MAX_MS = 30_000;
  * `overrun`: more was written than it could read; `ended`: it died; `stillborn`: before it listened; `deaf`: it does not tell of what was
  * certainly written.
  */
-export const MONITOR_LOSSES = ['overrun', 'ended', 'stillborn', 'deaf'] as const;
-export type MonitorLoss = (typeof MONITOR_LOSSES)[number];
+export type MonitorLoss = 'overrun' | 'ended' | 'stillborn' | 'deaf';
 
 export interface NetfilterMonitorOptions {
   readonly family: Family;
