@@ -206,7 +206,7 @@ export class NodeCompiler {
   #shareSets(): void {
     const states = [...this.#namespaces];
     const wanted = states.map(([, { classes }]) => classes.wantedSets);
-    this.#setShare = fairShare(wanted, this.#limits.sets, this.#limits.nodeSets);
+    this.#setShare = Math.floor(fairShare(wanted, this.#limits.sets, this.#limits.nodeSets));
     for (const [namespace, { classes, setShare }] of states)
       if (Math.min(classes.wantedSets, setShare) !== Math.min(classes.wantedSets, this.#setShare))
         this.#dirty.add(namespace);

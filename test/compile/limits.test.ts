@@ -199,6 +199,8 @@ describe('fault: many namespaces, each within its limit, take the sets of all ot
     assert.equal(intent.problems.length, 4 * 4);
     assert.deepEqual(new Set(intent.classes.flatMap(({ closed }) => closed ?? [])), new Set(['node-sets']));
     assert.match(intent.problems[0]!.message, /more than 40 IP sets, .* all together ask for more than 200/);
+    const [first] = compiled({ sets: 35, nodeSets: 36 }, node(...CROWD)).problems;
+    assert.match(first!.message, /more than 8 IP sets, /);
   });
 
   it('whoever came first, and whoever was there before: the same is closed', () => {
