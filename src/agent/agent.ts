@@ -7,14 +7,14 @@ import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { MonotonicClock } from '../core/clock.ts';
 import type { Mode } from '../core/vocabulary.ts';
 import type { Dataplane, SyncOutcome } from '../dataplane/dataplane.ts';
-import type { LoopVerdict } from './reconcile-loop.ts';
+import type { LoopVerdict } from './sync-loop.ts';
 
 import { NO_INTERFACES } from '../host/pod-interfaces.ts';
 import { ClusterFollower } from './follow-cluster.ts';
 import type { EarlyAddresses } from './early-addresses.ts';
 import { NewPods } from './new-pods.ts';
 
-import { ReconcileLoop } from './reconcile-loop.ts';
+import { SyncLoop } from './sync-loop.ts';
 
 export interface AgentOptions {
   readonly nodeName: string;
@@ -101,7 +101,7 @@ export const MODE_ANNOTATION = 'portcullis.dev/mode';
 export class Agent {
   readonly #options: AgentOptions;
   readonly #follower: ClusterFollower;
-  readonly #loop: ReconcileLoop;
+  readonly #loop: SyncLoop;
   readonly #newPods: NewPods;
   /** Resolves when the gate for new pods is closed, if it is to be. */
   #gate: Promise<void> | undefined;
@@ -115,28 +115,28 @@ export class Agent {
     const { nodeName, clock, random, minGapMs, resyncIntervalMs } = options;
     this.#options = options;
     this.#mode = options.defaultMode;
-    const onCompiled = (): void => this.#loop.nudge('compiled');
+    const onCompiled = (): void => this.#loop.request('compiled');
     const follower = new ClusterFollower(options.cluster, nodeName, clock, onCompiled, options.earlyAddresses);
     this.#follower = follower;
     this.#newPods = new NewPods(nodeName);
-    this.#loop = new ReconcileLoop({
-      pass: (request) => this.#sync(request),
+    this.#loop = new SyncLoop({
+      sync: (request) => this.#sync(request),
       clock,
       random,
       minGapMs,
       resyncIntervalMs,
     });
-    options.dataplane.onWork((reason) => this.#loop.nudge(reason));
+    options.dataplane.onWork((reason) => this.#loop.request(reason));
   }
 
   /** Begins to watch. The kernel is not touched before every kind of object was listed once. */
   start(signal: AbortSignal): void {
     const { cluster } = this.#options;
     cluster.onChange((change) => this.#onChange(change));
-    cluster.onSync(() => this.#loop.nudge('in sync', true));
+    cluster.onSync(() => this.#loop.request('in sync', true));
     const { interfaces, earlyAddresses } = this.#options;
     interfaces?.onChange(() => {
-      if (cluster.inSync) this.#loop.nudge('pod interfaces');
+      if (cluster.inSync) this.#loop.request('pod interfaces');
     });
     earlyAddresses?.onChange((pods) => this.#onAllocations(pods));
     this.#gate = this.#closeGate();
@@ -145,7 +145,7 @@ export class Agent {
 
   /** Asks for a sync that compares all we wrote with the kernel. */
   resync(reason: string): void {
-    if (this.#options.cluster.inSync) this.#loop.nudge(reason, true);
+    if (this.#options.cluster.inSync) this.#loop.request(reason, true);
   }
 
   /** Lets a sync under way finish and starts no other. The rules stay as they are (S-79). */
@@ -189,7 +189,7 @@ export class Agent {
     }
     if (!concerns || !cluster.inSync) return;
     this.#earliestChangeMs ??= clock.now();
-    this.#loop.nudge('allocations');
+    this.#loop.request('allocations');
   }
 
   #onChange(change: ClusterChange): void {
@@ -197,10 +197,10 @@ export class Agent {
     const concerns = this.#follower.change(change);
     if (!concerns || !this.#options.cluster.inSync) return;
     this.#earliestChangeMs ??= change.arrivedAtMs;
-    this.#loop.nudge(change.kind);
+    this.#loop.request(change.kind);
   }
 
-  async #sync(request: { readBack: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
+  async #sync(request: { resync: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
     const { cluster, clock } = this.#options;
     await this.#gate;
     const nodeProblems = describeNode(this.#options.nodeName, this.#nodeStatus());
@@ -216,7 +216,7 @@ export class Agent {
     const modeProblems = this.#followMode();
     const compiled = await this.#compile();
     const compileSeconds = (clock.now() - started) / 1000;
-    const outcome = await this.#write(compiled, request.readBack);
+    const outcome = await this.#write(compiled, request.resync);
     const { intent } = compiled;
     const verdict = judge(outcome);
     const isWritten = verdict !== 'failed' && verdict !== 'locked';
@@ -227,14 +227,14 @@ export class Agent {
     this.#lastOutcome = outcome;
     // The next portion of what is filled, and whatever changed meanwhile.
     if (verdict !== 'failed' && this.#mode !== 'dry-run' && (outcome.change?.setsToFill ?? 0) > 0)
-      this.#loop.nudge('portion');
+      this.#loop.request('portion');
     const ended = clock.now();
     if (isWritten) this.#reportNewPods(newPods, intent, ended);
     const problems = [...cluster.snapshot().problems, ...(intent?.problems ?? []), ...modeProblems, ...nodeProblems];
     const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && isWritten;
     this.#options.observer.onSync(outcome, {
       reasons: request.reasons,
-      resync: request.readBack,
+      resync: request.resync,
       verdict,
       seconds: (ended - started) / 1000,
       compileSeconds,

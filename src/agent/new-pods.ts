@@ -29,7 +29,7 @@ export class NewPods {
     if (this.#waiting.has(key)) this.#waiting.set(key, this.#waiting.get(key) ?? atMs);
   }
 
-  /** Keys of pods whose address is known: what a pass that begins now brings into the rules. */
+  /** Keys of pods whose address is known: what a sync that begins now brings into the rules. */
   known(): readonly string[] {
     return [...this.#waiting].flatMap(([key, atMs]) => (atMs === undefined ? [] : [key]));
   }

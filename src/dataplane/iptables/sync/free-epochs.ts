@@ -55,10 +55,10 @@ const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 30_000;
 /** While every packet is judged. */
 const MAX_URGENT_PAUSE_MS = 5_000;
-/** At start nothing is known; a first pass that has something to take away is worth waiting a little for. */
+/** At start nothing is known; a first sync that has something to take away is worth waiting a little for. */
 const FIRST_LOOK_MS = 500;
 
-/** What a pass asks. */
+/** What a sync asks. */
 export type EpochSource = Pick<FreeEpochs, 'inForce' | 'next' | 'firstLook' | 'recheck'>;
 
 export class FreeEpochs {

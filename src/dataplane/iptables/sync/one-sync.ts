@@ -146,7 +146,7 @@ export class OneSync {
       if (!failed) {
         this.known = this.#afterSuccess(plan);
         this.departed = plan.departed;
-        // Ahead of time: the next pass shall find them.
+        // Ahead of time: the next sync shall find them.
         this.#nextEpochs(plan.after);
         return;
       }

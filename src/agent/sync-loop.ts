@@ -1,25 +1,25 @@
-/** When to pass: coalesce, minimum gap, back-off after a failure, periodic read-back with jitter. One pass at a time. */
+/** When to sync: coalesce, minimum gap, back-off after a failure, periodic comparison with the kernel with jitter. One sync at a time. */
 
 import type { MonotonicClock } from '../core/clock.ts';
 
 export interface LoopOptions {
-  /** Runs one pass. `readBack`: compare with the kernel first. Must not reject; 'failed' means try again with back-off. */
-  readonly pass: (request: { readBack: boolean; reasons: readonly string[] }) => Promise<LoopVerdict>;
+  /** Runs one sync. `resync`: compare with the kernel first. Must not reject; 'failed' means try again with back-off. */
+  readonly sync: (request: { resync: boolean; reasons: readonly string[] }) => Promise<LoopVerdict>;
   readonly clock: MonotonicClock;
   /** 0..1, for jitter. */
   readonly random: () => number;
-  /** Least time between the ends of two passes. An idle loop starts at once. */
+  /** Least time between the ends of two syncs. An idle loop starts at once. */
   readonly minGapMs: number;
-  /** Read-back at least this often, +-10 %. */
+  /** Compared with the kernel at least this often, +-10 %. */
   readonly resyncIntervalMs: number;
 }
 
 /**
- * `later`: all went in, but something waits (a set still in use): pass again soon, then less and less often.
+ * `later`: all went in, but something waits (a set still in use): sync again soon, then less and less often.
  * `partial`: what the kernel refused was left out, the rest went in: try that again with back-off, hold up nothing else.
  * `locked`: somebody held the xtables lock for the whole wait. The wait itself is the back-off: the next one begins at once, so that
  *   we stand in the queue when the lock is free.
- * `failed`: nothing can go in now: every pass waits for the back-off.
+ * `failed`: nothing can go in now: every sync waits for the back-off.
  */
 export type LoopVerdict = 'done' | 'later' | 'partial' | 'locked' | 'failed';
 
@@ -32,14 +32,14 @@ const LOCKED_MS = 100;
 const TIMERS = ['wake', 'retry', 'resync'] as const;
 type Timer = (typeof TIMERS)[number];
 
-export class ReconcileLoop {
+export class SyncLoop {
   readonly #options: LoopOptions;
   readonly #reasons = new Set<string>();
-  #readBack = true;
+  #resync = true;
   readonly #timers: Partial<Record<Timer, () => void>> = {};
   #lastEndMs = Number.NEGATIVE_INFINITY;
   #failures = 0;
-  /** Passes in a row after which the same waited. */
+  /** Syncs in a row after which the same waited. */
   #waits = 0;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
   #running: Promise<void> | undefined;
@@ -51,22 +51,22 @@ export class ReconcileLoop {
     this.#lastTurnMs = options.clock.now();
   }
 
-  /** Asks for a pass; any number of calls before it starts are one pass. `readBack` asks for a comparison with the kernel. */
-  nudge(reason: string, readBack = false): void {
+  /** Asks for a sync; any number of calls before it starts are one sync. `resync` asks for a comparison with the kernel. */
+  request(reason: string, resync = false): void {
     if (this.#stopped) return;
     this.#reasons.add(reason);
-    this.#readBack ||= readBack;
+    this.#resync ||= resync;
     this.#schedule();
   }
 
-  /** Stops for good; resolves when a pass under way has ended. */
+  /** Stops for good; resolves when a sync under way has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
     for (const timer of TIMERS) this.#cancel(timer);
     await this.#running;
   }
 
-  /** Consecutive failed passes. */
+  /** Consecutive failed syncs. */
   get failures(): number {
     return this.#failures;
   }
@@ -81,24 +81,24 @@ export class ReconcileLoop {
     const { clock, minGapMs } = this.#options;
     const startMs = Math.max(this.#lastEndMs + minGapMs, this.#notBeforeMs);
     this.#arm('wake', Math.max(0, startMs - clock.now()), () => {
-      this.#running = this.#pass().finally(() => {
+      this.#running = this.#sync().finally(() => {
         this.#running = undefined;
         if (this.#reasons.size > 0) this.#schedule();
       });
     });
   }
 
-  async #pass(): Promise<void> {
+  async #sync(): Promise<void> {
     const { clock } = this.#options;
     this.#lastTurnMs = clock.now();
-    const request = { readBack: this.#readBack, reasons: [...this.#reasons].sort() };
+    const request = { resync: this.#resync, reasons: [...this.#reasons].sort() };
     this.#reasons.clear();
-    this.#readBack = false;
-    const verdict = await this.#options.pass(request);
+    this.#resync = false;
+    const verdict = await this.#options.sync(request);
     this.#lastEndMs = clock.now();
     this.#lastTurnMs = this.#lastEndMs;
     this.#settle(verdict);
-    if (request.readBack || !this.#timers.resync) this.#scheduleResync();
+    if (request.resync || !this.#timers.resync) this.#scheduleResync();
   }
 
   #settle(verdict: LoopVerdict): void {
@@ -112,7 +112,7 @@ export class ReconcileLoop {
     if (verdict === 'later') this.#waits++;
     else this.#failures++;
     if (verdict === 'failed') this.#notBeforeMs = clock.now() + delay;
-    this.#arm('retry', delay, () => this.nudge('retry', verdict !== 'later'));
+    this.#arm('retry', delay, () => this.request('retry', verdict !== 'later'));
   }
 
   #delayAfter(verdict: Exclude<LoopVerdict, 'done'>): number {
@@ -129,7 +129,7 @@ export class ReconcileLoop {
 
   #scheduleResync(): void {
     const { random, resyncIntervalMs } = this.#options;
-    this.#arm('resync', resyncIntervalMs * (0.9 + random() * 0.2), () => this.nudge('resync', true));
+    this.#arm('resync', resyncIntervalMs * (0.9 + random() * 0.2), () => this.request('resync', true));
   }
 
   #arm(timer: Timer, delayMs: number, callback: () => void): void {
