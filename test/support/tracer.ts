@@ -82,43 +82,42 @@ export function traceRules({ families, sets }: ObservedState, packet: Packet): T
   const linesOf = (chain: string) =>
     chain === 'FORWARD' || chain === 'INPUT' ? rules.hooks[chain] : rules.chains.get(chain);
   // Each line when it is met: rules behind the verdict are not read.
-  return traceChains(
-    (chain) => linesOf(chain)?.map((text) => ({ text, read: () => readLine(text, family) })),
-    sets,
-    packet,
-  );
+  const ruleAt: RuleAt = (chain, index) => {
+    const text = known(linesOf(chain), chain)[index];
+    return text === undefined ? undefined : { text, meaning: readLine(text, family) };
+  };
+  return traceChains(ruleAt, sets, packet);
+}
+
+function known<T>(found: T | undefined, chain: string): T {
+  if (!found) throw new Error(`chain ${chain} is not known`);
+  return found;
 }
 
 /** A rule, as it is shown and what it means. */
 export interface TracedRule {
   readonly text: string;
-  readonly read: () => ParsedRule;
+  readonly meaning: ParsedRule;
 }
 
-/** By name, built-in chains included; undefined: there is none. */
-export type TracedChains = (chain: string) => readonly TracedRule[] | undefined;
+/** The rule at that place of a chain, built-in chains included; undefined behind the last one. Throws if there is no such chain. */
+export type RuleAt = (chain: string, index: number) => TracedRule | undefined;
 
-export function traceChains(chains: TracedChains, sets: ObservedState['sets'], packet: Packet): Trace {
-  return new Walk(chains, sets, packet).run();
+export function traceChains(ruleAt: RuleAt, sets: ObservedState['sets'], packet: Packet): Trace {
+  return new Walk(ruleAt, sets, packet).run();
 }
 
 /** Rules as they are before any text is made of them. `epoch`: the one in force. */
 export function traceValues({ families, sets, layout }: Ruleset, epoch: number, packet: Packet): Trace {
   const { hooks, entry, chains } = families[packet.family];
   const mark = layout.marks && { mask: layout.marks.mask, epoch };
-  const rulesOf = (name: string) =>
-    name === 'FORWARD' || name === 'INPUT'
-      ? hooks[name]
-      : (entry.find((chain) => chain.name === name) ?? chains.get(name));
+  const named = new Map([...Object.values(hooks), ...entry, ...chains.values()].map((chain) => [chain.name, chain]));
+  const ruleAt: RuleAt = (chain, index) => {
+    const rule = known(named.get(chain), chain).rules[index];
+    return rule && { text: JSON.stringify(rule), meaning: meaningOf(rule, packet.family, mark) };
+  };
   const members = new Map([...sets].map(([name, set]) => [name, { ...set, maxElements: set.members.size }]));
-  return traceChains(
-    (name) =>
-      rulesOf(name)?.rules.map((rule) => {
-        return { text: JSON.stringify(rule), read: () => meaningOf(rule, packet.family, mark) };
-      }),
-    members,
-    packet,
-  );
+  return traceChains(ruleAt, members, packet);
 }
 
 const readLines = new Map<string, ParsedRule>();
@@ -143,7 +142,7 @@ interface Position {
 const MAX_STEPS = 100_000;
 
 class Walk {
-  readonly #chains: TracedChains;
+  readonly #ruleAt: RuleAt;
   readonly #sets: ObservedState['sets'];
   readonly #packet: Packet;
   readonly #connection: Connection;
@@ -151,10 +150,9 @@ class Walk {
   readonly #destination: bigint;
   readonly #logged: string[] = [];
   readonly #matched: string[] = [];
-  readonly #met = new Map<string, readonly TracedRule[]>();
 
-  constructor(chains: TracedChains, sets: ObservedState['sets'], packet: Packet) {
-    this.#chains = chains;
+  constructor(ruleAt: RuleAt, sets: ObservedState['sets'], packet: Packet) {
+    this.#ruleAt = ruleAt;
     this.#sets = sets;
     this.#packet = packet;
     this.#connection = packet.connection ?? { mark: 0 };
@@ -175,8 +173,8 @@ class Walk {
     const stack: Position[] = [];
     let position: Position = { chain: hook, next: 0 };
     for (let steps = 0; steps < MAX_STEPS; steps++) {
-      const met = this.#rules(position.chain)[position.next++];
-      const rule = met?.read();
+      const met = this.#ruleAt(position.chain, position.next++);
+      const rule = met?.meaning;
       if (rule && !this.#applies(rule)) continue;
       if (rule) this.#matched.push(`${position.chain} ${met?.text}`);
       const target = rule ? rule.target : ({ kind: 'RETURN' } as const);
@@ -208,13 +206,6 @@ class Walk {
       }
     }
     throw new Error('the rules have a loop');
-  }
-
-  #rules(chain: string): readonly TracedRule[] {
-    const known = this.#met.get(chain) ?? this.#chains(chain);
-    if (!known) throw new Error(`chain ${chain} is not known`);
-    this.#met.set(chain, known);
-    return known;
   }
 
   #applies(rule: ParsedRule): boolean {
