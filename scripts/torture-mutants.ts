@@ -231,7 +231,7 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     title: 'neighbour solicitations are judged (S-58)',
-    file: 'src/dataplane/iptables/render/neighbour-discovery.ts',
+    file: 'src/dataplane/iptables/rules/neighbour-discovery.ts',
     line: '{ code: IF_AT_LEAST, value: 133,',
     broken: '{ code: IF_AT_LEAST, value: 136,',
   },

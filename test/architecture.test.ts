@@ -14,7 +14,6 @@ interface Room {
 const KNOWN_ARROWS: ReadonlySet<string> = new Set([
   'src/cli/run.ts -> src/dataplane/iptables/rules/ruleset.ts',
   'src/cli/run.ts -> src/dataplane/iptables/rules/write-text.ts',
-  'src/dataplane/iptables/rules/write-text.ts -> src/dataplane/iptables/render/neighbour-discovery.ts',
   'src/telemetry/drift-log.ts -> src/dataplane/iptables/drift/neighbour-watch.ts',
   'src/telemetry/epoch-log.ts -> src/dataplane/iptables/rules/write-text.ts',
   'src/telemetry/epoch-log.ts -> src/dataplane/iptables/sync/free-epochs.ts',

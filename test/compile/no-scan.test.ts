@@ -5,7 +5,7 @@ import { JournaledMap, versionedMap } from '../../src/core/versioned-map.ts';
 import type { ObservedState, Plan } from '../../src/dataplane/iptables/plan/plan.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { NodeRenderer, renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
-import type { IpSet } from '../../src/dataplane/iptables/rules/ruleset.ts';
+import type { IpSet } from '../../src/dataplane/iptables/rules/rule.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';
 

@@ -4,7 +4,7 @@
  */
 import type { Family, Protocol } from '../../src/core/vocabulary.ts';
 import type { MarkShown } from '../../src/dataplane/iptables/rules/parse-rule.ts';
-import type { Match, Rule, Target } from '../../src/dataplane/iptables/rules/ruleset.ts';
+import type { Match, Rule, Target } from '../../src/dataplane/iptables/rules/rule.ts';
 import { NEIGHBOUR_DISCOVERY, SAME_ADDRESS } from '../../src/dataplane/iptables/rules/write-text.ts';
 import { WIDTH, numberOf, prefixMask } from './address-number.ts';
 import { type ParsedMatch, type ParsedRule, type ParsedTarget, readProgram } from './rule-text.ts';

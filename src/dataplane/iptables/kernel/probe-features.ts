@@ -4,7 +4,7 @@
  */
 import type { Family } from '../../../core/vocabulary.ts';
 import type { Feature, MissingFeatures } from '../rules/features.ts';
-import type { Match, Rule } from '../rules/ruleset.ts';
+import type { Match, Rule } from '../rules/rule.ts';
 import type { CommandRequest, RunCommand } from '../../../host/command.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';

@@ -1,8 +1,7 @@
 /** Our chains of one family in the kernel as values, and what follows from them; found once for chains that stay as they are. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { OwnRule, ParsedRule } from '../rules/parse-rule.ts';
-import type { Match } from '../rules/ruleset.ts';
-import type { ObservedFamily } from './plan.ts';
+import type { Match } from '../rules/rule.ts';
 
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
 import { lowBits } from '../rules/low-bits.ts';
@@ -164,10 +163,18 @@ class Index<V> extends Map<string, Set<V>> {
   }
 }
 
+/** Our chains of one family as they were read, or as we left them. */
+export interface ReadableChains {
+  /** Chain name -> rules in order, each as `iptables-save` prints it without `-A CHAIN`. Ours only. */
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+  /** `chains`, where they are known as values. */
+  readonly reading?: ChainReading;
+}
+
 /** `written`: chains that we write. What is in the kernel as one of those need not be read. */
 export function readingOf(
   family: Family,
-  observed: ObservedFamily,
+  observed: ReadableChains,
   written?: ReadonlyMap<string, ChainText>,
 ): ChainReading {
   if (observed.reading && observed.reading === observed.chains) return observed.reading;

@@ -1,7 +1,8 @@
 /** The desired rules of one family against the observed ones: chains, jumps and epoch. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
-import type { Dispatch, FamilyRules, Hook, Rule, Ruleset } from '../rules/ruleset.ts';
+import type { Rule } from '../rules/rule.ts';
+import type { Dispatch, FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
 import type { TextContext } from '../rules/write-text.ts';
 import type { HookLines } from './hooks.ts';
 import type { Degraded } from '../../dataplane.ts';

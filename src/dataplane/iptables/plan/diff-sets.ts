@@ -1,7 +1,8 @@
 /** The desired sets against the observed ones: what has to be made, and what has to change in sets that rules may look at now. */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
-import type { IpSet, Ruleset } from '../rules/ruleset.ts';
+import type { IpSet } from '../rules/rule.ts';
+import type { Ruleset } from '../rules/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
 import type { Change } from '../../../core/versioned-map.ts';

@@ -1,7 +1,8 @@
 /** The door of this stage: (Ruleset, ObservedState) -> Plan, steps in safe order. */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
-import type { IpSet, Ruleset } from '../rules/ruleset.ts';
+import type { IpSet } from '../rules/rule.ts';
+import type { Ruleset } from '../rules/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
 import type { Names } from './set-usage.ts';
@@ -244,7 +245,7 @@ function setsAfter(
   kept: Names,
   broken: ReadonlySet<string>,
   signs: readonly (readonly [string, ObservedSet | undefined])[],
-): Pick<ObservedState, 'sets' | 'setsSource'> {
+): Pick<ObservedState, 'sets' | 'setsSource' | 'setsJournal'> {
   const afterwards = ({ name, family, type, members }: IpSet): ObservedSet | undefined => {
     if (broken.has(name) || !observed.families[family]) return undefined;
     const before = observed.sets.get(name);
@@ -261,8 +262,7 @@ function setsAfter(
       const set = afterwards(change.after!);
       return set ? [[set.name, set]] : [];
     });
-    const sets = withChanged(observed.sets, [...after, ...signs]);
-    return { sets, ...(isWhole ? { setsSource: desired.sets } : {}) };
+    return { ...withChanged(observed, [...after, ...signs]), ...(isWhole ? { setsSource: desired.sets } : {}) };
   }
   const sets = new Map<string, ObservedSet>();
   for (const set of desired.sets.values()) {
@@ -280,19 +280,14 @@ function setsAfter(
   return { sets, ...(isWhole ? { setsSource: desired.sets } : {}) };
 }
 
-/** For the latest of its snapshots, the map it is of: planning goes on from there, and costs what changes. */
-const continued = new WeakMap<ObservedState['sets'], JournaledMap<string, ObservedSet>>();
-
 function withChanged(
-  observed: ObservedState['sets'],
+  { sets, setsJournal }: ObservedState,
   after: readonly (readonly [string, ObservedSet | undefined])[],
-): ObservedState['sets'] {
-  if (after.length === 0) return observed;
-  const sets = continued.get(observed) ?? new JournaledMap(observed);
-  continued.delete(observed);
-  for (const [name, set] of after) sets.set(name, set);
-  continued.set(sets.snapshot(), sets);
-  return sets.snapshot();
+): Pick<ObservedState, 'sets' | 'setsJournal'> {
+  if (after.length === 0) return { sets, ...(setsJournal ? { setsJournal } : {}) };
+  const journal = setsJournal?.snapshot() === sets ? setsJournal : new JournaledMap(sets);
+  for (const [name, set] of after) journal.set(name, set);
+  return { sets: journal.snapshot(), setsJournal: journal };
 }
 
 function stateAfter(

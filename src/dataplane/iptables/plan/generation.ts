@@ -1,5 +1,5 @@
 /** Epochs of judged flows (see the layout in render-node.ts): reading the one in force, and the next. */
-import type { MarkBits } from '../rules/ruleset.ts';
+import type { MarkBits } from '../rules/rule.ts';
 import type { ObservedFamily } from './plan.ts';
 
 import { FORWARD_CHAIN, INPUT_CHAIN } from '../rules/names.ts';

@@ -9,7 +9,7 @@
 import type { Direction } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { ParsedRule } from '../rules/parse-rule.ts';
-import type { IpSet, Match } from '../rules/ruleset.ts';
+import type { IpSet, Match } from '../rules/rule.ts';
 import type { TextContext } from '../rules/write-text.ts';
 import type { ChainReading } from './chain-reading.ts';
 import type { SetChange } from './diff-sets.ts';

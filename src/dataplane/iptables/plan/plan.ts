@@ -1,20 +1,16 @@
 /** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
 import type { ChangeCounts, Degraded, Unread } from '../../dataplane.ts';
 import type { Backend, Family } from '../../../core/vocabulary.ts';
-import type { MaybeVersioned } from '../../../core/versioned-map.ts';
+import type { JournaledMap, MaybeVersioned } from '../../../core/versioned-map.ts';
 import type { FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
-import type { ChainReading } from './chain-reading.ts';
+import type { ReadableChains } from './chain-reading.ts';
 
 /** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
-export interface ObservedFamily {
-  /** Chain name -> rules in order, each as `iptables-save` prints it without `-A CHAIN`. Ours only. */
-  readonly chains: ReadonlyMap<string, readonly string[]>;
+export interface ObservedFamily extends ReadableChains {
   /** All rules of the hook's built-in chain, ours and others', in order, without `-A CHAIN`. */
   readonly hooks: Readonly<Record<Hook, readonly string[]>>;
   /** Our rules in other built-in chains of the table, which only another layout puts there; absent: none. */
   readonly elsewhere?: readonly { readonly chain: string; readonly line: string }[];
-  /** `chains`, where they are known as values. */
-  readonly reading?: ChainReading;
   /** The rules this state was written from, whole and undisturbed; absent once the kernel was read. Equal source, nothing to compare. */
   readonly source?: FamilyRules;
 }
@@ -56,6 +52,8 @@ export interface ObservedState {
    * not change since then need not be compared.
    */
   readonly setsSource?: Ruleset['sets'];
+  /** What `sets` is a snapshot of: while that is the latest one, the next state costs what changes. */
+  readonly setsJournal?: JournaledMap<string, ObservedSet>;
   /** Where the rules are; absent where there is only one. */
   readonly variant?: Variant;
   readonly other?: OtherVariant;

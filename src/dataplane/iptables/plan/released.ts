@@ -4,7 +4,7 @@
  * This process remembers the addresses (`Departed`); the next one finds an empty set of a name that says so, and judges them again at once.
  */
 import type { Family } from '../../../core/vocabulary.ts';
-import type { IpSet } from '../rules/ruleset.ts';
+import type { IpSet } from '../rules/rule.ts';
 import type { ObservedSet, PlanLine } from './plan.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';

@@ -10,7 +10,8 @@
  */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { ChainRole } from '../rules/chain.ts';
-import type { Dispatch, FamilyRules, Layout, Match, Rule } from '../rules/ruleset.ts';
+import type { Match, Rule } from '../rules/rule.ts';
+import type { Dispatch, FamilyRules, Layout } from '../rules/ruleset.ts';
 
 import { Chain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';

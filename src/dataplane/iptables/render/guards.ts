@@ -13,7 +13,8 @@
  */
 import type { Direction } from '../../../core/vocabulary.ts';
 import type { ChainRole } from '../rules/chain.ts';
-import type { Layout, Match, PortGuard, Rule } from '../rules/ruleset.ts';
+import type { Match, Rule } from '../rules/rule.ts';
+import type { Layout, PortGuard } from '../rules/ruleset.ts';
 
 import { Chain } from '../rules/chain.ts';
 import { judgesReplies } from '../rules/layout.ts';

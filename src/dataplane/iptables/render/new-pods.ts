@@ -11,7 +11,8 @@
  */
 import type { Family } from '../../../core/vocabulary.ts';
 import type { NodeIntent } from '../../../compile/intent.ts';
-import type { IpSet, Layout, Match, Rule } from '../rules/ruleset.ts';
+import type { IpSet, Match, Rule } from '../rules/rule.ts';
+import type { Layout } from '../rules/ruleset.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';

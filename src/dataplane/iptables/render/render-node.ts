@@ -37,17 +37,8 @@ import type { PortRange } from '../../../net/port-range.ts';
 import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../../../compile/intent.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { RuleRef } from '../../../policy/model.ts';
-import type {
-  EndpointChain,
-  FamilyRules,
-  Hook,
-  IpSet,
-  Layout,
-  Match,
-  PortGuard,
-  Rule,
-  Ruleset,
-} from '../rules/ruleset.ts';
+import type { IpSet, Match, Rule } from '../rules/rule.ts';
+import type { EndpointChain, FamilyRules, Hook, Layout, PortGuard, Ruleset } from '../rules/ruleset.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { JournaledMap } from '../../../core/versioned-map.ts';

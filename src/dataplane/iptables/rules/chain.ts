@@ -1,6 +1,6 @@
 /** Chains: as values, and as the tools read and print them. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
-import type { Rule } from './ruleset.ts';
+import type { Rule } from './rule.ts';
 
 import { type OwnRule, type ParsedRule, mentionedSets, parseRule, setsOf } from './parse-rule.ts';
 import { type TextContext, ruleText } from './write-text.ts';

@@ -4,7 +4,8 @@
  */
 import type { Lack } from '../../dataplane.ts';
 import { FAMILIES, type Family, type Protocol } from '../../../core/vocabulary.ts';
-import type { IpSet, Layout, Match, Rule, Target } from './ruleset.ts';
+import type { IpSet, Match, Rule, Target } from './rule.ts';
+import type { Layout } from './ruleset.ts';
 
 import { Chain } from './chain.ts';
 

@@ -4,7 +4,7 @@
  */
 import type { Family, Protocol } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
-import type { ConntrackState, Match, Rule, SetDimensions, Target } from './ruleset.ts';
+import type { ConntrackState, Match, Rule, SetDimensions, Target } from './rule.ts';
 
 import { lowBits } from './low-bits.ts';
 import { DEFAULT_LIMIT_BURST, DHCP, NEIGHBOUR_DISCOVERY, SAME_ADDRESS, deniedBit } from './write-text.ts';

@@ -1,5 +1,5 @@
 /** Rules of one direction of a flow, asked of the packets that come back. */
-import type { Match, Rule, SetDimensions } from './ruleset.ts';
+import type { Match, Rule, SetDimensions } from './rule.ts';
 
 /** The rule for replies to what `original` lets in or out. */
 export function reverse({ matches, ...rest }: Rule): Rule {

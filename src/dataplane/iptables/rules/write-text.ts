@@ -3,9 +3,9 @@
  * Rules are written exactly as `iptables-save` prints them (iptables 1.8, both variants), so reading back is a comparison of text.
  */
 import type { Family } from '../../../core/vocabulary.ts';
-import type { ConntrackState, IpSet, MarkBits, Match, Rule, Target } from './ruleset.ts';
+import type { ConntrackState, IpSet, MarkBits, Match, Rule, Target } from './rule.ts';
 
-import { neighbourDiscoveryProgram } from '../render/neighbour-discovery.ts';
+import { neighbourDiscoveryProgram } from './neighbour-discovery.ts';
 import { lowBitsText } from './low-bits.ts';
 
 /** What rule text depends on besides the rule. */

@@ -6,7 +6,7 @@
  * until one is (EVERY_PACKET): that costs time, never a verdict.
  */
 import type { Family } from '../../../core/vocabulary.ts';
-import type { MarkBits } from '../rules/ruleset.ts';
+import type { MarkBits } from '../rules/rule.ts';
 
 import { EVERY_PACKET, deniedBit, generationCount, markOf } from '../rules/write-text.ts';
 

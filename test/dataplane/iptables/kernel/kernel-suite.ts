@@ -9,7 +9,7 @@ import type { ObservedFamily, PlanLine, Step } from '../../../../src/dataplane/i
 import { lookingPast } from '../../../../src/dataplane/iptables/plan/interim-rules.ts';
 import { teardown } from '../../../../src/dataplane/iptables/plan/teardown.ts';
 import { ownRule } from '../../../../src/dataplane/iptables/rules/chain.ts';
-import type { IpSet, Match, Rule, Target } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
+import type { IpSet, Match, Rule, Target } from '../../../../src/dataplane/iptables/rules/rule.ts';
 import {
   type TextContext,
   addMemberText,

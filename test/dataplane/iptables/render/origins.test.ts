@@ -7,7 +7,7 @@ import { compileNode } from '../../../../src/compile/compile-node.ts';
 import { MAX_OWN_SETS } from '../../../../src/compile/shared-peers.ts';
 import { FAMILIES } from '../../../../src/core/vocabulary.ts';
 import { renderNode } from '../../../../src/dataplane/iptables/render/render-node.ts';
-import type { Rule } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
+import type { Rule } from '../../../../src/dataplane/iptables/rules/rule.ts';
 import type { RuleRef } from '../../../../src/policy/model.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';

@@ -14,7 +14,8 @@ import {
   ruleText,
   safeText,
 } from '../../../../src/dataplane/iptables/rules/write-text.ts';
-import type { Layout, Match, Rule, Target } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
+import type { Match, Rule, Target } from '../../../../src/dataplane/iptables/rules/rule.ts';
+import type { Layout } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
 import { cluster, NODE } from '../../../property/clusters.ts';
 import { runs } from '../../../property/runs.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
