@@ -4,10 +4,14 @@
  */
 import type { Backend } from '../../src/core/vocabulary.ts';
 import { Namespace, type Testbed } from '../packet/testbed.ts';
+import { sleep } from '../stalls.ts';
 import { type Kind, PROBES, SERVER } from './cluster.ts';
 import { Helper } from './helper.ts';
 
 const ADDED = '10.2.254.1';
+/** Longer than a sync takes; how often it is waited for. */
+const SETTLE_MS = 300;
+const SAVE_ATTEMPTS = 10;
 /** Rules of a chain as small as a policy makes it. */
 const CHAIN_RULES = 3;
 /** Sets of the hand's own, each as large as one of remote pods. */
@@ -36,8 +40,7 @@ export class BareNode {
     const namespace = await Namespace.open();
     try {
       const tool = toolOf(backend);
-      const sets = await testbed.node.run(['ipset', 'save']);
-      const rules = await testbed.node.run([tool.save, '-t', 'mangle']);
+      const { sets, rules } = await savedBy(testbed, tool.save);
       await namespace.run(['ipset', 'restore'], sets);
       await namespace.run(tool.restore, rules);
       await namespace.run(['ipset', 'restore'], Array.from({ length: SETS }, (_, index) => setText(index)).join(''));
@@ -80,6 +83,18 @@ export class BareNode {
     const ms = await this.#hand.run(['ipset', 'restore', '-exist'], lines('add'));
     await this.#namespace.run(['ipset', 'restore', '-exist'], lines('del'));
     return ms;
+  }
+}
+
+/** What the node holds; asked for again while the agent is at work, as a rule may then name a set that is gone. */
+async function savedBy({ node }: Testbed, save: string): Promise<{ readonly sets: string; readonly rules: string }> {
+  for (let attempt = 1; ; attempt++) {
+    await sleep(SETTLE_MS);
+    try {
+      return { sets: await node.run(['ipset', 'save']), rules: await node.run([save, '-t', 'mangle']) };
+    } catch (error) {
+      if (attempt === SAVE_ATTEMPTS) throw error;
+    }
   }
 }
 
