@@ -6,8 +6,8 @@ import { LabelBudget } from '../../src/cluster/label-budget.ts';
 import { projectPod } from '../../src/cluster/project.ts';
 import { ObjectStore } from '../../src/cluster/store.ts';
 import type { Pod } from '../../src/policy/model.ts';
-import { apiPod } from './objects.ts';
-import { apiPolicy, PolicyWatch, rulesOf } from './policies.ts';
+import { PolicyWatch } from './policy-watch.ts';
+import { apiPod, apiPolicy, rulesOf } from '../support/api-objects.ts';
 
 const CHUNK = 64 * 1024;
 const megabytes = Number(process.argv[2]);

@@ -7,8 +7,7 @@ import { projectNamespace, projectPod } from '../../src/cluster/project.ts';
 import { PolicyBudget } from '../../src/cluster/policy-budget.ts';
 import { ObjectStore } from '../../src/cluster/store.ts';
 import type { Namespace, Pod } from '../../src/policy/model.ts';
-import { apiPod } from './objects.ts';
-import { apiPolicy, rulesOf } from './policies.ts';
+import { apiPod, apiPolicy, rulesOf } from '../support/api-objects.ts';
 
 type Version = number | 'unknown' | undefined;
 

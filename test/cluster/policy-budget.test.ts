@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { fairShare } from '../../src/core/fair-share.ts';
 import { CROWDED, type PolicyLimits } from '../../src/cluster/policy-budget.ts';
-import { apiPolicy, PolicyWatch, rulesOf } from './policies.ts';
+import { PolicyWatch } from './policy-watch.ts';
+import { apiPolicy, rulesOf } from '../support/api-objects.ts';
 
 const RECORD = 600;
 const LIMITS: PolicyLimits = {

@@ -14,7 +14,7 @@ import {
 } from '../../src/cluster/project.ts';
 import { Interner } from '../../src/cluster/interner.ts';
 import { type Namespace, type NodeRecord, type Pod, UNKNOWN_LABELS } from '../../src/policy/model.ts';
-import { apiPod } from './objects.ts';
+import { apiPod } from '../support/api-objects.ts';
 
 function record<T>(project: Project<T>, object: unknown): { record: T; fields: string[] } {
   const projection = project(object, new Interner());

@@ -10,8 +10,8 @@ import { NO_STREAMING_MS } from '../../src/cluster/retry-policy.ts';
 import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
 import type { Pod } from '../../src/policy/model.ts';
 import { type Exchange, FakeApiServer } from './fake-api-server.ts';
-import { apiList, apiPod } from './objects.ts';
 import { settle, turns, until, VirtualClock } from '../support/virtual-clock.ts';
+import { apiList, apiPod } from '../support/api-objects.ts';
 
 /** What a reflector told its observer. */
 class Told implements ReflectorObserver {

@@ -4,7 +4,7 @@ import { projectPod } from '../../src/cluster/project.ts';
 import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
 import { isSameValue } from '../../src/core/same-value.ts';
 import type { Pod } from '../../src/policy/model.ts';
-import { apiPod } from './objects.ts';
+import { apiPod } from '../support/api-objects.ts';
 
 function podStore(onlyKey?: string): { store: ObjectStore<Pod>; changes: StoreChange[] } {
   const changes: StoreChange[] = [];

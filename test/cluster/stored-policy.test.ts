@@ -8,7 +8,7 @@ import { Interner } from '../../src/cluster/interner.ts';
 import { isSameValue } from '../../src/core/same-value.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import type { Problem } from '../../src/policy/model.ts';
-import { apiPolicy, rulesOf } from './policies.ts';
+import { apiPolicy, rulesOf } from '../support/api-objects.ts';
 
 function keep(object: unknown): { readonly policy: StoredPolicy; readonly problems: readonly Problem[] } {
   const event = readEvent(Buffer.from(JSON.stringify({ type: 'ADDED', object })));

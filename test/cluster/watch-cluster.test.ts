@@ -6,9 +6,8 @@ import { type Connection, loadConnection } from '../../src/cluster/connection.ts
 import { type ClusterChange, type ClusterWatch, createClusterWatch } from '../../src/cluster/watch-cluster.ts';
 import { makeCertificate } from './certificates.ts';
 import { type Exchange, FakeApiServer } from './fake-api-server.ts';
-import { apiPod } from './objects.ts';
-import { apiPolicy, rulesOf } from './policies.ts';
 import { settle, until, VirtualClock } from '../support/virtual-clock.ts';
+import { apiPod, apiPolicy, rulesOf } from '../support/api-objects.ts';
 
 const PATHS = ['/api/v1/pods', '/api/v1/namespaces', '/apis/networking.k8s.io/v1/networkpolicies', '/api/v1/nodes'];
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { MemoryLimit } from '../../bench/memory-limit.ts';
 import { IMAGE_ENV, IMAGE_FLAGS } from '../../bench/suites.ts';
 import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/agent-lab.ts';
-import { rulesOf } from '../cluster/policies.ts';
+import { rulesOf } from '../support/api-objects.ts';
 
 const POLICIES = 40;
 /** manifests/daemonset.yaml: 256Mi. */

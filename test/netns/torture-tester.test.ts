@@ -11,6 +11,7 @@ import { type EndpointKey, podKey, type ProbeProtocol } from '../../lab/network/
 import { type Cell, cellsOf } from '../fuzz/torture/cells.ts';
 import { onNode } from '../fuzz/torture/evidence.ts';
 import { Judge } from '../fuzz/torture/judge.ts';
+import { podObject } from '../support/api-objects.ts';
 import { policyObject } from '../support/builders.ts';
 import { skipUnlessRoot } from '../support/agent-lab.ts';
 
@@ -29,10 +30,8 @@ describe('fault: the tester of the torture tells a starved prober from rules tha
     ({ lab } = await createTestLab({ families: [4] }));
     lab.store.create('namespaces', { metadata: { name: 'x' } });
     for (const name of ['a', 'b']) {
-      lab.store.create('pods', {
-        metadata: { namespace: 'x', name, labels: { app: name } },
-        spec: { nodeName: 'node-1', containers: [{ name: 'c', image: 'i', ports: [80, 81].map(udp) }] },
-      });
+      const containers = [{ name: 'c', image: 'i', ports: [80, 81].map(udp) }];
+      lab.store.create('pods', podObject(`x/${name}`, { labels: { app: name }, spec: { containers } }));
     }
     const ingress = [{ ports: [{ protocol: 'UDP', port: 80 }] }];
     lab.store.create(

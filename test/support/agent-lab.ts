@@ -21,6 +21,7 @@ import {
   outsideKey,
   podKey,
 } from '../../lab/network/types.ts';
+import { podObject } from './api-objects.ts';
 import { type PolicySpec, policyObject, splitKey } from './builders.ts';
 import { AGENT_MAIN, createTestLab, type TestLabOptions } from './test-lab.ts';
 
@@ -269,26 +270,20 @@ export class AgentLab {
 
   createPod(key: string, { node = 'node-1', labels, addresses, hostNetwork }: PodOptions = {}): void {
     const { store } = this.lab;
-    const { namespace, name } = splitKey(key);
+    const { namespace } = splitKey(key);
     if (!store.get('namespaces', { name: namespace }))
       store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
-    store.create('pods', {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: {
-        namespace,
-        name,
-        labels: labels ?? { pod: name },
-        ...(addresses ? { annotations: { [ADDRESSES_ANNOTATION]: addresses.join(',') } } : {}),
-      },
+    const ports = [{ containerPort: 80 }, { containerPort: 80, protocol: 'UDP' }];
+    const object = podObject(key, {
+      ...(labels ? { labels } : {}),
+      metadata: addresses ? { annotations: { [ADDRESSES_ANNOTATION]: addresses.join(',') } } : {},
       spec: {
         nodeName: node,
         ...(hostNetwork ? { hostNetwork: true } : {}),
-        containers: [
-          { name: 'main', image: 'lab', ports: [{ containerPort: 80 }, { containerPort: 80, protocol: 'UDP' }] },
-        ],
+        containers: [{ name: 'main', image: 'lab', ports }],
       },
     });
+    store.create('pods', object);
   }
 
   deletePod(key: string): void {

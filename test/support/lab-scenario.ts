@@ -15,6 +15,7 @@ import {
 } from '../../lab/network/types.ts';
 import type { Change, Expectation, PodSpec, Scenario, Step } from '../scenarios/scenario.ts';
 import { resolvePlaceholders } from './address-plan.ts';
+import { podObject } from './api-objects.ts';
 import { splitKey } from './builders.ts';
 import { type Cell, parseTruthTable, printTruthTable } from './truth-table.ts';
 
@@ -109,7 +110,7 @@ export class LabScenario {
   #createPod(pod: PodSpec, addresses?: readonly string[]): void {
     this.#advanceClock();
     this.#pods.set(pod.key, pod);
-    this.#lab.store.create('pods', podObject(pod, addresses));
+    this.#lab.store.create('pods', objectOf(pod, addresses));
   }
 
   async #listen(pod: PodSpec): Promise<void> {
@@ -394,7 +395,7 @@ function metadataOf(object: { metadata?: { namespace?: string; name?: string } }
   return { namespace: object.metadata?.namespace ?? 'default', name: object.metadata?.name ?? '' };
 }
 
-function podObject(pod: PodSpec, addresses: readonly string[] | undefined): object {
+function objectOf(pod: PodSpec, addresses: readonly string[] | undefined): object {
   const containers = new Map<string, object[]>([['main', []]]);
   for (const { container, name, protocol, port } of pod.ports) {
     const ports = containers.get(container) ?? [];
@@ -404,12 +405,9 @@ function podObject(pod: PodSpec, addresses: readonly string[] | undefined): obje
   const build = ([name, ports]: readonly [string, object[]]): object => ({ name, image: 'lab', ports });
   const regular = [...containers].filter(([name]) => name.startsWith('main'));
   const init = [...containers].filter(([name]) => !name.startsWith('main'));
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
+  return podObject(pod.key, {
+    labels: pod.labels,
     metadata: {
-      ...splitKey(pod.key),
-      labels: pod.labels,
       annotations: {
         [LINGER_ANNOTATION]: 'true',
         ...(addresses ? { [ADDRESSES_ANNOTATION]: addresses.join(',') } : {}),
@@ -428,5 +426,5 @@ function podObject(pod: PodSpec, addresses: readonly string[] | undefined): obje
           }
         : {}),
     },
-  };
+  });
 }
