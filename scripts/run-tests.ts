@@ -1,4 +1,4 @@
-/** Runs the checks and the test suites one after the other, file by file, and ends with `N passed, N failed, N skipped`. */
+/** Runs the checks and the test suites one after the other, several files of a suite at once, and ends with `N passed, N failed, N skipped`. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
@@ -20,8 +20,8 @@ import {
 
 const ROOT = join(import.meta.dirname, '..');
 const IN_CI = process.env.CI === 'true';
-/** More would hold up those that wait for a network to settle. */
-const WORKERS = 4;
+/** More would hold each other up. */
+const MAX_WORKERS = 4;
 
 /** What must hold of the sources besides the tests. They run side by side. */
 const CHECKS: readonly (readonly [name: string, ...argv: string[]])[] = [
@@ -153,7 +153,8 @@ async function runFiles(name: SuiteName, own: readonly string[]): Promise<SuiteR
   };
   const single = own.length === 1 ? own[0] : undefined;
   if (single === undefined) {
-    const workers = Math.min(WORKERS, availableParallelism());
+    // Pure files that wait do so for a child; kernel files for packets, which must not wait for a CPU.
+    const workers = Math.min(MAX_WORKERS, availableParallelism() + (name === 'pure' ? 1 : 0));
     const print = (text: string): void => void process.stdout.write(text);
     for (const files of rounds(own)) await runInPool(files, { workers, onlyFaults, onResult, print });
   } else onResult(single, await runFile(single, onlyFaults));

@@ -15,11 +15,9 @@ describe('command lines of soak and torture', () => {
     });
 
     it(`${script}: wrong usage is told on stderr, with the usage`, () => {
-      for (const args of [['--fast'], ['--backend', 'none'], ['more']]) {
-        const { status, stdout, stderr } = run(script, ...args);
-        assert.deepEqual([status, stdout], [2, ''], args.join(' '));
-        assert.match(stderr, new RegExp(`\nusage: npm run ${script} -- `));
-      }
+      const { status, stdout, stderr } = run(script, '--backend', 'none');
+      assert.deepEqual([status, stdout], [2, '']);
+      assert.match(stderr, new RegExp(`^--backend .*\nusage: npm run ${script} -- `));
     });
   }
 });
