@@ -141,16 +141,9 @@ function runCheck(name: string, [program, ...args]: readonly string[]): Promise<
  * process, where its output is seen as it comes.
  */
 async function runFiles(name: SuiteName, own: readonly string[]): Promise<SuiteResult> {
-  let passed = 0;
-  let failed = 0;
-  const skipped: string[] = [];
+  const ofFile = new Map<string, FileResult>();
+  const onResult = (file: string, result: FileResult): void => void ofFile.set(file, result);
   const onlyFaults = options.faults !== undefined;
-  const onResult = (file: string, result: FileResult): void => {
-    if (onlyFaults) faults.push({ ...result, file, skipped: result.skipped.length });
-    passed += result.passed;
-    failed += result.failed;
-    skipped.push(...result.skipped);
-  };
   const single = own.length === 1 ? own[0] : undefined;
   if (single === undefined) {
     // Pure files that wait do so for a child; kernel files for packets, which must not wait for a CPU.
@@ -158,7 +151,16 @@ async function runFiles(name: SuiteName, own: readonly string[]): Promise<SuiteR
     const print = (text: string): void => void process.stdout.write(text);
     for (const files of rounds(own)) await runInPool(files, { workers, onlyFaults, onResult, print });
   } else onResult(single, await runFile(single, onlyFaults));
-  return { name, passed, failed, skipped };
+  // They end in any order.
+  const all = own.map((file) => ({ file, ...ofFile.get(file)! }));
+  if (onlyFaults) faults.push(...all.map((each) => ({ ...each, skipped: each.skipped.length })));
+  const sum = (of: (result: FileResult) => number): number => all.reduce((total, each) => total + of(each), 0);
+  return {
+    name,
+    passed: sum((each) => each.passed),
+    failed: sum((each) => each.failed),
+    skipped: all.flatMap((each) => each.skipped),
+  };
 }
 
 /** Loads the files, to know the names of the tests that do not run. */
