@@ -23,7 +23,7 @@ import { prespawn } from '../host/prespawn.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
 import { nodeReady } from '../telemetry/readiness.ts';
-import { clusterLog, observe, watchObserver } from '../telemetry/report-sync.ts';
+import { clusterLog, observe, watchObserver } from '../telemetry/sync-log.ts';
 import { serveStatusPages } from '../telemetry/status-pages.ts';
 import { tellStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
 import { describeConfig } from './config.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createIptablesDataplane } from '../../src/dataplane/iptables/iptables-dataplane.ts';
 import { compileNode } from '../../src/compile/compile-node.ts';
 import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
-import { observe } from '../../src/telemetry/report-sync.ts';
+import { observe } from '../../src/telemetry/sync-log.ts';
 import { createAgentMetrics, createRegistry } from '../../src/telemetry/metrics.ts';
 import type { Logger } from '../../src/telemetry/log.ts';
 import { SILENT_LOGGER } from '../support/silent-logger.ts';
