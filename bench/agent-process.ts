@@ -12,7 +12,8 @@ import { WatchedProcess } from './watched-process.ts';
 const STALL_PROBE = join(import.meta.dirname, 'stall-probe.mjs');
 const HTTP = '127.0.0.1:9847';
 export const METRICS_URL = `http://${HTTP}/metrics`;
-export const FIRST_PASS = 'first pass done';
+/** Of this version, and of those before it that called a sync a pass. */
+export const FIRST_SYNC = /first (?:sync|pass) done/;
 type Argv = readonly [string, ...string[]];
 
 /** As the image has it. Result: the file to run. */

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bundleAgent, FIRST_PASS } from './agent-process.ts';
+import { bundleAgent, FIRST_SYNC } from './agent-process.ts';
 import { LOCAL_NODE } from './cluster-model.ts';
 import { HostileServer } from './hostile-server.ts';
 import { describeMachine } from './machine.ts';
@@ -60,7 +60,7 @@ async function measure(bundle: string, directory: string, hostileMB: number, qui
   );
   limit?.take(agent.pid);
   try {
-    const ms = await agent.said(FIRST_PASS);
+    const ms = await agent.said(FIRST_SYNC);
     const before = agent.count(COMMITTED);
     for (let edit = 0; edit < (quick ? 5 : EDITS); edit++) {
       server.edit();

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bundleAgent, FIRST_PASS, readStall, startAgent } from './agent-process.ts';
+import { bundleAgent, FIRST_SYNC, readStall, startAgent } from './agent-process.ts';
 import { type ApiProcess, startApiProcess } from './api-process.ts';
 import type { ClusterOptions } from './cluster-model.ts';
 import { describeMachine } from './machine.ts';
@@ -75,7 +75,7 @@ async function runAgent(bundle: string, api: ApiProcess, stallFile: string): Pro
   const process = startAgent(bundle, api, { stallFile });
   let run: Run;
   try {
-    const ms = await process.said(FIRST_PASS);
+    const ms = await process.said(FIRST_SYNC);
     await sleep(SETTLE_MS);
     run = asRun(ms, process.memory());
   } finally {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { runCommand } from '../src/host/command.ts';
 import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
-import { bundleAgent, FIRST_PASS, readStall, startAgent } from './agent-process.ts';
+import { bundleAgent, FIRST_SYNC, readStall, startAgent } from './agent-process.ts';
 import { type ApiProcess, startApiProcess } from './api-process.ts';
 import { describeMachine } from './machine.ts';
 import { IdleProcess, longestOf, type Stall } from './stalls.ts';
@@ -79,8 +79,8 @@ class Runs {
   async #agent(side: 'cold' | 'restart'): Promise<number> {
     const agent = startAgent(this.#bundle, this.#api, { stallFile: this.#stallFile });
     try {
-      const ms = await agent.said(FIRST_PASS);
-      if (side === 'restart') for (const what of written(agent.lineWith(FIRST_PASS)!)) this.restartWrites.add(what);
+      const ms = await agent.said(FIRST_SYNC);
+      if (side === 'restart') for (const what of written(agent.lineWith(FIRST_SYNC)!)) this.restartWrites.add(what);
       return ms / 1000;
     } finally {
       await agent.stop();

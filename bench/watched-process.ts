@@ -43,25 +43,25 @@ export class WatchedProcess {
   }
 
   /** Milliseconds from the start to the first line that holds `text`. Rejects if the process ends before. */
-  async said(text: string): Promise<number> {
+  async said(text: string | RegExp): Promise<number> {
     for (;;) {
-      if (this.#lines.some((line) => line.includes(text))) return performance.now() - this.startedMs;
+      if (this.#lines.some((line) => holds(line, text))) return performance.now() - this.startedMs;
       const next = new Promise<undefined>((resolve) => (this.#onLine = () => resolve(undefined)));
       const ended = await Promise.race([next, this.#ended]);
-      if (ended !== undefined && !this.#lines.some((line) => line.includes(text)))
-        throw new Error(`ended with ${ended} before it said ${JSON.stringify(text)}: ${this.#lines.at(-1) ?? ''}`);
+      if (ended !== undefined && !this.#lines.some((line) => holds(line, text)))
+        throw new Error(`ended with ${ended} before it said ${String(text)}: ${this.#lines.at(-1) ?? ''}`);
     }
   }
 
-  lineWith(text: string): string | undefined {
-    return this.#lines.find((line) => line.includes(text));
+  lineWith(text: string | RegExp): string | undefined {
+    return this.#lines.find((line) => holds(line, text));
   }
 
-  linesWith(text: string): readonly string[] {
-    return this.#lines.filter((line) => line.includes(text));
+  linesWith(text: string | RegExp): readonly string[] {
+    return this.#lines.filter((line) => holds(line, text));
   }
 
-  count(text: string): number {
+  count(text: string | RegExp): number {
     return this.linesWith(text).length;
   }
 
@@ -91,4 +91,8 @@ export function treeCpuMs(pid: number): number {
   } catch {
     return 0;
   }
+}
+
+function holds(line: string, text: string | RegExp): boolean {
+  return typeof text === 'string' ? line.includes(text) : text.test(line);
 }

@@ -2,7 +2,7 @@
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Backend } from '../../src/core/vocabulary.ts';
-import { FIRST_PASS, startAgent } from '../agent-process.ts';
+import { FIRST_SYNC, startAgent } from '../agent-process.ts';
 import { startApiProcess } from '../api-process.ts';
 import { describeMachine } from '../machine.ts';
 import { makeCluster, type MeasuredCluster, NODE_NAME } from '../packet/cluster.ts';
@@ -111,7 +111,7 @@ async function loadByAgent(
       env: { XTABLES_LOCKFILE: lockFile },
     });
     try {
-      await agent.said(FIRST_PASS);
+      await agent.said(FIRST_SYNC);
     } finally {
       await agent.stop();
     }

@@ -2,7 +2,7 @@
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../../src/host/command.ts';
-import { FIRST_PASS, startAgent } from '../agent-process.ts';
+import { FIRST_SYNC, startAgent } from '../agent-process.ts';
 import { type ApiProcess, startApiProcess } from '../api-process.ts';
 import { describeMachine } from '../machine.ts';
 import { sleep } from '../stalls.ts';
@@ -68,7 +68,7 @@ async function measureOnce(bundle: string, api: ApiProcess): Promise<Measured> {
   await clearKernel();
   const agent = startAgent(bundle, api, {});
   try {
-    const coldMs = await agent.said(FIRST_PASS);
+    const coldMs = await agent.said(FIRST_SYNC);
     const cpuMs = agent.cpuMs();
     await sleep(SETTLE_MS);
     const { now, peak } = agent.memory();
@@ -82,7 +82,7 @@ async function measureOnce(bundle: string, api: ApiProcess): Promise<Measured> {
 async function restartMs(bundle: string, api: ApiProcess): Promise<number> {
   const agent = startAgent(bundle, api, {});
   try {
-    return await agent.said(FIRST_PASS);
+    return await agent.said(FIRST_SYNC);
   } finally {
     await agent.stop();
   }

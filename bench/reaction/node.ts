@@ -2,7 +2,7 @@
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Backend } from '../../src/core/vocabulary.ts';
-import { FIRST_PASS, METRICS_URL, startAgent } from '../agent-process.ts';
+import { FIRST_SYNC, METRICS_URL, startAgent } from '../agent-process.ts';
 import { type ApiObjects, type ApiProcess, type ApiWrite, startApiProcess } from '../api-process.ts';
 import { LineProcess, openTestbed, type Testbed } from '../packet/testbed.ts';
 import { treeCpuMs, type WatchedProcess } from '../watched-process.ts';
@@ -57,7 +57,7 @@ export class NodeUnderTest {
       opened.push(() => api.stop());
       const agent = startAgent(bundle, api, { backend, inside, env: { XTABLES_LOCKFILE: lockFile } });
       opened.push(() => agent.stop());
-      await agent.said(FIRST_PASS);
+      await agent.said(FIRST_SYNC);
       const watcher = new Helper(inside, api);
       opened.push(() => watcher.stop());
       const ports = Object.values(PROBES).map(({ port }) => String(port));

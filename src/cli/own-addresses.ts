@@ -6,7 +6,7 @@ import type { AgentConfig } from './config.ts';
 import { systemClock } from '../core/clock.ts';
 import { readEndpointCache, cacheEndpoints } from '../cluster/endpoint-cache.ts';
 import { targetText } from '../cluster/targets.ts';
-import { clusterLog } from '../telemetry/sync-log.ts';
+import { clusterLog } from '../telemetry/cluster-observer.ts';
 
 /** Returns once the file was read; what the cluster says is followed until `signal` aborts. A kubeconfig names its server itself. */
 export async function useOwnAddresses(

@@ -23,7 +23,8 @@ import { prespawn } from '../host/prespawn.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
 import { nodeReady } from '../telemetry/readiness.ts';
-import { clusterLog, observe, watchObserver } from '../telemetry/sync-log.ts';
+import { agentObserver } from '../telemetry/agent-observer.ts';
+import { clusterLog, clusterObserver } from '../telemetry/cluster-observer.ts';
 import { serveStatusPages } from '../telemetry/status-pages.ts';
 import { tellStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
 import { describeConfig } from './config.ts';
@@ -53,7 +54,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const cluster = createClusterWatch({
       connection,
       nodeName: config.nodeName,
-      observer: watchObserver(metrics),
+      observer: clusterObserver(metrics),
       log: clusterLog(log.child('watch')),
     });
     sources.cluster = cluster;
@@ -139,7 +140,7 @@ function createDataplane(config: AgentConfig, opened: OpenedKernel, watches: Nod
 
 function createAgent({ config, cluster, dataplane, opened, watches, metrics, log }: AgentParts): Agent {
   const { neighbours, interfaces, checkpoint } = watches;
-  const observer = observe(metrics, log, opened.kernel);
+  const observer = agentObserver(metrics, log, () => opened.kernel.backend);
   return new Agent({
     nodeName: config.nodeName,
     cluster,

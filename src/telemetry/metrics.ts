@@ -11,22 +11,23 @@ import {
   OBJECT_KINDS,
   type ObjectKind,
 } from '../core/vocabulary.ts';
+import { type Drift, SYNC_PHASES } from '../dataplane/dataplane.ts';
 import { type Enforcer, ENFORCERS } from '../host/host-findings.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
 
-export const PHASES = ['compile', 'render', 'observe', 'plan', 'apply'] as const;
-export type MetricPhase = (typeof PHASES)[number];
+/** `compile`: the intent; the others as the data plane has them. */
+const PHASES = ['compile', ...SYNC_PHASES] as const;
+type Phase = (typeof PHASES)[number];
 
 /** `later`: all went in, a set still in use waits; `partial`: something was refused, the rest went in; `locked`: nothing went in for a lock. */
-export const PASS_RESULTS = ['done', 'later', 'partial', 'locked', 'failed'] as const;
-export type PassResult = (typeof PASS_RESULTS)[number];
+const SYNC_RESULTS = ['done', 'later', 'partial', 'locked', 'failed'] as const;
+type SyncResult = (typeof SYNC_RESULTS)[number];
 
-export const DRIFT_KINDS = ['chain', 'jump', 'set', 'member'] as const;
-export type DriftKind = (typeof DRIFT_KINDS)[number];
+const DRIFT_KINDS = ['chain', 'jump', 'set', 'member'] as const satisfies readonly Drift['kind'][];
 
 /** Whose hand it was, as far as the kernel tells: nft alone names the program. */
-export const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
+const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
 export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
 
 /** Why what others write may have been missed for a moment. */
@@ -45,7 +46,7 @@ export interface RulesetSize {
   readonly policies: { readonly active: number; readonly inactive: number };
   readonly policyProblems: number;
   /** Epoch of the rules in force; 0 where the connection mark is not used, or every packet is judged. */
-  readonly generation: number;
+  readonly epoch: number;
   /** Planned steps that the last sync did not carry out. */
   readonly pendingSteps: number;
   /** Namespaces whose policies are still being compiled. */
@@ -64,9 +65,9 @@ export interface AgentMetrics {
   mode(mode: Mode): void;
   backend(backend: Backend): void;
 
-  phase(phase: MetricPhase, seconds: number): void;
+  phase(phase: Phase, seconds: number): void;
   /** `endedAtMs` is kept as the last success when the result is `done` or `later`. */
-  pass(result: PassResult, endedAtMs: number): void;
+  sync(result: SyncResult, endedAtMs: number): void;
   /** From the arrival of an event to the end of the commit that took it in. */
   programmed(seconds: number): void;
   /** From the moment a new pod's address was known to the end of the commit of its rules. */
@@ -79,7 +80,7 @@ export interface AgentMetrics {
   kernelWrite(tool: string): void;
   restoreFailure(tool: string): void;
   xtablesLockWait(seconds: number): void;
-  driftRepaired(kind: DriftKind, by: DriftAuthor, count?: number): void;
+  driftRepaired(kind: Drift['kind'], by: DriftAuthor, count?: number): void;
   monitorLost(loss: MonitorLoss): void;
   /** Those that are there; all others go to 0. */
   otherEnforcers(found: readonly Enforcer[]): void;
@@ -117,7 +118,7 @@ export function createAgentMetrics(registry: Registry, options: MetricsOptions):
   const listeners: (() => void)[] = [];
   return {
     ...identityMetrics(registry),
-    ...passMetrics(registry),
+    ...syncMetrics(registry),
     ...rulesetMetrics(registry),
     ...kernelMetrics(registry),
     ...watchMetrics(registry),
@@ -163,11 +164,11 @@ function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode
   };
 }
 
-function passMetrics(
+function syncMetrics(
   registry: Registry,
-): Pick<AgentMetrics, 'phase' | 'pass' | 'programmed' | 'podProgrammed' | 'podsWaiting'> {
+): Pick<AgentMetrics, 'phase' | 'sync' | 'programmed' | 'podProgrammed' | 'podsWaiting'> {
   const duration = histogram(registry, 'sync_duration_seconds', 'Time one sync spent in a phase', ['phase']);
-  const passes = counter(registry, 'passes_total', 'Syncs by result: done, later, partial, locked, failed', ['result']);
+  const syncs = counter(registry, 'passes_total', 'Syncs by result: done, later, partial, locked, failed', ['result']);
   const lastSuccess = gauge(
     registry,
     'last_pass_success_timestamp_seconds',
@@ -194,10 +195,10 @@ function passMetrics(
   );
   const byPhase = children(PHASES, (phase) => duration.labels({ phase }));
   // Series that exist from the start let a rate see the first failure.
-  const byResult = children(PASS_RESULTS, (result) => started(passes.labels({ result })));
+  const byResult = children(SYNC_RESULTS, (result) => started(syncs.labels({ result })));
   return {
     phase: (phase, seconds) => byPhase[phase].observe(seconds),
-    pass: (result, endedAtMs) => {
+    sync: (result, endedAtMs) => {
       byResult[result].inc();
       if (result === 'done' || result === 'later') lastSuccess.set(endedAtMs / 1000);
     },
@@ -220,7 +221,7 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
     ['state'],
   );
   const problems = gauge(registry, 'policy_problems', 'Things wrong in policies, each named in the log', []);
-  const generation = gauge(
+  const epoch = gauge(
     registry,
     'generation',
     'Epoch of the rules in force, kept in the connection mark; moves when a change revokes something. 0: every packet of live flows is judged',
@@ -251,7 +252,7 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
       policies.set({ state: 'active' }, size.policies.active);
       policies.set({ state: 'inactive' }, size.policies.inactive);
       problems.set(size.policyProblems);
-      generation.set(size.generation);
+      epoch.set(size.epoch);
       pending.set(size.pendingSteps);
       waiting.set(size.waitingNamespaces);
     },

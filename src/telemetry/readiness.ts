@@ -31,12 +31,12 @@ export function commitReady(status: AgentStatus | undefined): ConditionState {
   return { ok: false, reason: 'the rules were not written yet' };
 }
 
-export function lastPassReady(status: AgentStatus | undefined): ConditionState {
+export function lastSyncReady(status: AgentStatus | undefined): ConditionState {
   const outcome = status?.lastOutcome;
-  if (!status || !outcome) return { ok: false, reason: 'no pass yet' };
+  if (!status || !outcome) return { ok: false, reason: 'no sync yet' };
   const [failure] = outcome.failures;
-  if (!failure) return { ok: true, reason: 'everything went in' };
-  return { ok: false, reason: `${status.failedSyncs} passes in a row failed: ${failure.message}` };
+  if (!failure) return { ok: true, reason: 'the kernel took everything' };
+  return { ok: false, reason: `${status.failedSyncs} syncs in a row failed: ${failure.message}` };
 }
 
 /** Not ready while it is not known what a family's rules are, nor where pods have addresses that cannot be filtered. */

@@ -119,7 +119,7 @@ for (const backend of BACKENDS) {
       const writes = await agent.metric('portcullis_kernel_writes_total');
       const from = agent.log.length;
       t.policy('x/p', { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] });
-      const line = await agent.logged((entry) => entry.message === 'plan', 'the plan', from);
+      const line = await agent.logged((entry) => entry.message === 'dry-run: this would be written', 'the plan', from);
       assert.match(String(line.plan), /x\/p ingress no rule/);
       const page = await agent.get('/plan');
       assert.equal(page.status, 200);

@@ -266,7 +266,7 @@ describe('pods on a bridge whose packets nobody filters', function () {
         line.message,
         /NOT enforced: set net\.bridge\.bridge-nf-call-iptables=1 and net\.bridge\.bridge-nf-call-ip6tables=1/,
       );
-      await until(async () => (await agent.readiness()).missing['last-pass'] === undefined, 'the first pass');
+      await until(async () => (await agent.readiness()).missing['last-sync'] === undefined, 'the first sync');
       const { status, missing } = await agent.readiness();
       assert.equal(status, 503);
       assert.deepEqual(Object.keys(missing), ['bridge-netfilter']);

@@ -113,7 +113,7 @@ describe('agent and its tools', function () {
       assert.equal(line.level, 'error');
       assert.equal(line.reason, 'lock');
       assert.equal(line.tool, 'iptables-legacy-restore');
-      assert.match((await agent.readiness()).missing['last-pass']!, /xtables lock/);
+      assert.match((await agent.readiness()).missing['last-sync']!, /xtables lock/);
       await held;
       // With a back-off the next try would begin four seconds later.
       await t.expect(['x/a -x x/server'], 2_500);

@@ -20,7 +20,7 @@ function feed(metrics: AgentMetrics): void {
   metrics.mode('audit');
   metrics.backend('iptables-legacy');
   metrics.phase('apply', 0.003);
-  metrics.pass('done', 1_700_000_000_500);
+  metrics.sync('done', 1_700_000_000_500);
   metrics.programmed(0.02);
   metrics.rulesetSize({
     rules: 1,
@@ -30,7 +30,7 @@ function feed(metrics: AgentMetrics): void {
     isolatedPods: { ingress: 5, egress: 6 },
     policies: { active: 7, inactive: 8 },
     policyProblems: 9,
-    generation: 10,
+    epoch: 10,
     pendingSteps: 11,
     waitingNamespaces: 12,
   });
@@ -152,9 +152,9 @@ describe('createAgentMetrics', () => {
 
   it('keeps the last success through failures', async () => {
     const metrics = fresh();
-    metrics.pass('later', 5000);
-    metrics.pass('partial', 6000);
-    metrics.pass('failed', 7000);
+    metrics.sync('later', 5000);
+    metrics.sync('partial', 6000);
+    metrics.sync('failed', 7000);
     assert.equal((await samples(metrics)).get('portcullis_last_pass_success_timestamp_seconds'), 5);
   });
 
