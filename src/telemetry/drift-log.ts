@@ -1,5 +1,5 @@
 /** What other programs did to our rules and sets, in the log and the metrics, and as a condition. */
-import type { Alike, JumpState, NeighbourListener } from '../dataplane/iptables/drift/neighbour-watch.ts';
+import type { Alike, FightState, JumpState, NeighbourListener } from '../dataplane/listener.ts';
 import type { ConditionState } from './health.ts';
 import type { AgentMetrics, DriftAuthor } from './metrics.ts';
 import type { Logger } from './log.ts';
@@ -29,7 +29,7 @@ export function createDriftLog(
         }
       }
     },
-    onForeignWrite: ({ program }) => log.debug('others wrote to table mangle', { program }),
+    onForeignWrite: (program) => log.debug('others wrote to table mangle', { program }),
     onMonitorLost: (family, loss, complaint) => {
       metrics.monitorLost(loss);
       // It ends at any rule that it cannot print: nobody need know, and the metric counts.
@@ -45,9 +45,7 @@ export function createDriftLog(
   };
 }
 
-type Fight = Extract<Parameters<NeighbourListener['onDrift']>[1], { kind: 'repaired' }>['fight'];
-
-function logRepair(log: Logger, message: string, fight: Fight, fields: Readonly<Record<string, string>>): void {
+function logRepair(log: Logger, message: string, fight: FightState, fields: Readonly<Record<string, string>>): void {
   switch (fight) {
     case 'single':
       log.warn(message, fields);

@@ -1,13 +1,11 @@
 /** What the search for free epochs of the connection mark tells: log, metrics, a condition. */
 import type { Family } from '../core/vocabulary.ts';
-import type { EpochState, FreeEpochsOptions } from '../dataplane/iptables/sync/free-epochs.ts';
+import type { EpochListener, EpochState } from '../dataplane/listener.ts';
 import type { Condition } from './condition.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { Logger } from './log.ts';
 
-import { EVERY_PACKET, generationCount } from '../dataplane/iptables/rules/write-text.ts';
-
-export interface EpochLog extends Required<Pick<FreeEpochsOptions, 'onState' | 'onForeignMark'>> {
+export interface EpochLog extends EpochListener {
   /** Always ok: without a free epoch live flows cost more, and are judged all the same. */
   readonly condition: Condition;
 }
@@ -16,7 +14,7 @@ export function createEpochLog(mask: number, metrics: Pick<AgentMetrics, 'freeEp
   const states = new Map<Family, EpochState>();
   const reports = { 4: reporter(4, log), 6: reporter(6, log) };
   return {
-    onState: (family, state) => {
+    onEpochs: (family, state) => {
       states.set(family, state);
       metrics.freeEpochs(family, state.free);
       reports[family](state);
@@ -32,16 +30,15 @@ export function createEpochLog(mask: number, metrics: Pick<AgentMetrics, 'freeEp
       state: () => ({
         ok: true,
         reason:
-          [...states].map(([family, state]) => describe(family, state, generationCount({ mask }))).join('; ') ||
-          'no rules that stamp flows yet',
+          [...states].map(([family, state]) => describe(family, state)).join('; ') || 'no rules that stamp flows yet',
       }),
     },
   };
 }
 
-function describe(family: Family, { current, free, problem }: EpochState, total: number): string {
+function describe(family: Family, { current, total, free, problem }: EpochState): string {
   const why = problem === undefined ? '' : ` (${problem})`;
-  if (current === EVERY_PACKET) return `IPv${family}: every packet of live flows is judged, no epoch is free${why}`;
+  if (current === 'none') return `IPv${family}: every packet of live flows is judged, no epoch is free${why}`;
   return `IPv${family}: epoch ${current ?? 'none yet'} of ${total}, ${free} known to be free${why}`;
 }
 
@@ -60,13 +57,13 @@ function reporter(family: Family, log: Logger): (state: EpochState) => void {
           'from the next change that takes something away every packet of live flows is judged, until one is',
       );
     told = problem ?? told;
-    if (current === EVERY_PACKET && !isTold && performance.now() - lastMs > QUIET_MS) {
+    if (current === 'none' && !isTold && performance.now() - lastMs > QUIET_MS) {
       isTold = true;
       lastMs = performance.now();
       const why = problem === undefined ? '' : ` (${problem})`;
       log.warn(`IPv${family}: every packet of live flows is judged, which costs time, until an epoch is free${why}`);
     }
-    if (current !== EVERY_PACKET && isTold) {
+    if (current !== 'none' && isTold) {
       isTold = false;
       log.info(`IPv${family}: live flows are judged once again, under epoch ${current}`);
     }

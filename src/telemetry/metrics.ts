@@ -12,6 +12,7 @@ import {
   type ObjectKind,
 } from '../core/vocabulary.ts';
 import { type Drift, SYNC_PHASES } from '../dataplane/dataplane.ts';
+import { MONITOR_LOSSES, type MonitorLoss } from '../dataplane/listener.ts';
 import { type Enforcer, ENFORCERS } from '../host/host-findings.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
@@ -29,10 +30,6 @@ const DRIFT_KINDS = ['chain', 'jump', 'set', 'member'] as const satisfies readon
 /** Whose hand it was, as far as the kernel tells: nft alone names the program. */
 const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
 export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
-
-/** Why what others write may have been missed for a moment. */
-export const MONITOR_LOSSES = ['overrun', 'ended', 'stillborn', 'deaf'] as const;
-export type MonitorLoss = (typeof MONITOR_LOSSES)[number];
 
 /** What the node's rules amount to after a sync. */
 export interface RulesetSize {

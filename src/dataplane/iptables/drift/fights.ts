@@ -1,10 +1,9 @@
 /** Tells a neighbour that keeps undoing our rules from one that wrote once. */
+import type { FightState } from '../../listener.ts';
 import type { Drift } from '../../dataplane.ts';
 
 const WINDOW_MS = 60_000;
 const ROUNDS = 5;
-
-export type FightState = 'single' | 'begins' | 'goes-on';
 
 export class Fights {
   readonly #now: () => number;

@@ -4,13 +4,13 @@ import type { MonotonicClock } from '../../../core/clock.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Drift, SyncOutcome } from '../../dataplane.ts';
 import type { DriftWatchOptions } from './drift-watch.ts';
-import type { FightState } from './fights.ts';
+import type { Alike, JumpState, MonitorLoss, NeighbourListener, Repair } from '../../listener.ts';
 import type { NetfilterChange } from './read-events.ts';
 
 import { DriftWatch } from './drift-watch.ts';
 import { Fights } from './fights.ts';
 import { createLooks } from './looks.ts';
-import { type MonitorLoss, NetfilterMonitor } from './netfilter-monitor.ts';
+import { NetfilterMonitor } from './netfilter-monitor.ts';
 import { watchWrites } from './watched-kernel.ts';
 
 /** A change is somebody's if it was told of so shortly before its traces were found. */
@@ -18,32 +18,6 @@ const AUTHOR_MS = 5_000;
 /** One may have been started without memory, or at a bad moment. */
 const MANY_STILLBORN = 3;
 const MAX_UNREPAIRED = 1_000;
-
-/** Of one kind and family, at least one: a flushed table is one event to people, however many chains it held. */
-export type Alike = readonly [Drift, ...Drift[]];
-
-/** `left`: nothing is written in this mode; `pending`: what repairs it did not go in. `by`: the program, as far as the kernel told. */
-export type Repair =
-  | { readonly kind: 'left' }
-  | { readonly kind: 'pending' }
-  | { readonly kind: 'repaired'; readonly by: string | undefined; readonly fight: FightState };
-
-export interface NeighbourListener {
-  onDrift(found: Alike, repair: Repair): void;
-  /** Somebody else committed to a table that holds rules of ours. */
-  onForeignWrite(change: NetfilterChange): void;
-  onMonitorLost(family: Family, loss: MonitorLoss, complaint: string): void;
-  /** Changes are noticed by looks alone from here on. Once for each reason. */
-  onMonitorUseless(why: 'missing' | 'stillborn', complaint: string): void;
-}
-
-/** `away`: our jumps are missing or not first; `fought`: what is repaired is undone again and again. */
-export type JumpState =
-  | { readonly kind: 'away' | 'fought'; readonly what: string }
-  /** A sync is under way, or no rules are wanted. */
-  | { readonly kind: 'not-watched' }
-  /** `isTold`: the kernel tells of changes; else looks find them within seconds. */
-  | { readonly kind: 'first'; readonly isTold: boolean };
 
 /** What the watch asks of the agent. */
 export type Watched = Pick<DriftWatchOptions, 'standing' | 'resync'>;
@@ -139,7 +113,7 @@ export class NeighbourWatch {
   #changed(change: NetfilterChange): void {
     if (!this.#drift?.changed(change)) return;
     this.#lastOther = { change, atMs: this.#clock.now() };
-    this.#listener.onForeignWrite(change);
+    this.#listener.onForeignWrite(change.program);
   }
 
   #lost(family: Family, loss: MonitorLoss, complaint: string): void {

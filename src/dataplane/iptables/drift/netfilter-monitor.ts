@@ -4,6 +4,7 @@
  * too, tells that somebody wrote, and costs next to nothing (docs/decisions/noticing-drift.md).
  */
 import type { Family } from '../../../core/vocabulary.ts';
+import type { MonitorLoss } from '../../listener.ts';
 import type { NetfilterChange } from './read-events.ts';
 
 import { ChangeReader } from './read-events.ts';
@@ -25,12 +26,6 @@ const AT_A_RULE = /Parsing nftables rule failed/;
 const LONG_LIFE_MS = 2_000;
 /** One that cannot even begin is tried less often. */
 const STILLBORN_MAX_MS = 30_000;
-
-/**
- * `overrun`: more was written than it could read; `ended`: it died; `stillborn`: before it listened; `deaf`: it does not tell of what was
- * certainly written.
- */
-export type MonitorLoss = 'overrun' | 'ended' | 'stillborn' | 'deaf';
 
 export interface NetfilterMonitorOptions {
   readonly family: Family;

@@ -6,6 +6,7 @@
  * until one is (EVERY_PACKET): that costs time, never a verdict.
  */
 import type { Family } from '../../../core/vocabulary.ts';
+import type { EpochListener, EpochState } from '../../listener.ts';
 import type { MarkBits } from '../rules/rule.ts';
 
 import { EVERY_PACKET, deniedBit, generationCount, markOf } from '../rules/write-text.ts';
@@ -16,27 +17,13 @@ interface FlowMarks {
   clearSome(family: Family, carried: { readonly value: number; readonly mask: number }, bits: number): Promise<void>;
 }
 
-/** What is known of one family's epochs. */
-export interface EpochState {
-  /** In force; EVERY_PACKET: none. Undefined before the first rules. */
-  readonly current: number | undefined;
-  /** Known to be free. */
-  readonly free: number;
-  /** Why no more could be found out, if so. */
-  readonly problem: string | undefined;
-}
-
-export interface FreeEpochsOptions {
+export interface FreeEpochsOptions extends Partial<EpochListener> {
   readonly marks: MarkBits;
   readonly flows: FlowMarks;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** Calls back once after `ms`; the returned function cancels. */
   readonly after: (ms: number, callback: () => void) => () => void;
-  /** Something of it changed. */
-  readonly onState?: (family: Family, state: EpochState) => void;
-  /** Flows carry an epoch that was free and was not used since: somebody else writes to these bits. */
-  readonly onForeignMark?: (family: Family, epoch: number) => void;
 }
 
 /** With fewer free ones the search begins, and ends with so many. */
@@ -147,7 +134,8 @@ class EpochRing {
   }
 
   state(): EpochState {
-    return { current: this.#current, free: this.#free.size, problem: this.#problem };
+    const current = this.#current === EVERY_PACKET ? 'none' : this.#current;
+    return { current, total: this.#count, free: this.#free.size, problem: this.#problem };
   }
 
   inForce(epoch: number | undefined): void {
@@ -215,7 +203,7 @@ class EpochRing {
   }
 
   #tell(): void {
-    this.#options.onState?.(this.#family, this.state());
+    this.#options.onEpochs?.(this.#family, this.state());
   }
 
   /** Until enough are known. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { Family } from '../../../../src/core/vocabulary.ts';
-import { type EpochState, FreeEpochs } from '../../../../src/dataplane/iptables/sync/free-epochs.ts';
+import type { EpochState } from '../../../../src/dataplane/listener.ts';
+import { FreeEpochs } from '../../../../src/dataplane/iptables/sync/free-epochs.ts';
 import {
   EVERY_PACKET,
   deniedBit,
@@ -84,7 +85,7 @@ function bench(marks: { readonly mask: number }) {
     flows: table,
     now: () => clock.now(),
     after: (ms, callback) => clock.after(ms, callback),
-    onState: (_family, state) => states.push(state),
+    onEpochs: (_family, state) => states.push(state),
     onForeignMark: (_family, epoch) => foreign.push(epoch),
   });
   epochs.onFound(() => found++);
@@ -180,7 +181,7 @@ describe('free epochs', () => {
       table.flows.every(({ mark }) => mark % 0x100 === 0x80),
       'bits of others stay',
     );
-    assert.equal(states.find(({ current }) => current === EVERY_PACKET)?.free, 0);
+    assert.equal(states.find(({ current }) => current === 'none')?.free, 0);
   });
 
   it('the search waits for nobody, and nobody for the search', async () => {
