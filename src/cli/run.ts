@@ -26,7 +26,7 @@ import { nodeReady } from '../telemetry/readiness.ts';
 import { agentObserver } from '../telemetry/agent-observer.ts';
 import { clusterLog, clusterObserver } from '../telemetry/cluster-observer.ts';
 import { serveStatusPages } from '../telemetry/status-pages.ts';
-import { tellStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
+import { logStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
 import { describeConfig } from './config.ts';
 import { type OpenedKernel, openKernel } from './open-kernel.ts';
 import { useOwnAddresses } from './own-addresses.ts';
@@ -59,7 +59,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     });
     sources.cluster = cluster;
     addCondition(sources, 'watches-open', () => watchesReady(cluster.status(), config.readyMaxStalenessMs));
-    const stopTelling = tellStaleness(cluster, log.child('watch'), systemClock);
+    const stopTelling = logStaleness(cluster, log.child('watch'), systemClock);
     const opened = await openKernel({
       config,
       run: setsCommand.run,

@@ -4,7 +4,7 @@ import type { ConditionState } from './health.ts';
 import type { Logger, LogLevel } from './log.ts';
 
 import { poll } from '../core/poll.ts';
-import { tellChanges } from './tell-changes.ts';
+import { logChanges } from './log-changes.ts';
 
 export interface Condition {
   /** As in /readyz. */
@@ -48,7 +48,7 @@ export function watchConditions<T>({
   clock,
 }: ConditionWatchOptions<T>): ConditionWatch {
   const states = new Map<string, ConditionState>();
-  const tellers = conditions.map(({ usual }) => tellChanges(log, usual));
+  const tellers = conditions.map(({ usual }) => logChanges(log, usual));
   const stop = poll({
     ask: look,
     clock,

@@ -4,7 +4,7 @@ import type { InterfaceState } from '../host/interface-watch.ts';
 import type { ConditionState } from './health.ts';
 import type { Logger } from './log.ts';
 
-import { tellChanges } from './tell-changes.ts';
+import { logChanges } from './log-changes.ts';
 
 /** Named in one line of the log and of /readyz; the others are counted. */
 const MAX_NAMED = 5;
@@ -29,7 +29,7 @@ function describeInterfaces(
 
 /** Writes the condition when it is another, and lasts. */
 export function createInterfaceLog(log: Logger): (state: InterfaceState) => void {
-  const tell = tellChanges(log);
+  const tell = logChanges(log);
   return (state) => {
     const isWhole = state.problem === undefined && state.unknown.length === 0;
     if (state.isSettled) tell(isWhole ? 'info' : 'warn', interfacesKnown(state).reason);
@@ -44,7 +44,7 @@ export function checkpointRead({ file, pods, problem }: CheckpointState): Condit
 
 /** Writes when the file cannot be read, and when it can again. */
 export function createCheckpointLog(log: Logger): (state: CheckpointState) => void {
-  const tell = tellChanges(log);
+  const tell = logChanges(log);
   return (state) =>
     tell(state.problem === undefined ? 'info' : 'warn', checkpointRead(state).reason, state.problem ?? '');
 }

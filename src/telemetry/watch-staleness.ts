@@ -22,7 +22,7 @@ export interface StalenessReport {
 }
 
 /** Tells when to write a line: after half a minute, once a minute while it lasts, once when it is over. Pure but for its memory. */
-export class StalenessTeller {
+export class StalenessReporter {
   #sinceMs: number | undefined;
   #toldAtMs: number | undefined;
 
@@ -56,8 +56,8 @@ export function watchesReady(kinds: readonly StaleKind[] | undefined, maxMs: num
 }
 
 /** Writes the lines; the result ends that. */
-export function tellStaleness(cluster: Pick<ClusterWatch, 'status'>, log: Logger, clock: MonotonicClock): () => void {
-  const teller = new StalenessTeller();
+export function logStaleness(cluster: Pick<ClusterWatch, 'status'>, log: Logger, clock: MonotonicClock): () => void {
+  const teller = new StalenessReporter();
   return poll({
     ask: async () => cluster.status(),
     onAnswer: (kinds) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { StalenessTeller, type StaleKind, watchesReady } from '../../src/telemetry/watch-staleness.ts';
+import { StalenessReporter, type StaleKind, watchesReady } from '../../src/telemetry/watch-staleness.ts';
 
 const kinds = (pods: number, policies = 0, problem = 'https://192.0.2.1: connection refused'): readonly StaleKind[] => [
   { kind: 'pods', staleMs: pods * 1_000, ...(pods > 0 ? { problem } : {}) },
@@ -8,7 +8,7 @@ const kinds = (pods: number, policies = 0, problem = 'https://192.0.2.1: connect
 
 describe('fault: blind and ready', () => {
   it('a line after half a minute, one a minute while it lasts, one when it is over', () => {
-    const teller = new StalenessTeller();
+    const teller = new StalenessReporter();
     const told: string[] = [];
     const look = (second: number, stale: number): void => {
       const report = teller.look(kinds(stale, stale), second * 1_000);
@@ -29,7 +29,7 @@ describe('fault: blind and ready', () => {
   });
 
   it('nothing for a watch that is back within half a minute', () => {
-    const teller = new StalenessTeller();
+    const teller = new StalenessReporter();
     for (let second = 0; second < 29; second++) assert.equal(teller.look(kinds(second), second * 1_000), undefined);
     assert.equal(teller.look(kinds(0), 29_000), undefined);
   });

@@ -5,7 +5,7 @@ import type { Logger, LogLevel } from './log.ts';
  * The result writes a line if `message` is another than the last time. `usual`: what needs no line as long as nothing else was told.
  * `key`: what stands for the message where that changes in ways that nobody need be told of.
  */
-export function tellChanges(
+export function logChanges(
   log: Pick<Logger, LogLevel>,
   usual = '',
 ): (level: LogLevel, message: string, key?: string) => void {
