@@ -133,7 +133,7 @@ export class Agent {
   start(signal: AbortSignal): void {
     const { cluster } = this.#options;
     cluster.onChange((change) => this.#onChange(change));
-    cluster.onSync(() => this.#loop.request('in sync', true));
+    cluster.onSync(() => this.#loop.request('all kinds listed', true));
     const { interfaces, earlyAddresses } = this.#options;
     interfaces?.onChange(() => {
       if (cluster.inSync) this.#loop.request('pod interfaces');
