@@ -44,6 +44,11 @@ export class LineProcess {
     return answer;
   }
 
+  /** A further line of an answer that has several. */
+  next(): Promise<string> {
+    return this.#nextLine();
+  }
+
   #nextLine(): Promise<string> {
     return new Promise((resolve, reject) => {
       const onLine = (line: string): void => {

@@ -73,7 +73,8 @@ export class NodeUnderTest {
 
   /** Makes the change and waits until packets follow. */
   async follow(write: ApiWrite, { source, port }: Probe, allowed: boolean): Promise<Followed> {
-    const answer = this.#client.ask(`${source} ${SERVER} ${port} ${allowed ? 'allowed' : 'denied'} ${PATIENCE_MS}`);
+    await this.#client.ask(`${source} ${SERVER} ${port} ${allowed ? 'allowed' : 'denied'} ${PATIENCE_MS}`);
+    const answer = this.#client.next();
     await sleepALittle();
     const arrived = this.#watcher.arrival(write.object.metadata.name);
     const at = await this.#api.write(write);
@@ -135,7 +136,7 @@ async function addAddress({ node, client }: Testbed, address: string): Promise<v
   await node.run(['ip', 'route', 'add', `${address}/32`, 'via', CLIENTS[0]!, 'dev', 'client', 'onlink']);
 }
 
-/** Long enough for the first probes to be on their way. */
+/** So that changes meet no rhythm of the agent's. */
 function sleepALittle(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 10 + Math.random() * 10));
+  return new Promise((resolve) => setTimeout(resolve, 5 + Math.random() * 10));
 }

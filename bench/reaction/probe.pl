@@ -2,8 +2,9 @@
 # Sees when packets begin to follow a change: a UDP datagram every half millisecond, each the first of a flow of its own.
 #   probe.pl serve ADDRESS PORT...            answers datagrams
 #   probe.pl client                           reads lines: SOURCE ADDRESS PORT allowed|denied MILLISECONDS
-# A line is answered with the wall clock (ms since the epoch) at which the first datagram was sent that is treated so, and so all after
-# it; or with "never" after that many milliseconds.
+# The first answer to a line is "begun": datagrams are on their way and, where denial is waited for, one of them came back. The second
+# is the wall clock (ms since the epoch) at which the first datagram was sent that is treated so, and so all after it; or "never" after
+# that many milliseconds.
 use strict;
 use warnings;
 use IO::Select;
@@ -45,7 +46,7 @@ sub follow {
     my ($source, $target, $wanted, $timeout) = @_;
     my $select = IO::Select->new;
     my (%sent, @order);
-    my ($began, $answered) = (time, undef);
+    my ($began, $answered, $told) = (time, undef, 0);
     my $next = $began;
     while (time - $began < $timeout) {
         my $now = time;
@@ -58,6 +59,7 @@ sub follow {
             $sent{fileno $socket} = $at;
             $select->add($socket);
             push @order, [$socket, $at];
+            begun(\$told) if $wanted;
         }
         for my $socket ($select->can_read($next > time ? $next - time : 0)) {
             recv($socket, my $data, 64, 0);
@@ -65,6 +67,7 @@ sub follow {
             $select->remove($socket);
             return $at if $wanted;
             $answered = $at if !defined $answered || $at > $answered;
+            begun(\$told);
         }
         if (defined $answered && time - $answered > SILENCE) {
             for (@order) { return $_->[1] if $_->[1] > $answered }
@@ -76,5 +79,12 @@ sub follow {
             close $socket;
         }
     }
+    begun(\$told);
     return undef;
+}
+
+sub begun {
+    my ($told) = @_;
+    print "begun\n" if !$$told;
+    $$told = 1;
 }
