@@ -1,10 +1,8 @@
 /** The agent as a program: every part is made, wired to the others, and stopped here. */
-import { randomInt } from 'node:crypto';
 import manifest from '../../package.json' with { type: 'json' };
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Connection } from '../cluster/connection.ts';
-import type { IptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
-import type { Layout } from '../dataplane/iptables/rules/ruleset.ts';
+import type { IptablesDataplane, IptablesOptions } from '../dataplane/iptables/iptables-dataplane.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
@@ -16,9 +14,8 @@ import { Agent } from '../agent/agent.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { aborted, systemClock } from '../core/clock.ts';
-import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
+import { anyEpoch, createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
-import { generationCount } from '../dataplane/iptables/rules/write-text.ts';
 import { prespawn } from '../host/prespawn.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
@@ -132,7 +129,7 @@ function createDataplane(config: AgentConfig, opened: OpenedKernel, watches: Nod
     kernel: neighbours.kernel,
     layout: layoutOf(config),
     now: () => systemClock.now(),
-    firstGeneration: firstGeneration(config),
+    firstGeneration: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
     ...(freeEpochs ? { freeEpochs } : {}),
     missingFeatures: opened.missingFeatures,
   });
@@ -163,7 +160,7 @@ function createAgent({ config, cluster, dataplane, opened, watches, metrics, log
   });
 }
 
-function layoutOf(config: AgentConfig): Omit<Layout, 'mode'> {
+function layoutOf(config: AgentConfig): IptablesOptions['layout'] {
   const perSecond = config.dropLogRatePerSecond;
   return {
     trunkInterfacePrefix: config.trunkInterfacePrefix,
@@ -171,9 +168,4 @@ function layoutOf(config: AgentConfig): Omit<Layout, 'mode'> {
     ...(config.connmarkMask === null ? {} : { marks: { mask: config.connmarkMask } }),
     ...(perSecond === 0 ? {} : { log: { group: config.nflogGroup, perSecond, burst: perSecond * LOG_BURST_SECONDS } }),
   };
-}
-
-/** Any generation will do on a host that has none; a random one makes stamps left by an uninstalled agent unlikely to count. */
-function firstGeneration(config: AgentConfig): number {
-  return config.connmarkMask === null ? 1 : 1 + randomInt(generationCount({ mask: config.connmarkMask }));
 }

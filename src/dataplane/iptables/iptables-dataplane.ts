@@ -7,6 +7,7 @@ import type { ObservedState, Plan } from './plan/plan.ts';
 
 import { isEmptyPlan, planText } from './plan/plan.ts';
 import { lacksOf } from './rules/features.ts';
+import { generationCount } from './rules/write-text.ts';
 import { Synchronizer } from './sync/synchronizer.ts';
 
 export interface IptablesDataplane extends Dataplane {
@@ -28,6 +29,14 @@ export function createIptablesDataplane(options: IptablesOptions): IptablesDatap
     onWork: (callback) => options.freeEpochs?.onFound(() => callback('free epoch')),
     standing: () => synchronizer.standing(),
   };
+}
+
+/**
+ * Any epoch that the mark's bits can hold, to begin with on a host that has none: stamps left by an uninstalled agent are then unlikely to
+ * count. `random`: 0..1, without 1.
+ */
+export function anyEpoch(mask: number, random: () => number): number {
+  return 1 + Math.floor(random() * generationCount({ mask }));
 }
 
 function outcomeOf({ plan, missing, ...told }: SyncResult): SyncOutcome {
