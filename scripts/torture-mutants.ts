@@ -170,13 +170,13 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     title: "the node's own addresses may be a pod's (S-64)",
-    file: 'src/compile/address-index.ts',
+    file: 'src/compile/address-directory.ts',
     line: '    if (this.#excluded.has(address)) return undefined;\n',
     broken: '',
   },
   {
     title: 'a late deletion of one pod takes the address from the other (S-73)',
-    file: 'src/compile/address-index.ts',
+    file: 'src/compile/address-directory.ts',
     line: '.filter((claimant) => objectKey(claimant) !== objectKey(pod));',
     broken: '.filter((claimant) => objectKey(claimant) === objectKey(pod) && claimant !== pod);',
   },
@@ -288,8 +288,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'a flow that outlives its pod becomes the flow of the next one (S-67, S-73)',
     file: 'src/dataplane/iptables/plan/diff.ts',
-    line: 'const isAnyLive = !isNoneLive && hasLive(gone, desired.isLiveAddress);',
-    broken: 'const isAnyLive = false;',
+    line: 'const isReassigned = desired.directory.reassignedSince(gone, options.departed?.revision ?? 0);',
+    broken: 'const isReassigned = false;',
   },
   {
     title: 'the generation after the last is the one that means "never judged"',

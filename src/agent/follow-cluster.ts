@@ -103,7 +103,7 @@ export class ClusterFollower {
 
   async intent(): Promise<NodeIntent> {
     if (!this.#isWhole) {
-      this.#compiler = new NodeCompiler(this.#nodeName);
+      this.#compiler = this.#compiler.successor();
       loadSnapshot(this.#compiler, this.#cluster.snapshot());
       for (const key of this.#early?.current().keys() ?? []) this.allocated(key);
       for (const [key, pod] of this.#presence.held) this.#compiler.pod(key, pod);

@@ -5,7 +5,7 @@
  */
 import type { Family } from '../core/vocabulary.ts';
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
-import type { OwnerChange } from './address-index.ts';
+import type { OwnerChange } from './address-directory.ts';
 import type { SubjectPorts } from './class-compiler.ts';
 import type { EndpointSet, NodeIntent, PolicyClass, Subject } from './intent.ts';
 import type { Sliced } from '../core/sliced.ts';
@@ -14,10 +14,9 @@ import { fairShare } from '../core/fair-share.ts';
 import { objectKey } from '../policy/model.ts';
 import { matches } from '../policy/selector.ts';
 
-import { AddressIndex } from './address-index.ts';
+import { AddressIndex } from './address-directory.ts';
 import { BYTES_OF_POLICY, ClassCompiler } from './class-compiler.ts';
 import { ContestedAddresses, type KnownClasses, contestedSubjects, endpointsOf } from './contested-addresses.ts';
-import { GivenUpAddresses } from './given-up.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
 import { JournaledMap } from '../core/versioned-map.ts';
 import { NO_CLASSES, type NamespaceClasses, namespaceClasses } from './namespace-classes.ts';
@@ -48,10 +47,10 @@ interface NamespaceState {
 
 export class NodeCompiler {
   readonly #nodeName: string;
+  readonly #sharing: SharingLimits | undefined;
   readonly #limits: NamespaceLimits;
-  readonly #addresses = new AddressIndex();
+  readonly #addresses: AddressIndex;
   readonly #contested = new ContestedAddresses();
-  readonly #givenUp = new GivenUpAddresses();
   readonly #peers = new PeerSets();
   readonly #rules = new RuleReader();
   readonly #policies = new Map<string, Map<string, Policy>>();
@@ -73,12 +72,24 @@ export class NodeCompiler {
   #classes: readonly PolicyClass[] = [];
   #intent: NodeIntent | undefined;
 
-  /** The usual limits unless given. */
-  constructor(nodeName: string, sharing?: SharingLimits, limits: NamespaceLimits = NAMESPACE_LIMITS) {
+  /** The usual limits unless given; `firstRevision`: above those of all compilers before it. */
+  constructor(
+    nodeName: string,
+    sharing?: SharingLimits,
+    limits: NamespaceLimits = NAMESPACE_LIMITS,
+    firstRevision = 1,
+  ) {
     this.#nodeName = nodeName;
+    this.#sharing = sharing;
+    this.#addresses = new AddressIndex(firstRevision);
     this.#limits = limits;
     this.#setShare = limits.sets;
     this.#classCompiler = new ClassCompiler(this.#rules, sharing);
+  }
+
+  /** A compiler that knows nothing yet; its intents count on from those of this one. */
+  successor(): NodeCompiler {
+    return new NodeCompiler(this.#nodeName, this.#sharing, this.#limits, this.#addresses.revision);
   }
 
   // Each of these replaces one object (undefined: it is gone) and returns whether the intent may have changed.
@@ -114,9 +125,8 @@ export class NodeCompiler {
   #ownersChanged(changes: readonly OwnerChange[]): boolean {
     let changed = false;
     for (const change of changes) {
-      if (!change.to) this.#givenUp.giveUp(change.address);
       // Flows of the pod before may still be let through: they have to be judged again, whatever the new one may do.
-      else if (!change.from) changed = this.#givenUp.take(change.address) || changed;
+      changed = this.#addresses.noteReuse(change) || changed;
       changed = this.#contested.ownerChanged(change.address, change.to) || changed;
       changed = this.#peers.ownerChanged(change) || changed;
       changed = this.#localChanged(change) || changed;
@@ -164,7 +174,10 @@ export class NodeCompiler {
 
   /** The same of what is compiled so far. A namespace that is not is as it was, but for addresses it lost. */
   current(): NodeIntent {
-    this.#intent ??= this.#assemble();
+    if (!this.#intent) {
+      this.#intent = this.#assemble();
+      this.#addresses.advance();
+    }
     return this.#intent;
   }
 
@@ -360,13 +373,13 @@ export class NodeCompiler {
 
   #assemble(): NodeIntent {
     return {
+      revision: this.#addresses.revision,
       nodeName: this.#nodeName,
       subjects: this.#subjects,
       classes: this.#classes,
       localAddresses: this.#localAddresses,
       ...this.#peers.values(),
-      isLiveAddress: (address) => this.#addresses.owner(address) !== undefined,
-      ownership: this.#givenUp.ownership,
+      directory: this.#addresses,
       policyCount: this.#policyCount,
       waiting: [...new Set([...this.#dirty, ...this.#underWay.keys()])].sort(),
       problems: this.#problems(),

@@ -7,6 +7,7 @@ import type { Direction, Family, Protocol } from '../core/vocabulary.ts';
 import type { VersionedMap } from '../core/versioned-map.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { PolicyRef, Problem, RuleRef } from '../policy/model.ts';
+import type { AddressDirectory } from './address-directory.ts';
 
 /** The union of one rule's peers within one family, as a set whose membership follows the cluster. */
 export interface AddressSet {
@@ -84,6 +85,8 @@ export interface Subject {
 }
 
 export interface NodeIntent {
+  /** Counts up with every intent that differs from the one before it. */
+  readonly revision: number;
   readonly nodeName: string;
   readonly subjects: readonly Subject[];
   readonly classes: readonly PolicyClass[];
@@ -91,10 +94,8 @@ export interface NodeIntent {
   readonly localAddresses: ReadonlyMap<string, string>;
   readonly addressSets: VersionedMap<string, AddressSet>;
   readonly endpointSets: VersionedMap<string, EndpointSet>;
-  /** Whether an address belongs to a live pod: taking it out of a set can cut flows that must be judged again. */
-  readonly isLiveAddress: (address: string) => boolean;
-  /** The same object as long as no address that had lost its pod has got another one: what was not live then is not now. */
-  readonly ownership: object;
+  /** Says whether an address that left a set belongs to a pod: that can cut flows that must be judged again. */
+  readonly directory: AddressDirectory;
   /** Policies in the cluster, whether or not they select a local pod. */
   readonly policyCount: number;
   /** Namespaces whose policies are still being compiled: their pods are judged as before. Sorted. */

@@ -6,7 +6,7 @@ import type { Family, Protocol } from '../core/vocabulary.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { PrefixEntry } from '../net/prefix-table.ts';
 import type { Labels, Namespace, Peer, Pod } from '../policy/model.ts';
-import type { OwnerChange } from './address-index.ts';
+import type { OwnerChange } from './address-directory.ts';
 import type { AddressSet, EndpointSet, NodeIntent, PeerClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
 import type { Sliced } from '../core/sliced.ts';

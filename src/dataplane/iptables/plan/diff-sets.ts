@@ -97,7 +97,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
       deleted += leaving.length;
       continue;
     }
-    const change = changeOf(set, before, observed, memory, desired.isLiveAddress);
+    const change = changeOf(set, before, observed, memory, desired.directory);
     if (!change) continue;
     changes.push(change);
     if (change.aside !== undefined) capacities.set(name, maxElements(set.members.size));
@@ -184,7 +184,7 @@ function changeOf(
   before: ObservedSet,
   observed: ObservedState,
   memory: SetsMemory,
-  isLive: Ruleset['isLiveAddress'],
+  directory: Ruleset['directory'],
 ): SetChange | undefined {
   if (before.members === set.members) return undefined;
   const { joining, leaving } = compareMembers(set, before);
@@ -199,7 +199,7 @@ function changeOf(
   const revokes = leaving.some((member) => {
     const [address = '', rest] = member.split(/[,/]/, 2);
     const isPrefix = rest !== undefined && member.includes('/');
-    return !memory.remembered || isPrefix || isLive(address);
+    return !memory.remembered || isPrefix || directory.ownerOf(address) !== undefined;
   });
   return { name, family, desired: set, joining, leaving, ...lines, revokes };
 }

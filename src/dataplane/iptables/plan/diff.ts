@@ -1,5 +1,6 @@
 /** The door of this stage: (Ruleset, ObservedState) -> Plan, steps in safe order. */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import { type ReleasedAddresses, withReleased } from '../../../compile/address-directory.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { IpSet } from '../rules/rule.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
@@ -9,7 +10,6 @@ import type { Names } from './set-usage.ts';
 import type { ChangeCounts } from '../../dataplane.ts';
 import type {
   Departed,
-  DepartedAddresses,
   ObservedFamily,
   ObservedSet,
   ObservedState,
@@ -109,7 +109,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
       families.flatMap(({ rules }) => (rules.generation === undefined ? [] : [[rules.family, rules.generation]])),
     ),
     departed: {
-      ownership: desired.ownership,
+      revision: desired.revision,
       ...Object.fromEntries(families.map(({ rules, departed }) => [rules.family, departed])),
     },
     heldBack: families.flatMap(({ rules }) => rules.heldBack),
@@ -141,7 +141,7 @@ interface FamilyPlan {
   readonly late: readonly PlanLine[];
   readonly settle: readonly PlanLine[];
   readonly interimSets: readonly string[];
-  readonly departed: DepartedAddresses | undefined;
+  readonly departed: ReleasedAddresses | undefined;
   readonly sign: ReleasedSign;
 }
 
@@ -161,12 +161,11 @@ function* planFamily(
   const changes = sets.changes.filter((change) => change.family === family);
   const ofOther: Names = other ? readingOf(family, other).usage.chains : NO_SETS;
   const gone = options.departed?.[family];
-  const isNoneLive = options.departed?.ownership === desired.ownership;
-  const isAnyLive = !isNoneLive && hasLive(gone, desired.isLiveAddress);
+  const isReassigned = desired.directory.reassignedSince(gone, options.departed?.revision ?? 0);
   // Another process released addresses, and which of them got another pod meanwhile nobody knows.
   const isOfAnother = isSigned && gone === undefined;
   const isTooMany = gone !== undefined && gone.count > MAX_DEPARTED;
-  const revokes = changes.some((change) => change.revokes) || isTooMany || isOfAnother || isAnyLive;
+  const revokes = changes.some((change) => change.revokes) || isTooMany || isOfAnother || isReassigned;
   const rules = yield* diffRules(desired, before, desired.families[family], revokes, {
     broken,
     waiting: sets.waiting,
@@ -176,7 +175,7 @@ function* planFamily(
   });
   yield;
   const isRemembered = rules.marked && !rules.isBumped && rules.generation !== EVERY_PACKET;
-  const departed = isRemembered ? withDeparted(gone, changes.flatMap(leavingAddresses)) : undefined;
+  const departed = isRemembered ? withReleased(gone, changes.flatMap(leavingAddresses)) : undefined;
   const sign = releasedSign(family, departed !== undefined, isSigned);
   const grants = changes.flatMap((change) => change.grants);
   // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
@@ -204,15 +203,6 @@ function* planFamily(
 }
 
 const NO_SETS: ReadonlySet<string> = new Set();
-
-function withDeparted(before: DepartedAddresses | undefined, addresses: readonly string[]) {
-  return addresses.length === 0 ? before : { addresses, before, count: addresses.length + (before?.count ?? 0) };
-}
-
-function hasLive(departed: DepartedAddresses | undefined, isLive: Ruleset['isLiveAddress']): boolean {
-  for (let each = departed; each; each = each.before) if (each.addresses.some(isLive)) return true;
-  return false;
-}
 
 function leavingAddresses({ leaving }: SetChange): string[] {
   return leaving.map((member) => member.split(',', 1)[0]!);

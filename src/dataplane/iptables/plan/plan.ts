@@ -2,6 +2,7 @@
 import type { ChangeCounts, Degraded, Unread } from '../../dataplane.ts';
 import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { JournaledMap, MaybeVersioned } from '../../../core/versioned-map.ts';
+import type { ReleasedAddresses } from '../../../compile/address-directory.ts';
 import type { FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
 import type { ReadableChains } from './chain-reading.ts';
 
@@ -84,17 +85,10 @@ export type Step =
       readonly lines: readonly PlanLine[];
     };
 
-/** Per family, the latest first; absent: none. */
-export interface Departed extends Readonly<Partial<Record<Family, DepartedAddresses>>> {
-  /** None of them was live then (see NodeIntent). */
-  readonly ownership?: object;
-}
-
-export interface DepartedAddresses {
-  readonly addresses: readonly string[];
-  readonly before: DepartedAddresses | undefined;
-  /** Of these and those before. */
-  readonly count: number;
+/** Per family; absent: none. */
+export interface Departed extends Readonly<Partial<Record<Family, ReleasedAddresses>>> {
+  /** None of them was a pod's with the intent of this revision. */
+  readonly revision?: number;
 }
 
 export interface Plan {

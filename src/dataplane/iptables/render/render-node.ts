@@ -126,8 +126,8 @@ export class NodeRenderer {
     if (!sameRules || changed === 'others') this.#used = new JournaledMap(usedSets(rendered, families));
     else for (const set of changed) if (this.#used.get(set.name)) this.#used.set(set.name, set);
     this.#letIn(intent, layout, interfaces, last);
-    const { isLiveAddress, ownership } = intent;
-    const ruleset = { families, sets: this.#used.snapshot(), layout, isLiveAddress, ownership };
+    const { revision, directory } = intent;
+    const ruleset = { families, sets: this.#used.snapshot(), layout, revision, directory };
     this.#last = { intent, layout, interfaces, ruleset };
     this.#sets = rendered;
     this.#chains = chains;

@@ -2,6 +2,7 @@
 import type { VersionedMap } from '../../../core/versioned-map.ts';
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { PodInterface } from '../../../host/pod-interfaces.ts';
+import type { AddressDirectory } from '../../../compile/address-directory.ts';
 import type { PolicyRef } from '../../../policy/model.ts';
 import type { Chain } from './chain.ts';
 import type { MissingFeatures } from './features.ts';
@@ -68,9 +69,9 @@ export interface Ruleset {
   readonly families: Readonly<Record<Family, FamilyRules>>;
   readonly sets: VersionedMap<string, IpSet>;
   readonly layout: Layout;
-  /** Whether an address belongs to a live pod (see NodeIntent). */
-  readonly isLiveAddress: (address: string) => boolean;
-  readonly ownership: object;
+  /** Of the intent that these are rules of. */
+  readonly revision: number;
+  readonly directory: AddressDirectory;
 }
 
 export type EnforcingMode = 'enforce' | 'audit';
