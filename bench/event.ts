@@ -116,7 +116,7 @@ async function measureBackend(backend: Backend, rounds: number): Promise<Backend
     return {
       backend,
       localPolicies: new Set(
-        intent!.classes.flatMap(({ policies }) => policies.map((ref) => `${ref.namespace}/${ref.name}`)),
+        intent!.programs.flatMap(({ policies }) => policies.map((ref) => `${ref.namespace}/${ref.name}`)),
       ).size,
       rules,
       sets,

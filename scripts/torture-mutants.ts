@@ -182,7 +182,7 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     title: 'names of policies are glued together in the key of a class',
-    file: 'src/compile/namespace-classes.ts',
+    file: 'src/compile/namespace-programs.ts',
     line: 'policies.map((policy) => [policy.namespace, policy.name])',
     broken: 'policies.map((policy) => `${policy.namespace}-${policy.name}`)',
   },

@@ -9,7 +9,7 @@
  *
  * Kinder than the original: no comments (20-50 ns each), none of its jumps for bridged packets, no policies of other nodes.
  */
-import type { Clause, NodeIntent } from '../../src/compile/intent.ts';
+import type { CompiledRule, NodeIntent } from '../../src/compile/intent.ts';
 import type { PortRange } from '../../src/net/port-range.ts';
 import type { Direction } from '../../src/core/vocabulary.ts';
 import { objectKey } from '../../src/policy/model.ts';
@@ -30,18 +30,18 @@ interface PolicyParts {
   readonly chain: string;
   /** Name of the set of its local pods. */
   readonly subjects: string;
-  readonly clauses: Readonly<Record<Direction, readonly Clause[]>>;
+  readonly clauses: Readonly<Record<Direction, readonly CompiledRule[]>>;
   readonly addresses: Set<string>;
 }
 
-/** Of an intent whose rules share nothing; IPv4 only; numeric ports only. The pods are looked for in the order of the intent's subjects. */
+/** Of an intent whose rules share nothing; IPv4 only; numeric ports only. The pods are looked for in the order of the intent's endpoints. */
 export function renderLinear(intent: NodeIntent): LinearLayout {
   const setNames = new Map([...intent.addressSets.keys()].map((key, index) => [key, `LIN-S-${index}`]));
   const policies = policyParts(intent);
-  const pods = intent.subjects.flatMap(({ addresses, classes }, index) => ({
+  const pods = intent.endpoints.flatMap(({ addresses, programs }, index) => ({
     chain: `LIN-W-${index}`,
     address: addresses[0]!,
-    policies: [...new Set(Object.values(classes).flatMap((key) => policiesOf(intent, key)))].map(
+    policies: [...new Set(Object.values(programs).flatMap((key) => policiesOf(intent, key)))].map(
       (key) => policies.get(key)!,
     ),
   }));
@@ -62,15 +62,15 @@ export function renderLinear(intent: NodeIntent): LinearLayout {
   };
 }
 
-function policiesOf(intent: NodeIntent, classKey: string): string[] {
-  return intent.classes.find(({ key }) => key === classKey)!.policies.map(objectKey);
+function policiesOf(intent: NodeIntent, programKey: string): string[] {
+  return intent.programs.find(({ key }) => key === programKey)!.policies.map(objectKey);
 }
 
 function policyParts(intent: NodeIntent): Map<string, PolicyParts> {
   const parts = new Map<string, PolicyParts>();
-  for (const { direction, policies, clauses, key: classKey } of intent.classes) {
-    const addresses = intent.subjects
-      .filter(({ classes }) => classes[direction] === classKey)
+  for (const { direction, policies, clauses, key: programKey } of intent.programs) {
+    const addresses = intent.endpoints
+      .filter(({ programs }) => programs[direction] === programKey)
       .flatMap((each) => each.addresses);
     for (const policy of policies) {
       const key = objectKey(policy);

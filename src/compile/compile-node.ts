@@ -6,8 +6,8 @@
 import type { Family } from '../core/vocabulary.ts';
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
 import type { OwnerChange } from './address-directory.ts';
-import type { SubjectPorts } from './class-compiler.ts';
-import type { EndpointSet, NodeIntent, PolicyClass, Subject } from './intent.ts';
+import type { EndpointPorts } from './program-compiler.ts';
+import type { AddressPortSet, NodeIntent, Program, LocalEndpoint } from './intent.ts';
 import type { Sliced } from '../core/sliced.ts';
 
 import { fairShare } from '../core/fair-share.ts';
@@ -15,12 +15,12 @@ import { objectKey } from '../policy/model.ts';
 import { matches } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-directory.ts';
-import { BYTES_OF_POLICY, ClassCompiler } from './class-compiler.ts';
-import { ContestedAddresses, type KnownClasses, contestedSubjects, endpointsOf } from './contested-addresses.ts';
+import { BYTES_OF_POLICY, ProgramCompiler } from './program-compiler.ts';
+import { ContestedAddresses, type KnownPrograms, contestedLocalEndpoints, endpointsOf } from './contested-addresses.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
 import { JournaledMap } from '../core/versioned-map.ts';
-import { NO_CLASSES, type NamespaceClasses, namespaceClasses } from './namespace-classes.ts';
-import { PeerSets, endpointEntries, familyOf, portNames } from './peer-sets.ts';
+import { NO_PROGRAMS, type NamespacePrograms, namespacePrograms } from './namespace-programs.ts';
+import { PeerSets, addressPortEntries, familyOf, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
 import { isSameValue } from '../core/same-value.ts';
 import { runSync } from '../core/sliced.ts';
@@ -35,12 +35,15 @@ interface Local {
 }
 
 /** Ports of local pods by name, as sets. */
-type SubjectSets = Map<string, { readonly members: JournaledMap<string, boolean>; readonly value: EndpointSet }>;
+type EndpointPortSets = Map<
+  string,
+  { readonly members: JournaledMap<string, boolean>; readonly value: AddressPortSet }
+>;
 
 /** What is known of a namespace with local pods. */
 interface NamespaceState {
-  readonly classes: NamespaceClasses;
-  readonly subjectSets: SubjectSets;
+  readonly programs: NamespacePrograms;
+  readonly endpointPortSets: EndpointPortSets;
   /** The most sets it might have when it was compiled. */
   readonly setShare: number;
 }
@@ -55,11 +58,11 @@ export class NodeCompiler {
   readonly #rules = new RuleReader();
   readonly #policies = new Map<string, Map<string, Policy>>();
   #policyCount = 0;
-  readonly #classCompiler: ClassCompiler;
+  readonly #programCompiler: ProgramCompiler;
   /** By namespace, then by pod. */
   readonly #locals = new Map<string, Map<string, Local>>();
   readonly #namespaces = new Map<string, NamespaceState>();
-  /** Namespaces whose local pods, or policies that concern them, changed: their classes must be found again. */
+  /** Namespaces whose local pods, or policies that concern them, changed: their programs must be found again. */
   readonly #dirty = new Set<string>();
   /** Namespaces that are being compiled, with the keys of the sets that were made for them. */
   readonly #underWay = new Map<string, Set<string>>();
@@ -67,9 +70,9 @@ export class NodeCompiler {
   #setShare: number;
   /** A namespace was compiled, and is not part of the lists yet. */
   #isUngathered = false;
-  #subjects: readonly Subject[] = [];
+  #endpoints: readonly LocalEndpoint[] = [];
   #localAddresses: ReadonlyMap<string, string> = new Map();
-  #classes: readonly PolicyClass[] = [];
+  #programs: readonly Program[] = [];
   #intent: NodeIntent | undefined;
 
   /** The usual limits unless given; `firstRevision`: above those of all compilers before it. */
@@ -84,7 +87,7 @@ export class NodeCompiler {
     this.#addresses = new AddressIndex(firstRevision);
     this.#limits = limits;
     this.#setShare = limits.sets;
-    this.#classCompiler = new ClassCompiler(this.#rules, sharing);
+    this.#programCompiler = new ProgramCompiler(this.#rules, sharing);
   }
 
   /** A compiler that knows nothing yet; its intents count on from those of this one. */
@@ -212,16 +215,16 @@ export class NodeCompiler {
 
   #hasTooManySets(namespace: string): boolean {
     const state = this.#namespaces.get(namespace);
-    return state !== undefined && Math.min(state.classes.wantedSets, state.setShare) > this.#setShare;
+    return state !== undefined && Math.min(state.programs.wantedSets, state.setShare) > this.#setShare;
   }
 
   /** Namespaces that get more or fewer sets than when they were compiled are compiled again. */
   #shareSets(): void {
     const states = [...this.#namespaces];
-    const wanted = states.map(([, { classes }]) => classes.wantedSets);
+    const wanted = states.map(([, { programs }]) => programs.wantedSets);
     this.#setShare = Math.floor(fairShare(wanted, this.#limits.sets, this.#limits.nodeSets));
-    for (const [namespace, { classes, setShare }] of states)
-      if (Math.min(classes.wantedSets, setShare) !== Math.min(classes.wantedSets, this.#setShare))
+    for (const [namespace, { programs, setShare }] of states)
+      if (Math.min(programs.wantedSets, setShare) !== Math.min(programs.wantedSets, this.#setShare))
         this.#dirty.add(namespace);
   }
 
@@ -256,20 +259,20 @@ export class NodeCompiler {
       const setShare = this.#setShare;
       const before = this.#namespaces.get(namespace);
       const sorted = [...locals.keys()].sort().map((key) => locals.get(key)!);
-      const classes = yield* namespaceClasses(
-        this.#classCompiler,
+      const programs = yield* namespacePrograms(
+        this.#programCompiler,
         this.#peers,
         this.#limits,
         setShare,
         policies.values(),
         sorted,
-        before?.classes ?? NO_CLASSES,
+        before?.programs ?? NO_PROGRAMS,
         held,
       );
       if (this.#underWay.get(namespace) !== held) return;
       this.#namespaces.set(namespace, {
-        classes,
-        subjectSets: subjectSets(classes, this.#withCommonPorts(sorted), before?.subjectSets),
+        programs,
+        endpointPortSets: endpointPortSets(programs, this.#withCommonPorts(sorted), before?.endpointPortSets),
         setShare,
       });
       this.#shareSets();
@@ -295,13 +298,13 @@ export class NodeCompiler {
   }
 
   /** Pods of other namespaces may have addresses now that pods of one had when it was compiled. */
-  #stillOwned(subjects: readonly Subject[]): readonly Subject[] {
-    return subjects.map((subject) => {
-      const addresses = subject.addresses.filter((address) => {
+  #stillOwned(endpoints: readonly LocalEndpoint[]): readonly LocalEndpoint[] {
+    return endpoints.map((endpoint) => {
+      const addresses = endpoint.addresses.filter((address) => {
         const owner = this.#addresses.owner(address);
-        return owner !== undefined && objectKey(owner) === subject.pod;
+        return owner !== undefined && objectKey(owner) === endpoint.pod;
       });
-      return addresses.length === subject.addresses.length ? subject : { ...subject, addresses };
+      return addresses.length === endpoint.addresses.length ? endpoint : { ...endpoint, addresses };
     });
   }
 
@@ -309,50 +312,50 @@ export class NodeCompiler {
   #gather(): void {
     this.#isUngathered = false;
     const states = [...this.#namespaces.values()];
-    const { subjects, closed } = this.#subjectsNow();
-    if (!isSameList(subjects, this.#subjects)) this.#subjects = subjects;
+    const { endpoints, closed } = this.#endpointsNow();
+    if (!isSameList(endpoints, this.#endpoints)) this.#endpoints = endpoints;
     const localAddresses = this.#addressesNow();
     if (!sameEntries(localAddresses, this.#localAddresses)) this.#localAddresses = localAddresses;
-    const classes = states.flatMap((state) => [...state.classes.classes.values()].map(({ value }) => value));
-    for (const one of closed) classes.push(this.#classes.find((known) => isSameValue(known, one)) ?? one);
-    classes.sort((a, b) => compareText(a.key, b.key));
-    if (!isSameList(classes, this.#classes)) this.#classes = classes;
+    const programs = states.flatMap((state) => [...state.programs.programs.values()].map(({ value }) => value));
+    for (const one of closed) programs.push(this.#programs.find((known) => isSameValue(known, one)) ?? one);
+    programs.sort((a, b) => compareText(a.key, b.key));
+    if (!isSameList(programs, this.#programs)) this.#programs = programs;
     const needed = new Set<string>([...this.#underWay.values()].flatMap((held) => [...held]));
     for (const state of states) {
-      for (const { compiled } of state.classes.classes.values()) {
+      for (const { compiled } of state.programs.programs.values()) {
         for (const key of compiled?.setKeys ?? []) needed.add(key);
       }
     }
     this.#peers.keepOnly(needed);
-    this.#rules.keepOnly(new Set(states.flatMap(({ classes }) => [...classes.policies])));
+    this.#rules.keepOnly(new Set(states.flatMap(({ programs }) => [...programs.policies])));
     this.#peers.include(
-      new Map(states.flatMap((state) => [...state.subjectSets].map(([key, { value }]) => [key, value]))),
+      new Map(states.flatMap((state) => [...state.endpointPortSets].map(([key, { value }]) => [key, value]))),
     );
   }
 
-  /** Sorted by pod; `closed`: classes of theirs that are of no namespace. */
-  #subjectsNow(): ReturnType<typeof contestedSubjects> {
-    const own = [...this.#namespaces].flatMap(([namespace, { classes }]) =>
-      this.#isStale(namespace) || this.#contested.size > 0 ? this.#stillOwned(classes.subjects) : classes.subjects,
+  /** Sorted by pod; `closed`: programs of theirs that are of no namespace. */
+  #endpointsNow(): ReturnType<typeof contestedLocalEndpoints> {
+    const own = [...this.#namespaces].flatMap(([namespace, { programs }]) =>
+      this.#isStale(namespace) || this.#contested.size > 0 ? this.#stillOwned(programs.endpoints) : programs.endpoints,
     );
-    const byPod = (a: Subject, b: Subject): number => compareText(a.pod, b.pod);
-    if (this.#contested.size === 0) return { subjects: own.sort(byPod), closed: [] };
-    const known: KnownClasses = {
+    const byPod = (a: LocalEndpoint, b: LocalEndpoint): number => compareText(a.pod, b.pod);
+    if (this.#contested.size === 0) return { endpoints: own.sort(byPod), closed: [] };
+    const known: KnownPrograms = {
       of: (pod) => {
-        const subjects = this.#namespaces.get(pod.namespace)?.classes.subjects ?? [];
-        return subjects.find((subject) => subject.pod === objectKey(pod))?.classes ?? {};
+        const endpoints = this.#namespaces.get(pod.namespace)?.programs.endpoints ?? [];
+        return endpoints.find((endpoint) => endpoint.pod === objectKey(pod))?.programs ?? {};
       },
       byKey: (key) =>
-        [...this.#namespaces.values()].flatMap(({ classes }) => classes.classes.get(key)?.value ?? []).at(0),
+        [...this.#namespaces.values()].flatMap(({ programs }) => programs.programs.get(key)?.value ?? []).at(0),
     };
-    const { subjects, closed } = contestedSubjects(this.#contested.endpoints(this.#nodeName), known);
+    const { endpoints, closed } = contestedLocalEndpoints(this.#contested.endpoints(this.#nodeName), known);
     // Of one pod's interface it is the last that counts.
-    const all = [...own.filter(({ addresses }) => addresses.length > 0), ...subjects].sort(byPod);
-    const before = this.#subjects;
-    return { subjects: all.map((each, at) => (isSameValue(before[at], each) ? before[at]! : each)), closed };
+    const all = [...own.filter(({ addresses }) => addresses.length > 0), ...endpoints].sort(byPod);
+    const before = this.#endpoints;
+    return { endpoints: all.map((each, at) => (isSameValue(before[at], each) ? before[at]! : each)), closed };
   }
 
-  /** Of pods whose classes are known, and those that were known before: an address here counts as programmed with this intent. */
+  /** Of pods whose programs are known, and those that were known before: an address here counts as programmed with this intent. */
   #addressesNow(): ReadonlyMap<string, string> {
     const found = new Map<string, string>();
     for (const [namespace, locals] of this.#locals) {
@@ -375,8 +378,8 @@ export class NodeCompiler {
     return {
       revision: this.#addresses.revision,
       nodeName: this.#nodeName,
-      subjects: this.#subjects,
-      classes: this.#classes,
+      endpoints: this.#endpoints,
+      programs: this.#programs,
       localAddresses: this.#localAddresses,
       ...this.#peers.values(),
       directory: this.#addresses,
@@ -389,7 +392,7 @@ export class NodeCompiler {
   #problems(): readonly Problem[] {
     const overLimits = [...this.#namespaces.keys()]
       .sort()
-      .flatMap((name) => this.#namespaces.get(name)!.classes.problems);
+      .flatMap((name) => this.#namespaces.get(name)!.programs.problems);
     const problems: Problem[] = [...this.#rules.problems(), ...overLimits, ...this.#contested.problems()];
     for (const [address, pod] of this.#addresses.wronglyClaimed()) {
       problems.push({
@@ -417,31 +420,31 @@ export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot):
 }
 
 /** The local pods' own number for each name that ingress rules ask for (S-40). */
-function subjectSets(
-  { classes }: NamespaceClasses,
+function endpointPortSets(
+  { programs }: NamespacePrograms,
   locals: readonly Local[],
-  before: SubjectSets | undefined,
-): SubjectSets {
-  const sets: SubjectSets = new Map();
-  for (const { compiled } of classes.values()) {
-    for (const subject of compiled?.subjectPorts ?? []) {
+  before: EndpointPortSets | undefined,
+): EndpointPortSets {
+  const sets: EndpointPortSets = new Map();
+  for (const { compiled } of programs.values()) {
+    for (const endpoint of compiled?.endpointPorts ?? []) {
       for (const family of FAMILIES) {
-        const key = subject.keys[family];
-        if (!sets.has(key)) sets.set(key, subjectSet(key, subject, family, locals, before?.get(key)));
+        const key = endpoint.keys[family];
+        if (!sets.has(key)) sets.set(key, endpointPortSet(key, endpoint, family, locals, before?.get(key)));
       }
     }
   }
   return sets;
 }
 
-function subjectSet(
+function endpointPortSet(
   key: string,
-  subject: SubjectPorts,
+  endpoint: EndpointPorts,
   family: Family,
   locals: readonly Local[],
-  known = { members: new JournaledMap<string, boolean>(), value: undefined as EndpointSet | undefined },
-): { readonly members: JournaledMap<string, boolean>; readonly value: EndpointSet } {
-  const wanted = subjectEntries(subject, family, locals);
+  known = { members: new JournaledMap<string, boolean>(), value: undefined as AddressPortSet | undefined },
+): { readonly members: JournaledMap<string, boolean>; readonly value: AddressPortSet } {
+  const wanted = endpointPortEntries(endpoint, family, locals);
   const live = known.members;
   for (const entry of [...live.snapshot().keys()]) if (!wanted.has(entry)) live.set(entry, undefined);
   for (const entry of wanted) live.set(entry, true);
@@ -450,14 +453,14 @@ function subjectSet(
   return { members: live, value: value?.members === members ? value : { key, family, holds: 'addresses', members } };
 }
 
-function subjectEntries({ policy, names }: SubjectPorts, family: Family, locals: readonly Local[]): Set<string> {
+function endpointPortEntries({ policy, names }: EndpointPorts, family: Family, locals: readonly Local[]): Set<string> {
   const entries = new Set<string>();
   const known = portNames(names);
   for (const { pod, addresses } of locals) {
     if (!matches(policy.podSelector, pod.labels)) continue;
     for (const address of addresses) {
       if (familyOf(address) !== family) continue;
-      for (const entry of endpointEntries(address, pod, known)) entries.add(entry);
+      for (const entry of addressPortEntries(address, pod, known)) entries.add(entry);
     }
   }
   return entries;

@@ -1,7 +1,7 @@
 /** Local endpoints for addresses of which it cannot be told whose they are (S-73). */
 import type { Direction } from '../core/vocabulary.ts';
 import type { Problem } from '../policy/model.ts';
-import type { PolicyClass, Subject } from './intent.ts';
+import type { Program, LocalEndpoint } from './intent.ts';
 
 import { type ContestedPod, isContested } from '../policy/address-owners.ts';
 import { DIRECTIONS } from '../core/vocabulary.ts';
@@ -15,10 +15,10 @@ export interface ContestedEndpoint {
   readonly claimants: readonly Pod[];
 }
 
-/** What is known of the pods' own classes. */
-export interface KnownClasses {
-  of(pod: Pod): Subject['classes'];
-  byKey(key: string): PolicyClass | undefined;
+/** What is known of the pods' own programs. */
+export interface KnownPrograms {
+  of(pod: Pod): LocalEndpoint['programs'];
+  byKey(key: string): Program | undefined;
 }
 
 export class ContestedAddresses {
@@ -81,36 +81,36 @@ export function endpointsOf(owner: Pod | undefined, nodeName: string): readonly 
 }
 
 /**
- * Isolated where one of the claimants is: by its class if that is the only one, else by a class that allows nothing. Classes of pods that
+ * Isolated where one of the claimants is: by its program if that is the only one, else by a program that allows nothing. Programs of pods that
  * are isolated differently are not intersected.
  */
-export function contestedSubjects(
-  endpoints: readonly ContestedEndpoint[],
-  known: KnownClasses,
-): { readonly subjects: readonly Subject[]; readonly closed: readonly PolicyClass[] } {
-  const subjects = new Map<string, Subject>();
-  const closed = new Map<string, PolicyClass>();
-  for (const { address, pod, claimants } of endpoints) {
+export function contestedLocalEndpoints(
+  contested: readonly ContestedEndpoint[],
+  known: KnownPrograms,
+): { readonly endpoints: readonly LocalEndpoint[]; readonly closed: readonly Program[] } {
+  const endpoints = new Map<string, LocalEndpoint>();
+  const closed = new Map<string, Program>();
+  for (const { address, pod, claimants } of contested) {
     const group = JSON.stringify(claimants.map(objectKey));
-    const before = subjects.get(group);
+    const before = endpoints.get(group);
     if (before) {
-      subjects.set(group, { ...before, addresses: [...before.addresses, address] });
+      endpoints.set(group, { ...before, addresses: [...before.addresses, address] });
       continue;
     }
-    const classes: Partial<Record<Direction, string>> = {};
+    const programs: Partial<Record<Direction, string>> = {};
     for (const direction of DIRECTIONS) {
       const keys = [...new Set(claimants.flatMap((each) => known.of(each)[direction] ?? []))].sort();
-      const one = keys.length > 1 ? closedClass(direction, keys, known) : undefined;
+      const one = keys.length > 1 ? closedProgram(direction, keys, known) : undefined;
       if (one) closed.set(one.key, one);
       const key = one?.key ?? keys[0];
-      if (key !== undefined) classes[direction] = key;
+      if (key !== undefined) programs[direction] = key;
     }
-    if (Object.keys(classes).length > 0) subjects.set(group, { pod, addresses: [address], classes });
+    if (Object.keys(programs).length > 0) endpoints.set(group, { pod, addresses: [address], programs });
   }
-  return { subjects: [...subjects.values()], closed: [...closed.values()] };
+  return { endpoints: [...endpoints.values()], closed: [...closed.values()] };
 }
 
-function closedClass(direction: Direction, keys: readonly string[], known: KnownClasses): PolicyClass {
+function closedProgram(direction: Direction, keys: readonly string[], known: KnownPrograms): Program {
   const policies = new Map(
     keys.flatMap((key) => known.byKey(key)?.policies ?? []).map((policy) => [objectKey(policy), policy]),
   );

@@ -1,6 +1,6 @@
 /**
- * What one node has to enforce, in no backend's words: which local pods are isolated, which class of policies applies
- * to each, what each class lets through, and the address sets its rules speak of. All lists are sorted by key, so the
+ * What one node has to enforce, in no backend's words: which local pods are isolated, which program of policies applies
+ * to each, what each program lets through, and the address sets its rules speak of. All lists are sorted by key, so the
  * same cluster gives the same value whatever order the watch delivered it in.
  */
 import type { Direction, Family, Protocol } from '../core/vocabulary.ts';
@@ -23,7 +23,7 @@ export interface AddressSet {
 }
 
 /** (Address, protocol, number) triples: named ports resolved (S-41), or peers with the ports open to each. */
-export interface EndpointSet {
+export interface AddressPortSet {
   readonly key: string;
   readonly family: Family;
   /** `addresses`: of pods. `prefixes`: blocks; for each protocol and number the longest prefix decides. */
@@ -38,7 +38,7 @@ export type PortClause =
   | { readonly kind: 'ranges'; readonly protocol: Protocol; readonly ranges: readonly PortRange[] }
   /** The address at one end, the protocol and the destination port together must be in the endpoint set. */
   | {
-      readonly kind: 'endpoints';
+      readonly kind: 'address-port';
       readonly set: Readonly<Record<Family, string>>;
       readonly address: 'source' | 'destination';
     };
@@ -51,22 +51,22 @@ export type PeerClause =
   | { readonly kind: 'block'; readonly cidr: string }
   | { readonly kind: 'set'; readonly key: string };
 
-/** One thing a class allows. A flow is allowed if any clause matches both ports and peers. */
-export interface Clause {
-  /** The policy rules it stands for, in the order of the class's policies and of their rules; never empty. */
+/** One thing a program allows. A flow is allowed if any clause matches both ports and peers. */
+export interface CompiledRule {
+  /** The policy rules it stands for, in the order of the program's policies and of their rules; never empty. */
   readonly by: readonly RuleRef[];
   readonly ports: PortClause;
   readonly peers: Readonly<Record<Family, PeerClause>>;
 }
 
 /** The local pods with the same list of applicable policies in one direction share one of these. */
-export interface PolicyClass {
+export interface Program {
   readonly key: string;
   readonly direction: Direction;
   /** Sorted by namespace/name; never empty. */
   readonly policies: readonly PolicyRef[];
   /** No two with the same ports and peers. */
-  readonly clauses: readonly Clause[];
+  readonly clauses: readonly CompiledRule[];
   /** Present: its policies ask for more than a node can give one namespace. It has no clauses and lets nothing through. */
   readonly closed?: OverLimit;
 }
@@ -75,25 +75,25 @@ export interface PolicyClass {
 export type OverLimit = 'rules' | 'sets' | 'node-sets' | 'entries' | 'work';
 
 /** A local pod isolated in at least one direction. */
-export interface Subject {
+export interface LocalEndpoint {
   /** `namespace/name`. */
   readonly pod: string;
   /** The addresses this pod owns (S-73), canonical text. */
   readonly addresses: readonly string[];
-  /** Key of its class; absent: not isolated in that direction. */
-  readonly classes: Readonly<Partial<Record<Direction, string>>>;
+  /** Key of its program; absent: not isolated in that direction. */
+  readonly programs: Readonly<Partial<Record<Direction, string>>>;
 }
 
 export interface NodeIntent {
   /** Counts up with every intent that differs from the one before it. */
   readonly revision: number;
   readonly nodeName: string;
-  readonly subjects: readonly Subject[];
-  readonly classes: readonly PolicyClass[];
+  readonly endpoints: readonly LocalEndpoint[];
+  readonly programs: readonly Program[];
   /** Every address that a pod of this node owns, isolated or not -> `namespace/name`. The same object while nothing changed. */
   readonly localAddresses: ReadonlyMap<string, string>;
   readonly addressSets: VersionedMap<string, AddressSet>;
-  readonly endpointSets: VersionedMap<string, EndpointSet>;
+  readonly addressPortSets: VersionedMap<string, AddressPortSet>;
   /** Says whether an address that left a set belongs to a pod: that can cut flows that must be judged again. */
   readonly directory: AddressDirectory;
   /** Policies in the cluster, whether or not they select a local pod. */

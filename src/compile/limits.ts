@@ -1,15 +1,15 @@
 /**
  * What one namespace may ask of a node. Its owner decides how many policies there are and what they say; rules that can share are put
- * together first (shared-peers.ts), so that these limits are far from what people write. A class over one of them is closed: its pods
+ * together first (shared-peers.ts), so that these limits are far from what people write. A program over one of them is closed: its pods
  * are isolated and nothing is allowed, and a Problem names its policies. What fits is decided smallest first, so it depends on the
  * policies and on the local pods alone, never on the order of events.
  */
 
 /**
- * Of a class chain and family. A packet walks them one by one, 4 to 30 ns each, and each is written four times: for both families and
+ * Of an endpoint chain and family. A packet walks them one by one, 4 to 30 ns each, and each is written four times: for both families and
  * for answers. 512 rules are 7,680 single ports for everybody.
  */
-export const MAX_CLASS_RULES = 512;
+export const MAX_PROGRAM_RULES = 512;
 
 /** Of both families. What it costs to make one grows with their number on the host. */
 export const MAX_NAMESPACE_SETS = 2000;
@@ -20,7 +20,7 @@ export const MAX_NAMESPACE_SETS = 2000;
  */
 export const MAX_NODE_SETS = 40_000;
 
-/** Of all its class chains in one family. A commit of so many takes some 300 ms, and others wait for it. */
+/** Of all its endpoint chains in one family. A commit of so many takes some 300 ms, and others wait for it. */
 export const MAX_NAMESPACE_RULES = 8192;
 
 /** Of all its sets. An entry takes some 100 bytes of the agent and 40 of the kernel. */
@@ -30,13 +30,13 @@ export const MAX_NAMESPACE_ENTRIES = 300_000;
 export const MAX_NAMESPACE_COMPARISONS = 20_000_000;
 
 /**
- * Bytes of rules, counted once for each class of local pods and direction they apply to: what an edit may have to compile anew. 100
- * classes of 300 kB; all the rules that a namespace may have (cluster/limits.ts) for four classes.
+ * Bytes of rules, counted once for each program of local pods and direction they apply to: what an edit may have to compile anew. 100
+ * programs of 300 kB; all the rules that a namespace may have (cluster/limits.ts) for four programs.
  */
 export const MAX_NAMESPACE_WORK = 32 * 1024 * 1024;
 
 export interface NamespaceLimits {
-  readonly classRules: number;
+  readonly programRules: number;
   readonly rules: number;
   readonly sets: number;
   /** Of all namespaces together. */
@@ -47,7 +47,7 @@ export interface NamespaceLimits {
 }
 
 export const NAMESPACE_LIMITS: NamespaceLimits = {
-  classRules: MAX_CLASS_RULES,
+  programRules: MAX_PROGRAM_RULES,
   rules: MAX_NAMESPACE_RULES,
   sets: MAX_NAMESPACE_SETS,
   nodeSets: MAX_NODE_SETS,

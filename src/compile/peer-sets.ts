@@ -7,7 +7,7 @@ import type { PortRange } from '../net/port-range.ts';
 import type { PrefixEntry } from '../net/prefix-table.ts';
 import type { Labels, Namespace, Peer, Pod } from '../policy/model.ts';
 import type { OwnerChange } from './address-directory.ts';
-import type { AddressSet, EndpointSet, NodeIntent, PeerClause } from './intent.ts';
+import type { AddressSet, AddressPortSet, NodeIntent, PeerClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
 import type { Sliced } from '../core/sliced.ts';
 
@@ -87,10 +87,10 @@ export function peerEndpoints(
   names: readonly NamedPortRef[],
   plan: SetPlan,
 ): Readonly<Record<Family, string>> {
-  const keys = endpointKeys(['peers', union.kind === 'any' ? 'any' : unionKey(union), names]);
+  const keys = addressPortKeys(['peers', union.kind === 'any' ? 'any' : unionKey(union), names]);
   const known = portNames(names);
   for (const family of FAMILIES) {
-    plan.set(keys[family], { size: 0, make: () => endpointSet(keys[family], union, family, known) });
+    plan.set(keys[family], { size: 0, make: () => addressPortSet(keys[family], union, family, known) });
   }
   return keys;
 }
@@ -100,9 +100,9 @@ type PortUnion = readonly [port: string, union: PeerUnion];
 /** Every peer pod's address with the ports open to it, each port (protocol number and port, as `6:8080`) to its own peers. */
 export function portEndpoints(unions: readonly PortUnion[], plan: SetPlan): Readonly<Record<Family, string>> {
   const byPort = unions.toSorted(([a], [b]) => (a < b ? -1 : 1));
-  const keys = endpointKeys(['ports', byPort.map(([port, union]) => [port, selectionKeysOf(union)])]);
+  const keys = addressPortKeys(['ports', byPort.map(([port, union]) => [port, selectionKeysOf(union)])]);
   for (const family of FAMILIES) {
-    plan.set(keys[family], { size: 0, make: () => portEndpointSet(keys[family], byPort, family) });
+    plan.set(keys[family], { size: 0, make: () => addressPortSetByPort(keys[family], byPort, family) });
   }
   return keys;
 }
@@ -118,7 +118,7 @@ export function* blockEndpoints(
   const families = FAMILIES.filter((family) => tables[family].length > 0);
   for (const family of families) {
     const size = tables[family].reduce((sum, [, table]) => sum + table.length, 0);
-    plan.set(set[family], { size, make: () => blockEndpointSet(set[family], tables[family], family) });
+    plan.set(set[family], { size, make: () => addressPortSetOfBlocks(set[family], tables[family], family) });
   }
   return { set, families };
 }
@@ -129,13 +129,13 @@ export function portsAnywhere(
   ranges: readonly PortRange[],
   plan: SetPlan,
 ): Readonly<Record<Family, string>> {
-  const keys = endpointKeys(['anywhere', protocol, ranges.map(({ first, last }) => [first, last])]);
+  const keys = addressPortKeys(['anywhere', protocol, ranges.map(({ first, last }) => [first, last])]);
   const ports = ranges.flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, at) => first + at));
   for (const family of FAMILIES) {
     const table = AddressSpace.full(family).toPrefixTable();
     const make = (): LiveSet => {
       const tables = ports.map((port): PortTable => [`${PROTOCOL_NUMBER[protocol]}:${port}`, table]);
-      return blockEndpointSet(keys[family], tables, family);
+      return addressPortSetOfBlocks(keys[family], tables, family);
     };
     plan.set(keys[family], { size: table.length * ports.length, make });
   }
@@ -198,8 +198,8 @@ export interface LiveSet {
   /** No entry is of two parts, so that each can be kept up to date without the others. */
   readonly parts: readonly Part[];
   /** As a value; the same object until the membership changes. */
-  value: AddressSet | EndpointSet;
-  readonly refresh: (set: LiveSet) => AddressSet | EndpointSet;
+  value: AddressSet | AddressPortSet;
+  readonly refresh: (set: LiveSet) => AddressSet | AddressPortSet;
 }
 
 export class PeerSets {
@@ -216,12 +216,12 @@ export class PeerSets {
   /** For each set that is being made: identities whose parts were found since. */
   readonly #adding = new Set<Set<Identity>>();
   /** Endpoint sets that are made elsewhere. */
-  #others: ReadonlyMap<string, EndpointSet> = new Map();
+  #others: ReadonlyMap<string, AddressPortSet> = new Map();
   /** The sets as values, by key so that how they came about does not show; undefined after one came or went. */
   #values:
     | {
         readonly addressSets: JournaledMap<string, AddressSet>;
-        readonly endpointSets: JournaledMap<string, EndpointSet>;
+        readonly addressPortSets: JournaledMap<string, AddressPortSet>;
       }
     | undefined;
   /** What is not up to date in `#values`. */
@@ -354,7 +354,7 @@ export class PeerSets {
     } finally {
       this.#adding.delete(complete);
     }
-    // Another class may have made it meanwhile.
+    // Another program may have made it meanwhile.
     if (!fits || this.#sets.has(set.key)) this.#forgetParts(set.parts);
     else {
       set.members.dropHistory();
@@ -403,7 +403,7 @@ export class PeerSets {
   }
 
   /** Endpoint sets that are made elsewhere and belong to `values` as they are. */
-  include(others: ReadonlyMap<string, EndpointSet>): void {
+  include(others: ReadonlyMap<string, AddressPortSet>): void {
     this.#others = others;
     this.#values = undefined;
   }
@@ -412,10 +412,10 @@ export class PeerSets {
    * All sets as values; those whose membership did not change are the same objects as last time. Versions of one history as long as
    * there are the same sets, so that nobody has to look for what changed.
    */
-  values(): Pick<NodeIntent, 'addressSets' | 'endpointSets'> {
+  values(): Pick<NodeIntent, 'addressSets' | 'addressPortSets'> {
     const values = this.#values ?? {
       addressSets: new JournaledMap<string, AddressSet>(),
-      endpointSets: new JournaledMap<string, EndpointSet>(),
+      addressPortSets: new JournaledMap<string, AddressPortSet>(),
     };
     const outdated = this.#values
       ? [...this.#changed].flatMap((members) => this.#setOf.get(members) ?? [])
@@ -423,12 +423,12 @@ export class PeerSets {
     for (const set of outdated) {
       if (set.value.members !== set.members.snapshot()) set.value = set.refresh(set);
       if ('kind' in set.value) values.addressSets.set(set.key, set.value);
-      else values.endpointSets.set(set.key, set.value);
+      else values.addressPortSets.set(set.key, set.value);
     }
-    if (!this.#values) for (const [key, set] of this.#others) values.endpointSets.set(key, set);
+    if (!this.#values) for (const [key, set] of this.#others) values.addressPortSets.set(key, set);
     this.#changed.clear();
     this.#values = values;
-    return { addressSets: values.addressSets.snapshot(), endpointSets: values.endpointSets.snapshot() };
+    return { addressSets: values.addressSets.snapshot(), addressPortSets: values.addressPortSets.snapshot() };
   }
 
   // --------------------------------------------------------------------------------------------------------- selection
@@ -534,19 +534,19 @@ function addressSet(key: string, union: PeerUnion, family: Family, space: Addres
   return { key, members, parts: [part], value: { key, family, kind, members: members.snapshot() }, refresh };
 }
 
-function endpointSet(key: string, union: PeerUnion, family: Family, names: PortNames): LiveSet {
+function addressPortSet(key: string, union: PeerUnion, family: Family, names: PortNames): LiveSet {
   const members = new JournaledMap<string, boolean>();
   const part: Part = {
     union,
     members,
-    entriesOf: (address, pod) => (familyOf(address) === family ? endpointEntries(address, pod, names) : []),
+    entriesOf: (address, pod) => (familyOf(address) === family ? addressPortEntries(address, pod, names) : []),
     baseOf: () => undefined,
     byAddress: union.kind === 'union' && !union.blocks[family].isEmpty(),
   };
   return endpointsOf(key, family, members, [part]);
 }
 
-function portEndpointSet(
+function addressPortSetByPort(
   key: string,
   unions: readonly (readonly [port: string, union: PeerUnion])[],
   family: Family,
@@ -569,14 +569,14 @@ function endpointsOf(
   family: Family,
   members: JournaledMap<string, boolean>,
   parts: readonly Part[],
-  holds: EndpointSet['holds'] = 'addresses',
+  holds: AddressPortSet['holds'] = 'addresses',
 ): LiveSet {
-  const refresh = (set: LiveSet): EndpointSet => ({ key, family, holds, members: set.members.snapshot() });
+  const refresh = (set: LiveSet): AddressPortSet => ({ key, family, holds, members: set.members.snapshot() });
   return { key, members, parts, value: { key, family, holds, members: members.snapshot() }, refresh };
 }
 
 /** Of blocks alone: what it holds never changes. */
-function blockEndpointSet(key: string, tables: readonly PortTable[], family: Family): LiveSet {
+function addressPortSetOfBlocks(key: string, tables: readonly PortTable[], family: Family): LiveSet {
   const members = new JournaledMap<string, boolean>();
   for (const [port, table] of tables) {
     for (const { cidr, match } of table) members.set(`${formatNetMember(cidr)},${port}`, match);
@@ -590,7 +590,7 @@ function selectionKeysOf(union: PeerUnion): readonly string[] {
 }
 
 /** `address,protocolNumber:port` for each of the pod's ports with one of the names and its protocol (S-40, S-41, S-46). */
-export function endpointEntries(address: string, pod: Pod, names: PortNames): readonly string[] {
+export function addressPortEntries(address: string, pod: Pod, names: PortNames): readonly string[] {
   return pod.namedPorts
     .filter(({ protocol, name }) => names.get(protocol)?.has(name))
     .map((port) => `${address},${PROTOCOL_NUMBER[port.protocol]}:${port.port}`);
@@ -608,7 +608,7 @@ export function portNames(names: readonly NamedPortRef[]): PortNames {
   return known;
 }
 
-export function endpointKeys(meaning: readonly unknown[]): Readonly<Record<Family, string>> {
+export function addressPortKeys(meaning: readonly unknown[]): Readonly<Record<Family, string>> {
   return { 4: JSON.stringify(['endpoints', 4, ...meaning]), 6: JSON.stringify(['endpoints', 6, ...meaning]) };
 }
 

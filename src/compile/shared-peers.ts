@@ -1,20 +1,20 @@
 /**
  * Rules that always apply together need not be asked one after another: together they let in the union of what each lets in, and one set
  * can hold it. A set that is asked costs the first packet of a flow 110 to 160 ns, whatever it holds, and a rule for another port about
- * 17. Where a class has many of them, these are put together, one step after the other:
+ * 17. Where a program has many of them, these are put together, one step after the other:
  *
  *   more than MAX_OWN_SETS      1. same pods in the same words, same ports      one set of peers
- *                               2. policies that occur together, same ports     one set of peers
+ *                               2. policies that are co-selected, same ports    one set of peers
  *   more than MAX_OWN_PORTS     3. ... same peers                               one rule for all the ports
  *                               4. ... pods as peers, few ports                 one set of (peer, port)
  *                               5. ... blocks as peers, few ports               one set of (block, port)
  *
  * Equal selectors select the same pods, now and later, so what step 1 puts together depends on policies alone: pods that come and go
- * change no rule. Other policies occur together as long as no local pod is selected by only some of them; the first such pod parts them,
- * and classes it is not in get other sets and are written anew. Step 1 keeps that rare: what it has put together is one in the steps
+ * change no rule. Other policies are co-selected as long as no local pod is selected by only some of them; the first such pod parts them,
+ * and programs it is not in get other sets and are written anew. Step 1 keeps that rare: what it has put together is one in the steps
  * after it, which so take many different selectors that select the same local pods.
  *
- * A rule is in one group at most, the same in every class its policy is in, so no two sets of the node hold one rule's peers. Rules
+ * A rule is in one group at most, the same in every program its policy is in, so no two sets of the node hold one rule's peers. Rules
  * that allow ports by name go through the same steps among themselves, but for the last.
  *
  * A namespace's owner decides how many rules there are: every step is linear in their size, and gives one answer for all the rules it
@@ -52,7 +52,7 @@ export interface SharingLimits {
 }
 
 const LIMITS: SharingLimits = { ownSets: MAX_OWN_SETS, ownPorts: MAX_OWN_PORTS };
-/** Whatever can be one is one: for classes that would have too many rules otherwise. */
+/** Whatever can be one is one: for programs that would have too many rules otherwise. */
 export const MOST_SHARED: SharingLimits = { ownSets: 1, ownPorts: 1 };
 /** Each rule for itself. */
 export const NOTHING_SHARED: SharingLimits = { ownSets: Number.POSITIVE_INFINITY, ownPorts: Number.POSITIVE_INFINITY };
@@ -65,7 +65,7 @@ export type Peers = readonly Peer[] | 'any';
 /** What rules allow: all of the ports to all of the peers, or each port, such as `6:8080`, to peers of its own. */
 export type Allowed =
   | { readonly kind: 'numeric'; readonly ports: NumericPorts; readonly peers: Peers }
-  /** `selectedBy`: place in the class of a policy that selects the pods whose ports they are, for ingress. */
+  /** `selectedBy`: place in the program of a policy that selects the pods whose ports they are, for ingress. */
   | {
       readonly kind: 'named';
       readonly names: readonly NamedPortRef[];
@@ -82,7 +82,7 @@ export type Allowed =
 /** Of a policy, what matters here. */
 export type RulesOfPolicy = Pick<Policy, 'podSelector' | Direction>;
 
-/** A policy rule: the place of its policy in the class, and its index. */
+/** A policy rule: the place of its policy in the program, and its index. */
 export interface Origin {
   readonly place: number;
   readonly index: number;
@@ -102,22 +102,22 @@ interface Group {
   readonly peers: Peers;
   /** Of one of its policies: equal numbers, equal selectors. */
   readonly selector: number;
-  readonly together: number;
+  readonly coSelected: number;
   /** The first is the first rule of the group. */
   readonly by: readonly Origin[];
 }
 
 /**
- * What the rules of a class allow, in the order of the first rule each stands for. `policies` are of one namespace; equal numbers in
- * `together` are policies that occur together (see Occurrences).
+ * What the rules of a program allow, in the order of the first rule each stands for. `policies` are of one namespace; equal numbers in
+ * `coSelected` are policies that are co-selected (see CoSelection).
  */
 export function* mergeRules(
   policies: readonly RulesOfPolicy[],
   direction: Direction,
-  together: readonly number[],
+  coSelected: readonly number[],
   limits = LIMITS,
 ): Sliced<readonly MergedRule[]> {
-  const { numeric, named } = yield* rulesOf(policies, direction, together);
+  const { numeric, named } = yield* rulesOf(policies, direction, coSelected);
   const merged = [...(yield* merge(numeric, limits)), ...(yield* merge(named, limits))];
   return merged.sort((a, b) => byOrigin(a.by[0]!, b.by[0]!));
 }
@@ -136,7 +136,7 @@ export function distinctOrigins(origins: readonly Origin[]): readonly Origin[] {
 function* merge(rules: readonly Group[], limits: SharingLimits): Sliced<MergedRule[]> {
   const merged: MergedRule[] = [];
   const groups = yield* withSamePorts(rules, limits.ownSets);
-  for (const alike of Map.groupBy(groups, (group) => group.together).values()) {
+  for (const alike of Map.groupBy(groups, (group) => group.coSelected).values()) {
     if (alike.length > limits.ownPorts) yield* mergeCrowd(yield* withSamePeers(alike), limits.ownPorts, merged);
     else for (const group of alike) merged.push(mergedRule(allowedBy(group), [group]));
   }
@@ -193,7 +193,7 @@ function isNamed(ports: Ports): ports is Exclude<Ports, NumericPorts> {
 function* rulesOf(
   policies: readonly RulesOfPolicy[],
   direction: Direction,
-  together: readonly number[],
+  coSelected: readonly number[],
 ): Sliced<{ readonly numeric: readonly Group[]; readonly named: readonly Group[] }> {
   const selectors = new Map<string, number>();
   let count = 0;
@@ -202,7 +202,7 @@ function* rulesOf(
   for (const [place, policy] of policies.entries()) {
     const selector = numbered(selectors, selectorKey(policy.podSelector));
     for (const [index, { ports, peers }] of policy[direction].entries()) {
-      const common = { peers, selector, together: together[place]!, by: [{ place, index }] };
+      const common = { peers, selector, coSelected: coSelected[place]!, by: [{ place, index }] };
       if (++count % RULES_PER_STEP === 0) yield;
       const split = splitPorts(ports);
       if (split === 'any') numeric.push({ ports: 'any', ...common });
@@ -225,7 +225,7 @@ function numbered(numbers: Map<string, number>, text: string): number {
 function* withSamePorts(rules: readonly Group[], ownSets: number): Sliced<readonly Group[]> {
   if (rules.length <= ownSets) return rules;
   const samePods = yield* joinMany(rules, ownSets, ({ selector, ports }) => `${selector} ${portsKey(ports)}`);
-  return yield* joinMany(samePods, ownSets, (group) => `${group.together} ${portsKey(group.ports)}`);
+  return yield* joinMany(samePods, ownSets, (group) => `${group.coSelected} ${portsKey(group.ports)}`);
 }
 
 /** Step 3. */

@@ -32,8 +32,8 @@ function measureRuleset(metrics: AgentMetrics, { change }: SyncOutcome, { intent
   metrics.rulesetSize({
     ...change.size(),
     isolatedPods: {
-      ingress: intent?.subjects.filter((subject) => subject.classes.ingress !== undefined).length ?? 0,
-      egress: intent?.subjects.filter((subject) => subject.classes.egress !== undefined).length ?? 0,
+      ingress: intent?.endpoints.filter((endpoint) => endpoint.programs.ingress !== undefined).length ?? 0,
+      egress: intent?.endpoints.filter((endpoint) => endpoint.programs.egress !== undefined).length ?? 0,
     },
     policies: policyCounts(intent),
     policyProblems: problems,
@@ -46,7 +46,7 @@ function measureRuleset(metrics: AgentMetrics, { change }: SyncOutcome, { intent
 function policyCounts(intent: NodeIntent | undefined): { active: number; inactive: number } {
   if (!intent) return { active: 0, inactive: 0 };
   const active = new Set(
-    intent.classes.flatMap(({ policies }) => policies.map((ref) => `${ref.namespace}/${ref.name}`)),
+    intent.programs.flatMap(({ policies }) => policies.map((ref) => `${ref.namespace}/${ref.name}`)),
   ).size;
   return { active, inactive: Math.max(0, intent.policyCount - active) };
 }

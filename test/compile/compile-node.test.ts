@@ -5,7 +5,7 @@ import type { NodeIntent } from '../../src/compile/intent.ts';
 import { objectKey, type Pod } from '../../src/policy/model.ts';
 import { namespace, pod, policy } from '../support/builders.ts';
 
-const subject = pod('x/subject', { nodeName: 'node-1', labels: { app: 'subject' }, addresses: ['10.0.0.1'] });
+const endpoint = pod('x/endpoint', { nodeName: 'node-1', labels: { app: 'subject' }, addresses: ['10.0.0.1'] });
 const peer = (labels: Record<string, string>, node = 'node-2'): Pod =>
   pod('x/peer', {
     nodeName: node,
@@ -19,12 +19,14 @@ function compiler(spec: object): NodeCompiler {
   made.namespace('x', namespace('x'));
   const one = policy('x/p', { podSelector: { matchLabels: { app: 'subject' } }, ...spec });
   made.policy(objectKey(one), one);
-  made.pod(objectKey(subject), subject);
+  made.pod(objectKey(endpoint), endpoint);
   return made;
 }
 
 const members = (intent: NodeIntent): unknown => {
-  const sets = [...intent.addressSets.values(), ...intent.endpointSets.values()].filter(({ family }) => family === 4);
+  const sets = [...intent.addressSets.values(), ...intent.addressPortSets.values()].filter(
+    ({ family }) => family === 4,
+  );
   return Object.fromEntries(sets.flatMap((set) => [...set.members]));
 };
 
@@ -97,6 +99,6 @@ describe('compiling a node', () => {
     });
     made.pod('x/peer', peer({}));
     const intent = made.intent();
-    assert.deepEqual([intent.classes.length, intent.addressSets.size, intent.policyCount], [0, 0, 1]);
+    assert.deepEqual([intent.programs.length, intent.addressSets.size, intent.policyCount], [0, 0, 1]);
   });
 });

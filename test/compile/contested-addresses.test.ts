@@ -26,11 +26,11 @@ function intentOf(pods: readonly Pod[], policies: readonly Policy[], node = 'nod
   return compileNode(snapshot({ pods: [client, ...pods], policies }), node);
 }
 
-/** How the shared address is isolated: the clauses of its class, or nothing. */
+/** How the shared address is isolated: the clauses of its program, or nothing. */
 function ingressOf(intent: NodeIntent): { readonly policies: readonly string[]; readonly clauses: number } | undefined {
-  const subjects = intent.subjects.filter(({ addresses }) => addresses.includes(SHARED));
-  assert.ok(subjects.length <= 1, 'one endpoint for one address');
-  const found = intent.classes.find(({ key }) => key === subjects[0]?.classes.ingress);
+  const endpoints = intent.endpoints.filter(({ addresses }) => addresses.includes(SHARED));
+  assert.ok(endpoints.length <= 1, 'one endpoint for one address');
+  const found = intent.programs.find(({ key }) => key === endpoints[0]?.programs.ingress);
   return found && { policies: found.policies.map(({ name }) => name), clauses: found.clauses.length };
 }
 
@@ -120,7 +120,7 @@ describe('fault: two pods show one address, and nothing tells whose it is', () =
     );
     assert.equal(reachesByEvaluator([{ ...a, namedPorts: [port] }, b], [named]), false);
     const entries = (pods: readonly Pod[]): boolean =>
-      [...intentOf(pods, [named]).endpointSets.values()].some(({ members }) => members.has(`${SHARED},6:80`));
+      [...intentOf(pods, [named]).addressPortSets.values()].some(({ members }) => members.has(`${SHARED},6:80`));
     assert.equal(
       entries([
         { ...a, namedPorts: [port] },
@@ -150,9 +150,9 @@ describe('fault: two pods show one address, and nothing tells whose it is', () =
 
   it('other addresses of the two stay their own', () => {
     const own = { ...a, addresses: [SHARED, 'fd00::5'] };
-    const { subjects } = intentOf([own, b], [DENY_A, DENY_B]);
+    const { endpoints } = intentOf([own, b], [DENY_A, DENY_B]);
     assert.deepEqual(
-      subjects.map(({ pod: key, addresses }) => [key, addresses]),
+      endpoints.map(({ pod: key, addresses }) => [key, addresses]),
       [
         ['x/a', ['fd00::5']],
         ['x/a', [SHARED]],

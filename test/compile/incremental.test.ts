@@ -29,8 +29,15 @@ function plain(intent: NodeIntent): unknown {
     [...all.values()]
       .map((set) => ({ ...set, members: members(set.members) }))
       .sort((a, b) => (a.key < b.key ? -1 : 1));
-  const { subjects, classes, addressSets, endpointSets, policyCount, problems } = intent;
-  return { subjects, classes, addressSets: sets(addressSets), endpointSets: sets(endpointSets), policyCount, problems };
+  const { endpoints, programs, addressSets, addressPortSets, policyCount, problems } = intent;
+  return {
+    endpoints,
+    programs,
+    addressSets: sets(addressSets),
+    addressPortSets: sets(addressPortSets),
+    policyCount,
+    problems,
+  };
 }
 
 type Edit =

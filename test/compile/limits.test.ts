@@ -19,12 +19,12 @@ const wide = (n: number): object => ({
   ports: [{ port: 1000 + n, endPort: 60_000 }],
 });
 
-const subject = (app: string, at: number): Pod => pod(`x/${app}`, { labels: { app }, addresses: [`10.0.0.${at}`] });
+const endpoint = (app: string, at: number): Pod => pod(`x/${app}`, { labels: { app }, addresses: [`10.0.0.${at}`] });
 const ofApp = (app: string, name: string, rules: readonly object[]): Policy =>
   policy(`x/${name}`, { podSelector: { matchLabels: { app } }, policyTypes: ['Ingress'], ingress: rules });
 
 const CLUSTER = snapshot({
-  pods: [subject('big', 1), subject('small', 2), pod('y/other', { addresses: ['10.0.0.3'] })],
+  pods: [endpoint('big', 1), endpoint('small', 2), pod('y/other', { addresses: ['10.0.0.3'] })],
   policies: [
     ofApp('big', 'big', numbers(40).map(wide)),
     ofApp('small', 'small', numbers(3).map(wide)),
@@ -38,15 +38,15 @@ function compiled(limits: Partial<NamespaceLimits>, cluster: ClusterSnapshot = C
   return compiler.intent();
 }
 
-/** A namespace of that name whose classes need 10 sets each that nothing puts together. */
-function greedy(namespace: string, classes: number): { readonly pods: Pod[]; readonly policies: Policy[] } {
-  const { pods, policies } = HOSTILE_SHAPES['own pods, own wide range, a policy for each of ten classes']!(50);
+/** A namespace of that name whose programs need 10 sets each that nothing puts together. */
+function greedy(namespace: string, programs: number): { readonly pods: Pod[]; readonly policies: Policy[] } {
+  const { pods, policies } = HOSTILE_SHAPES['own pods, own wide range, a policy for each of ten programs']!(50);
   return {
     // Addresses are of no matter here: no two are the same.
     pods: pods
       .slice(0, 10)
       .map((each, n) => ({ ...each, namespace, addresses: [`10.${namespace.length}.${n}.${hostOf(namespace)}`] })),
-    policies: policies.slice(0, classes).map(({ metadata, spec }) => policy(`${namespace}/${metadata.name}`, spec)),
+    policies: policies.slice(0, programs).map(({ metadata, spec }) => policy(`${namespace}/${metadata.name}`, spec)),
   };
 }
 
@@ -59,21 +59,21 @@ function node(...namespaces: readonly ReturnType<typeof greedy>[]): ClusterSnaps
   });
 }
 
-const closedOf = ({ classes }: NodeIntent): unknown[] =>
-  classes.flatMap(({ policies, closed }) => (closed ? [[policies[0]!.name, closed]] : []));
+const closedOf = ({ programs }: NodeIntent): unknown[] =>
+  programs.flatMap(({ policies, closed }) => (closed ? [[policies[0]!.name, closed]] : []));
 
 describe('fault: a namespace takes the sets, rules and time of all others', () => {
   for (const [limits, why] of [
-    [{ classRules: 20 }, 'rules'],
+    [{ programRules: 20 }, 'rules'],
     [{ sets: 50 }, 'sets'],
     [{ work: 1500 }, 'work'],
     [{ rules: 20 }, 'rules'],
   ] as const) {
-    it(`beyond its ${why} it lets nothing through, the smallest classes first, and the policies are named`, () => {
+    it(`beyond its ${why} it lets nothing through, the smallest programs first, and the policies are named`, () => {
       const intent = compiled(limits);
       assert.deepEqual(closedOf(intent), [['big', why]]);
       assert.deepEqual(
-        intent.subjects.map(({ pod: name, classes }) => [name, Object.keys(classes)]),
+        intent.endpoints.map(({ pod: name, programs }) => [name, Object.keys(programs)]),
         [
           ['x/big', ['ingress']],
           ['x/small', ['ingress']],
@@ -95,7 +95,7 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
     const everybody = { from: [{ namespaceSelector: {} }] };
     const cluster = (ofBig: object): ClusterSnapshot =>
       snapshot({
-        pods: [subject('big', 1), subject('small', 2), ...peers],
+        pods: [endpoint('big', 1), endpoint('small', 2), ...peers],
         policies: [ofApp('big', 'big', [ofBig]), ofApp('small', 'small', numbers(3).map(wide))],
       });
     const blocks = { from: numbers(30).map((n) => ({ ipBlock: { cidr: `10.${2 * n}.0.0/16` } })) };
@@ -125,13 +125,13 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
   });
 
   it('whatever came first, the same is closed', () => {
-    const bytes = (cluster: ClusterSnapshot): string => JSON.stringify(compiled({ sets: 50 }, cluster).classes);
+    const bytes = (cluster: ClusterSnapshot): string => JSON.stringify(compiled({ sets: 50 }, cluster).programs);
     const policies = new Map([...CLUSTER.policies].reverse());
     assert.equal(bytes({ ...CLUSTER, policies, pods: new Map([...CLUSTER.pods].reverse()) }), bytes(CLUSTER));
   });
 
   it('rules that nothing but their class has in common are put together before it is closed', () => {
-    // Each policy leaves out another pod, so that no two occur together.
+    // Each policy leaves out another pod, so that no two are co-selected.
     const others = numbers(40).map((n) =>
       pod(`x/s${n}`, { labels: { app: 'a', [`w${n}`]: '' }, addresses: [`10.0.1.${n}`] }),
     );
@@ -141,18 +141,18 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
         ingress: [{ from: [{ podSelector: { matchLabels: { peer: `p${n}` } } }], ports: [{ port: 80 + n }] }],
       }),
     );
-    const intent = compiled({ classRules: 30 }, snapshot({ pods: others, policies }));
+    const intent = compiled({ programRules: 30 }, snapshot({ pods: others, policies }));
     assert.deepEqual(closedOf(intent), []);
-    assert.deepEqual(new Set(intent.classes.map(({ clauses }) => clauses.length)), new Set([1]));
-    assert.deepEqual(new Set(intent.classes.map(({ clauses }) => clauses[0]!.by.length)), new Set([39]));
+    assert.deepEqual(new Set(intent.programs.map(({ clauses }) => clauses.length)), new Set([1]));
+    assert.deepEqual(new Set(intent.programs.map(({ clauses }) => clauses[0]!.by.length)), new Set([39]));
   });
 
   it('in the kernel: nobody gets in, and the chain says why', async () => {
     const policies = [ofApp('big', 'big', numbers(600).map(wide)), ofApp('small', 'small', numbers(3).map(wide))];
     const cluster = snapshot({
       pods: [
-        subject('big', 1),
-        subject('small', 2),
+        endpoint('big', 1),
+        endpoint('small', 2),
         pod('x/peer', { labels: { peer: 'p1' }, addresses: ['10.0.0.9'] }),
       ],
       policies,
@@ -169,7 +169,7 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
 
   it('a legend names no more than fifty policies', () => {
     const policies = numbers(70).map((n) => policy(`x/p${n}`, { podSelector: {}, ingress: [] }));
-    const intent = compiled({}, snapshot({ pods: [subject('a', 1)], policies }));
+    const intent = compiled({}, snapshot({ pods: [endpoint('a', 1)], policies }));
     const [chain] = [...renderNode(intent, { ...LAYOUT, mode: 'enforce' }).families[4].classes.values()];
     const legend = chain!.chain.rules.flatMap(({ matches }) =>
       matches.flatMap((match) => (match.kind === 'comment' ? [match.text] : [])),
@@ -182,9 +182,9 @@ describe('fault: many namespaces, each within its limit, take the sets of all ot
   const LIMITS: NamespaceLimits = { ...NAMESPACE_LIMITS, sets: 80, nodeSets: 200 };
   const CROWD = ['a', 'b', 'c', 'd'].map((name) => greedy(name, 8));
   const modest = greedy('modest', 2);
-  const openOf = ({ classes }: NodeIntent): Record<string, number> => {
+  const openOf = ({ programs }: NodeIntent): Record<string, number> => {
     const open: Record<string, number> = {};
-    for (const { policies, closed } of classes) {
+    for (const { policies, closed } of programs) {
       const { namespace } = policies[0]!;
       open[namespace] = (open[namespace] ?? 0) + (closed ? 0 : 1);
     }
@@ -197,22 +197,22 @@ describe('fault: many namespaces, each within its limit, take the sets of all ot
     assert.deepEqual(openOf(intent), { a: 4, b: 4, c: 4, d: 4, modest: 2 });
     assert.equal(intent.addressSets.size, 4 * 40 + 20);
     assert.equal(intent.problems.length, 4 * 4);
-    assert.deepEqual(new Set(intent.classes.flatMap(({ closed }) => closed ?? [])), new Set(['node-sets']));
+    assert.deepEqual(new Set(intent.programs.flatMap(({ closed }) => closed ?? [])), new Set(['node-sets']));
     assert.match(intent.problems[0]!.message, /more than 40 IP sets, .* all together ask for more than 200/);
     const [first] = compiled({ sets: 35, nodeSets: 36 }, node(...CROWD)).problems;
     assert.match(first!.message, /more than 8 IP sets, /);
   });
 
   it('whoever came first, and whoever was there before: the same is closed', () => {
-    const alone = (cluster: ClusterSnapshot): string => JSON.stringify(compiled(LIMITS, cluster).classes);
+    const alone = (cluster: ClusterSnapshot): string => JSON.stringify(compiled(LIMITS, cluster).programs);
     const compiler = new NodeCompiler('node-1', undefined, LIMITS);
     for (const [at, each] of [modest, ...CROWD].entries()) {
       loadSnapshot(compiler, node(each));
-      assert.equal(JSON.stringify(compiler.intent().classes), alone(node(modest, ...CROWD.slice(0, at))));
+      assert.equal(JSON.stringify(compiler.intent().programs), alone(node(modest, ...CROWD.slice(0, at))));
     }
     for (const { name } of CROWD[0]!.policies) compiler.policy(`a/${name}`, undefined);
     const rest = node({ ...CROWD[0]!, policies: [] }, ...CROWD.slice(1), modest);
-    assert.equal(JSON.stringify(compiler.intent().classes), alone(rest));
+    assert.equal(JSON.stringify(compiler.intent().programs), alone(rest));
     for (const { name } of CROWD[1]!.policies) compiler.policy(`b/${name}`, undefined);
     assert.deepEqual(openOf(compiler.intent()), { c: 8, d: 8, modest: 2 });
     assert.deepEqual(compiler.intent().problems, []);

@@ -37,7 +37,7 @@ function countListings(work: () => void): number {
 
 describe('an event of a remote pod', () => {
   it('goes through no list of sets, in no stage, and changes the sets it is in', () => {
-    const subject = pod('x/subject', { labels: { app: 'subject' }, addresses: ['10.0.0.1'] });
+    const endpoint = pod('x/endpoint', { labels: { app: 'subject' }, addresses: ['10.0.0.1'] });
     const others = Array.from({ length: SETS }, (_, n) =>
       pod(`x/s${n}`, { labels: { app: `s${n}` }, addresses: [`10.0.1.${n}`] }),
     );
@@ -48,7 +48,7 @@ describe('an event of a remote pod', () => {
       }),
     );
     const compiler = new NodeCompiler('node-1');
-    loadSnapshot(compiler, snapshot({ pods: [subject, ...others], policies }));
+    loadSnapshot(compiler, snapshot({ pods: [endpoint, ...others], policies }));
     const renderer = new NodeRenderer();
     const empty = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
     let observed: ObservedState = { families: { 4: empty, 6: empty }, sets: new Map() };

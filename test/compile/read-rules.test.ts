@@ -47,7 +47,7 @@ describe('reading rules', () => {
     assert.equal(one.reads(), 0);
 
     compiler.pod('x/a', pod('x/a', LABELS));
-    assert.deepEqual(compiler.intent().classes[0]?.clauses.length, 1);
+    assert.deepEqual(compiler.intent().programs[0]?.clauses.length, 1);
     assert.deepEqual(
       compiler.intent().problems.map(({ message }) => message),
       ['is odd'],

@@ -24,12 +24,12 @@ function inOwnWords(n: number): object {
 
 /** Policy number n lets peer number n in. */
 function compiled(count: number, spec: (n: number) => object): NodeIntent {
-  const subject = pod('x/subject', { labels: { app: 'subject' }, addresses: ['10.0.0.1'] });
+  const endpoint = pod('x/endpoint', { labels: { app: 'subject' }, addresses: ['10.0.0.1'] });
   const peers = Array.from({ length: count }, (_, n) =>
     pod(`x/peer-${n}`, { nodeName: 'node-2', labels: { peer: `p${n}` }, addresses: [`10.0.1.${n}`] }),
   );
   const policies = peers.map((_, n) => policy(`x/p${n}`, { podSelector: SELECTOR, ...spec(n) }));
-  return compileNode(snapshot({ pods: [subject, ...peers], policies }), 'node-1');
+  return compileNode(snapshot({ pods: [endpoint, ...peers], policies }), 'node-1');
 }
 
 const from = (n: number): object[] => [{ podSelector: { matchLabels: { peer: `p${n}` } } }];
@@ -38,7 +38,7 @@ const sizes = (intent: NodeIntent): number[] =>
 
 /** Entries of the sets of (peer, port), sorted. */
 const entries = (intent: NodeIntent): string[][] =>
-  [...intent.endpointSets.values()]
+  [...intent.addressPortSets.values()]
     .filter(({ family }) => family === 4)
     .map(({ members }) => [...members.keys()].sort());
 
@@ -51,7 +51,7 @@ describe('rules that share a set', () => {
   it('many rules for the same ports share one, and the one clause names all policies', () => {
     const intent = compiled(MANY, (n) => ({ ingress: [{ from: from(n), ports: HTTP }] }));
     assert.deepEqual(sizes(intent), [MANY]);
-    const clauses = intent.classes.flatMap((each) => each.clauses);
+    const clauses = intent.programs.flatMap((each) => each.clauses);
     assert.deepEqual(
       clauses.map(({ by }) => by.map(({ policy: from }) => from.name)),
       [Array.from({ length: MANY }, (_, n) => `p${n}`)],
@@ -76,9 +76,9 @@ describe('rules that share a set', () => {
     const egress = numbers.flatMap((n) => [`10.0.1.${n},132:${90 + n}`, `10.0.1.${n},132:${91 + n}`]);
     assert.deepEqual(new Set(entries(intent)), new Set([ingress.sort(), egress.sort()]));
     assert.deepEqual(sizes(intent), []);
-    for (const { direction, clauses } of intent.classes) {
+    for (const { direction, clauses } of intent.programs) {
       const address = direction === 'ingress' ? 'source' : 'destination';
-      for (const { ports } of clauses) assert.equal(ports.kind === 'endpoints' && ports.address, address);
+      for (const { ports } of clauses) assert.equal(ports.kind === 'address-port' && ports.address, address);
       assert.deepEqual(
         clauses.map(({ by }) => by.map(({ policy: from }) => from.name)),
         [numbers.map((n) => `p${n}`)],
@@ -121,7 +121,7 @@ describe('rules that share a set', () => {
     const blockOf = (n: number, ...except: readonly string[]): object => ({
       ipBlock: { cidr: `10.${n}.0.0/16`, except },
     });
-    const peersOf = (intent: NodeIntent): unknown[] => intent.classes[0]!.clauses.map(({ peers }) => peers[4]);
+    const peersOf = (intent: NodeIntent): unknown[] => intent.programs[0]!.clauses.map(({ peers }) => peers[4]);
 
     it('one block alone is no set, one with an exception is', () => {
       const intent = compiled(2, (n) => ({
@@ -149,8 +149,8 @@ describe('rules that share a set', () => {
           },
         ],
       }));
-      assert.equal(intent.classes[0]!.clauses.length, 1);
-      const [set, ...others] = [...intent.endpointSets.values()];
+      assert.equal(intent.programs[0]!.clauses.length, 1);
+      const [set, ...others] = [...intent.addressPortSets.values()];
       assert.deepEqual([others, set!.family, set!.holds], [[], 4, 'prefixes']);
       const has = (member: string): boolean | undefined => set!.members.get(member);
       assert.deepEqual(
@@ -167,10 +167,10 @@ describe('rules that share a set', () => {
       const intent = compiled(MANY_PORTS, (n) => ({
         ingress: [{ from: [...from(n), blockOf(n)], ports: [{ port: 80 + n }] }],
       }));
-      const [pods, blocks] = intent.classes[0]!.clauses;
-      assert.equal(intent.classes[0]!.clauses.length, 2);
+      const [pods, blocks] = intent.programs[0]!.clauses;
+      assert.equal(intent.programs[0]!.clauses.length, 2);
       assert.deepEqual([pods!.by.length, blocks!.by.length], [MANY_PORTS, MANY_PORTS]);
-      const members = [...intent.endpointSets.values()]
+      const members = [...intent.addressPortSets.values()]
         .filter(({ family }) => family === 4)
         .map(({ members: all }) => [...all.keys()]);
       assert.deepEqual(
@@ -183,11 +183,11 @@ describe('rules that share a set', () => {
       const wide = compiled(MANY_PORTS, (n) => ({
         ingress: [{ from: [blockOf(n)], ports: [{ port: 80 + n, endPort: 8000 }] }],
       }));
-      assert.deepEqual([wide.classes[0]!.clauses.length, wide.endpointSets.size], [MANY_PORTS, 0]);
+      assert.deepEqual([wide.programs[0]!.clauses.length, wide.addressPortSets.size], [MANY_PORTS, 0]);
       const ports = Array.from({ length: 200 }, (_, n) => ({ port: 80 + 2 * n }));
       const many = compiled(1, () => ({ ingress: [{ ports }] }));
       assert.deepEqual(
-        [...many.endpointSets.values()].map(({ family, members }) => [family, members.size]),
+        [...many.addressPortSets.values()].map(({ family, members }) => [family, members.size]),
         [
           [4, 400],
           [6, 400],
@@ -196,14 +196,14 @@ describe('rules that share a set', () => {
       const ranges = compiled(1, () => ({
         ingress: [{ ports: ports.map(({ port }) => ({ port, endPort: port + 300 })) }],
       }));
-      assert.equal(ranges.endpointSets.size, 0);
+      assert.equal(ranges.addressPortSets.size, 0);
     });
   });
 
   it('sets of (peer, port) are one where they mean the same, in whatever order, and apart where ports or peers differ', () => {
     const ofTwoApps = (portOf: (app: string, n: number) => number, distance = 0): NodeIntent => {
       const apps = ['a', 'b'];
-      const subjects = apps.map((app, n) => pod(`x/${app}`, { labels: { app }, addresses: [`10.0.0.${n + 1}`] }));
+      const endpoints = apps.map((app, n) => pod(`x/${app}`, { labels: { app }, addresses: [`10.0.0.${n + 1}`] }));
       const policies = apps.flatMap((app) =>
         Array.from({ length: MANY_PORTS }, (_, n) => {
           const peer = (portOf(app, n) % 100) + (app === 'a' ? 0 : distance);
@@ -211,7 +211,7 @@ describe('rules that share a set', () => {
           return policy(`x/${app}${n}`, { podSelector: { matchLabels: { app } }, ingress });
         }),
       );
-      return compileNode(snapshot({ pods: subjects, policies }), 'node-1');
+      return compileNode(snapshot({ pods: endpoints, policies }), 'node-1');
     };
     assert.equal(entries(ofTwoApps((app, n) => 100 + (app === 'a' ? n : MANY_PORTS - 1 - n))).length, 1);
     assert.equal(entries(ofTwoApps((app, n) => (app === 'a' ? 100 : 200) + n)).length, 2);
@@ -232,13 +232,13 @@ describe('rules that share a set', () => {
       Array.from({ length: count }, (_, index) => ({ from: from(0), ports: [{ port: 80 + 2 * index }] }));
     const intent = compiled(1, () => ({ ingress: oneByOne(MANY_PORTS) }));
     assert.deepEqual([sizes(intent), entries(intent)], [[1], []]);
-    const rangeCounts = ({ classes }: NodeIntent): (number | undefined)[] =>
-      classes[0]!.clauses.map(({ ports }) => (ports.kind === 'ranges' ? ports.ranges.length : undefined));
+    const rangeCounts = ({ programs }: NodeIntent): (number | undefined)[] =>
+      programs[0]!.clauses.map(({ ports }) => (ports.kind === 'ranges' ? ports.ranges.length : undefined));
     assert.deepEqual(rangeCounts(intent), [MANY_PORTS]);
     const few = compiled(1, () => ({ ingress: oneByOne(MAX_OWN_PORTS) }));
     assert.deepEqual(rangeCounts(few), Array(MAX_OWN_PORTS).fill(1));
     assert.deepEqual(
-      intent.classes[0]!.clauses.map(({ by }) => by.map(({ index }) => index)),
+      intent.programs[0]!.clauses.map(({ by }) => by.map(({ index }) => index)),
       [Array.from({ length: MANY_PORTS }, (_, index) => index)],
     );
   });

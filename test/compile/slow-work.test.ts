@@ -30,8 +30,8 @@ function started(): NodeCompiler {
   return compiler;
 }
 
-const clausesOf = ({ classes }: NodeIntent): Record<string, number> =>
-  Object.fromEntries(classes.map(({ policies, clauses }) => [policies[0]!.namespace, clauses.length]));
+const clausesOf = ({ programs }: NodeIntent): Record<string, number> =>
+  Object.fromEntries(programs.map(({ policies, clauses }) => [policies[0]!.namespace, clauses.length]));
 
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 const sortedTexts = (values: readonly unknown[]): readonly string[] =>
@@ -39,10 +39,10 @@ const sortedTexts = (values: readonly unknown[]): readonly string[] =>
 
 /** Everything but what may depend on the way there. */
 function essence(intent: NodeIntent): unknown {
-  const sets = (all: NodeIntent['addressSets'] | NodeIntent['endpointSets']): unknown =>
+  const sets = (all: NodeIntent['addressSets'] | NodeIntent['addressPortSets']): unknown =>
     [...all.values()].map(({ members, ...rest }) => JSON.stringify([rest, sortedTexts([...members])])).sort(byText);
-  const { subjects, classes, addressSets, endpointSets, problems, waiting } = intent;
-  return { subjects, classes, problems, waiting, sets: [sets(addressSets), sets(endpointSets)] };
+  const { endpoints, programs, addressSets, addressPortSets, problems, waiting } = intent;
+  return { endpoints, programs, problems, waiting, sets: [sets(addressSets), sets(addressPortSets)] };
 }
 
 describe('fault: slow work of one namespace delays another', () => {
@@ -79,9 +79,9 @@ describe('fault: slow work of one namespace delays another', () => {
     compiler.pod('evil/c', pod('evil/c', { addresses: ['10.0.0.9'] }));
     compiler.pod('x/d', pod('x/d', { addresses: ['10.0.0.1'] }));
     runSync(compiler.work(MUCH));
-    const { subjects } = compiler.current();
+    const { endpoints } = compiler.current();
     assert.deepEqual(
-      subjects.filter(({ addresses }) => addresses.includes('10.0.0.1')).map((subject) => subject.pod),
+      endpoints.filter(({ addresses }) => addresses.includes('10.0.0.1')).map((endpoint) => endpoint.pod),
       ['x/d'],
     );
   });

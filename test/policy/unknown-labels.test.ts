@@ -61,8 +61,8 @@ describe('labels that are not known', () => {
 
   it('is a class of its own beside pods that the same policies select for sure', () => {
     const p = policy('x/p', { podSelector: app('plain'), ingress: [{}] });
-    const { subjects, classes } = compileNode(snapshot({ pods: [unknown, plain], policies: [p] }), 'node-1');
-    assert.equal(new Set(subjects.map((each) => each.classes.ingress)).size, 2);
-    assert.deepEqual(new Set(classes.map(({ clauses }) => clauses.length)), new Set([0, 1]));
+    const { endpoints, programs } = compileNode(snapshot({ pods: [unknown, plain], policies: [p] }), 'node-1');
+    assert.equal(new Set(endpoints.map((each) => each.programs.ingress)).size, 2);
+    assert.deepEqual(new Set(programs.map(({ clauses }) => clauses.length)), new Set([0, 1]));
   });
 });

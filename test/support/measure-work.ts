@@ -121,7 +121,7 @@ function whatIsThere({ compiler, observed: { families, sets } }: Stages, plan: P
     chains.map((lines) => lines.filter((line) => pattern.test(line)).length);
   const sum = (all: readonly number[]): number => all.reduce((total, number) => total + number, 0);
   return {
-    clauses: sum(compiler.intent().classes.map(({ clauses }) => clauses.length)),
+    clauses: sum(compiler.intent().programs.map(({ clauses }) => clauses.length)),
     rules: sum(numbers(/-j RETURN$/)),
     longest: Math.max(...numbers(/-j RETURN$/)),
     legend: sum(numbers(/^-m comment/)),

@@ -1,18 +1,18 @@
 /** Which sets of a node stand for many rules at once. */
-import type { Clause, NodeIntent } from '../../src/compile/intent.ts';
+import type { CompiledRule, NodeIntent } from '../../src/compile/intent.ts';
 import { MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 
-/** Keys of the sets that stand for more rules of a class than would have one each. */
-export function sharedSets({ classes }: NodeIntent): ReadonlySet<string> {
+/** Keys of the sets that stand for more rules of a program than would have one each. */
+export function sharedSets({ programs }: NodeIntent): ReadonlySet<string> {
   return new Set(
-    classes.flatMap(({ clauses }) =>
+    programs.flatMap(({ clauses }) =>
       clauses.flatMap((clause) => (clause.by.length > MAX_OWN_SETS ? (setKey(clause) ?? []) : [])),
     ),
   );
 }
 
-function setKey({ ports, peers }: Clause): string | undefined {
-  if (ports.kind === 'endpoints') return ports.set[4];
+function setKey({ ports, peers }: CompiledRule): string | undefined {
+  if (ports.kind === 'address-port') return ports.set[4];
   return peers[4].kind === 'set' ? peers[4].key : undefined;
 }
 

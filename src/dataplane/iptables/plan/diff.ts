@@ -8,15 +8,7 @@ import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
 import type { Names } from './set-usage.ts';
 import type { ChangeCounts } from '../../dataplane.ts';
-import type {
-  Departed,
-  ObservedFamily,
-  ObservedSet,
-  ObservedState,
-  Plan,
-  PlanLine,
-  Step,
-} from './plan.ts';
+import type { Departed, ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, Step } from './plan.ts';
 
 import { JournaledMap } from '../../../core/versioned-map.ts';
 import { runSync } from '../../../core/sliced.ts';

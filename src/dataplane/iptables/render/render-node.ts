@@ -34,7 +34,7 @@
  */
 import { FAMILIES, type Direction, type Family } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
-import type { AddressSet, Clause, EndpointSet, NodeIntent, PolicyClass } from '../../../compile/intent.ts';
+import type { AddressSet, CompiledRule, AddressPortSet, NodeIntent, Program } from '../../../compile/intent.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { RuleRef } from '../../../policy/model.ts';
 import type { IpSet, Match, Rule } from '../rules/rule.ts';
@@ -116,8 +116,8 @@ export class NodeRenderer {
     const { rendered, changed } =
       changedSets(last?.intent, intent, this.#sets) ?? (yield* renderSets(intent, this.#sets));
     const sameRules =
-      last?.intent.subjects === intent.subjects &&
-      last.intent.classes === intent.classes &&
+      last?.intent.endpoints === intent.endpoints &&
+      last.intent.programs === intent.programs &&
       last.interfaces === interfaces;
     const known = last ? this.#chains : new Map<string, RenderedChain>();
     const { families, chains } = sameRules
@@ -136,10 +136,10 @@ export class NodeRenderer {
 }
 
 /** By key of the set it came from. */
-type RenderedSets = Map<string, { readonly from: AddressSet | EndpointSet; readonly set: IpSet }>;
+type RenderedSets = Map<string, { readonly from: AddressSet | AddressPortSet; readonly set: IpSet }>;
 
 interface RenderedChain {
-  readonly from: PolicyClass;
+  readonly from: Program;
   readonly chain: EndpointChain;
 }
 
@@ -155,7 +155,7 @@ interface SetsRendered {
 /** Without looking at all of them, where the intent tells what changed. */
 function changedSets(last: NodeIntent | undefined, intent: NodeIntent, known: RenderedSets): SetsRendered | undefined {
   const addresses = intent.addressSets.changesSince(last?.addressSets.version);
-  const endpoints = intent.endpointSets.changesSince(last?.endpointSets.version);
+  const endpoints = intent.addressPortSets.changesSince(last?.addressPortSets.version);
   if (addresses === 'all' || endpoints === 'all') return undefined;
   const changed: IpSet[] = [];
   for (const { key, before, after } of [...addresses, ...endpoints]) {
@@ -167,11 +167,11 @@ function changedSets(last: NodeIntent | undefined, intent: NodeIntent, known: Re
   return { rendered: known, changed };
 }
 
-function* renderSets({ addressSets, endpointSets }: NodeIntent, known: RenderedSets): Sliced<SetsRendered> {
+function* renderSets({ addressSets, addressPortSets }: NodeIntent, known: RenderedSets): Sliced<SetsRendered> {
   const changed: IpSet[] = [];
   const rendered: RenderedSets = new Map();
-  let others = known.size !== addressSets.size + endpointSets.size;
-  for (const sets of [addressSets, endpointSets]) {
+  let others = known.size !== addressSets.size + addressPortSets.size;
+  for (const sets of [addressSets, addressPortSets]) {
     for (const from of sets.values()) {
       const before = known.get(from.key);
       const now = before?.from === from ? before : { from, set: renderSet(from, before?.set.name) };
@@ -193,7 +193,7 @@ function* renderFamilies(
   known: RenderedChains,
 ): Sliced<{ families: Ruleset['families']; chains: RenderedChains }> {
   const chains = new Map<string, RenderedChain>();
-  const chainOf = (from: PolicyClass, family: Family): EndpointChain => {
+  const chainOf = (from: Program, family: Family): EndpointChain => {
     const key = chainKey(from, family);
     const before = known.get(key);
     const nameOf = (set: string): string => sets.get(set)?.set.name ?? setName(family, set);
@@ -208,14 +208,14 @@ function* renderFamilies(
   return { families, chains };
 }
 
-function chainKey(policyClass: PolicyClass, family: Family): string {
-  return `${family} ${policyClass.key}`;
+function chainKey(program: Program, family: Family): string {
+  return `${family} ${program.key}`;
 }
 
 /** Key of an address or endpoint set -> its name. */
 type SetNames = (key: string) => string;
 
-function renderSet(from: AddressSet | EndpointSet, name: string | undefined): IpSet {
+function renderSet(from: AddressSet | AddressPortSet, name: string | undefined): IpSet {
   const holdsAddresses = ('kind' in from ? from.kind : from.holds) === 'addresses';
   const type =
     'kind' in from ? (holdsAddresses ? 'hash:ip' : 'hash:net') : holdsAddresses ? 'hash:ip,port' : 'hash:net,port';
@@ -236,22 +236,22 @@ function* renderFamily(
   family: Family,
   layout: Layout,
   interfaces: PodInterfaces,
-  chainFor: (policyClass: PolicyClass, family: Family) => EndpointChain,
+  chainFor: (program: Program, family: Family) => EndpointChain,
 ): Sliced<FamilyRules> {
   const classes = new Map<string, EndpointChain>();
   const chainOf = new Map<string, string>();
-  for (const policyClass of intent.classes) {
-    const chain = chainFor(policyClass, family);
+  for (const program of intent.programs) {
+    const chain = chainFor(program, family);
     classes.set(chain.name, chain);
-    chainOf.set(policyClass.key, chain.name);
+    chainOf.set(program.key, chain.name);
     yield;
   }
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
-  for (const subject of intent.subjects) {
-    for (const address of subject.addresses) {
+  for (const endpoint of intent.endpoints) {
+    for (const address of endpoint.addresses) {
       if (address.includes(':') !== (family === 6)) continue;
       for (const direction of ['egress', 'ingress'] as const) {
-        const key = subject.classes[direction];
+        const key = endpoint.programs[direction];
         if (key !== undefined) dispatch[direction].set(address, chainOf.get(key)!);
       }
     }
@@ -289,25 +289,25 @@ function* renderFamily(
 
 /** Also where the pod has no address of the family: what it sends or gets in it has none that is listed. */
 function* portGuards(
-  { subjects }: NodeIntent,
+  { endpoints }: NodeIntent,
   family: Family,
   interfaces: PodInterfaces,
   chainOf: ReadonlyMap<string, string>,
 ): Sliced<readonly PortGuard[]> {
   if (interfaces.pods.length === 0) return [];
-  const subjectOf = new Map(subjects.map((subject) => [subject.pod, subject]));
+  const endpointOf = new Map(endpoints.map((endpoint) => [endpoint.pod, endpoint]));
   const guards: PortGuard[] = [];
   for (const { name, via, pod } of interfaces.pods) {
-    const subject = subjectOf.get(pod);
-    if (!subject) continue;
+    const endpoint = endpointOf.get(pod);
+    if (!endpoint) continue;
     const targets: Partial<Record<Direction, string>> = {};
     for (const direction of DIRECTIONS) {
-      const key = subject.classes[direction];
+      const key = endpoint.programs[direction];
       // What is routed to a pod is routed to an address that is the pod's.
       if (key !== undefined && (direction === 'egress' || via !== 'route')) targets[direction] = chainOf.get(key)!;
     }
     if (Object.keys(targets).length === 0) continue;
-    const addresses = subject.addresses.filter((address) => address.includes(':') === (family === 6));
+    const addresses = endpoint.addresses.filter((address) => address.includes(':') === (family === 6));
     guards.push({ name, via, addresses, targets });
     yield;
   }
@@ -387,13 +387,13 @@ function replyRules(guards: readonly PortGuard[]): Rule[] {
   ];
 }
 
-function renderClass(policyClass: PolicyClass, family: Family, layout: Layout, setNames: SetNames): EndpointChain {
-  const { direction, policies } = policyClass;
-  const wanted = distinct(policyClass.clauses.flatMap((clause) => clauseRules(clause, direction, family, setNames)));
+function renderClass(program: Program, family: Family, layout: Layout, setNames: SetNames): EndpointChain {
+  const { direction, policies } = program;
+  const wanted = distinct(program.clauses.flatMap((clause) => clauseRules(clause, direction, family, setNames)));
   const allows = expressible(wanted, family, layout);
-  const legend = expressible(legendRules(policyClass), family, layout);
+  const legend = expressible(legendRules(program), family, layout);
   const meaning = [...allows, ...legend].map(({ matches, target }) => ({ matches, target }));
-  const key = JSON.stringify([policyClass.key, family, layout, meaning]);
+  const key = JSON.stringify([program.key, family, layout, meaning]);
   const name = classChain(direction, key);
   const head = expressible(headRules(layout), family, layout);
   const tail = expressible(tailRules(name, layout), family, layout);
@@ -436,7 +436,7 @@ function logRules(chain: string, layout: Layout): Rule[] {
 }
 
 /** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */
-function legendRules({ direction, policies, clauses, closed }: PolicyClass): Rule[] {
+function legendRules({ direction, policies, clauses, closed }: Program): Rule[] {
   const indexes = new Map<string, Set<number>>(policies.map((policy) => [objectKey(policy), new Set()]));
   for (const { by } of clauses) for (const { policy, index } of by) indexes.get(objectKey(policy))!.add(index);
   const named = [...indexes].slice(0, MAX_LEGEND);
@@ -449,7 +449,7 @@ function legendRules({ direction, policies, clauses, closed }: PolicyClass): Rul
   return texts.map((text) => rule([{ kind: 'comment', text }], { kind: 'none' }));
 }
 
-function clauseRules(clause: Clause, direction: Direction, family: Family, setNames: SetNames): Rule[] {
+function clauseRules(clause: CompiledRule, direction: Direction, family: Family, setNames: SetNames): Rule[] {
   const peer = clause.peers[family];
   const ports = portMatches(clause, family, setNames);
   switch (peer.kind) {
@@ -469,17 +469,17 @@ function clauseRules(clause: Clause, direction: Direction, family: Family, setNa
   }
 }
 
-function allow(matches: readonly Match[], { by }: Clause): Rule {
+function allow(matches: readonly Match[], { by }: CompiledRule): Rule {
   return { matches, target: RETURN, by };
 }
 
 /** Alternatives, each a list of matches that must all hold. Ports come before peer sets: a port miss costs 20 ns, a set 120. */
-function portMatches(clause: Clause, family: Family, setNames: SetNames): Match[][] {
+function portMatches(clause: CompiledRule, family: Family, setNames: SetNames): Match[][] {
   const { ports } = clause;
   switch (ports.kind) {
     case 'any':
       return [[]];
-    case 'endpoints': {
+    case 'address-port': {
       const dimensions = ports.address === 'source' ? 'src,dst' : 'dst,dst';
       return [[{ kind: 'set', set: setNames(ports.set[family]), dimensions }]];
     }

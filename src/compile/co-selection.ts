@@ -1,9 +1,9 @@
-/** Which policies occur together on this node: in the same classes, and so for the same local pods. */
+/** Which policies are co-selected on this node: in the same programs, and so for the same local pods. */
 import type { Policy } from '../policy/model.ts';
 
-/** Is told the policies of every class of one direction, then asked. */
-export class Occurrences {
-  /** Equal numbers: in the same classes so far. */
+/** Is told the policies of every program of one direction, then asked. */
+export class CoSelection {
+  /** Equal numbers: in the same programs so far. */
   readonly #groups = new Map<Policy, number>();
   #next = 0;
 
@@ -17,8 +17,8 @@ export class Occurrences {
     }
   }
 
-  /** For each policy of a class, the place in it of the first that occurs together with it. */
-  together(policies: readonly Policy[]): readonly number[] {
+  /** For each policy of a program, the place in it of the first that is co-selected with it. */
+  groupsOf(policies: readonly Policy[]): readonly number[] {
     const first = new Map<number | undefined, number>();
     return policies.map((policy, place) => {
       const group = this.#groups.get(policy);

@@ -1,20 +1,20 @@
-/** One class of policies -> what it lets through, and a plan of the sets that speaks of. */
+/** One program of policies -> what it lets through, and a plan of the sets that speaks of. */
 import type { Direction, Family } from '../core/vocabulary.ts';
 import type { PortRange } from '../net/port-range.ts';
 import type { Policy, PolicyRef, RuleRef } from '../policy/model.ts';
-import type { FamilyPeers, LetsThrough } from './clause-list.ts';
-import type { Clause, PolicyClass, PortClause } from './intent.ts';
+import type { FamilyPeers, LetsThrough } from './rule-list.ts';
+import type { CompiledRule, Program, PortClause } from './intent.ts';
 import type { NamedPortRef } from './ports.ts';
 import type { RuleReader } from './read-rules.ts';
 import type { Sliced } from '../core/sliced.ts';
 
 import { selectorKey } from '../policy/selector.ts';
-import { ClauseList } from './clause-list.ts';
+import { RuleList } from './rule-list.ts';
 import {
   type PeerUnion,
   type SetPlan,
   blockEndpoints,
-  endpointKeys,
+  addressPortKeys,
   peerClause,
   peerEndpoints,
   portEndpoints,
@@ -31,30 +31,30 @@ import {
   mergeRules,
 } from './shared-peers.ts';
 
-/** A class that a local pod is in; the policies are of one namespace and sorted by name. */
-export interface NeededClass {
+/** A program that a local pod is in; the policies are of one namespace and sorted by name. */
+export interface NeededProgram {
   readonly key: string;
   readonly direction: Direction;
   readonly policies: readonly Policy[];
 }
 
 /** Ingress named ports: whose ports, and which. */
-export interface SubjectPorts {
+export interface EndpointPorts {
   readonly keys: Readonly<Record<Family, string>>;
   readonly policy: Policy;
   readonly names: readonly NamedPortRef[];
 }
 
-export interface CompiledClass {
+export interface CompiledProgram {
   readonly policies: readonly Policy[];
-  /** Which of them occur together; see Occurrences. */
-  readonly together: readonly number[];
-  readonly value: PolicyClass;
-  /** Keys of the sets it speaks of, but for those of `subjectPorts`. */
+  /** Which of them are co-selected; see CoSelection. */
+  readonly coSelected: readonly number[];
+  readonly value: Program;
+  /** Keys of the sets it speaks of, but for those of `endpointPorts`. */
   readonly setKeys: readonly string[];
   /** How to make them; empty once they are made. */
   readonly plan: SetPlan;
-  readonly subjectPorts: readonly SubjectPorts[];
+  readonly endpointPorts: readonly EndpointPorts[];
   /** Of its chain in one family, at most. */
   readonly ruleCount: number;
 }
@@ -72,7 +72,7 @@ const MERGED_PER_STEP = 100;
 
 const ANY_PEER: FamilyPeers = { 4: { kind: 'any' }, 6: { kind: 'any' } };
 
-export class ClassCompiler {
+export class ProgramCompiler {
   readonly #rules: RuleReader;
   readonly #limits: SharingLimits | undefined;
   readonly #refs = {
@@ -86,31 +86,31 @@ export class ClassCompiler {
   }
 
   /** What there is to compile, in bytes of rules; where these are not kept as text, about what they would be. */
-  bytesOf({ direction, policies }: NeededClass): number {
+  bytesOf({ direction, policies }: NeededProgram): number {
     return policies.reduce((sum, policy) => {
       const bytes = policy.ruleBytes ?? this.#rules.read(policy)[direction].length * BYTES_OF_RULE;
       return sum + BYTES_OF_POLICY + bytes;
     }, 0);
   }
 
-  /** With more than `mostRules` rules all that can be put together is, whatever it costs other classes. */
-  *compile(needed: NeededClass, together: readonly number[], mostRules: number): Sliced<CompiledClass> {
-    const compiled = yield* this.#compileWith(needed, together, this.#limits);
+  /** With more than `mostRules` rules all that can be put together is, whatever it costs other programs. */
+  *compile(needed: NeededProgram, coSelected: readonly number[], mostRules: number): Sliced<CompiledProgram> {
+    const compiled = yield* this.#compileWith(needed, coSelected, this.#limits);
     if (compiled.ruleCount <= mostRules || this.#limits) return compiled;
-    // Rules of one class: whether their policies occur together elsewhere says only whether other classes can use the same sets.
+    // Rules of one program: whether their policies are co-selected elsewhere says only whether other programs can use the same sets.
     const alone = needed.policies.map(() => 0);
-    return { ...(yield* this.#compileWith(needed, alone, MOST_SHARED)), together };
+    return { ...(yield* this.#compileWith(needed, alone, MOST_SHARED)), coSelected };
   }
 
   *#compileWith(
-    needed: NeededClass,
-    together: readonly number[],
+    needed: NeededProgram,
+    coSelected: readonly number[],
     limits: SharingLimits | undefined,
-  ): Sliced<CompiledClass> {
+  ): Sliced<CompiledProgram> {
     const { key, direction, policies } = needed;
     const plan: SetPlan = new Map();
-    const subjectPorts: SubjectPorts[] = [];
-    const list = new ClauseList();
+    const endpointPorts: EndpointPorts[] = [];
+    const list = new RuleList();
     const peerClauses = new Map<Peers, FamilyPeers>();
     let count = 0;
     const read: RulesOfPolicy[] = [];
@@ -118,18 +118,18 @@ export class ClassCompiler {
       read.push({ podSelector: policy.podSelector, ...this.#rules.read(policy) });
       yield;
     }
-    for (const { allowed, by } of yield* mergeRules(read, direction, together, limits)) {
-      list.add(yield* letsThrough(needed, allowed, plan, subjectPorts, peerClauses), by);
+    for (const { allowed, by } of yield* mergeRules(read, direction, coSelected, limits)) {
+      list.add(yield* letsThrough(needed, allowed, plan, endpointPorts, peerClauses), by);
       if (++count % MERGED_PER_STEP === 0) yield;
     }
     const refs = policies.map((policy, place) => this.#refsOf(policy, direction, read[place]![direction].length));
     const clauses = list.list(({ place, index }) => refs[place]![index]!);
     const value = { key, direction, policies: policies.map(refOf), clauses };
     const setKeys = [...plan.keys()];
-    return { policies, together, value, setKeys, plan, subjectPorts, ruleCount: ruleCount(clauses) };
+    return { policies, coSelected, value, setKeys, plan, endpointPorts, ruleCount: ruleCount(clauses) };
   }
 
-  /** One object per rule, whatever the number of classes its policy is in. */
+  /** One object per rule, whatever the number of programs its policy is in. */
   #refsOf(policy: Policy, direction: Direction, count: number): readonly RuleRef[] {
     const known = this.#refs[direction].get(policy);
     if (known) return known;
@@ -146,10 +146,10 @@ export function refOf(policy: Policy): PolicyRef {
 
 /** What rules that are put together let through. `peerClauses`: those made so far. */
 function* letsThrough(
-  { direction, policies }: NeededClass,
+  { direction, policies }: NeededProgram,
   allowed: Allowed,
   plan: SetPlan,
-  subjectPorts: SubjectPorts[],
+  endpointPorts: EndpointPorts[],
   peerClauses: Map<Peers, FamilyPeers>,
 ): Sliced<LetsThrough> {
   const { namespace } = policies[0]!;
@@ -158,7 +158,7 @@ function* letsThrough(
   // Egress resolves names on each destination, which is also the peer: one joined set (S-40, S-43, S-44).
   if (allowed.kind === 'named' && direction === 'egress') {
     const set = peerEndpoints(selectPeers(namespace, peers), allowed.names, plan);
-    return { ports: { kind: 'endpoints', set, address: 'destination' }, peers: ANY_PEER };
+    return { ports: { kind: 'address-port', set, address: 'destination' }, peers: ANY_PEER };
   }
   const known = peerClauses.get(peers) ?? peerClausesOf(selectPeers(namespace, peers), plan);
   peerClauses.set(peers, known);
@@ -166,9 +166,9 @@ function* letsThrough(
   // Ingress resolves them on the selected pods; the peer is somebody else and keeps its own set.
   const { names, selectedBy } = allowed;
   const policy = policies[selectedBy]!;
-  const set = endpointKeys(['subjects', namespace, selectorKey(policy.podSelector), names]);
-  subjectPorts.push({ keys: set, policy, names });
-  return { ports: { kind: 'endpoints', set, address: 'destination' }, peers: known };
+  const set = addressPortKeys(['subjects', namespace, selectorKey(policy.podSelector), names]);
+  endpointPorts.push({ keys: set, policy, names });
+  return { ports: { kind: 'address-port', set, address: 'destination' }, peers: known };
 }
 
 function* letsThroughByPort(
@@ -184,11 +184,11 @@ function* letsThroughByPort(
   }
   const address = direction === 'ingress' ? 'source' : 'destination';
   if (peers === 'pods') {
-    return { ports: { kind: 'endpoints', set: portEndpoints(unions, plan), address }, peers: ANY_PEER };
+    return { ports: { kind: 'address-port', set: portEndpoints(unions, plan), address }, peers: ANY_PEER };
   }
   const { set, families } = yield* blockEndpoints(unions, plan);
   const inFamily = (family: Family): FamilyPeers[Family] => ({ kind: families.includes(family) ? 'any' : 'none' });
-  return { ports: { kind: 'endpoints', set, address }, peers: { 4: inFamily(4), 6: inFamily(6) } };
+  return { ports: { kind: 'address-port', set, address }, peers: { 4: inFamily(4), 6: inFamily(6) } };
 }
 
 /** Where rules for them would be many, and the ports are no more than a few times as many as their ranges, they are a set. */
@@ -199,7 +199,7 @@ function portClause(ports: NumericPorts, plan: SetPlan): PortClause {
   const count = ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
   if (slots <= MAX_PORT_RULES * PORTS_PER_RULE || count > MAX_PORTS_PER_SLOT * slots)
     return { kind: 'ranges', ...ports };
-  return { kind: 'endpoints', set: portsAnywhere(protocol, ranges, plan), address: 'destination' };
+  return { kind: 'address-port', set: portsAnywhere(protocol, ranges, plan), address: 'destination' };
 }
 
 function slotCount(ranges: readonly PortRange[]): number {
@@ -210,7 +210,7 @@ function peerClausesOf(union: PeerUnion, plan: SetPlan): FamilyPeers {
   return { 4: peerClause(union, 4, plan), 6: peerClause(union, 6, plan) };
 }
 
-function ruleCount(clauses: readonly Clause[]): number {
+function ruleCount(clauses: readonly CompiledRule[]): number {
   let count = 0;
   for (const { ports } of clauses) {
     if (ports.kind !== 'ranges') count++;

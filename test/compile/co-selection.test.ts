@@ -1,8 +1,8 @@
-/** Policies that occur together share sets until a local pod parts them, whatever came before. */
+/** Policies that are co-selected share sets until a local pod parts them, whatever came before. */
 import assert from 'node:assert/strict';
 import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
-import { Occurrences } from '../../src/compile/occurrences.ts';
+import { CoSelection } from '../../src/compile/co-selection.ts';
 import { MAX_OWN_PORTS, MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 import { type ClusterSnapshot, objectKey, type Pod, type Policy } from '../../src/policy/model.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
@@ -26,26 +26,26 @@ function cluster(count: number, ...more: readonly Pod[]): ClusterSnapshot {
       ingress: [{ from: [{ podSelector: { matchLabels: { peer: `p${n}` } } }], ports: [{ port: 80 }] }],
     }),
   );
-  return snapshot({ pods: [subject('x/subject', 1), ...peers, ...more], policies });
+  return snapshot({ pods: [endpoint('x/endpoint', 1), ...peers, ...more], policies });
 }
 
-function subject(key: string, last: number, labels: Pod['labels'] = {}): Pod {
+function endpoint(key: string, last: number, labels: Pod['labels'] = {}): Pod {
   return pod(key, { labels: { app: 'subject', ...labels }, addresses: [`10.0.0.${last}`] });
 }
 
-const stranger = subject('x/stranger', 2, { 'word-0': '' });
+const stranger = endpoint('x/stranger', 2, { 'word-0': '' });
 const sizes = (intent: NodeIntent): number[] =>
   [...intent.addressSets.values()].filter(({ family }) => family === 4).map(({ members }) => members.size);
-const asText = ({ classes, subjects, addressSets }: NodeIntent): string =>
-  JSON.stringify([classes, subjects, [...addressSets.values()].map(({ key, members }) => [key, ...members])]);
+const asText = ({ programs, endpoints, addressSets }: NodeIntent): string =>
+  JSON.stringify([programs, endpoints, [...addressSets.values()].map(({ key, members }) => [key, ...members])]);
 
 describe('policies that occur together', () => {
-  it('are those in the same classes, each named by the place of the first', () => {
+  it('are those in the same programs, each named by the place of the first', () => {
     const [a, b, c] = [...cluster(3).policies.values()] as [Policy, Policy, Policy];
-    const occurrences = new Occurrences();
-    for (const policies of [[a, b, c], [a, b], [c]]) occurrences.add(policies);
-    assert.deepEqual(occurrences.together([a, b, c]), [0, 0, 2]);
-    assert.deepEqual(occurrences.together([c]), [0]);
+    const coSelection = new CoSelection();
+    for (const policies of [[a, b, c], [a, b], [c]]) coSelection.add(policies);
+    assert.deepEqual(coSelection.groupsOf([a, b, c]), [0, 0, 2]);
+    assert.deepEqual(coSelection.groupsOf([c]), [0]);
   });
 
   it('of one direction: that one of them has rules of the other as well parts nothing', () => {
@@ -77,14 +77,14 @@ describe('policies that occur together', () => {
   it('a class whose policies are parted to no effect, or not at all, stays the object it is', () => {
     for (const [count, arrives] of [
       [MAX_OWN_SETS, stranger],
-      [2 * MANY, subject('x/twin', 2)],
+      [2 * MANY, endpoint('x/twin', 2)],
       [2 * MANY, pod('x/other', { addresses: ['10.0.0.2'] })],
     ] as const) {
       const compiler = new NodeCompiler('node-1');
       loadSnapshot(compiler, cluster(count));
-      const [known] = compiler.intent().classes;
+      const [known] = compiler.intent().programs;
       compiler.pod(objectKey(arrives), arrives);
-      assert.ok(compiler.intent().classes.includes(known!), arrives.name);
+      assert.ok(compiler.intent().programs.includes(known!), arrives.name);
     }
   });
 });
@@ -106,7 +106,7 @@ describe('a set of peers with their ports', () => {
 
   it('judges a question and, without it, its answer, by the port of the server', async () => {
     const node = createFakeNode('node-1');
-    await enforce(node, snapshot({ pods: [subject('x/subject', 1), ...peers], policies }));
+    await enforce(node, snapshot({ pods: [endpoint('x/endpoint', 1), ...peers], policies }));
     const verdicts = (source: string, destination: string, port: number): readonly string[] => {
       const question: Packet = { family: 4, source, destination, protocol: 6, port, sourcePort: 40_000 };
       const answer: Packet = { ...question, source: destination, destination: source, port: 40_000, sourcePort: port };
@@ -134,16 +134,16 @@ describe('a remote pod on a node whose rules share a set of peers with their por
   const remote = (labels: Pod['labels']): Pod =>
     pod('x/remote', { nodeName: 'node-2', labels, addresses: ['10.0.1.1', 'fd00::1'] });
   const withRemote = (...pods: readonly Pod[]): ClusterSnapshot =>
-    snapshot({ pods: [subject('x/subject', 1), ...pods], policies });
+    snapshot({ pods: [endpoint('x/endpoint', 1), ...pods], policies });
 
   it('compiles no class: each class is the object it was', () => {
     const compiler = new NodeCompiler('node-1');
     loadSnapshot(compiler, withRemote());
-    const { classes } = compiler.intent();
+    const { programs } = compiler.intent();
     assert.equal(compiler.pod('x/remote', remote({ 'to-1': '', 'to-3': '' })), true);
     const intent = compiler.intent();
-    assert.equal(intent.classes, classes);
-    const entries = [...intent.endpointSets.values()].flatMap(({ members }) => [...members.keys()]);
+    assert.equal(intent.programs, programs);
+    const entries = [...intent.addressPortSets.values()].flatMap(({ members }) => [...members.keys()]);
     assert.deepEqual(entries, ['10.0.1.1,6:81', '10.0.1.1,6:83', 'fd00::1,6:81', 'fd00::1,6:83']);
   });
 

@@ -1,7 +1,7 @@
-/** The clauses of a class while they are collected: rules that let the same through become one clause with all their origins. */
+/** The clauses of a program while they are collected: rules that let the same through become one clause with all their origins. */
 import type { Family } from '../core/vocabulary.ts';
 import type { RuleRef } from '../policy/model.ts';
-import type { Clause, PeerClause, PortClause } from './intent.ts';
+import type { CompiledRule, PeerClause, PortClause } from './intent.ts';
 import type { Origin } from './shared-peers.ts';
 
 import { distinctOrigins } from './shared-peers.ts';
@@ -9,9 +9,9 @@ import { distinctOrigins } from './shared-peers.ts';
 export type FamilyPeers = Readonly<Record<Family, PeerClause>>;
 
 /** A clause without its origins. */
-export type LetsThrough = Pick<Clause, 'ports' | 'peers'>;
+export type LetsThrough = Pick<CompiledRule, 'ports' | 'peers'>;
 
-export class ClauseList {
+export class RuleList {
   readonly #clauses = new Map<string, { readonly what: LetsThrough; readonly by: Origin[] }>();
   /** Set keys are as long as what the sets mean: each is looked at once. */
   readonly #numbers = new Map<string, number>();
@@ -26,7 +26,7 @@ export class ClauseList {
   }
 
   /** In the order in which they came first. */
-  list(refOf: (origin: Origin) => RuleRef): readonly Clause[] {
+  list(refOf: (origin: Origin) => RuleRef): readonly CompiledRule[] {
     return [...this.#clauses.values()].map(({ what, by }) => ({ by: distinctOrigins(by).map(refOf), ...what }));
   }
 
@@ -36,7 +36,7 @@ export class ClauseList {
         return ports.kind;
       case 'ranges':
         return `${ports.protocol} ${ports.ranges.map(({ first, last }) => `${first}-${last}`).join()}`;
-      case 'endpoints':
+      case 'address-port':
         return `${ports.address} ${this.#number(ports.set[4])}`;
     }
   }

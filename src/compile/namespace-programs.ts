@@ -1,12 +1,12 @@
 /**
- * The classes of one namespace's local pods. Policies select pods of their own namespace only, so what one namespace's owner writes is
+ * The programs of one namespace's local pods. Policies select pods of their own namespace only, so what one namespace's owner writes is
  * compiled by itself, again only when it changes, and measured against the limits of one namespace (limits.ts).
  */
 import { createHash } from 'node:crypto';
 import type { Direction } from '../core/vocabulary.ts';
 import type { Pod, Policy, Problem } from '../policy/model.ts';
-import type { ClassCompiler, CompiledClass, NeededClass } from './class-compiler.ts';
-import type { OverLimit, PolicyClass, Subject } from './intent.ts';
+import type { ProgramCompiler, CompiledProgram, NeededProgram } from './program-compiler.ts';
+import type { OverLimit, Program, LocalEndpoint } from './intent.ts';
 import type { NamespaceLimits } from './limits.ts';
 import type { PeerSets, SetCost } from './peer-sets.ts';
 import type { Sliced } from '../core/sliced.ts';
@@ -14,8 +14,8 @@ import type { Sliced } from '../core/sliced.ts';
 import { DIRECTIONS } from '../core/vocabulary.ts';
 import { UNKNOWN_LABELS, objectKey } from '../policy/model.ts';
 import { matches, mayMatch } from '../policy/selector.ts';
-import { refOf } from './class-compiler.ts';
-import { Occurrences } from './occurrences.ts';
+import { refOf } from './program-compiler.ts';
+import { CoSelection } from './co-selection.ts';
 import { isSameValue } from '../core/same-value.ts';
 
 /** A local pod with the addresses it owns. */
@@ -24,33 +24,33 @@ export interface Local {
   readonly addresses: ReadonlySet<string>;
 }
 
-export interface NamespaceClass {
-  readonly value: PolicyClass;
+export interface NamespaceProgram {
+  readonly value: Program;
   /** Absent: closed. */
-  readonly compiled: CompiledClass | undefined;
+  readonly compiled: CompiledProgram | undefined;
 }
 
-export interface NamespaceClasses {
+export interface NamespacePrograms {
   /** Sorted by pod. */
-  readonly subjects: readonly Subject[];
+  readonly endpoints: readonly LocalEndpoint[];
   /** By key, sorted by it. */
-  readonly classes: ReadonlyMap<string, NamespaceClass>;
-  /** Those that are in a class. */
+  readonly programs: ReadonlyMap<string, NamespaceProgram>;
+  /** Those that are in a program. */
   readonly policies: ReadonlySet<Policy>;
   readonly problems: readonly Problem[];
-  /** Sets that its classes ask for, up to the limit of a namespace, whether they got them or not. */
+  /** Sets that its programs ask for, up to the limit of a namespace, whether they got them or not. */
   readonly wantedSets: number;
 }
 
-export const NO_CLASSES: NamespaceClasses = {
-  subjects: [],
-  classes: new Map(),
+export const NO_PROGRAMS: NamespacePrograms = {
+  endpoints: [],
+  programs: new Map(),
   policies: new Set(),
   problems: [],
   wantedSets: 0,
 };
 
-/** Names in the key of a class up to this many policies; a hash of them beyond. */
+/** Names in the key of a program up to this many policies; a hash of them beyond. */
 const MAX_NAMES_IN_KEY = 64;
 /** Names in a Problem. */
 const MAX_NAMES_IN_PROBLEM = 10;
@@ -58,65 +58,65 @@ const MAX_NAMES_IN_PROBLEM = 10;
 const MAX_COUNTED_KEY = 256;
 
 /** `setShare`: the most sets it may have now, as all namespaces have to fit on the node. `before`: what they were, for what did not change to be the same objects. `held`: gets the keys of the sets it makes. */
-export function* namespaceClasses(
-  compiler: ClassCompiler,
+export function* namespacePrograms(
+  compiler: ProgramCompiler,
   peers: PeerSets,
   limits: NamespaceLimits,
   setShare: number,
   policies: Iterable<Policy>,
   locals: readonly Local[],
-  before: NamespaceClasses,
+  before: NamespacePrograms,
   held: Set<string>,
-): Sliced<NamespaceClasses> {
-  const { subjects, needed } = yield* classify([...policies].sort(byName), locals, before.subjects);
-  const occurrences = { ingress: new Occurrences(), egress: new Occurrences() };
+): Sliced<NamespacePrograms> {
+  const { endpoints, needed } = yield* classify([...policies].sort(byName), locals, before.endpoints);
+  const coSelection = { ingress: new CoSelection(), egress: new CoSelection() };
   for (const each of needed.values()) {
-    occurrences[each.direction].add(each.policies);
+    coSelection[each.direction].add(each.policies);
     yield;
   }
   const closed = new Map<string, OverLimit>();
-  const compiled = new Map<string, CompiledClass>();
+  const compiled = new Map<string, CompiledProgram>();
   const room = new Room(limits, setShare, peers, held);
-  // One by one, since what a class is made of takes many times what is left of it.
+  // One by one, since what a program is made of takes many times what is left of it.
   for (const each of smallestFirst([...needed.values()], (one) => compiler.bytesOf(one))) {
     if (!room.takeWork(compiler.bytesOf(each))) {
       closed.set(each.key, 'work');
       continue;
     }
-    const together = occurrences[each.direction].together(each.policies);
-    const known = before.classes.get(each.key)?.compiled;
-    const isKnown = known && isSameList(known.policies, each.policies) && isSameList(known.together, together);
-    const now = isKnown ? known : yield* compiler.compile(each, together, limits.classRules);
+    const coSelected = coSelection[each.direction].groupsOf(each.policies);
+    const known = before.programs.get(each.key)?.compiled;
+    const isKnown = known && isSameList(known.policies, each.policies) && isSameList(known.coSelected, coSelected);
+    const now = isKnown ? known : yield* compiler.compile(each, coSelected, limits.programRules);
     const over = yield* room.admit(now);
     if (over) closed.set(each.key, over);
     else compiled.set(each.key, now);
     yield;
   }
-  const classes = new Map<string, NamespaceClass>();
+  const programs = new Map<string, NamespaceProgram>();
   for (const key of [...needed.keys()].sort()) {
-    classes.set(key, classOf(needed.get(key)!, compiled.get(key), closed.get(key), before.classes.get(key)));
+    programs.set(key, programOf(needed.get(key)!, compiled.get(key), closed.get(key), before.programs.get(key)));
     yield;
   }
   const problems = [...closed].map(([key, why]) => problemOf(needed.get(key)!, why, limits, setShare));
   const selecting = new Set<Policy>();
   for (const each of needed.values()) for (const policy of each.policies) selecting.add(policy);
-  return { subjects, classes, policies: selecting, problems, wantedSets: room.wantedSets };
+  return { endpoints, programs, policies: selecting, problems, wantedSets: room.wantedSets };
 }
 
-/** The pods' class per direction (S-03). Pods with the same labels have the same classes. */
+/** The pods' program per direction (S-03). Pods with the same labels have the same programs. */
 function* classify(
   policies: readonly Policy[],
   locals: readonly Local[],
-  before: readonly Subject[],
-): Sliced<{ readonly subjects: readonly Subject[]; readonly needed: ReadonlyMap<string, NeededClass> }> {
-  const known = new Map(before.map((subject) => [subject.pod, subject]));
-  const byLabels = new Map<Pod['labels'], readonly NeededClass[]>();
-  const needed = new Map<string, NeededClass>();
-  const subjects: Subject[] = [];
+  before: readonly LocalEndpoint[],
+): Sliced<{ readonly endpoints: readonly LocalEndpoint[]; readonly needed: ReadonlyMap<string, NeededProgram> }> {
+  const known = new Map(before.map((endpoint) => [endpoint.pod, endpoint]));
+  const byLabels = new Map<Pod['labels'], readonly NeededProgram[]>();
+  const needed = new Map<string, NeededProgram>();
+  const endpoints: LocalEndpoint[] = [];
   for (const { pod, addresses } of locals) {
     const found =
       byLabels.get(pod.labels) ??
-      classesOf(
+      programsOf(
         policies.filter(({ podSelector }) => mayMatch(podSelector, pod.labels)),
         pod.labels,
       );
@@ -124,20 +124,20 @@ function* classify(
     yield;
     if (found.length === 0) continue;
     for (const each of found) needed.set(each.key, each);
-    const classes = Object.fromEntries(found.map(({ direction, key }) => [direction, key]));
-    const subject: Subject = { pod: objectKey(pod), addresses: [...addresses].sort(), classes };
-    const same = known.get(subject.pod);
-    subjects.push(same && isSameValue(same, subject) ? same : subject);
+    const programs = Object.fromEntries(found.map(({ direction, key }) => [direction, key]));
+    const endpoint: LocalEndpoint = { pod: objectKey(pod), addresses: [...addresses].sort(), programs };
+    const same = known.get(endpoint.pod);
+    endpoints.push(same && isSameValue(same, endpoint) ? same : endpoint);
   }
-  return { subjects, needed };
+  return { endpoints, needed };
 }
 
 /** `selecting`: policies that may select pods with these labels. Where that is not sure, they isolate and allow nothing. */
-function classesOf(selecting: readonly Policy[], labels: Pod['labels']): readonly NeededClass[] {
+function programsOf(selecting: readonly Policy[], labels: Pod['labels']): readonly NeededProgram[] {
   return DIRECTIONS.flatMap((direction) => {
     const isolating = selecting.filter((policy) => policy.isolates[direction]);
     const policies = isolating.map((policy) => (matches(policy.podSelector, labels) ? policy : withoutRules(policy)));
-    return policies.length === 0 ? [] : [{ key: classKey(direction, policies, labels), direction, policies }];
+    return policies.length === 0 ? [] : [{ key: programKey(direction, policies, labels), direction, policies }];
   });
 }
 
@@ -145,7 +145,7 @@ function withoutRules({ namespace, name, uid, podSelector, isolates }: Policy): 
   return { namespace, name, uid, podSelector, isolates, ingress: [], egress: [] };
 }
 
-function classKey(direction: Direction, policies: readonly Policy[], labels: Pod['labels']): string {
+function programKey(direction: Direction, policies: readonly Policy[], labels: Pod['labels']): string {
   const all = policies.map((policy) => [policy.namespace, policy.name]);
   const names = labels === UNKNOWN_LABELS ? [...all, ['labels unknown']] : all;
   if (names.length <= MAX_NAMES_IN_KEY) return JSON.stringify([direction, ...names]);
@@ -161,7 +161,7 @@ function smallestFirst<T extends { readonly key: string }>(
   return all.toSorted((a, b) => sizes.get(a)! - sizes.get(b)! || compareText(a.key, b.key));
 }
 
-/** What is left of the limits. Sets that several classes share count once. */
+/** What is left of the limits. Sets that several programs share count once. */
 class Room {
   readonly #limits: NamespaceLimits;
   readonly #setShare: number;
@@ -194,9 +194,9 @@ class Room {
     return this.#wanted.size;
   }
 
-  /** Makes the sets of the class if it fits; else the limit it is over. */
-  *admit(one: CompiledClass): Sliced<OverLimit | undefined> {
-    if (one.ruleCount > this.#limits.classRules) return 'rules';
+  /** Makes the sets of the program if it fits; else the limit it is over. */
+  *admit(one: CompiledProgram): Sliced<OverLimit | undefined> {
+    if (one.ruleCount > this.#limits.programRules) return 'rules';
     const keys = [...new Set(allSetKeys(one))];
     yield* this.#want(keys);
     if (one.ruleCount > this.#rules) return 'rules';
@@ -224,16 +224,16 @@ class Room {
   }
 }
 
-function allSetKeys({ setKeys, subjectPorts }: CompiledClass): readonly string[] {
-  return [...setKeys, ...subjectPorts.flatMap(({ keys }) => [keys[4], keys[6]])];
+function allSetKeys({ setKeys, endpointPorts }: CompiledProgram): readonly string[] {
+  return [...setKeys, ...endpointPorts.flatMap(({ keys }) => [keys[4], keys[6]])];
 }
 
-function classOf(
-  needed: NeededClass,
-  compiled: CompiledClass | undefined,
+function programOf(
+  needed: NeededProgram,
+  compiled: CompiledProgram | undefined,
   closed: OverLimit | undefined,
-  before: NamespaceClass | undefined,
-): NamespaceClass {
+  before: NamespaceProgram | undefined,
+): NamespaceProgram {
   const { key, direction, policies } = needed;
   const value =
     compiled && !closed
@@ -245,7 +245,7 @@ function classOf(
 }
 
 function problemOf(
-  { direction, policies }: NeededClass,
+  { direction, policies }: NeededProgram,
   why: OverLimit,
   limits: NamespaceLimits,
   setShare: number,
@@ -263,7 +263,7 @@ function problemOf(
 function overLimitText(why: OverLimit, limits: NamespaceLimits, setShare: number): string {
   switch (why) {
     case 'rules':
-      return `needs more than ${limits.classRules} rules for one packet to walk through, or more than are left of ${limits.rules} for the namespace`;
+      return `needs more than ${limits.programRules} rules for one packet to walk through, or more than are left of ${limits.rules} for the namespace`;
     case 'sets':
       return `with the namespace's other policies for pods of this node, needs more than ${limits.sets} IP sets`;
     case 'node-sets':
