@@ -10,6 +10,7 @@
  * Kinder than the original: no comments (20-50 ns each), none of its jumps for bridged packets, no policies of other nodes.
  */
 import type { CompiledRule, NodeIntent } from '../../src/compile/intent.ts';
+import { acceptRules } from '../../src/compile/program.ts';
 import type { PortRange } from '../../src/net/port-range.ts';
 import type { Direction } from '../../src/core/vocabulary.ts';
 import { objectKey } from '../../src/policy/model.ts';
@@ -68,14 +69,15 @@ function policiesOf(intent: NodeIntent, programKey: string): string[] {
 
 function policyParts(intent: NodeIntent): Map<string, PolicyParts> {
   const parts = new Map<string, PolicyParts>();
-  for (const { direction, policies, clauses, key: programKey } of intent.programs) {
+  for (const program of intent.programs) {
+    const { direction, policies, key: programKey } = program;
     const addresses = intent.endpoints
       .filter(({ programs }) => programs[direction] === programKey)
       .flatMap((each) => each.addresses);
     for (const policy of policies) {
       const key = objectKey(policy);
       const known = parts.get(key);
-      const own = clauses.filter(({ by }) => by.some(({ policy: from }) => objectKey(from) === key));
+      const own = acceptRules(program).filter(({ by }) => by.some(({ policy: from }) => objectKey(from) === key));
       parts.set(key, {
         chain: known?.chain ?? `LIN-P-${parts.size}`,
         subjects: known?.subjects ?? `LIN-T-${parts.size}`,

@@ -5,6 +5,7 @@ import type { Program, LocalEndpoint } from './intent.ts';
 
 import { type ContestedPod, isContested } from '../policy/address-owners.ts';
 import { DIRECTIONS } from '../core/vocabulary.ts';
+import { networkPolicyStage } from './program.ts';
 import { type Pod, objectKey } from '../policy/model.ts';
 
 /** An address with those of its claimants that are endpoints, at least one of them local. */
@@ -118,6 +119,6 @@ function closedProgram(direction: Direction, keys: readonly string[], known: Kno
     key: JSON.stringify([direction, 'contested', ...keys]),
     direction,
     policies: [...policies.keys()].sort().map((key) => policies.get(key)!),
-    clauses: [],
+    stages: [networkPolicyStage([])],
   };
 }

@@ -51,13 +51,26 @@ export type PeerClause =
   | { readonly kind: 'block'; readonly cidr: string }
   | { readonly kind: 'set'; readonly key: string };
 
-/** One thing a program allows. A flow is allowed if any clause matches both ports and peers. */
+/** One thing a program lets through: flows that match both ports and peers. */
 export interface CompiledRule {
+  readonly action: 'Accept';
   /** The policy rules it stands for, in the order of the program's policies and of their rules; never empty. */
   readonly by: readonly RuleRef[];
   readonly ports: PortClause;
   readonly peers: Readonly<Record<Family, PeerClause>>;
 }
+
+/** Any of its rules accepts a flow, in any order; one that none of them matches is denied. */
+export interface UnionStage {
+  readonly tier: 'NetworkPolicy';
+  readonly order: 'union';
+  /** No two with the same ports and peers. */
+  readonly rules: readonly CompiledRule[];
+  readonly otherwise: 'Deny';
+}
+
+/** What one tier of policies says about a flow. Tiers whose rules have an order (Accept, Deny, Pass; the first match decides) are further members. */
+export type Stage = UnionStage;
 
 /** The local pods with the same list of applicable policies in one direction share one of these. */
 export interface Program {
@@ -65,9 +78,9 @@ export interface Program {
   readonly direction: Direction;
   /** Sorted by namespace/name; never empty. */
   readonly policies: readonly PolicyRef[];
-  /** No two with the same ports and peers. */
-  readonly clauses: readonly CompiledRule[];
-  /** Present: its policies ask for more than a node can give one namespace. It has no clauses and lets nothing through. */
+  /** A flow goes through them one by one until one of them decides. */
+  readonly stages: readonly Stage[];
+  /** Present: its policies ask for more than a node can give one namespace. It has no rules and lets nothing through. */
   readonly closed?: OverLimit;
 }
 

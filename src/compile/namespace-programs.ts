@@ -14,6 +14,7 @@ import type { Sliced } from '../core/sliced.ts';
 import { DIRECTIONS } from '../core/vocabulary.ts';
 import { UNKNOWN_LABELS, objectKey } from '../policy/model.ts';
 import { matches, mayMatch } from '../policy/selector.ts';
+import { networkPolicyStage } from './program.ts';
 import { refOf } from './program-compiler.ts';
 import { CoSelection } from './co-selection.ts';
 import { isSameValue } from '../core/same-value.ts';
@@ -238,7 +239,13 @@ function programOf(
   const value =
     compiled && !closed
       ? compiled.value
-      : { key, direction, policies: policies.map(refOf), clauses: [], ...(closed ? { closed } : {}) };
+      : {
+          key,
+          direction,
+          policies: policies.map(refOf),
+          stages: [networkPolicyStage([])],
+          ...(closed ? { closed } : {}),
+        };
   if (before && isSameValue(before.value, value))
     return { value: before.value, compiled: closed ? undefined : compiled };
   return { value, compiled: closed ? undefined : compiled };

@@ -38,7 +38,7 @@ export type PeerUnion =
       readonly selectionKeys: readonly string[];
     };
 
-/** Sets that clauses speak of, by key, to be made when it is known that they are wanted. `size`: entries that blocks and ports make. */
+/** Sets that rules speak of, by key, to be made when it is known that they are wanted. `size`: entries that blocks and ports make. */
 export type SetPlan = Map<string, { readonly size: number; readonly make: () => LiveSet }>;
 
 /** What sets take of a node. */
@@ -68,7 +68,7 @@ export function selectPeers(policyNamespace: string, peers: readonly Peer[] | 'a
   return { kind: 'union', selections: selectionKeys.map((each) => selections.get(each)!), blocks, selectionKeys };
 }
 
-/** The clause for one family's part of the union. */
+/** The peers of one family's part of the union. */
 export function peerClause(union: PeerUnion, family: Family, plan: SetPlan): PeerClause {
   if (union.kind === 'any' || union.blocks[family].isFull()) return { kind: 'any' };
   const space = union.blocks[family];

@@ -9,6 +9,7 @@ import type { RuleReader } from './read-rules.ts';
 import type { Sliced } from '../core/sliced.ts';
 
 import { selectorKey } from '../policy/selector.ts';
+import { networkPolicyStage } from './program.ts';
 import { RuleList } from './rule-list.ts';
 import {
   type PeerUnion,
@@ -123,10 +124,10 @@ export class ProgramCompiler {
       if (++count % MERGED_PER_STEP === 0) yield;
     }
     const refs = policies.map((policy, place) => this.#refsOf(policy, direction, read[place]![direction].length));
-    const clauses = list.list(({ place, index }) => refs[place]![index]!);
-    const value = { key, direction, policies: policies.map(refOf), clauses };
+    const rules = list.list(({ place, index }) => refs[place]![index]!);
+    const value = { key, direction, policies: policies.map(refOf), stages: [networkPolicyStage(rules)] };
     const setKeys = [...plan.keys()];
-    return { policies, coSelected, value, setKeys, plan, endpointPorts, ruleCount: ruleCount(clauses) };
+    return { policies, coSelected, value, setKeys, plan, endpointPorts, ruleCount: ruleCount(rules) };
   }
 
   /** One object per rule, whatever the number of programs its policy is in. */
@@ -210,9 +211,9 @@ function peerClausesOf(union: PeerUnion, plan: SetPlan): FamilyPeers {
   return { 4: peerClause(union, 4, plan), 6: peerClause(union, 6, plan) };
 }
 
-function ruleCount(clauses: readonly CompiledRule[]): number {
+function ruleCount(rules: readonly CompiledRule[]): number {
   let count = 0;
-  for (const { ports } of clauses) {
+  for (const { ports } of rules) {
     if (ports.kind !== 'ranges') count++;
     else count += Math.ceil(slotCount(ports.ranges) / PORTS_PER_RULE);
   }

@@ -1,4 +1,4 @@
-/** The clauses of a program while they are collected: rules that let the same through become one clause with all their origins. */
+/** The rules of a program while they are collected: policy rules that let the same through become one compiled rule with all their origins. */
 import type { Family } from '../core/vocabulary.ts';
 import type { RuleRef } from '../policy/model.ts';
 import type { CompiledRule, PeerClause, PortClause } from './intent.ts';
@@ -8,11 +8,11 @@ import { distinctOrigins } from './shared-peers.ts';
 
 export type FamilyPeers = Readonly<Record<Family, PeerClause>>;
 
-/** A clause without its origins. */
+/** A compiled rule without its origins. */
 export type LetsThrough = Pick<CompiledRule, 'ports' | 'peers'>;
 
 export class RuleList {
-  readonly #clauses = new Map<string, { readonly what: LetsThrough; readonly by: Origin[] }>();
+  readonly #rules = new Map<string, { readonly what: LetsThrough; readonly by: Origin[] }>();
   /** Set keys are as long as what the sets mean: each is looked at once. */
   readonly #numbers = new Map<string, number>();
 
@@ -20,14 +20,18 @@ export class RuleList {
   add(what: LetsThrough, by: readonly Origin[]): void {
     if (what.peers[4].kind === 'none' && what.peers[6].kind === 'none') return;
     const key = `${this.#portsKey(what.ports)} ${this.#peerKey(what.peers[4])} ${this.#peerKey(what.peers[6])}`;
-    const known = this.#clauses.get(key);
+    const known = this.#rules.get(key);
     if (known) for (const origin of by) known.by.push(origin);
-    else this.#clauses.set(key, { what, by: [...by] });
+    else this.#rules.set(key, { what, by: [...by] });
   }
 
   /** In the order in which they came first. */
   list(refOf: (origin: Origin) => RuleRef): readonly CompiledRule[] {
-    return [...this.#clauses.values()].map(({ what, by }) => ({ by: distinctOrigins(by).map(refOf), ...what }));
+    return [...this.#rules.values()].map(({ what, by }) => ({
+      action: 'Accept',
+      by: distinctOrigins(by).map(refOf),
+      ...what,
+    }));
   }
 
   #portsKey(ports: PortClause): string {

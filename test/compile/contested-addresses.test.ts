@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { acceptRules } from '../../src/compile/program.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { createEvaluator } from '../../src/policy/evaluate.ts';
 import type { Pod, Policy } from '../../src/policy/model.ts';
@@ -26,12 +27,12 @@ function intentOf(pods: readonly Pod[], policies: readonly Policy[], node = 'nod
   return compileNode(snapshot({ pods: [client, ...pods], policies }), node);
 }
 
-/** How the shared address is isolated: the clauses of its program, or nothing. */
-function ingressOf(intent: NodeIntent): { readonly policies: readonly string[]; readonly clauses: number } | undefined {
+/** How the shared address is isolated: the rules of its program, or nothing. */
+function ingressOf(intent: NodeIntent): { readonly policies: readonly string[]; readonly rules: number } | undefined {
   const endpoints = intent.endpoints.filter(({ addresses }) => addresses.includes(SHARED));
   assert.ok(endpoints.length <= 1, 'one endpoint for one address');
   const found = intent.programs.find(({ key }) => key === endpoints[0]?.programs.ingress);
-  return found && { policies: found.policies.map(({ name }) => name), clauses: found.clauses.length };
+  return found && { policies: found.policies.map(({ name }) => name), rules: acceptRules(found).length };
 }
 
 function reachesByEvaluator(pods: readonly Pod[], policies: readonly Policy[]): boolean {
@@ -45,8 +46,8 @@ describe('fault: two pods show one address, and nothing tells whose it is', () =
       [a, b],
       [b, a],
     ]) {
-      assert.deepEqual(ingressOf(intentOf(pods, [DENY_A])), { policies: ['deny-a'], clauses: 0 });
-      assert.deepEqual(ingressOf(intentOf(pods, [allowing('x/some', 'b')])), { policies: ['some'], clauses: 1 });
+      assert.deepEqual(ingressOf(intentOf(pods, [DENY_A])), { policies: ['deny-a'], rules: 0 });
+      assert.deepEqual(ingressOf(intentOf(pods, [allowing('x/some', 'b')])), { policies: ['some'], rules: 1 });
       assert.equal(reachesByEvaluator(pods, [DENY_A]), false);
       assert.equal(reachesByEvaluator(pods, [allowing('x/some', 'b')]), true);
     }
@@ -61,9 +62,9 @@ describe('fault: two pods show one address, and nothing tells whose it is', () =
 
   it('replicas have what they have in common; other policies for each close it', () => {
     const twin = { ...b, labels: a.labels };
-    assert.deepEqual(ingressOf(intentOf([a, twin], [allowing('x/some', 'a')])), { policies: ['some'], clauses: 1 });
+    assert.deepEqual(ingressOf(intentOf([a, twin], [allowing('x/some', 'a')])), { policies: ['some'], rules: 1 });
     const both = [allowing('x/to-a', 'a'), allowing('x/to-b', 'b')];
-    assert.deepEqual(ingressOf(intentOf([a, b], both)), { policies: ['to-a', 'to-b'], clauses: 0 });
+    assert.deepEqual(ingressOf(intentOf([a, b], both)), { policies: ['to-a', 'to-b'], rules: 0 });
     assert.equal(reachesByEvaluator([a, b], both), false);
   });
 
@@ -71,10 +72,10 @@ describe('fault: two pods show one address, and nothing tells whose it is', () =
     const far = pod('y/b', { addresses: [SHARED], nodeName: 'node-2' });
     const deny = policy('y/deny', { podSelector: {}, policyTypes: ['Ingress'] });
     for (const node of ['node-1', 'node-2']) {
-      assert.deepEqual(ingressOf(intentOf([a, far], [deny], node)), { policies: ['deny'], clauses: 0 });
+      assert.deepEqual(ingressOf(intentOf([a, far], [deny], node)), { policies: ['deny'], rules: 0 });
       assert.deepEqual(ingressOf(intentOf([a, far], [DENY_A, deny], node)), {
         policies: ['deny-a', 'deny'],
-        clauses: 0,
+        rules: 0,
       });
     }
     assert.equal(ingressOf(intentOf([a, far], [deny], 'node-3')), undefined);
@@ -140,12 +141,12 @@ describe('fault: two pods show one address, and nothing tells whose it is', () =
     assert.equal(compiler.intent(), compiler.intent());
     assert.equal(compiler.pod('x/b', { ...b, terminating: true }), true);
     assert.deepEqual(compiler.intent().problems, []);
-    assert.deepEqual(ingressOf(compiler.intent()), { policies: ['deny-a'], clauses: 0 });
+    assert.deepEqual(ingressOf(compiler.intent()), { policies: ['deny-a'], rules: 0 });
     compiler.pod('x/b', b);
     assert.equal(compiler.intent().problems.length, 1);
     compiler.pod('x/a', undefined);
     assert.deepEqual(compiler.intent().problems, []);
-    assert.deepEqual(ingressOf(compiler.intent()), { policies: ['deny-b'], clauses: 0 });
+    assert.deepEqual(ingressOf(compiler.intent()), { policies: ['deny-b'], rules: 0 });
   });
 
   it('other addresses of the two stay their own', () => {

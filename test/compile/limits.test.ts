@@ -1,6 +1,7 @@
 /** What does not fit into the limits of one namespace is closed and named; what fits is not touched by it. */
 import assert from 'node:assert/strict';
 import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { acceptRules } from '../../src/compile/program.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from '../../src/compile/limits.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
@@ -40,7 +41,7 @@ function compiled(limits: Partial<NamespaceLimits>, cluster: ClusterSnapshot = C
 
 /** A namespace of that name whose programs need 10 sets each that nothing puts together. */
 function greedy(namespace: string, programs: number): { readonly pods: Pod[]; readonly policies: Policy[] } {
-  const { pods, policies } = HOSTILE_SHAPES['own pods, own wide range, a policy for each of ten programs']!(50);
+  const { pods, policies } = HOSTILE_SHAPES['own pods, own wide range, a policy for each of ten classes']!(50);
   return {
     // Addresses are of no matter here: no two are the same.
     pods: pods
@@ -143,8 +144,8 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
     );
     const intent = compiled({ programRules: 30 }, snapshot({ pods: others, policies }));
     assert.deepEqual(closedOf(intent), []);
-    assert.deepEqual(new Set(intent.programs.map(({ clauses }) => clauses.length)), new Set([1]));
-    assert.deepEqual(new Set(intent.programs.map(({ clauses }) => clauses[0]!.by.length)), new Set([39]));
+    assert.deepEqual(new Set(intent.programs.map((program) => acceptRules(program).length)), new Set([1]));
+    assert.deepEqual(new Set(intent.programs.map((program) => acceptRules(program)[0]!.by.length)), new Set([39]));
   });
 
   it('in the kernel: nobody gets in, and the chain says why', async () => {

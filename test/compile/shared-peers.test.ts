@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileNode } from '../../src/compile/compile-node.ts';
+import { acceptRules } from '../../src/compile/program.ts';
 import { MAX_OWN_PORTS, MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { crowdedCluster, flowsAtEdges, NODE } from '../property/clusters.ts';
@@ -51,7 +52,7 @@ describe('rules that share a set', () => {
   it('many rules for the same ports share one, and the one clause names all policies', () => {
     const intent = compiled(MANY, (n) => ({ ingress: [{ from: from(n), ports: HTTP }] }));
     assert.deepEqual(sizes(intent), [MANY]);
-    const clauses = intent.programs.flatMap((each) => each.clauses);
+    const clauses = intent.programs.flatMap(acceptRules);
     assert.deepEqual(
       clauses.map(({ by }) => by.map(({ policy: from }) => from.name)),
       [Array.from({ length: MANY }, (_, n) => `p${n}`)],
@@ -76,7 +77,9 @@ describe('rules that share a set', () => {
     const egress = numbers.flatMap((n) => [`10.0.1.${n},132:${90 + n}`, `10.0.1.${n},132:${91 + n}`]);
     assert.deepEqual(new Set(entries(intent)), new Set([ingress.sort(), egress.sort()]));
     assert.deepEqual(sizes(intent), []);
-    for (const { direction, clauses } of intent.programs) {
+    for (const program of intent.programs) {
+      const { direction } = program;
+      const clauses = acceptRules(program);
       const address = direction === 'ingress' ? 'source' : 'destination';
       for (const { ports } of clauses) assert.equal(ports.kind === 'address-port' && ports.address, address);
       assert.deepEqual(
@@ -121,7 +124,7 @@ describe('rules that share a set', () => {
     const blockOf = (n: number, ...except: readonly string[]): object => ({
       ipBlock: { cidr: `10.${n}.0.0/16`, except },
     });
-    const peersOf = (intent: NodeIntent): unknown[] => intent.programs[0]!.clauses.map(({ peers }) => peers[4]);
+    const peersOf = (intent: NodeIntent): unknown[] => acceptRules(intent.programs[0]!).map(({ peers }) => peers[4]);
 
     it('one block alone is no set, one with an exception is', () => {
       const intent = compiled(2, (n) => ({
@@ -149,7 +152,7 @@ describe('rules that share a set', () => {
           },
         ],
       }));
-      assert.equal(intent.programs[0]!.clauses.length, 1);
+      assert.equal(acceptRules(intent.programs[0]!).length, 1);
       const [set, ...others] = [...intent.addressPortSets.values()];
       assert.deepEqual([others, set!.family, set!.holds], [[], 4, 'prefixes']);
       const has = (member: string): boolean | undefined => set!.members.get(member);
@@ -167,8 +170,8 @@ describe('rules that share a set', () => {
       const intent = compiled(MANY_PORTS, (n) => ({
         ingress: [{ from: [...from(n), blockOf(n)], ports: [{ port: 80 + n }] }],
       }));
-      const [pods, blocks] = intent.programs[0]!.clauses;
-      assert.equal(intent.programs[0]!.clauses.length, 2);
+      const [pods, blocks] = acceptRules(intent.programs[0]!);
+      assert.equal(acceptRules(intent.programs[0]!).length, 2);
       assert.deepEqual([pods!.by.length, blocks!.by.length], [MANY_PORTS, MANY_PORTS]);
       const members = [...intent.addressPortSets.values()]
         .filter(({ family }) => family === 4)
@@ -183,7 +186,7 @@ describe('rules that share a set', () => {
       const wide = compiled(MANY_PORTS, (n) => ({
         ingress: [{ from: [blockOf(n)], ports: [{ port: 80 + n, endPort: 8000 }] }],
       }));
-      assert.deepEqual([wide.programs[0]!.clauses.length, wide.addressPortSets.size], [MANY_PORTS, 0]);
+      assert.deepEqual([acceptRules(wide.programs[0]!).length, wide.addressPortSets.size], [MANY_PORTS, 0]);
       const ports = Array.from({ length: 200 }, (_, n) => ({ port: 80 + 2 * n }));
       const many = compiled(1, () => ({ ingress: [{ ports }] }));
       assert.deepEqual(
@@ -233,12 +236,12 @@ describe('rules that share a set', () => {
     const intent = compiled(1, () => ({ ingress: oneByOne(MANY_PORTS) }));
     assert.deepEqual([sizes(intent), entries(intent)], [[1], []]);
     const rangeCounts = ({ programs }: NodeIntent): (number | undefined)[] =>
-      programs[0]!.clauses.map(({ ports }) => (ports.kind === 'ranges' ? ports.ranges.length : undefined));
+      acceptRules(programs[0]!).map(({ ports }) => (ports.kind === 'ranges' ? ports.ranges.length : undefined));
     assert.deepEqual(rangeCounts(intent), [MANY_PORTS]);
     const few = compiled(1, () => ({ ingress: oneByOne(MAX_OWN_PORTS) }));
     assert.deepEqual(rangeCounts(few), Array(MAX_OWN_PORTS).fill(1));
     assert.deepEqual(
-      intent.programs[0]!.clauses.map(({ by }) => by.map(({ index }) => index)),
+      acceptRules(intent.programs[0]!).map(({ by }) => by.map(({ index }) => index)),
       [Array.from({ length: MANY_PORTS }, (_, index) => index)],
     );
   });

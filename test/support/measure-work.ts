@@ -8,6 +8,7 @@ import { Session } from 'node:inspector/promises';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import type { Policy } from '../../src/policy/model.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
+import { acceptRules } from '../../src/compile/program.ts';
 import type { ObservedState, Plan } from '../../src/dataplane/iptables/plan/plan.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { NodeRenderer } from '../../src/dataplane/iptables/render/render-node.ts';
@@ -121,7 +122,7 @@ function whatIsThere({ compiler, observed: { families, sets } }: Stages, plan: P
     chains.map((lines) => lines.filter((line) => pattern.test(line)).length);
   const sum = (all: readonly number[]): number => all.reduce((total, number) => total + number, 0);
   return {
-    clauses: sum(compiler.intent().programs.map(({ clauses }) => clauses.length)),
+    clauses: sum(compiler.intent().programs.map((program) => acceptRules(program).length)),
     rules: sum(numbers(/-j RETURN$/)),
     longest: Math.max(...numbers(/-j RETURN$/)),
     legend: sum(numbers(/^-m comment/)),

@@ -1,12 +1,13 @@
 /** Which sets of a node stand for many rules at once. */
 import type { CompiledRule, NodeIntent } from '../../src/compile/intent.ts';
+import { acceptRules } from '../../src/compile/program.ts';
 import { MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 
 /** Keys of the sets that stand for more rules of a program than would have one each. */
 export function sharedSets({ programs }: NodeIntent): ReadonlySet<string> {
   return new Set(
-    programs.flatMap(({ clauses }) =>
-      clauses.flatMap((clause) => (clause.by.length > MAX_OWN_SETS ? (setKey(clause) ?? []) : [])),
+    programs.flatMap((program) =>
+      acceptRules(program).flatMap((clause) => (clause.by.length > MAX_OWN_SETS ? (setKey(clause) ?? []) : [])),
     ),
   );
 }

@@ -41,6 +41,7 @@ import type { IpSet, Match, Rule } from '../rules/rule.ts';
 import type { EndpointChain, FamilyRules, Hook, Layout, PortGuard, Ruleset } from '../rules/ruleset.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
+import { acceptRules } from '../../../compile/program.ts';
 import { JournaledMap } from '../../../core/versioned-map.ts';
 import { runSync } from '../../../core/sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
@@ -389,7 +390,7 @@ function replyRules(guards: readonly PortGuard[]): Rule[] {
 
 function renderClass(program: Program, family: Family, layout: Layout, setNames: SetNames): EndpointChain {
   const { direction, policies } = program;
-  const wanted = distinct(program.clauses.flatMap((clause) => clauseRules(clause, direction, family, setNames)));
+  const wanted = distinct(acceptRules(program).flatMap((clause) => clauseRules(clause, direction, family, setNames)));
   const allows = expressible(wanted, family, layout);
   const legend = expressible(legendRules(program), family, layout);
   const meaning = [...allows, ...legend].map(({ matches, target }) => ({ matches, target }));
@@ -436,9 +437,11 @@ function logRules(chain: string, layout: Layout): Rule[] {
 }
 
 /** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */
-function legendRules({ direction, policies, clauses, closed }: Program): Rule[] {
+function legendRules(program: Program): Rule[] {
+  const { direction, policies, closed } = program;
   const indexes = new Map<string, Set<number>>(policies.map((policy) => [objectKey(policy), new Set()]));
-  for (const { by } of clauses) for (const { policy, index } of by) indexes.get(objectKey(policy))!.add(index);
+  for (const { by } of acceptRules(program))
+    for (const { policy, index } of by) indexes.get(objectKey(policy))!.add(index);
   const named = [...indexes].slice(0, MAX_LEGEND);
   const texts = named.map(([name, found]) => {
     const allows = found.size === 0 ? 'no rule' : `rules ${[...found].sort((a, b) => a - b).join(',')}`;
