@@ -3,7 +3,7 @@
  * touch is the same object as before, and later stages skip it. Its answer depends on the present state only, never on
  * how it came about: `compileNode` of the same snapshot gives an equal value.
  */
-import type { Family } from '../core/vocabulary.ts';
+import { FAMILIES, type Family } from '../core/vocabulary.ts';
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
 import type { OwnerChange } from './address-directory.ts';
 import type { EndpointPorts } from './program-compiler.ts';
@@ -25,8 +25,6 @@ import { RuleReader } from './read-rules.ts';
 import { isSameValue } from '../core/same-value.ts';
 import { runSync } from '../core/sliced.ts';
 import type { SharingLimits } from './shared-peers.ts';
-
-const FAMILIES: readonly Family[] = [4, 6];
 
 /** A local pod with the addresses it owns. */
 interface Local {

@@ -11,10 +11,11 @@ import type { AddressSet, AddressPortSet, NodeIntent, PeerClause } from './inten
 import type { NamedPortRef } from './ports.ts';
 import type { Sliced } from '../core/sliced.ts';
 
+import { BlockIndex } from './block-index.ts';
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
 import { parseAddress } from '../net/ip.ts';
-import { PROTOCOL_NUMBER } from '../core/vocabulary.ts';
+import { FAMILIES, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import type { Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
@@ -162,8 +163,6 @@ function unionKey({ selectionKeys, blocks }: Extract<PeerUnion, { kind: 'union' 
   return JSON.stringify([selectionKeys, ...FAMILIES.map((family) => tableText(blocks[family].toPrefixTable()))]);
 }
 
-const FAMILIES: readonly Family[] = [4, 6];
-
 /** All pods with one namespace and one set of labels. */
 interface Identity {
   readonly namespace: string;
@@ -188,8 +187,8 @@ interface Part {
   entriesOf(address: string, pod: Pod): readonly string[];
   /** What the entry is without any pod: part of the blocks' table, or nothing. */
   baseOf(entry: string): boolean | undefined;
-  /** True: addresses outside of the selections may belong as well, by their blocks. */
-  readonly byAddress: boolean;
+  /** Present: addresses outside of the selections belong as well, if these blocks hold them. */
+  readonly blocks?: AddressSpace;
 }
 
 export interface LiveSet {
@@ -208,8 +207,8 @@ export class PeerSets {
   readonly #identities = new Map<string, SmallMap<Labels, Identity>>();
   readonly #sets = new Map<string, LiveSet>();
   readonly #setOf = new Map<JournaledMap<string, boolean>, LiveSet>();
-  /** Those that addresses outside of the selections may belong to. */
-  readonly #byAddress = new Set<Part>();
+  /** Those that addresses outside of the selections belong to. */
+  readonly #byBlock = new BlockIndex<Part>();
   /** By the one namespace all their selections name; the others under no name. */
   readonly #byNamespace = new Map<string | undefined, Set<Part>>();
   #identityCount = 0;
@@ -236,10 +235,10 @@ export class PeerSets {
     if (old && old !== identity) this.#forget(old, address);
     identity?.owned.set(address, to!);
     let changed = false;
-    const selecting = new Set(identity?.parts);
-    const touched = new Set([...(old?.parts ?? []), ...selecting]);
-    for (const part of this.#byAddress) touched.add(part);
-    for (const part of touched) changed = this.#update(part, address, from, to, selecting.has(part)) || changed;
+    const holding = new Set(identity?.parts);
+    for (const part of this.#byBlock.ownersOf(address)) holding.add(part);
+    const touched = new Set([...(old?.parts ?? []), ...holding]);
+    for (const part of touched) changed = this.#update(part, address, from, to, holding.has(part)) || changed;
     return changed;
   }
 
@@ -286,7 +285,7 @@ export class PeerSets {
       const after = new Set(identity.parts);
       for (const part of [...before, ...after].filter((each) => before.has(each) !== after.has(each))) {
         for (const [address, pod] of identity.owned)
-          changed = this.#update(part, address, pod, pod, after.has(part)) || changed;
+          changed = this.#update(part, address, pod, pod, after.has(part) || isInBlocks(part, address)) || changed;
       }
     }
     return changed;
@@ -345,8 +344,9 @@ export class PeerSets {
           if (complete.has(identity) || identity.owned.size === 0) continue;
           const selected = this.#selects(part.union, identity);
           if (selected) addPart(identity, part);
-          if (!selected && !part.byAddress) continue;
-          for (const [address, pod] of identity.owned) update(part, address, undefined, pod, selected);
+          if (!selected && !part.blocks) continue;
+          for (const [address, pod] of identity.owned)
+            update(part, address, undefined, pod, selected || isInBlocks(part, address));
         }
         fits = set.members.size <= most;
         if (!fits) break;
@@ -434,7 +434,7 @@ export class PeerSets {
   // --------------------------------------------------------------------------------------------------------- selection
 
   #index(part: Part): void {
-    if (part.byAddress) this.#byAddress.add(part);
+    if (part.blocks) this.#byBlock.add(part.blocks, part);
     const namespace = namespaceOf(part.union);
     const inNamespace = this.#byNamespace.get(namespace);
     if (inNamespace) inNamespace.add(part);
@@ -442,7 +442,7 @@ export class PeerSets {
   }
 
   #unindex(part: Part): void {
-    this.#byAddress.delete(part);
+    if (part.blocks) this.#byBlock.remove(part.blocks, part);
     const namespace = namespaceOf(part.union);
     const inNamespace = this.#byNamespace.get(namespace);
     inNamespace?.delete(part);
@@ -500,9 +500,9 @@ function addPart(identity: Identity, part: Part): void {
   else identity.parts.push(part);
 }
 
-/** Brings the entries for one address to what they should be. `selected`: by the part's selections. Returns whether any changed. */
-function update(part: Part, address: string, from: Pod | undefined, to: Pod | undefined, selected: boolean): boolean {
-  const wanted = to && (selected || isInBlocks(part, address)) ? part.entriesOf(address, to) : NO_ENTRIES;
+/** Brings the entries for one address to what they should be. `holds`: the part holds the address. Returns whether any changed. */
+function update(part: Part, address: string, from: Pod | undefined, to: Pod | undefined, holds: boolean): boolean {
+  const wanted = to && holds ? part.entriesOf(address, to) : NO_ENTRIES;
   const isWanted = wanted.length > MAX_SNUG ? new Set(wanted) : { has: (entry: string) => wanted.includes(entry) };
   let changed = false;
   for (const entry of from ? part.entriesOf(address, from) : NO_ENTRIES) {
@@ -514,8 +514,8 @@ function update(part: Part, address: string, from: Pod | undefined, to: Pod | un
 
 const NO_ENTRIES: readonly string[] = [];
 
-function isInBlocks({ byAddress, union }: Part, address: string): boolean {
-  return byAddress && union.kind === 'union' && contains(union.blocks[familyOf(address)], address);
+function isInBlocks({ blocks }: Part, address: string): boolean {
+  return blocks !== undefined && contains(blocks, address);
 }
 
 function addressSet(key: string, union: PeerUnion, family: Family, space: AddressSpace): LiveSet {
@@ -528,7 +528,6 @@ function addressSet(key: string, union: PeerUnion, family: Family, space: Addres
     // A host entry is the longest prefix there is: it decides alone, whatever the blocks say around it.
     entriesOf: (address) => (familyOf(address) === family && !contains(space, address) ? [address] : []),
     baseOf: (entry) => table.get(entry),
-    byAddress: false,
   };
   const refresh = (set: LiveSet): AddressSet => ({ key, family, kind, members: set.members.snapshot() });
   return { key, members, parts: [part], value: { key, family, kind, members: members.snapshot() }, refresh };
@@ -541,7 +540,7 @@ function addressPortSet(key: string, union: PeerUnion, family: Family, names: Po
     members,
     entriesOf: (address, pod) => (familyOf(address) === family ? addressPortEntries(address, pod, names) : []),
     baseOf: () => undefined,
-    byAddress: union.kind === 'union' && !union.blocks[family].isEmpty(),
+    ...(union.kind === 'union' && !union.blocks[family].isEmpty() ? { blocks: union.blocks[family] } : {}),
   };
   return endpointsOf(key, family, members, [part]);
 }
@@ -558,7 +557,6 @@ function addressPortSetByPort(
       members,
       entriesOf: (address) => (familyOf(address) === family ? [`${address},${port}`] : []),
       baseOf: () => undefined,
-      byAddress: false,
     }),
   );
   return endpointsOf(key, family, members, parts);

@@ -123,6 +123,18 @@ export class CidrTrie<V> {
     return found;
   }
 
+  /** All entries whose prefixes hold the address `words` of this family, the shortest first. */
+  covering(words: readonly number[]): readonly CidrTrieEntry<V>[] {
+    const found: CidrTrieEntry<V>[] = [];
+    let node = this.#root;
+    while (node !== undefined && equalBits(node, words) >= node.length) {
+      if (node.entry !== undefined) found.push(node.entry);
+      if (node.length === this.#bits) break;
+      node = bitAt(words, node.length) ? node.right : node.left;
+    }
+    return found;
+  }
+
   /** All entries in the order of `compareCidrs`. Insert and remove nothing meanwhile. */
   *[Symbol.iterator](): Generator<CidrTrieEntry<V>, void, undefined> {
     const pending = [this.#root];

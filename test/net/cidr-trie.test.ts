@@ -25,8 +25,12 @@ class LinearTable {
   }
 
   lookup(wanted: Address): { cidr: Cidr; value: number } | undefined {
+    return this.covering(wanted).at(-1);
+  }
+
+  covering(wanted: Address): { cidr: Cidr; value: number }[] {
     const holding = this.entries().filter((entry) => cidrContains(entry.cidr, wanted));
-    return holding.sort((a, b) => b.cidr.prefixLength - a.cidr.prefixLength)[0];
+    return holding.sort((a, b) => a.cidr.prefixLength - b.cidr.prefixLength);
   }
 
   entries(): { cidr: Cidr; value: number }[] {
@@ -73,6 +77,7 @@ describe('CidrTrie', () => {
           for (const probe of probes) {
             const expected = list.lookup(probe);
             assert.deepEqual(trie.lookup(probe.words), expected, formatAddress(probe));
+            assert.deepEqual(trie.covering(probe.words), list.covering(probe), formatAddress(probe));
             assert.deepEqual(index.lookup(probe.words), expected, `index: ${formatAddress(probe)}`);
           }
         },
