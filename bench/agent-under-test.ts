@@ -6,7 +6,8 @@ import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
 import { prespawn } from '../src/host/prespawn.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
 import type { Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
-import { WRITE_SETS, createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { WRITE_SETS } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from '../test/support/one-variant-kernel.ts';
 import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { type ClusterModel, LOCAL_NODE, type RawObject, podObject } from './cluster-model.ts';
 import { Feed } from './feed.ts';
@@ -51,7 +52,7 @@ export class AgentUnderTest {
       cluster: createClusterWatch({ connection: this.feed, nodeName: LOCAL_NODE }),
       dataplane: createIptablesDataplane({
         kernel: this.#watched(
-          createLinuxKernel({ backend, families: [4, 6], run: this.#setsCommand.run, lockWaitSeconds: 5 }),
+          createOneVariantKernel({ backend, families: [4, 6], run: this.#setsCommand.run, lockWaitSeconds: 5 }),
         ),
         layout: LAYOUT,
         now: () => performance.now(),

@@ -4,7 +4,7 @@
  */
 import { runCommand } from '../src/host/command.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
-import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from '../test/support/one-variant-kernel.ts';
 import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
 import { thisVersion } from './against/version.ts';
@@ -137,7 +137,7 @@ async function measureBackend(backend: Backend, rounds: number): Promise<Backend
 
 /** The next backend starts in an empty kernel. */
 async function clear(backend: Backend): Promise<void> {
-  const kernel = createLinuxKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
+  const kernel = createOneVariantKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
   for (const step of teardown(await kernel.observe()).steps) await kernel.apply(step);
 }
 

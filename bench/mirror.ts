@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { runCommand } from '../src/host/command.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
-import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from '../test/support/one-variant-kernel.ts';
 import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { ClusterModel, type ClusterOptions } from './cluster-model.ts';
 import { loadModel } from './load-model.ts';
@@ -93,7 +93,7 @@ function stepsOf(work: Work): readonly Step[] {
 }
 
 async function carryOut({ backend, work }: Request): Promise<readonly number[]> {
-  const kernel = createLinuxKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
+  const kernel = createOneVariantKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
   const times: number[] = [];
   for (const step of stepsOf(work)) {
     const began = performance.now();

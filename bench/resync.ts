@@ -9,7 +9,8 @@ import type { SyncResult } from '../src/dataplane/iptables/sync/one-sync.ts';
 import { SnapshotSync } from '../test/support/snapshot-sync.ts';
 import { NodeCompiler, loadSnapshot } from '../src/compile/compile-node.ts';
 import { runCommand } from '../src/host/command.ts';
-import { createLinuxKernel, toolName } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { toolName } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from '../test/support/one-variant-kernel.ts';
 import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
 import { createAgentMetrics, createRegistry } from '../src/telemetry/metrics.ts';
 import { ClusterModel, LOCAL_NODE } from './cluster-model.ts';
@@ -65,7 +66,7 @@ export async function run({ quick, rounds = quick ? 1 : 5 }: SuiteOptions): Prom
 }
 
 async function measure(backend: Backend, intent: NodeIntent, rounds: number, quick: boolean): Promise<BackendResult> {
-  const kernel = createLinuxKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
+  const kernel = createOneVariantKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
   const samples: Record<Situation, Sample[]> = {
     written: [],
     'read back': [],

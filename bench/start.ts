@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCommand } from '../src/host/command.ts';
-import { createLinuxKernel } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from '../test/support/one-variant-kernel.ts';
 import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
 import { bundleAgent, FIRST_SYNC, readStall, startAgent } from './agent-process.ts';
 import { type ApiProcess, startApiProcess } from './api-process.ts';
@@ -96,7 +96,12 @@ function written(line: string): string[] {
 }
 
 async function clear(): Promise<void> {
-  const kernel = createLinuxKernel({ backend: 'iptables-nft', families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
+  const kernel = createOneVariantKernel({
+    backend: 'iptables-nft',
+    families: [4, 6],
+    run: runCommand,
+    lockWaitSeconds: 5,
+  });
   for (const step of teardown(await kernel.observe()).steps) await kernel.apply(step);
 }
 

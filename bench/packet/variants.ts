@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { compileNode } from '../../src/compile/compile-node.ts';
 import { NOTHING_SHARED } from '../../src/compile/shared-peers.ts';
 import type { Backend } from '../../src/core/vocabulary.ts';
-import { createLinuxKernel, toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from '../../test/support/one-variant-kernel.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import type { Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
@@ -127,7 +128,7 @@ async function loadLinear(backend: Backend, { snapshot }: MeasuredCluster, { run
 
 /** As the agent does it: compile, render, plan against what the kernel holds, apply. */
 async function loadOurs(backend: Backend, { snapshot }: MeasuredCluster, { run }: Testbed): Promise<number> {
-  const kernel = createLinuxKernel({ backend, families: [4], run, lockWaitSeconds: 10 });
+  const kernel = createOneVariantKernel({ backend, families: [4], run, lockWaitSeconds: 10 });
   const plan = diff(renderNode(compileNode(snapshot, NODE_NAME), LAYOUT), await kernel.observe());
   for (const step of plan.steps) await kernel.apply(step);
   return [...plan.after.families[4]!.chains.values()].reduce((sum, chain) => sum + chain.length, 0);

@@ -9,7 +9,8 @@ import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import { SnapshotSync } from '../support/snapshot-sync.ts';
 import { type RunCommand, runCommand } from '../../src/host/command.ts';
 import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
-import { createLinuxKernel, toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from '../support/one-variant-kernel.ts';
 import type { ClusterSnapshot } from '../../src/policy/model.ts';
 import { type HostileObjects, hostileObjects } from '../fuzz/hostile.ts';
 import { snapshotOfObjects } from '../fuzz/snapshot.ts';
@@ -56,7 +57,7 @@ for (const backend of BACKENDS) {
       const env = { XTABLES_LOCKFILE: join(directory, 'xtables.lock') };
       run = (request) => runCommand({ ...request, argv: ['ip', 'netns', 'exec', namespace, ...request.argv], env });
       await runCommand({ argv: ['ip', 'netns', 'add', namespace], timeoutMs: 10_000 });
-      kernel = createLinuxKernel({ backend, families: [4, 6], run, lockWaitSeconds: 5 });
+      kernel = createOneVariantKernel({ backend, families: [4, 6], run, lockWaitSeconds: 5 });
       const foreign = '*mangle\n-A FORWARD -s 198.51.100.0/24 -j ACCEPT\nCOMMIT\n*filter\n-A FORWARD -j DROP\nCOMMIT\n';
       await run({ argv: [toolName(backend, 4, 'restore'), '--noflush'], stdin: foreign, timeoutMs: 10_000 });
     });

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunCommand, runCommand } from '../../src/host/command.ts';
 import { prespawn } from '../../src/host/prespawn.ts';
-import { createLinuxKernel, WRITE_SETS } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { WRITE_SETS } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from '../support/one-variant-kernel.ts';
 import { type KernelUnderTest, kernelSuite } from '../dataplane/iptables/kernel/kernel-suite.ts';
 
 for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
@@ -21,7 +22,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     };
     await runCommand({ argv: ['ip', 'netns', 'add', namespace], timeoutMs: 10_000 });
     return {
-      kernel: createLinuxKernel({ backend, families: [4, 6], run, lockWaitSeconds: 5 }),
+      kernel: createOneVariantKernel({ backend, families: [4, 6], run, lockWaitSeconds: 5 }),
       run,
       close: async () => {
         sets.stop();

@@ -6,7 +6,7 @@ import type { CommandRequest, CommandResult, RunCommand } from '../../src/host/c
 import { CommandFailed, stdinText } from '../../src/host/command.ts';
 import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
-import { createLinuxKernel } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from './one-variant-kernel.ts';
 import type { ObservedFamily, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
 import { readSavedRules, readSavedSets } from '../../src/dataplane/iptables/plan/read-saved.ts';
 import { WIDTH, numberOf, prefixMask } from './address-number.ts';
@@ -84,7 +84,7 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
   const backend = options.backend ?? 'iptables-nft';
   const families = options.families ?? FAMILIES;
   const host = new Host();
-  const kernel = createLinuxKernel({ backend, families, run: host.run, lockWaitSeconds: 5 });
+  const kernel = createOneVariantKernel({ backend, families, run: host.run, lockWaitSeconds: 5 });
   return {
     ...kernel,
     faults: host.faults,

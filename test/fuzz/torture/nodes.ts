@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { compileNode } from '../../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../../src/compile/intent.ts';
 import { runCommand } from '../../../src/host/command.ts';
-import { createLinuxKernel } from '../../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { createOneVariantKernel } from '../../support/one-variant-kernel.ts';
 import { findInterfaces, type FoundInterfaces } from '../../../src/host/pod-interfaces.ts';
 import { askNeighbours, readHostFacts } from '../../../src/host/read-interfaces.ts';
 import type { Lab } from '../../../lab/lab.ts';
@@ -35,7 +35,7 @@ function runOn(lab: Lab, node: string): typeof runCommand {
 
 export async function observeNode(lab: Lab, node: string): Promise<ObservedState> {
   const { backend, families } = lab.options;
-  return await createLinuxKernel({ backend, families, run: runOn(lab, node), lockWaitSeconds: 5 }).observe();
+  return await createOneVariantKernel({ backend, families, run: runOn(lab, node), lockWaitSeconds: 5 }).observe();
 }
 
 /** Where an agent that starts now finds its pods attached; those on a bridge are asked who they are. */

@@ -1,11 +1,10 @@
 /** The real kernel, through `ipset` and the restore and save programs of one iptables variant, called by full name. */
 import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
-import type { ObservedFamily, ObservedState, Step } from '../plan/plan.ts';
+import type { ObservedState, Step } from '../plan/plan.ts';
 import type { CommandRequest, CommandResult, RunCommand } from '../../../host/command.ts';
-import type { Kernel } from './kernel.ts';
 
-import { savedRules, savedSets } from '../plan/read-saved.ts';
+import { savedSets } from '../plan/read-saved.ts';
 
 import { CommandFailed } from '../../../host/command.ts';
 import { KernelUnreadable, StepFailed } from './kernel.ts';
@@ -26,7 +25,6 @@ const MAX_BUSY_SETS = 8;
 
 export interface LinuxKernelOptions {
   readonly backend: Backend;
-  readonly families: readonly Family[];
   readonly run: RunCommand;
   /** How long iptables may wait for /run/xtables.lock, in whole seconds. */
   readonly lockWaitSeconds: number;
@@ -34,28 +32,10 @@ export interface LinuxKernelOptions {
   readonly onCommand?: (event: { tool: string; write: boolean; durationMs: number; waitedForLock: boolean }) => void;
 }
 
-export function createLinuxKernel(options: LinuxKernelOptions): Kernel {
-  return {
-    backend: options.backend,
-    families: options.families,
-    observe: () => observe(options),
-    apply: (step) => applyStep(options, step),
-  };
-}
-
 /** `iptables-nft` + 6 + `restore` -> `ip6tables-nft-restore`. */
 export function toolName(backend: Backend, family: Family, verb: 'save' | 'restore'): string {
   const variant = backend === 'iptables-nft' ? 'nft' : 'legacy';
   return `${family === 4 ? 'iptables' : 'ip6tables'}-${variant}-${verb}`;
-}
-
-async function observe(options: LinuxKernelOptions): Promise<ObservedState> {
-  const families: Partial<Record<Family, ObservedFamily>> = {};
-  for (const family of options.families) {
-    const { stdout } = await read(options, [toolName(options.backend, family, 'save'), '-t', 'mangle']);
-    families[family] = await runSliced(savedRules(stdout));
-  }
-  return { families, sets: await readSets(options) };
 }
 
 type Reading = Pick<LinuxKernelOptions, 'run' | 'onCommand'>;
@@ -80,9 +60,7 @@ async function read(options: Reading, argv: readonly [string, ...string[]]): Pro
   return result;
 }
 
-type Writing = Pick<LinuxKernelOptions, 'backend' | 'run' | 'lockWaitSeconds' | 'onCommand'>;
-
-export async function applyStep(options: Writing, step: Step): Promise<readonly string[]> {
+export async function applyStep(options: LinuxKernelOptions, step: Step): Promise<readonly string[]> {
   if (step.kind === 'destroy-sets') return destroySets(options, step);
   if ('family' in step) {
     const variant = step.kind === 'leftovers' ? step.variant : options.backend;
@@ -95,7 +73,7 @@ export async function applyStep(options: Writing, step: Step): Promise<readonly 
 }
 
 async function write(
-  options: Writing,
+  options: LinuxKernelOptions,
   step: Step,
   argv: readonly [string, ...string[]],
   lines: Step['lines'],
@@ -160,7 +138,7 @@ function failedLine(error: CommandFailed): number | undefined {
 }
 
 /** Rules that were just replaced may hold on to a set for a moment; that set is left for later, the others go. */
-async function destroySets(options: Writing, step: Step): Promise<readonly string[]> {
+async function destroySets(options: LinuxKernelOptions, step: Step): Promise<readonly string[]> {
   const busy: string[] = [];
   let lines = step.lines;
   while (lines.length > 0) {
