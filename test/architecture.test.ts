@@ -10,15 +10,6 @@ interface Room {
   readonly imports: ReadonlySet<string>;
 }
 
-/** Imports that the table forbids, to be mended: `importing file -> imported file`. No line may be added. */
-const KNOWN_ARROWS: ReadonlySet<string> = new Set([]);
-
-/** Files that import each other, to be mended. No line may be added. */
-const KNOWN_CIRCLES: ReadonlySet<string> = new Set([
-  'lab/command/follow.ts <-> lab/command/run-lab.ts',
-  'src/dataplane/iptables/rules/features.ts <-> src/dataplane/iptables/rules/ruleset.ts',
-]);
-
 /** The only pure files that may read the time: everybody else is given a clock. */
 const CLOCKS: ReadonlySet<string> = new Set(['src/core/clock.ts', 'src/core/run-sliced.ts']);
 const READS_SURROUNDINGS =
@@ -48,33 +39,12 @@ describe('architecture', () => {
   });
 
   it('is kept by every import', () => {
-    assert.deepEqual(
-      arrows().filter((arrow) => !KNOWN_ARROWS.has(arrow)),
-      [],
-      'imports that docs/architecture.md forbids',
-    );
-  });
-
-  it('is kept by what is listed as an exception no longer', () => {
-    const found = new Set(arrows());
-    assert.deepEqual(
-      [...KNOWN_ARROWS].filter((arrow) => !found.has(arrow)),
-      [],
-      'these lines of KNOWN_ARROWS are mended: take them out',
-    );
+    assert.deepEqual(arrows(), []);
   });
 
   it('has no file that imports itself by way of others', () => {
     const circles = circlesOf(new Map([...SOURCES.keys()].map((file) => [file, importsOf(file)])));
-    assert.deepEqual(
-      circles.filter((circle) => !KNOWN_CIRCLES.has(circle)),
-      [],
-    );
-    assert.deepEqual(
-      [...KNOWN_CIRCLES].filter((circle) => !circles.includes(circle)),
-      [],
-      'these lines of KNOWN_CIRCLES are mended: take them out',
-    );
+    assert.deepEqual(circles, []);
   });
 
   it('keeps pure folders from node: modules other than node:crypto', () => {

@@ -3,7 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lab } from '../lab.ts';
 import type { Matrix } from '../matrix.ts';
 import type { Measurement } from '../measure.ts';
-import type { Shown } from './run-lab.ts';
 import type { Screen } from './screen.ts';
 import type { TextOptions } from './text.ts';
 
@@ -11,6 +10,13 @@ import { concernsPackets, describeChange } from '../changes.ts';
 import { NotSettled } from '../lab.ts';
 import { compareMatrices } from '../matrix.ts';
 import { changeLines, counted } from './text.ts';
+
+/** What one showing of the matrix found. */
+export interface Shown {
+  readonly matrix: Matrix;
+  readonly measurement: Measurement;
+  readonly ok: boolean;
+}
 
 export interface FollowOptions {
   readonly screen: Screen;

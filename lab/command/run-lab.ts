@@ -16,7 +16,7 @@ import { outsideHostsFor } from '../outside-hosts.ts';
 import { labReport } from '../report.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from '../../src/cli/help.ts';
 import { runDemo } from './demo.ts';
-import { followChanges } from './follow.ts';
+import { type Shown, followChanges } from './follow.ts';
 import { AGENT_PROGRAM } from './agent-program.ts';
 import { LAB_HELP, parseLabArguments } from './options.ts';
 import { Screen } from './screen.ts';
@@ -92,13 +92,6 @@ function readyManifests({ objects, problems }: Manifests, screen: Screen): Check
   for (const error of checked.errors) screen.complain(noteText(error));
   for (const note of checked.skipped) screen.complain(`${noteText(note)}, skipped`);
   return problems.length + checked.errors.length > 0 ? undefined : checked;
-}
-
-/** What one showing of the matrix found. */
-export interface Shown {
-  readonly matrix: Matrix;
-  readonly measurement: Measurement;
-  readonly ok: boolean;
 }
 
 export class LabSession {

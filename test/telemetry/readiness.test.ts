@@ -3,7 +3,8 @@ import type { AgentStatus } from '../../src/agent/agent.ts';
 import { familiesReady, featuresReady } from '../../src/telemetry/readiness.ts';
 import type { ClusterWatch } from '../../src/cluster/watch-cluster.ts';
 import type { Unread } from '../../src/dataplane/dataplane.ts';
-import { lacksOf, type MissingFeatures } from '../../src/dataplane/iptables/rules/features.ts';
+import { lacksOf } from '../../src/dataplane/iptables/rules/features.ts';
+import type { MissingFeatures } from '../../src/dataplane/iptables/rules/kernel-features.ts';
 import { pod, snapshot } from '../support/builders.ts';
 
 const status = (part: { unread?: readonly Unread[]; missing?: MissingFeatures }): AgentStatus =>

@@ -3,12 +3,12 @@
  * at once. Nothing less asks the kernel itself: `--test` stops before it.
  */
 import type { Family } from '../../../core/vocabulary.ts';
-import type { Feature, MissingFeatures } from '../rules/features.ts';
+import type { Feature, MissingFeatures } from '../rules/kernel-features.ts';
 import type { Match, Rule } from '../rules/rule.ts';
 import type { CommandRequest, RunCommand } from '../../../host/command.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';
-import { FEATURES } from '../rules/features.ts';
+import { FEATURES } from '../rules/kernel-features.ts';
 import { PREFIX } from '../rules/names.ts';
 import { type TextContext, createSetText, destroySetText, ruleText } from '../rules/write-text.ts';
 import { CommandFailed } from '../../../host/command.ts';

@@ -5,7 +5,7 @@ import type { PodInterface } from '../../../host/pod-interfaces.ts';
 import type { AddressDirectory } from '../../../compile/address-directory.ts';
 import type { PolicyRef } from '../../../policy/model.ts';
 import type { Chain } from './chain.ts';
-import type { MissingFeatures } from './features.ts';
+import type { MissingFeatures } from './kernel-features.ts';
 import type { IpSet, MarkBits } from './rule.ts';
 
 /** Judges the pods of one policy class; the name is a hash of all that its chain holds, so an edit makes a new chain. */

@@ -9,7 +9,7 @@ import type { Drift, SyncFailure, SyncOutcome, SyncPhase, Unread } from '../../d
 import type { Kernel } from '../kernel/kernel.ts';
 import type { ObservedSet, ObservedState, Plan, Step } from '../plan/plan.ts';
 import type { NodeRenderer } from '../render/render-node.ts';
-import type { MissingFeatures } from '../rules/features.ts';
+import type { MissingFeatures } from '../rules/kernel-features.ts';
 import type { IpSet } from '../rules/rule.ts';
 import type { Layout, Ruleset } from '../rules/ruleset.ts';
 import type { EpochSource } from './free-epochs.ts';
