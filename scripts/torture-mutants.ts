@@ -214,7 +214,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'what a pod sends to its own node is not looked at (S-61)',
     file: 'src/dataplane/iptables/render/render-node.ts',
-    line: "INPUT: new Chain('INPUT', HOOK, hookRules(family, layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN)),",
+    line: "INPUT: new Chain('INPUT', HOOK, hookRules(family, layout, INPUT_CHAIN, INPUT_RECHECK_CHAIN)),",
     broken: "INPUT: new Chain('INPUT', HOOK, []),",
   },
   {

@@ -3,7 +3,7 @@
  * or it is not there. Written from the tools' manuals, not from the writer in src/render.
  */
 
-const CHAIN = 'PCL-(?:EG|IN)R?(?:-[0-9a-f])*|PCL-(?:FWD|INP)(?:-AGAIN)?|PCL-RPL|PCL-[EI]R?-(?:[a-z2-7]{16}|closed)';
+const CHAIN = 'PCL-(?:EG|IN)R?(?:-[0-9a-f])*|PCL-(?:FWD|INP)(?:-RECHECK)?|PCL-RPL|PCL-[EI]R?-(?:[a-z2-7]{16}|closed)';
 const SET = String.raw`PCL[46]-[a-z2-7]{16}\+?`;
 const ADDRESS = '[0-9a-f.:]{2,39}';
 const HEX = '0x[0-9a-f]{1,8}';
@@ -37,7 +37,7 @@ const TARGETS = [
 
 const RULE = `(?:(?:${MATCHES})(?: (?:${MATCHES}))*(?: (?:${TARGETS}))?|(?:${TARGETS}))`;
 
-const HOOK_RULE = `(?:-m conntrack (?:! )?--ctstate (?:NEW|RELATED,ESTABLISHED) |-m connmark ! --mark ${HEX}/${HEX} )-j PCL-(?:FWD|INP)(?:-AGAIN)?`;
+const HOOK_RULE = `(?:-m conntrack (?:! )?--ctstate (?:NEW|RELATED,ESTABLISHED) |-m connmark ! --mark ${HEX}/${HEX} )-j PCL-(?:FWD|INP)(?:-RECHECK)?`;
 
 const RULES_LINE = new RegExp(
   `^(?:${[

@@ -14,7 +14,9 @@ const VARIANTS: readonly (readonly [Backend, Wiring])[] = [
 const SERVER = { podSelector: { matchLabels: { app: 'server' } } };
 const FROM_FRIENDS = { ...SERVER, ingress: [{ from: [{ podSelector: { matchLabels: { app: 'friend' } } }] }] };
 /** What is there on a node on which no pod is isolated. */
-const EMPTY = ['EG', 'EGR', 'FWD', 'FWD-AGAIN', 'IN', 'INP', 'INP-AGAIN', 'INR', 'RPL'].map((name) => `:PCL-${name} -`);
+const EMPTY = ['EG', 'EGR', 'FWD', 'FWD-RECHECK', 'IN', 'INP', 'INP-RECHECK', 'INR', 'RPL'].map(
+  (name) => `:PCL-${name} -`,
+);
 
 for (const [backend, wiring] of VARIANTS) {
   describe(`pods and their node: ${backend}, ${wiring}`, function () {

@@ -24,7 +24,7 @@ async function load(t: AgentLab, version: string): Promise<void> {
 /** But for the generation, which goes on, and what the kernel chooses by itself. */
 const plain = (text: string): string =>
   text
-    .replaceAll(/-m (connmark ! --mark \S+|conntrack --ctstate RELATED,ESTABLISHED) -j (\S+-AGAIN)/g, 'STALE $2')
+    .replaceAll(/-m (connmark ! --mark \S+|conntrack --ctstate RELATED,ESTABLISHED) -j (\S+-RECHECK)/g, 'STALE $2')
     .replaceAll(/0x[0-9a-f]+\/0xff000000/g, 'MARK')
     .replaceAll(/ (hashsize|bucketsize|initval) \S+/g, '');
 

@@ -3,7 +3,7 @@
  *
  *   mangle FORWARD                                              mangle INPUT likewise with PCL-INP (egress only)
  *     1 neither established nor related          jump PCL-FWD         the first packets of flows
- *     2 not of the current generation            jump PCL-FWD-AGAIN   live flows that these rules have not judged
+ *     2 not of the current generation            jump PCL-FWD-RECHECK live flows that these rules have not judged
  *                                                                     all other packets of live flows meet nothing else of ours
  *   PCL-FWD
  *     1 neighbour discovery (IPv6)               RETURN         S-58; what was routed is none
@@ -12,7 +12,7 @@
  *     4 jump PCL-EG                                             by source: egress of local pods
  *     5 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
  *     6 stamp generation, clear denied flag
- *   PCL-FWD-AGAIN
+ *   PCL-FWD-RECHECK
  *     1 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
  *     2 ICMP error of a flow                     DROP
  *     3 reply                                    goto PCL-RPL   in INPUT: RETURN, the node reaches its own pods (S-60)
@@ -53,9 +53,9 @@ import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
 import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
 import { NO_INTERFACES } from '../../../host/pod-interfaces.ts';
 import {
-  FORWARD_AGAIN_CHAIN,
+  FORWARD_RECHECK_CHAIN,
   FORWARD_CHAIN,
-  INPUT_AGAIN_CHAIN,
+  INPUT_RECHECK_CHAIN,
   INPUT_CHAIN,
   NEW_POD_CHAINS,
   REPLY_CHAIN,
@@ -272,8 +272,8 @@ function* renderFamily(
   return {
     family,
     hooks: {
-      FORWARD: new Chain('FORWARD', HOOK, hookRules(family, layout, FORWARD_CHAIN, FORWARD_AGAIN_CHAIN)),
-      INPUT: new Chain('INPUT', HOOK, hookRules(family, layout, INPUT_CHAIN, INPUT_AGAIN_CHAIN)),
+      FORWARD: new Chain('FORWARD', HOOK, hookRules(family, layout, FORWARD_CHAIN, FORWARD_RECHECK_CHAIN)),
+      INPUT: new Chain('INPUT', HOOK, hookRules(family, layout, INPUT_CHAIN, INPUT_RECHECK_CHAIN)),
     },
     entry: [
       new Chain(FORWARD_CHAIN, ENTRY, expressible(entryRules(family, layout, 'FORWARD', guards), family, layout)),
@@ -362,8 +362,8 @@ function gateJumps(hook: Hook): Rule[] {
 
 function recheckChains(guards: readonly PortGuard[]): Chain[] {
   return [
-    new Chain(FORWARD_AGAIN_CHAIN, { kind: 'recheck' }, recheckRules('FORWARD', FORWARD_CHAIN)),
-    new Chain(INPUT_AGAIN_CHAIN, { kind: 'recheck' }, recheckRules('INPUT', INPUT_CHAIN)),
+    new Chain(FORWARD_RECHECK_CHAIN, { kind: 'recheck' }, recheckRules('FORWARD', FORWARD_CHAIN)),
+    new Chain(INPUT_RECHECK_CHAIN, { kind: 'recheck' }, recheckRules('INPUT', INPUT_CHAIN)),
     new Chain(REPLY_CHAIN, { kind: 'reply-entry' }, replyRules(guards)),
   ];
 }

@@ -12,8 +12,8 @@ export const MAX_SET_NAME = 31;
 export const FORWARD_CHAIN = `${PREFIX}-FWD`;
 export const INPUT_CHAIN = `${PREFIX}-INP`;
 /** Where packets of live flows go that the rules in force have not judged. */
-export const FORWARD_AGAIN_CHAIN = `${FORWARD_CHAIN}-AGAIN`;
-export const INPUT_AGAIN_CHAIN = `${INPUT_CHAIN}-AGAIN`;
+export const FORWARD_RECHECK_CHAIN = `${FORWARD_CHAIN}-RECHECK`;
+export const INPUT_RECHECK_CHAIN = `${INPUT_CHAIN}-RECHECK`;
 /** Where answers of live flows are judged. */
 export const REPLY_CHAIN = `${PREFIX}-RPL`;
 

@@ -3,7 +3,7 @@ import type { ObservedSet } from '../../../../src/dataplane/iptables/plan/plan.t
 import { findHeaderDrift, findJumpDrift } from '../../../../src/dataplane/iptables/drift/find-drift.ts';
 import type { SetHeader } from '../../../../src/dataplane/iptables/drift/read-looks.ts';
 
-const OURS = ['-m conntrack ! --ctstate RELATED,ESTABLISHED -j PCL-FWD', '-m connmark ! --mark 0x1 -j PCL-FWD-AGAIN'];
+const OURS = ['-m conntrack ! --ctstate RELATED,ESTABLISHED -j PCL-FWD', '-m connmark ! --mark 0x1 -j PCL-FWD-RECHECK'];
 const WRITTEN = { hooks: { FORWARD: [...OURS, '-j OTHER'], INPUT: [] } };
 
 function jumps(...found: readonly string[]): readonly string[] {

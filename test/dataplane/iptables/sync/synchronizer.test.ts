@@ -923,8 +923,8 @@ describe('reconcile: live flows', () => {
     await again.sync(cluster([ONLY_B]), 'enforce', LAYOUT, true);
     await again.sync(isolated, 'enforce', LAYOUT, false);
     assert.deepEqual(generationOf(kernel), [1, 1]);
-    const last = kernel.state().families[4]!.chains.get('PCL-FWD-AGAIN')!.at(-1)!;
-    const without = [`-D FORWARD ${NEW_ENTERS}`, `-D PCL-FWD-AGAIN ${last}`, ':PCL-FWD - [0:0]', '-X PCL-FWD'];
+    const last = kernel.state().families[4]!.chains.get('PCL-FWD-RECHECK')!.at(-1)!;
+    const without = [`-D FORWARD ${NEW_ENTERS}`, `-D PCL-FWD-RECHECK ${last}`, ':PCL-FWD - [0:0]', '-X PCL-FWD'];
     kernel.editRules(4, ...without);
     made.restart();
     const third = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
@@ -957,7 +957,7 @@ describe('reconcile: live flows', () => {
     const tighter = cluster([policy('x/only-b', { podSelector: { matchLabels: { pod: 'a' } } }), BLOCK]);
     assert.equal(await pass(tighter), 2);
     assert.deepEqual(generationOf(kernel), [0, 0]);
-    assert.equal(second(), '-m conntrack --ctstate RELATED,ESTABLISHED -j PCL-FWD-AGAIN');
+    assert.equal(second(), '-m conntrack --ctstate RELATED,ESTABLISHED -j PCL-FWD-RECHECK');
     const live = { ...toA, state: 'ESTABLISHED', direction: 'ORIGINAL' } as const;
     assert.equal(trace(kernel.state(), { ...live, connection: { ...idle } }), 'dropped');
     // Still none: nothing is written twice, each further change is judged at once.
