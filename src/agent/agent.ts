@@ -90,10 +90,18 @@ export interface AgentStatus {
   /** Consecutive syncs in which something did not go in. */
   readonly failedSyncs: number;
   readonly lastOutcome: SyncOutcome | undefined;
+  /** The newest revision of what this node has to enforce that was whole in the kernel; absent before the first. */
+  readonly inKernel: InKernel | undefined;
   /** Monotonic. */
   readonly lastTurnMs: number;
   /** Pods of this node whose address is not known or not programmed yet. */
   readonly waitingPods: number;
+}
+
+export interface InKernel {
+  readonly revision: number;
+  /** Monotonic: when it was first seen to be whole there. */
+  readonly sinceMs: number;
 }
 
 export const MODE_ANNOTATION = 'portcullis.dev/mode';
@@ -108,6 +116,7 @@ export class Agent {
   #mode: Mode;
   #programmed = false;
   #lastOutcome: SyncOutcome | undefined;
+  #inKernel: InKernel | undefined;
   #earliestChangeMs: number | undefined;
   #reportedProblems: readonly Problem[] = [];
 
@@ -162,6 +171,7 @@ export class Agent {
       programmed: this.#programmed,
       failedSyncs: this.#loop.failures,
       lastOutcome: this.#lastOutcome,
+      inKernel: this.#inKernel,
       lastTurnMs: this.#loop.lastTurnMs,
       waitingPods: this.#newPods.waiting,
     };
@@ -229,6 +239,8 @@ export class Agent {
     if (verdict !== 'failed' && this.#mode !== 'dry-run' && (outcome.change?.setsToFill ?? 0) > 0)
       this.#loop.request('portion');
     const ended = clock.now();
+    const { revision } = outcome;
+    if (revision !== undefined && revision !== this.#inKernel?.revision) this.#inKernel = { revision, sinceMs: ended };
     if (isWritten) this.#reportNewPods(newPods, intent, ended);
     const problems = [...cluster.snapshot().problems, ...(intent?.problems ?? []), ...modeProblems, ...nodeProblems];
     const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && isWritten;
@@ -325,6 +337,7 @@ function notCompiled(mode: Mode, why: string): SyncOutcome {
   const failure = { object: undefined, tool: '', reason: 'unavailable', message: why, policies: [] } as const;
   return {
     mode,
+    revision: undefined,
     change: undefined,
     stepsApplied: 0,
     drift: [],

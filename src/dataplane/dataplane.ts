@@ -36,6 +36,8 @@ export type SyncPhase = (typeof SYNC_PHASES)[number];
 
 export interface SyncOutcome {
   readonly mode: Mode;
+  /** Of the intent that is whole in the kernel now; absent where a part of it is not: refused, still to be filled, or only planned. */
+  readonly revision: number | undefined;
   /** What was done (in dry-run: would be done), last attempt; absent if it is not known what the kernel holds. */
   readonly change: PlannedChange | undefined;
   /** Steps that the kernel took, over all attempts. */

@@ -72,6 +72,8 @@ export interface AgentMetrics {
   podsWaiting(count: number): void;
   rulesetSize(size: RulesetSize): void;
   freeEpochs(family: Family, count: number): void;
+  /** The newest that was whole in the kernel (SyncOutcome). */
+  revision(number: number): void;
 
   /** `tool` is the program's name, e.g. `ipset` or `ip6tables-nft-restore`. */
   kernelWrite(tool: string): void;
@@ -205,7 +207,7 @@ function syncMetrics(
   };
 }
 
-function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 'freeEpochs'> {
+function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 'freeEpochs' | 'revision'> {
   const rules = gauge(registry, 'rules', 'Rules of this agent, both address families', []);
   const chains = gauge(registry, 'chains', 'Chains of this agent, both address families', []);
   const sets = gauge(registry, 'sets', 'IP sets of this agent', []);
@@ -224,6 +226,12 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
     'Epoch of the rules in force, kept in the connection mark; moves when a change revokes something. 0: every packet of live flows is judged',
     [],
   );
+  const revision = gauge(
+    registry,
+    'revision',
+    'Newest revision of what this node has to enforce that was whole in the kernel; counts up with the changes that concern the node',
+    [],
+  );
   const free = gauge(
     registry,
     'free_epochs',
@@ -238,6 +246,7 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
     [],
   );
   return {
+    revision: (number) => revision.set(number),
     freeEpochs: (family, count) => free.set({ family: `IPv${family}` }, count),
     rulesetSize: (size) => {
       rules.set(size.rules);

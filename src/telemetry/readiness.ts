@@ -27,7 +27,11 @@ export function nodeReady(nodeName: string, status: AgentStatus | undefined): Co
 }
 
 export function commitReady(status: AgentStatus | undefined): ConditionState {
-  if (status?.programmed) return { ok: true, reason: `mode ${status.mode}: programmed` };
+  if (status?.programmed) {
+    const { mode, inKernel } = status;
+    const revision = inKernel ? `, revision ${inKernel.revision} of what this node has to enforce` : '';
+    return { ok: true, reason: `mode ${mode}: programmed${revision}` };
+  }
   return { ok: false, reason: 'the rules were not written yet' };
 }
 

@@ -18,6 +18,7 @@ export function createSyncMetrics(metrics: AgentMetrics): (outcome: SyncOutcome,
 
 function measureSync(metrics: AgentMetrics, outcome: SyncOutcome, info: SyncInfo): void {
   metrics.sync(info.verdict, Date.now());
+  if (outcome.revision !== undefined) metrics.revision(outcome.revision);
   if (info.intent) metrics.phase('compile', info.compileSeconds);
   for (const phase of SYNC_PHASES) {
     const seconds = outcome.seconds[phase];

@@ -35,6 +35,7 @@ function feed(metrics: AgentMetrics): void {
     waitingNamespaces: 12,
   });
   metrics.freeEpochs(4, 12);
+  metrics.revision(13);
   metrics.kernelWrite('ipset');
   metrics.restoreFailure('iptables-nft-restore');
   metrics.xtablesLockWait(0.25);

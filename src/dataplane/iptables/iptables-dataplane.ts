@@ -23,8 +23,8 @@ export interface IptablesOptions extends SyncOptions {
 export function createIptablesDataplane(options: IptablesOptions): IptablesDataplane {
   const synchronizer = new Synchronizer(options);
   return {
-    sync: async (intent, request) => outcomeOf(await synchronizer.sync(intent, request)),
-    remove: async (request) => outcomeOf(await synchronizer.remove(request)),
+    sync: async (intent, request) => outcomeOf(await synchronizer.sync(intent, request), intent.revision),
+    remove: async (request) => outcomeOf(await synchronizer.remove(request), undefined),
     closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
     onWork: (callback) => options.freeEpochs?.onFound(() => callback('free epoch')),
     standing: () => synchronizer.standing(),
@@ -39,8 +39,10 @@ export function anyEpoch(mask: number, random: () => number): number {
   return 1 + Math.floor(random() * generationCount({ mask }));
 }
 
-function outcomeOf({ plan, missing, ...told }: SyncResult): SyncOutcome {
-  return { ...told, change: plan && changeOf(plan, told.busySets), lacks: lacksOf(missing) };
+function outcomeOf({ plan, missing, ...told }: SyncResult, asked: number | undefined): SyncOutcome {
+  const isWhole = told.mode !== 'dry-run' && told.failures.length === 0 && plan?.waiting.length === 0;
+  const revision = isWhole ? asked : undefined;
+  return { ...told, revision, change: plan && changeOf(plan, told.busySets), lacks: lacksOf(missing) };
 }
 
 function changeOf(plan: Plan, busySets: readonly string[]): PlannedChange {

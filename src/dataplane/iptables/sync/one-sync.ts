@@ -28,7 +28,7 @@ import { familyOfSet } from '../rules/names.ts';
 import { Isolation } from './isolation.ts';
 
 /** What a sync leaves to be told; the door tells others what they may know of it. */
-export interface SyncResult extends Omit<SyncOutcome, 'change' | 'lacks'> {
+export interface SyncResult extends Omit<SyncOutcome, 'change' | 'lacks' | 'revision'> {
   /** What was (or in dry-run would be) done, last attempt; absent if the kernel could not be read. */
   readonly plan: Plan | undefined;
   readonly missing: MissingFeatures;
