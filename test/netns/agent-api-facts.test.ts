@@ -28,7 +28,7 @@ describe('fault: the API server and what is no fact', function () {
     t.lab.store.delete('nodes', { name: 'node-1' });
     await until(async () => (await agent.readiness()).status === 503, 'not ready');
     assert.match((await agent.readiness()).missing['node-known']!, /Node object node-1 is not there/);
-    const before = await t.kernelText();
+    const before = await t.restingText();
     // As by the garbage collector: no kubelet took part, the containers run on.
     t.lab.store.storage.remove('pods', { namespace: 'x', name: 'b' });
     t.lab.store.storage.remove('pods', { namespace: 'x', name: 'server' });

@@ -49,7 +49,7 @@ describe('agent and API server', function () {
 
     it('fault: away for a while: rules stay, agent lives, what changed meanwhile is enforced soon after', async () => {
       const agent = t.agents.get('node-1')!;
-      const before = await t.kernelText();
+      const before = await t.restingText();
       const probe = await t.repeat('x/b', 'x/server');
       await t.lab.publication.pause('node-1');
       t.policy('x/p', FRIENDS('b'));

@@ -63,7 +63,7 @@ describe('fault: the kernel lacks a feature', function () {
     it(`probing takes nothing for missing that is there, and leaves nothing (${backend})`, async () => {
       const t = await AgentLab.create({ backend });
       try {
-        const before = await t.kernelText();
+        const before = await t.restingText();
         const run: typeof runCommand = (request) => {
           const { argv, env } = t.lab.network.nodeCommand('node-1', [...request.argv]);
           return runCommand({ ...request, argv: argv as [string, ...string[]], env: { ...env } });

@@ -115,7 +115,7 @@ for (const backend of BACKENDS) {
 
     it('dry-run: not one write, the plan is served, the rules stay as they were', async () => {
       await mode('dry-run');
-      const before = await t.kernelText();
+      const before = await t.restingText();
       const writes = await agent.metric('portcullis_kernel_writes_total');
       const from = agent.log.length;
       t.policy('x/p', { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] });

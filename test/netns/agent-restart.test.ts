@@ -55,7 +55,7 @@ for (const backend of BACKENDS) {
     });
 
     it('told to end: exit code 0, the rules stay', async () => {
-      const before = await t.kernelText();
+      const before = await t.restingText();
       assert.deepEqual(await t.agents.get('node-1')!.end('SIGTERM'), { code: 0, signal: null });
       assert.equal(await t.kernelText(), before);
       await t.expect(['x/friend -> x/server', 'x/stranger -x x/server']);

@@ -188,6 +188,9 @@ export interface PodOptions {
 /** From, to and what must be seen: `x/a -> x/b` reaches, `x/a -x x/b` does not. Names: pods, nodes, outside hosts. */
 export type Reach = `${string} -> ${string}` | `${string} -x ${string}`;
 
+/** How a rule begins its mark while no free epoch is known: each packet of live flows is judged. */
+const EVERY_PACKET = '--set-xmark 0x0/';
+
 export class AgentLab {
   readonly lab: Lab;
   readonly backend: Backend;
@@ -456,6 +459,17 @@ export class AgentLab {
     }
     const sets = (await this.on(node, ['ipset', 'save'])).trimEnd().split('\n');
     return [...parts, sets.sort().join('\n')].join('\n');
+  }
+
+  /** As `kernelText`, once a free epoch was found and nothing changes by itself any more. */
+  async restingText(node = 'node-1'): Promise<string> {
+    let text = '';
+    await until(async () => {
+      const before = text;
+      text = await this.kernelText(node);
+      return text === before && !text.includes(EVERY_PACKET);
+    }, 'the rules come to rest');
+    return text;
   }
 
   /** What of ours is on the node: chains, jumps and sets. */
