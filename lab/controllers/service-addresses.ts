@@ -1,6 +1,7 @@
 /** ClusterIPs and node ports of Services: chosen or checked before a Service is stored, as the API server does. */
 import { isIP } from 'node:net';
-import { addressValue, parseCidr } from '../api/cidr-rules.ts';
+import { collapseIPv6Number, IPv4, IPv4CidrRange, IPv6, IPv6CidrRange } from 'ip-num';
+import { addressValue } from '../api/cidr-rules.ts';
 import type { ApiStore } from '../api/api-store.ts';
 import { cause, invalid } from '../api/errors.ts';
 import type { ServiceObject, ServicePort, ServiceSpec } from '../api/objects.ts';
@@ -206,16 +207,11 @@ function refused(service: ServiceObject, field: string, value: unknown, why: str
 }
 
 function addressRange(cidr: string): AddressRange {
-  const parsed = parseCidr(cidr);
-  if (!parsed) throw new Error(`serviceCidrs: ${JSON.stringify(cidr)} is no CIDR`);
-  const family = parsed.family === 4 ? 'IPv4' : 'IPv6';
-  const size = 1n << BigInt((parsed.family === 4 ? 32 : 128) - parsed.bits);
-  return { family, cidr, network: parsed.network, size, next: 0n };
+  const isV6 = cidr.includes(':');
+  const range = isV6 ? IPv6CidrRange.fromCidr(cidr) : IPv4CidrRange.fromCidr(cidr);
+  return { family: isV6 ? 'IPv6' : 'IPv4', cidr, network: range.getFirst().value, size: range.getSize(), next: 0n };
 }
 
-/** IPv6 in the shortest form (RFC 5952), as `URL` writes it. */
 function addressText(value: bigint, family: Family): string {
-  if (family === 'IPv4') return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 255n).join('.');
-  const groups = Array.from({ length: 8 }, (_, index) => ((value >> BigInt(112 - 16 * index)) & 0xffffn).toString(16));
-  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1);
+  return family === 'IPv4' ? new IPv4(value).toString() : collapseIPv6Number(new IPv6(value).toString());
 }
