@@ -56,7 +56,7 @@ export class AgentUnderTest {
         ),
         layout: LAYOUT,
         now: () => performance.now(),
-        firstGeneration: 1,
+        firstEpoch: 1,
       }),
       newPods: 'open',
       defaultMode: 'enforce',

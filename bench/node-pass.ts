@@ -50,7 +50,7 @@ export class PurePasses {
     const ruleset = this.#renderer.render(intent, LAYOUT);
     const rendered = performance.now();
     const last = this.#last;
-    const memory = last ? { departed: last.departed, lastGenerations: last.generations, remembered: true } : {};
+    const memory = last ? { released: last.released, lastEpochs: last.epochs, remembered: true } : {};
     const plan = diff(ruleset, this.#kernel, memory);
     const planned = performance.now();
     this.#kernel = plan.after;

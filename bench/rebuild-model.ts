@@ -38,8 +38,8 @@ export function rebuildModel(cluster: ClusterSnapshot): {
     `destroy ${aside(set.name)}`,
   ]);
   return {
-    first: [{ kind: 'fill-sets', lines: linesOf(made) }, rulesStep(state, JUMP.slice(1))],
-    again: [{ kind: 'fill-sets', lines: linesOf(remade) }, rulesStep(state, JUMP)],
+    first: [{ kind: 'add-members', lines: linesOf(made) }, rulesStep(state, JUMP.slice(1))],
+    again: [{ kind: 'add-members', lines: linesOf(remade) }, rulesStep(state, JUMP)],
   };
 }
 

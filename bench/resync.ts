@@ -109,7 +109,7 @@ async function measure(backend: Backend, intent: NodeIntent, rounds: number, qui
 const NO_SNAPSHOT = { pods: new Map(), namespaces: new Map(), policies: new Map(), nodes: new Map(), problems: [] };
 
 function reconciler(kernel: Kernel, intent: NodeIntent): SnapshotSync {
-  const options = { nodeName: LOCAL_NODE, kernel, now: () => performance.now(), firstGeneration: 1 };
+  const options = { nodeName: LOCAL_NODE, kernel, now: () => performance.now(), firstEpoch: 1 };
   return new SnapshotSync({ ...options, compile: () => intent });
 }
 

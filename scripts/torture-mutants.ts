@@ -220,7 +220,7 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'live flows that were not judged by the rules in force pass (S-67)',
     file: 'src/dataplane/iptables/render/render-node.ts',
-    line: "return [first, rule([{ kind: 'other-generation' }], { kind: 'jump', chain: againChain })];",
+    line: "return [first, rule([{ kind: 'stale-mark' }], { kind: 'jump', chain: againChain })];",
     broken: 'return [first];',
   },
   {
@@ -288,14 +288,14 @@ const MUTANTS: readonly Mutant[] = [
   {
     title: 'a flow that outlives its pod becomes the flow of the next one (S-67, S-73)',
     file: 'src/dataplane/iptables/plan/diff.ts',
-    line: 'const isReassigned = desired.directory.reassignedSince(gone, options.departed?.revision ?? 0);',
+    line: 'const isReassigned = desired.directory.reassignedSince(gone, options.released?.revision ?? 0);',
     broken: 'const isReassigned = false;',
   },
   {
     title: 'the generation after the last is the one that means "never judged"',
-    file: 'src/dataplane/iptables/plan/generation.ts',
-    line: 'return (current % generationCount(marks)) + 1;',
-    broken: 'return (current + 1) % (generationCount(marks) + 1);',
+    file: 'src/dataplane/iptables/plan/epoch.ts',
+    line: 'return (current % epochCount(marks)) + 1;',
+    broken: 'return (current + 1) % (epochCount(marks) + 1);',
   },
   {
     title: 'a jump that is no longer first stays where it is',

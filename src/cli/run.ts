@@ -129,7 +129,7 @@ function createDataplane(config: AgentConfig, opened: OpenedKernel, watches: Nod
     kernel: neighbours.kernel,
     layout: layoutOf(config),
     now: () => systemClock.now(),
-    firstGeneration: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
+    firstEpoch: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
     ...(freeEpochs ? { freeEpochs } : {}),
     missingFeatures: opened.missingFeatures,
   });

@@ -103,7 +103,7 @@ export interface ChangeCounts {
   readonly setsDestroyed: number;
   readonly membersAdded: number;
   readonly membersDeleted: number;
-  readonly generationBumps: number;
+  readonly epochsAdvanced: number;
 }
 
 export interface Degraded {

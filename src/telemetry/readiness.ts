@@ -95,7 +95,7 @@ export function planPage(status: AgentStatus | undefined): PlanPage | undefined 
       mode,
       applied,
       summary: change.counts,
-      heldBack: change.degraded,
+      degraded: change.degraded,
       steps: change.steps,
       failures: outcome.failures,
     },

@@ -154,11 +154,11 @@ describe('a remote pod on a node whose rules share a set of peers with their por
       const { plan } = await enforce(node, withRemote(...pods));
       return plan!.steps.map(({ kind, lines }) => [kind, ...lines.map(({ text }) => text.replace(/PCL4-\w+/, 'SET'))]);
     };
-    assert.deepEqual(await steps(remote({ 'to-1': '' })), [['fill-sets', 'add SET 10.0.1.1,6:81']]);
-    assert.deepEqual(await steps(remote({ 'to-1': '', 'to-2': '' })), [['fill-sets', 'add SET 10.0.1.1,6:82']]);
+    assert.deepEqual(await steps(remote({ 'to-1': '' })), [['add-members', 'add SET 10.0.1.1,6:81']]);
+    assert.deepEqual(await steps(remote({ 'to-1': '', 'to-2': '' })), [['add-members', 'add SET 10.0.1.1,6:82']]);
     // What says that an address was released is made with the first.
     const [[kind, sign, ...lines]] = (await steps()) as [string[]];
     assert.match(sign!, /^create SET hash:ip family inet /);
-    assert.deepEqual([kind, ...lines], ['drain-sets', 'del SET 10.0.1.1,6:81', 'del SET 10.0.1.1,6:82']);
+    assert.deepEqual([kind, ...lines], ['remove-members', 'del SET 10.0.1.1,6:81', 'del SET 10.0.1.1,6:82']);
   });
 });

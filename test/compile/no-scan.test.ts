@@ -70,7 +70,7 @@ describe('an event of a remote pod', () => {
     const listings = countListings(() => (plan = put('x/second', '10.0.2.2')));
     assert.deepEqual(
       plan!.steps.map(({ kind, lines }) => [kind, lines.length]),
-      [['fill-sets', 1]],
+      [['add-members', 1]],
     );
     assert.equal(listings, 0);
     assert.ok(countListings(() => new Map(observed.sets)) > 0, 'the count sees nothing');

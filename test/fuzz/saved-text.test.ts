@@ -70,7 +70,7 @@ describe('fuzz: text of the kernel tools', () => {
         const plan = diff(desired, observed);
         findDrift(plan.after, observed);
         assert.ok(teardown(observed));
-        // What it leaves needs nothing more, and is what a node without any of this would get, but for the generation.
+        // What it leaves needs nothing more, and is what a node without any of this would get, but for the epoch.
         assert.ok(isEmptyPlan(diff(desired, plan.after)));
         const empty = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
         const fresh = diff(desired, { families: { 4: empty, 6: empty }, sets: new Map() });
@@ -174,7 +174,7 @@ const edit: fc.Arbitrary<Edit> = fc
     }),
   );
 
-/** Everything of ours but the generation, and the room sets have. */
+/** Everything of ours but the epoch, and the room sets have. */
 function comparable(kernel: FakeKernel): unknown {
   const { families, sets } = kernel.state();
   return {

@@ -180,7 +180,7 @@ describe('agent repairs what others change', function () {
       each(async (t) => {
         const agent = t.agents.get('node-1')!;
         const from = agent.log.length;
-        const before = withoutGeneration(await t.kernelText('node-1', undefined));
+        const before = withoutEpoch(await t.kernelText('node-1', undefined));
         const counted = await agent.metric('portcullis_drift_repaired_total', { kind });
         await sabotage(t, await namesOf(t));
         const isReport = (line: LogLine): boolean => line.kind === kind && says.test(line.message);
@@ -192,7 +192,7 @@ describe('agent repairs what others change', function () {
         let after = '';
         await until(
           async () => {
-            after = withoutGeneration(await t.kernelText('node-1', undefined));
+            after = withoutEpoch(await t.kernelText('node-1', undefined));
             return after === before;
           },
           () => `the kernel as before\n${difference(before, after)}`,
@@ -269,7 +269,7 @@ async function foreignText(t: AgentLab): Promise<string> {
     .join('\n');
 }
 
-function withoutGeneration(text: string): string {
+function withoutEpoch(text: string): string {
   return text.replaceAll(/0x[0-9a-f]+\/0xff000000/g, 'GENERATION').replaceAll(/ initval \S+/g, '');
 }
 

@@ -79,7 +79,7 @@ for (const backend of BACKENDS) {
     }
 
     async function enforce(snapshot: ClusterSnapshot): Promise<void> {
-      const agent = (): SnapshotSync => new SnapshotSync({ nodeName: NODE, kernel, now: () => 0, firstGeneration: 1 });
+      const agent = (): SnapshotSync => new SnapshotSync({ nodeName: NODE, kernel, now: () => 0, firstEpoch: 1 });
       const { failures, intent } = await agent().sync(snapshot, 'enforce', LAYOUT, true);
       assert.deepEqual(failures, []);
       const again = await agent().sync(snapshot, 'enforce', LAYOUT, true);

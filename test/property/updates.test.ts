@@ -69,7 +69,7 @@ describe('property: order of objects', () => {
   });
 });
 
-/** Everything of ours in the kernel but what may depend on the way there: generation, room and order. */
+/** Everything of ours in the kernel but what may depend on the way there: epoch, room and order. */
 function essence(kernel: FakeKernel): unknown {
   const { families, sets } = kernel.state();
   const rules = ([4, 6] as const).map((family) => {

@@ -50,7 +50,7 @@ export function createFakeNode(
     nodeName: name,
     kernel,
     now: () => 0,
-    firstGeneration: 1,
+    firstEpoch: 1,
     compile,
     ...(freeEpochs ? { freeEpochs } : {}),
   });

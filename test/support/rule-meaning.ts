@@ -45,7 +45,7 @@ function matchMeaning(match: Match, family: Family, mark: MarkShown | undefined)
       return [{ kind: 'state', states: match.states, invert: true }];
     case 'conntrack-confirmed':
       return [{ kind: 'confirmed' }];
-    case 'other-generation':
+    case 'stale-mark':
       return [{ kind: 'connmark', ...judged(mark), invert: true }];
     case 'denied-flag':
       return [{ kind: 'connmark', ...denied(mark), invert: !match.set }];
@@ -115,7 +115,7 @@ function targetMeaning(target: Target, mark: MarkShown | undefined): ParsedTarge
     case 'jump':
     case 'goto':
       return { kind: target.kind, chain: target.chain };
-    case 'stamp-generation':
+    case 'stamp-epoch':
       return { kind: 'connmark', ...judged(mark) };
     case 'set-denied-flag':
       return { kind: 'connmark', ...denied(mark) };

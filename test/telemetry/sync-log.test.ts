@@ -23,7 +23,7 @@ describe('what a sync tells the log', () => {
     const kernel = createFakeKernel();
     const metrics = createAgentMetrics(createRegistry(), { processMetrics: false });
     const observer = agentObserver(metrics, { ...log, child: () => log }, () => kernel.backend);
-    const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstGeneration: 5 });
+    const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 5 });
     const intent = compileNode(CLUSTER, 'node-1');
     break_(kernel);
     const outcome = await dataplane.sync(intent, { mode: 'enforce', resync: true, interfaces: NO_INTERFACES });

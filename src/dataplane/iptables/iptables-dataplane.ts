@@ -7,7 +7,7 @@ import type { ObservedState, Plan } from './plan/plan.ts';
 
 import { isEmptyPlan, planText } from './plan/plan.ts';
 import { lacksOf } from './rules/features.ts';
-import { generationCount } from './rules/write-text.ts';
+import { epochCount } from './rules/write-text.ts';
 import { Synchronizer } from './sync/synchronizer.ts';
 
 export interface IptablesDataplane extends Dataplane {
@@ -36,7 +36,7 @@ export function createIptablesDataplane(options: IptablesOptions): IptablesDatap
  * count. `random`: 0..1, without 1.
  */
 export function anyEpoch(mask: number, random: () => number): number {
-  return 1 + Math.floor(random() * generationCount({ mask }));
+  return 1 + Math.floor(random() * epochCount({ mask }));
 }
 
 function outcomeOf({ plan, missing, ...told }: SyncResult, asked: number | undefined): SyncOutcome {
@@ -52,10 +52,10 @@ function changeOf(plan: Plan, busySets: readonly string[]): PlannedChange {
     onlyWaits: onlyWaits(plan, busySets),
     steps: plan.steps,
     text: () => planText(plan),
-    degraded: plan.heldBack,
+    degraded: plan.degraded,
     setsToFill: plan.waiting.length,
     size: () => sizeOf(plan.after),
-    epoch: plan.generations[4],
+    epoch: plan.epochs[4],
   };
 }
 

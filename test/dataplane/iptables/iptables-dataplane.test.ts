@@ -20,7 +20,7 @@ const INTENT = {
 
 function bench() {
   const kernel = createFakeKernel();
-  const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstGeneration: 5 });
+  const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 5 });
   const sync = (mode: 'enforce' | 'audit' | 'dry-run' = 'enforce') =>
     dataplane.sync(INTENT, { mode, resync: true, interfaces: NO_INTERFACES });
   return { kernel, dataplane, sync };

@@ -295,5 +295,5 @@ function nameOf(look: Look): string {
 
 /** Of rules in the variant that is written to. */
 function familyOf(step: Step): Family | undefined {
-  return step.kind === 'rules' || step.kind === 'settle-rules' ? step.family : undefined;
+  return step.kind === 'rules' || step.kind === 'final-rules' ? step.family : undefined;
 }

@@ -118,7 +118,7 @@ function isSetType(feature: Feature): feature is SetType {
 
 /** Rules that use the feature in the ways the layout does; none if it does not in that family. */
 function sampleText(feature: Feature, family: Family, setType: SetType | undefined): string[] {
-  const context: TextContext = { family, generation: 1, marks: { mask: 0xff000000 } };
+  const context: TextContext = { family, epoch: 1, marks: { mask: 0xff000000 } };
   return samples(feature, family, setType).map((rule) => ruleText(rule, context));
 }
 
@@ -151,8 +151,8 @@ function samples(feature: Feature, family: Family, setType: SetType | undefined)
       return matching({ kind: 'ports', protocol: 'TCP', ranges: [...one, { first: 443, last: 444 }] });
     case 'connmark':
       return [
-        ...matching({ kind: 'other-generation' }, { kind: 'denied-flag', set: false }),
-        { matches: [], target: { kind: 'stamp-generation' } },
+        ...matching({ kind: 'stale-mark' }, { kind: 'denied-flag', set: false }),
+        { matches: [], target: { kind: 'stamp-epoch' } },
       ];
     case 'bpf':
       return [

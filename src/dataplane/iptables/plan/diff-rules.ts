@@ -17,17 +17,17 @@ import { FORWARD_CHAIN, guardChain, replyOfClass } from '../rules/names.ts';
 import { EVERY_PACKET } from '../rules/write-text.ts';
 import { ChainReading, readingOf } from './chain-reading.ts';
 import { effectiveTargets } from './effective-targets.ts';
-import { nextGeneration, readGeneration } from './generation.ts';
+import { nextEpoch, readEpoch } from './epoch.ts';
 import { hooksAfter, misplacedHooks } from './hooks.ts';
 import { rulesRevoke } from './revokes.ts';
 
 export interface RulesOptions extends Unusable {
   /** The last epoch we know of, should the kernel hold none. */
-  readonly lastGeneration: number | undefined;
+  readonly lastEpoch: number | undefined;
   /** The epoch to begin with on a host that never had one. */
-  readonly firstGeneration: number;
+  readonly firstEpoch: number;
   /** The epoch to go to, or to begin with: one that no flow carries, or EVERY_PACKET. The next number if absent. */
-  readonly spareGeneration: number | undefined;
+  readonly spareEpoch: number | undefined;
 }
 
 export interface RulesDiff {
@@ -44,13 +44,13 @@ export interface RulesDiff {
   /** Chains that have to go. */
   readonly stale: readonly string[];
   readonly moves: MovesByDirection;
-  readonly heldBack: readonly Degraded[];
+  readonly degraded: readonly Degraded[];
   /** Addresses that wait for their sets to be filled. */
   readonly waiting: number;
   readonly marked: boolean;
   /** The epoch in force afterwards; absent without marks. */
-  readonly generation: number | undefined;
-  readonly isBumped: boolean;
+  readonly epoch: number | undefined;
+  readonly isAdvanced: boolean;
 }
 
 /** `revokes`: what happens to sets makes live flows be judged again, whatever the rules say. */
@@ -64,22 +64,22 @@ export function* diffRules(
   const { layout } = desired;
   const context: TextContext = {
     family: rules.family,
-    generation: 0,
+    epoch: 0,
     ...(layout.marks ? { marks: layout.marks } : {}),
   };
-  const isWhole = options.broken.size === 0 && options.waiting.size === 0;
+  const isWhole = options.rejected.size === 0 && options.waiting.size === 0;
   // The kernel holds these very rules, written by us and disturbed by nobody.
   const body =
     before.source === rules && isWhole
       ? sameBody(rules, before)
       : yield* newBody(desired, before, rules, context, isWhole ? undefined : options);
   const still = body.chains === undefined && !revokes ? unchanged(desired, before, body, context) : undefined;
-  if (still && !isEpochFoundFor(still.generation, options)) return still;
+  if (still && !isEpochFoundFor(still.epoch, options)) return still;
   const { entry, ...epoch } = yield* findEntry(desired, before, rules, options, function* () {
     return revokes || (body.revokes !== undefined && (yield* body.revokes()));
   });
   yield;
-  const { before: actual, stale, moves, heldBack, waiting } = body;
+  const { before: actual, stale, moves, degraded, waiting } = body;
   const after = body.chains ? new ChainReading(body.chains, entry.chains) : actual.withEntry(entry.chains);
   return {
     family: rules.family,
@@ -90,9 +90,9 @@ export function* diffRules(
     hookLines: entry.hooks,
     stale,
     moves,
-    heldBack,
+    degraded,
     waiting,
-    marked: epoch.generation !== undefined,
+    marked: epoch.epoch !== undefined,
     ...epoch,
   };
 }
@@ -104,7 +104,7 @@ interface Body {
   readonly chains: ReadonlyMap<string, ChainText> | undefined;
   readonly stale: readonly string[];
   readonly moves: MovesByDirection;
-  readonly heldBack: readonly Degraded[];
+  readonly degraded: readonly Degraded[];
   readonly waiting: number;
   /** Absent: nothing changes. */
   readonly revokes: (() => Sliced<boolean>) | undefined;
@@ -122,7 +122,7 @@ function sameBody(rules: FamilyRules, before: ObservedFamily): Body {
     chains: undefined,
     stale: [],
     moves: { egress: still('egress'), ingress: still('ingress') },
-    heldBack: [],
+    degraded: [],
     waiting: 0,
     revokes: undefined,
   };
@@ -147,7 +147,7 @@ function* newBody(
   const targets: EffectiveTargets | undefined = unusable && effectiveTargets(layout, rules, before, unusable);
   const desired = targets ? assembleChains(rules.family, layout, targets) : rules.chains;
   const chains = new Map([...desired.values()].map((chain) => [chain.name, chain.text(context)]));
-  const { dispatch, heldBack = [], waiting = 0 } = targets ?? { dispatch: rules.dispatch };
+  const { dispatch, degraded = [], waiting = 0 } = targets ?? { dispatch: rules.dispatch };
   for (const name of chainsHeldTo(dispatch, before)) if (!chains.has(name)) chains.set(name, before.text(name)!);
   yield;
   const entry = new Set(rules.entry.map(({ name }) => name));
@@ -156,7 +156,7 @@ function* newBody(
   for (const name of before.keys()) {
     if (chains.has(name) || entry.has(name)) continue;
     // The kernel would not let go of it: a rule that is not ours refers to it.
-    if (unusable?.broken.has(name)) refused.push(name);
+    if (unusable?.rejected.has(name)) refused.push(name);
     else stale.push(name);
   }
   const moves = {
@@ -165,7 +165,7 @@ function* newBody(
   };
   const revokes = (): Sliced<boolean> => rulesRevoke(dispatch, desired, chains, before);
   for (const name of refused) chains.set(name, before.text(name)!);
-  return { before, chains, stale, moves, heldBack, waiting, revokes };
+  return { before, chains, stale, moves, degraded, waiting, revokes };
 }
 
 /** Chains that addresses are sent to, and were before: those that wait for a chain that was refused stay there. */
@@ -177,7 +177,7 @@ function chainsHeldTo(dispatch: FamilyRules['dispatch'], before: ChainReading): 
 
 function unchanged(desired: Ruleset, observed: ObservedFamily, body: Body, context: TextContext): RulesDiff {
   const { layout } = desired;
-  const generation = stamps(layout) ? readGeneration(observed, layout.marks!) : undefined;
+  const epoch = stamps(layout) ? readEpoch(observed, layout.marks!) : undefined;
   return {
     ...body,
     family: context.family,
@@ -185,15 +185,15 @@ function unchanged(desired: Ruleset, observed: ObservedFamily, body: Body, conte
     context,
     hooks: observed.hooks,
     misplaced: [],
-    marked: generation !== undefined,
-    generation,
-    isBumped: false,
+    marked: epoch !== undefined,
+    epoch,
+    isAdvanced: false,
   };
 }
 
 /** Every packet of live flows is judged now, and need not be any longer. */
-function isEpochFoundFor(generation: number | undefined, { spareGeneration }: RulesOptions): boolean {
-  return generation === EVERY_PACKET && spareGeneration !== EVERY_PACKET;
+function isEpochFoundFor(epoch: number | undefined, { spareEpoch }: RulesOptions): boolean {
+  return epoch === EVERY_PACKET && spareEpoch !== EVERY_PACKET;
 }
 
 /** Where packets come in. */
@@ -209,27 +209,27 @@ function* findEntry(
   rules: FamilyRules,
   options: RulesOptions,
   revokes: () => Sliced<boolean>,
-): Sliced<{ generation: number | undefined; isBumped: boolean; entry: Entry; misplaced: readonly Hook[] }> {
+): Sliced<{ epoch: number | undefined; isAdvanced: boolean; entry: Entry; misplaced: readonly Hook[] }> {
   const marks = stamps(layout) ? layout.marks : undefined;
-  const entryAt = (generation: number): Entry =>
-    entryText(rules, { family: rules.family, generation, ...(marks ? { marks } : {}) });
-  const begin = (generation: number | undefined) => {
-    const entry = entryAt(generation ?? 0);
-    return { generation, isBumped: false, entry, misplaced: misplacedHooks(entry.hooks, before) };
+  const entryAt = (epoch: number): Entry =>
+    entryText(rules, { family: rules.family, epoch, ...(marks ? { marks } : {}) });
+  const begin = (epoch: number | undefined) => {
+    const entry = entryAt(epoch ?? 0);
+    return { epoch, isAdvanced: false, entry, misplaced: misplacedHooks(entry.hooks, before) };
   };
   if (!marks) return begin(undefined);
-  const last = readGeneration(before, marks) ?? options.lastGeneration;
+  const last = readEpoch(before, marks) ?? options.lastEpoch;
   // Nothing was ever stamped here: the first epoch is as good as the next.
-  if (last === undefined && before.chains.size === 0) return begin(options.spareGeneration ?? options.firstGeneration);
-  const now = begin(last ?? options.firstGeneration);
+  if (last === undefined && before.chains.size === 0) return begin(options.spareEpoch ?? options.firstEpoch);
+  const now = begin(last ?? options.firstEpoch);
   const actual = readingOf(rules.family, before, now.entry.chains);
   const isEdited = [...now.entry.chains].some(([name, text]) => isEntryEdited(text, actual.text(name)));
-  const isFound = isEpochFoundFor(now.generation, options);
+  const isFound = isEpochFoundFor(now.epoch, options);
   if (!isEdited && now.misplaced.length === 0 && !isFound && !(yield* revokes())) return now;
-  const next = options.spareGeneration ?? nextGeneration(now.generation!, marks);
+  const next = options.spareEpoch ?? nextEpoch(now.epoch!, marks);
   // The epoch in force is no next one. Where every packet is judged there is nothing to advance.
-  const generation = next === now.generation ? EVERY_PACKET : next;
-  return { generation, isBumped: generation !== now.generation, entry: entryAt(generation), misplaced: now.misplaced };
+  const epoch = next === now.epoch ? EVERY_PACKET : next;
+  return { epoch, isAdvanced: epoch !== now.epoch, entry: entryAt(epoch), misplaced: now.misplaced };
 }
 
 /** A jump that is not needed any more, as no interface is guarded, lets nothing through that these rules would not. */

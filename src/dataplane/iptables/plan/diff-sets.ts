@@ -53,7 +53,7 @@ export interface SetsDiff {
 
 /** A removed member that is not a live pod's is a pod that is gone, and its flows with it, if we remember putting it there. */
 export interface SetsMemory {
-  readonly broken: ReadonlySet<string>;
+  readonly rejected: ReadonlySet<string>;
   readonly remembered: boolean;
   /** Entries to fill in sets that no rule refers to. */
   readonly portion: number;
@@ -74,7 +74,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
   const referred = referredSets(observed);
   const unseen: Unseen[] = [];
   const changes: SetChange[] = [];
-  const changed = memory.broken.size === 0 ? changesOf(desired.sets, observed.setsSource) : undefined;
+  const changed = memory.rejected.size === 0 ? changesOf(desired.sets, observed.setsSource) : undefined;
   const capacities = new Map<string, number>();
   const gate = { leave: [] as PlanLine[], join: [] as PlanLine[] };
   let added = 0;
@@ -82,7 +82,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
   for (const [name, set] of changed ? changed.map(({ key, after }) => [key, after!] as const) : desired.sets) {
     const before = observed.sets.get(name);
     if (before?.members !== set.members) yield;
-    if (memory.broken.has(name) || !observed.families[set.family]) continue;
+    if (memory.rejected.has(name) || !observed.families[set.family]) continue;
     const isOther = before === undefined || before.type !== set.type || before.family !== set.family;
     if (isOther || (!referred.has(name) && !set.opens)) {
       if (before?.members === set.members) continue;

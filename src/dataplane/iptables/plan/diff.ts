@@ -8,7 +8,7 @@ import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
 import type { Names } from './set-usage.ts';
 import type { ChangeCounts } from '../../dataplane.ts';
-import type { Departed, ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, Step } from './plan.ts';
+import type { Released, ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, Step } from './plan.ts';
 
 import { JournaledMap } from '../../../core/versioned-map.ts';
 import { runSync } from '../../../core/sliced.ts';
@@ -24,15 +24,15 @@ import { interimRules, needsInterimRules } from './interim-rules.ts';
 
 export interface DiffOptions {
   /** Chains and sets the kernel refused: what depends on them is held back, everything else goes in. */
-  readonly broken?: ReadonlySet<string>;
-  /** The generation to start from when the kernel holds none, 1..generationCount. */
-  readonly firstGeneration?: number;
-  /** The last generation per family that we know of, for when it is not to be read any more. */
-  readonly lastGenerations?: Readonly<Partial<Record<Family, number>>>;
-  /** Per family, a generation that no live flow carries, or EVERY_PACKET, to be the next; the next number if absent. */
-  readonly spareGenerations?: Readonly<Partial<Record<Family, number>>>;
-  /** `departed` of the plan before; see there. */
-  readonly departed?: Departed;
+  readonly rejected?: ReadonlySet<string>;
+  /** The epoch to start from when the kernel holds none, 1..epochCount. */
+  readonly firstEpoch?: number;
+  /** The last epoch per family that we know of, for when it is not to be read any more. */
+  readonly lastEpochs?: Readonly<Partial<Record<Family, number>>>;
+  /** Per family, an epoch that no live flow carries, or EVERY_PACKET, to be the next; the next number if absent. */
+  readonly spareEpochs?: Readonly<Partial<Record<Family, number>>>;
+  /** `released` of the plan before; see there. */
+  readonly released?: Released;
   /** `observed` is what our own writes left, not what was read: nobody else had a hand in it. */
   readonly remembered?: boolean;
   /** Entries at most to fill in sets that no rule refers to; the rest waits. No limit if absent. */
@@ -44,15 +44,15 @@ export function diff(desired: Ruleset, observed: ObservedState, options: DiffOpt
 }
 
 export function* diffInSteps(desired: Ruleset, observed: ObservedState, options: DiffOptions): Sliced<Plan> {
-  const broken = options.broken ?? new Set();
+  const rejected = options.rejected ?? new Set();
   const { remembered = false, portion = Number.POSITIVE_INFINITY } = options;
-  const sets = yield* diffSets(desired, observed, { broken, remembered, portion });
+  const sets = yield* diffSets(desired, observed, { rejected, remembered, portion });
   const families: FamilyPlan[] = [];
   for (const family of FAMILIES) {
     const before = observed.families[family];
     const other = observed.other?.families[family];
     const isSigned = observed.sets.has(releasedSet(family));
-    if (before) families.push(yield* planFamily(desired, before, other, family, isSigned, sets, options, broken));
+    if (before) families.push(yield* planFamily(desired, before, other, family, isSigned, sets, options, rejected));
   }
   yield;
   const inUse = families.map(({ rules }) => rules.after.usage.chains);
@@ -79,14 +79,14 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
     ...sets.gate.join,
   ];
   // Ahead of all that may take a member out.
-  const released = signs.flatMap(({ create }) => create);
+  const signLines = signs.flatMap(({ create }) => create);
   const steps: Step[] = [
-    ...setStep('fill-sets', fill.length > 0 ? [...released, ...fill] : []),
+    ...setStep('add-members', fill.length > 0 ? [...signLines, ...fill] : []),
     ...families.flatMap(({ rules, lines }) => ruleStep('rules', rules.family, lines)),
     // From here on nothing but the new rules judges; until here they and the old ones do, and both know the sets as they were.
     ...removeLeftovers(observed),
-    ...setStep('drain-sets', fill.length > 0 ? drain : [...released, ...drain]),
-    ...families.flatMap(({ rules, settle }) => ruleStep('settle-rules', rules.family, settle)),
+    ...setStep('remove-members', fill.length > 0 ? drain : [...signLines, ...drain]),
+    ...families.flatMap(({ rules, settle }) => ruleStep('final-rules', rules.family, settle)),
     ...setStep(
       'destroy-sets',
       destroyed.map((name) => ({ text: destroySetText(name), object: name })),
@@ -96,15 +96,15 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   return {
     steps,
     summary: summarise(families, observed, sets, destroyed.length),
-    after: stateAfter(desired, observed, families, sets, kept, broken),
-    generations: Object.fromEntries(
-      families.flatMap(({ rules }) => (rules.generation === undefined ? [] : [[rules.family, rules.generation]])),
+    after: stateAfter(desired, observed, families, sets, kept, rejected),
+    epochs: Object.fromEntries(
+      families.flatMap(({ rules }) => (rules.epoch === undefined ? [] : [[rules.family, rules.epoch]])),
     ),
-    departed: {
+    released: {
       revision: desired.revision,
-      ...Object.fromEntries(families.map(({ rules, departed }) => [rules.family, departed])),
+      ...Object.fromEntries(families.map(({ rules, released }) => [rules.family, released])),
     },
-    heldBack: families.flatMap(({ rules }) => rules.heldBack),
+    degraded: families.flatMap(({ rules }) => rules.degraded),
     waiting: [...sets.waiting.keys()].sort(),
   };
 }
@@ -114,11 +114,11 @@ function isUnknown({ families, unread = [] }: ObservedState, family: Family): bo
   return !families[family] && unread.some((each) => each.family === family && !each.isKnown);
 }
 
-function setStep(kind: 'fill-sets' | 'drain-sets' | 'destroy-sets', lines: readonly PlanLine[]): Step[] {
+function setStep(kind: 'add-members' | 'remove-members' | 'destroy-sets', lines: readonly PlanLine[]): Step[] {
   return lines.length > 0 ? [{ kind, lines }] : [];
 }
 
-function ruleStep(kind: 'rules' | 'settle-rules', family: Family, lines: readonly PlanLine[]): Step[] {
+function ruleStep(kind: 'rules' | 'final-rules', family: Family, lines: readonly PlanLine[]): Step[] {
   return lines.length > 0 ? [{ kind, family, lines }] : [];
 }
 
@@ -133,11 +133,11 @@ interface FamilyPlan {
   readonly late: readonly PlanLine[];
   readonly settle: readonly PlanLine[];
   readonly interimSets: readonly string[];
-  readonly departed: ReleasedAddresses | undefined;
+  readonly released: ReleasedAddresses | undefined;
   readonly sign: ReleasedSign;
 }
 
-/** More than this are not worth remembering: a new generation costs each live flow two microseconds. */
+/** More than this are not worth remembering: a new epoch costs each live flow two microseconds. */
 const MAX_DEPARTED = 10_000;
 
 function* planFamily(
@@ -148,29 +148,29 @@ function* planFamily(
   isSigned: boolean,
   sets: SetsDiff,
   options: DiffOptions,
-  broken: ReadonlySet<string>,
+  rejected: ReadonlySet<string>,
 ): Sliced<FamilyPlan> {
   const changes = sets.changes.filter((change) => change.family === family);
   const ofOther: Names = other ? readingOf(family, other).usage.chains : NO_SETS;
-  const gone = options.departed?.[family];
-  const isReassigned = desired.directory.reassignedSince(gone, options.departed?.revision ?? 0);
+  const gone = options.released?.[family];
+  const isReassigned = desired.directory.reassignedSince(gone, options.released?.revision ?? 0);
   // Another process released addresses, and which of them got another pod meanwhile nobody knows.
   const isOfAnother = isSigned && gone === undefined;
   const isTooMany = gone !== undefined && gone.count > MAX_DEPARTED;
   const revokes = changes.some((change) => change.revokes) || isTooMany || isOfAnother || isReassigned;
   const rules = yield* diffRules(desired, before, desired.families[family], revokes, {
-    broken,
+    rejected,
     waiting: sets.waiting,
-    lastGeneration: options.lastGenerations?.[family],
-    firstGeneration: options.firstGeneration ?? 1,
-    spareGeneration: options.spareGenerations?.[family],
+    lastEpoch: options.lastEpochs?.[family],
+    firstEpoch: options.firstEpoch ?? 1,
+    spareEpoch: options.spareEpochs?.[family],
   });
   yield;
-  const isRemembered = rules.marked && !rules.isBumped && rules.generation !== EVERY_PACKET;
-  const departed = isRemembered ? withReleased(gone, changes.flatMap(leavingAddresses)) : undefined;
-  const sign = releasedSign(family, departed !== undefined, isSigned);
+  const isRemembered = rules.marked && !rules.isAdvanced && rules.epoch !== EVERY_PACKET;
+  const released = isRemembered ? withReleased(gone, changes.flatMap(leavingAddresses)) : undefined;
+  const sign = releasedSign(family, released !== undefined, isSigned);
   const grants = changes.flatMap((change) => change.grants);
-  // With marks, the commit that bumps the generation must also be the one that changes the verdicts: what is stamped after it
+  // With marks, the commit that advances the epoch must also be the one that changes the verdicts: what is stamped after it
   // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.
   yield;
   const isSeenByOther = changes.some(({ name }) => ofOther.has(name));
@@ -189,7 +189,7 @@ function* planFamily(
     late: interim ? grants : [],
     settle: interim ? restoreLines({ chains: interim.plain }) : [],
     interimSets: interim ? interim.sets : [],
-    departed,
+    released,
     sign,
   };
 }
@@ -216,7 +216,7 @@ function summarise(
     setsDestroyed,
     membersAdded: sets.added,
     membersDeleted: sets.deleted,
-    generationBumps: total(({ rules }) => (rules.isBumped ? 1 : 0)),
+    epochsAdvanced: total(({ rules }) => (rules.isAdvanced ? 1 : 0)),
   };
 }
 
@@ -225,11 +225,11 @@ function setsAfter(
   observed: ObservedState,
   { changed, capacities, waiting }: SetsDiff,
   kept: Names,
-  broken: ReadonlySet<string>,
+  rejected: ReadonlySet<string>,
   signs: readonly (readonly [string, ObservedSet | undefined])[],
 ): Pick<ObservedState, 'sets' | 'setsSource' | 'setsJournal'> {
   const afterwards = ({ name, family, type, members }: IpSet): ObservedSet | undefined => {
-    if (broken.has(name) || !observed.families[family]) return undefined;
+    if (rejected.has(name) || !observed.families[family]) return undefined;
     const before = observed.sets.get(name);
     if (waiting.has(name) && !waiting.get(name)) return before;
     const maxElements = capacities.get(name) ?? before!.maxElements;
@@ -238,7 +238,7 @@ function setsAfter(
     const isSame = before?.members === members && before.maxElements === maxElements && before.type === type;
     return isSame ? before : { name, family, type, maxElements, members };
   };
-  const isWhole = broken.size === 0 && waiting.size === 0;
+  const isWhole = rejected.size === 0 && waiting.size === 0;
   if (changed) {
     const after = changed.flatMap((change): [string, ObservedSet][] => {
       const set = afterwards(change.after!);
@@ -278,15 +278,15 @@ function stateAfter(
   families: readonly FamilyPlan[],
   setsDiff: SetsDiff,
   kept: Names,
-  broken: ReadonlySet<string>,
+  rejected: ReadonlySet<string>,
 ): ObservedState {
   const after: Partial<Record<Family, ObservedFamily>> = {};
   const signs = families.flatMap(({ sign }) => [...sign.after]);
   for (const { rules } of families) {
-    const { family, after: reading, hooks, heldBack, waiting } = rules;
-    const isWhole = heldBack.length === 0 && waiting === 0 && broken.size === 0;
+    const { family, after: reading, hooks, degraded, waiting } = rules;
+    const isWhole = degraded.length === 0 && waiting === 0 && rejected.size === 0;
     after[family] = { chains: reading, reading, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
   }
   const variant = observed.variant ? { variant: observed.variant } : {};
-  return { families: after, ...setsAfter(desired, observed, setsDiff, kept, broken, signs), ...variant };
+  return { families: after, ...setsAfter(desired, observed, setsDiff, kept, rejected, signs), ...variant };
 }

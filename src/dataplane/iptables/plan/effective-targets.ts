@@ -14,13 +14,13 @@ const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[]
 
 export interface Unusable {
   /** Chains and sets the kernel refused. */
-  readonly broken: ReadonlySet<string>;
+  readonly rejected: ReadonlySet<string>;
   /** Sets that are not full yet. */
   readonly waiting: Pick<ReadonlySet<string>, 'has' | 'size'>;
 }
 
 export interface EffectiveTargets extends Targets {
-  readonly heldBack: readonly Degraded[];
+  readonly degraded: readonly Degraded[];
   /** Addresses that wait for their sets to be filled. */
   readonly waiting: number;
 }
@@ -32,18 +32,18 @@ export function effectiveTargets(
   actual: ChainReading,
   unusable: Unusable,
 ): EffectiveTargets {
-  const { dispatch, heldBack, waiting, closed } = effectiveDispatch(layout, rules, actual, unusable);
-  const { guards, closed: closedGuards } = usableGuards(layout, rules, unusable.broken);
+  const { dispatch, degraded, waiting, closed } = effectiveDispatch(layout, rules, actual, unusable);
+  const { guards, closed: closedGuards } = usableGuards(layout, rules, unusable.rejected);
   const guarded = guards.flatMap(({ targets }) => Object.values(targets));
   const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
   const endpoints = [
     ...[...rules.classes.values()].filter(({ name }) => targeted.has(name)),
     ...[...new Set([...closed, ...closedGuards])].map((direction) => closedEndpoint(direction, layout)),
   ];
-  return { dispatch, guards, offered: rules.guards, endpoints, heldBack, waiting };
+  return { dispatch, guards, offered: rules.guards, endpoints, degraded, waiting };
 }
 
-type EffectiveDispatch = Pick<EffectiveTargets, 'dispatch' | 'heldBack' | 'waiting'> & {
+type EffectiveDispatch = Pick<EffectiveTargets, 'dispatch' | 'degraded' | 'waiting'> & {
   readonly closed: ReadonlySet<Direction>;
 };
 
@@ -51,10 +51,10 @@ function effectiveDispatch(
   layout: Layout,
   rules: FamilyRules,
   actual: ChainReading,
-  { broken, waiting }: Unusable,
+  { rejected, waiting }: Unusable,
 ): EffectiveDispatch {
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
-  const heldBack: Degraded[] = [];
+  const degraded: Degraded[] = [];
   const closed = new Set<Direction>();
   let count = 0;
   // All of a namespace or nothing: half of a change could let through what neither the old nor the new policies do.
@@ -65,25 +65,25 @@ function effectiveDispatch(
     const current = actual.targets(direction);
     for (const [address, wanted] of rules.dispatch[direction]) {
       const endpoint = rules.classes.get(wanted)!;
-      const isRefused = isBroken(endpoint, broken);
+      const isRefused = isRejected(endpoint, rejected);
       if (!isRefused && !namespacesOf(endpoint).some((namespace) => unready.has(namespace))) {
         dispatch[direction].set(address, wanted);
         continue;
       }
       const now = current.get(address);
-      const isUsable = now !== undefined && actual.has(now) && !broken.has(now);
+      const isUsable = now !== undefined && actual.has(now) && !rejected.has(now);
       const got = isUsable ? now : closedEndpoint(direction, layout).name;
       if (!isUsable) closed.add(direction);
       dispatch[direction].set(address, got);
-      if (isRefused) heldBack.push({ address, wanted, got });
+      if (isRefused) degraded.push({ address, wanted, got });
       else count++;
     }
   }
-  return { dispatch, heldBack, waiting: count, closed };
+  return { dispatch, degraded, waiting: count, closed };
 }
 
-function isBroken({ name, sets }: EndpointChain, broken: ReadonlySet<string>): boolean {
-  return broken.has(name) || sets.some((set) => broken.has(set));
+function isRejected({ name, sets }: EndpointChain, rejected: ReadonlySet<string>): boolean {
+  return rejected.has(name) || sets.some((set) => rejected.has(set));
 }
 
 /** An endpoint chain is of one namespace. */
@@ -91,16 +91,16 @@ function namespacesOf({ policies: [first] }: EndpointChain): string[] {
   return first ? [first.namespace] : [];
 }
 
-/** Interfaces whose endpoint chain is broken are closed: what is at no listed address has no claim to the rules before. */
+/** Interfaces whose endpoint chain is rejected are closed: what is at no listed address has no claim to the rules before. */
 function usableGuards(
   layout: Layout,
   rules: FamilyRules,
-  broken: ReadonlySet<string>,
+  rejected: ReadonlySet<string>,
 ): { guards: readonly PortGuard[]; closed: readonly Direction[] } {
   const { guards, classes } = rules;
-  if (broken.size === 0 || guards.length === 0) return { guards, closed: [] };
+  if (rejected.size === 0 || guards.length === 0) return { guards, closed: [] };
   // The kernel cannot match by interface: all else goes in without it.
-  if ([...broken].some((name) => isGuard(rules, name)))
+  if ([...rejected].some((name) => isGuard(rules, name)))
     return { guards: guards.map((guard) => ({ ...guard, targets: {} })), closed: [] };
   const closed = new Set<Direction>();
   const usable = guards.map((guard): PortGuard => {
@@ -108,7 +108,7 @@ function usableGuards(
     for (const direction of DIRECTIONS) {
       const wanted = guard.targets[direction];
       if (wanted === undefined) continue;
-      const isClosed = isBroken(classes.get(wanted)!, broken);
+      const isClosed = isRejected(classes.get(wanted)!, rejected);
       if (isClosed) closed.add(direction);
       targets[direction] = isClosed ? closedEndpoint(direction, layout).name : wanted;
     }

@@ -69,15 +69,15 @@ export interface PlanLine {
 }
 
 /**
- * One command's worth of change, in this order: `fill-sets` makes sets and lets members join; `rules`, one per family, changes the
+ * One command's worth of change, in this order: `add-members` makes sets and lets members join; `rules`, one per family, changes the
  * verdicts in one commit; `leftovers` takes our rules out of the iptables variant, and of tables, that this layout does not write to;
- * `drain-sets` lets members leave; `settle-rules` puts plain rules in the place of those that looked past
+ * `remove-members` lets members leave; `final-rules` puts plain rules in the place of those that looked past
  * the sets' members (interim-rules.ts); `destroy-sets` tidies up. Between any two lines no packet of a new connection meets a verdict
  * that is neither the old nor the new one (S-09). `destroy-sets` may fail while the kernel still lets go of a set; it is planned again.
  */
 export type Step =
-  | { readonly kind: 'fill-sets' | 'drain-sets' | 'destroy-sets'; readonly lines: readonly PlanLine[] }
-  | { readonly kind: 'rules' | 'settle-rules'; readonly family: Family; readonly lines: readonly PlanLine[] }
+  | { readonly kind: 'add-members' | 'remove-members' | 'destroy-sets'; readonly lines: readonly PlanLine[] }
+  | { readonly kind: 'rules' | 'final-rules'; readonly family: Family; readonly lines: readonly PlanLine[] }
   | {
       readonly kind: 'leftovers';
       readonly variant: Variant;
@@ -86,7 +86,7 @@ export type Step =
     };
 
 /** Per family; absent: none. */
-export interface Departed extends Readonly<Partial<Record<Family, ReleasedAddresses>>> {
+export interface Released extends Readonly<Partial<Record<Family, ReleasedAddresses>>> {
   /** None of them was a pod's with the intent of this revision. */
   readonly revision?: number;
 }
@@ -96,15 +96,15 @@ export interface Plan {
   readonly summary: ChangeCounts;
   /** The state after every step succeeded. */
   readonly after: ObservedState;
-  /** Per family, the generation in force afterwards; absent without marks. */
-  readonly generations: Readonly<Partial<Record<Family, number>>>;
+  /** Per family, the epoch in force afterwards; absent without marks. */
+  readonly epochs: Readonly<Partial<Record<Family, number>>>;
   /**
-   * Addresses of pods that are gone, which left sets without a new generation: their flows died with them. Should another pod get
-   * one of them before the generation changes, live flows have to be judged again.
+   * Addresses of pods that are gone, which left sets without a new epoch: their flows died with them. Should another pod get
+   * one of them before the epoch changes, live flows have to be judged again.
    */
-  readonly departed: Departed;
-  /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is broken. */
-  readonly heldBack: readonly Degraded[];
+  readonly released: Released;
+  /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is rejected. */
+  readonly degraded: readonly Degraded[];
   /** Names of sets that the next plans fill further. Addresses whose chains ask about them stay on an older chain meanwhile, or are closed. */
   readonly waiting: readonly string[];
 }

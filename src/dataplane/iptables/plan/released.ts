@@ -1,7 +1,7 @@
 /**
  * Whether a flow may have the permission of a pod that is gone. A pod that goes takes its address out of sets without a new epoch,
  * because its flows die with it; should another pod get the address before the epoch advances, live flows have to be judged again.
- * This process remembers the addresses (`Departed`); the next one finds an empty set of a name that says so, and judges them again at once.
+ * This process remembers the addresses (`Released`); the next one finds an empty set of a name that says so, and judges them again at once.
  */
 import type { Family } from '../../../core/vocabulary.ts';
 import type { IpSet } from '../rules/rule.ts';

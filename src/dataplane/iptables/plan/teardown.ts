@@ -34,16 +34,16 @@ export function teardown(observed: ObservedState): Plan {
       setsDestroyed: destroyed.length,
       membersAdded: 0,
       membersDeleted: 0,
-      generationBumps: 0,
+      epochsAdvanced: 0,
     },
     after: {
       families: Object.fromEntries(families.map(({ family, before }) => [family, emptied(before)])),
       sets: new Map(),
       ...(observed.variant ? { variant: observed.variant } : {}),
     },
-    generations: {},
-    departed: {},
-    heldBack: [],
+    epochs: {},
+    released: {},
+    degraded: [],
     waiting: [],
   };
 }

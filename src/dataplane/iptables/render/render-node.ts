@@ -3,7 +3,7 @@
  *
  *   mangle FORWARD                                              mangle INPUT likewise with PCL-INP (egress only)
  *     1 neither established nor related          jump PCL-FWD         the first packets of flows
- *     2 not of the current generation            jump PCL-FWD-RECHECK live flows that these rules have not judged
+ *     2 not of the current epoch            jump PCL-FWD-RECHECK live flows that these rules have not judged
  *                                                                     all other packets of live flows meet nothing else of ours
  *   PCL-FWD
  *     1 neighbour discovery (IPv6)               RETURN         S-58; what was routed is none
@@ -11,7 +11,7 @@
  *     3 jump PCL-PE, PCL-PI (guards.ts)                         by interface: what is at no listed address; where pods' are known
  *     4 jump PCL-EG                                             by source: egress of local pods
  *     5 jump PCL-IN                                             by destination: ingress to local pods (not in INPUT)
- *     6 stamp generation, clear denied flag
+ *     6 stamp epoch, clear denied flag
  *   PCL-FWD-RECHECK
  *     1 ICMP error of a flow not denied          RETURN         S-07; a stale one must not be judged as a flow of its own
  *     2 ICMP error of a flow                     DROP
@@ -335,7 +335,7 @@ function hookRulesAtBest(layout: Layout, chain: string, againChain: string): Rul
   if (layout.mode === 'audit') return [rule([{ kind: 'conntrack', states: ['NEW'] }], enter)];
   const first = rule([{ kind: 'conntrack-not', states: LIVE }], enter);
   if (!stamps(layout)) return [first];
-  return [first, rule([{ kind: 'other-generation' }], { kind: 'jump', chain: againChain })];
+  return [first, rule([{ kind: 'stale-mark' }], { kind: 'jump', chain: againChain })];
 }
 
 const LIVE = ['RELATED', 'ESTABLISHED'] as const;
@@ -350,7 +350,7 @@ function entryRules(family: Family, layout: Layout, hook: Hook, guards: readonly
     ...(isClosed(layout) ? gateJumps(hook) : []),
     ...guarded.map((direction) => rule([], { kind: 'jump', chain: guardChain(direction) })),
     ...directions.map((direction) => rule([], { kind: 'jump', chain: dispatchChain(direction) })),
-    ...(stamps(layout) ? [rule([], { kind: 'stamp-generation' })] : []),
+    ...(stamps(layout) ? [rule([], { kind: 'stamp-epoch' })] : []),
   ];
 }
 
@@ -384,7 +384,7 @@ function replyRules(guards: readonly PortGuard[]): Rule[] {
   return [
     ...guardsInUse(guards).map((direction) => rule([], { kind: 'jump', chain: guardChain(direction, true) })),
     ...DIRECTIONS.map((direction) => rule([], { kind: 'jump', chain: replyDispatchChain(direction) })),
-    rule([], { kind: 'stamp-generation' }),
+    rule([], { kind: 'stamp-epoch' }),
   ];
 }
 

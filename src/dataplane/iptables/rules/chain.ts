@@ -49,18 +49,18 @@ export class Chain {
 function isSameText(rules: readonly Rule[], a: TextContext, b: TextContext): boolean {
   if (a === b) return true;
   if (a.family !== b.family || a.marks?.mask !== b.marks?.mask) return false;
-  return a.generation === b.generation || !rules.some(showsEpoch);
+  return a.epoch === b.epoch || !rules.some(showsEpoch);
 }
 
 function showsEpoch({ matches, target }: Rule): boolean {
-  return target.kind === 'stamp-generation' || matches.some(({ kind }) => kind === 'other-generation');
+  return target.kind === 'stamp-epoch' || matches.some(({ kind }) => kind === 'stale-mark');
 }
 
 /** A rule of ours with its text. */
 export function ownRule(rule: Rule, context: TextContext): OwnRule {
   const line = ruleText(rule, context);
-  if (rule.target.kind !== 'stamp-generation') return { kind: 'own', line, rule };
-  return { kind: 'own', line, rule, mark: { mask: context.marks!.mask >>> 0, epoch: context.generation } };
+  if (rule.target.kind !== 'stamp-epoch') return { kind: 'own', line, rule };
+  return { kind: 'own', line, rule, mark: { mask: context.marks!.mask >>> 0, epoch: context.epoch } };
 }
 
 /** The exact lines of a chain, without `-A CHAIN`, and what they mean: read when first asked for, if it was not we who wrote them. */

@@ -154,7 +154,7 @@ function featureOfMatch(match: Match): Feature | undefined {
     case 'conntrack-not':
     case 'conntrack-confirmed':
       return 'conntrack';
-    case 'other-generation':
+    case 'stale-mark':
     case 'denied-flag':
       return 'connmark';
     case 'same-address':
@@ -185,7 +185,7 @@ function featureOfTarget(target: Target): Feature | undefined {
     case 'goto':
     case 'none':
       return undefined;
-    case 'stamp-generation':
+    case 'stamp-epoch':
     case 'set-denied-flag':
       return 'connmark';
     case 'log':

@@ -128,7 +128,7 @@ function matchForms(family: Family): readonly Form<Match>[] {
     form(`-m connmark (! )?--mark ${MARK}`, ([, not, value, mask], marks) => {
       const bits = markBits(value!, mask!, marks);
       if (bits === 'flag') return { kind: 'denied-flag', set: !not };
-      return bits === 'epoch' && not ? { kind: 'other-generation' } : undefined;
+      return bits === 'epoch' && not ? { kind: 'stale-mark' } : undefined;
     }),
     form(`-m set (! )?--match-set ([^ ]+) ${DIMENSIONS}`, ([, not, set, dimensions]) => {
       return { kind: not ? 'not-in-set' : 'set', set: set!, dimensions: dimensions as SetDimensions };
@@ -153,7 +153,7 @@ const TARGETS: readonly Form<Target>[] = [
   form('-g ([^ ]+)', ([, chain]) => ({ kind: 'goto', chain: chain! })),
   form(`-j CONNMARK --set-xmark ${MARK}`, ([, value, mask], marks) => {
     const bits = markBits(value!, mask!, marks);
-    return bits && { kind: bits === 'flag' ? 'set-denied-flag' : 'stamp-generation' };
+    return bits && { kind: bits === 'flag' ? 'set-denied-flag' : 'stamp-epoch' };
   }),
   form(`-j NFLOG --nflog-prefix ${TEXT}(?: --nflog-group ([0-9]+))?`, ([, quoted, word, group = 0]) => {
     return { kind: 'log', group: Number(group), prefix: quoted ?? word! };

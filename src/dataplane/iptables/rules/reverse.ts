@@ -58,7 +58,7 @@ export function reverseMatch(match: Match): Match {
     case 'conntrack':
     case 'conntrack-not':
     case 'conntrack-confirmed':
-    case 'other-generation':
+    case 'stale-mark':
     case 'denied-flag':
     case 'neighbour-discovery':
     case 'dhcp':

@@ -20,8 +20,8 @@ export type Match =
   | { readonly kind: 'conntrack-not'; readonly states: readonly ConntrackState[] }
   /** A packet of its connection went all the way through this host before. NEW means only that none came back. */
   | { readonly kind: 'conntrack-confirmed' }
-  /** Not: the connection's generation bits equal the current generation and its denied flag is clear. False without a connection. */
-  | { readonly kind: 'other-generation' }
+  /** Not: the connection's epoch bits equal the current epoch and its denied flag is clear. False without a connection. */
+  | { readonly kind: 'stale-mark' }
   /** The connection's denied flag. */
   | { readonly kind: 'denied-flag'; readonly set: boolean }
   /** Source address = destination address, both as on the wire (xt_bpf). */
@@ -71,8 +71,8 @@ export type Target =
   | { readonly kind: 'drop' }
   | { readonly kind: 'jump'; readonly chain: string }
   | { readonly kind: 'goto'; readonly chain: string }
-  /** Set the generation bits to the current generation, clear the denied flag. */
-  | { readonly kind: 'stamp-generation' }
+  /** Set the epoch bits to the current epoch, clear the denied flag. */
+  | { readonly kind: 'stamp-epoch' }
   | { readonly kind: 'set-denied-flag' }
   | { readonly kind: 'log'; readonly group: number; readonly prefix: string }
   /** No target: the rule counts, or only carries a comment. */
@@ -98,7 +98,7 @@ export interface IpSet {
   readonly opens?: boolean;
 }
 
-/** How connection-mark bits are used: `mask` is contiguous; its lowest bit is the denied flag, the rest the generation. */
+/** How connection-mark bits are used: `mask` is contiguous; its lowest bit is the denied flag, the rest the epoch. */
 export interface MarkBits {
   readonly mask: number;
 }

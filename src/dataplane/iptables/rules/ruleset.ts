@@ -41,9 +41,9 @@ export interface PortGuard {
 
 export interface FamilyRules {
   readonly family: Family;
-  /** The first rules of the built-in chains, which jump to ours; they hold the generation. */
+  /** The first rules of the built-in chains, which jump to ours; they hold the epoch. */
   readonly hooks: Readonly<Record<Hook, Chain>>;
-  /** The chains the hooks enter; they hold the generation as well. */
+  /** The chains the hooks enter; they hold the epoch as well. */
   readonly entry: readonly Chain[];
   readonly dispatch: Readonly<Record<Direction, Dispatch>>;
   /** By name; empty where no interface of an isolated pod is known. */

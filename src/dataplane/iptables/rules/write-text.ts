@@ -12,8 +12,8 @@ import { lowBitsText } from './low-bits.ts';
 export interface TextContext {
   readonly family: Family;
   readonly marks?: MarkBits;
-  /** Current generation (epoch), 1..generationCount(marks); or EVERY_PACKET. */
-  readonly generation: number;
+  /** Current epoch (epoch), 1..epochCount(marks); or EVERY_PACKET. */
+  readonly epoch: number;
 }
 
 /**
@@ -90,9 +90,9 @@ function matchWords(match: Match, context: TextContext): string[] {
       return ['-m conntrack ! --ctstate', statesText(match.states)];
     case 'conntrack-confirmed':
       return ['-m conntrack --ctstatus CONFIRMED'];
-    case 'other-generation':
-      if (context.generation === EVERY_PACKET) return ['-m conntrack --ctstate', statesText(LIVE_STATES)];
-      return ['-m connmark ! --mark', `${hex(generationBits(context))}/${hex(marksOf(context).mask)}`];
+    case 'stale-mark':
+      if (context.epoch === EVERY_PACKET) return ['-m conntrack --ctstate', statesText(LIVE_STATES)];
+      return ['-m connmark ! --mark', `${hex(epochBits(context))}/${hex(marksOf(context).mask)}`];
     case 'denied-flag': {
       const flag = hex(deniedBit(marksOf(context)));
       return ['-m connmark', ...(match.set ? [] : ['!']), '--mark', `${flag}/${flag}`];
@@ -150,8 +150,8 @@ function targetWords(target: Target, context: TextContext): string[] {
       return ['-j', target.chain];
     case 'goto':
       return ['-g', target.chain];
-    case 'stamp-generation':
-      return ['-j CONNMARK --set-xmark', `${hex(generationBits(context))}/${hex(marksOf(context).mask)}`];
+    case 'stamp-epoch':
+      return ['-j CONNMARK --set-xmark', `${hex(epochBits(context))}/${hex(marksOf(context).mask)}`];
     case 'set-denied-flag': {
       const flag = hex(deniedBit(marksOf(context)));
       return ['-j CONNMARK --set-xmark', `${flag}/${flag}`];
@@ -201,8 +201,8 @@ function marksOf(context: TextContext): MarkBits {
   return context.marks;
 }
 
-/** How many generations the bits hold; 0 means "never judged" and is not stamped, but for EVERY_PACKET. */
-export function generationCount(marks: MarkBits): number {
+/** How many epochs the bits hold; 0 means "never judged" and is not stamped, but for EVERY_PACKET. */
+export function epochCount(marks: MarkBits): number {
   return ((marks.mask >>> 0) / deniedBit(marks) - 1) / 2;
 }
 
@@ -210,13 +210,13 @@ export function deniedBit(marks: MarkBits): number {
   return (marks.mask & -marks.mask) >>> 0;
 }
 
-function generationBits(context: TextContext): number {
-  return markOf(context.generation, marksOf(context));
+function epochBits(context: TextContext): number {
+  return markOf(context.epoch, marksOf(context));
 }
 
-/** What the bits of `marks.mask` are in the mark of a flow that was judged, and not denied, in a generation. */
-export function markOf(generation: number, marks: MarkBits): number {
-  return (generation * deniedBit(marks) * 2) >>> 0;
+/** What the bits of `marks.mask` are in the mark of a flow that was judged, and not denied, in an epoch. */
+export function markOf(epoch: number, marks: MarkBits): number {
+  return (epoch * deniedBit(marks) * 2) >>> 0;
 }
 
 function hex(value: number): string {

@@ -9,7 +9,7 @@ import type { Family } from '../../../core/vocabulary.ts';
 import type { EpochListener, EpochState } from '../../listener.ts';
 import type { MarkBits } from '../rules/rule.ts';
 
-import { EVERY_PACKET, deniedBit, generationCount, markOf } from '../rules/write-text.ts';
+import { EVERY_PACKET, deniedBit, epochCount, markOf } from '../rules/write-text.ts';
 
 /** Of host/flow-marks.ts. */
 interface FlowMarks {
@@ -127,7 +127,7 @@ class EpochRing {
     this.#family = family;
     this.#options = options;
     this.#onFound = onFound;
-    this.#count = generationCount(options.marks);
+    this.#count = epochCount(options.marks);
     this.firstLook = new Promise((resolve) => {
       this.#endFirstLook = resolve;
     });

@@ -32,25 +32,25 @@ export interface IsolationOptions {
 export class Isolation {
   readonly #options: IsolationOptions;
   readonly #refused: RefusedNamespaces | undefined;
-  readonly #broken: Set<string>;
+  readonly #rejected: Set<string>;
   #attempt: Attempt | undefined;
 
-  /** `broken`: what is left out already. */
-  constructor(options: IsolationOptions, broken: Iterable<string>) {
+  /** `rejected`: what is left out already. */
+  constructor(options: IsolationOptions, rejected: Iterable<string>) {
     const { ruleset, now } = options;
     this.#options = options;
     this.#refused = ruleset && new RefusedNamespaces(ruleset, now);
-    this.#broken = new Set(broken);
+    this.#rejected = new Set(rejected);
   }
 
   /** Names of the chains and sets that are left out. */
-  get broken(): ReadonlySet<string> {
-    return this.#broken;
+  get rejected(): ReadonlySet<string> {
+    return this.#rejected;
   }
 
   /** Leaves out what the kernel could not take at all. */
   leaveOut(object: string): void {
-    this.#broken.add(object);
+    this.#rejected.add(object);
   }
 
   /** Leaves out what the kernel refused. False if that is no single chain or set: then nothing can be left out. */
@@ -70,11 +70,11 @@ export class Isolation {
   async #tryAlone(failed: Step & { readonly family: Family }): Promise<boolean> {
     let found = false;
     for (const [namespace, classes] of this.#refused?.linesOf(failed.family, failed.lines) ?? []) {
-      const all = [...classes].filter(([name]) => !this.#broken.has(name));
+      const all = [...classes].filter(([name]) => !this.#rejected.has(name));
       const together = all.flatMap(([, lines]) => lines);
       if (together.length === 0 || !(await this.#refusal(failed.family, together))) continue;
       for (const [name, lines] of all) {
-        if (this.#broken.has(name) || this.#refused?.isLeftOut(namespace)) continue;
+        if (this.#rejected.has(name) || this.#refused?.isLeftOut(namespace)) continue;
         const refusal = await this.#refusal(failed.family, lines);
         if (refusal) found = this.#attribute(name, refusal) || found;
       }
@@ -101,12 +101,12 @@ export class Isolation {
 
   #attribute(refused: string, failed: StepFailed): boolean {
     const object = this.#endpoint(refused)?.name ?? refused;
-    if (this.#broken.has(object) || !this.#canDoWithout(object)) return false;
-    this.#broken.add(object);
+    if (this.#rejected.has(object) || !this.#canDoWithout(object)) return false;
+    this.#rejected.add(object);
     if (this.#isLeftOver(object)) this.#options.onBusyChain(object);
     else this.#options.onRejected(failed, object);
     for (const namespace of this.#refused?.refuse(object) ?? []) {
-      for (const also of this.#refused?.newObjects(namespace, this.#attempt?.observed) ?? []) this.#broken.add(also);
+      for (const also of this.#refused?.newObjects(namespace, this.#attempt?.observed) ?? []) this.#rejected.add(also);
     }
     return true;
   }

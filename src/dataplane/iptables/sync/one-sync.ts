@@ -19,7 +19,7 @@ import { findDrift, findRuleDrift } from '../drift/find-drift.ts';
 import type { FeatureQuestion } from '../kernel/probe-features.ts';
 import { StepFailed } from '../kernel/kernel.ts';
 import { diffInSteps } from '../plan/diff.ts';
-import { readGeneration } from '../plan/generation.ts';
+import { readEpoch } from '../plan/epoch.ts';
 import { ENTRIES_PER_SYNC } from '../plan/portion.ts';
 import { recognise } from '../plan/recognise.ts';
 import { teardown } from '../plan/teardown.ts';
@@ -39,9 +39,9 @@ export interface SyncOptions {
   readonly layout: Omit<Layout, 'mode'>;
   /** Monotonic milliseconds. */
   readonly now: () => number;
-  /** The generation to begin with on a host that has none. */
-  readonly firstGeneration: number;
-  /** Knows generations (epochs) that no live flow carries; if absent the next number is taken. */
+  /** The epoch to begin with on a host that has none. */
+  readonly firstEpoch: number;
+  /** Knows epochs (epochs) that no live flow carries; if absent the next number is taken. */
   readonly freeEpochs?: EpochSource;
   /** What the kernel lacks of the rules' vocabulary; nothing if absent. Asks by writing, so not where nothing may be written. */
   readonly missingFeatures?: (question: FeatureQuestion) => Promise<MissingFeatures>;
@@ -52,8 +52,8 @@ export interface SyncMemory {
   /** The kernel as our last writes left it; undefined: unknown. */
   readonly written: ObservedState | undefined;
   /** Outlives the rules: flows keep their stamps while nothing is enforced, and must not be taken for judged later. */
-  readonly generations: Plan['generations'];
-  readonly departed: Plan['departed'];
+  readonly epochs: Plan['epochs'];
+  readonly released: Plan['released'];
   readonly unread: readonly Unread[];
   readonly busyChains: readonly string[];
 }
@@ -80,8 +80,8 @@ export class OneSync {
   #observed: ObservedState | undefined;
   /** The kernel as the writes left it; undefined: unknown. */
   known: ObservedState | undefined;
-  generations: Plan['generations'];
-  departed: Plan['departed'];
+  epochs: Plan['epochs'];
+  released: Plan['released'];
   unread: readonly Unread[];
   busyChains: readonly string[];
 
@@ -90,8 +90,8 @@ export class OneSync {
     this.#renderer = renderer;
     this.#mode = mode;
     this.#written = memory.written;
-    this.generations = memory.generations;
-    this.departed = memory.departed;
+    this.epochs = memory.epochs;
+    this.released = memory.released;
     this.unread = memory.unread;
     this.busyChains = memory.busyChains;
     this.#isolation = this.#isolationOf(undefined);
@@ -142,11 +142,11 @@ export class OneSync {
     }
     let mayBeOutdated = remembered !== undefined;
     for (let attempt = 1; ; attempt++) {
-      this.generations = { ...this.generations, ...plan.generations };
+      this.epochs = { ...this.epochs, ...plan.epochs };
       const failed = await this.#applyAll(plan.steps);
       if (!failed) {
         this.known = this.#afterSuccess(plan);
-        this.departed = plan.departed;
+        this.released = plan.released;
         // Ahead of time: the next sync shall find them.
         this.#nextEpochs(plan.after);
         return;
@@ -173,11 +173,11 @@ export class OneSync {
   }
 
   /** Tells which epochs are in force; returns those to go to. */
-  #nextEpochs(observed: ObservedState): Plan['generations'] {
+  #nextEpochs(observed: ObservedState): Plan['epochs'] {
     const { freeEpochs } = this.#options;
     const marks = this.#ruleset?.layout.marks;
     const next = this.#stampedFamilies(observed).map((family): [Family, number] => {
-      freeEpochs!.inForce(family, readGeneration(observed.families[family]!, marks!) ?? this.generations[family]);
+      freeEpochs!.inForce(family, readEpoch(observed.families[family]!, marks!) ?? this.epochs[family]);
       return [family, freeEpochs!.next(family)];
     });
     return Object.fromEntries(next);
@@ -207,14 +207,14 @@ export class OneSync {
     return this.#written?.variant === observed.variant;
   }
 
-  /** Flows carry the stamps of our rules in the other variant: a generation of theirs must not be taken for one of these rules. */
+  /** Flows carry the stamps of our rules in the other variant: an epoch of theirs must not be taken for one of these rules. */
   #knowOther({ other }: ObservedState): void {
     const { marks } = this.#ruleset?.layout ?? {};
     if (!other || !marks) return;
     for (const family of FAMILIES) {
       const before = other.families[family];
-      const generation = before && readGeneration(before, marks);
-      if (generation !== undefined) this.generations = { [family]: generation, ...this.generations };
+      const epoch = before && readEpoch(before, marks);
+      if (epoch !== undefined) this.epochs = { [family]: epoch, ...this.epochs };
     }
   }
 
@@ -245,11 +245,11 @@ export class OneSync {
   async #makePlan(observed: ObservedState, remembered: boolean): Promise<Plan> {
     this.#observed = observed;
     const options = {
-      broken: this.#isolation.broken,
-      firstGeneration: this.#options.firstGeneration,
-      lastGenerations: this.generations,
-      spareGenerations: this.#nextEpochs(observed),
-      departed: this.departed,
+      rejected: this.#isolation.rejected,
+      firstEpoch: this.#options.firstEpoch,
+      lastEpochs: this.epochs,
+      spareEpochs: this.#nextEpochs(observed),
+      released: this.released,
       remembered,
       ...(this.#mode === 'dry-run' ? {} : { portion: ENTRIES_PER_SYNC }),
     };
@@ -336,8 +336,8 @@ export class OneSync {
   }
 
   memory(): SyncMemory {
-    const { known: written, generations, departed, unread, busyChains } = this;
-    return { written, generations, departed, unread, busyChains };
+    const { known: written, epochs, released, unread, busyChains } = this;
+    return { written, epochs, released, unread, busyChains };
   }
 
   result(): SyncResult {

@@ -15,7 +15,7 @@ const READ_AGAIN_MS = 2_000;
 export class Synchronizer {
   readonly #options: SyncOptions;
   readonly #renderer = new NodeRenderer();
-  #memory: SyncMemory = { written: undefined, generations: {}, departed: {}, unread: [], busyChains: [] };
+  #memory: SyncMemory = { written: undefined, epochs: {}, released: {}, unread: [], busyChains: [] };
   #lastReadMs = 0;
   /** The kernel refused something of the last sync: it may lack what it had. */
   #wasRefused = false;
@@ -44,13 +44,13 @@ export class Synchronizer {
     const { families } = await this.#options.kernel.observe();
     if (Object.values(families).some(({ chains }) => chains.size > 0)) return 'rules stand';
     const nothingListed = new NodeCompiler('').intent();
-    const { generations, departed } = this.#memory;
-    const memory = { written: undefined, generations, departed, unread: [], busyChains: [] };
+    const { epochs, released } = this.#memory;
+    const memory = { written: undefined, epochs, released, unread: [], busyChains: [] };
     const run = new OneSync(this.#options, this.#renderer, memory, 'enforce');
     await run.prepare(nothingListed, interfaces, 'known');
     await run.execute(true);
     const [failure] = run.result().failures;
-    this.#memory = { ...this.#memory, generations: run.generations };
+    this.#memory = { ...this.#memory, epochs: run.epochs };
     if (failure) throw new Error(failure.message);
     return 'closed';
   }

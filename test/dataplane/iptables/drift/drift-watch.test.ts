@@ -119,7 +119,7 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
   it('a set that we made anew ourselves is no drift', async () => {
     const { clock, kernel, resyncs, watch, pass } = bench();
     await clock.pass(5_000);
-    watch.began({ kind: 'fill-sets', lines: [{ text: `create ${SET.name} hash:ip`, object: SET.name }] });
+    watch.began({ kind: 'add-members', lines: [{ text: `create ${SET.name} hash:ip`, object: SET.name }] });
     kernel.headers = new Map([[SET.name, { type: 'hash:ip', entries: 1, seed: 'other' }]]);
     pass();
     await clock.pass(10_000);

@@ -75,7 +75,7 @@ function fillStep(...sets: readonly IpSet[]): Step {
   const filled = sets.flatMap((each) =>
     lines(each.name, createSetText(each), ...[...each.members].map(([m, match]) => addMemberText(each.name, m, match))),
   );
-  return { kind: 'fill-sets', lines: filled };
+  return { kind: 'add-members', lines: filled };
 }
 
 const rulesStep = (family: Family, ...texts: readonly string[]): Step => ({
@@ -84,7 +84,7 @@ const rulesStep = (family: Family, ...texts: readonly string[]): Step => ({
   lines: ['*mangle', ...texts, 'COMMIT'].map((text) => ({ text, object: /PCL-\S+/.exec(text)?.[0] ?? 'mangle' })),
 });
 
-const setsStep = (kind: 'fill-sets' | 'drain-sets' | 'destroy-sets', ...texts: readonly string[]): Step => ({
+const setsStep = (kind: 'add-members' | 'remove-members' | 'destroy-sets', ...texts: readonly string[]): Step => ({
   kind,
   lines: texts.map((text) => ({ text, object: text.split(' ')[1]! })),
 });
@@ -129,7 +129,7 @@ function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
       { kind: 'conntrack-not', states: ['ESTABLISHED', 'RELATED'] },
     ],
     'conntrack-confirmed': [{ kind: 'conntrack-confirmed' }],
-    'other-generation': [{ kind: 'other-generation' }],
+    'stale-mark': [{ kind: 'stale-mark' }],
     'denied-flag': [
       { kind: 'denied-flag', set: true },
       { kind: 'denied-flag', set: false },
@@ -193,7 +193,7 @@ function targetsOf(): Record<Target['kind'], readonly Target[]> {
     drop: [{ kind: 'drop' }],
     jump: [{ kind: 'jump', chain: 'PCL-target' }],
     goto: [{ kind: 'goto', chain: 'PCL-target' }],
-    'stamp-generation': [{ kind: 'stamp-generation' }],
+    'stamp-epoch': [{ kind: 'stamp-epoch' }],
     'set-denied-flag': [{ kind: 'set-denied-flag' }],
     log: [
       { kind: 'log', group: 0, prefix: 'word' },
@@ -226,7 +226,7 @@ function everyRule(family: Family): Rule[] {
     of(matches.ports[6]!, matches.set[1]!),
     of(matches.set[2]!, matches.set[0]!),
     of(matches['in-interface-prefix'][0]!, matches['source-is-local'][0]!),
-    of({ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }, { kind: 'other-generation' }),
+    of({ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }, { kind: 'stale-mark' }),
   ];
 }
 
@@ -267,7 +267,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
 
     for (const family of FAMILIES) {
       it(`prints every kind of rule as it was written, IPv${family}`, async () => {
-        const context: TextContext = { family, marks: MARKS, generation: 5 };
+        const context: TextContext = { family, marks: MARKS, epoch: 5 };
         const inSet: Rule = {
           matches: [
             { kind: 'ports', protocol: 'TCP', ranges: [{ first: 80, last: 80 }] },
@@ -388,7 +388,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
         await kernel.apply(fillStep(...four));
         const [early, late] = [`10.9.9.${2 * index}`, `10.9.9.${2 * index + 1}`];
         const failure = await refused(
-          setsStep('fill-sets', `add ${ADDRESS_SET[4]} ${early}`, line, `add ${ADDRESS_SET[4]} ${late}`),
+          setsStep('add-members', `add ${ADDRESS_SET[4]} ${early}`, line, `add ${ADDRESS_SET[4]} ${late}`),
         );
         assert.equal(failure.object, line.split(' ')[1], line);
         assert.equal(failure.line, 2, line);
@@ -400,9 +400,9 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
     });
 
     it('refuses an entry more than a set has room for', async () => {
-      await kernel.apply(setsStep('fill-sets', 'create PCL4-small hash:ip family inet maxelem 2'));
+      await kernel.apply(setsStep('add-members', 'create PCL4-small hash:ip family inet maxelem 2'));
       const adds = [1, 2, 2, 3, 4].map((last) => `add PCL4-small 10.0.0.${last}`);
-      const failure = await refused(setsStep('fill-sets', ...adds));
+      const failure = await refused(setsStep('add-members', ...adds));
       assert.equal(failure.line, 4);
       assert.equal((await kernel.observe()).sets.get('PCL4-small')?.maxElements, 2);
     });
@@ -414,7 +414,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
       const name = PREFIX_SET[4];
       await kernel.apply(
         setsStep(
-          'drain-sets',
+          'remove-members',
           deleteMemberText(name, '192.0.2.0/24'),
           addMemberText(name, '10.0.0.0/8', true),
           addMemberText(name, '0.0.0.0/1', false),
@@ -432,7 +432,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
       const large = set('PCL4-a+', 4, 'hash:ip', ['10.0.0.1', '10.0.0.2']);
       await kernel.apply(fillStep(small, large));
       await kernel.apply(rulesStep(4, ':PCL-A - [0:0]', '-A PCL-A -m set --match-set PCL4-a src -j RETURN'));
-      await kernel.apply(setsStep('fill-sets', swapSetText('PCL4-a', 'PCL4-a+'), destroySetText('PCL4-a+')));
+      await kernel.apply(setsStep('add-members', swapSetText('PCL4-a', 'PCL4-a+'), destroySetText('PCL4-a+')));
       const { sets } = await kernel.observe();
       assert.deepEqual([...sets.keys()], ['PCL4-a']);
       assert.equal(sets.get('PCL4-a')?.members.size, 2);

@@ -140,8 +140,8 @@ describe('interim rules', () => {
     const was = cluster([y, remote('x/p', '10.0.1.1', { b: '1' })], policies);
     const is = cluster([y, remote('x/q', '10.0.1.2', { b: '1' })], policies);
     assert.deepEqual((await verdicts(was, is, packet('10.0.1.2', '10.0.0.2'), LAYOUT)).steps, [
-      'fill-sets',
-      'drain-sets',
+      'add-members',
+      'remove-members',
     ]);
   });
 
@@ -167,7 +167,7 @@ describe('interim rules', () => {
     const { plan } = await enforce(node, cluster([y, remote('x/p', '10.0.1.1', {})], policies));
     assert.deepEqual(
       plan?.steps.map(({ kind }) => kind),
-      ['fill-sets', 'rules', 'drain-sets', 'settle-rules', 'destroy-sets'],
+      ['add-members', 'rules', 'remove-members', 'final-rules', 'destroy-sets'],
     );
     assert.equal(trace(node.kernel.state(), live), 'dropped');
   });

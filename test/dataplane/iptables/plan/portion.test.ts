@@ -42,7 +42,7 @@ function* inPortions(desired: Ruleset, before: ObservedState, portion: number): 
   }
 }
 
-/** Rules and sets but for the generation, which may have advanced more often. */
+/** Rules and sets but for the epoch, which may have advanced more often. */
 function essence({ families, sets }: ObservedState): unknown {
   const text = (line: string): string => line.replace(/0x[0-9a-f]+\/0xff000000/, 'GENERATION');
   const rules = Object.values(families).map(({ chains }) =>

@@ -26,7 +26,7 @@ function stateOf(addresses: readonly string[], family: Family): ObservedState {
   for (const { name, rules } of dispatchChains({ egress: new Map(), ingress }, 4, PLAIN))
     chains.set(
       name,
-      rules.map((rule) => ruleText(rule, { family, generation: 1 })),
+      rules.map((rule) => ruleText(rule, { family, epoch: 1 })),
     );
   for (const name of ingress.values()) chains.set(name, ['-j DROP']);
   const hooks = { FORWARD: ['-j PCL-IN'], INPUT: [] };
@@ -142,7 +142,7 @@ describe('dispatch: divided buckets read back', () => {
     ];
     return { families: { 4: readSavedRules(`*mangle\n${lines.join('\n')}\nCOMMIT\n`) }, sets };
   };
-  const generations = (plan: ReturnType<typeof diff>): number => plan.summary.generationBumps;
+  const epochs = (plan: ReturnType<typeof diff>): number => plan.summary.epochsAdvanced;
 
   it('plans nothing where nothing changed, and knows loosening from tightening', () => {
     const first = diff(rulesetOf(addresses, [OPEN]), empty);
@@ -150,10 +150,10 @@ describe('dispatch: divided buckets read back', () => {
     assert.ok([...kernel.families[4]!.chains.keys()].some((name) => /^PCL-IN-1-[0-7]$/.test(name)));
     assert.deepEqual(diff(rulesetOf(addresses, [OPEN]), kernel).steps, []);
     const wider = diff(rulesetOf(addresses, [WIDER]), kernel);
-    assert.equal(generations(wider), 0, 'all pods may only do more');
-    assert.equal(generations(diff(rulesetOf(addresses, [OPEN]), readBack(wider.after))), 1, 'a rule less');
-    assert.equal(generations(diff(rulesetOf([...addresses, '10.0.77.1'], [OPEN]), kernel)), 1, 'a pod more');
-    assert.equal(generations(diff(rulesetOf(addresses.slice(1), [OPEN]), kernel)), 0, 'a pod less');
+    assert.equal(epochs(wider), 0, 'all pods may only do more');
+    assert.equal(epochs(diff(rulesetOf(addresses, [OPEN]), readBack(wider.after))), 1, 'a rule less');
+    assert.equal(epochs(diff(rulesetOf([...addresses, '10.0.77.1'], [OPEN]), kernel)), 1, 'a pod more');
+    assert.equal(epochs(diff(rulesetOf(addresses.slice(1), [OPEN]), kernel)), 0, 'a pod less');
   });
 
   it('a rule in a part where no packet for it comes is not taken for the pod being judged', () => {
@@ -165,6 +165,6 @@ describe('dispatch: divided buckets read back', () => {
     chains.set(name, lines.slice(1));
     chains.set(other, [...chains.get(other)!, lines[0]!]);
     const moved = { families: { 4: { chains, hooks: kernel.families[4]!.hooks } }, sets: kernel.sets };
-    assert.equal(generations(diff(rulesetOf(addresses, [OPEN]), moved)), 1);
+    assert.equal(epochs(diff(rulesetOf(addresses, [OPEN]), moved)), 1);
   });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import type { Backend } from '../../../../src/core/vocabulary.ts';
-import { readGeneration } from '../../../../src/dataplane/iptables/plan/generation.ts';
+import { readEpoch } from '../../../../src/dataplane/iptables/plan/epoch.ts';
 import type { Policy } from '../../../../src/policy/model.ts';
 import { MAX_PORTS, guardChains } from '../../../../src/dataplane/iptables/render/guards.ts';
 import type { PortGuard } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
@@ -29,7 +29,7 @@ function bench(backend: Backend = 'iptables-nft') {
     nodeName: 'node-1',
     kernel,
     now: () => 0,
-    firstGeneration: 5,
+    firstEpoch: 5,
     interfaces: () => ({ ...NO_INTERFACES, pods: interfaces }),
   });
   return {
@@ -44,7 +44,7 @@ function bench(backend: Backend = 'iptables-nft') {
         ...{ family: packet.source.includes(':') ? 6 : 4, protocol: 17, port: 9999, sourcePort: 40_000 },
         ...packet,
       } as Packet).verdict,
-    generation: () => readGeneration(kernel.state().families[4]!, LAYOUT.marks!),
+    epoch: () => readEpoch(kernel.state().families[4]!, LAYOUT.marks!),
   };
 }
 
@@ -129,21 +129,21 @@ describe("fault: bridge neighbours: what is at no listed address is still the po
     t.attach([]);
     await t.pass(isolated('a', { policyTypes: ['Ingress'] }));
     const live = { source: 'fe80::b', destination: 'fe80::a', ...BRIDGED, state: 'ESTABLISHED' } as const;
-    const connection = { mark: (t.generation()! * 2) << 24 };
+    const connection = { mark: (t.epoch()! * 2) << 24 };
     assert.equal(t.verdict({ ...live, connection }), 'passed', 'not known yet');
     t.attach(PORTS);
     await t.pass(isolated('a', { policyTypes: ['Ingress'] }));
     assert.equal(t.verdict({ ...live, connection }), 'dropped');
     const reply = { ...live, source: 'fe80::a', destination: 'fe80::b', ...BACK, direction: 'REPLY' } as const;
     assert.equal(t.verdict({ ...reply, connection: { mark: 0 } }), 'dropped', 'its answers');
-    const generation = t.generation();
+    const epoch = t.epoch();
     await t.pass(isolated('a', { ingress: [{ ports: [{ port: 80 }] }] }));
-    assert.equal(t.generation(), generation);
+    assert.equal(t.epoch(), epoch);
     await t.pass(isolated('a', { ingress: [{ ports: [{ port: 81 }] }] }));
-    const later = t.generation();
-    assert.notEqual(later, generation);
+    const later = t.epoch();
+    assert.notEqual(later, epoch);
     await t.pass();
-    assert.equal(t.generation(), later, 'nothing is guarded any more');
+    assert.equal(t.epoch(), later, 'nothing is guarded any more');
   });
 
   it('an interface whose class the kernel refuses is closed', async () => {
@@ -208,7 +208,7 @@ describe('render: chains that find a pod by its interface', () => {
     const text = new Map(
       [...chains, closed].map(({ name, rules }) => [
         name,
-        rules.map((rule) => ruleText(rule, { family: 4, generation: 1 })),
+        rules.map((rule) => ruleText(rule, { family: 4, epoch: 1 })),
       ]),
     );
     const rules = { chains: text, hooks: { FORWARD: ['-j PCL-PE'], INPUT: [] } };

@@ -20,7 +20,7 @@ const BRIDGE: PodInterfaces = {
 function bench(interfaces = NO_INTERFACES) {
   const kernel = createFakeKernel({ backend: 'iptables-nft' });
   const create = () =>
-    new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5, interfaces: () => interfaces });
+    new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 5, interfaces: () => interfaces });
   let reconciler = create();
   return {
     kernel,

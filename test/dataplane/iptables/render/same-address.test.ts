@@ -5,7 +5,7 @@ import { trace } from '../../../support/tracer.ts';
 
 describe('render: the program that finds a packet to its own sender', () => {
   const dropsSame = (family: Family, source: string, destination: string): boolean => {
-    const line = ruleText({ matches: [{ kind: 'same-address' }], target: { kind: 'drop' } }, { family, generation: 1 });
+    const line = ruleText({ matches: [{ kind: 'same-address' }], target: { kind: 'drop' } }, { family, epoch: 1 });
     const rules = { chains: new Map(), hooks: { FORWARD: [line], INPUT: [] } };
     const state = { families: { [family]: rules }, sets: new Map() };
     return trace(state, { family, source, destination, protocol: 6, port: 80 }) === 'dropped';

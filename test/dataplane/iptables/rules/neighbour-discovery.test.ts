@@ -4,7 +4,7 @@ import { type Packet, trace } from '../../../support/tracer.ts';
 
 const LINE = ruleText(
   { matches: [{ kind: 'neighbour-discovery' }], target: { kind: 'drop' } },
-  { family: 6, generation: 1 },
+  { family: 6, epoch: 1 },
 );
 const RULES = { chains: new Map(), hooks: { FORWARD: [LINE], INPUT: [] } };
 

@@ -50,7 +50,7 @@ function matchExamples(family: Family): Examples<Match> {
     ],
     'conntrack-not': [{ kind: 'conntrack-not', states: ['RELATED', 'ESTABLISHED'] }],
     'conntrack-confirmed': [{ kind: 'conntrack-confirmed' }],
-    'other-generation': [{ kind: 'other-generation' }],
+    'stale-mark': [{ kind: 'stale-mark' }],
     'denied-flag': [
       { kind: 'denied-flag', set: true },
       { kind: 'denied-flag', set: false },
@@ -106,7 +106,7 @@ const TARGETS: Examples<Target> = {
   drop: [{ kind: 'drop' }],
   jump: [{ kind: 'jump', chain: 'PCL-EG' }],
   goto: [{ kind: 'goto', chain: 'PCL-E-x' }],
-  'stamp-generation': [{ kind: 'stamp-generation' }],
+  'stamp-epoch': [{ kind: 'stamp-epoch' }],
   'set-denied-flag': [{ kind: 'set-denied-flag' }],
   log: [
     { kind: 'log', group: 0, prefix: 'plain' },
@@ -132,11 +132,11 @@ function matchAsWritten(match: Match, whole: string): Match {
 }
 
 function assertReadsBack(rule: Rule, family: Family): void {
-  const line = ruleText(rule, { family, marks: MARKS, generation: EPOCH });
+  const line = ruleText(rule, { family, marks: MARKS, epoch: EPOCH });
   const found = parseRule(line, family);
   assert.ok(found.kind === 'own', line);
   assert.deepEqual(found.rule, asWritten(rule, family), line);
-  assert.equal(ruleText(found.rule, { family, marks: MARKS, generation: EPOCH }), line);
+  assert.equal(ruleText(found.rule, { family, marks: MARKS, epoch: EPOCH }), line);
 }
 
 function rulesOf(family: Family, { families }: ReturnType<typeof renderNode>): readonly Rule[] {
@@ -188,7 +188,7 @@ describe('rules read back', () => {
         for (const line of rules) {
           const found = parseRule(line, family);
           assert.ok(found.kind === 'own', line);
-          assert.equal(ruleText(found.rule, { family, marks: MARKS, generation: found.mark?.epoch ?? EPOCH }), line);
+          assert.equal(ruleText(found.rule, { family, marks: MARKS, epoch: found.mark?.epoch ?? EPOCH }), line);
         }
       }
     }
@@ -242,7 +242,7 @@ describe('rules read back', () => {
 
 describe('rules of replies', () => {
   it('the reverse of the reverse is the match itself', () => {
-    const oneWay = new Set(['conntrack', 'conntrack-not', 'conntrack-confirmed', 'other-generation', 'denied-flag']);
+    const oneWay = new Set(['conntrack', 'conntrack-not', 'conntrack-confirmed', 'stale-mark', 'denied-flag']);
     for (const kind of ['neighbour-discovery', 'dhcp']) oneWay.add(kind);
     for (const family of FAMILIES) {
       for (const match of Object.values<readonly Match[]>(matchExamples(family)).flat()) {

@@ -3,12 +3,7 @@ import fc from 'fast-check';
 import type { Family } from '../../../../src/core/vocabulary.ts';
 import type { EpochState } from '../../../../src/dataplane/listener.ts';
 import { FreeEpochs } from '../../../../src/dataplane/iptables/sync/free-epochs.ts';
-import {
-  EVERY_PACKET,
-  deniedBit,
-  generationCount,
-  markOf,
-} from '../../../../src/dataplane/iptables/rules/write-text.ts';
+import { EVERY_PACKET, deniedBit, epochCount, markOf } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
 
 const THREE = { mask: 0x70000000 };
@@ -318,7 +313,7 @@ describe('free epochs', () => {
         const { clock, table, epochs, advance } = bench(marks);
         Object.assign(table, { latencyMs, clears });
         let current: number | undefined;
-        for (let n = 0; n < 30; n++) table.add(markOf(1 + (n % generationCount(marks)), marks));
+        for (let n = 0; n < 30; n++) table.add(markOf(1 + (n % epochCount(marks)), marks));
         epochs.inForce(4, undefined);
         for (const each of actions) {
           const flow = 'who' in each ? table.flows[each.who % Math.max(1, table.flows.length)] : undefined;

@@ -102,7 +102,7 @@ function node(backend: Backend): Node {
     nodeName: 'node-1',
     kernel,
     now: () => 0,
-    firstGeneration: 5,
+    firstEpoch: 5,
     missingFeatures: (question) => watch.missing(target, question),
   });
   return {
@@ -224,7 +224,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
         nodeName: 'node-1',
         kernel,
         now: () => 0,
-        firstGeneration: 5,
+        firstEpoch: 5,
         missingFeatures: async (question) => {
           questions.push(question);
           return {};
@@ -238,7 +238,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
   describe(`fault: the closed chain needs what may be missing (${backend})`, () => {
     it('is DROP and nothing else, whatever else the kernel refuses', async () => {
       const kernel = createFakeKernel({ backend });
-      const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5 });
+      const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 5 });
       // Refused without being asked for by name: the class chains fail one by one.
       const refuse = (line: string): boolean => / -m (limit|comment) /.test(line);
       if (backend === 'iptables-nft') kernel.faults.refuse = refuse;

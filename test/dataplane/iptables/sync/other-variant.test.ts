@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import { type Kernel, StepFailed } from '../../../../src/dataplane/iptables/kernel/kernel.ts';
-import { readGeneration } from '../../../../src/dataplane/iptables/plan/generation.ts';
+import { readEpoch } from '../../../../src/dataplane/iptables/plan/epoch.ts';
 import type { Unread } from '../../../../src/dataplane/dataplane.ts';
 import type { ObservedState, Step } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import type { Policy } from '../../../../src/policy/model.ts';
@@ -44,18 +44,18 @@ function host(kernel: FakeKernel, more: () => Partial<ObservedState>, cannotRemo
       return cannotRemove ? Promise.reject(failed()) : Promise.resolve([]);
     },
   };
-  const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel: seen, now, firstGeneration: 5 });
+  const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel: seen, now, firstEpoch: 5 });
   return { steps, reconciler };
 }
 
 /** The rules of a cluster as they stand in legacy, with the sets they refer to in the common kernel. */
-async function legacyOf(kernel: FakeKernel, generation: number): Promise<ObservedState> {
+async function legacyOf(kernel: FakeKernel, epoch: number): Promise<ObservedState> {
   const legacy = createFakeKernel({ backend: 'iptables-legacy' });
   const reconciler = new SnapshotSync({
     nodeName: 'node-1',
     kernel: legacy,
     now: () => 0,
-    firstGeneration: generation,
+    firstEpoch: epoch,
   });
   await reconciler.sync(cluster(), 'enforce', LAYOUT, true);
   const sets = legacy.savedSets().replaceAll(/ (bucketsize|initval) \S+/g, '');
@@ -75,9 +75,9 @@ describe('fault: our rules in the other iptables variant', () => {
     const kinds = steps.map(({ kind }) => kind);
     const at = kinds.indexOf('leftovers');
     assert.equal(kinds.filter((kind) => kind === 'leftovers').length, 2);
-    assert.ok(kinds.lastIndexOf('rules') < at && at < kinds.indexOf('drain-sets'), kinds.join(' '));
+    assert.ok(kinds.lastIndexOf('rules') < at && at < kinds.indexOf('remove-members'), kinds.join(' '));
     const old = [...kernel.state().sets.keys()];
-    const before = steps.slice(0, at).flatMap(({ kind, lines }) => (kind === 'fill-sets' ? lines : []));
+    const before = steps.slice(0, at).flatMap(({ kind, lines }) => (kind === 'add-members' ? lines : []));
     for (const { text } of before) {
       const [verb, name] = text.split(' ');
       assert.ok(verb === 'create' || !old.includes(name!), `${text} before the old rules are gone`);
@@ -86,16 +86,16 @@ describe('fault: our rules in the other iptables variant', () => {
     assert.ok(text.some((line) => line.startsWith('-D FORWARD ')) && text.includes('-X PCL-FWD'), text.join('\n'));
   });
 
-  for (const generation of [5, 6, 127]) {
-    it(`the new rules never begin with the generation the old ones stamp (${generation})`, async () => {
+  for (const epoch of [5, 6, 127]) {
+    it(`the new rules never begin with the epoch the old ones stamp (${epoch})`, async () => {
       const kernel = createFakeKernel();
-      const { families } = await legacyOf(kernel, generation);
+      const { families } = await legacyOf(kernel, epoch);
       const { reconciler } = host(kernel, () => ({ other: { variant: 'iptables-legacy', families } }));
       await reconciler.sync(cluster(), 'enforce', LAYOUT, true);
       for (const family of [4, 6] as const) {
         const [ours, theirs] = [kernel.state().families[family]!, families[family]!];
-        assert.equal(readGeneration(theirs, MARKS), generation);
-        assert.notEqual(readGeneration(ours, MARKS), generation);
+        assert.equal(readEpoch(theirs, MARKS), epoch);
+        assert.notEqual(readEpoch(ours, MARKS), epoch);
       }
     });
   }

@@ -36,7 +36,7 @@ function slowNode(kernel: FakeKernel = createFakeKernel()): FakeNode {
   return {
     name: 'node-1',
     kernel,
-    reconciler: new SnapshotSync({ nodeName: 'node-1', kernel, now, firstGeneration: 1 }),
+    reconciler: new SnapshotSync({ nodeName: 'node-1', kernel, now, firstEpoch: 1 }),
   };
 }
 

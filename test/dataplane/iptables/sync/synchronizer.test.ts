@@ -6,7 +6,7 @@ import type { SyncResult } from '../../../../src/dataplane/iptables/sync/one-syn
 import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import type { ObservedFamily, ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../../../src/policy/model.ts';
-import { readGeneration } from '../../../../src/dataplane/iptables/plan/generation.ts';
+import { readEpoch } from '../../../../src/dataplane/iptables/plan/epoch.ts';
 import { EVERY_PACKET } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT, createFakeNode, enforce, epochsInTurn } from '../../../support/fake-cluster.ts';
@@ -42,9 +42,9 @@ interface Bench {
   readonly restart: () => void;
 }
 
-function bench(backend: Backend = 'iptables-nft', firstGeneration = 5): Bench {
+function bench(backend: Backend = 'iptables-nft', firstEpoch = 5): Bench {
   const kernel = createFakeKernel({ backend });
-  const create = () => new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration });
+  const create = () => new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch });
   const made: Bench = {
     kernel,
     reconciler: create(),
@@ -68,7 +68,7 @@ function follow(snapshotAtStart: ClusterSnapshot = cluster()) {
   const compiler = new NodeCompiler('node-1');
   loadSnapshot(compiler, snapshotAtStart);
   const compile = (): NodeIntent => compiler.intent();
-  const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 5, compile });
+  const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 5, compile });
   return { kernel, compiler, enforce: () => reconciler.sync(snapshotAtStart, 'enforce', LAYOUT, false) };
 }
 
@@ -84,8 +84,8 @@ const passes = (kernel: FakeKernel, from: Pod, to: Pod, port = 80): boolean[] =>
     (family) => trace(kernel.state(), packet(from.addresses[family]!, to.addresses[family]!, port)) === 'passed',
   );
 
-const generationOf = (kernel: FakeKernel): (number | undefined)[] =>
-  ([4, 6] as const).map((family) => readGeneration(kernel.state().families[family]!, LAYOUT.marks!));
+const epochOf = (kernel: FakeKernel): (number | undefined)[] =>
+  ([4, 6] as const).map((family) => readEpoch(kernel.state().families[family]!, LAYOUT.marks!));
 
 const writes = (kernel: FakeKernel): string[] => kernel.commands.filter((command) => command.includes('restore'));
 
@@ -96,7 +96,7 @@ describe('reconcile: what is there already', () => {
     const saved = [kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()];
     const count = writes(kernel).length;
     made.restart();
-    const again = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 77 });
+    const again = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 77 });
     const outcome = await again.sync(cluster(), 'enforce', LAYOUT, true);
     assert.deepEqual([outcome.plan?.steps, outcome.drift, outcome.failures], [[], [], []]);
     assert.equal(writes(kernel).length, count);
@@ -123,7 +123,7 @@ describe('reconcile: what is there already', () => {
   });
 });
 
-/** The kernel's rules and sets without the generation, which a repair may bump. */
+/** The kernel's rules and sets without the epoch, which a repair may bump. */
 function essence(state: ObservedState): unknown {
   const text = (line: string): string => line.replace(/0x[0-9a-f]+\/0xff000000/, 'GENERATION');
   const rules = ([4, 6] as const).map((family) => {
@@ -298,7 +298,7 @@ describe('reconcile: drift', () => {
           assert.equal(now.filter((line) => line.includes('PCL-')).length, 2);
         }
       } else assert.deepEqual(essence(repaired), essence(good));
-      assert.equal(generationOf(kernel)[0] !== 5, bumps);
+      assert.equal(epochOf(kernel)[0] !== 5, bumps);
       const { plan } = await enforce(cluster(), { readBack: true });
       assert.deepEqual(plan?.steps, []);
     });
@@ -348,7 +348,7 @@ describe('reconcile: refusals', () => {
     assert.deepEqual(passes(kernel, B, A), [true, true]);
     assert.deepEqual(passes(kernel, C, A), [false, false]);
     assert.deepEqual(passes(kernel, C, B, 81), [false, true], 'IPv6 has no block, so no set of prefixes');
-    assert.equal(outcome.plan?.heldBack.length, 1);
+    assert.equal(outcome.plan?.degraded.length, 1);
     kernel.faults.refuse = undefined;
     await enforce(cluster());
     assert.deepEqual(passes(kernel, C, B, 81), [true, true]);
@@ -369,7 +369,7 @@ describe('reconcile: refusals', () => {
     assert.deepEqual(passes(kernel, C, B, 81), [false, true]);
     assert.deepEqual(passes(kernel, C, A), [true, true], 'the other change went in');
     assert.deepEqual(
-      outcome.plan?.heldBack.map(({ address, got, wanted }) => [address, got === wanted]),
+      outcome.plan?.degraded.map(({ address, got, wanted }) => [address, got === wanted]),
       [['10.0.0.2', false]],
     );
   });
@@ -527,7 +527,7 @@ describe('reconcile: refusals', () => {
     compiler.pod('x/more', pod('x/more', { nodeName: 'node-2', labels: { pod: 'b' }, addresses: ['10.0.9.9'] }));
     const saves = (): number => kernel.commands.filter((command) => command.includes('save')).length;
     const before = saves();
-    assert.deepEqual((await enforce()).plan?.heldBack, []);
+    assert.deepEqual((await enforce()).plan?.degraded, []);
     assert.equal(saves(), before, 'what is in the kernel was known');
     assert.ok([...kernel.state().sets.values()].some(({ type }) => type === 'hash:net'));
   });
@@ -570,7 +570,7 @@ describe('reconcile: refusals', () => {
     kernel.editSets(`create small hash:ip family inet maxelem 1`, `swap ${set} small`, 'destroy small');
     kernel.editSets(`create ${set}+ hash:ip family inet maxelem 1048576`, `add ${set}+ 203.0.113.1`);
     made.restart();
-    const again = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 1 });
+    const again = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 1 });
     await again.sync(cluster([sameNamespace], [A, B]), 'enforce', LAYOUT, true);
     const { sets } = kernel.state();
     assert.deepEqual([...sets.get(set)!.members.keys()].sort(), ['10.0.0.1', '10.0.0.2']);
@@ -662,7 +662,7 @@ describe('reconcile: live flows', () => {
   const isLive = (kernel: FakeKernel, connection: { mark: number }, direction: 'ORIGINAL' | 'REPLY'): boolean =>
     trace(kernel.state(), live(connection, direction)) === 'passed';
 
-  it('the generation is bumped by what tightens, not by what only allows', async () => {
+  it('the epoch is bumped by what tightens, not by what only allows', async () => {
     const { kernel, enforce } = bench();
     const onlyB80 = policy('x/only-b', {
       podSelector: { matchLabels: { pod: 'a' } },
@@ -695,7 +695,7 @@ describe('reconcile: live flows', () => {
     for (const [what, to, bumped] of steps) {
       await enforce(to);
       if (bumped) due++;
-      assert.deepEqual(generationOf(kernel), [due, due], what);
+      assert.deepEqual(epochOf(kernel), [due, due], what);
     }
   });
 
@@ -729,13 +729,13 @@ describe('reconcile: live flows', () => {
     assert.equal(trace(kernel.state(), { ...packet('10.0.1.2', '10.0.0.1'), connection }), 'passed');
     await enforce(cluster([ONLY_B], [A]));
     await enforce(cluster([ONLY_B], [A, C]));
-    assert.deepEqual(generationOf(kernel), [5, 5], 'its flows died with it');
+    assert.deepEqual(epochOf(kernel), [5, 5], 'its flows died with it');
     await enforce(cluster([ONLY_B], [A, other]));
-    assert.deepEqual(generationOf(kernel), [6, 5]);
+    assert.deepEqual(epochOf(kernel), [6, 5]);
     assert.equal(trace(kernel.state(), live(connection, 'ORIGINAL', other)), 'dropped');
     await enforce(cluster([ONLY_B], [A]));
     await enforce(cluster([ONLY_B], [A, other]));
-    assert.deepEqual(generationOf(kernel), [6, 5], 'it was in no set');
+    assert.deepEqual(epochOf(kernel), [6, 5], 'it was in no set');
   });
 
   it('nor where the compiler tells what changed', async () => {
@@ -748,14 +748,14 @@ describe('reconcile: live flows', () => {
     compiler.pod('y/c', C);
     compiler.pod('x/again', pod('x/again', { addresses: ['10.0.1.3'], nodeName: 'node-2' }));
     await enforce();
-    assert.deepEqual(generationOf(kernel), [5, 5], 'its flows died with it');
+    assert.deepEqual(epochOf(kernel), [5, 5], 'its flows died with it');
     compiler.pod('y/e', other);
     await enforce();
-    assert.deepEqual(generationOf(kernel), [6, 5]);
+    assert.deepEqual(epochOf(kernel), [6, 5]);
     compiler.pod('y/e', undefined);
     compiler.pod('y/e', other);
     await enforce();
-    assert.deepEqual(generationOf(kernel), [6, 5], 'it is remembered until then');
+    assert.deepEqual(epochOf(kernel), [6, 5], 'it is remembered until then');
   });
 
   describe('fault: an address changes hands while the agent is away', () => {
@@ -781,7 +781,7 @@ describe('reconcile: live flows', () => {
             nodeName: 'node-1',
             kernel: made.kernel,
             now: () => 0,
-            firstGeneration: 5,
+            firstEpoch: 5,
           });
         };
         const alive = (): number =>
@@ -853,10 +853,10 @@ describe('reconcile: live flows', () => {
       const remote = pod('x/b', { addresses: ['10.0.1.2', 'fd00::1:2'], nodeName: 'node-2' });
       await enforce(cluster([ONLY_B], [A, remote]));
       await enforce(cluster([ONLY_B], [A]));
-      assert.deepEqual(generationOf(kernel), [5, 5]);
+      assert.deepEqual(epochOf(kernel), [5, 5]);
       restart();
       await enforce(cluster([ONLY_B], [A]), { readBack: true });
-      assert.deepEqual(generationOf(kernel), [6, 6], 'which ones were released the next process does not know');
+      assert.deepEqual(epochOf(kernel), [6, 6], 'which ones were released the next process does not know');
       assert.ok(![...kernel.state().sets.keys()].some((name) => name.endsWith('-released')));
       restart();
       const { plan } = await enforce(cluster([ONLY_B], [A]), { readBack: true });
@@ -873,7 +873,7 @@ describe('reconcile: live flows', () => {
       const { plan } = await enforce(cluster([ONLY_B], [A, remote(4)]));
       assert.deepEqual(
         plan?.steps.map(({ kind, lines }) => [kind, lines.length]),
-        [['drain-sets', 1]],
+        [['remove-members', 1]],
       );
       assert.equal(kernel.commands.length, first + 1);
       assert.deepEqual((await enforce(cluster([ONLY_B], [A, remote(4)]), { readBack: true })).drift, []);
@@ -913,23 +913,23 @@ describe('reconcile: live flows', () => {
     assert.equal(trace(kernel.state(), error), 'dropped');
   });
 
-  it('the generation goes on after a restart, wraps, and is found by any of its rules', async () => {
+  it('the epoch goes on after a restart, wraps, and is found by any of its rules', async () => {
     const { kernel, enforce, ...made } = bench('iptables-nft', 126);
     await enforce(cluster([ONLY_B]));
     const isolated = cluster([ONLY_B, BLOCK]);
     await enforce(isolated);
-    assert.deepEqual(generationOf(kernel), [127, 127]);
-    const again = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
+    assert.deepEqual(epochOf(kernel), [127, 127]);
+    const again = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 60 });
     await again.sync(cluster([ONLY_B]), 'enforce', LAYOUT, true);
     await again.sync(isolated, 'enforce', LAYOUT, false);
-    assert.deepEqual(generationOf(kernel), [1, 1]);
+    assert.deepEqual(epochOf(kernel), [1, 1]);
     const last = kernel.state().families[4]!.chains.get('PCL-FWD-RECHECK')!.at(-1)!;
     const without = [`-D FORWARD ${NEW_ENTERS}`, `-D PCL-FWD-RECHECK ${last}`, ':PCL-FWD - [0:0]', '-X PCL-FWD'];
     kernel.editRules(4, ...without);
     made.restart();
-    const third = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 60 });
+    const third = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 60 });
     await third.sync(isolated, 'enforce', LAYOUT, true);
-    assert.deepEqual(generationOf(kernel), [2, 1]);
+    assert.deepEqual(epochOf(kernel), [2, 1]);
   });
 
   it('fault: no epoch is free: every packet of live flows is judged, until one is', async () => {
@@ -941,14 +941,14 @@ describe('reconcile: live flows', () => {
       next: () => free,
       inForce: (family: 4 | 6, epoch: number | undefined) => void (family === 4 && told.push(epoch)),
     };
-    const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstGeneration: 1, freeEpochs });
+    const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 1, freeEpochs });
     const pass = async (to: ClusterSnapshot, readBack = false): Promise<number> => {
       const { failures, plan } = await reconciler.sync(to, 'enforce', LAYOUT, readBack);
       assert.deepEqual(failures, []);
-      return plan!.summary.generationBumps;
+      return plan!.summary.epochsAdvanced;
     };
     assert.equal(await pass(cluster()), 0);
-    assert.deepEqual(generationOf(kernel), [5, 5]);
+    assert.deepEqual(epochOf(kernel), [5, 5]);
     const idle = { mark: 0 };
     const toA = packet(B.addresses[0]!, A.addresses[0]!);
     assert.equal(trace(kernel.state(), { ...toA, connection: idle }), 'passed');
@@ -956,7 +956,7 @@ describe('reconcile: live flows', () => {
     free = EVERY_PACKET;
     const tighter = cluster([policy('x/only-b', { podSelector: { matchLabels: { pod: 'a' } } }), BLOCK]);
     assert.equal(await pass(tighter), 2);
-    assert.deepEqual(generationOf(kernel), [0, 0]);
+    assert.deepEqual(epochOf(kernel), [0, 0]);
     assert.equal(second(), '-m conntrack --ctstate RELATED,ESTABLISHED -j PCL-FWD-RECHECK');
     const live = { ...toA, state: 'ESTABLISHED', direction: 'ORIGINAL' } as const;
     assert.equal(trace(kernel.state(), { ...live, connection: { ...idle } }), 'dropped');
@@ -968,11 +968,11 @@ describe('reconcile: live flows', () => {
     assert.equal(trace(kernel.state(), { ...live, connection: allowed }), 'passed');
     assert.equal(await pass(tighter), 0);
     assert.equal(trace(kernel.state(), { ...live, connection: allowed }), 'dropped');
-    assert.deepEqual(generationOf(kernel), [0, 0]);
+    assert.deepEqual(epochOf(kernel), [0, 0]);
     // One is found: nothing else changed, and the rules go to it.
     free = 9;
     assert.equal(await pass(tighter), 2);
-    assert.deepEqual(generationOf(kernel), [9, 9]);
+    assert.deepEqual(epochOf(kernel), [9, 9]);
     assert.match(second()!, /^-m connmark ! --mark 0x12000000\/0xff000000 /);
     assert.equal(trace(kernel.state(), { ...live, connection: { ...idle } }), 'dropped');
     assert.equal(told.at(-1), 9);
@@ -982,17 +982,17 @@ describe('reconcile: live flows', () => {
     const node = createFakeNode('node-1', createFakeKernel(), epochsInTurn(5));
     await enforce(node, cluster());
     await enforce(node, cluster([policy('x/only-b', { podSelector: { matchLabels: { pod: 'a' } } }), BLOCK]));
-    assert.deepEqual(generationOf(node.kernel), [EVERY_PACKET, EVERY_PACKET]);
+    assert.deepEqual(epochOf(node.kernel), [EVERY_PACKET, EVERY_PACKET]);
   });
 
-  it('the generation goes on though the rules were gone in between', async () => {
+  it('the epoch goes on though the rules were gone in between', async () => {
     for (const between of ['off', 'audit'] as const) {
       const { kernel, enforce } = bench();
       await enforce(cluster([ONLY_B]));
       await enforce(cluster([ONLY_B, BLOCK]));
       await enforce(cluster([ONLY_B, BLOCK]), { mode: between });
       await enforce(cluster([ONLY_B, BLOCK]));
-      assert.deepEqual(generationOf(kernel), [7, 7], between);
+      assert.deepEqual(epochOf(kernel), [7, 7], between);
     }
   });
 

@@ -3,22 +3,22 @@ import type { MarkBits } from '../rules/rule.ts';
 import type { ObservedFamily } from './plan.ts';
 
 import { FORWARD_CHAIN, INPUT_CHAIN } from '../rules/names.ts';
-import { generationCount } from '../rules/write-text.ts';
+import { epochCount } from '../rules/write-text.ts';
 import { readingOf } from './chain-reading.ts';
 
 /** The epoch in force, from a live stamp rule, or EVERY_PACKET; undefined if there is none under this mask. */
-export function readGeneration(before: ObservedFamily, marks: MarkBits): number | undefined {
+export function readEpoch(before: ObservedFamily, marks: MarkBits): number | undefined {
   // A stamp reads the same in both families.
   const chains = readingOf(4, before);
   for (const parsed of [FORWARD_CHAIN, INPUT_CHAIN].flatMap((name) => chains.text(name)?.rules ?? [])) {
-    if (parsed.kind === 'foreign' || parsed.rule.target.kind !== 'stamp-generation') continue;
+    if (parsed.kind === 'foreign' || parsed.rule.target.kind !== 'stamp-epoch') continue;
     const { mask, epoch } = parsed.mark!;
     const isOurs = parsed.rule.matches.length === 0 && mask === marks.mask >>> 0;
-    if (isOurs && epoch! <= generationCount(marks)) return epoch;
+    if (isOurs && epoch! <= epochCount(marks)) return epoch;
   }
   return undefined;
 }
 
-export function nextGeneration(current: number, marks: MarkBits): number {
-  return (current % generationCount(marks)) + 1;
+export function nextEpoch(current: number, marks: MarkBits): number {
+  return (current % epochCount(marks)) + 1;
 }
