@@ -1,5 +1,5 @@
 /** The plan that removes everything of ours: jumps first, so that no packet meets half a layout. */
-import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import { FAMILIES } from '../../../core/vocabulary.ts';
 import type { ObservedFamily, ObservedState, Plan, PlanLine, Step } from './plan.ts';
 
 import { HOOKS } from '../rules/ruleset.ts';
@@ -85,9 +85,4 @@ function emptied(before: ObservedFamily): ObservedFamily {
   const hooks = { ...before.hooks };
   for (const hook of HOOKS) hooks[hook] = before.hooks[hook].filter((line) => !isHookLine(line));
   return { chains: new Map(), hooks };
-}
-
-/** `Partial<Record<Family, ...>>` keys, for callers that list what teardown left. */
-export function familiesOf(state: ObservedState): readonly Family[] {
-  return FAMILIES.filter((family) => state.families[family] !== undefined);
 }

@@ -6,8 +6,6 @@ import type { Direction, Family } from '../../../core/vocabulary.ts';
 export const PREFIX = 'PCL';
 /** iptables XT_EXTENSION_MAXNAMELEN (29) less the NUL. */
 export const MAX_CHAIN_NAME = 28;
-/** ipset IPSET_MAXNAMELEN (32) less the NUL. */
-export const MAX_SET_NAME = 31;
 
 export const FORWARD_CHAIN = `${PREFIX}-FWD`;
 export const INPUT_CHAIN = `${PREFIX}-INP`;
