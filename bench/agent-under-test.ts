@@ -96,7 +96,7 @@ export class AgentUnderTest {
     return {
       backend: kernel.backend,
       families: kernel.families,
-      observe: () => kernel.observe(),
+      readBack: () => kernel.readBack(),
       apply: async (step) => {
         const busy = await kernel.apply(step);
         const commit = { step, endedMs: performance.now() };

@@ -138,7 +138,7 @@ async function measureBackend(backend: Backend, rounds: number): Promise<Backend
 /** The next backend starts in an empty kernel. */
 async function clear(backend: Backend): Promise<void> {
   const kernel = createOneVariantKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
-  for (const step of teardown(await kernel.observe()).steps) await kernel.apply(step);
+  for (const step of teardown(await kernel.readBack()).steps) await kernel.apply(step);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- idle

@@ -143,7 +143,7 @@ function sizeOf({ plan }: SyncResult): { rules: number; entries: number } {
 
 async function tamper(kernel: Kernel): Promise<void> {
   const { backend } = kernel;
-  const { families, sets } = await kernel.observe();
+  const { families, sets } = await kernel.readBack();
   const [chain] = [...families[4]!.chains].find(([name, lines]) => name.startsWith('PCL-I-') && lines.length > 1)!;
   const set = [...sets.values()].find(({ type, members }) => type === 'hash:ip' && members.size > 1)!;
   const rule = ['*mangle', `-D ${chain} 1`, 'COMMIT', ''].join('\n');
@@ -152,7 +152,7 @@ async function tamper(kernel: Kernel): Promise<void> {
 }
 
 async function clear(kernel: Kernel): Promise<void> {
-  for (const step of teardown(await kernel.observe()).steps) await kernel.apply(step);
+  for (const step of teardown(await kernel.readBack()).steps) await kernel.apply(step);
 }
 
 // -------------------------------------------------------------------------------------------------------------- tables

@@ -102,7 +102,7 @@ async function clear(): Promise<void> {
     run: runCommand,
     lockWaitSeconds: 5,
   });
-  for (const step of teardown(await kernel.observe()).steps) await kernel.apply(step);
+  for (const step of teardown(await kernel.readBack()).steps) await kernel.apply(step);
 }
 
 function result(quick: boolean, runs: Runs, cluster: typeof CLUSTER, megabytes: number, idle: Stall): SuiteResult {

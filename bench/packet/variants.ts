@@ -129,7 +129,7 @@ async function loadLinear(backend: Backend, { snapshot }: MeasuredCluster, { run
 /** As the agent does it: compile, render, plan against what the kernel holds, apply. */
 async function loadOurs(backend: Backend, { snapshot }: MeasuredCluster, { run }: Testbed): Promise<number> {
   const kernel = createOneVariantKernel({ backend, families: [4], run, lockWaitSeconds: 10 });
-  const plan = diff(renderNode(compileNode(snapshot, NODE_NAME), LAYOUT), await kernel.observe());
+  const plan = diff(renderNode(compileNode(snapshot, NODE_NAME), LAYOUT), await kernel.readBack());
   for (const step of plan.steps) await kernel.apply(step);
   return [...plan.after.families[4]!.chains.values()].reduce((sum, chain) => sum + chain.length, 0);
 }

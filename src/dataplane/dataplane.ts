@@ -108,8 +108,8 @@ export interface ChangeCounts {
 
 export interface Degraded {
   readonly address: string;
-  readonly wanted: string;
-  readonly got: string;
+  readonly desired: string;
+  readonly actual: string;
 }
 
 export interface DataplaneSize {

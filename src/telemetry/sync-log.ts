@@ -88,11 +88,11 @@ function logFailures(log: Logger, outcome: SyncOutcome): void {
       ...(policies.length > 0 ? { policies } : {}),
     });
   }
-  for (const { address, wanted, got } of outcome.change?.degraded ?? [])
+  for (const { address, desired, actual } of outcome.change?.degraded ?? [])
     log.warn('a pod is judged by other rules than its policies ask for, as the kernel did not take those', {
       address,
-      wanted,
-      got,
+      desired,
+      actual,
     });
 }
 

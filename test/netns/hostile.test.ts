@@ -84,7 +84,7 @@ for (const backend of BACKENDS) {
       assert.deepEqual(failures, []);
       const again = await agent().sync(snapshot, 'enforce', LAYOUT, true);
       assert.deepEqual(again.plan?.steps, [], 'a second agent reads back what the first one meant');
-      const { families } = await kernel.observe();
+      const { families } = await kernel.readBack();
       const { families: rules } = renderNode(intent!, { ...LAYOUT, mode: 'enforce' });
       for (const family of [4, 6] as const) {
         const wanted = [...rules[family].dispatch.ingress.values()];
@@ -95,7 +95,7 @@ for (const backend of BACKENDS) {
     it('names and labels that would end a word or a line do not', async () => {
       const before = await foreign();
       await enforce(snapshotOfObjects(INJECTION));
-      const { families } = await kernel.observe();
+      const { families } = await kernel.readBack();
       const comments = [...families[4]!.chains.values()].flat().filter((rule) => rule.includes('--comment'));
       assert.equal(comments.length, 2 * INJECTION.policies.length);
       assert.equal(await foreign(), before);

@@ -17,7 +17,7 @@ export interface OneVariantOptions {
 
 export function createOneVariantKernel(options: OneVariantOptions): Kernel {
   const { backend, families } = options;
-  return { backend, families, observe: () => observe(options), apply: (step) => applyStep(options, step) };
+  return { backend, families, readBack: () => observe(options), apply: (step) => applyStep(options, step) };
 }
 
 async function observe(options: OneVariantOptions): Promise<ObservedState> {

@@ -35,7 +35,7 @@ function runOn(lab: Lab, node: string): typeof runCommand {
 
 export async function observeNode(lab: Lab, node: string): Promise<ObservedState> {
   const { backend, families } = lab.options;
-  return await createOneVariantKernel({ backend, families, run: runOn(lab, node), lockWaitSeconds: 5 }).observe();
+  return await createOneVariantKernel({ backend, families, run: runOn(lab, node), lockWaitSeconds: 5 }).readBack();
 }
 
 /** Where an agent that starts now finds its pods attached; those on a bridge are asked who they are. */

@@ -16,7 +16,7 @@ export function watchWrites(kernel: Kernel, listener: WriteListener): Kernel {
     get families() {
       return kernel.families;
     },
-    observe: () => kernel.observe(),
+    readBack: () => kernel.readBack(),
     apply: async (step) => {
       listener.began(step);
       let isDone = false;

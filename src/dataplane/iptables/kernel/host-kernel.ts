@@ -106,7 +106,7 @@ class VariantKernel implements HostKernel {
   }
 
   /** A listing that lacks what we wrote is asked for twice, and so is one whose rules speak of sets that are not there. */
-  async observe(): Promise<ObservedState> {
+  async readBack(): Promise<ObservedState> {
     const first = await this.#observeOnce();
     if (first.doubt === undefined) return first.state;
     const second = await this.#observeOnce();

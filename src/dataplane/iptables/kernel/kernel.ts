@@ -6,7 +6,7 @@ export interface Kernel {
   readonly backend: Backend;
   readonly families: readonly Family[];
   /** Reads our chains, jumps and sets. Rejects with CommandFailed or KernelUnreadable. */
-  observe(): Promise<ObservedState>;
+  readBack(): Promise<ObservedState>;
   /**
    * Carries out one step. Rejects with StepFailed. `destroy-sets` does not fail for a set the kernel still uses:
    * such sets are returned, to be planned again later; all other steps return nothing.

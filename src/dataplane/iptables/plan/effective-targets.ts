@@ -63,19 +63,19 @@ function effectiveDispatch(
   );
   for (const direction of DIRECTIONS) {
     const current = actual.targets(direction);
-    for (const [address, wanted] of rules.dispatch[direction]) {
-      const endpoint = rules.classes.get(wanted)!;
+    for (const [address, desired] of rules.dispatch[direction]) {
+      const endpoint = rules.classes.get(desired)!;
       const isRefused = isRejected(endpoint, rejected);
       if (!isRefused && !namespacesOf(endpoint).some((namespace) => unready.has(namespace))) {
-        dispatch[direction].set(address, wanted);
+        dispatch[direction].set(address, desired);
         continue;
       }
       const now = current.get(address);
       const isUsable = now !== undefined && actual.has(now) && !rejected.has(now);
-      const got = isUsable ? now : closedEndpoint(direction, layout).name;
+      const fallback = isUsable ? now : closedEndpoint(direction, layout).name;
       if (!isUsable) closed.add(direction);
-      dispatch[direction].set(address, got);
-      if (isRefused) degraded.push({ address, wanted, got });
+      dispatch[direction].set(address, fallback);
+      if (isRefused) degraded.push({ address, desired, actual: fallback });
       else count++;
     }
   }
@@ -106,11 +106,11 @@ function usableGuards(
   const usable = guards.map((guard): PortGuard => {
     const targets: Partial<Record<Direction, string>> = {};
     for (const direction of DIRECTIONS) {
-      const wanted = guard.targets[direction];
-      if (wanted === undefined) continue;
-      const isClosed = isRejected(classes.get(wanted)!, rejected);
+      const desired = guard.targets[direction];
+      if (desired === undefined) continue;
+      const isClosed = isRejected(classes.get(desired)!, rejected);
       if (isClosed) closed.add(direction);
-      targets[direction] = isClosed ? closedEndpoint(direction, layout).name : wanted;
+      targets[direction] = isClosed ? closedEndpoint(direction, layout).name : desired;
     }
     return { ...guard, targets };
   });

@@ -19,26 +19,26 @@ export function isHookLine(line: string): boolean {
 }
 
 /** The hooks where our rules are not what they shall be, or not first, or there more than once. */
-export function misplacedHooks(wanted: HookLines, { hooks }: Pick<ObservedFamily, 'hooks'>): readonly Hook[] {
+export function misplacedHooks(desired: HookLines, { hooks }: Pick<ObservedFamily, 'hooks'>): readonly Hook[] {
   return HOOKS.filter((hook) => {
-    const lines = wanted[hook];
+    const lines = desired[hook];
     const isInPlace = sameLines(hooks[hook].slice(0, lines.length), lines);
     return !isInPlace || hooks[hook].filter(isHookLine).length !== lines.length;
   });
 }
 
-export function hooksAfter(wanted: HookLines, { hooks }: Pick<ObservedFamily, 'hooks'>): ObservedFamily['hooks'] {
-  const after = (hook: Hook): string[] => [...wanted[hook], ...hooks[hook].filter((line) => !isHookLine(line))];
+export function hooksAfter(desired: HookLines, { hooks }: Pick<ObservedFamily, 'hooks'>): ObservedFamily['hooks'] {
+  const after = (hook: Hook): string[] => [...desired[hook], ...hooks[hook].filter((line) => !isHookLine(line))];
   return { FORWARD: after('FORWARD'), INPUT: after('INPUT') };
 }
 
 /** Lines of a restore that take our rules out wherever they are, and put in the wanted ones. A rule that is no longer there fails it. */
-export function placeHooks(wanted: HookLines, before: Pick<ObservedFamily, 'hooks' | 'elsewhere'>): PlanLine[] {
+export function placeHooks(desired: HookLines, before: Pick<ObservedFamily, 'hooks' | 'elsewhere'>): PlanLine[] {
   return [
     ...removeElsewhere(before),
-    ...misplacedHooks(wanted, before).flatMap((hook) => [
+    ...misplacedHooks(desired, before).flatMap((hook) => [
       ...before.hooks[hook].filter(isHookLine).map((line) => ({ text: `-D ${hook} ${line}`, object: hook })),
-      ...wanted[hook].map((line, index) => ({ text: `-I ${hook} ${index + 1} ${line}`, object: hook })),
+      ...desired[hook].map((line, index) => ({ text: `-I ${hook} ${index + 1} ${line}`, object: hook })),
     ]),
   ];
 }

@@ -11,14 +11,14 @@ import { HOOKS } from '../rules/ruleset.ts';
 
 const MEMBERS_PER_STEP = 2_000;
 
-/** What is known of sets, by name: the ones we wrote, or the ones that are wanted. */
+/** What is known of sets, by name: the ones we wrote, or the ones that are desired. */
 type KnownSets = ReadonlyMap<string, Pick<ObservedSet, 'family' | 'type' | 'members'>>;
 
-/** `written`: the state our own writes left, if any. `wanted`: the sets to come. */
+/** `written`: the state our own writes left, if any. `desired`: the sets to come. */
 export function* recognise(
   found: ObservedState,
   written: ObservedState | undefined,
-  wanted: KnownSets,
+  desired: KnownSets,
 ): Sliced<ObservedState> {
   const families: Partial<Record<Family, ObservedFamily>> = {};
   for (const family of FAMILIES) {
@@ -30,7 +30,7 @@ export function* recognise(
   const sets = new Map<string, ObservedSet>();
   for (const [name, set] of found.sets) {
     const ours = written?.sets.get(name);
-    sets.set(name, yield* recogniseSet(set, ours, wanted.get(name)));
+    sets.set(name, yield* recogniseSet(set, ours, desired.get(name)));
     yield;
   }
   return { ...found, families, sets };

@@ -195,7 +195,7 @@ export class OneSync {
 
   async #read(): Promise<ObservedState> {
     const started = this.#options.now();
-    const found = await this.#options.kernel.observe();
+    const found = await this.#options.kernel.readBack();
     const recognised = await runSliced(recognise(found, this.#written, this.#ruleset?.sets ?? new Map()));
     this.#addSeconds('observe', started);
     this.#knowOther(recognised);

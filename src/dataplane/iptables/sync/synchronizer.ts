@@ -41,7 +41,7 @@ export class Synchronizer {
 
   /** See Dataplane.closeToNewPods. */
   async closeToNewPods(interfaces: PodInterfaces): Promise<'rules stand' | 'closed'> {
-    const { families } = await this.#options.kernel.observe();
+    const { families } = await this.#options.kernel.readBack();
     if (Object.values(families).some(({ chains }) => chains.size > 0)) return 'rules stand';
     const nothingListed = new NodeCompiler('').intent();
     const { epochs, released } = this.#memory;

@@ -243,7 +243,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
     after(() => host.close());
 
     async function rulesOf(family: Family): Promise<ObservedFamily> {
-      return (await kernel.observe()).families[family]!;
+      return (await kernel.readBack()).families[family]!;
     }
 
     async function refused(step: Step): Promise<StepFailed> {
@@ -257,9 +257,9 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
     }
 
     afterEach(async () => {
-      const plan = teardown(await kernel.observe());
+      const plan = teardown(await kernel.readBack());
       for (const step of plan.steps) assert.deepEqual(await kernel.apply(step), []);
-      const left = await kernel.observe();
+      const left = await kernel.readBack();
       assert.equal(left.sets.size, 0);
       for (const family of FAMILIES) assert.equal(left.families[family]!.chains.size, 0);
       assert.deepEqual(await foreignText(host), FOREIGN);
@@ -292,7 +292,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
       it(`prints every kind of entry as it was written, IPv${family}`, async () => {
         const sets = setsOf(family);
         await kernel.apply(fillStep(...sets));
-        const found = (await kernel.observe()).sets;
+        const found = (await kernel.readBack()).sets;
         for (const each of sets) {
           const { type, members, maxElements } = found.get(each.name)!;
           assert.equal(type, each.type);
@@ -334,7 +334,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
 
       it(`refuses a batch as a whole, IPv${family}`, async () => {
         await kernel.apply(rulesStep(family, ':PCL-A - [0:0]', '-A PCL-A -j RETURN'));
-        const before = await kernel.observe();
+        const before = await kernel.readBack();
         const batches = [
           ['-A PCL-A -j PCL-missing'],
           ['-A PCL-A -g PCL-missing'],
@@ -348,7 +348,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
         ];
         for (const batch of batches) {
           await refused(rulesStep(family, ':PCL-new - [0:0]', '-A PCL-new -j DROP', ...batch));
-          assert.deepEqual(await kernel.observe(), before, batch.join('; '));
+          assert.deepEqual(await kernel.readBack(), before, batch.join('; '));
         }
       });
 
@@ -392,7 +392,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
         );
         assert.equal(failure.object, line.split(' ')[1], line);
         assert.equal(failure.line, 2, line);
-        const { members } = (await kernel.observe()).sets.get(ADDRESS_SET[4])!;
+        const { members } = (await kernel.readBack()).sets.get(ADDRESS_SET[4])!;
         // Lines the tool has read but not sent yet are lost when it gives up by itself.
         if (by === 'kernel') assert.ok(members.has(early), line);
         assert.ok(!members.has(late), line);
@@ -404,7 +404,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
       const adds = [1, 2, 2, 3, 4].map((last) => `add PCL4-small 10.0.0.${last}`);
       const failure = await refused(setsStep('add-members', ...adds));
       assert.equal(failure.line, 4);
-      assert.equal((await kernel.observe()).sets.get('PCL4-small')?.maxElements, 2);
+      assert.equal((await kernel.readBack()).sets.get('PCL4-small')?.maxElements, 2);
     });
 
     it('takes what is there or gone already, and turns nomatch into match and back', async () => {
@@ -421,7 +421,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
           destroySetText('PCL4-missing'),
         ),
       );
-      const { members } = (await kernel.observe()).sets.get(name)!;
+      const { members } = (await kernel.readBack()).sets.get(name)!;
       assert.equal(members.get('10.0.0.0/8'), true);
       assert.equal(members.get('0.0.0.0/1'), false);
       assert.equal(members.size, four[1]!.members.size);
@@ -433,7 +433,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
       await kernel.apply(fillStep(small, large));
       await kernel.apply(rulesStep(4, ':PCL-A - [0:0]', '-A PCL-A -m set --match-set PCL4-a src -j RETURN'));
       await kernel.apply(setsStep('add-members', swapSetText('PCL4-a', 'PCL4-a+'), destroySetText('PCL4-a+')));
-      const { sets } = await kernel.observe();
+      const { sets } = await kernel.readBack();
       assert.deepEqual([...sets.keys()], ['PCL4-a']);
       assert.equal(sets.get('PCL4-a')?.members.size, 2);
     });
@@ -446,11 +446,11 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
       await kernel.apply(rulesStep(4, ':PCL-A - [0:0]', ...rules));
       const busy = await kernel.apply(setsStep('destroy-sets', ...names.map(destroySetText)));
       assert.deepEqual(busy, used);
-      assert.deepEqual([...(await kernel.observe()).sets.keys()].sort(), used);
+      assert.deepEqual([...(await kernel.readBack()).sets.keys()].sort(), used);
     });
 
     it('reads nothing of others', async () => {
-      const { families, sets } = await kernel.observe();
+      const { families, sets } = await kernel.readBack();
       assert.equal(sets.size, 0);
       for (const family of FAMILIES) assert.equal(families[family]!.chains.size, 0);
       assert.ok(families[4]!.hooks.FORWARD.some((line) => line.includes('CNI-SUITE')));
@@ -461,7 +461,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
 /** A rule that went in is also found again by its text: what `-D` needs. */
 async function assertWrittenAgain(kernel: Kernel, family: Family, body: readonly string[]): Promise<void> {
   await kernel.apply(rulesStep(family, ...body.map((text) => text.replace('-A ', '-D '))));
-  assert.deepEqual((await kernel.observe()).families[family]!.chains.get('PCL-every'), []);
+  assert.deepEqual((await kernel.readBack()).families[family]!.chains.get('PCL-every'), []);
 }
 
 const FOREIGN_RULES = [

@@ -27,8 +27,8 @@ function host(kernel: FakeKernel, more: () => Partial<ObservedState>, cannotRemo
   const seen: Kernel = {
     backend: 'iptables-nft',
     families: [4, 6],
-    observe: async () => {
-      const state = await kernel.observe();
+    readBack: async () => {
+      const state = await kernel.readBack();
       const added = more();
       const unread = added.unread?.map(({ family }) => family) ?? [];
       const families = Object.fromEntries(

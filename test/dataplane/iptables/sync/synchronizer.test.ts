@@ -369,7 +369,7 @@ describe('reconcile: refusals', () => {
     assert.deepEqual(passes(kernel, C, B, 81), [false, true]);
     assert.deepEqual(passes(kernel, C, A), [true, true], 'the other change went in');
     assert.deepEqual(
-      outcome.plan?.degraded.map(({ address, got, wanted }) => [address, got === wanted]),
+      outcome.plan?.degraded.map(({ address, actual, desired }) => [address, actual === desired]),
       [['10.0.0.2', false]],
     );
   });
