@@ -29,7 +29,7 @@ const KERNEL_LACKS_IT = [
   /Cannot initialize: iptables who\?/,
   /Cannot initialize: Table does not exist/,
   /can't initialize ip6?tables table `mangle'/,
-  /Could not fetch rule set epoch id: (Invalid argument|Operation not supported)/,
+  /Could not fetch rule set generation id: (Invalid argument|Operation not supported)/,
 ];
 
 export async function listRules(run: RunCommand, backend: Backend, family: Family): Promise<Listing> {

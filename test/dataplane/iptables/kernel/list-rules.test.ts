@@ -39,11 +39,11 @@ describe('fault: a read that fails is not an answer', () => {
     'ip6tables-save v1.8.9 (legacy): Cannot initialize: Table does not exist (do you need to insmod?)',
     'ip6tables-save v1.8.9 (legacy): Cannot initialize: iptables who? (do you need to insmod?)',
     'ip6tables-nft-save/1.8.9 (nf_tables) Failed to initialize nft: Protocol not supported',
-    'ip6tables-nft-save v1.8.9 (nf_tables): Could not fetch rule set epoch id: Invalid argument',
+    'ip6tables-nft-save v1.8.9 (nf_tables): Could not fetch rule set generation id: Invalid argument',
   ];
   const UNKNOWN = [
-    'ip6tables-nft-save v1.8.9 (nf_tables): Could not fetch rule set epoch id: Permission denied (you must be root)',
-    'ip6tables-save: Could not fetch rule set epoch id: Cannot allocate memory',
+    'ip6tables-nft-save v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)',
+    'ip6tables-save: Could not fetch rule set generation id: Cannot allocate memory',
     'ip6tables-nft-save/1.8.9 (nf_tables) Failed to initialize nft: Too many open files',
     'ip6tables-save v1.8.9 (legacy): Cannot initialize: Memory allocation problem',
     '',
