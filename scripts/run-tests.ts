@@ -8,6 +8,7 @@ import { FAULT_TITLE, type FileFaults, faultTable, mayHoldFaults, staleFaultPage
 import { type FileResult, reportLine, runFile } from './run-file.ts';
 import { runInPool } from './test-pool.ts';
 import {
+  againAlone,
   readOptions,
   rounds,
   type RunOptions,
@@ -150,6 +151,11 @@ async function runFiles(name: SuiteName, own: readonly string[]): Promise<SuiteR
     const workers = Math.min(MAX_WORKERS, availableParallelism() + (name === 'pure' ? 1 : 0));
     const print = (text: string): void => void process.stdout.write(text);
     for (const files of rounds(own)) await runInPool(files, { workers, onlyFaults, onResult, print });
+    const failed = own.filter((file) => ofFile.get(file)!.failed > 0);
+    for (const file of againAlone(failed, workers)) {
+      print(`\nfailed beside another file, again by itself: ${file}\n`);
+      await runInPool([file], { workers: 1, onlyFaults, onResult, print });
+    }
   } else onResult(single, await runFile(single, onlyFaults));
   // They end in any order.
   const all = own.map((file) => ({ file, ...ofFile.get(file)! }));

@@ -68,6 +68,14 @@ export function rounds(files: readonly string[]): readonly (readonly string[])[]
   return [...(together.length > 0 ? [together] : []), ...alone];
 }
 
+/**
+ * Files that are tried again by themselves: what failed while another file took the CPU may have failed for that alone. What fails
+ * alone as well has failed.
+ */
+export function againAlone(failed: readonly string[], workers: number): readonly string[] {
+  return workers > 1 ? failed.filter((file) => !ALONE.has(file)) : [];
+}
+
 /** Where a missing kernel must be noticed (CI), a kernel test that did not run has failed. */
 export function strict(result: SuiteResult): SuiteResult {
   if (result.name !== 'kernel') return result;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import {
   ALONE,
+  againAlone,
   readOptions,
   rounds,
   type SuiteResult,
@@ -98,6 +99,12 @@ describe('scripts/run-tests: rounds', () => {
       [alone],
     ]);
     assert.deepEqual(rounds([alone]), [[alone]]);
+  });
+
+  it('tries again by itself what failed beside others, and nothing else', () => {
+    const [alone = ''] = ALONE;
+    assert.deepEqual(againAlone(['test/a.test.ts', alone], 2), ['test/a.test.ts']);
+    assert.deepEqual(againAlone(['test/a.test.ts', alone], 1), []);
   });
 
   it('names files that are there', () => {
