@@ -4,6 +4,7 @@ import { Agent, type SyncInfo } from '../src/agent/agent.ts';
 import type { SyncOutcome } from '../src/dataplane/dataplane.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
 import { prespawn } from '../src/host/prespawn.ts';
+import { systemClock } from '../src/core/clock.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
 import type { Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
 import { WRITE_SETS } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
@@ -62,7 +63,7 @@ export class AgentUnderTest {
       defaultMode: 'enforce',
       minGapMs: MIN_GAP_MS,
       resyncIntervalMs: NO_RESYNC_MS,
-      clock: { now: () => performance.now(), after },
+      clock: systemClock,
       random: Math.random,
       observer: {
         onMode: () => {},
@@ -121,9 +122,4 @@ export class AgentUnderTest {
 /** One by one: an agent does not hold them either. */
 function* podObjects(model: ClusterModel): Iterable<RawObject> {
   for (const pod of model.pods) yield podObject(pod, { fullSize: true });
-}
-
-function after(ms: number, callback: () => void): () => void {
-  const timer = setTimeout(callback, ms);
-  return () => clearTimeout(timer);
 }
