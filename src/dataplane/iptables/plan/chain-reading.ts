@@ -171,6 +171,13 @@ export interface ReadableChains {
   readonly reading?: ChainReading;
 }
 
+/** One chain alone, without a look at the others. */
+export function textOf(family: Family, { chains, reading }: ReadableChains, name: string): ChainText | undefined {
+  if (reading && reading === chains) return reading.text(name);
+  const lines = chains.get(name);
+  return lines && new ChainText(lines, family);
+}
+
 /** `written`: chains that we write. What is in the kernel as one of those need not be read. */
 export function readingOf(
   family: Family,
