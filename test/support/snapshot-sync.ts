@@ -62,8 +62,4 @@ export class SnapshotSync {
     );
     return this.#synchronizer.closeToNewPods(interfaces?.(nothing) ?? NO_INTERFACES);
   }
-
-  dropKnown(): void {
-    this.#synchronizer.dropKnown();
-  }
 }

@@ -12,7 +12,7 @@ import type { EffectiveTargets, Unusable } from './effective-targets.ts';
 
 import { assembleChains } from '../render/assemble.ts';
 import type { ChainText } from '../rules/chain.ts';
-import { stamps } from '../rules/layout.ts';
+import { JUDGING_ORDER, stamps } from '../rules/layout.ts';
 import { FORWARD_CHAIN, guardChain, replyOfClass } from '../rules/names.ts';
 import { EVERY_PACKET } from '../rules/write-text.ts';
 import { ChainReading, readingOf } from './chain-reading.ts';
@@ -243,7 +243,7 @@ function isEntryEdited(text: ChainText, actual: ChainText | undefined): boolean 
   return !text.equals(needed.map(({ line }) => line));
 }
 
-const GUARDS = (['egress', 'ingress'] as const).flatMap((each) => [guardChain(each), guardChain(each, true)]);
+const GUARDS = JUDGING_ORDER.flatMap((each) => [guardChain(each), guardChain(each, true)]);
 
 function isGuard(target: Rule['target']): boolean {
   return target.kind === 'jump' && GUARDS.includes(target.chain);

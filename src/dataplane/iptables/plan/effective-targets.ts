@@ -4,13 +4,10 @@ import type { Targets } from '../render/assemble.ts';
 import type { EndpointChain, FamilyRules, Layout, PortGuard } from '../rules/ruleset.ts';
 import type { ChainReading } from './chain-reading.ts';
 import type { Degraded } from '../../dataplane.ts';
-import type {} from './plan.ts';
 
+import { JUDGING_ORDER } from '../rules/layout.ts';
 import { closedEndpoint } from '../render/assemble.ts';
 import { isGuard } from '../rules/ruleset.ts';
-
-/** As `DIRECTIONS` of the chain layout: egress first. */
-const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
 
 export interface Unusable {
   /** Chains and sets the kernel refused. */
@@ -61,7 +58,7 @@ function effectiveDispatch(
   const unready = new Set(
     [...rules.classes.values()].filter(({ sets }) => sets.some((set) => waiting.has(set))).flatMap(namespacesOf),
   );
-  for (const direction of DIRECTIONS) {
+  for (const direction of JUDGING_ORDER) {
     const current = actual.targets(direction);
     for (const [address, desired] of rules.dispatch[direction]) {
       const endpoint = rules.classes.get(desired)!;
@@ -105,7 +102,7 @@ function usableGuards(
   const closed = new Set<Direction>();
   const usable = guards.map((guard): PortGuard => {
     const targets: Partial<Record<Direction, string>> = {};
-    for (const direction of DIRECTIONS) {
+    for (const direction of JUDGING_ORDER) {
       const desired = guard.targets[direction];
       if (desired === undefined) continue;
       const isClosed = isRejected(classes.get(desired)!, rejected);

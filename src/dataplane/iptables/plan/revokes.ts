@@ -5,6 +5,7 @@ import type { ParsedRule } from '../rules/parse-rule.ts';
 import type { FamilyRules } from '../rules/ruleset.ts';
 import type { ChainReading } from './chain-reading.ts';
 
+import { JUDGING_ORDER } from '../rules/layout.ts';
 import { replyDispatchChain, replyOfClass } from '../rules/names.ts';
 import { isDispatchRule } from './chain-reading.ts';
 
@@ -58,7 +59,7 @@ function guardOf(parsed: ParsedRule): (readonly [match: string, target: string])
 /** An address is newly isolated, or goes to a chain that allows less. */
 function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, actual: ChainReading): Sliced<boolean> {
   const known = new Map<string, boolean>();
-  for (const direction of ['egress', 'ingress'] as const) {
+  for (const direction of JUDGING_ORDER) {
     const targets = actual.targets(direction);
     const replies = chains.has(replyDispatchChain(direction)) ? actual.targets(direction, true) : undefined;
     yield;

@@ -15,7 +15,7 @@ import type { Dispatch, FamilyRules, Layout } from '../rules/ruleset.ts';
 
 import { Chain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';
-import { judgesReplies } from '../rules/layout.ts';
+import { JUDGING_ORDER, judgesReplies } from '../rules/layout.ts';
 import { lowBits } from '../rules/low-bits.ts';
 import { bucketChain, dispatchChain, replyDispatchChain, replyOfClass } from '../rules/names.ts';
 
@@ -26,14 +26,12 @@ const NEXT_BITS = 3;
 /** Addresses are told apart by their last 16 bits; those that share them all are in one bucket. */
 const LOW_BITS = 16;
 
-const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
-
 /**
  * The chains that lead from the entry chains to the endpoint chains, for any dispatch (the planner may hold pods back).
  * Empty buckets get neither a chain nor a rule.
  */
 export function dispatchChains(dispatch: FamilyRules['dispatch'], family: Family, layout: Layout): readonly Chain[] {
-  return DIRECTIONS.flatMap((direction) => {
+  return JUDGING_ORDER.flatMap((direction) => {
     const original = directionChains(direction, dispatch[direction], false, family, layout);
     return judgesReplies(layout)
       ? [...original, ...directionChains(direction, dispatch[direction], true, family, layout)]

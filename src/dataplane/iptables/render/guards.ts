@@ -17,13 +17,11 @@ import type { Match, Rule } from '../rules/rule.ts';
 import type { Layout, PortGuard } from '../rules/ruleset.ts';
 
 import { Chain } from '../rules/chain.ts';
-import { judgesReplies } from '../rules/layout.ts';
+import { JUDGING_ORDER, judgesReplies } from '../rules/layout.ts';
 import { guardChain, replyOfClass } from '../rules/names.ts';
 
 /** More interfaces than these are parted by the next character of their names. */
 export const MAX_PORTS = 16;
-
-const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
 
 export function guardChains(guards: readonly PortGuard[], layout: Layout): readonly Chain[] {
   return guardsInUse(guards).flatMap((direction) => [
@@ -46,7 +44,7 @@ function role(direction: Direction, replies: boolean): ChainRole {
 
 /** The directions that any of them guards. */
 export function guardsInUse(guards: readonly PortGuard[]): readonly Direction[] {
-  return DIRECTIONS.filter((direction) => guards.some(({ targets }) => targets[direction] !== undefined));
+  return JUDGING_ORDER.filter((direction) => guards.some(({ targets }) => targets[direction] !== undefined));
 }
 
 function chainsOf(direction: Direction, guards: readonly PortGuard[], replies: boolean): Chain[] {

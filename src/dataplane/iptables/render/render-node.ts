@@ -49,7 +49,7 @@ import { assembleChains } from './assemble.ts';
 import { Chain } from '../rules/chain.ts';
 import { expressible, expressibleChains } from '../rules/features.ts';
 import { guardsInUse } from './guards.ts';
-import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
+import { JUDGING_ORDER, judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
 import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
 import { NO_INTERFACES } from '../../../host/pod-interfaces.ts';
 import {
@@ -251,7 +251,7 @@ function* renderFamily(
   for (const endpoint of intent.endpoints) {
     for (const address of endpoint.addresses) {
       if (address.includes(':') !== (family === 6)) continue;
-      for (const direction of ['egress', 'ingress'] as const) {
+      for (const direction of JUDGING_ORDER) {
         const key = endpoint.programs[direction];
         if (key !== undefined) dispatch[direction].set(address, chainOf.get(key)!);
       }
@@ -302,7 +302,7 @@ function* portGuards(
     const endpoint = endpointOf.get(pod);
     if (!endpoint) continue;
     const targets: Partial<Record<Direction, string>> = {};
-    for (const direction of DIRECTIONS) {
+    for (const direction of JUDGING_ORDER) {
       const key = endpoint.programs[direction];
       // What is routed to a pod is routed to an address that is the pod's.
       if (key !== undefined && (direction === 'egress' || via !== 'route')) targets[direction] = chainOf.get(key)!;
@@ -315,7 +315,6 @@ function* portGuards(
   return guards;
 }
 
-const DIRECTIONS = ['egress', 'ingress'] as const satisfies readonly Direction[];
 const HOOK = { kind: 'hook' } as const;
 const ENTRY = { kind: 'entry' } as const;
 const RETURN = { kind: 'return' } as const;
@@ -341,7 +340,7 @@ function hookRulesAtBest(layout: Layout, chain: string, againChain: string): Rul
 const LIVE = ['RELATED', 'ESTABLISHED'] as const;
 
 function entryRules(family: Family, layout: Layout, hook: Hook, guards: readonly PortGuard[]): Rule[] {
-  const directions = hook === 'FORWARD' ? DIRECTIONS : (['egress'] as const);
+  const directions = hook === 'FORWARD' ? JUDGING_ORDER : (['egress'] as const);
   const guarded = guardsInUse(guards).filter((direction) => (directions as readonly Direction[]).includes(direction));
   return [
     // Once per connection: a datagram that nobody answers, or a repeated SYN, is NEW each time.
@@ -383,7 +382,7 @@ function recheckRules(hook: Hook, entryChain: string): Rule[] {
 function replyRules(guards: readonly PortGuard[]): Rule[] {
   return [
     ...guardsInUse(guards).map((direction) => rule([], { kind: 'jump', chain: guardChain(direction, true) })),
-    ...DIRECTIONS.map((direction) => rule([], { kind: 'jump', chain: replyDispatchChain(direction) })),
+    ...JUDGING_ORDER.map((direction) => rule([], { kind: 'jump', chain: replyDispatchChain(direction) })),
     rule([], { kind: 'stamp-epoch' }),
   ];
 }

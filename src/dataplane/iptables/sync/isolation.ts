@@ -111,7 +111,7 @@ export class Isolation {
     return true;
   }
 
-  /** A set, a endpoint chain, one that finds pods by their interfaces, or a chain that only waits to be deleted. */
+  /** A set, an endpoint chain, one that finds pods by their interfaces, or a chain that only waits to be deleted. */
   #canDoWithout(object: string): boolean {
     const isEndpoint = this.#endpoint(object) !== undefined;
     return this.#options.ruleset?.sets.has(object) || isEndpoint || this.#isGuard(object) || this.#isLeftOver(object);
@@ -141,9 +141,10 @@ export class Isolation {
   /** The policies, `namespace/name`, that a refused chain or set keeps out of the kernel. */
   policiesBehind(object: string): readonly string[] {
     const names = new Set<string>();
+    const endpoint = this.#endpoint(object)?.name;
     for (const family of FAMILIES) {
       for (const chain of this.#options.ruleset?.families[family].classes.values() ?? []) {
-        if (chain.name !== this.#endpoint(object)?.name && !chain.sets.includes(object)) continue;
+        if (chain.name !== endpoint && !chain.sets.includes(object)) continue;
         for (const policy of chain.policies) names.add(`${policy.namespace}/${policy.name}`);
       }
     }

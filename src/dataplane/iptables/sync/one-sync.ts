@@ -41,7 +41,7 @@ export interface SyncOptions {
   readonly now: () => number;
   /** The epoch to begin with on a host that has none. */
   readonly firstEpoch: number;
-  /** Knows epochs (epochs) that no live flow carries; if absent the next number is taken. */
+  /** Knows epochs that no live flow carries; if absent the next number is taken. */
   readonly freeEpochs?: EpochSource;
   /** What the kernel lacks of the rules' vocabulary; nothing if absent. Asks by writing, so not where nothing may be written. */
   readonly missingFeatures?: (question: FeatureQuestion) => Promise<MissingFeatures>;

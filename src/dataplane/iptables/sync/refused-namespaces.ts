@@ -2,13 +2,12 @@
  * Whose chains and sets the kernel refuses. A namespace of which several are refused is left out of the sync as a whole: finding out the
  * rest one by one would take a read-back each, and everybody else waits for it.
  */
-import type { Family } from '../../../core/vocabulary.ts';
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { ObservedState, PlanLine } from '../plan/plan.ts';
 import type { EndpointChain, Ruleset } from '../rules/ruleset.ts';
 
 import { endpointOf } from '../rules/ruleset.ts';
 
-const FAMILIES: readonly Family[] = [4, 6];
 /** So few are left out alone, however long it takes, so that the namespace's other changes go in. */
 const MAX_REFUSED = 3;
 /** And as many as are found in this time. */

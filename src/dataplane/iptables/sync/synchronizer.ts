@@ -27,11 +27,6 @@ export class Synchronizer {
     this.#options = options;
   }
 
-  /** Makes the next sync read the kernel, as at start. */
-  dropKnown(): void {
-    this.#memory = { ...this.#memory, written: undefined };
-  }
-
   /** What the kernel should hold now; undefined while a sync runs, while nothing is enforced, and while that is not known. */
   standing(): Standing | undefined {
     const { written } = this.#memory;
