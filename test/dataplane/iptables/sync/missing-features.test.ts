@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { SnapshotSync } from '../../../support/snapshot-sync.ts';
-import type { Backend } from '../../../../src/core/vocabulary.ts';
+import { type Backend, FAMILIES } from '../../../../src/core/vocabulary.ts';
 import { toolName } from '../../../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { FeatureWatch } from '../../../../src/dataplane/iptables/kernel/probe-features.ts';
-import { lacksOf } from '../../../../src/dataplane/iptables/rules/features.ts';
+import { expressible, lacksOf } from '../../../../src/dataplane/iptables/rules/features.ts';
 import { FEATURES, type Feature } from '../../../../src/dataplane/iptables/rules/kernel-features.ts';
+import type { Rule } from '../../../../src/dataplane/iptables/rules/rule.ts';
+import { ruleText } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
 import { type FakeKernel, createFakeKernel } from '../../../support/fake-kernel.ts';
+import { everyRule } from '../../../support/rule-samples.ts';
 import { type Packet, trace } from '../../../support/tracer.ts';
 
 /** What a kernel without the feature refuses, as iptables and ipset write it. */
@@ -140,6 +143,24 @@ const SAME: readonly Feature[] = [
   'comment',
   'addrtype',
 ];
+
+describe('rules as a kernel without some feature takes them', () => {
+  for (const feature of FEATURES)
+    it(`${feature}: no text asks for it, and what never did is written as before`, () => {
+      for (const family of FAMILIES) {
+        const texts = (rules: readonly Rule[]): readonly string[] =>
+          rules.map((rule) => ruleText(rule, { family, marks: { mask: 0xff000000 }, epoch: 7 }));
+        for (const rule of everyRule(family)) {
+          const written = texts(
+            expressible([rule], family, { ...LAYOUT, mode: 'enforce', missing: { [family]: [feature] } }),
+          );
+          const [before = ''] = texts([rule]);
+          if (SPOKEN[feature].test(before)) assert.ok(!written.some((text) => SPOKEN[feature].test(text)), before);
+          else assert.deepEqual(written, [before]);
+        }
+      }
+    });
+});
 
 for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
   describe(`fault: the kernel lacks what rules use (${backend})`, () => {
