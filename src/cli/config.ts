@@ -246,7 +246,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_DROP_LOG_RATE',
     '<number>',
     '10',
-    `denied packets logged per second and class of pods, 0 to ${MAX_LIMIT_PER_SECOND}; 0: counted, not logged`,
+    `denied packets logged per second and policy group, 0 to ${MAX_LIMIT_PER_SECOND}; 0: counted, not logged`,
     integer(0, MAX_LIMIT_PER_SECOND, ' per second'),
   ),
   resyncInterval: flag(

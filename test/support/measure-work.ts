@@ -26,7 +26,7 @@ export interface Work {
   /** Bytes that the stages keep. */
   readonly heap: number;
   readonly clauses: number;
-  /** RETURN rules of the class chains of both families, and of the longest of these. */
+  /** RETURN rules of the endpoint chains of both families, and of the longest of these. */
   readonly rules: number;
   readonly longest: number;
   readonly legend: number;

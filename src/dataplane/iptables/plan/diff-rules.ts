@@ -13,7 +13,7 @@ import type { EffectiveTargets, Unusable } from './effective-targets.ts';
 import { assembleChains } from '../render/assemble.ts';
 import type { ChainText } from '../rules/chain.ts';
 import { JUDGING_ORDER, stamps } from '../rules/layout.ts';
-import { FORWARD_CHAIN, guardChain, replyOfClass } from '../rules/names.ts';
+import { FORWARD_CHAIN, guardChain, replyChain } from '../rules/names.ts';
 import { EVERY_PACKET } from '../rules/write-text.ts';
 import { ChainReading, readingOf } from './chain-reading.ts';
 import { effectiveTargets } from './effective-targets.ts';
@@ -171,7 +171,7 @@ function* newBody(
 /** Chains that addresses are sent to, and were before: those that wait for a chain that was refused stay there. */
 function chainsHeldTo(dispatch: FamilyRules['dispatch'], before: ChainReading): string[] {
   return [...new Set([...dispatch.egress.values(), ...dispatch.ingress.values()])]
-    .flatMap((name) => [name, replyOfClass(name)])
+    .flatMap((name) => [name, replyChain(name)])
     .filter((name) => before.has(name));
 }
 

@@ -1,6 +1,6 @@
 /**
  * Sets change line by line, rules in one commit. Where an update needs both, or sets of both directions, a packet in between may
- * meet half of it: a pod that just left a class that denied it everything, and is still in the set it is being taken out of.
+ * meet half of it: a pod that just left a policy group that denied it everything, and is still in the set it is being taken out of.
  *
  * Then the rules of the first commit look past the sets' members to what they will be: in the place of `in S` they ask for
  * `in S and not in S-leaving` or `in S-joining`. That one commit takes every packet from the old verdict to the new; S is brought up

@@ -19,7 +19,7 @@ import { traceRules } from '../../../support/tracer.ts';
 
 const PLAIN: Layout = { mode: 'enforce', trunkInterfacePrefix: '' };
 
-/** The chains for pods of these addresses, ingress only; each class chain drops, so that a trace shows which one was found. */
+/** The chains for pods of these addresses, ingress only; each endpoint chain drops, so that a trace shows which one was found. */
 function stateOf(addresses: readonly string[], family: Family): ObservedState {
   const ingress = new Map(addresses.map((address, index) => [address, `PCL-I-${index}`]));
   const chains = new Map<string, readonly string[]>();

@@ -35,7 +35,7 @@ describe('origins of rules', () => {
       const intent = compileNode(snapshotFromObjects(objects, { defaultNamespace: 'default' }), 'node-1');
       const { families } = renderNode(intent, ENFORCE);
       for (const family of FAMILIES) {
-        for (const { chain, reply, direction, policies } of families[family].classes.values()) {
+        for (const { chain, reply, direction, policies } of families[family].endpointChains.values()) {
           const [asked, answered] = [chain.rules.filter(allows), reply!.rules.filter(allows)];
           for (const rule of [...asked, ...answered]) {
             assert.ok(rule.by && rule.by.length > 0, JSON.stringify(rule));
@@ -61,7 +61,7 @@ describe('origins of rules', () => {
       snapshot({ pods: [pod('x/a', { addresses: ['10.0.0.1'] })], policies: [policy('x/p', web), policy('x/q', web)] }),
       'node-1',
     );
-    const [endpoint] = renderNode(intent, ENFORCE).families[4].classes.values();
+    const [endpoint] = renderNode(intent, ENFORCE).families[4].endpointChains.values();
     assert.deepEqual(
       endpoint!.chain.rules.filter(allows).map((rule) => originsOf([rule])),
       [
@@ -80,7 +80,7 @@ describe('origins of rules', () => {
       }),
     );
     const intent = compileNode(snapshot({ pods: [pod('x/a', { addresses: ['10.0.0.1'] })], policies }), 'node-1');
-    const [endpoint] = renderNode(intent, ENFORCE).families[4].classes.values();
+    const [endpoint] = renderNode(intent, ENFORCE).families[4].endpointChains.values();
     const rules = endpoint!.chain.rules.filter(allows);
     assert.ok(rules.length < count, 'nothing was shared');
     assert.deepEqual(originsOf(rules), policies.map((each) => `x/${each.name} ingress 0`).sort());

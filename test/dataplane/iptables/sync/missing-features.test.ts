@@ -260,7 +260,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     it('is DROP and nothing else, whatever else the kernel refuses', async () => {
       const kernel = createFakeKernel({ backend });
       const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 5 });
-      // Refused without being asked for by name: the class chains fail one by one.
+      // Refused without being asked for by name: the endpoint chains fail one by one.
       const refuse = (line: string): boolean => / -m (limit|comment) /.test(line);
       if (backend === 'iptables-nft') kernel.faults.refuse = refuse;
       else kernel.faults.refuseAtCommit = refuse;
