@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect } from '../../src/cluster/connection.ts';
 import { SILENT_LOG } from '../../src/cluster/observe.ts';
-import { ENDPOINTS_PATH, readEndpointCache, cacheEndpoints, targetsOf } from '../../src/cluster/endpoint-cache.ts';
+import { readEndpointCache, cacheEndpoints, targetsOf } from '../../src/cluster/endpoint-cache.ts';
 import { parseTarget, type Target, targetsToTry, targetText } from '../../src/cluster/targets.ts';
-import { FakeApiServer } from './fake-api-server.ts';
+import { startApiServer } from '../../lab/api/api-server.ts';
+import { plainConnection } from './plain-connection.ts';
 import { until, VirtualClock } from '../support/virtual-clock.ts';
 
 const target = (text: string): Target => parseTarget(text)!;
@@ -75,9 +75,16 @@ describe('fault: where the API server is', () => {
       assert.deepEqual(targetsOf({ ...slice, endpoints: [null, { addresses: [7, '', 'a b'] }] }), []);
     });
 
+    /** Of which the API server writes its own addresses. */
+    const KUBERNETES_SLICE = {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { namespace: 'default', name: 'kubernetes' },
+    };
+
     it('keeps them in a file, through refusals and a file that cannot be read', async () => {
       const directory = await mkdtemp(join(tmpdir(), 'endpoints-'));
-      const server = await new FakeApiServer().start();
+      const server = await startApiServer({ tls: false, tokens: [{ token: 'secret' }] });
       const stop = new AbortController();
       try {
         const file = join(directory, 'endpoints.json');
@@ -89,11 +96,7 @@ describe('fault: where the API server is', () => {
 
         const clock = new VirtualClock();
         const told: string[][] = [];
-        const transport = connect({
-          server: new URL(server.url),
-          read: () => Promise.resolve({ headers: {}, tls: {}, tlsVersion: '', caName: 'none' }),
-          refresh: () => {},
-        });
+        const transport = plainConnection(server.url, 'secret');
         const done = cacheEndpoints(
           {
             transport,
@@ -105,23 +108,30 @@ describe('fault: where the API server is', () => {
           },
           stop.signal,
         );
+        server.store.create('endpointslices', { ...slice, ...KUBERNETES_SLICE });
+        server.faults.add({ resource: 'endpointslices', times: 1, action: { kind: 'status', code: 403 } });
         await clock.passSleep();
-        (await server.next(ENDPOINTS_PATH)).refuse(403, 'Forbidden', 'no');
         assert.equal(await clock.passSleep(), 60_000);
+        assert.equal(server.requests.count('get', 'endpointslices'), 1);
         assert.deepEqual(told, []);
-        (await server.next(ENDPOINTS_PATH)).answer(200, slice);
-        assert.equal(await clock.passSleep(), 600_000);
+        await until(() => clock.sleeping === 1, 'the next answer');
         assert.deepEqual(told, [['192.0.2.1:6443', '192.0.2.3:6443']]);
         assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(targetText), told[0]);
         await rm(directory, { recursive: true });
-        (await server.next(ENDPOINTS_PATH)).answer(200, { ...slice, endpoints: [{ addresses: ['192.0.2.4'] }] });
+        server.store.update('endpointslices', {
+          ...slice,
+          ...KUBERNETES_SLICE,
+          endpoints: [{ addresses: ['192.0.2.4'] }],
+        });
+        assert.equal(await clock.passSleep(), 600_000);
         await until(() => told.length === 2, 'the new addresses, though they cannot be kept');
+        assert.deepEqual(told[1], ['192.0.2.4:6443']);
         stop.abort();
         await done;
         await assert.rejects(readFile(file));
       } finally {
         stop.abort();
-        await server.stop();
+        await server.close();
         await rm(directory, { recursive: true, force: true });
       }
     });

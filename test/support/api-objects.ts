@@ -19,6 +19,22 @@ export function podObject(key: string, { labels, metadata, spec }: PodFields = {
   };
 }
 
+/** A namespace; `metadata` adds to it. */
+export function namespaceObject(name: string, metadata: object = {}) {
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, ...metadata } };
+}
+
+/** A node with these addresses; `metadata` adds to it. */
+export function nodeObject(name: string, addresses: readonly string[] = [], metadata: object = {}) {
+  const status = { addresses: addresses.map((address) => ({ type: 'InternalIP', address })) };
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name, ...metadata },
+    ...(addresses.length > 0 ? { status } : {}),
+  };
+}
+
 export interface ApiPodOptions {
   readonly uid?: string;
   readonly version?: string;
