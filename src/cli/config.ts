@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { BACKENDS, type Mode } from '../core/vocabulary.ts';
 import { formatListenAddress, type ListenAddress } from '../telemetry/health.ts';
-import { type Target, targetText } from '../cluster/targets.ts';
+import { type HostPort, hostPortText } from '../net/host-port.ts';
 import { LOG_LEVELS, type LogLevel } from '../telemetry/log.ts';
 import {
   integer,
@@ -45,7 +45,7 @@ export interface AgentConfig {
   readonly nodeName: string;
   readonly apiAccess: ApiAccess;
   /** The API server's own addresses, tried when the one it is known by leads nowhere. */
-  readonly apiServers: readonly Target[];
+  readonly apiServers: readonly HostPort[];
   /** Where those found in the cluster are remembered; null: nowhere. */
   readonly apiServerEndpointsFile: string | null;
   readonly mode: Mode;
@@ -305,7 +305,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
   return {
     'node-name': config.nodeName,
     ...(access.kind === 'kubeconfig' ? { kubeconfig: access.path } : { 'service-account-dir': access.dir }),
-    ...(config.apiServers.length === 0 ? {} : { 'api-server': config.apiServers.map(targetText).join(',') }),
+    ...(config.apiServers.length === 0 ? {} : { 'api-server': config.apiServers.map(hostPortText).join(',') }),
     'api-server-endpoints-file': config.apiServerEndpointsFile ?? 'off',
     mode: config.mode,
     backend: config.backend,

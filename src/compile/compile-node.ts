@@ -11,6 +11,7 @@ import type { AddressPortSet, NodeIntent, Program, LocalEndpoint } from './inten
 import type { Sliced } from '../core/sliced.ts';
 
 import { fairShare } from '../core/fair-share.ts';
+import { familyOf } from '../net/ip.ts';
 import { objectKey } from '../policy/model.ts';
 import { matches } from '../policy/selector.ts';
 
@@ -20,7 +21,7 @@ import { ContestedAddresses, type KnownPrograms, contestedLocalEndpoints, endpoi
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
 import { JournaledMap } from '../core/versioned-map.ts';
 import { NO_PROGRAMS, type NamespacePrograms, namespacePrograms } from './namespace-programs.ts';
-import { PeerSets, addressPortEntries, familyOf, portNames } from './peer-sets.ts';
+import { PeerSets, addressPortEntries, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
 import { isSameValue } from '../core/same-value.ts';
 import { runSync } from '../core/sliced.ts';

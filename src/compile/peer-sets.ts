@@ -14,7 +14,7 @@ import type { Sliced } from '../core/sliced.ts';
 import { BlockIndex } from './block-index.ts';
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
-import { parseAddress } from '../net/ip.ts';
+import { familyOf, parseAddress } from '../net/ip.ts';
 import { FAMILIES, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import type { Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
@@ -621,10 +621,6 @@ function contains(space: AddressSpace, address: string): boolean {
   if (space.isEmpty()) return false;
   const parsed = parseAddress(address);
   return parsed !== undefined && space.contains(parsed);
-}
-
-export function familyOf(address: string): Family {
-  return address.includes(':') ? 6 : 4;
 }
 
 function tableText(table: readonly PrefixEntry[]): readonly string[] {

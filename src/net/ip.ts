@@ -47,6 +47,11 @@ export function parseAddress(text: string): Address | undefined {
   return words === undefined ? undefined : addressOf(words);
 }
 
+/** Of an address or prefix as text, whatever its form; a host name counts as IPv4. */
+export function familyOf(text: string): Family {
+  return text.includes(':') ? 6 : 4;
+}
+
 /** The address with these words; IPv4-mapped becomes family 4. */
 function addressOf(words: readonly number[]): Address {
   if (words.length === 1) return { family: 4, words };

@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SILENT_LOG } from '../../src/cluster/observe.ts';
 import { readEndpointCache, cacheEndpoints, targetsOf } from '../../src/cluster/endpoint-cache.ts';
-import { parseTarget, type Target, targetsToTry, targetText } from '../../src/cluster/targets.ts';
+import { type HostPort, hostPortText, parseHostPort } from '../../src/net/host-port.ts';
+import { targetsToTry } from '../../src/cluster/targets.ts';
 import { startApiServer } from '../../lab/api/api-server.ts';
 import { plainConnection } from './plain-connection.ts';
 import { until, VirtualClock } from '../support/virtual-clock.ts';
 
-const target = (text: string): Target => parseTarget(text)!;
+const target = (text: string): HostPort => parseHostPort(text) as HostPort;
 const SERVICE = '203.0.113.1:443';
 const OWN = ['192.0.2.1:6443', '192.0.2.2:6443', '192.0.2.3:6443'] as const;
 
@@ -39,16 +40,9 @@ describe('fault: where the API server is', () => {
       const failedAt = new Map(Object.entries(failedBefore).map(([text, seconds]) => [text, now - seconds * 1_000]));
       const primary = target(SERVICE);
       const found = targetsToTry(primary, others.map(target), failedAt, now);
-      assert.deepEqual(found.map(targetText), tried);
-      for (const each of found) assert.equal(each === primary, targetText(each) === SERVICE);
+      assert.deepEqual(found.map(hostPortText), tried);
+      for (const each of found) assert.equal(each === primary, hostPortText(each) === SERVICE);
     });
-
-  it('reads host:port and nothing else', () => {
-    assert.deepEqual(parseTarget('[2001:db8::1]:443'), { host: '2001:db8::1', port: 443 });
-    assert.equal(targetText({ host: '2001:db8::1', port: 443 }), '[2001:db8::1]:443');
-    for (const text of ['', 'a', 'a:', ':1', 'a:0', 'a:65536', '2001:db8::1:443', 'a b:1', 'https://a:1', 'a:1/x'])
-      assert.equal(parseTarget(text), undefined, text);
-  });
 
   describe('from the EndpointSlice', () => {
     const slice = {
@@ -62,7 +56,7 @@ describe('fault: where the API server is', () => {
     };
 
     it('takes ready addresses, whatever else is there', () => {
-      assert.deepEqual(targetsOf(slice).map(targetText), ['192.0.2.1:6443', '192.0.2.3:6443']);
+      assert.deepEqual(targetsOf(slice).map(hostPortText), ['192.0.2.1:6443', '192.0.2.3:6443']);
       for (const strange of [
         undefined,
         [],
@@ -92,7 +86,7 @@ describe('fault: where the API server is', () => {
         await writeFile(file, '{"endpoints": ["192.0.2.9:6443", "rm -rf", 7');
         assert.deepEqual(await readEndpointCache(file, SILENT_LOG), []);
         await writeFile(file, '{"endpoints": ["192.0.2.9:6443", "rm -rf", 7]}');
-        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(targetText), ['192.0.2.9:6443']);
+        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(hostPortText), ['192.0.2.9:6443']);
 
         const clock = new VirtualClock();
         const told: string[][] = [];
@@ -104,7 +98,7 @@ describe('fault: where the API server is', () => {
             clock,
             random: () => 0.5,
             log: SILENT_LOG,
-            onTargets: (targets) => void told.push(targets.map(targetText)),
+            onTargets: (targets) => void told.push(targets.map(hostPortText)),
           },
           stop.signal,
         );
@@ -116,7 +110,7 @@ describe('fault: where the API server is', () => {
         assert.deepEqual(told, []);
         await until(() => clock.sleeping === 1, 'the next answer');
         assert.deepEqual(told, [['192.0.2.1:6443', '192.0.2.3:6443']]);
-        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(targetText), told[0]);
+        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(hostPortText), told[0]);
         await rm(directory, { recursive: true });
         server.store.update('endpointslices', {
           ...slice,

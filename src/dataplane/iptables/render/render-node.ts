@@ -43,6 +43,7 @@ import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { acceptRules } from '../../../compile/program.ts';
 import { JournaledMap } from '../../../core/versioned-map.ts';
+import { familyOf } from '../../../net/ip.ts';
 import { runSync } from '../../../core/sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { assembleChains } from './assemble.ts';
@@ -252,7 +253,7 @@ function* renderFamily(
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
   for (const endpoint of intent.endpoints) {
     for (const address of endpoint.addresses) {
-      if (address.includes(':') !== (family === 6)) continue;
+      if (familyOf(address) !== family) continue;
       for (const direction of JUDGING_ORDER) {
         const key = endpoint.programs[direction];
         if (key !== undefined) dispatch[direction].set(address, chainOf.get(key)!);
@@ -310,7 +311,7 @@ function* portGuards(
       if (key !== undefined && (direction === 'egress' || via !== 'route')) targets[direction] = chainOf.get(key)!;
     }
     if (Object.keys(targets).length === 0) continue;
-    const addresses = endpoint.addresses.filter((address) => address.includes(':') === (family === 6));
+    const addresses = endpoint.addresses.filter((address) => familyOf(address) === family);
     guards.push({ name, via, addresses, targets });
     yield;
   }
