@@ -16,7 +16,7 @@ import { NewPods } from './new-pods.ts';
 
 import { SyncLoop } from './sync-loop.ts';
 
-export interface AgentOptions {
+interface AgentOptions {
   readonly nodeName: string;
   readonly cluster: ClusterWatch;
   readonly dataplane: Dataplane;
@@ -37,7 +37,7 @@ export interface AgentOptions {
 }
 
 /** Finds where local pods are attached. */
-export interface InterfaceSource {
+interface InterfaceSource {
   /** Looks now; resolves when it has looked, whatever it found. */
   look(): Promise<void>;
   /** Those known now; told of a local pod it does not know, it begins to look. The same object as long as nothing changed. */
@@ -78,7 +78,7 @@ export interface SyncInfo {
  * `unknown`: neither its object nor a pod bound to it was ever seen, so nothing is written. `gone`: its object is away, and the rules of
  * pods deleted since then stay.
  */
-export type NodeStatus = { readonly kind: 'present' } | { readonly kind: 'gone' } | { readonly kind: 'unknown' };
+type NodeStatus = { readonly kind: 'present' } | { readonly kind: 'gone' } | { readonly kind: 'unknown' };
 
 export interface AgentStatus {
   readonly nodeName: string;
@@ -98,13 +98,13 @@ export interface AgentStatus {
   readonly waitingPods: number;
 }
 
-export interface InKernel {
+interface InKernel {
   readonly revision: number;
   /** Monotonic: when it was first seen to be whole there. */
   readonly sinceMs: number;
 }
 
-export const MODE_ANNOTATION = 'portcullis.dev/mode';
+const MODE_ANNOTATION = 'portcullis.dev/mode';
 
 export class Agent {
   readonly #options: AgentOptions;

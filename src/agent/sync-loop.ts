@@ -2,7 +2,7 @@
 
 import type { MonotonicClock } from '../core/clock.ts';
 
-export interface LoopOptions {
+interface LoopOptions {
   /** Runs one sync. `resync`: compare with the kernel first. Must not reject; 'failed' means try again with back-off. */
   readonly sync: (request: { resync: boolean; reasons: readonly string[] }) => Promise<LoopVerdict>;
   readonly clock: MonotonicClock;

@@ -29,14 +29,14 @@ import {
 export const START_MODES = ['enforce', 'audit', 'dry-run'] as const satisfies readonly Mode[];
 export type StartMode = (typeof START_MODES)[number];
 
-export const BACKEND_CHOICES = ['auto', ...BACKENDS] as const;
-export type BackendChoice = (typeof BACKEND_CHOICES)[number];
+const BACKEND_CHOICES = ['auto', ...BACKENDS] as const;
+type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
-export const NEW_PODS_CHOICES = ['open', 'closed'] as const;
-export type NewPodsChoice = (typeof NEW_PODS_CHOICES)[number];
+const NEW_PODS_CHOICES = ['open', 'closed'] as const;
+type NewPodsChoice = (typeof NEW_PODS_CHOICES)[number];
 
 /** How the API server is reached. */
-export type ApiAccess =
+type ApiAccess =
   | { readonly kind: 'kubeconfig'; readonly path: string }
   /** A folder with `token`, `ca.crt` and `namespace`, as mounted into every pod. */
   | { readonly kind: 'service-account'; readonly dir: string };
@@ -75,7 +75,7 @@ export interface AgentConfig {
   readonly allowKubeProxyIpvs: boolean;
 }
 
-export type AgentConfigResult = { readonly config: AgentConfig } | { readonly error: string };
+type AgentConfigResult = { readonly config: AgentConfig } | { readonly error: string };
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

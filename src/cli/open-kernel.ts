@@ -22,7 +22,7 @@ export interface OpenedKernel {
   readonly missingFeatures: NonNullable<SyncOptions['missingFeatures']>;
 }
 
-export interface OpenKernelOptions {
+interface OpenKernelOptions {
   readonly config: Pick<AgentConfig, 'backend' | 'xtablesLockWaitSeconds'>;
   /** Runs the tools that write. */
   readonly run: RunCommand;

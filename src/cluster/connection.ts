@@ -34,7 +34,7 @@ export interface Connection extends Transport {
   close(): void;
 }
 
-export interface ConnectionOptions extends ServiceAccountOptions {
+interface ConnectionOptions extends ServiceAccountOptions {
   /** File name; several separated by `:` are merged as kubectl does. Wins over everything else. */
   readonly kubeconfig?: string;
   readonly userAgent?: string;

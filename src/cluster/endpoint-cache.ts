@@ -22,7 +22,7 @@ const FIRST_MS = 5_000;
 const RETRY_MS = 60_000;
 const ANSWER_MS = 30_000;
 
-export interface EndpointCacheOptions {
+interface EndpointCacheOptions {
   readonly transport: Transport;
   readonly file: string;
   readonly clock: Clock;

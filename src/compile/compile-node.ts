@@ -1,7 +1,7 @@
 /**
  * The door of this stage: a cluster, change by change, -> NodeIntent. The one stage with memory: what a change does not
  * touch is the same object as before, and later stages skip it. Its answer depends on the present state only, never on
- * how it came about: `compileNode` of the same snapshot gives an equal value.
+ * how it came about: a new compiler, given the same snapshot, gives an equal value.
  */
 import { FAMILIES, type Family } from '../core/vocabulary.ts';
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
@@ -402,13 +402,6 @@ export class NodeCompiler {
     }
     return problems;
   }
-}
-
-/** Compiles what `nodeName` must enforce from a whole snapshot. */
-export function compileNode(snapshot: ClusterSnapshot, nodeName: string, limits?: SharingLimits): NodeIntent {
-  const compiler = new NodeCompiler(nodeName, limits);
-  loadSnapshot(compiler, snapshot);
-  return compiler.intent();
 }
 
 export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot): void {

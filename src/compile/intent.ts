@@ -61,7 +61,7 @@ export interface CompiledRule {
 }
 
 /** Any of its rules accepts a flow, in any order; one that none of them matches is denied. */
-export interface UnionStage {
+interface UnionStage {
   readonly tier: 'NetworkPolicy';
   readonly order: 'union';
   /** No two with the same ports and peers. */

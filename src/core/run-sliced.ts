@@ -4,7 +4,7 @@ import type { Sliced } from './sliced.ts';
 /** Work goes on this long before others get a turn. */
 const SLICE_MS = 10;
 
-export interface Turns {
+interface Turns {
   /** Monotonic milliseconds. */
   now(): number;
   /** Resolves when everybody else had a turn. */

@@ -226,17 +226,3 @@ export function canonicalAddress(text: string): string | undefined {
   const address = parseAddress(text);
   return address === undefined ? undefined : formatAddress(address);
 }
-
-/** Order of the numbers behind two lists of the same length: negative, 0 or positive. */
-export function compareWords(a: readonly number[], b: readonly number[]): number {
-  for (let i = 0; i < a.length; i++) {
-    const difference = a[i]! - b[i]!;
-    if (difference !== 0) return difference;
-  }
-  return 0;
-}
-
-/** IPv4 before IPv6, then by number. */
-export function compareAddresses(a: Address, b: Address): number {
-  return a.family - b.family || compareWords(a.words, b.words);
-}

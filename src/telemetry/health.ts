@@ -41,7 +41,7 @@ export type ListenAddress =
   | { readonly path: string };
 
 /** Port 0: any free one. */
-export type StatusServerOptions = ListenAddress & {
+type StatusServerOptions = ListenAddress & {
   readonly providers: StatusProviders;
   /**
    * The token without which what tells of policies and addresses is not shown; health is shown to everybody. Absent: no token is

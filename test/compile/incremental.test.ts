@@ -1,7 +1,8 @@
 /** The compiler has a memory; its answer must not show it. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { compileNode, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { NodeCompiler } from '../../src/compile/compile-node.ts';
+import { compileNode } from '../support/stages.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { isReleasedSign } from '../../src/dataplane/iptables/plan/released.ts';

@@ -5,7 +5,7 @@ import { acceptRules } from '../../src/compile/program.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from '../../src/compile/limits.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
-import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
+import { renderNode } from '../support/stages.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { runSync } from '../../src/core/sliced.ts';
 import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';

@@ -26,7 +26,7 @@ const OTHER_VARIANT = {
   'iptables-legacy': 'iptables-nft',
 } as const satisfies Record<Backend, Backend>;
 
-export interface HostKernelOptions extends Pick<LinuxKernelOptions, 'run' | 'lockWaitSeconds' | 'onCommand'> {
+interface HostKernelOptions extends Pick<LinuxKernelOptions, 'run' | 'lockWaitSeconds' | 'onCommand'> {
   readonly choice: Backend | 'auto';
   /** Reads; `run` may be tuned for writes. */
   readonly read: RunCommand;

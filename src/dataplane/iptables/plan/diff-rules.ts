@@ -21,7 +21,7 @@ import { nextEpoch, readEpoch } from './epoch.ts';
 import { hooksAfter, misplacedHooks } from './hooks.ts';
 import { rulesRevoke } from './revokes.ts';
 
-export interface RulesOptions extends Unusable {
+interface RulesOptions extends Unusable {
   /** The last epoch we know of, should the kernel hold none. */
   readonly lastEpoch: number | undefined;
   /** The epoch to begin with on a host that never had one. */
@@ -291,7 +291,7 @@ function* movesOf(
 // ---------------------------------------------------------------------------------------------------------------- lines
 
 /** What one commit changes. */
-export interface Restore {
+interface Restore {
   /** Chains in the place of those of that name, if any. */
   readonly chains: ReadonlyMap<string, ChainText>;
   readonly stale?: readonly string[];

@@ -52,7 +52,7 @@ export interface SetsDiff {
 }
 
 /** A removed member that is not a live pod's is a pod that is gone, and its flows with it, if we remember putting it there. */
-export interface SetsMemory {
+interface SetsMemory {
   readonly rejected: ReadonlySet<string>;
   readonly remembered: boolean;
   /** Entries to fill in sets that no rule refers to. */

@@ -31,7 +31,7 @@ export interface Moves {
 }
 
 /** A set, or a map by address. */
-export type Addresses = Pick<ReadonlySet<string>, 'has' | 'size'>;
+type Addresses = Pick<ReadonlySet<string>, 'has' | 'size'>;
 
 export type MovesByDirection = Readonly<Record<Direction, Moves>>;
 
@@ -77,7 +77,7 @@ function areAskedTogether(changes: readonly SetChange[], together: ReadonlyMap<s
   });
 }
 
-export interface InterimRules {
+interface InterimRules {
   /** Makes and fills the sets to ask meanwhile. */
   readonly create: readonly PlanLine[];
   /** Chains that refer to a changed set, with rules that look past its members. */

@@ -73,12 +73,8 @@ import { reverse } from '../rules/reverse.ts';
 /** xt_multiport XT_MULTI_PORTS. */
 const MAX_MULTIPORT_SLOTS = 15;
 /** Policies that a chain's legend names, a rule each: what is only read by people must not make up most of a table. */
-export const MAX_LEGEND = 50;
+const MAX_LEGEND = 50;
 const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
-
-export function renderNode(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
-  return new NodeRenderer().render(intent, layout, interfaces);
-}
 
 interface Rendered {
   readonly intent: NodeIntent;

@@ -74,7 +74,7 @@ export interface Ruleset {
   readonly directory: AddressDirectory;
 }
 
-export type EnforcingMode = 'enforce' | 'audit';
+type EnforcingMode = 'enforce' | 'audit';
 
 /** What shapes the rules besides the cluster. */
 export interface Layout {

@@ -12,13 +12,13 @@ import { RefusedNamespaces } from './refused-namespaces.ts';
 const MAX_POLICIES_NAMED = 20;
 
 /** What was to be done when the kernel refused something. */
-export interface Attempt {
+interface Attempt {
   /** What the plan was made from. */
   readonly observed: ObservedState;
   readonly plan: Plan;
 }
 
-export interface IsolationOptions {
+interface IsolationOptions {
   readonly kernel: Kernel;
   readonly ruleset: Ruleset | undefined;
   /** Monotonic milliseconds. */

@@ -3,9 +3,8 @@ import assert from 'node:assert/strict';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { compileNode } from '../../../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../../../support/stages.ts';
 import { FAMILIES, type Family } from '../../../../src/core/vocabulary.ts';
-import { renderNode } from '../../../../src/dataplane/iptables/render/render-node.ts';
 import { reverseMatch } from '../../../../src/dataplane/iptables/rules/reverse.ts';
 import { leadsTo, parseRule } from '../../../../src/dataplane/iptables/rules/parse-rule.ts';
 import {
