@@ -7,7 +7,8 @@ import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { MonotonicClock } from '../core/clock.ts';
 import type { Mode } from '../core/vocabulary.ts';
 import type { Dataplane, SyncOutcome } from '../dataplane/dataplane.ts';
-import type { LoopVerdict } from './sync-loop.ts';
+import type { LoopRequest, LoopVerdict } from './sync-loop.ts';
+import type { Lane } from './pace.ts';
 
 import { NO_INTERFACES } from '../host/pod-interfaces.ts';
 import { ClusterFollower } from './follow-cluster.ts';
@@ -24,7 +25,10 @@ interface AgentOptions {
   readonly newPods: 'open' | 'closed';
   /** In force unless the node's annotation says otherwise. */
   readonly defaultMode: Mode;
+  /** See LoopOptions. */
   readonly minGapMs: number;
+  readonly share: number;
+  readonly cpuMs: () => number;
   readonly resyncIntervalMs: number;
   readonly clock: MonotonicClock;
   /** 0..1. */
@@ -117,24 +121,19 @@ export class Agent {
   #programmed = false;
   #lastOutcome: SyncOutcome | undefined;
   #inKernel: InKernel | undefined;
-  #earliestChangeMs: number | undefined;
+  /** What is not in the kernel yet: when the first of it arrived. */
+  #waitingSinceMs: Partial<Record<Lane, number>> = {};
   #reportedProblems: readonly Problem[] = [];
 
   constructor(options: AgentOptions) {
-    const { nodeName, clock, random, minGapMs, resyncIntervalMs } = options;
+    const { nodeName, clock } = options;
     this.#options = options;
     this.#mode = options.defaultMode;
     const onCompiled = (): void => this.#loop.request('compiled');
     const follower = new ClusterFollower(options.cluster, nodeName, clock, onCompiled, options.earlyAddresses);
     this.#follower = follower;
     this.#newPods = new NewPods(nodeName);
-    this.#loop = new SyncLoop({
-      sync: (request) => this.#sync(request),
-      clock,
-      random,
-      minGapMs,
-      resyncIntervalMs,
-    });
+    this.#loop = new SyncLoop({ ...options, sync: (request) => this.#sync(request) });
     options.dataplane.onWork((reason) => this.#loop.request(reason));
   }
 
@@ -142,7 +141,7 @@ export class Agent {
   start(signal: AbortSignal): void {
     const { cluster } = this.#options;
     cluster.onChange((change) => this.#onChange(change));
-    cluster.onSync(() => this.#loop.request('all kinds listed', true));
+    cluster.onSync(() => this.#loop.request('all kinds listed', 'compare'));
     const { interfaces, earlyAddresses } = this.#options;
     interfaces?.onChange(() => {
       if (cluster.inSync) this.#loop.request('pod interfaces');
@@ -154,7 +153,7 @@ export class Agent {
 
   /** Asks for a sync that compares all we wrote with the kernel. */
   resync(reason: string): void {
-    if (this.#options.cluster.inSync) this.#loop.request(reason, true);
+    if (this.#options.cluster.inSync) this.#loop.request(reason, 'compare');
   }
 
   /** Lets a sync under way finish and starts no other. The rules stay as they are (S-79). */
@@ -198,19 +197,19 @@ export class Agent {
       concerns = true;
     }
     if (!concerns || !cluster.inSync) return;
-    this.#earliestChangeMs ??= clock.now();
+    this.#waitingSinceMs.rules ??= clock.now();
     this.#loop.request('allocations');
   }
 
   #onChange(change: ClusterChange): void {
     this.#newPods.change(change);
-    const concerns = this.#follower.change(change);
-    if (!concerns || !this.#options.cluster.inSync) return;
-    this.#earliestChangeMs ??= change.arrivedAtMs;
-    this.#loop.request(change.kind);
+    const lane = this.#follower.change(change);
+    if (lane === undefined || !this.#options.cluster.inSync) return;
+    this.#waitingSinceMs[lane] ??= change.arrivedAtMs;
+    this.#loop.request(change.kind, lane);
   }
 
-  async #sync(request: { resync: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
+  async #sync(request: LoopRequest): Promise<LoopVerdict> {
     const { cluster, clock } = this.#options;
     await this.#gate;
     const nodeProblems = describeNode(this.#options.nodeName, this.#nodeStatus());
@@ -221,10 +220,9 @@ export class Agent {
     }
     const started = clock.now();
     const newPods = this.#newPods.known();
-    const changedAt = this.#earliestChangeMs;
-    this.#earliestChangeMs = undefined;
+    const waited = this.#takeWaiting(request.lane);
     const modeProblems = this.#followMode();
-    const compiled = await this.#compile();
+    const compiled = await this.#compile(request.lane);
     const compileSeconds = (clock.now() - started) / 1000;
     const outcome = await this.#write(compiled, request.resync);
     const { intent } = compiled;
@@ -233,17 +231,19 @@ export class Agent {
     const first = !this.#programmed && isWritten;
     this.#programmed ||= isWritten;
     // A change that did not get in keeps its clock running.
-    if (!isWritten) this.#earliestChangeMs = changedAt ?? this.#earliestChangeMs;
+    if (!isWritten) this.#waitingSinceMs = { ...this.#waitingSinceMs, ...waited };
     this.#lastOutcome = outcome;
     // The next portion of what is filled, and whatever changed meanwhile.
     if (verdict !== 'failed' && this.#mode !== 'dry-run' && (outcome.change?.setsToFill ?? 0) > 0)
       this.#loop.request('portion');
     const ended = clock.now();
-    const { revision } = outcome;
+    // What still waits to be compiled is not in that intent.
+    const revision = intent?.waiting.length === 0 ? outcome.revision : undefined;
     if (revision !== undefined && revision !== this.#inKernel?.revision) this.#inKernel = { revision, sinceMs: ended };
     if (isWritten) this.#reportNewPods(newPods, intent, ended);
     const problems = [...cluster.snapshot().problems, ...(intent?.problems ?? []), ...modeProblems, ...nodeProblems];
-    const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && isWritten;
+    const changedAt = Math.min(...Object.values(waited));
+    const programmed = Number.isFinite(changedAt) && outcome.stepsApplied > 0 && isWritten;
     this.#options.observer.onSync(outcome, {
       reasons: request.reasons,
       resync: request.resync,
@@ -259,10 +259,19 @@ export class Agent {
     return verdict;
   }
 
-  async #compile(): Promise<Compiled> {
+  /** What a sync of the lane brings in, and since when it waits. */
+  #takeWaiting(lane: Lane): Partial<Record<Lane, number>> {
+    const waiting = this.#waitingSinceMs;
+    const { members, ...rest } = waiting;
+    this.#waitingSinceMs = lane === 'rules' ? {} : rest;
+    if (lane === 'rules') return waiting;
+    return members === undefined ? {} : { members };
+  }
+
+  async #compile(lane: Lane): Promise<Compiled> {
     if (this.#mode === 'off') return { intent: undefined };
     try {
-      return { intent: await this.#follower.intent() };
+      return { intent: await this.#follower.intent(lane) };
     } catch (error) {
       return { intent: undefined, failed: error instanceof Error ? error.message : String(error) };
     }

@@ -69,6 +69,8 @@ export interface AgentConfig {
   /** Log records per second and final drop rule; 0: drops are counted, not logged. */
   readonly dropLogRatePerSecond: number;
   readonly resyncIntervalMs: number;
+  /** Of one core, 0..1. */
+  readonly syncShare: number;
   readonly minGapMs: number;
   readonly xtablesLockWaitSeconds: number;
   /** Count as ready although kube-proxy's IPVS mode sends service traffic past the rules. */
@@ -257,12 +259,21 @@ export const AGENT_FLAGS = {
     'how often the kernel is compared with what it should hold, 1 to 86400, jittered',
     integer(1, 86_400, ' seconds'),
   ),
+  syncShare: flag(
+    'sync-share',
+    'PORTCULLIS_SYNC_SHARE',
+    '<percent>',
+    '20',
+    'of one core, what syncs may use in the long run, 1 to 100; the first on a quiet node start at once, later ones pause for what ' +
+      'the last ones used, a quarter of a second at most',
+    integer(1, 100, ' percent'),
+  ),
   minGap: flag(
     'min-gap-ms',
     'PORTCULLIS_MIN_GAP_MS',
     '<milliseconds>',
-    '100',
-    'least pause between two syncs, 0 to 60000; changes that come meanwhile are taken together',
+    '0',
+    'least pause between two syncs whatever they use, 0 to 60000; changes that come meanwhile are taken together',
     integer(0, 60_000, ' milliseconds'),
   ),
   xtablesLockWait: flag(
@@ -321,6 +332,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     'nflog-group': config.nflogGroup,
     'drop-log-rate': config.dropLogRatePerSecond,
     'resync-interval': config.resyncIntervalMs / 1000,
+    'sync-share': Math.round(config.syncShare * 100),
     'min-gap-ms': config.minGapMs,
     'xtables-lock-wait': config.xtablesLockWaitSeconds,
     'allow-kube-proxy-ipvs': String(config.allowKubeProxyIpvs),
@@ -359,6 +371,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     nflogGroup: value(AGENT_FLAGS.nflogGroup),
     dropLogRatePerSecond: value(AGENT_FLAGS.dropLogRate),
     resyncIntervalMs: value(AGENT_FLAGS.resyncInterval) * 1000,
+    syncShare: value(AGENT_FLAGS.syncShare) / 100,
     minGapMs: value(AGENT_FLAGS.minGap),
     xtablesLockWaitSeconds: value(AGENT_FLAGS.xtablesLockWait),
     allowKubeProxyIpvs: value(AGENT_FLAGS.allowKubeProxyIpvs),

@@ -16,6 +16,7 @@ import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { aborted, systemClock } from '../core/clock.ts';
 import { anyEpoch, createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
+import { cpuMs } from '../host/cpu-time.ts';
 import { prespawn } from '../host/prespawn.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
@@ -144,6 +145,8 @@ function createAgent({ config, cluster, dataplane, opened, watches, metrics, log
     dataplane,
     newPods: config.newPods,
     defaultMode: config.mode,
+    share: config.syncShare,
+    cpuMs,
     minGapMs: config.minGapMs,
     resyncIntervalMs: config.resyncIntervalMs,
     clock: systemClock,

@@ -69,6 +69,9 @@ export class NodeCompiler {
   #setShare: number;
   /** A namespace was compiled, and is not part of the lists yet. */
   #isUngathered = false;
+  #ruleChanges = 0;
+  /** As of the lists. */
+  #gatheredChanges = 0;
   #endpoints: readonly LocalEndpoint[] = [];
   #localAddresses: ReadonlyMap<string, string> = new Map();
   #programs: readonly Program[] = [];
@@ -94,6 +97,17 @@ export class NodeCompiler {
     return new NodeCompiler(this.#nodeName, this.#sharing, this.#limits, this.#addresses.revision);
   }
 
+  /** Counts changes that may concern more than who is in a set. */
+  get ruleChanges(): number {
+    return this.#ruleChanges;
+  }
+
+  /** The programs of the namespace must be found again. */
+  #markDirty(namespace: string): void {
+    this.#dirty.add(namespace);
+    this.#ruleChanges++;
+  }
+
   // Each of these replaces one object (undefined: it is gone) and returns whether the intent may have changed.
 
   pod(key: string, pod: Pod | undefined): boolean {
@@ -115,7 +129,7 @@ export class NodeCompiler {
     if (policy) inNamespace.set(name, policy);
     else inNamespace.delete(name);
     if (inNamespace.size === 0) this.#policies.delete(namespace);
-    if (this.#locals.has(namespace)) this.#dirty.add(namespace);
+    if (this.#locals.has(namespace)) this.#markDirty(namespace);
     return this.#touch(true);
   }
 
@@ -129,7 +143,10 @@ export class NodeCompiler {
     for (const change of changes) {
       // Flows of the pod before may still be let through: they have to be judged again, whatever the new one may do.
       changed = this.#addresses.noteReuse(change) || changed;
-      changed = this.#contested.ownerChanged(change.address, change.to) || changed;
+      if (this.#contested.ownerChanged(change.address, change.to)) {
+        changed = true;
+        this.#ruleChanges++;
+      }
       changed = this.#peers.ownerChanged(change) || changed;
       changed = this.#localChanged(change) || changed;
     }
@@ -149,7 +166,7 @@ export class NodeCompiler {
     const key = objectKey(pod);
     inNamespace.set(key, { pod, addresses: new Set([...(inNamespace.get(key)?.addresses ?? []), address]) });
     this.#locals.set(pod.namespace, inNamespace);
-    this.#dirty.add(pod.namespace);
+    this.#markDirty(pod.namespace);
   }
 
   #forgetLocal(pod: Pod, address: string): void {
@@ -158,7 +175,7 @@ export class NodeCompiler {
     local?.addresses.delete(address);
     if (local?.addresses.size === 0) inNamespace!.delete(objectKey(pod));
     if (inNamespace?.size === 0) this.#locals.delete(pod.namespace);
-    this.#dirty.add(pod.namespace);
+    this.#markDirty(pod.namespace);
   }
 
   #touch(changed: boolean): boolean {
@@ -190,7 +207,7 @@ export class NodeCompiler {
   *work(most = Number.POSITIVE_INFINITY): Sliced<void> {
     // Twice: what one namespace asks for may change how many sets others get.
     const compiled = (yield* this.#compileDirty(most)) + (yield* this.#compileDirty(most));
-    if (compiled === 0 && this.#dirty.size === 0 && !this.#isUngathered) return;
+    if (compiled === 0 && this.#gatheredChanges === this.#ruleChanges && !this.#isUngathered) return;
     this.#gather();
     this.#intent = undefined;
   }
@@ -202,11 +219,17 @@ export class NodeCompiler {
     return quick.length;
   }
 
+  /** There is a namespace that `work` has left out and `slowWork` has not begun. */
+  get hasSlowWork(): boolean {
+    return [...this.#dirty].some((namespace) => !this.#underWay.has(namespace));
+  }
+
   /** Compiles one namespace that `work` has left out; other work may go on meanwhile, and shows it once it is done. */
   *slowWork(): Sliced<void> {
+    const idle = [...this.#dirty].filter((each) => !this.#underWay.has(each));
+    const waiting = idle.length > 0 ? idle : [...this.#dirty];
     // One that has more sets than it may have now; else the one that waits longest.
-    const [waiting] = this.#dirty;
-    const namespace = [...this.#dirty].find((each) => this.#hasTooManySets(each)) ?? waiting;
+    const namespace = waiting.find((each) => this.#hasTooManySets(each)) ?? waiting[0];
     if (namespace === undefined) return;
     yield* this.#compileNamespace(namespace);
     this.#isUngathered = true;
@@ -224,7 +247,7 @@ export class NodeCompiler {
     this.#setShare = Math.floor(fairShare(wanted, this.#limits.sets, this.#limits.nodeSets));
     for (const [namespace, { programs, setShare }] of states)
       if (Math.min(programs.wantedSets, setShare) !== Math.min(programs.wantedSets, this.#setShare))
-        this.#dirty.add(namespace);
+        this.#markDirty(namespace);
   }
 
   /** At most: as if each local pod with labels of its own had all policies. */
@@ -242,8 +265,11 @@ export class NodeCompiler {
     // What was begun before this is out of date.
     const held = new Set<string>();
     this.#underWay.set(namespace, held);
-    yield* this.#compileAfresh(namespace, held);
-    if (this.#underWay.get(namespace) === held) this.#underWay.delete(namespace);
+    try {
+      yield* this.#compileAfresh(namespace, held);
+    } finally {
+      if (this.#underWay.get(namespace) === held) this.#underWay.delete(namespace);
+    }
   }
 
   *#compileAfresh(namespace: string, held: Set<string>): Sliced<void> {
@@ -276,7 +302,7 @@ export class NodeCompiler {
       });
       this.#shareSets();
     } catch (error) {
-      this.#dirty.add(namespace);
+      this.#markDirty(namespace);
       throw error;
     }
   }
@@ -310,6 +336,7 @@ export class NodeCompiler {
   /** What all namespaces have, as lists sorted by key, and the sets they speak of. */
   #gather(): void {
     this.#isUngathered = false;
+    this.#gatheredChanges = this.#ruleChanges;
     const states = [...this.#namespaces.values()];
     const { endpoints, closed } = this.#endpointsNow();
     if (!isSameList(endpoints, this.#endpoints)) this.#endpoints = endpoints;

@@ -249,11 +249,18 @@ const ROWS: readonly FlagRow[] = [
     defaultValue: [(config) => config.resyncIntervalMs, 60_000],
   },
   {
+    flag: 'syncShare',
+    good: [['100', (config) => config.syncShare, 1]],
+    bad: ['0', '101', '20%', '0.2'],
+    allowed: /a whole number from 1 to 100 percent$/,
+    defaultValue: [(config) => config.syncShare, 0.2],
+  },
+  {
     flag: 'minGap',
     good: [['0', (config) => config.minGapMs, 0]],
     bad: ['60001', 'x'],
     allowed: /a whole number from 0 to 60000 milliseconds$/,
-    defaultValue: [(config) => config.minGapMs, 100],
+    defaultValue: [(config) => config.minGapMs, 0],
   },
   {
     flag: 'xtablesLockWait',
