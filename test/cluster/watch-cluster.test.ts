@@ -32,6 +32,7 @@ describe('cluster watch', () => {
   let clock: VirtualClock;
   let random: () => number;
   const told: string[] = [];
+  const restarts: string[] = [];
   const changes: ClusterChange[] = [];
 
   beforeEach(async () => {
@@ -48,6 +49,7 @@ describe('cluster watch', () => {
     });
     stop = new AbortController();
     told.splice(0);
+    restarts.splice(0);
     changes.splice(0);
     random = () => 0;
     watch = createClusterWatch({
@@ -57,6 +59,7 @@ describe('cluster watch', () => {
       random: () => random(),
       observer: {
         onListenerFailed: (kind) => void told.push(`failed ${kind}`),
+        onRestart: (kind, reason) => void restarts.push(`${kind} ${reason}`),
         onHeard: () => {
           throw new Error('a metric that throws');
         },
@@ -242,6 +245,7 @@ describe('cluster watch', () => {
         await settle();
       }
       await until(() => [...watch.snapshot().pods.keys()].sort().join(' ') === 'x/new x/stays', 'the list');
+      assert.ok(restarts.includes('pods gone'), restarts.join());
       const [first, resumed, again] = asked('pods').map(({ query }) => query.get('resourceVersion'));
       assert.deepEqual([first, again], [null, null]);
       assert.ok(Number(resumed) > 0, 'the watch is resumed first');
