@@ -21,7 +21,7 @@ import {
   outsideKey,
   podKey,
 } from '../../lab/network/types.ts';
-import { podObject } from './api-objects.ts';
+import { namespaceObject, podObject } from './api-objects.ts';
 import { type PolicySpec, policyObject, splitKey } from './builders.ts';
 import { createTestLab, type TestLabOptions } from './test-lab.ts';
 
@@ -250,8 +250,7 @@ export class AgentLab {
   createPod(key: string, { node = 'node-1', labels, addresses, hostNetwork }: PodOptions = {}): void {
     const { store } = this.lab;
     const { namespace } = splitKey(key);
-    if (!store.get('namespaces', { name: namespace }))
-      store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
+    if (!store.get('namespaces', { name: namespace })) store.create('namespaces', namespaceObject(namespace));
     const ports = [{ containerPort: 80 }, { containerPort: 80, protocol: 'UDP' }];
     const object = podObject(key, {
       ...(labels ? { labels } : {}),
