@@ -5,7 +5,7 @@
  */
 import { FAMILIES, type Family } from '../core/vocabulary.ts';
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
-import type { OwnerChange } from './address-directory.ts';
+import type { AddressDirectory, OwnerChange } from './address-directory.ts';
 import type { EndpointPorts } from './program-compiler.ts';
 import type { AddressPortSet, NodeIntent, Program, LocalEndpoint } from './intent.ts';
 import type { Sliced } from '../core/sliced.ts';
@@ -16,6 +16,7 @@ import { objectKey } from '../policy/model.ts';
 import { matches } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-directory.ts';
+import { BlockDirectory } from './block-directory.ts';
 import { BYTES_OF_POLICY, ProgramCompiler } from './program-compiler.ts';
 import { ContestedAddresses, type KnownPrograms, contestedLocalEndpoints, endpointsOf } from './contested-addresses.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
@@ -75,6 +76,8 @@ export class NodeCompiler {
   #endpoints: readonly LocalEndpoint[] = [];
   #localAddresses: ReadonlyMap<string, string> = new Map();
   #programs: readonly Program[] = [];
+  /** Of the policies that apply to local pods. */
+  #blocks = new BlockDirectory([]);
   #intent: NodeIntent | undefined;
 
   /** The usual limits unless given; `firstRevision`: above those of all compilers before it. */
@@ -86,7 +89,7 @@ export class NodeCompiler {
   ) {
     this.#nodeName = nodeName;
     this.#sharing = sharing;
-    this.#addresses = new AddressIndex(firstRevision);
+    this.#addresses = new AddressIndex(nodeName, firstRevision);
     this.#limits = limits;
     this.#setShare = limits.sets;
     this.#programCompiler = new ProgramCompiler(this.#rules, sharing);
@@ -134,8 +137,7 @@ export class NodeCompiler {
   }
 
   node(name: string, node: NodeRecord | undefined): boolean {
-    if (name !== this.#nodeName) return false;
-    return this.#touch(this.#ownersChanged(this.#addresses.exclude(node?.addresses ?? [])));
+    return this.#ownersChanged(this.#addresses.node(name, node?.addresses));
   }
 
   #ownersChanged(changes: readonly OwnerChange[]): boolean {
@@ -185,7 +187,7 @@ export class NodeCompiler {
 
   // ------------------------------------------------------------------------------------------------------------ intent
 
-  /** The intent now; the same object while nothing changed. */
+  /** The intent now; the same object while nothing changed, the same but for its directory while no pod or policy of this node did. */
   intent(): NodeIntent {
     runSync(this.work());
     return this.current();
@@ -193,11 +195,17 @@ export class NodeCompiler {
 
   /** The same of what is compiled so far. A namespace that is not is as it was, but for addresses it lost. */
   current(): NodeIntent {
+    const directory = this.directory();
     if (!this.#intent) {
-      this.#intent = this.#assemble();
+      this.#intent = this.#assemble(directory);
       this.#addresses.advance();
-    }
+    } else if (this.#intent.directory !== directory) this.#intent = { ...this.#intent, directory };
     return this.#intent;
+  }
+
+  /** Who has which address now. */
+  directory(): AddressDirectory {
+    return this.#addresses.directory(this.#blocks);
   }
 
   /**
@@ -353,7 +361,9 @@ export class NodeCompiler {
       }
     }
     this.#peers.keepOnly(needed);
-    this.#rules.keepOnly(new Set(states.flatMap(({ programs }) => [...programs.policies])));
+    const policies = new Set(states.flatMap(({ programs }) => [...programs.policies]));
+    this.#rules.keepOnly(policies);
+    if (!isSameList([...policies], this.#blocks.policies)) this.#blocks = new BlockDirectory([...policies]);
     this.#peers.include(
       new Map(states.flatMap((state) => [...state.endpointPortSets].map(([key, { value }]) => [key, value]))),
     );
@@ -400,7 +410,7 @@ export class NodeCompiler {
     return found;
   }
 
-  #assemble(): NodeIntent {
+  #assemble(directory: AddressDirectory): NodeIntent {
     return {
       revision: this.#addresses.revision,
       nodeName: this.#nodeName,
@@ -408,7 +418,7 @@ export class NodeCompiler {
       programs: this.#programs,
       localAddresses: this.#localAddresses,
       ...this.#peers.values(),
-      directory: this.#addresses,
+      directory,
       policyCount: this.#policyCount,
       waiting: [...new Set([...this.#dirty, ...this.#underWay.keys()])].sort(),
       problems: this.#problems(),
