@@ -3,15 +3,22 @@
  * data plane (chains, sets, tables, tools) pass it as printable text and nothing else.
  *
  *   NodeIntent, SyncRequest --> sync --> SyncOutcome      desired state against what the kernel holds, made equal without a gap (S-09)
+ *                               counters                  what the rules have counted, by policies
  *                               remove                    nothing of ours is left
  */
-import type { Family, Mode } from '../core/vocabulary.ts';
+import type { Direction, Family, Mode } from '../core/vocabulary.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { PodInterfaces } from '../host/pod-interfaces.ts';
+import type { PolicyRef } from '../policy/model.ts';
 
 export interface Dataplane {
   /** Brings the kernel to the intent. One at a time. Never rejects for what the kernel or a tool does: the outcome tells. */
   sync(intent: NodeIntent, request: SyncRequest): Promise<SyncOutcome>;
+  /**
+   * What the rules have counted, as of a moment ago; empty where nothing is counted. Beside a sync, and never in its way: what cannot be
+   * read in time is as it was read last. Never rejects.
+   */
+  counters(): Promise<readonly RuleCounter[]>;
   /** Takes everything of ours out of the kernel. */
   remove(request: Pick<SyncRequest, 'resync'>): Promise<SyncOutcome>;
   /**
@@ -89,7 +96,7 @@ export interface PlannedChange {
   readonly epoch: number | undefined;
 }
 
-interface PrintedStep {
+export interface PrintedStep {
   readonly kind: string;
   readonly lines: readonly { readonly text: string; readonly object: string }[];
 }
@@ -145,3 +152,33 @@ export interface Unread {
   readonly isKnown: boolean;
   readonly why: string;
 }
+
+export const COUNTED_ACTIONS = ['allow', 'deny', 'would-deny'] as const;
+/** `would-deny`: in audit mode, let through. */
+export type CountedAction = (typeof COUNTED_ACTIONS)[number];
+
+/**
+ * `new`: of a flow that was not let through before. `live`: of one that was. `invalid`: of none, as connection tracking sees it. Packets
+ * that are allowed are not told apart: all of them count as `new`.
+ */
+export const COUNTED_FLOWS = ['new', 'live', 'invalid'] as const;
+export type CountedFlow = (typeof COUNTED_FLOWS)[number];
+
+/** One count of packets. It never falls while its series is there, and begins at 0 with its rules. */
+export interface RuleCounter {
+  readonly action: CountedAction;
+  readonly direction: Direction;
+  readonly flow: CountedFlow;
+  readonly of: CountedFor;
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+/** Whose count it is, in the order of the policies. */
+export type CountedFor =
+  /** `allow`: the policies that ask for the rule, several where it stands for rules of each. Otherwise: all that isolate the pod. */
+  | { readonly kind: 'policies'; readonly policies: readonly PolicyRef[] }
+  /** Pods that let nothing through because the kernel refused what their policies need. */
+  | { readonly kind: 'closed' }
+  /** Those that came when as many were counted as there is room for. */
+  | { readonly kind: 'other' };

@@ -8,7 +8,7 @@ import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
 import { createOneVariantKernel } from './one-variant-kernel.ts';
 import type { ObservedFamily, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
-import { readSavedRules, readSavedSets } from './read-saved.ts';
+import { readSavedRules, readSavedSets } from '../../src/dataplane/iptables/plan/read-saved.ts';
 import { WIDTH, numberOf, prefixMask } from './address-number.ts';
 import { readRule } from './rule-text.ts';
 
@@ -54,6 +54,8 @@ export interface FakeKernel extends Kernel {
   /** As the agent would read it, but at once. */
   state(): ObservedState;
   savedRules(family: Family): string;
+  /** Packets of 100 bytes each meet the first rule of the chain with this text; throws if there is none. */
+  count(family: Family, chain: string, rule: string, packets: number): void;
   savedSets(): string;
   /** Everything that is not ours, to compare before and after. */
   foreign(): string;
@@ -101,6 +103,7 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
     },
     state: () => stateOf(host, families),
     savedRules: (family) => host.saveRules(family),
+    count: (family, chain, rule, packets) => host.count(family, chain, rule, packets),
     savedSets: () => host.saveSets(),
     foreign: () => foreignText(host),
     editRules: (family, ...lines) => host.restoreRules(family, ['*mangle', ...lines, 'COMMIT']),
@@ -125,6 +128,17 @@ function foreignText(host: Host): string {
     .join('\n');
 }
 
+/** A rule that stays keeps its counter; one that is new begins at 0. `index`: where the rule of the line stood, -1: nowhere. */
+function countersAfter(counts: Map<string, number[]>, line: string, index: number): void {
+  const [verb = '', name = '', position = ''] = line.split(' ');
+  if (verb.startsWith(':')) counts.set(verb.slice(1), []);
+  const chain = counts.get(name) ?? [];
+  if (verb === '-A') counts.set(name, [...chain, 0]);
+  else if (verb === '-I') counts.set(name, chain.toSpliced(Number.parseInt(position, 10) - 1 || 0, 0, 0));
+  else if (verb === '-D' && index >= 0) counts.set(name, chain.toSpliced(index, 1));
+  else if (verb === '-X') counts.delete(name);
+}
+
 /** A line the tool or the kernel refuses; `line` is 1-based, absent if the tool does not say. */
 class Refused extends Error {
   readonly line: number | undefined;
@@ -147,6 +161,8 @@ class Host {
   onLine: ((text: string) => void) | undefined;
   linesRead = 0;
   readonly #rules: Record<Family, Chains> = { 4: foreignChains(4), 6: foreignChains(6) };
+  /** Packets that each rule has met, beside the rules. */
+  readonly #counts: Record<Family, Map<string, number[]>> = { 4: new Map(), 6: new Map() };
   readonly #sets = foreignSets();
 
   readonly run: RunCommand = async (request) => {
@@ -162,8 +178,10 @@ class Host {
   #iptables(request: CommandRequest, family: Family, saves: boolean, args: readonly string[]): CommandResult {
     if (saves) {
       this.#checkAvailable(request, 'unavailableReads');
-      if (args.join(' ') !== '-t mangle') throw new Error(`unexpected arguments ${args.join(' ')}`);
-      return result(this.saveRules(family));
+      const isCounted = args[0] === '-c';
+      if (args.slice(isCounted ? 1 : 0).join(' ') !== '-t mangle')
+        throw new Error(`unexpected arguments ${args.join(' ')}`);
+      return result(this.saveRules(family, isCounted));
     }
     this.#checkAvailable(request, 'unavailableWrites');
     if (!/^--noflush -w \d+$/.test(args.join(' '))) throw new Error(`unexpected arguments ${args.join(' ')}`);
@@ -215,17 +233,21 @@ class Host {
   /** All of it or nothing. */
   restoreRules(family: Family, lines: readonly string[], faults?: Faults): void {
     const chains: Chains = new Map([...this.#rules[family]].map(([name, rules]) => [name, [...rules]]));
+    const counts = new Map([...this.#counts[family]].map(([name, numbers]) => [name, [...numbers]]));
     if (lines[0] !== '*mangle' || lines.at(-1) !== 'COMMIT') throw new Error('not one table mangle');
     for (const [index, line] of lines.entries()) {
       this.#readLine(faults);
       if (index === 0 || index === lines.length - 1) continue;
       if (faults?.refuse?.(line)) throw new Refused(index + 1, `refused: ${line}`);
+      const before = chains.get(line.split(' ')[1] ?? '')?.indexOf(line.split(' ').slice(2).join(' ')) ?? -1;
       this.#ruleLine(chains, family, line, index + 1);
+      countersAfter(counts, line, before);
     }
     const culprit = lines.findIndex((line) => faults?.refuseAtCommit?.(line));
     if (culprit >= 0) throw new Refused(lines.length, 'RULE_APPEND failed (Invalid argument)');
     this.#checkLoops(chains, family);
     this.#rules[family] = chains;
+    this.#counts[family] = counts;
     this.onLine?.('COMMIT');
   }
 
@@ -320,13 +342,24 @@ class Host {
     for (const name of BUILT_IN) visit(name, []);
   }
 
-  saveRules(family: Family): string {
+  count(family: Family, chain: string, rule: string, packets: number): void {
+    const index = this.#rules[family].get(chain)?.indexOf(rule) ?? -1;
+    if (index < 0) throw new Error(`chain ${chain} has no rule ${rule}`);
+    const counts = this.#counts[family].get(chain)!;
+    counts[index]! += packets;
+  }
+
+  saveRules(family: Family, isCounted = false): string {
     const chains = [...this.#rules[family]];
+    const counter = (name: string, index: number): string => {
+      const packets = this.#counts[family].get(name)?.[index] ?? 0;
+      return isCounted ? `[${packets}:${packets * 100}] ` : '';
+    };
     return [
       '# Generated by iptables-save v1.8.9 on Thu Jan  1 00:00:00 2026',
       '*mangle',
       ...chains.map(([name]) => `:${name} ${BUILT_IN.includes(name) ? 'ACCEPT' : '-'} [0:0]`),
-      ...chains.flatMap(([name, rules]) => rules.map((rule) => `-A ${name} ${rule}`)),
+      ...chains.flatMap(([name, rules]) => rules.map((rule, index) => `${counter(name, index)}-A ${name} ${rule}`)),
       'COMMIT',
       '# Completed on Thu Jan  1 00:00:00 2026',
       '',

@@ -1,5 +1,6 @@
 /** The data plane of iptables and ipset behind its door: chains, sets and plans stay here. */
 import type { DataplaneSize, Dataplane, PlannedChange, SyncOutcome } from '../dataplane.ts';
+import type { CounterWatch } from './counters/counter-watch.ts';
 import type { Standing } from './drift/drift-watch.ts';
 import type { FreeEpochs } from './sync/free-epochs.ts';
 import type { SyncOptions, SyncResult } from './sync/one-sync.ts';
@@ -18,6 +19,8 @@ export interface IptablesDataplane extends Dataplane {
 export interface IptablesOptions extends SyncOptions {
   /** Absent: the next number is taken, whoever carries it. */
   readonly freeEpochs?: FreeEpochs;
+  /** Absent: nothing is counted. */
+  readonly counters?: CounterWatch;
 }
 
 export function createIptablesDataplane(options: IptablesOptions): IptablesDataplane {
@@ -25,6 +28,7 @@ export function createIptablesDataplane(options: IptablesOptions): IptablesDatap
   return {
     sync: async (intent, request) => outcomeOf(await synchronizer.sync(intent, request), intent.revision),
     remove: async (request) => outcomeOf(await synchronizer.remove(request), undefined),
+    counters: async () => (await options.counters?.counters()) ?? [],
     closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
     onWork: (callback) => options.freeEpochs?.onFound(() => callback('free epoch')),
     standing: () => synchronizer.standing(),

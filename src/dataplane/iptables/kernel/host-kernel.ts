@@ -26,7 +26,7 @@ const OTHER_VARIANT = {
   'iptables-legacy': 'iptables-nft',
 } as const satisfies Record<Backend, Backend>;
 
-interface HostKernelOptions extends Pick<LinuxKernelOptions, 'run' | 'lockWaitSeconds' | 'onCommand'> {
+export interface HostKernelOptions extends Pick<LinuxKernelOptions, 'run' | 'lockWaitSeconds' | 'onCommand'> {
   readonly choice: Backend | 'auto';
   /** Reads; `run` may be tuned for writes. */
   readonly read: RunCommand;
@@ -117,7 +117,7 @@ class VariantKernel implements HostKernel {
   async #observeOnce(): Promise<{ state: ObservedState; doubt: string | undefined; isImpossible: boolean }> {
     const listings = await this.survey();
     const families: Partial<Record<Family, ObservedFamily>> = {};
-    for (const family of this.#families) families[family] = await observedFamily(listings[this.backend][family]);
+    for (const family of this.#families) families[family] = await familyOf(listings[this.backend][family]);
     const other = await this.#otherVariant(listings);
     const unread = await this.#unread(listings);
     const otherTables = await this.#otherTables();
@@ -145,7 +145,7 @@ class VariantKernel implements HostKernel {
     const variant = OTHER_VARIANT[this.backend];
     const families: Partial<Record<Family, ObservedFamily>> = {};
     for (const family of FAMILIES) {
-      const observed = await observedFamily(listings[variant][family]);
+      const observed = await familyOf(listings[variant][family]);
       if (hasOurs(observed)) families[family] = observed;
     }
     return Object.keys(families).length > 0 ? { variant, families } : undefined;
@@ -197,7 +197,7 @@ class VariantKernel implements HostKernel {
 
 const NOTHING: ObservedFamily = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
 
-async function observedFamily(listing: Listing): Promise<ObservedFamily> {
+async function familyOf(listing: Listing): Promise<ObservedFamily> {
   return listing.kind === 'read' ? runSliced(savedRules(listing.text)) : NOTHING;
 }
 

@@ -34,7 +34,7 @@ export function effectiveTargets(
   const guarded = guards.flatMap(({ targets }) => Object.values(targets));
   const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
   const endpoints = [
-    ...[...rules.endpointChains.values()].filter(({ name }) => targeted.has(name)),
+    ...[...rules.classes.values()].filter(({ name }) => targeted.has(name)),
     ...[...new Set([...closed, ...closedGuards])].map((direction) => closedEndpoint(direction, layout)),
   ];
   return { dispatch, guards, offered: rules.guards, endpoints, degraded, waiting };
@@ -56,12 +56,12 @@ function effectiveDispatch(
   let count = 0;
   // All of a namespace or nothing: half of a change could let through what neither the old nor the new policies do.
   const unready = new Set(
-    [...rules.endpointChains.values()].filter(({ sets }) => sets.some((set) => waiting.has(set))).flatMap(namespacesOf),
+    [...rules.classes.values()].filter(({ sets }) => sets.some((set) => waiting.has(set))).flatMap(namespacesOf),
   );
   for (const direction of JUDGING_ORDER) {
     const current = actual.targets(direction);
     for (const [address, desired] of rules.dispatch[direction]) {
-      const endpoint = rules.endpointChains.get(desired)!;
+      const endpoint = rules.classes.get(desired)!;
       const isRefused = isRejected(endpoint, rejected);
       if (!isRefused && !namespacesOf(endpoint).some((namespace) => unready.has(namespace))) {
         dispatch[direction].set(address, desired);
@@ -94,7 +94,7 @@ function usableGuards(
   rules: FamilyRules,
   rejected: ReadonlySet<string>,
 ): { guards: readonly PortGuard[]; closed: readonly Direction[] } {
-  const { guards, endpointChains } = rules;
+  const { guards, classes } = rules;
   if (rejected.size === 0 || guards.length === 0) return { guards, closed: [] };
   // The kernel cannot match by interface: all else goes in without it.
   if ([...rejected].some((name) => isGuard(rules, name)))
@@ -105,7 +105,7 @@ function usableGuards(
     for (const direction of JUDGING_ORDER) {
       const desired = guard.targets[direction];
       if (desired === undefined) continue;
-      const isClosed = isRejected(endpointChains.get(desired)!, rejected);
+      const isClosed = isRejected(classes.get(desired)!, rejected);
       if (isClosed) closed.add(direction);
       targets[direction] = isClosed ? closedEndpoint(direction, layout).name : desired;
     }

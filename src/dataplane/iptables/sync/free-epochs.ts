@@ -17,7 +17,7 @@ interface FlowMarks {
   clearSome(family: Family, carried: { readonly value: number; readonly mask: number }, bits: number): Promise<void>;
 }
 
-interface FreeEpochsOptions extends Partial<EpochListener> {
+export interface FreeEpochsOptions extends Partial<EpochListener> {
   readonly marks: MarkBits;
   readonly flows: FlowMarks;
   /** Monotonic milliseconds. */

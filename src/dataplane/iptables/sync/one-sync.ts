@@ -18,6 +18,7 @@ import { runSliced } from '../../../core/run-sliced.ts';
 import { findDrift, findRuleDrift } from '../drift/find-drift.ts';
 import type { FeatureQuestion } from '../kernel/probe-features.ts';
 import { StepFailed } from '../kernel/kernel.ts';
+import { deletionsLast, onlyDeletes } from '../plan/deletions-last.ts';
 import { diffInSteps } from '../plan/diff.ts';
 import { readEpoch } from '../plan/epoch.ts';
 import { ENTRIES_PER_SYNC } from '../plan/portion.ts';
@@ -43,8 +44,18 @@ export interface SyncOptions {
   readonly firstEpoch: number;
   /** Knows epochs that no live flow carries; if absent the next number is taken. */
   readonly freeEpochs?: EpochSource;
+  /** Absent: nothing is counted. */
+  readonly counters?: RuleCounting;
   /** What the kernel lacks of the rules' vocabulary; nothing if absent. Asks by writing, so not where nothing may be written. */
   readonly missingFeatures?: (question: FeatureQuestion) => Promise<MissingFeatures>;
+}
+
+/** Those who read what rules have counted. */
+export interface RuleCounting {
+  /** These rules are about to be written. */
+  rendered(ruleset: Ruleset): void;
+  /** Chains that no packet comes to any more are about to go. Resolves soon, and never rejects. */
+  beforeDeletion(): Promise<void>;
 }
 
 /** What one sync leaves to the next. */
@@ -114,6 +125,7 @@ export class OneSync {
     const started = now();
     this.#ruleset = await runSliced(this.#renderer.renderInSteps(intent, wholeLayout, interfaces));
     this.#isolation = this.#isolationOf(this.#ruleset);
+    this.#options.counters?.rendered(this.#ruleset);
     this.#addSeconds('render', started);
     for (const set of setsWithout(this.#ruleset.sets.values(), this.#missing)) this.#leaveOut(set);
   }
@@ -254,7 +266,8 @@ export class OneSync {
       ...(this.#mode === 'dry-run' ? {} : { portion: ENTRIES_PER_SYNC }),
     };
     const started = this.#options.now();
-    this.#plan = this.#ruleset ? await runSliced(diffInSteps(this.#ruleset, observed, options)) : teardown(observed);
+    const plan = this.#ruleset ? await runSliced(diffInSteps(this.#ruleset, observed, options)) : teardown(observed);
+    this.#plan = this.#options.counters ? { ...plan, steps: deletionsLast(plan.steps) } : plan;
     this.#addSeconds('plan', started);
     return this.#plan;
   }
@@ -270,11 +283,16 @@ export class OneSync {
   /** The first failure, or undefined if every step went in. */
   async #applyAll(steps: readonly Step[]): Promise<StepFailed | undefined> {
     const started = this.#options.now();
+    let isCounted = false;
     try {
       for (const step of steps) {
         if (step.kind === 'leftovers') {
           await this.#removeLeftovers(step);
           continue;
+        }
+        if (onlyDeletes(step) && !isCounted) {
+          await this.#options.counters?.beforeDeletion();
+          isCounted = true;
         }
         const busy = await this.#options.kernel.apply(step);
         this.#stepsApplied++;

@@ -1,0 +1,63 @@
+/** Keeps counts in a text that outlives the agent, for as long as the kernel that counts. What goes wrong costs the counts and nothing else. */
+import type { CountStore } from './counter-watch.ts';
+import type { Ledger } from './ledger.ts';
+
+import { runSliced } from '../../../core/run-sliced.ts';
+import { countsText, readCounts } from './saved-counts.ts';
+
+export interface KeptText {
+  /** Undefined: there is none. */
+  read(): Promise<string | undefined>;
+  /** All of it or nothing. */
+  write(text: string): Promise<void>;
+}
+
+export interface CountStoreOptions {
+  readonly text: KeptText;
+  /** Names the kernel that counts, as long as it runs; undefined: not known, so nothing is kept. */
+  readonly scope: () => Promise<string | undefined>;
+  readonly onLoad: (found: 'counts' | 'nothing' | 'another boot' | 'unreadable') => void;
+  /** Undefined: it works again. Told once each. */
+  readonly onProblem: (problem: string | undefined) => void;
+}
+
+export function createCountStore({ text, scope, onLoad, onProblem }: CountStoreOptions): CountStore {
+  let ofKernel: string | undefined;
+  let told: string | undefined;
+  let last = '';
+  const tell = (problem: string | undefined): void => {
+    if (problem !== told) onProblem(problem);
+    told = problem;
+  };
+  const load = async (ledger: Ledger, nowMs: number): Promise<void> => {
+    try {
+      ofKernel = await scope();
+      const found = await text.read();
+      if (found === undefined || ofKernel === undefined) return onLoad('nothing');
+      const saved = readCounts(found, ofKernel);
+      if (saved === undefined) return onLoad('unreadable');
+      if (saved === 'other') return onLoad('another boot');
+      ledger.restore(saved, nowMs);
+      onLoad('counts');
+    } catch (error) {
+      onLoad('nothing');
+      tell(messageOf(error));
+    }
+  };
+  const save = async (ledger: Ledger): Promise<void> => {
+    if (ofKernel === undefined) return;
+    try {
+      const now = await runSliced(countsText(ledger.save(), ofKernel));
+      if (now !== last) await text.write(now);
+      last = now;
+      tell(undefined);
+    } catch (error) {
+      tell(messageOf(error));
+    }
+  };
+  return { load, save };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,262 @@
+/**
+ * Counts that outlive the rules they were read from. The kernel's counters go with their chain, and a chain that is written anew begins
+ * at 0: so what was added since the last reading is added here, chain by chain.
+ */
+import type { Sliced } from '../../../core/sliced.ts';
+import type { Family } from '../../../core/vocabulary.ts';
+import type { RuleCounter } from '../../dataplane.ts';
+import type { Chain } from '../rules/chain.ts';
+import type { Ruleset } from '../rules/ruleset.ts';
+import type { ChainCounters, CountersRead } from './read-counters.ts';
+
+import { FAMILIES } from '../../../core/vocabulary.ts';
+import { objectKey } from '../../../policy/model.ts';
+import { type Counted, type Judged, judgedBy, parsedRules, readJudged, sharesOf } from './counted-rules.ts';
+
+/** Counts kept one by one; what comes beyond them is counted together, as `other`. */
+export const MAX_COUNTS = 2_000;
+/** A count that no rule adds to any more is dropped after this long. */
+export const KEEP_IDLE_MS = 3_600_000;
+
+/** One count. */
+interface Total {
+  readonly counted: Counted;
+  packets: number;
+  bytes: number;
+  /** The most that was told: two rules that count the same packet are not read at the same moment. */
+  toldPackets: number;
+  toldBytes: number;
+  usedMs: number;
+}
+
+interface TotalShare {
+  readonly index: number;
+  readonly total: Total;
+  readonly sign: 1 | -1;
+}
+
+/** A chain as it was read last. */
+interface Known {
+  /** Of each rule's text; absent: only the text as a whole is known. */
+  readonly hashes: readonly number[] | undefined;
+  readonly hash: number;
+  readonly packets: readonly number[];
+  readonly bytes: readonly number[];
+  readonly shares: readonly TotalShare[];
+}
+
+/** What of a chain a later process needs to go on from. */
+export interface SavedChain {
+  readonly family: Family;
+  readonly name: string;
+  readonly hash: number;
+  readonly packets: readonly number[];
+  readonly bytes: readonly number[];
+}
+
+export interface SavedTotal extends Counted {
+  readonly packets: number;
+  readonly bytes: number;
+  readonly toldPackets: number;
+  readonly toldBytes: number;
+}
+
+export interface SavedLedger {
+  readonly totals: readonly SavedTotal[];
+  readonly chains: readonly SavedChain[];
+}
+
+interface Rendered {
+  readonly chain: Chain;
+  readonly judged: Judged;
+}
+
+export class Ledger {
+  /** By what is counted. */
+  readonly #totals = new Map<string, Total>();
+  /** By family and name: chains that are in the kernel. */
+  #known = new Map<string, Known>();
+  /** By family and name: chains of the rules wanted now, and of those before as long as they are in the kernel. */
+  readonly #rendered = new Map<string, Rendered>();
+  #wanted: Ruleset | undefined;
+  /** Chains that count nothing. */
+  #others: ReadonlySet<string> = new Set();
+
+  /** What chains mean from now on. */
+  *learn(ruleset: Ruleset, nowMs: number): Sliced<void> {
+    if (ruleset.families === this.#wanted?.families) return;
+    this.#wanted = ruleset;
+    const others = new Set<string>();
+    for (const family of FAMILIES) {
+      const { chains, classes, entry } = ruleset.families[family];
+      for (const { name } of entry) others.add(name);
+      for (const chain of chains.values()) {
+        const { role } = chain;
+        const policies = role.kind === 'endpoint' ? (classes.get(role.endpoint)?.policies ?? []) : [];
+        const judged = judgedBy(chain, policies);
+        const key = chainKey(family, chain.name);
+        if (!judged) others.add(chain.name);
+        else if (!this.#rendered.has(key)) {
+          this.#rendered.set(key, { chain, judged });
+          // A count is there, at 0, before the first packet.
+          for (const { counted } of sharesOf(chain.rules, judged)) this.#totalOf(counted, nowMs);
+        }
+        yield;
+      }
+    }
+    this.#others = others;
+  }
+
+  isSkipped(chain: string): boolean {
+    return this.#others.has(chain);
+  }
+
+  /**
+   * Some counter is less than it was: its chain was written anew; or iptables-legacy was about to put back the counts of a table that it
+   * has just replaced, as it does for a moment after each commit.
+   */
+  hasFallen(family: Family, read: CountersRead): boolean {
+    for (const [name, chain] of read) {
+      const known = this.#known.get(chainKey(family, name));
+      if (known && placesByText(chain, known) && !placesOf(chain, known)) return true;
+    }
+    return false;
+  }
+
+  /** Adds what was counted since the last time. `read`: all chains of the family, but those skipped. */
+  *take(family: Family, read: CountersRead, nowMs: number): Sliced<void> {
+    const known = new Map([...this.#known].filter(([key]) => !key.startsWith(`${family} `)));
+    for (const [name, chain] of read) {
+      const key = chainKey(family, name);
+      const before = this.#known.get(key);
+      const now = this.#knownOf(family, key, chain, before, nowMs);
+      if (now) {
+        add(now, placesOf(chain, before), before);
+        known.set(key, now);
+      }
+      yield;
+    }
+    this.#known = known;
+    this.#forget(family, read);
+    yield;
+    for (const { shares } of known.values()) for (const { total } of shares) total.usedMs = nowMs;
+    for (const [key, { usedMs }] of this.#totals) if (nowMs - usedMs > KEEP_IDLE_MS) this.#totals.delete(key);
+  }
+
+  /** The rules are written to another table from now on. */
+  moved(): void {
+    this.#known = new Map();
+  }
+
+  counters(): readonly RuleCounter[] {
+    return [...this.#totals.values()].map((total) => {
+      total.toldPackets = Math.max(total.toldPackets, total.packets);
+      total.toldBytes = Math.max(total.toldBytes, total.bytes);
+      return { ...total.counted, packets: total.toldPackets, bytes: total.toldBytes };
+    });
+  }
+
+  save(): SavedLedger {
+    const totals = [...this.#totals.values()].map((total): SavedTotal => {
+      const { counted, packets, bytes, toldPackets, toldBytes } = total;
+      return { ...counted, packets, bytes, toldPackets, toldBytes };
+    });
+    const chains = [...this.#known].map(([key, { hash, packets, bytes }]): SavedChain => {
+      return { family: key.startsWith('4') ? 4 : 6, name: key.slice(2), hash, packets, bytes };
+    });
+    return { totals, chains };
+  }
+
+  /** Goes on from there; before anything was taken. */
+  restore({ totals, chains }: SavedLedger, nowMs: number): void {
+    for (const { packets, bytes, toldPackets, toldBytes, ...counted } of totals) {
+      const total = this.#totalOf(counted, nowMs);
+      total.packets += packets;
+      total.bytes += bytes;
+      total.toldPackets += toldPackets;
+      total.toldBytes += toldBytes;
+    }
+    for (const { family, name, hash, packets, bytes } of chains)
+      this.#known.set(chainKey(family, name), { hashes: undefined, hash, packets, bytes, shares: [] });
+  }
+
+  /** Undefined: nobody knows what the chain counts. */
+  #knownOf(
+    family: Family,
+    key: string,
+    { lines, hashes, hash, packets, bytes }: ChainCounters,
+    before: Known | undefined,
+    nowMs: number,
+  ): Known | undefined {
+    if (before?.hashes && before.hash === hash) return { ...before, packets, bytes };
+    const rendered = this.#rendered.get(key);
+    const judged = rendered?.judged ?? readJudged(lines);
+    if (!judged) return undefined;
+    const isAsRendered = rendered?.chain.rules.length === lines.length;
+    const rules = isAsRendered ? rendered.chain.rules : parsedRules(lines, family);
+    const shares = sharesOf(rules, judged).map(({ index, counted, sign }): TotalShare => {
+      return { index, total: this.#totalOf(counted, nowMs), sign };
+    });
+    return { hashes, hash, packets, bytes, shares };
+  }
+
+  /** Chains of rules before that are in the kernel no more. */
+  #forget(family: Family, read: CountersRead): void {
+    const wanted = this.#wanted?.families[family].chains;
+    for (const key of this.#rendered.keys()) {
+      if (!key.startsWith(`${family} `)) continue;
+      const name = key.slice(2);
+      if (!read.has(name) && !wanted?.has(name)) this.#rendered.delete(key);
+    }
+  }
+
+  #totalOf(counted: Counted, nowMs: number): Total {
+    const key = countedKey(counted);
+    const found = this.#totals.get(key);
+    if (found) return found;
+    if (this.#totals.size >= MAX_COUNTS && counted.of.kind === 'policies')
+      return this.#totalOf({ ...counted, of: { kind: 'other' } }, nowMs);
+    const total = { counted, packets: 0, bytes: 0, toldPackets: 0, toldBytes: 0, usedMs: nowMs };
+    this.#totals.set(key, total);
+    return total;
+  }
+}
+
+/** `where`: see `placesOf`. */
+function add(now: Known, where: readonly number[] | undefined, before: Known | undefined): void {
+  for (const { index, total, sign } of now.shares) {
+    const at = where?.[index] ?? -1;
+    total.packets += sign * (now.packets[index]! - (before?.packets[at] ?? 0));
+    total.bytes += sign * (now.bytes[index]! - (before?.bytes[at] ?? 0));
+  }
+}
+
+function chainKey(family: Family, name: string): string {
+  return `${family} ${name}`;
+}
+
+function countedKey({ action, direction, flow, of }: Counted): string {
+  const whose = of.kind === 'policies' ? of.policies.map(objectKey) : of.kind;
+  return JSON.stringify([action, direction, flow, whose]);
+}
+
+/**
+ * Where each rule stood; -1: nowhere. Undefined if none of them was there, or the chain was written anew meanwhile. By their text:
+ * somebody may have put in a rule, or taken one out, and the others count on.
+ */
+function placesOf(now: ChainCounters, before: Known | undefined): readonly number[] | undefined {
+  const where = before && placesByText(now, before);
+  return where?.some((at, index) => at >= 0 && now.packets[index]! < before!.packets[at]!) ? undefined : where;
+}
+
+function placesByText(now: ChainCounters, before: Known): readonly number[] | undefined {
+  if (now.hash === before.hash) return now.hashes.map((_, index) => index);
+  if (!before.hashes) return undefined;
+  const places = new Map<number, number[]>();
+  before.hashes.forEach((hash, index) => {
+    const same = places.get(hash);
+    if (same) same.push(index);
+    else places.set(hash, [index]);
+  });
+  return now.hashes.map((hash) => places.get(hash)?.shift() ?? -1);
+}

@@ -1,0 +1,106 @@
+/** Counts as text, for the agent that goes on after this one. */
+import type { Sliced } from '../../../core/sliced.ts';
+import type { Counted } from './counted-rules.ts';
+import type { SavedChain, SavedLedger, SavedTotal } from './ledger.ts';
+
+import { DIRECTIONS } from '../../../core/vocabulary.ts';
+import { objectKey, type PolicyRef } from '../../../policy/model.ts';
+import { COUNTED_ACTIONS, COUNTED_FLOWS, type CountedFor } from '../../dataplane.ts';
+
+const VERSION = 1;
+
+/** `scope`: names the kernel that counts, as long as it runs. */
+export function* countsText({ totals, chains }: SavedLedger, scope: string): Sliced<string> {
+  const lines: string[] = [JSON.stringify({ version: VERSION, scope })];
+  for (const total of totals) {
+    lines.push(JSON.stringify(totalRow(total)));
+    if (lines.length % 100 === 0) yield;
+  }
+  for (const chain of chains) {
+    lines.push(JSON.stringify(chainRow(chain)));
+    if (lines.length % 100 === 0) yield;
+  }
+  return `${lines.join('\n')}\n${END}\n`;
+}
+
+/** The last line: without it the text is not whole. */
+const END = '"end"';
+
+/** Undefined: the text is none of ours, or not whole. `other`: the kernel that counted is gone. */
+export function readCounts(text: string, scope: string): SavedLedger | 'other' | undefined {
+  try {
+    const rows = text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line): unknown => JSON.parse(line));
+    const head = rows[0] as { version?: unknown; scope?: unknown };
+    if (head.version !== VERSION || rows.at(-1) !== JSON.parse(END)) return undefined;
+    if (head.scope !== scope) return 'other';
+    const body = rows.slice(1, -1) as readonly (readonly unknown[])[];
+    return {
+      totals: body.flatMap(([kind, ...row]) => (kind === 'total' ? readTotal(row) : [])),
+      chains: body.flatMap(([kind, ...row]) => (kind === 'chain' ? readChain(row) : [])),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+function totalRow({ action, direction, flow, of, packets, bytes, toldPackets, toldBytes }: SavedTotal): unknown[] {
+  const whose = of.kind === 'policies' ? of.policies.map(objectKey) : of.kind;
+  return ['total', action, direction, flow, whose, packets, bytes, toldPackets, toldBytes];
+}
+
+/** Most rules have counted nothing. */
+function chainRow({ family, name, hash, packets, bytes }: SavedChain): unknown[] {
+  const counts = packets.flatMap((count, index) => (count === 0 ? [] : [index, count, bytes[index]!]));
+  return ['chain', family, name, hash, packets.length, counts];
+}
+
+/** Throws on what is no such row. */
+function readTotal([action, direction, flow, whose, ...counts]: readonly unknown[]): SavedTotal {
+  const counted: Counted = {
+    action: oneOf(COUNTED_ACTIONS, action),
+    direction: oneOf(DIRECTIONS, direction),
+    flow: oneOf(COUNTED_FLOWS, flow),
+    of: readWhose(whose),
+  };
+  const [packets, bytes, toldPackets, toldBytes] = counts.map(whole);
+  return { ...counted, packets: packets!, bytes: bytes!, toldPackets: toldPackets!, toldBytes: whole(toldBytes) };
+}
+
+function readChain([family, name, hash, size, counts]: readonly unknown[]): SavedChain {
+  const packets: number[] = new Array<number>(whole(size)).fill(0);
+  const bytes = [...packets];
+  const given = (counts as readonly unknown[]).map(whole);
+  for (let at = 0; at < given.length; at += 3) {
+    const index = given[at]!;
+    if (index >= packets.length) throw new Error('no such rule');
+    packets[index] = given[at + 1]!;
+    bytes[index] = whole(given[at + 2]);
+  }
+  return { family: oneOf([4, 6] as const, family), name: String(name), hash: whole(hash), packets, bytes };
+}
+
+function readWhose(value: unknown): CountedFor {
+  if (!Array.isArray(value)) return { kind: oneOf(['closed', 'other'] as const, value) };
+  return { kind: 'policies', policies: value.map(readPolicy) };
+}
+
+function readPolicy(value: unknown): PolicyRef {
+  const [namespace, name, ...rest] = String(value).split('/');
+  if (!namespace || !name || rest.length > 0) throw new Error('no policy');
+  return { namespace, name };
+}
+
+function oneOf<T>(values: readonly T[], value: unknown): T {
+  const found = values.find((each) => each === value);
+  if (found === undefined) throw new Error('no such value');
+  return found;
+}
+
+/** A count that was subtracted from at the wrong moment may be a packet below 0. */
+function whole(value: unknown): number {
+  if (!Number.isInteger(value)) throw new Error('no number');
+  return value as number;
+}

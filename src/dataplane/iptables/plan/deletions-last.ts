@@ -1,0 +1,38 @@
+/** Chains that go, in a commit of their own after all others: what their rules have counted can be read in between, in nobody's way. */
+import type { PlanLine, Step } from './plan.ts';
+
+type RulesStep = Extract<Step, { readonly kind: 'rules' | 'final-rules' }>;
+
+/** Nothing leads to such chains any more once the first commit is in, so no packet meets a verdict that depends on when they go. */
+export function deletionsLast(steps: readonly Step[]): readonly Step[] {
+  const deletions: Step[] = [];
+  const others = steps.map((step): Step => {
+    if (step.kind !== 'rules' || !isVerdict(step) || !deletesChains(step)) return step;
+    const gone = new Set(step.lines.filter(isDeletion).map(({ object }) => object));
+    const [table, commit] = [step.lines[0]!, step.lines.at(-1)!];
+    const goes = (line: PlanLine): boolean => gone.has(line.object);
+    deletions.push({ ...step, kind: 'final-rules', lines: [table, ...step.lines.filter(goes), commit] });
+    return { ...step, lines: step.lines.filter((line) => !goes(line)) };
+  });
+  if (deletions.length === 0) return steps;
+  const at = others.findIndex(({ kind }) => kind === 'destroy-sets');
+  return at < 0 ? [...others, ...deletions] : others.toSpliced(at, 0, ...deletions);
+}
+
+/** It deletes chains, and nothing else. */
+export function onlyDeletes(step: Step): boolean {
+  return 'family' in step && step.kind !== 'leftovers' && deletesChains(step) && !isVerdict(step);
+}
+
+function deletesChains({ lines }: RulesStep): boolean {
+  return lines.some(isDeletion);
+}
+
+/** It writes rules. */
+function isVerdict({ lines }: RulesStep): boolean {
+  return lines.some(({ text }) => text.startsWith('-A ') || text.startsWith('-I '));
+}
+
+function isDeletion({ text }: PlanLine): boolean {
+  return text.startsWith('-X ');
+}

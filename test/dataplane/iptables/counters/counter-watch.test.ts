@@ -1,0 +1,300 @@
+/** Counts of rules through the door of the data plane, on a kernel in memory. */
+import assert from 'node:assert/strict';
+import type { Backend } from '../../../../src/core/vocabulary.ts';
+import type { RuleCounter } from '../../../../src/dataplane/dataplane.ts';
+import type { Policy } from '../../../../src/policy/model.ts';
+import { compileNode } from '../../../../src/compile/compile-node.ts';
+import { CounterWatch, READ_INTERVAL_MS } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';
+import { KEEP_IDLE_MS, MAX_COUNTS } from '../../../../src/dataplane/iptables/counters/ledger.ts';
+import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';
+import { listCounters } from '../../../../src/dataplane/iptables/kernel/list-counters.ts';
+import { objectKey } from '../../../../src/policy/model.ts';
+import { NO_INTERFACES } from '../../../../src/host/pod-interfaces.ts';
+import { pod, policy, snapshot } from '../../../support/builders.ts';
+import { LAYOUT } from '../../../support/fake-cluster.ts';
+import { createFakeKernel } from '../../../support/fake-kernel.ts';
+import { VirtualClock } from '../../../support/virtual-clock.ts';
+
+const A = pod('x/a', { addresses: ['10.0.0.1'] });
+const web = (name: string, ...ports: number[]): Policy =>
+  policy(`x/${name}`, { podSelector: {}, ingress: ports.map((number) => ({ ports: [{ port: number }] })) });
+const port = (number: number): string => `-p tcp -m tcp --dport ${number} -j RETURN`;
+
+interface BenchOptions {
+  readonly backend?: Backend;
+  readonly read?: (text: string) => string | Promise<string>;
+}
+
+function bench({ backend = 'iptables-nft', read = (text) => text }: BenchOptions = {}) {
+  const kernel = createFakeKernel({ backend, families: [4] });
+  const clock = new VirtualClock();
+  const problems: (string | undefined)[] = [];
+  const counters = new CounterWatch({
+    target: () => ({ variant: backend, families: [4] }),
+    read: async (family, isUrgent) => read(await listCounters(kernel.run, backend, family, isUrgent)),
+    clock,
+    onProblem: (problem) => problems.push(problem),
+  });
+  const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 5, counters });
+  const sync = async (policies: readonly Policy[], mode: 'enforce' | 'audit' = 'enforce', resync = false) => {
+    const intent = { ...compileNode(snapshot({ pods: [A], policies }), 'node-1'), revision: 1 };
+    const outcome = await dataplane.sync(intent, { mode, resync, interfaces: NO_INTERFACES });
+    assert.deepEqual(outcome.failures, []);
+    return outcome;
+  };
+  return {
+    kernel,
+    clock,
+    problems,
+    counters,
+    dataplane,
+    sync,
+    /** Packets meet a rule of the chain for new ingress connections, or for replies. */
+    hit: (rule: string, packets: number, chain = /^PCL-I-(?!closed)/) =>
+      kernel.count(4, chainOf(kernel.savedRules(4), chain), rule, packets),
+    /** As one line per count that is not 0, in order. */
+    counted: async (all = false): Promise<readonly string[]> => {
+      clock.advance(5_000);
+      let found: readonly RuleCounter[] | undefined;
+      void dataplane.counters().then((counters) => (found = counters));
+      for (let turn = 0; !found; turn++) await clock.pass(turn < 20 ? 0 : 5);
+      return found
+        .filter(({ packets }) => all || packets > 0)
+        .map(words)
+        .sort();
+    },
+  };
+}
+
+/** The last that was made. */
+function chainOf(saved: string, name: RegExp): string {
+  const names = [...saved.matchAll(/^:(\S+) /gm)].map(([, each]) => each!);
+  return names.findLast((each) => name.test(each))!;
+}
+
+function words({ action, direction, flow, of, packets, bytes }: RuleCounter): string {
+  assert.equal(bytes, packets * 100);
+  const whose = of.kind === 'policies' ? of.policies.map(objectKey).join(',') : of.kind;
+  return `${action} ${direction} ${flow} ${whose} ${packets}`;
+}
+
+const FLAG = '-m conntrack --ctstate RELATED,ESTABLISHED -j CONNMARK --set-xmark 0x1000000/0x1000000';
+
+for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
+  describe(`counts of rules, ${backend}`, () => {
+    it('are there at 0 with the rules', async () => {
+      const { sync, counted } = bench({ backend });
+      assert.deepEqual(await counted(true), []);
+      await sync([web('web', 80)]);
+      assert.deepEqual(await counted(true), [
+        'allow ingress new x/web 0',
+        'deny ingress invalid x/web 0',
+        'deny ingress live x/web 0',
+        'deny ingress new x/web 0',
+      ]);
+    });
+
+    it('belong to the policy that asks for the rule, or to all that do, and denials to all that isolate', async () => {
+      const { sync, hit, counted } = bench({ backend });
+      await sync([web('a', 80, 81), web('b', 81, 82)]);
+      hit(port(80), 2);
+      hit(port(81), 3);
+      hit(port(82), 4);
+      hit('-j DROP', 9);
+      hit(FLAG, 2);
+      hit('-m conntrack --ctstate INVALID -j DROP', 1);
+      assert.deepEqual(await counted(), [
+        'allow ingress new x/a 2',
+        'allow ingress new x/a,x/b 3',
+        'allow ingress new x/b 4',
+        'deny ingress invalid x/a,x/b 1',
+        'deny ingress live x/a,x/b 2',
+        'deny ingress new x/a,x/b 7',
+      ]);
+    });
+
+    it('tell live flows that are judged again by their answers from new ones', async () => {
+      const { sync, hit, counted } = bench({ backend });
+      await sync([web('a', 80)]);
+      hit('-p tcp -m tcp --sport 80 -j RETURN', 5, /^PCL-IR-/);
+      hit(FLAG, 2, /^PCL-IR-/);
+      hit('-j DROP', 2, /^PCL-IR-/);
+      assert.deepEqual(await counted(), ['deny ingress live x/a 2']);
+    });
+
+    it('tell what everything is allowed from what would be denied', async () => {
+      const { sync, hit, counted } = bench({ backend });
+      const all = policy('x/all', { podSelector: {}, ingress: [{}] });
+      await sync([all]);
+      hit('-j RETURN', 4);
+      assert.deepEqual(await counted(), ['allow ingress new x/all 4']);
+      await sync([web('a', 80)], 'audit');
+      hit('-j RETURN', 6);
+      hit(port(80), 1);
+      assert.deepEqual(await counted(), [
+        'allow ingress new x/a 1',
+        'allow ingress new x/all 4',
+        'would-deny ingress new x/a 6',
+      ]);
+    });
+
+    it('go on when the chain is replaced, and nothing that comes before the change is missed', async () => {
+      const { sync, hit, counted, kernel } = bench({ backend });
+      await sync([web('a', 80)]);
+      hit(port(80), 3);
+      let commits = 0;
+      kernel.onLine = (text) => {
+        // A packet that was on its way while the first commit went in.
+        if (text === 'COMMIT' && ++commits === 1) hit('-j DROP', 1, new RegExp(`^${old}$`));
+      };
+      const old = chainOf(kernel.savedRules(4), /^PCL-I-/);
+      await sync([web('a', 80, 90)]);
+      kernel.onLine = undefined;
+      assert.ok(commits > 0 && !kernel.savedRules(4).includes(`:${old} `), 'the old chain is gone');
+      hit(port(80), 2);
+      assert.deepEqual(await counted(), ['allow ingress new x/a 5', 'deny ingress new x/a 1']);
+    });
+
+    it('go on when all rules are taken out', async () => {
+      const { sync, hit, counted, dataplane } = bench({ backend });
+      await sync([web('a', 80)]);
+      hit(port(80), 3);
+      await dataplane.remove({ resync: false });
+      assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
+    });
+
+    it('count nothing twice when a chain is written anew, or has a rule more', async () => {
+      const { sync, hit, counted, kernel } = bench({ backend });
+      const policies = [web('a', 80)];
+      await sync(policies);
+      hit(port(80), 3);
+      assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
+      kernel.editRules(4, `-I ${chainOf(kernel.savedRules(4), /^PCL-I-/)} 1 -s 192.0.2.1/32 -j RETURN`);
+      hit(port(80), 1);
+      assert.deepEqual(await counted(), ['allow ingress new x/a 4']);
+      const { drift } = await sync(policies, 'enforce', true);
+      assert.equal(drift.length, 1);
+      hit(port(80), 2);
+      assert.deepEqual(await counted(), ['allow ingress new x/a 6']);
+    });
+
+    it('are read every 15 s though nobody asks', async () => {
+      const { sync, clock, kernel } = bench({ backend });
+      await sync([web('a', 80)]);
+      const readings = () => kernel.commands.filter((each) => each.includes('-save -c')).length;
+      assert.equal(readings(), 0);
+      for (let count = 1; count <= 3; count++) {
+        await clock.pass(READ_INTERVAL_MS);
+        await clock.pass(0);
+        assert.equal(readings(), count);
+      }
+    });
+
+    it('are read once a second at most, whoever asks', async () => {
+      const { sync, clock, dataplane, kernel } = bench({ backend });
+      await sync([web('a', 80)]);
+      for (let count = 0; count < 5; count++) await dataplane.counters();
+      await Promise.all([dataplane.counters(), dataplane.counters()]);
+      assert.equal(kernel.commands.filter((each) => each.includes('-save -c')).length, 1);
+      clock.advance(1_000);
+      await Promise.all([dataplane.counters(), dataplane.counters()]);
+      assert.equal(kernel.commands.filter((each) => each.includes('-save -c')).length, 2);
+    });
+
+    it('are bounded: what comes beyond is counted together, until others are long gone', async () => {
+      const { sync, hit, counted, clock } = bench({ backend });
+      const each = 4;
+      for (let count = 0; count < MAX_COUNTS / each + 5; count++) {
+        await sync([web(`p${count}`, 80)]);
+        hit(port(80), 1);
+      }
+      const found = await counted();
+      assert.equal(found.length, MAX_COUNTS / each + 1);
+      assert.ok(found.includes('allow ingress new other 5'), found.join('\n'));
+      assert.ok((await counted(true)).length <= MAX_COUNTS + each);
+      await sync([web('late', 80)]);
+      assert.ok((await counted()).includes('allow ingress new other 5'));
+      clock.advance(KEEP_IDLE_MS);
+      await counted();
+      await sync([web('later', 80)]);
+      hit(port(80), 1);
+      assert.deepEqual(await counted(), ['allow ingress new other 5', 'allow ingress new x/later 1']);
+    });
+  });
+}
+
+describe('counts of rules, when reading goes wrong', () => {
+  it('fault: a table that is read while iptables-legacy has not put its counts back is read again', async () => {
+    let isRacing = false;
+    const { sync, hit, dataplane, clock } = bench({
+      backend: 'iptables-legacy',
+      read: (text) => {
+        const found = isRacing ? text.replaceAll(/^\[\d+:\d+\]/gm, '[0:0]') : text;
+        isRacing = false;
+        return found;
+      },
+    });
+    await sync([web('a', 80)]);
+    hit(port(80), 3);
+    await dataplane.counters();
+    clock.advance(5_000);
+    isRacing = true;
+    const later = dataplane.counters();
+    await clock.pass(50);
+    assert.deepEqual((await later).filter(({ packets }) => packets > 0).map(words), ['allow ingress new x/a 3']);
+    hit(port(80), 1);
+    clock.advance(5_000);
+    assert.deepEqual((await dataplane.counters()).filter(({ packets }) => packets > 0).map(words), [
+      'allow ingress new x/a 4',
+    ]);
+  });
+
+  it('fault: what cannot be read stays as it was, is told once, and is made up for', async () => {
+    let isBroken = false;
+    const { sync, hit, counted, problems } = bench({
+      read: (text) => {
+        if (isBroken) throw new Error('iptables-nft-save: no such thing');
+        return text;
+      },
+    });
+    await sync([web('a', 80)]);
+    hit(port(80), 3);
+    assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
+    isBroken = true;
+    hit(port(80), 2);
+    assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
+    assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
+    isBroken = false;
+    assert.deepEqual(await counted(), ['allow ingress new x/a 5']);
+    assert.deepEqual(problems, ['iptables-nft-save: no such thing', undefined]);
+  });
+
+  it('fault: output that makes no sense counts nothing', async () => {
+    let cut = false;
+    const { sync, hit, counted, problems } = bench({ read: (text) => (cut ? text.slice(0, 300) : text) });
+    await sync([web('a', 80)]);
+    hit(port(80), 3);
+    assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
+    cut = true;
+    assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
+    assert.match(problems[0]!, /makes no sense/);
+  });
+
+  it('fault: a reading that hangs holds up the deletion of chains for a second, and nothing else', async () => {
+    let hangs = false;
+    const { sync, kernel, clock } = bench({
+      read: (text) => (hangs ? new Promise<string>(() => {}) : text),
+    });
+    await sync([web('a', 80)]);
+    const old = chainOf(kernel.savedRules(4), /^PCL-I-/);
+    hangs = true;
+    let isDone = false;
+    const edit = sync([web('a', 90)]).then(() => (isDone = true));
+    for (let turn = 0; turn < 20; turn++) await clock.pass(0);
+    assert.ok(kernel.savedRules(4).includes('--dport 90'), 'the new rules are in');
+    assert.ok(kernel.savedRules(4).includes(`:${old} `) && !isDone);
+    await clock.pass(1_000);
+    await edit;
+    assert.ok(!kernel.savedRules(4).includes(`:${old} `));
+  });
+});
