@@ -3,7 +3,6 @@ import { createIptablesDataplane } from '../src/dataplane/iptables/iptables-data
 import { Agent, type SyncInfo } from '../src/agent/agent.ts';
 import type { SyncOutcome } from '../src/dataplane/dataplane.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
-import { cpuMs } from '../src/host/cpu-time.ts';
 import { prespawn } from '../src/host/prespawn.ts';
 import { systemClock } from '../src/core/clock.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
@@ -15,8 +14,7 @@ import { type ClusterModel, LOCAL_NODE, type RawObject, podObject } from './clus
 import { Feed } from './feed.ts';
 import { LAYOUT } from './node-pass.ts';
 
-/** The product's default. */
-export const SYNC_SHARE = 0.2;
+export const MIN_GAP_MS = 100;
 /** Beyond any measurement: comparing with the kernel is measured by itself. */
 const NO_RESYNC_MS = 3_600_000;
 
@@ -63,9 +61,7 @@ export class AgentUnderTest {
       }),
       newPods: 'open',
       defaultMode: 'enforce',
-      minGapMs: 0,
-      share: SYNC_SHARE,
-      cpuMs,
+      minGapMs: MIN_GAP_MS,
       resyncIntervalMs: NO_RESYNC_MS,
       clock: systemClock,
       random: Math.random,

@@ -1,7 +1,5 @@
 /** Valid objects by which users of a namespace fill memory: large, and of no use to any pod of the measured node. */
 import type { ObjectKind } from '../src/core/vocabulary.ts';
-import { podObject, runningStatus } from '../test/support/api-objects.ts';
-import { policyObject } from '../test/support/builders.ts';
 import type { RawObject } from './cluster-model.ts';
 
 export interface HostileKind {
@@ -34,13 +32,13 @@ export const HOSTILE_KINDS: readonly HostileKind[] = [
     what: 'pods that run, with 9,000 labels',
     resource: 'pods',
     part: 0.05,
-    make: (n) => pod('running', n, 9_000, runningStatus(address(n, 200))),
+    make: (n) => pod('running', n, 9_000, { phase: 'Running', podIP: address(n, 200) }),
   },
   {
     what: 'pods that run, with 70 labels',
     resource: 'pods',
     part: 0.1,
-    make: (n) => pod('labelled', n, 70, runningStatus(address(n, 220))),
+    make: (n) => pod('labelled', n, 70, { phase: 'Running', podIP: address(n, 220) }),
   },
 ];
 
@@ -54,8 +52,12 @@ function policies(what: string, part: number, bytes: number, namespaceOf: (n: nu
 }
 
 function policy(n: number, namespace: string, ingress: readonly object[]): RawObject {
-  const spec = { podSelector: { matchLabels: { none: `x${n}` } }, policyTypes: ['Ingress'], ingress };
-  return policyObject(`${namespace}/p${n}`, spec, metadata(namespace, n));
+  return {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: metadata(namespace, n),
+    spec: { podSelector: { matchLabels: { none: `x${n}` } }, policyTypes: ['Ingress'], ingress },
+  };
 }
 
 /** ipBlocks of about that many bytes of JSON, each of an address of its own. */
@@ -71,14 +73,18 @@ function pod(what: string, n: number, labels: number, status: object): RawObject
     `key-${n}-${index}`.padEnd(60, 'x'),
     `${index}`.padEnd(50, 'y'),
   ]);
-  const namespace = `evil-${what}`;
-  const labelled = { labels: Object.fromEntries(own), metadata: metadata(namespace, n) };
-  return { ...podObject(`${namespace}/p${n}`, { ...labelled, spec: { nodeName: 'node-of-evil' } }), status };
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { ...metadata(`evil-${what}`, n), labels: Object.fromEntries(own) as object },
+    spec: { nodeName: 'node-of-evil', containers: [{ name: 'main', image: 'any' }] },
+    status,
+  };
 }
 
-function metadata(namespace: string, n: number) {
+function metadata(namespace: string, n: number): RawObject['metadata'] {
   const creationTimestamp = new Date(1_790_000_000_000 + n * 1000).toISOString();
-  return { uid: `${namespace}-${n}`, resourceVersion: `${n + 1}`, creationTimestamp };
+  return { namespace, name: `p${n}`, uid: `${namespace}-${n}`, resourceVersion: `${n + 1}`, creationTimestamp };
 }
 
 /** Of a range that the model of a cluster does not use. */

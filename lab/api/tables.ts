@@ -1,5 +1,4 @@
 /** The columns `kubectl get` shows, as the API's Table form. Pure. */
-import { hostPortText } from '../../src/net/host-port.ts';
 import { isObject, textOf } from './json.ts';
 import type {
   ApiObject,
@@ -156,7 +155,7 @@ function shortened(items: readonly string[]): string {
 function endpointAddresses(endpoints: EndpointsObject): string {
   const addresses = (endpoints.subsets ?? []).flatMap((subset) =>
     (subset.addresses ?? []).flatMap(({ ip }) =>
-      (subset.ports ?? []).map(({ port }) => hostPortText({ host: ip, port })),
+      (subset.ports ?? []).map(({ port }) => (ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`)),
     ),
   );
   return shortened(addresses);

@@ -7,8 +7,7 @@ import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { MonotonicClock } from '../core/clock.ts';
 import type { Mode } from '../core/vocabulary.ts';
 import type { Dataplane, SyncOutcome } from '../dataplane/dataplane.ts';
-import type { LoopRequest, LoopVerdict } from './sync-loop.ts';
-import type { Lane } from './pace.ts';
+import type { LoopVerdict } from './sync-loop.ts';
 
 import { NO_INTERFACES } from '../host/pod-interfaces.ts';
 import { ClusterFollower } from './follow-cluster.ts';
@@ -17,7 +16,7 @@ import { NewPods } from './new-pods.ts';
 
 import { SyncLoop } from './sync-loop.ts';
 
-interface AgentOptions {
+export interface AgentOptions {
   readonly nodeName: string;
   readonly cluster: ClusterWatch;
   readonly dataplane: Dataplane;
@@ -25,10 +24,7 @@ interface AgentOptions {
   readonly newPods: 'open' | 'closed';
   /** In force unless the node's annotation says otherwise. */
   readonly defaultMode: Mode;
-  /** See LoopOptions. */
   readonly minGapMs: number;
-  readonly share: number;
-  readonly cpuMs: () => number;
   readonly resyncIntervalMs: number;
   readonly clock: MonotonicClock;
   /** 0..1. */
@@ -41,7 +37,7 @@ interface AgentOptions {
 }
 
 /** Finds where local pods are attached. */
-interface InterfaceSource {
+export interface InterfaceSource {
   /** Looks now; resolves when it has looked, whatever it found. */
   look(): Promise<void>;
   /** Those known now; told of a local pod it does not know, it begins to look. The same object as long as nothing changed. */
@@ -82,7 +78,7 @@ export interface SyncInfo {
  * `unknown`: neither its object nor a pod bound to it was ever seen, so nothing is written. `gone`: its object is away, and the rules of
  * pods deleted since then stay.
  */
-type NodeStatus = { readonly kind: 'present' } | { readonly kind: 'gone' } | { readonly kind: 'unknown' };
+export type NodeStatus = { readonly kind: 'present' } | { readonly kind: 'gone' } | { readonly kind: 'unknown' };
 
 export interface AgentStatus {
   readonly nodeName: string;
@@ -102,13 +98,13 @@ export interface AgentStatus {
   readonly waitingPods: number;
 }
 
-interface InKernel {
+export interface InKernel {
   readonly revision: number;
   /** Monotonic: when it was first seen to be whole there. */
   readonly sinceMs: number;
 }
 
-const MODE_ANNOTATION = 'portcullis.dev/mode';
+export const MODE_ANNOTATION = 'portcullis.dev/mode';
 
 export class Agent {
   readonly #options: AgentOptions;
@@ -121,19 +117,24 @@ export class Agent {
   #programmed = false;
   #lastOutcome: SyncOutcome | undefined;
   #inKernel: InKernel | undefined;
-  /** What is not in the kernel yet: when the first of it arrived. */
-  #waitingSinceMs: Partial<Record<Lane, number>> = {};
+  #earliestChangeMs: number | undefined;
   #reportedProblems: readonly Problem[] = [];
 
   constructor(options: AgentOptions) {
-    const { nodeName, clock } = options;
+    const { nodeName, clock, random, minGapMs, resyncIntervalMs } = options;
     this.#options = options;
     this.#mode = options.defaultMode;
     const onCompiled = (): void => this.#loop.request('compiled');
     const follower = new ClusterFollower(options.cluster, nodeName, clock, onCompiled, options.earlyAddresses);
     this.#follower = follower;
     this.#newPods = new NewPods(nodeName);
-    this.#loop = new SyncLoop({ ...options, sync: (request) => this.#sync(request) });
+    this.#loop = new SyncLoop({
+      sync: (request) => this.#sync(request),
+      clock,
+      random,
+      minGapMs,
+      resyncIntervalMs,
+    });
     options.dataplane.onWork((reason) => this.#loop.request(reason));
   }
 
@@ -141,7 +142,7 @@ export class Agent {
   start(signal: AbortSignal): void {
     const { cluster } = this.#options;
     cluster.onChange((change) => this.#onChange(change));
-    cluster.onSync(() => this.#loop.request('all kinds listed', 'compare'));
+    cluster.onSync(() => this.#loop.request('all kinds listed', true));
     const { interfaces, earlyAddresses } = this.#options;
     interfaces?.onChange(() => {
       if (cluster.inSync) this.#loop.request('pod interfaces');
@@ -153,7 +154,7 @@ export class Agent {
 
   /** Asks for a sync that compares all we wrote with the kernel. */
   resync(reason: string): void {
-    if (this.#options.cluster.inSync) this.#loop.request(reason, 'compare');
+    if (this.#options.cluster.inSync) this.#loop.request(reason, true);
   }
 
   /** Lets a sync under way finish and starts no other. The rules stay as they are (S-79). */
@@ -197,19 +198,19 @@ export class Agent {
       concerns = true;
     }
     if (!concerns || !cluster.inSync) return;
-    this.#waitingSinceMs.rules ??= clock.now();
+    this.#earliestChangeMs ??= clock.now();
     this.#loop.request('allocations');
   }
 
   #onChange(change: ClusterChange): void {
     this.#newPods.change(change);
-    const lane = this.#follower.change(change);
-    if (lane === undefined || !this.#options.cluster.inSync) return;
-    this.#waitingSinceMs[lane] ??= change.arrivedAtMs;
-    this.#loop.request(change.kind, lane);
+    const concerns = this.#follower.change(change);
+    if (!concerns || !this.#options.cluster.inSync) return;
+    this.#earliestChangeMs ??= change.arrivedAtMs;
+    this.#loop.request(change.kind);
   }
 
-  async #sync(request: LoopRequest): Promise<LoopVerdict> {
+  async #sync(request: { resync: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
     const { cluster, clock } = this.#options;
     await this.#gate;
     const nodeProblems = describeNode(this.#options.nodeName, this.#nodeStatus());
@@ -220,9 +221,10 @@ export class Agent {
     }
     const started = clock.now();
     const newPods = this.#newPods.known();
-    const waited = this.#takeWaiting(request.lane);
+    const changedAt = this.#earliestChangeMs;
+    this.#earliestChangeMs = undefined;
     const modeProblems = this.#followMode();
-    const compiled = await this.#compile(request.lane);
+    const compiled = await this.#compile();
     const compileSeconds = (clock.now() - started) / 1000;
     const outcome = await this.#write(compiled, request.resync);
     const { intent } = compiled;
@@ -231,19 +233,17 @@ export class Agent {
     const first = !this.#programmed && isWritten;
     this.#programmed ||= isWritten;
     // A change that did not get in keeps its clock running.
-    if (!isWritten) this.#waitingSinceMs = { ...this.#waitingSinceMs, ...waited };
+    if (!isWritten) this.#earliestChangeMs = changedAt ?? this.#earliestChangeMs;
     this.#lastOutcome = outcome;
     // The next portion of what is filled, and whatever changed meanwhile.
     if (verdict !== 'failed' && this.#mode !== 'dry-run' && (outcome.change?.setsToFill ?? 0) > 0)
       this.#loop.request('portion');
     const ended = clock.now();
-    // What still waits to be compiled is not in that intent.
-    const revision = intent?.waiting.length === 0 ? outcome.revision : undefined;
+    const { revision } = outcome;
     if (revision !== undefined && revision !== this.#inKernel?.revision) this.#inKernel = { revision, sinceMs: ended };
     if (isWritten) this.#reportNewPods(newPods, intent, ended);
     const problems = [...cluster.snapshot().problems, ...(intent?.problems ?? []), ...modeProblems, ...nodeProblems];
-    const changedAt = Math.min(...Object.values(waited));
-    const programmed = Number.isFinite(changedAt) && outcome.stepsApplied > 0 && isWritten;
+    const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && isWritten;
     this.#options.observer.onSync(outcome, {
       reasons: request.reasons,
       resync: request.resync,
@@ -259,19 +259,10 @@ export class Agent {
     return verdict;
   }
 
-  /** What a sync of the lane brings in, and since when it waits. */
-  #takeWaiting(lane: Lane): Partial<Record<Lane, number>> {
-    const waiting = this.#waitingSinceMs;
-    const { members, ...rest } = waiting;
-    this.#waitingSinceMs = lane === 'rules' ? {} : rest;
-    if (lane === 'rules') return waiting;
-    return members === undefined ? {} : { members };
-  }
-
-  async #compile(lane: Lane): Promise<Compiled> {
+  async #compile(): Promise<Compiled> {
     if (this.#mode === 'off') return { intent: undefined };
     try {
-      return { intent: await this.#follower.intent(lane) };
+      return { intent: await this.#follower.intent() };
     } catch (error) {
       return { intent: undefined, failed: error instanceof Error ? error.message : String(error) };
     }

@@ -22,7 +22,7 @@ export interface OpenedKernel {
   readonly missingFeatures: NonNullable<SyncOptions['missingFeatures']>;
 }
 
-interface OpenKernelOptions {
+export interface OpenKernelOptions {
   readonly config: Pick<AgentConfig, 'backend' | 'xtablesLockWaitSeconds'>;
   /** Runs the tools that write. */
   readonly run: RunCommand;

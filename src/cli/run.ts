@@ -2,6 +2,7 @@
 import manifest from '../../package.json' with { type: 'json' };
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Connection } from '../cluster/connection.ts';
+import type { CounterWatch } from '../dataplane/iptables/counters/counter-watch.ts';
 import type { IptablesDataplane, IptablesOptions } from '../dataplane/iptables/iptables-dataplane.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -16,7 +17,6 @@ import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { aborted, systemClock } from '../core/clock.ts';
 import { anyEpoch, createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
-import { cpuMs } from '../host/cpu-time.ts';
 import { prespawn } from '../host/prespawn.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
@@ -28,6 +28,7 @@ import { logStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
 import { describeConfig } from './config.ts';
 import { type OpenedKernel, openKernel } from './open-kernel.ts';
 import { useOwnAddresses } from './own-addresses.ts';
+import { countRules } from './count-rules.ts';
 import { watchNode } from './watch-node.ts';
 
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
@@ -74,7 +75,9 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     }));
     const watches = watchNode(config, kernel, metrics, log);
     sources.conditions.push(...watches.conditions);
-    const dataplane = createDataplane(config, opened, watches);
+    const counters = countRules(config, kernel, log.child('counters'));
+    const dataplane = createDataplane(config, opened, watches, counters);
+    metrics.beforeScrape(async () => metrics.ruleCounters(await dataplane.counters()));
     const agent = createAgent({ config, cluster, dataplane, opened, watches, metrics, log });
     sources.agent = agent;
     addCondition(sources, 'node-known', () => nodeReady(config.nodeName, agent.status()));
@@ -86,6 +89,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     stopTelling();
     watches.stop();
     await agent.stop();
+    await counters?.stop();
     connection.close();
     return 0;
   } catch (error) {
@@ -124,7 +128,12 @@ interface AgentParts {
   readonly log: Logger;
 }
 
-function createDataplane(config: AgentConfig, opened: OpenedKernel, watches: NodeWatches): IptablesDataplane {
+function createDataplane(
+  config: AgentConfig,
+  opened: OpenedKernel,
+  watches: NodeWatches,
+  counters: CounterWatch | undefined,
+): IptablesDataplane {
   const { neighbours, freeEpochs } = watches;
   return createIptablesDataplane({
     kernel: neighbours.kernel,
@@ -132,6 +141,7 @@ function createDataplane(config: AgentConfig, opened: OpenedKernel, watches: Nod
     now: () => systemClock.now(),
     firstEpoch: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
     ...(freeEpochs ? { freeEpochs } : {}),
+    ...(counters ? { counters } : {}),
     missingFeatures: opened.missingFeatures,
   });
 }
@@ -145,8 +155,6 @@ function createAgent({ config, cluster, dataplane, opened, watches, metrics, log
     dataplane,
     newPods: config.newPods,
     defaultMode: config.mode,
-    share: config.syncShare,
-    cpuMs,
     minGapMs: config.minGapMs,
     resyncIntervalMs: config.resyncIntervalMs,
     clock: systemClock,

@@ -7,11 +7,10 @@ import type { Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { checkServerIdentity } from 'node:tls';
 import { systemClock } from '../core/clock.ts';
-import { type HostPort, hostPortText } from '../net/host-port.ts';
 import { ConnectionProblem, type Credentials, type CredentialSource } from './credentials.ts';
 import { describeNetworkFailure, errorCode } from './describe-failure.ts';
 import { serviceAccount, type ServiceAccountOptions } from './service-account.ts';
-import { targetsToTry } from './targets.ts';
+import { type Target, targetsToTry, targetText } from './targets.ts';
 import type { ApiRequest, ApiResponse, Transport } from './transport.ts';
 
 /**
@@ -29,12 +28,12 @@ const HANDSHAKE_MS = 8_000;
 
 export interface Connection extends Transport {
   /** Other addresses of the same server, for when its own leads nowhere. Whoever answers must have the same certificate. */
-  setAlternates(targets: readonly HostPort[]): void;
+  setAlternates(targets: readonly Target[]): void;
   /** Closes idle sockets; exchanges under way are ended by their own signals. */
   close(): void;
 }
 
-interface ConnectionOptions extends ServiceAccountOptions {
+export interface ConnectionOptions extends ServiceAccountOptions {
   /** File name; several separated by `:` are merged as kubectl does. Wins over everything else. */
   readonly kubeconfig?: string;
   readonly userAgent?: string;
@@ -78,9 +77,9 @@ class ApiConnection implements Connection {
   readonly server: string;
   readonly #source: CredentialSource;
   readonly #userAgent: string;
-  readonly #primary: HostPort;
+  readonly #primary: Target;
   readonly #failedAtMs = new Map<string, number>();
-  #alternates: readonly HostPort[] = [];
+  #alternates: readonly Target[] = [];
   #agent: http.Agent | undefined;
   #agentVersion: string | undefined;
   #reading: Promise<Credentials> | undefined;
@@ -92,7 +91,7 @@ class ApiConnection implements Connection {
     this.#primary = targetOf(source.server);
   }
 
-  setAlternates(targets: readonly HostPort[]): void {
+  setAlternates(targets: readonly Target[]): void {
     this.#alternates = targets;
   }
 
@@ -107,7 +106,7 @@ class ApiConnection implements Connection {
     return tryInTurn(targets, primary, this.#failedAtMs, (target) => {
       const isPrimary = target === primary;
       const addressing = isPrimary ? {} : addressed(target, server, current, options.headers);
-      const name = isPrimary ? this.server : `${this.server} at ${hostPortText(target)}`;
+      const name = isPrimary ? this.server : `${this.server} at ${targetText(target)}`;
       return exchange({ ...options, ...addressing, agent: this.#agentFor(current) }, request, name, current.caName);
     });
   }
@@ -164,7 +163,7 @@ function requestOptions(server: URL, request: ApiRequest, headers: http.Outgoing
   };
 }
 
-function targetOf(server: URL): HostPort {
+function targetOf(server: URL): Target {
   return {
     host: server.hostname.replace(/^\[|\]$/g, ''),
     port: Number(server.port) || (server.protocol === 'https:' ? 443 : 80),
@@ -173,7 +172,7 @@ function targetOf(server: URL): HostPort {
 
 /** What differs where a request goes to another address: the name that is asked for and must be proven stays the server's own. */
 function addressed(
-  target: HostPort,
+  target: Target,
   server: URL,
   { tls }: Credentials,
   headers: https.RequestOptions['headers'],
@@ -193,28 +192,28 @@ class NotConnected extends ConnectionProblem {}
 
 /** A certificate that is not right at the server's own address is no reason to look elsewhere. */
 async function tryInTurn(
-  targets: readonly HostPort[],
-  primary: HostPort,
+  targets: readonly Target[],
+  primary: Target,
   failedAtMs: Map<string, number>,
-  attempt: (target: HostPort) => Promise<ApiResponse>,
+  attempt: (target: Target) => Promise<ApiResponse>,
 ): Promise<ApiResponse> {
-  const failures = new Map<HostPort, NotConnected>();
+  const failures = new Map<Target, NotConnected>();
   for (const target of targets) {
     try {
       const response = await attempt(target);
-      failedAtMs.delete(hostPortText(target));
+      failedAtMs.delete(targetText(target));
       return response;
     } catch (error) {
       if (!(error instanceof NotConnected)) throw error;
       failures.set(target, error);
-      failedAtMs.set(hostPortText(target), systemClock.now());
+      failedAtMs.set(targetText(target), systemClock.now());
     }
   }
   throw allFailed(failures, primary);
 }
 
 /** The address that people know first, the others after it. */
-function allFailed(failures: ReadonlyMap<HostPort, NotConnected>, primary: HostPort): ConnectionProblem {
+function allFailed(failures: ReadonlyMap<Target, NotConnected>, primary: Target): ConnectionProblem {
   const own = failures.get(primary);
   const others = [...failures.values()].filter((failure) => failure !== own);
   if (own && others.length === 0) return own;

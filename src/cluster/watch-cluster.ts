@@ -60,7 +60,7 @@ export interface ClusterWatch {
   status(): readonly KindStatus[];
 }
 
-interface ClusterWatchOptions {
+export interface ClusterWatchOptions {
   readonly connection: Transport;
   /** The only node that is watched. */
   readonly nodeName: string;

@@ -23,7 +23,7 @@ interface Answer {
   readonly text: string;
 }
 
-interface ReadingShell {
+export interface ReadingShell {
   readonly read: ReadCommand;
   stop(): void;
 }

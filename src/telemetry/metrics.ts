@@ -14,6 +14,7 @@ import {
 import { type Drift, SYNC_PHASES } from '../dataplane/dataplane.ts';
 import { MONITOR_LOSSES, type MonitorLoss } from '../dataplane/listener.ts';
 import { type Enforcer, ENFORCERS } from '../host/host-findings.ts';
+import { type RuleCounterMetrics, ruleCounterMetrics } from './rule-counters.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
 
@@ -32,7 +33,7 @@ const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
 export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
 
 /** What the node's rules amount to after a sync. */
-interface RulesetSize {
+export interface RulesetSize {
   /** Over both address families. */
   readonly rules: number;
   readonly chains: number;
@@ -56,7 +57,7 @@ export interface MetricsPage {
 }
 
 /** Durations are in seconds; moments are milliseconds since the epoch and exported in seconds. */
-export interface AgentMetrics {
+export interface AgentMetrics extends RuleCounterMetrics {
   build(version: string): void;
   /** The mode in force; the series of every other mode goes to 0. */
   mode(mode: Mode): void;
@@ -95,12 +96,12 @@ export interface AgentMetrics {
   /** Of the agent's log, since the start. */
   logLinesDropped(total: number): void;
 
-  /** Runs before each scrape, to set gauges whose values are cheaper to ask for than to follow. */
-  beforeScrape(listener: () => void): void;
+  /** Runs before each scrape, to set what is cheaper to ask for than to follow. Must not reject, nor take long. */
+  beforeScrape(listener: () => void | Promise<void>): void;
   scrape(): Promise<MetricsPage>;
 }
 
-interface MetricsOptions {
+export interface MetricsOptions {
   /** Also export process and Node.js metrics (nodejs_*, process_*); they need timers, so tests leave them out. */
   readonly processMetrics: boolean;
 }
@@ -114,16 +115,17 @@ export function createAgentMetrics(registry: Registry, options: MetricsOptions):
   if (options.processMetrics) {
     collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: EVENT_LOOP_PRECISION_MS });
   }
-  const listeners: (() => void)[] = [];
+  const listeners: (() => void | Promise<void>)[] = [];
   return {
     ...identityMetrics(registry),
     ...syncMetrics(registry),
     ...rulesetMetrics(registry),
     ...kernelMetrics(registry),
     ...watchMetrics(registry),
+    ...ruleCounterMetrics(registry),
     beforeScrape: (listener) => void listeners.push(listener),
     async scrape() {
-      for (const listener of listeners) listener();
+      await Promise.all(listeners.map(async (listener) => await listener()));
       return { contentType: registry.contentType, body: await registry.metrics() };
     },
   };

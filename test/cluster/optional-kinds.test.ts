@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import type { Connection } from '../../src/cluster/connection.ts';
+import { type Connection, connect } from '../../src/cluster/connection.ts';
 import { API_KINDS, type ApiKinds } from '../../src/cluster/kinds.ts';
 import { projectNamespace } from '../../src/cluster/project.ts';
 import { type ClusterWatch, createClusterWatch, type KindStatus } from '../../src/cluster/watch-cluster.ts';
 import { informersReady } from '../../src/telemetry/readiness.ts';
-import { type Exchange, ScriptedServer } from './scripted-server.ts';
-import { plainConnection } from './plain-connection.ts';
+import { type Exchange, FakeApiServer } from './fake-api-server.ts';
 import { settle, turns, until, VirtualClock } from '../support/virtual-clock.ts';
 import { fastClock } from './fast-clock.ts';
 import { until as eventually } from '../support/agent-lab.ts';
@@ -51,7 +50,7 @@ const resources = (...names: string[]): object => ({
 });
 
 describe('optional kinds', () => {
-  let server: ScriptedServer;
+  let server: FakeApiServer;
   let connection: Connection;
   let watch: ClusterWatch;
   let stop: AbortController;
@@ -62,9 +61,13 @@ describe('optional kinds', () => {
   const restarts: string[] = [];
 
   beforeEach(async () => {
-    server = await new ScriptedServer().start();
+    server = await new FakeApiServer().start();
     clock = new VirtualClock();
-    connection = plainConnection(server.url);
+    connection = connect({
+      server: new URL(server.url),
+      read: () => Promise.resolve({ headers: {}, tls: {}, tlsVersion: '', caName: 'none' }),
+      refresh: () => {},
+    });
     stop = new AbortController();
     for (const list of [changes, warnings, infos, restarts]) list.splice(0);
     const note = (list: string[]) => (fields: object, message: string) => {
@@ -314,7 +317,12 @@ describe('fault: a kind that a server of the lab has and has not, in any order',
       const random = randomOf(seed);
       const server = await startApiServer({ tls: false, tokens: [{ token: 'secret', user: 'agent' }] });
       const watch = createClusterWatch({
-        connection: plainConnection(server.url, 'secret'),
+        connection: connect({
+          server: new URL(server.url),
+          read: () =>
+            Promise.resolve({ headers: { authorization: 'Bearer secret' }, tls: {}, tlsVersion: '', caName: 'none' }),
+          refresh: () => {},
+        }),
         nodeName: 'node-1',
         clock: fastClock(200),
         kinds: ROLES,

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { connect } from '../../src/cluster/connection.ts';
 import { API_KINDS } from '../../src/cluster/kinds.ts';
 import { QUESTION_MS } from '../../src/cluster/ask-version.ts';
 import type { EventType, ReflectorObserver, RestartReason } from '../../src/cluster/observe.ts';
@@ -8,8 +9,7 @@ import { Reflector } from '../../src/cluster/reflector.ts';
 import { NO_STREAMING_MS } from '../../src/cluster/retry-policy.ts';
 import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
 import type { Pod } from '../../src/policy/model.ts';
-import { type Exchange, ScriptedServer } from './scripted-server.ts';
-import { plainConnection } from './plain-connection.ts';
+import { type Exchange, FakeApiServer } from './fake-api-server.ts';
 import { settle, turns, until, VirtualClock } from '../support/virtual-clock.ts';
 import { apiList, apiPod } from '../support/api-objects.ts';
 
@@ -33,7 +33,7 @@ class Told implements ReflectorObserver {
 }
 
 class Bench {
-  readonly server: ScriptedServer;
+  readonly server: FakeApiServer;
   readonly clock = new VirtualClock();
   readonly told = new Told();
   readonly warnings: string[] = [];
@@ -49,7 +49,7 @@ class Bench {
   onChange: (change: StoreChange) => void = () => {};
   done: Promise<void> = Promise.resolve();
 
-  constructor(server: ScriptedServer, savings?: readonly string[]) {
+  constructor(server: FakeApiServer, savings?: readonly string[]) {
     this.server = server;
     this.store = new ObjectStore<Pod>({
       project: projectPod,
@@ -60,8 +60,13 @@ class Bench {
         this.onChange(change);
       },
     });
-    const connection = plainConnection(server.url);
-    connection.refreshCredentials = () => void this.refreshed++;
+    const connection = connect({
+      server: new URL(server.url),
+      read: () => Promise.resolve({ headers: {}, tls: {}, tlsVersion: '', caName: 'none' }),
+      refresh: () => {
+        this.refreshed++;
+      },
+    });
     this.reflector = new Reflector({
       resource: API_KINDS.pods,
       transport: connection,
@@ -121,11 +126,11 @@ class Bench {
 }
 
 describe('reflector', () => {
-  let server: ScriptedServer;
+  let server: FakeApiServer;
   let bench: Bench;
 
   beforeEach(async () => {
-    server = await new ScriptedServer().start();
+    server = await new FakeApiServer().start();
     bench = new Bench(server).run();
   });
 

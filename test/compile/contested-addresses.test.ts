@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
-import { compileNode } from '../support/stages.ts';
+import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
 import { acceptRules } from '../../src/compile/program.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { createEvaluator } from '../../src/policy/evaluate.ts';

@@ -3,7 +3,6 @@ import { ApiStore } from '../../lab/api/api-store.ts';
 import { ADDRESSES_ANNOTATION, Kubelet, LINGER_ANNOTATION } from '../../lab/kubelet.ts';
 import type { LabNetworkDoor, LabPod, PodSpec } from '../../lab/network/types.ts';
 import { podKey } from '../../lab/network/types.ts';
-import { namespaceObject } from '../support/api-objects.ts';
 
 /** Holds pods as the real network does, and refuses what it refuses. */
 class FakeNetwork {
@@ -65,7 +64,7 @@ describe('Kubelet', () => {
     store = new ApiStore();
     network = new FakeNetwork();
     problems = [];
-    store.create('namespaces', namespaceObject('x'));
+    store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'x' } });
     const door = network as unknown as LabNetworkDoor;
     kubelet = new Kubelet({ store, network: door, onProblem: (message) => problems.push(message) });
     stop = kubelet.start();

@@ -45,6 +45,16 @@ function feed(metrics: AgentMetrics): void {
   metrics.driftRepaired('member', 'unknown', 3);
   metrics.logLinesDropped(3);
   metrics.logLinesDropped(7);
+  const a = { namespace: 'x', name: 'a' };
+  const b = { namespace: 'x', name: 'b' };
+  const both = { direction: 'ingress', of: { kind: 'policies', policies: [a, b] }, bytes: 0 } as const;
+  metrics.ruleCounters([{ ...both, action: 'allow', flow: 'new', packets: 99 }]);
+  metrics.ruleCounters([
+    { ...both, action: 'allow', flow: 'new', of: { kind: 'policies', policies: [a] }, packets: 3 },
+    { ...both, action: 'allow', flow: 'new', of: { kind: 'other' }, packets: 4 },
+    { ...both, action: 'deny', flow: 'live', packets: 5 },
+    { ...both, action: 'would-deny', flow: 'new', packets: 0 },
+  ]);
   metrics.watchEvent('pods', 'ADDED');
   metrics.watchEvent('pods', 'ADDED');
   metrics.watchRestart('nodes', 'closed');
@@ -132,6 +142,10 @@ describe('createAgentMetrics', () => {
       ['portcullis_other_enforcers{name="calico"}', 1],
       ['portcullis_other_enforcers{name="cilium"}', 0],
       ['portcullis_log_lines_dropped_total', 7],
+      ['portcullis_allowed_connections_total{namespace="x",policies="a",direction="ingress"}', 3],
+      ['portcullis_allowed_connections_total{namespace="_other",policies="_other",direction="ingress"}', 4],
+      ['portcullis_denied_packets_total{namespace="x",policies="a,b",direction="ingress",flow="live"}', 5],
+      ['portcullis_audit_denied_connections_total{namespace="x",policies="a,b",direction="ingress"}', 0],
       ['portcullis_watch_events_total{kind="pods",type="ADDED"}', 2],
       ['portcullis_watch_restarts_total{kind="nodes",reason="closed"}', 1],
       ['portcullis_watch_missed_events_total{kind="namespaces"}', 2],
@@ -140,6 +154,8 @@ describe('createAgentMetrics', () => {
       ['portcullis_objects{kind="pods"}', 42],
     ];
     for (const [series, value] of expected) assert.equal(shown.get(series), value, series);
+    const dropped = 'portcullis_allowed_connections_total{namespace="x",policies="a,b",direction="ingress"}';
+    assert.equal(shown.get(dropped), undefined, 'what is not counted any more');
   });
 
   it('moves the mode instead of adding one', async () => {
@@ -166,6 +182,24 @@ describe('createAgentMetrics', () => {
     await metrics.scrape();
     const shown = await samples(metrics);
     assert.equal(shown.get('portcullis_objects{kind="nodes"}'), 2);
+  });
+
+  it('waits for those that take a moment', async () => {
+    const metrics = fresh();
+    metrics.beforeScrape(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      metrics.objects('nodes', 7);
+    });
+    assert.equal((await samples(metrics)).get('portcullis_objects{kind="nodes"}'), 7);
+  });
+
+  it('names eight of many policies', async () => {
+    const metrics = fresh();
+    const policies = Array.from({ length: 12 }, (_, index) => ({ namespace: 'x', name: `p${index}` }));
+    const of = { kind: 'policies', policies } as const;
+    metrics.ruleCounters([{ action: 'deny', direction: 'egress', flow: 'new', of, packets: 2, bytes: 0 }]);
+    const labels = 'namespace="x",policies="p0,p1,p2,p3,p4,p5,p6,p7,+4",direction="egress",flow="new"';
+    assert.equal((await samples(metrics)).get(`portcullis_denied_packets_total{${labels}}`), 2);
   });
 
   it('keeps two agents in one process apart', async () => {
