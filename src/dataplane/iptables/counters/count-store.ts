@@ -2,7 +2,7 @@
 import type { CountStore } from './counter-watch.ts';
 import type { Ledger } from './ledger.ts';
 
-import { runSliced } from '../../../core/run-sliced.ts';
+import { inTurns } from './in-turns.ts';
 import { countsText, readCounts } from './saved-counts.ts';
 
 export interface KeptText {
@@ -47,7 +47,7 @@ export function createCountStore({ text, scope, onLoad, onProblem }: CountStoreO
   const save = async (ledger: Ledger): Promise<void> => {
     if (ofKernel === undefined) return;
     try {
-      const now = await runSliced(countsText(ledger.save(), ofKernel));
+      const now = await inTurns(countsText(ledger, ofKernel));
       if (now !== last) await text.write(now);
       last = now;
       tell(undefined);

@@ -9,7 +9,7 @@ import type { RuleCounter } from '../../dataplane.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
 import type { CountersRead } from './read-counters.ts';
 
-import { REAL_TURNS, runSliced } from '../../../core/run-sliced.ts';
+import { inTurns } from './in-turns.ts';
 import { Ledger } from './ledger.ts';
 import { savedCounters } from './read-counters.ts';
 
@@ -23,9 +23,6 @@ const REST_SHARE = 20;
 const MAX_WAIT_MS = 1_000;
 /** Until what a table held is put back after a commit of iptables-legacy. */
 const SETTLE_MS = 20;
-
-/** Others get a turn after this long: nobody waits for counts. */
-const SLICE_MS = 2;
 
 /** Where counts outlive the agent. */
 export interface CountStore {
@@ -175,8 +172,4 @@ export class CounterWatch {
       });
     });
   }
-}
-
-function inTurns<T>(work: Sliced<T>): Promise<T> {
-  return runSliced(work, REAL_TURNS, SLICE_MS);
 }

@@ -156,15 +156,15 @@ export class Ledger {
     });
   }
 
-  save(): SavedLedger {
-    const totals = [...this.#totals.values()].map((total): SavedTotal => {
-      const { counted, packets, bytes, toldPackets, toldBytes } = total;
-      return { ...counted, packets, bytes, toldPackets, toldBytes };
-    });
-    const chains = [...this.#known].map(([key, { hash, packets, bytes }]): SavedChain => {
-      return { family: key.startsWith('4') ? 4 : 6, name: key.slice(2), hash, packets, bytes };
-    });
-    return { totals, chains };
+  /** Counts that are not 0: the others are there again with their rules. */
+  *savedTotals(): Iterable<SavedTotal> {
+    for (const { counted, packets, bytes, toldPackets, toldBytes } of this.#totals.values())
+      if (packets !== 0 || toldPackets !== 0) yield { ...counted, packets, bytes, toldPackets, toldBytes };
+  }
+
+  *savedChains(): Iterable<SavedChain> {
+    for (const [key, { hash, packets, bytes }] of this.#known)
+      yield { family: key.startsWith('4') ? 4 : 6, name: key.slice(2), hash, packets, bytes };
   }
 
   /** Goes on from there; before anything was taken. */
@@ -184,16 +184,17 @@ export class Ledger {
   #knownOf(
     family: Family,
     key: string,
-    { lines, hashes, hash, packets, bytes }: ChainCounters,
+    chain: ChainCounters,
     before: Known | undefined,
     nowMs: number,
   ): Known | undefined {
+    const { hashes, hash, packets, bytes } = chain;
     if (before?.hashes && before.hash === hash) return { ...before, packets, bytes };
     const rendered = this.#rendered.get(key);
-    const judged = rendered?.judged ?? readJudged(lines);
+    const judged = rendered?.judged ?? readJudged(chain.lines());
     if (!judged) return undefined;
-    const isAsRendered = rendered?.chain.rules.length === lines.length;
-    const rules = isAsRendered ? rendered.chain.rules : parsedRules(lines, family);
+    const isAsRendered = rendered?.chain.rules.length === hashes.length;
+    const rules = isAsRendered ? rendered.chain.rules : parsedRules(chain.lines(), family);
     const shares = sharesOf(rules, judged).map(({ index, counted, sign }): TotalShare => {
       return { index, total: this.#totalOf(counted, nowMs), sign };
     });

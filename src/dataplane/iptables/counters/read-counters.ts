@@ -5,20 +5,21 @@ import { isOurChain } from '../rules/names.ts';
 
 /** The rules of one chain, in order. */
 export interface ChainCounters {
-  /** Without `-A CHAIN`. */
-  readonly lines: readonly string[];
-  /** Of each line. */
+  /** Of each rule's text. */
   readonly hashes: readonly number[];
-  /** Of all lines. */
+  /** Of all. */
   readonly hash: number;
   readonly packets: readonly number[];
   readonly bytes: readonly number[];
+  /** Each rule without `-A CHAIN`. Seldom asked for: of a table that is mostly as it was nothing is kept. */
+  lines(): readonly string[];
 }
 
 /** By name. */
 export type CountersRead = ReadonlyMap<string, ChainCounters>;
 
-const LINES_PER_STEP = 500;
+const LINES_PER_STEP = 250;
+const RULE = '] -A ';
 
 /**
  * Our chains in table mangle, but those that `isSkipped`. Undefined: the text is not what the tool prints, so nothing is known. Whatever
@@ -34,61 +35,30 @@ export function* savedCounters(text: string, isSkipped: (chain: string) => boole
     const from = start;
     start = newline + 1;
     if (++count % LINES_PER_STEP === 0) yield;
-    const first = text[from];
-    if (first === ':') {
+    if (text[from] === ':') {
       const name = text.slice(from + 1, text.indexOf(' ', from));
-      if (isOurChain(name) && !isSkipped(name)) chains.set(name, empty());
-    } else if (first === '[') {
-      const read = counted(text.slice(from, newline));
-      if (!read) return undefined;
-      const chain = chains.get(read.chain);
-      if (chain) append(chain, read);
+      if (isOurChain(name) && !isSkipped(name)) chains.set(name, new Growing(text));
+    } else if (text[from] === '[') {
+      if (!readRule(text, from, newline, chains)) return undefined;
     } else if (text.startsWith('COMMIT\n', from)) isWhole = true;
     else if (text.startsWith('-A', from)) return undefined;
   }
   return isWhole ? chains : undefined;
 }
 
-interface Growing extends ChainCounters {
-  readonly lines: string[];
-  readonly hashes: number[];
-  hash: number;
-  readonly packets: number[];
-  readonly bytes: number[];
-}
-
-function empty(): Growing {
-  return { lines: [], hashes: [], hash: HASH_START, packets: [], bytes: [] };
-}
-
-function append(chain: Growing, { line, packets, bytes }: CountedLine): void {
-  const hash = hashOf(line, HASH_START);
-  chain.lines.push(line);
-  chain.hashes.push(hash);
-  chain.hash = hashOf(String(hash), chain.hash);
-  chain.packets.push(packets);
-  chain.bytes.push(bytes);
-}
-
-interface CountedLine {
-  readonly chain: string;
-  readonly line: string;
-  readonly packets: number;
-  readonly bytes: number;
-}
-
-/** `[packets:bytes] -A CHAIN rule` */
-function counted(line: string): CountedLine | undefined {
-  const colon = line.indexOf(':');
-  const close = line.indexOf('] -A ', colon);
-  if (colon < 0 || close < 0) return undefined;
-  const packets = Number(line.slice(1, colon));
-  const bytes = Number(line.slice(colon + 1, close));
-  if (!isCount(packets) || !isCount(bytes)) return undefined;
-  const name = close + '] -A '.length;
-  const blank = line.indexOf(' ', name);
-  const end = blank < 0 ? line.length : blank;
-  return { chain: line.slice(name, end), line: line.slice(end + 1).trimEnd(), packets, bytes };
+/** `[packets:bytes] -A CHAIN rule`; false if it is not. */
+function readRule(text: string, from: number, end: number, chains: ReadonlyMap<string, Growing>): boolean {
+  const close = text.indexOf(RULE, from);
+  const colon = text.indexOf(':', from);
+  if (close < 0 || close > end || colon > close) return false;
+  const packets = Number(text.slice(from + 1, colon));
+  const bytes = Number(text.slice(colon + 1, close));
+  if (!isCount(packets) || !isCount(bytes)) return false;
+  const name = close + RULE.length;
+  const blank = text.indexOf(' ', name);
+  const nameEnd = blank < 0 || blank > end ? end : blank;
+  chains.get(text.slice(name, nameEnd))?.add(Math.min(nameEnd + 1, end), end, packets, bytes);
+  return true;
 }
 
 /** Above 2^53 a count is off by a few. */
@@ -96,11 +66,40 @@ function isCount(value: number): boolean {
   return Number.isInteger(value) && value >= 0;
 }
 
+class Growing implements ChainCounters {
+  readonly hashes: number[] = [];
+  readonly packets: number[] = [];
+  readonly bytes: number[] = [];
+  hash = HASH_START;
+  readonly #text: string;
+  readonly #places: number[] = [];
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  add(start: number, end: number, packets: number, bytes: number): void {
+    const hash = hashOf(this.#text, start, end);
+    this.hash = Math.imul(this.hash ^ hash, HASH_STEP) >>> 0;
+    this.hashes.push(hash);
+    this.packets.push(packets);
+    this.bytes.push(bytes);
+    this.#places.push(start, end);
+  }
+
+  lines(): readonly string[] {
+    return this.hashes.map((_, index) =>
+      this.#text.slice(this.#places[2 * index], this.#places[2 * index + 1]).trimEnd(),
+    );
+  }
+}
+
 const HASH_START = 0x811c9dc5;
+const HASH_STEP = 0x01000193;
 
 /** FNV-1a over UTF-16 units, 32 bits: tells apart what stands in one chain, and a chain from what it was. */
-function hashOf(text: string, start: number): number {
-  let hash = start;
-  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+function hashOf(text: string, start: number, end: number): number {
+  let hash = HASH_START;
+  for (let at = start; at < end; at++) hash = Math.imul(hash ^ text.charCodeAt(at), HASH_STEP);
   return hash >>> 0;
 }

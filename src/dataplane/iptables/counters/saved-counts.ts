@@ -1,24 +1,25 @@
 /** Counts as text, for the agent that goes on after this one. */
 import type { Sliced } from '../../../core/sliced.ts';
 import type { Counted } from './counted-rules.ts';
-import type { SavedChain, SavedLedger, SavedTotal } from './ledger.ts';
+import type { Ledger, SavedChain, SavedLedger, SavedTotal } from './ledger.ts';
 
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
 import { objectKey, type PolicyRef } from '../../../policy/model.ts';
 import { COUNTED_ACTIONS, COUNTED_FLOWS, type CountedFor } from '../../dataplane.ts';
 
 const VERSION = 1;
+const ROWS_PER_STEP = 20;
 
 /** `scope`: names the kernel that counts, as long as it runs. */
-export function* countsText({ totals, chains }: SavedLedger, scope: string): Sliced<string> {
+export function* countsText(ledger: Pick<Ledger, 'savedTotals' | 'savedChains'>, scope: string): Sliced<string> {
   const lines: string[] = [JSON.stringify({ version: VERSION, scope })];
-  for (const total of totals) {
+  for (const total of ledger.savedTotals()) {
     lines.push(JSON.stringify(totalRow(total)));
-    if (lines.length % 100 === 0) yield;
+    if (lines.length % ROWS_PER_STEP === 0) yield;
   }
-  for (const chain of chains) {
+  for (const chain of ledger.savedChains()) {
     lines.push(JSON.stringify(chainRow(chain)));
-    if (lines.length % 100 === 0) yield;
+    if (lines.length % ROWS_PER_STEP === 0) yield;
   }
   return `${lines.join('\n')}\n${END}\n`;
 }
