@@ -55,7 +55,7 @@ export class LabAgents {
 
   start(node: string): void {
     if (this.#agents.has(node)) return;
-    const { network, program, serviceAccountDir, apiServer, backend, mode, extraFlags = [] } = this.#options;
+    const { network, program, serviceAccountDir, apiServer, backend, mode, extraFlags = [], logDir } = this.#options;
     const command = network.nodeCommand(node, [
       ...program,
       'agent',
@@ -70,6 +70,7 @@ export class LabAgents {
     const env = {
       ...process.env,
       ...command.env,
+      PORTCULLIS_POLICY_COUNTERS_FILE: join(logDir, `${node}.policy-counters.json`),
       KUBECONFIG: undefined,
       KUBERNETES_SERVICE_HOST: apiServer.slice(0, separator),
       KUBERNETES_SERVICE_PORT: apiServer.slice(separator + 1),
