@@ -278,10 +278,12 @@ for (const backend of BACKENDS) {
       for (let time = 0; time < times; time++) {
         const ports = [1000 + time, 2000 + time].map((port) => ({ port }));
         t.policy('x/other', { ...deny('other'), ingress: [{ ports }] });
-        await until(() => seen(`dports ${ports.map(({ port }) => port).join(',')}`), 'the policy is in force');
+        const [wide, narrow] = [`dports ${ports.map(({ port }) => port).join(',')} `, `dport ${ports[0]!.port} `];
+        // Chains that were replaced are deleted a little later.
+        await until(async () => (await seen(wide)) && !(await seen(narrow)), 'the policy is in force');
         const before = await stamp();
         t.policy('x/other', { ...deny('other'), ingress: [{ ports: ports.slice(0, 1) }] });
-        await until(() => seen(`dport ${ports[0]!.port} `), 'and is narrowed');
+        await until(async () => (await seen(narrow)) && !(await seen(wide)), 'and is narrowed');
         const now = await stamp();
         assert.ok(now !== before || now === EVERY_PACKET, `epoch ${before} -> ${now}`);
       }

@@ -95,9 +95,7 @@ export function readJudged(lines: readonly string[]): Judged | undefined {
   return direction && { direction, replies: false, of: { kind: 'policies', policies } };
 }
 
-export function parsedRules(lines: readonly string[], family: Family): readonly (Rule | undefined)[] {
-  return lines.map((line) => {
-    const parsed = parseRule(line, family);
-    return parsed.kind === 'own' ? parsed.rule : undefined;
-  });
+export function parsedRule(line: string, family: Family): Rule | undefined {
+  const parsed = parseRule(line, family);
+  return parsed.kind === 'own' ? parsed.rule : undefined;
 }

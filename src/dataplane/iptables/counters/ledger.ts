@@ -6,12 +6,15 @@ import type { Sliced } from '../../../core/sliced.ts';
 import type { Family } from '../../../core/vocabulary.ts';
 import type { RuleCounter } from '../../dataplane.ts';
 import type { Chain } from '../rules/chain.ts';
+import type { Rule } from '../rules/rule.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
+import type { TextContext } from '../rules/write-text.ts';
 import type { ChainCounters, CountersRead } from './read-counters.ts';
 
 import { FAMILIES } from '../../../core/vocabulary.ts';
 import { objectKey } from '../../../policy/model.ts';
-import { type Counted, type Judged, judgedBy, parsedRules, readJudged, sharesOf } from './counted-rules.ts';
+import { leadsTo } from '../rules/parse-rule.ts';
+import { type Counted, type Judged, judgedBy, parsedRule, readJudged, sharesOf } from './counted-rules.ts';
 
 /** Counts kept one by one; what comes beyond them is counted together, as `other`. */
 export const MAX_COUNTS = 2_000;
@@ -69,6 +72,7 @@ export interface SavedLedger {
 interface Rendered {
   readonly chain: Chain;
   readonly judged: Judged;
+  readonly context: TextContext;
 }
 
 export class Ledger {
@@ -87,7 +91,10 @@ export class Ledger {
     if (ruleset.families === this.#wanted?.families) return;
     this.#wanted = ruleset;
     const others = new Set<string>();
+    const { marks } = ruleset.layout;
     for (const family of FAMILIES) {
+      // No endpoint chain shows an epoch.
+      const context: TextContext = { family, epoch: 0, ...(marks ? { marks } : {}) };
       const { chains, classes, entry } = ruleset.families[family];
       for (const { name } of entry) others.add(name);
       for (const chain of chains.values()) {
@@ -97,7 +104,7 @@ export class Ledger {
         const key = chainKey(family, chain.name);
         if (!judged) others.add(chain.name);
         else if (!this.#rendered.has(key)) {
-          this.#rendered.set(key, { chain, judged });
+          this.#rendered.set(key, { chain, judged, context });
           // A count is there, at 0, before the first packet.
           for (const { counted } of sharesOf(chain.rules, judged)) this.#totalOf(counted, nowMs);
         }
@@ -126,10 +133,13 @@ export class Ledger {
   /** Adds what was counted since the last time. `read`: all chains of the family, but those skipped. */
   *take(family: Family, read: CountersRead, nowMs: number): Sliced<void> {
     const known = new Map([...this.#known].filter(([key]) => !key.startsWith(`${family} `)));
+    const instead = this.#insteadOf(family, read);
+    yield;
     for (const [name, chain] of read) {
       const key = chainKey(family, name);
       const before = this.#known.get(key);
-      const now = this.#knownOf(family, key, chain, before, nowMs);
+      const rendered = this.#rendered.get(key) ?? instead.get(name);
+      const now = this.#knownOf(family, rendered, chain, before, nowMs);
       if (now) {
         add(now, placesOf(chain, before), before);
         known.set(key, now);
@@ -180,21 +190,35 @@ export class Ledger {
       this.#known.set(chainKey(family, name), { hashes: undefined, hash, packets, bytes, shares: [] });
   }
 
+  /** Chains that packets are sent to from the head of a chain of ours, with all that it judges: they hold its rules, or nearly. */
+  #insteadOf(family: Family, read: CountersRead): ReadonlyMap<string, Rendered> {
+    const instead = new Map<string, Rendered>();
+    for (const [name, chain] of read) {
+      const key = chainKey(family, name);
+      const rendered = this.#rendered.get(key);
+      if (!rendered || rendered.chain.rules.length === chain.hashes.length) continue;
+      for (const line of chain.lines()) {
+        const to = line.startsWith('-g ') ? leadsTo(line) : undefined;
+        if (to !== undefined) instead.set(to, rendered);
+      }
+    }
+    return instead;
+  }
+
   /** Undefined: nobody knows what the chain counts. */
   #knownOf(
     family: Family,
-    key: string,
+    rendered: Rendered | undefined,
     chain: ChainCounters,
     before: Known | undefined,
     nowMs: number,
   ): Known | undefined {
     const { hashes, hash, packets, bytes } = chain;
     if (before?.hashes && before.hash === hash) return { ...before, packets, bytes };
-    const rendered = this.#rendered.get(key);
-    const judged = rendered?.judged ?? readJudged(chain.lines());
+    const lines = chain.lines();
+    const judged = rendered?.judged ?? readJudged(lines);
     if (!judged) return undefined;
-    const isAsRendered = rendered?.chain.rules.length === hashes.length;
-    const rules = isAsRendered ? rendered.chain.rules : parsedRules(chain.lines(), family);
+    const rules = rendered ? rulesAmong(lines, rendered) : lines.map((line) => parsedRule(line, family));
     const shares = sharesOf(rules, judged).map(({ index, counted, sign }): TotalShare => {
       return { index, total: this.#totalOf(counted, nowMs), sign };
     });
@@ -221,6 +245,12 @@ export class Ledger {
     this.#totals.set(key, total);
     return total;
   }
+}
+
+/** Each line as the rule that it was written from, which knows its policies; any other as it reads. */
+function rulesAmong(lines: readonly string[], { chain, context }: Rendered): readonly (Rule | undefined)[] {
+  const written = new Map(chain.text(context).lines.map((line, index) => [line, chain.rules[index]!]));
+  return lines.map((line) => written.get(line) ?? parsedRule(line, context.family));
 }
 
 /** `where`: see `placesOf`. */

@@ -178,6 +178,27 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
       assert.deepEqual(await counted(), ['allow ingress new x/a 6']);
     });
 
+    it('go on for each policy in a chain that stands in for one of ours, and in ours when it is gone', async () => {
+      const { sync, hit, counted, kernel } = bench({ backend });
+      await sync([web('a', 80), web('b', 81)]);
+      hit(port(80), 3);
+      hit('-j DROP', 2);
+      const ours = chainOf(kernel.savedRules(4), /^PCL-I-/);
+      const rules = [port(80), '-s 192.0.2.1/32 -p tcp -m tcp --dport 81 -j RETURN', '-j DROP'];
+      const filled = rules.map((rule) => `-A PCL-O-x ${rule}`);
+      kernel.editRules(4, ':PCL-O-x - [0:0]', ...filled, `-I ${ours} 1 -g PCL-O-x`);
+      const inIt = /^PCL-O-/;
+      hit(port(80), 1, inIt);
+      hit('-s 192.0.2.1/32 -p tcp -m tcp --dport 81 -j RETURN', 4, inIt);
+      hit('-j DROP', 5, inIt);
+      // What is in no policy's words is counted for all of them.
+      const all = ['allow ingress new x/a 4', 'allow ingress new x/a,x/b 4', 'deny ingress new x/a,x/b 7'];
+      assert.deepEqual(await counted(), all);
+      kernel.editRules(4, `-D ${ours} -g PCL-O-x`, ':PCL-O-x - [0:0]', '-X PCL-O-x');
+      hit(port(81), 1);
+      assert.deepEqual(await counted(), [...all.slice(0, 2), 'allow ingress new x/b 1', all[2]]);
+    });
+
     it('are read every 15 s though nobody asks', async () => {
       const { sync, clock, kernel } = bench({ backend });
       await sync([web('a', 80)]);
