@@ -20,6 +20,8 @@ export interface AgentOptions {
   readonly nodeName: string;
   readonly cluster: ClusterWatch;
   readonly dataplane: Dataplane;
+  /** Resolves when the data plane can be asked; no sync begins before. Absent: from the beginning. */
+  readonly opened?: Promise<void>;
   /** Closed: no pod passes a packet before it is programmed (S-75). */
   readonly newPods: 'open' | 'closed';
   /** In force unless the node's annotation says otherwise. */
@@ -113,6 +115,8 @@ export class Agent {
   readonly #newPods: NewPods;
   /** Resolves when the gate for new pods is closed, if it is to be. */
   #gate: Promise<void> | undefined;
+  /** Every kind was listed once, and the data plane can be asked. */
+  #maySync = false;
   #mode: Mode;
   #programmed = false;
   #lastOutcome: SyncOutcome | undefined;
@@ -142,19 +146,30 @@ export class Agent {
   start(signal: AbortSignal): void {
     const { cluster } = this.#options;
     cluster.onChange((change) => this.#onChange(change));
-    cluster.onSync(() => this.#loop.request('all kinds listed', true));
+    cluster.onSync(() => this.#whenOpened(() => this.#begin()));
     const { interfaces, earlyAddresses } = this.#options;
     interfaces?.onChange(() => {
-      if (cluster.inSync) this.#loop.request('pod interfaces');
+      if (this.#maySync) this.#loop.request('pod interfaces');
     });
     earlyAddresses?.onChange((pods) => this.#onAllocations(pods));
     this.#gate = this.#closeGate();
     cluster.start(signal);
   }
 
+  #whenOpened(then: () => void): void {
+    const { opened } = this.#options;
+    if (opened) void opened.then(then);
+    else then();
+  }
+
+  #begin(): void {
+    this.#maySync = true;
+    this.#loop.request('all kinds listed', true);
+  }
+
   /** Asks for a sync that compares all we wrote with the kernel. */
   resync(reason: string): void {
-    if (this.#options.cluster.inSync) this.#loop.request(reason, true);
+    if (this.#maySync) this.#loop.request(reason, true);
   }
 
   /** Lets a sync under way finish and starts no other. The rules stay as they are (S-79). */
@@ -182,6 +197,7 @@ export class Agent {
     const { newPods, defaultMode, observer, interfaces, dataplane } = this.#options;
     if (newPods === 'open' || defaultMode !== 'enforce') return;
     try {
+      await this.#options.opened;
       await interfaces?.look();
       observer.onGate(await dataplane.closeToNewPods(interfaces?.of(new Map()) ?? NO_INTERFACES));
     } catch (error) {
@@ -190,14 +206,14 @@ export class Agent {
   }
 
   #onAllocations(pods: readonly string[]): void {
-    const { cluster, clock } = this.#options;
+    const { clock } = this.#options;
     let concerns = false;
     for (const key of pods) {
       if (!this.#follower.allocated(key)) continue;
       this.#newPods.early(key, clock.now());
       concerns = true;
     }
-    if (!concerns || !cluster.inSync) return;
+    if (!concerns || !this.#maySync) return;
     this.#earliestChangeMs ??= clock.now();
     this.#loop.request('allocations');
   }
@@ -205,7 +221,7 @@ export class Agent {
   #onChange(change: ClusterChange): void {
     this.#newPods.change(change);
     const concerns = this.#follower.change(change);
-    if (!concerns || !this.#options.cluster.inSync) return;
+    if (!concerns || !this.#maySync) return;
     this.#earliestChangeMs ??= change.arrivedAtMs;
     this.#loop.request(change.kind);
   }
@@ -224,6 +240,7 @@ export class Agent {
     const changedAt = this.#earliestChangeMs;
     this.#earliestChangeMs = undefined;
     const modeProblems = this.#followMode();
+    if (!this.#lastOutcome) this.#options.dataplane.prepare(this.#mode);
     const compiled = await this.#compile();
     const compileSeconds = (clock.now() - started) / 1000;
     const outcome = await this.#write(compiled, request.resync);

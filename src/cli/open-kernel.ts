@@ -5,7 +5,7 @@ import type { Logger } from '../telemetry/log.ts';
 import type { SyncOptions } from '../dataplane/iptables/sync/one-sync.ts';
 import type { AgentConfig } from './config.ts';
 
-import { openHostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
+import { createHostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import { KernelUnreadable } from '../dataplane/iptables/kernel/kernel.ts';
 import { toolName } from '../dataplane/iptables/kernel/linux-kernel.ts';
 import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-rules.ts';
@@ -16,45 +16,23 @@ import { sleep } from '../core/clock.ts';
 /** A node without iptables yet (an init container installs it, say) is asked again, not crash-looped. */
 const KERNEL_RETRY_MS = 2_000;
 
-export interface OpenedKernel {
+export interface AgentKernel {
   readonly kernel: HostKernel;
   /** See SyncOptions. */
   readonly missingFeatures: NonNullable<SyncOptions['missingFeatures']>;
 }
 
-export interface OpenKernelOptions {
+interface AgentKernelOptions {
   readonly config: Pick<AgentConfig, 'backend' | 'xtablesLockWaitSeconds'>;
   /** Runs the tools that write. */
   readonly run: RunCommand;
   readonly metrics: AgentMetrics;
   readonly log: Logger;
-  /** Told why the kernel cannot be opened yet. */
-  readonly onProblem: (problem: string) => void;
-  readonly signal: AbortSignal;
 }
 
-/** Opens the kernel, waiting for the tools to appear; undefined if told to stop meanwhile. */
-export async function openKernel(options: OpenKernelOptions): Promise<OpenedKernel | undefined> {
-  const { log, onProblem, signal } = options;
-  let told = '';
-  while (!signal.aborted) {
-    try {
-      return await tryKernel(options);
-    } catch (error) {
-      if (!(error instanceof CommandFailed || error instanceof KernelUnreadable)) throw error;
-      const problem = `the netfilter tools do not work: ${error.message}`;
-      if (problem !== told)
-        log.error(`${problem}; no rule is changed until they do, trying again every ${KERNEL_RETRY_MS / 1000} s`);
-      told = problem;
-      onProblem(problem);
-      await sleep(KERNEL_RETRY_MS, signal);
-    }
-  }
-  return undefined;
-}
-
-async function tryKernel({ config, run, metrics, log }: OpenKernelOptions): Promise<OpenedKernel> {
-  const kernel = await openHostKernel({
+/** To be opened before it is asked. */
+export function createKernel({ config, run, metrics, log }: AgentKernelOptions): AgentKernel {
+  const kernel = createHostKernel({
     choice: config.backend,
     run,
     read: runCommand,
@@ -86,4 +64,36 @@ async function tryKernel({ config, run, metrics, log }: OpenKernelOptions): Prom
         question,
       ),
   };
+}
+
+interface OpenKernelOptions {
+  readonly kernel: HostKernel;
+  readonly log: Logger;
+  /** Told why the kernel cannot be opened yet. */
+  readonly onProblem: (problem: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Opens the kernel, waiting for the tools to appear; undefined if told to stop meanwhile. */
+export async function openKernel({
+  kernel,
+  log,
+  onProblem,
+  signal,
+}: OpenKernelOptions): Promise<Awaited<ReturnType<HostKernel['open']>> | undefined> {
+  let told = '';
+  while (!signal.aborted) {
+    try {
+      return await kernel.open();
+    } catch (error) {
+      if (!(error instanceof CommandFailed || error instanceof KernelUnreadable)) throw error;
+      const problem = `the netfilter tools do not work: ${error.message}`;
+      if (problem !== told)
+        log.error(`${problem}; no rule is changed until they do, trying again every ${KERNEL_RETRY_MS / 1000} s`);
+      told = problem;
+      onProblem(problem);
+      await sleep(KERNEL_RETRY_MS, signal);
+    }
+  }
+  return undefined;
 }

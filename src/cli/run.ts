@@ -4,6 +4,7 @@ import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Connection } from '../cluster/connection.ts';
 import type { CounterWatch } from '../dataplane/iptables/counters/counter-watch.ts';
 import type { IptablesDataplane, IptablesOptions } from '../dataplane/iptables/iptables-dataplane.ts';
+import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
@@ -26,7 +27,7 @@ import { clusterLog, clusterObserver } from '../telemetry/cluster-observer.ts';
 import { serveStatusPages } from '../telemetry/status-pages.ts';
 import { logStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
 import { describeConfig } from './config.ts';
-import { type OpenedKernel, openKernel } from './open-kernel.ts';
+import { type AgentKernel, createKernel, openKernel } from './open-kernel.ts';
 import { useOwnAddresses } from './own-addresses.ts';
 import { countRules } from './count-rules.ts';
 import { watchNode } from './watch-node.ts';
@@ -59,31 +60,35 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     sources.cluster = cluster;
     addCondition(sources, 'watches-open', () => watchesReady(cluster.status(), config.readyMaxStalenessMs));
     const stopTelling = logStaleness(cluster, log.child('watch'), systemClock);
-    const opened = await openKernel({
-      config,
-      run: setsCommand.run,
-      metrics,
-      log: log.child('kernel'),
-      onProblem: (problem) => (sources.startProblem = problem),
-      signal,
-    });
-    if (!opened) return 0;
-    const { kernel } = opened;
+    // The cluster is listed while the host is read.
+    const kernelLog = log.child('kernel');
+    const agentKernel = createKernel({ config, run: setsCommand.run, metrics, log: kernelLog });
+    const { kernel } = agentKernel;
+    const watches = watchNode(config, kernel, metrics, log);
+    const counters = countRules(config, kernel, log.child('counters'));
+    const dataplane = createDataplane(config, agentKernel, watches, counters);
+    const opened = Promise.withResolvers<void>();
+    const agent = createAgent({ config, cluster, dataplane, opened: opened.promise, kernel, watches, metrics, log });
+    agent.start(signal);
+    const onProblem = (problem: string): void => {
+      sources.startProblem = problem;
+    };
+    const stamping = await openKernel({ kernel, log: kernelLog, onProblem, signal });
+    if (!stamping) return 0;
+    if (config.mode !== 'dry-run') watches.freeEpochs?.lookAhead(stamping);
     addCondition(sources, 'iptables-variant', () => ({
       ok: true,
       reason: kernel.doubt ?? `writing to ${kernel.backend}`,
     }));
-    const watches = watchNode(config, kernel, metrics, log);
     sources.conditions.push(...watches.conditions);
-    const counters = countRules(config, kernel, log.child('counters'));
-    const dataplane = createDataplane(config, opened, watches, counters);
     metrics.beforeScrape(async () => metrics.ruleCounters(await dataplane.counters()));
-    const agent = createAgent({ config, cluster, dataplane, opened, watches, metrics, log });
     sources.agent = agent;
     addCondition(sources, 'node-known', () => nodeReady(config.nodeName, agent.status()));
     sources.startProblem = undefined;
-    agent.start(signal);
-    watches.neighbours.follow({ standing: () => dataplane.standing(), resync: (reason) => agent.resync(reason) });
+    opened.resolve();
+    cluster.onSync(() =>
+      watches.neighbours.follow({ standing: () => dataplane.standing(), resync: (reason) => agent.resync(reason) }),
+    );
     await aborted(signal);
     log.info('stopping: the rules stay in the kernel');
     stopTelling();
@@ -122,7 +127,8 @@ interface AgentParts {
   readonly config: AgentConfig;
   readonly cluster: ClusterWatch;
   readonly dataplane: IptablesDataplane;
-  readonly opened: OpenedKernel;
+  readonly opened: Promise<void>;
+  readonly kernel: HostKernel;
   readonly watches: NodeWatches;
   readonly metrics: AgentMetrics;
   readonly log: Logger;
@@ -130,7 +136,7 @@ interface AgentParts {
 
 function createDataplane(
   config: AgentConfig,
-  opened: OpenedKernel,
+  { missingFeatures }: AgentKernel,
   watches: NodeWatches,
   counters: CounterWatch | undefined,
 ): IptablesDataplane {
@@ -142,17 +148,18 @@ function createDataplane(
     firstEpoch: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
     ...(freeEpochs ? { freeEpochs } : {}),
     ...(counters ? { counters } : {}),
-    missingFeatures: opened.missingFeatures,
+    missingFeatures,
   });
 }
 
-function createAgent({ config, cluster, dataplane, opened, watches, metrics, log }: AgentParts): Agent {
+function createAgent({ config, cluster, dataplane, opened, kernel, watches, metrics, log }: AgentParts): Agent {
   const { neighbours, interfaces, checkpoint } = watches;
-  const observer = agentObserver(metrics, log, () => opened.kernel.backend);
+  const observer = agentObserver(metrics, log, () => kernel.backend);
   return new Agent({
     nodeName: config.nodeName,
     cluster,
     dataplane,
+    opened,
     newPods: config.newPods,
     defaultMode: config.mode,
     minGapMs: config.minGapMs,
@@ -165,6 +172,7 @@ function createAgent({ config, cluster, dataplane, opened, watches, metrics, log
       ...observer,
       onSync: (outcome, info) => {
         neighbours.synced(outcome, info.resync);
+        watches.surveyHost();
         observer.onSync(outcome, info);
       },
     },

@@ -33,15 +33,25 @@ export interface NodeWatches {
   /** Undefined: the connection mark is not used. */
   readonly freeEpochs: FreeEpochs | undefined;
   readonly conditions: readonly Condition[];
+  /** Begins to look at what else is on the host: that takes a dozen processes. */
+  surveyHost(): void;
   stop(): void;
 }
+
+/** Without a first commit, what else is on the host is looked at this late. */
+const LATEST_SURVEY_MS = 2_000;
 
 export function watchNode(config: AgentConfig, kernel: HostKernel, metrics: AgentMetrics, log: Logger): NodeWatches {
   const kernelLog = log.child('kernel');
   const bridges = watchBridges(log, clock);
   const neighbours = new NeighbourWatch(kernel, createDriftLog(metrics, log.child('neighbours')), clock);
   const shell = openReadingShell();
-  const survey = () => surveyHost(shell.read);
+  const isTime = Promise.withResolvers<void>();
+  const cancelSurvey = clock.after(LATEST_SURVEY_MS, isTime.resolve);
+  const survey = async () => {
+    await isTime.promise;
+    return surveyHost(shell.read);
+  };
   const host = watchHost({ survey, metrics, log, isIpvsAllowed: config.allowKubeProxyIpvs, clock });
   const interfaces = new InterfaceWatch({
     run: runCommand,
@@ -66,7 +76,9 @@ export function watchNode(config: AgentConfig, kernel: HostKernel, metrics: Agen
       { name: 'pod-interfaces', state: () => interfacesKnown(interfaces.state()) },
       ...(checkpoint ? [{ name: 'vpc-cni-checkpoint', state: () => checkpointRead(checkpoint.state()) }] : []),
     ],
+    surveyHost: isTime.resolve,
     stop: () => {
+      cancelSurvey();
       for (const part of [bridges, neighbours, host, shell, interfaces, checkpoint]) part?.stop();
     },
   };

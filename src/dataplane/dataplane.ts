@@ -26,6 +26,8 @@ export interface Dataplane {
    * what the kernel or a tool does.
    */
   closeToNewPods(interfaces: PodInterfaces): Promise<'rules stand' | 'closed'>;
+  /** A sync in this mode comes next, the first one: what it has to ask the host is asked meanwhile. */
+  prepare(mode: Mode): void;
   /** Calls back when a sync would find something to do that no intent tells. */
   onWork(callback: (reason: string) => void): void;
 }

@@ -39,7 +39,7 @@ export interface ConditionWatchOptions<T> {
   readonly clock: Pick<MonotonicClock, 'after'>;
 }
 
-/** Looks now and then; holds as long as nothing was seen. */
+/** Looks now and then; nothing holds before the first look. */
 export function watchConditions<T>({
   look,
   conditions,
@@ -64,7 +64,7 @@ export function watchConditions<T>({
   return {
     conditions: conditions.map(({ name }) => ({
       name,
-      state: () => states.get(name) ?? { ok: true, reason: 'not looked at yet' },
+      state: () => states.get(name) ?? { ok: false, reason: 'not looked at yet' },
     })),
     stop,
   };

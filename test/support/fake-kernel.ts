@@ -230,21 +230,30 @@ class Host {
 
   // --- rules ---
 
-  /** All of it or nothing. */
+  /** Of each commit all of it or nothing. */
   restoreRules(family: Family, lines: readonly string[], faults?: Faults): void {
+    for (let start = 0; start < lines.length; ) {
+      const end = lines.indexOf('COMMIT', start) + 1 || lines.length;
+      this.#commitRules(family, lines.slice(start, end), start, faults);
+      start = end;
+    }
+  }
+
+  /** `before`: how many lines of the input precede these. */
+  #commitRules(family: Family, lines: readonly string[], before: number, faults?: Faults): void {
     const chains: Chains = new Map([...this.#rules[family]].map(([name, rules]) => [name, [...rules]]));
     const counts = new Map([...this.#counts[family]].map(([name, numbers]) => [name, [...numbers]]));
     if (lines[0] !== '*mangle' || lines.at(-1) !== 'COMMIT') throw new Error('not one table mangle');
     for (const [index, line] of lines.entries()) {
       this.#readLine(faults);
       if (index === 0 || index === lines.length - 1) continue;
-      if (faults?.refuse?.(line)) throw new Refused(index + 1, `refused: ${line}`);
-      const before = chains.get(line.split(' ')[1] ?? '')?.indexOf(line.split(' ').slice(2).join(' ')) ?? -1;
-      this.#ruleLine(chains, family, line, index + 1);
-      countersAfter(counts, line, before);
+      if (faults?.refuse?.(line)) throw new Refused(before + index + 1, `refused: ${line}`);
+      const at = chains.get(line.split(' ')[1] ?? '')?.indexOf(line.split(' ').slice(2).join(' ')) ?? -1;
+      this.#ruleLine(chains, family, line, before + index + 1);
+      countersAfter(counts, line, at);
     }
     const culprit = lines.findIndex((line) => faults?.refuseAtCommit?.(line));
-    if (culprit >= 0) throw new Refused(lines.length, 'RULE_APPEND failed (Invalid argument)');
+    if (culprit >= 0) throw new Refused(before + lines.length, 'RULE_APPEND failed (Invalid argument)');
     this.#checkLoops(chains, family);
     this.#rules[family] = chains;
     this.#counts[family] = counts;

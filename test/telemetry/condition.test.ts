@@ -44,9 +44,9 @@ function bench(found: readonly string[]) {
 }
 
 describe('watchConditions', () => {
-  it('holds until something was seen, and shows what the last look found', async () => {
+  it('does not hold before the first look, and shows what the last look found', async () => {
     const { state, look } = bench(['none', 'fire']);
-    assert.deepEqual(state(), { ok: true, reason: 'not looked at yet' });
+    assert.deepEqual(state(), { ok: false, reason: 'not looked at yet' });
     await turn();
     assert.deepEqual(state(), { ok: true, reason: 'none' });
     await look();

@@ -30,6 +30,7 @@ export function createIptablesDataplane(options: IptablesOptions): IptablesDatap
     remove: async (request) => outcomeOf(await synchronizer.remove(request), undefined),
     counters: async () => (await options.counters?.counters()) ?? [],
     closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
+    prepare: (mode) => synchronizer.prepare(mode),
     onWork: (callback) => options.freeEpochs?.onFound(() => callback('free epoch')),
     standing: () => synchronizer.standing(),
   };

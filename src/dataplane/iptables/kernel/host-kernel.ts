@@ -2,7 +2,7 @@
  * The kernel of this host, whichever iptables variant it uses: both are looked at with every read, so a host that moves from one to the
  * other is followed, and what we left in the other one is found.
  */
-import { type Backend, FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import { type Backend, BACKENDS, FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Unread } from '../../dataplane.ts';
 import type { ObservedFamily, ObservedState, OtherTable, OtherVariant, Step } from '../plan/plan.ts';
 import type { ChosenBackend, Listings } from './backend.ts';
@@ -10,7 +10,7 @@ import type { RunCommand } from '../../../host/command.ts';
 import type { LinuxKernelOptions } from './linux-kernel.ts';
 import type { Listing, ReadTableNames } from './list-rules.ts';
 
-import { FORWARD_CHAIN } from '../rules/names.ts';
+import { FORWARD_CHAIN, INPUT_CHAIN } from '../rules/names.ts';
 import { isHookLine } from '../plan/hooks.ts';
 import { savedRules } from '../plan/read-saved.ts';
 import { setsOfChains } from '../plan/set-usage.ts';
@@ -39,14 +39,16 @@ export interface HostKernelOptions extends Pick<LinuxKernelOptions, 'run' | 'loc
 export interface HostKernel extends Kernel {
   /** What could not be found out about the variants at the last read; absent: nothing. */
   readonly doubt: string | undefined;
+  /**
+   * Chooses the variant; resolves to the chains of ours that stamp flows, by family. Rejects with KernelUnreadable or CommandFailed while
+   * nothing can be read, and may be called again.
+   */
+  open(): Promise<Readonly<Partial<Record<Family, ObservedFamily>>>>;
 }
 
-/** Rejects with KernelUnreadable or CommandFailed while nothing can be read. */
-export async function openHostKernel(options: HostKernelOptions): Promise<HostKernel> {
-  const kernel = new VariantKernel(options);
-  await options.read({ argv: ['ipset', '--version'], timeoutMs: 10_000 });
-  await kernel.survey();
-  return kernel;
+/** Until `open` has resolved it knows neither variant nor families, and is not to be asked. */
+export function createHostKernel(options: HostKernelOptions): HostKernel {
+  return new VariantKernel(options);
 }
 
 class VariantKernel implements HostKernel {
@@ -58,6 +60,8 @@ class VariantKernel implements HostKernel {
   #doubt: string | undefined;
   /** No other table holds rules of ours. */
   #isAlone = false;
+  /** A look at them that is under way. */
+  #elsewhere: Promise<readonly OtherTable[]> | undefined;
 
   constructor(options: HostKernelOptions) {
     this.#options = options;
@@ -73,6 +77,18 @@ class VariantKernel implements HostKernel {
 
   get doubt(): string | undefined {
     return this.#doubt;
+  }
+
+  async open(): Promise<Readonly<Partial<Record<Family, ObservedFamily>>>> {
+    const { read } = this.#options;
+    const [listings] = await Promise.all([this.survey(), read({ argv: ['ipset', '--version'], timeoutMs: 10_000 })]);
+    // While nobody waits for it: most hosts hold nothing there, and are not asked again.
+    this.#elsewhere = this.#lookElsewhere();
+    const own = listings[this.backend];
+    const stamping = this.#families.map(
+      async (family) => [family, await familyOf(stampingLines(own[family]))] as const,
+    );
+    return Object.fromEntries(await Promise.all(stamping));
   }
 
   /** Both variants as they are, and which of them is ours from now on. */
@@ -97,12 +113,12 @@ class VariantKernel implements HostKernel {
 
   async #list(): Promise<Listings> {
     const { read, readTableNames, choice } = this.#options;
-    const nft = { 4: await listRules(read, 'iptables-nft', 4), 6: await listRules(read, 'iptables-nft', 6) };
     const legacyInUse = (this.#backend ?? choice) === 'iptables-legacy';
+    const nftOf = (family: Family): Promise<Listing> => listRules(read, 'iptables-nft', family);
     const legacyOf = (family: Family): Promise<Listing> =>
       legacyInUse ? listRules(read, 'iptables-legacy', family) : listLegacyRules(read, readTableNames, family);
-    const legacy = { 4: await legacyOf(4), 6: await legacyOf(6) };
-    return { 'iptables-nft': nft, 'iptables-legacy': legacy };
+    const [nft4, nft6, legacy4, legacy6] = await Promise.all([nftOf(4), nftOf(6), legacyOf(4), legacyOf(6)]);
+    return { 'iptables-nft': { 4: nft4, 6: nft6 }, 'iptables-legacy': { 4: legacy4, 6: legacy6 } };
   }
 
   /** A listing that lacks what we wrote is asked for twice, and so is one whose rules speak of sets that are not there. */
@@ -115,13 +131,15 @@ class VariantKernel implements HostKernel {
   }
 
   async #observeOnce(): Promise<{ state: ObservedState; doubt: string | undefined; isImpossible: boolean }> {
-    const listings = await this.survey();
+    const [listings, sets, otherTables] = await Promise.all([
+      this.survey(),
+      readSets(this.#options),
+      this.#otherTables(),
+    ]);
     const families: Partial<Record<Family, ObservedFamily>> = {};
     for (const family of this.#families) families[family] = await familyOf(listings[this.backend][family]);
     const other = await this.#otherVariant(listings);
     const unread = await this.#unread(listings);
-    const otherTables = await this.#otherTables();
-    const sets = await readSets(this.#options);
     const state = {
       families,
       sets,
@@ -153,19 +171,26 @@ class VariantKernel implements HostKernel {
 
   /** Other versions of this program may have been here before it was started; while it runs, none. */
   async #otherTables(): Promise<readonly OtherTable[]> {
-    if (this.#isAlone) return [];
+    await this.#elsewhere;
+    return this.#isAlone ? [] : this.#lookElsewhere();
+  }
+
+  async #lookElsewhere(): Promise<readonly OtherTable[]> {
     const { read, readTableNames } = this.#options;
     const found: OtherTable[] = [];
-    let isAnswered = true;
-    for (const variant of ['iptables-nft', 'iptables-legacy'] as const) {
-      for (const family of FAMILIES) {
-        const text = await listOtherTables(read, readTableNames, variant, family);
-        isAnswered &&= text !== undefined;
-        if (!text?.includes('PCL-')) continue;
-        for (const table of OTHER_TABLES) {
-          const rules = await runSliced(savedRules(text, table));
-          if (hasOurs(rules)) found.push({ variant, family, table, rules });
-        }
+    const places = BACKENDS.flatMap((variant) => FAMILIES.map((family) => ({ variant, family })));
+    const listed = await Promise.all(
+      places.map(async (place) => ({
+        ...place,
+        text: await listOtherTables(read, readTableNames, place.variant, place.family),
+      })),
+    );
+    const isAnswered = listed.every(({ text }) => text !== undefined);
+    for (const { variant, family, text } of listed) {
+      if (!text?.includes('PCL-')) continue;
+      for (const table of OTHER_TABLES) {
+        const rules = await runSliced(savedRules(text, table));
+        if (hasOurs(rules)) found.push({ variant, family, table, rules });
       }
     }
     this.#isAlone = isAnswered && found.length === 0;
@@ -199,6 +224,14 @@ const NOTHING: ObservedFamily = { chains: new Map(), hooks: { FORWARD: [], INPUT
 
 async function familyOf(listing: Listing): Promise<ObservedFamily> {
   return listing.kind === 'read' ? runSliced(savedRules(listing.text)) : NOTHING;
+}
+
+const STAMPING_LINES = new RegExp(`^(?::|-A )(?:${FORWARD_CHAIN}|${INPUT_CHAIN}) .*$`, 'gm');
+
+/** Of a table that may be long. */
+function stampingLines(listing: Listing): Listing {
+  if (listing.kind !== 'read') return listing;
+  return { kind: 'read', text: `*mangle\n${listing.text.match(STAMPING_LINES)?.join('\n') ?? ''}\nCOMMIT\n` };
 }
 
 function hasOurs({ chains, hooks, elsewhere }: ObservedFamily): boolean {

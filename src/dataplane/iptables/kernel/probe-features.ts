@@ -38,15 +38,18 @@ export async function probeFeatures(
   const sets = SET_TYPES.filter((type) => asked.includes(type) || asked.includes('set'));
   const made: SetType[] = [];
   try {
-    for (const type of sets) {
-      const refused = await attempt(() => createSet(probe, type));
-      if (refused === undefined) made.push(type);
-      else if (asked.includes(type)) missing.set(type, refused);
+    if (sets.length > 0 && (await attempt(() => createSets(probe, sets))) === undefined) made.push(...sets);
+    else {
+      for (const type of sets) {
+        const refused = await attempt(() => createSets(probe, [type]));
+        if (refused === undefined) made.push(type);
+        else if (asked.includes(type)) missing.set(type, refused);
+      }
     }
     const rules = asked.filter((feature) => !isSetType(feature) && (feature !== 'set' || made.length > 0));
     for (const [feature, refused] of await probeRules(probe, rules, made[0])) missing.set(feature, refused);
   } finally {
-    for (const type of made) await ipset(probe, destroySetText(setOf(probe.family, type)));
+    if (made.length > 0) await destroySets(probe, made);
   }
   return missing;
 }
@@ -82,30 +85,51 @@ async function attempt(work: () => Promise<void>): Promise<string | undefined> {
   }
 }
 
+const TAKE_AWAY = commit([`:${CHAIN} - [0:0]`, `-X ${CHAIN}`]);
+
 /** In two commits: legacy asks the kernel for what a table holds at the end of one. */
 async function tryRules(probe: FeatureProbe, rules: readonly string[]): Promise<void> {
   try {
-    await restore(probe, [`:${CHAIN} - [0:0]`, ...rules.map((rule) => `-A ${CHAIN} ${rule}`)]);
-  } finally {
-    await restore(probe, [`:${CHAIN} - [0:0]`, `-X ${CHAIN}`]);
+    await restore(probe, commit([`:${CHAIN} - [0:0]`, ...rules.map((rule) => `-A ${CHAIN} ${rule}`)]) + TAKE_AWAY);
+  } catch (error) {
+    await restore(probe, TAKE_AWAY);
+    throw error;
   }
 }
 
-async function restore({ run, restore: tool, lockWaitSeconds }: FeatureProbe, lines: readonly string[]): Promise<void> {
-  const argv: CommandRequest['argv'] = [tool, '--noflush', '-w', String(lockWaitSeconds)];
-  const timeoutMs = TIMEOUT_MS + lockWaitSeconds * 1000;
-  await run({ argv, stdin: `${['*mangle', ...lines, 'COMMIT'].join('\n')}\n`, timeoutMs });
+function commit(lines: readonly string[]): string {
+  return `${['*mangle', ...lines, 'COMMIT'].join('\n')}\n`;
 }
 
-async function createSet(probe: FeatureProbe, type: SetType): Promise<void> {
+async function restore({ run, restore: tool, lockWaitSeconds }: FeatureProbe, stdin: string): Promise<void> {
+  const argv: CommandRequest['argv'] = [tool, '--noflush', '-w', String(lockWaitSeconds)];
+  const timeoutMs = TIMEOUT_MS + lockWaitSeconds * 1000;
+  await run({ argv, stdin, timeoutMs });
+}
+
+async function createSets(probe: FeatureProbe, types: readonly SetType[]): Promise<void> {
   const { family } = probe;
-  const name = setOf(family, type);
-  await ipset(probe, createSetText({ name, family, type, members: versionedMap(), meaning: name }));
+  const lines = types.map((type) => {
+    const name = setOf(family, type);
+    return createSetText({ name, family, type, members: versionedMap(), meaning: name });
+  });
+  await ipset(probe, lines);
+}
+
+/** Also those behind one that the kernel does not let go of, which is told. */
+async function destroySets(probe: FeatureProbe, types: readonly SetType[]): Promise<void> {
+  const lines = types.map((type) => destroySetText(setOf(probe.family, type)));
+  try {
+    await ipset(probe, lines);
+  } catch (error) {
+    for (const line of lines) await ipset(probe, [line]).catch(() => {});
+    throw error;
+  }
 }
 
 /** Not the command that waits for the next change of sets. */
-async function ipset({ run }: FeatureProbe, line: string): Promise<void> {
-  await run({ argv: ['ipset', 'restore', '-exist'], stdin: `${line}\n`, timeoutMs: TIMEOUT_MS });
+async function ipset({ run }: FeatureProbe, lines: readonly string[]): Promise<void> {
+  await run({ argv: ['ipset', 'restore', '-exist'], stdin: `${lines.join('\n')}\n`, timeoutMs: TIMEOUT_MS });
 }
 
 function setOf(family: Family, type: SetType): string {
@@ -198,12 +222,10 @@ export class FeatureWatch {
 
   /** Never rejects for what the kernel or a tool does. What was never answered counts as there: a refusal will tell. */
   async missing({ families, restoreOf }: FeatureTarget, question: FeatureQuestion): Promise<MissingFeatures> {
-    const missing: Partial<Record<Family, readonly Feature[]>> = {};
-    for (const family of families) {
-      const found = await this.#ask(family, restoreOf(family), question);
-      if (found.length > 0) missing[family] = found;
-    }
-    return missing;
+    const found = families.map(
+      async (family) => [family, await this.#ask(family, restoreOf(family), question)] as const,
+    );
+    return Object.fromEntries((await Promise.all(found)).filter(([, missing]) => missing.length > 0));
   }
 
   async #ask(family: Family, restore: string, question: FeatureQuestion): Promise<readonly Feature[]> {

@@ -5,10 +5,12 @@
  * at a time with pauses between; a change never waits for it. Where no epoch is known to be free, every packet of live flows is judged
  * until one is (EVERY_PACKET): that costs time, never a verdict.
  */
-import type { Family } from '../../../core/vocabulary.ts';
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { EpochListener, EpochState } from '../../listener.ts';
+import type { ObservedFamily } from '../plan/plan.ts';
 import type { MarkBits } from '../rules/rule.ts';
 
+import { readEpoch } from '../plan/epoch.ts';
 import { EVERY_PACKET, deniedBit, epochCount, markOf } from '../rules/write-text.ts';
 
 /** Of host/flow-marks.ts. */
@@ -65,6 +67,12 @@ export class FreeEpochs {
     this.#onFound = callback;
   }
 
+  /** Before the first sync: begins to look, as the chains that stamp flows stand. One answer for many epochs is worth more than the oldest. */
+  lookAhead(stamping: Readonly<Partial<Record<Family, ObservedFamily>>>): void {
+    for (const family of FAMILIES)
+      if (stamping[family]) this.#rings[family].lookAhead(readEpoch(stamping[family], this.#options.marks));
+  }
+
   /** Tells which epoch is in force, EVERY_PACKET included (undefined: no rules yet), and sees to it that the next ones are known. */
   inForce(family: Family, epoch: number | undefined): void {
     this.#rings[family].inForce(epoch);
@@ -75,7 +83,7 @@ export class FreeEpochs {
     return this.#rings[family].next();
   }
 
-  /** The first time: until free epochs of the families were looked for once, or that takes too long. Never rejects. */
+  /** The first time: until a free epoch of each family was found, all were looked for once, or that takes too long. Never rejects. */
   async firstLook(families: readonly Family[]): Promise<void> {
     if (this.#hasLooked) return;
     this.#hasLooked = true;
@@ -118,6 +126,8 @@ class EpochRing {
   #changes = 0;
   #isSearching = false;
   #isFirstLook = true;
+  /** The first look takes the largest blocks first. */
+  #isAhead = false;
   #problem: string | undefined;
   #wake = (): void => {};
   #endFirstLook = (): void => {};
@@ -153,6 +163,11 @@ class EpochRing {
       if (epoch === EVERY_PACKET && this.#free.size > 0) this.#onFound();
     }
     if (!this.#isSearching && this.#free.size < this.#fewest) void this.#search();
+  }
+
+  lookAhead(epoch: number | undefined): void {
+    this.#isAhead = true;
+    this.inForce(epoch);
   }
 
   next(): number {
@@ -213,6 +228,7 @@ class EpochRing {
       const [before, changes] = [this.#free.size, this.#changes];
       const { problem } = await this.#tryToFind();
       this.#isFirstLook = false;
+      this.#isAhead = false;
       this.#endFirstLook();
       const isNews = this.#free.size !== before || problem !== this.#problem;
       this.#problem = problem;
@@ -245,14 +261,18 @@ class EpochRing {
       queries++;
       const flows = await this.#countOf(first, size);
       if (version !== this.#version) return;
-      if (flows === 0) for (let epoch = first; epoch < first + size; epoch++) this.#free.add(epoch);
-      else if (size > 1) {
+      if (flows === 0) {
+        for (let epoch = first; epoch < first + size; epoch++) this.#free.add(epoch);
+        // One is enough for a first sync.
+        this.#endFirstLook();
+      } else if (size > 1) {
         await visit(first, size / 2);
         await visit(first + size / 2, size / 2);
       }
     };
-    for (const { first, size } of blocks(this.#others().filter((epoch) => !this.#free.has(epoch))))
-      await visit(first, size);
+    const unknown = [...blocks(this.#others().filter((epoch) => !this.#free.has(epoch)))];
+    if (this.#isAhead) unknown.sort((left, right) => right.size - left.size);
+    for (const { first, size } of unknown) await visit(first, size);
   }
 
   /** Takes their marks off the flows of some old epochs: they are judged with their next packet. */

@@ -4,6 +4,7 @@ import type { NodeIntent } from '../../../compile/intent.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import type { SyncRequest } from '../../dataplane.ts';
 import type { FeatureQuestion } from '../kernel/probe-features.ts';
+import type { MissingFeatures } from '../rules/kernel-features.ts';
 import type { Standing } from '../drift/drift-watch.ts';
 
 import { NodeCompiler } from '../../../compile/compile-node.ts';
@@ -22,6 +23,8 @@ export class Synchronizer {
   #mode: Mode | undefined;
   #isSyncing = false;
   #syncs = 0;
+  /** Asked ahead of the next sync. */
+  #features: Promise<MissingFeatures> | undefined;
 
   constructor(options: SyncOptions) {
     this.#options = options;
@@ -50,6 +53,14 @@ export class Synchronizer {
     return 'closed';
   }
 
+  /** See Dataplane.prepare. */
+  prepare(mode: Mode): void {
+    if (mode === 'off' || mode === 'dry-run') return;
+    this.#features = this.#options.missingFeatures?.('missing');
+    // Whoever waits for it is told.
+    this.#features?.catch(() => {});
+  }
+
   /** See Dataplane.sync. */
   sync(intent: NodeIntent, { mode, resync, interfaces }: SyncRequest): Promise<SyncResult> {
     return this.#run(mode, resync, (run, question) => run.prepare(intent, interfaces, question));
@@ -68,7 +79,10 @@ export class Synchronizer {
     const resync = isAsked || this.#isToReadAgain();
     // Until the kernel is read again, chains that cannot go are not tried again.
     const memory = resync ? { ...this.#memory, busyChains: [] } : this.#memory;
-    const run = new OneSync(this.#options, this.#renderer, memory, mode);
+    const features = this.#features;
+    this.#features = undefined;
+    const options = features ? { ...this.#options, missingFeatures: () => features } : this.#options;
+    const run = new OneSync(options, this.#renderer, memory, mode);
     this.#mode = mode;
     this.#isSyncing = true;
     try {
