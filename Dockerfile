@@ -4,8 +4,10 @@ WORKDIR /src
 COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
 COPY tsconfig.json ./
-COPY scripts/build.ts scripts/bundle.ts scripts/bundled-licenses.ts scripts/
+COPY scripts/build.ts scripts/bundle.ts scripts/bundled-licenses.ts scripts/image.ts scripts/keep-compiled.ts scripts/warm-up.ts scripts/
+COPY lab lab
 COPY src src
+# Also runs the program once, and keeps beside it what V8 compiled: the same Node.js with the flags below takes that.
 RUN node scripts/build.ts
 
 # The same Debian as above, so that node finds the libraries it was linked with; without npm and the rest of that image.

@@ -1,4 +1,5 @@
 /** The suites there are, and what each needs around it. */
+import { IMAGE_ENV, IMAGE_FLAGS } from '../scripts/image.ts';
 
 export interface SuiteSpec {
   readonly name: string;
@@ -12,15 +13,7 @@ export interface SuiteSpec {
   readonly nodeFlags: readonly string[];
 }
 
-/** As in the image (Dockerfile, ENTRYPOINT). */
-export const IMAGE_FLAGS: readonly string[] = ['--max-old-space-size=192', '--max-semi-space-size=1'];
-
-/** As in the image (Dockerfile, ENV). */
-export const IMAGE_ENV: Readonly<Record<string, string>> = {
-  MALLOC_ARENA_MAX: '1',
-  MALLOC_MMAP_THRESHOLD_: '8192',
-  MALLOC_TRIM_THRESHOLD_: '65536',
-};
+export { IMAGE_ENV, IMAGE_FLAGS };
 
 export const SUITES: readonly SuiteSpec[] = [
   { name: 'cidr', what: 'addresses, tries, set algebra', needs: 'none', isolated: false, nodeFlags: [] },

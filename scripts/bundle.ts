@@ -1,15 +1,11 @@
 /** The bundle: portcullis.mjs, the parts it loads when they are asked for, and the licences of the packages in it. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { isBuiltin } from 'node:module';
-import { build, type Plugin } from 'esbuild';
+import { basename, join } from 'node:path';
+import { build, type BuildOptions, type Plugin, transform } from 'esbuild';
 import { bundledPackages, licenseTexts } from './bundled-licenses.ts';
 
 const ROOT = join(import.meta.dirname, '..');
-
-/** Some dependencies are CommonJS and call `require` for Node's own modules, which an ES module does not have. */
-const BANNER = `import { createRequire as portcullisCreateRequire } from 'node:module';
-const require = portcullisCreateRequire(import.meta.url);`;
 
 /**
  * Node's own modules are taken as objects. An `import` would make a module of each, which reads all that it exports: of node:http that
@@ -17,13 +13,29 @@ const require = portcullisCreateRequire(import.meta.url);`;
  */
 const BUILT_INS: Plugin = {
   name: 'built-ins',
-  setup: ({ onResolve, onLoad }) => {
-    onResolve({ filter: /./ }, ({ path }) =>
+  setup: (bundler) => {
+    bundler.onResolve({ filter: /./ }, ({ path }) =>
       isBuiltin(path) ? { path: path.replace(/^(?:node:)?/, 'node:'), namespace: 'built-in' } : undefined,
     );
-    onLoad({ filter: /./, namespace: 'built-in' }, ({ path }) => ({
+    bundler.onLoad({ filter: /./, namespace: 'built-in' }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
     }));
+  },
+};
+
+/** Packages that few runs need: loaded with the first use of what they export. */
+const LATE: Plugin = {
+  name: 'late',
+  setup: (bundler) => {
+    bundler.onResolve({ filter: /^ip-num$/ }, ({ path, namespace }) =>
+      namespace === 'late' ? undefined : { path, namespace: 'late' },
+    );
+    bundler.onLoad({ filter: /./, namespace: 'late' }, async ({ path }) => {
+      const names = Object.keys((await import(path)) as object).filter((name) => name !== 'default');
+      const getter = `{ enumerable: true, get: () => require(${JSON.stringify(path)})[name] }`;
+      const contents = `for (const name of ${JSON.stringify(names)}) Object.defineProperty(exports, name, ${getter});`;
+      return { contents, resolveDir: ROOT };
+    });
   },
 };
 
@@ -37,22 +49,35 @@ const UNUSED: readonly (readonly [importer: string, path: string])[] = [
 
 const LEFT_OUT: Plugin = {
   name: 'left-out',
-  setup: ({ onResolve, onLoad, onEnd }) => {
+  setup: (bundler) => {
     const found = new Set<string>();
-    onResolve({ filter: /./ }, ({ path, importer }) => {
+    bundler.onResolve({ filter: /./ }, ({ path, importer }) => {
       const unused = UNUSED.find((each) => each[1] === path && importer.includes(`/node_modules/${each[0]}/`));
       if (!unused) return undefined;
       found.add(unused.join(' '));
       return { path, namespace: 'left-out' };
     });
-    onLoad({ filter: /./, namespace: 'left-out' }, ({ path }) => ({
+    bundler.onLoad({ filter: /./, namespace: 'left-out' }, ({ path }) => ({
       contents: `module.exports = class { constructor() { throw new Error(${JSON.stringify(`${path} is not in this bundle`)}); } };`,
     }));
-    onEnd(() => {
+    bundler.onEnd(() => {
       const missed = UNUSED.filter((each) => !found.has(each.join(' ')));
       return { errors: missed.map((each) => ({ text: `${each.join(' ')}: nobody imports it any more` })) };
     });
   },
+};
+
+const COMMON: BuildOptions = {
+  absWorkingDir: ROOT,
+  bundle: true,
+  platform: 'node',
+  target: 'node22.19',
+  format: 'esm',
+  // Names in stack traces and metrics stay readable.
+  minifySyntax: true,
+  minifyWhitespace: true,
+  legalComments: 'none',
+  logLevel: 'warning',
 };
 
 /**
@@ -62,27 +87,43 @@ const LEFT_OUT: Plugin = {
 export async function bundle(folder: string): Promise<readonly string[]> {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder);
-  const { metafile } = await build({
-    absWorkingDir: ROOT,
-    entryPoints: [{ in: join(ROOT, 'src/main.ts'), out: 'portcullis' }],
+  await build({
+    ...COMMON,
+    entryPoints: [{ in: join(ROOT, 'src/load-parts.ts'), out: 'portcullis' }],
     outdir: folder,
     outExtension: { '.js': '.mjs' },
-    bundle: true,
+    banner: { js: '#!/usr/bin/env node' },
+  });
+  const { metafile, outputFiles } = await build({
+    ...COMMON,
+    entryPoints: [{ in: join(ROOT, 'src/main.ts'), out: 'program' }],
+    outdir: folder,
+    outExtension: { '.js': '.cjs' },
     splitting: true,
+    plugins: [BUILT_INS, LATE, LEFT_OUT],
+    metafile: true,
+    write: false,
+  });
+  for (const { path, text } of outputFiles) writeFileSync(path, await asScript(text, basename(path)));
+  const inputs = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
+  const files = inputs.filter((path) => !/^(?:built-in|late|left-out):/.test(path));
+  writeFileSync(join(folder, 'THIRD_PARTY_LICENSES.txt'), licenseTexts(ROOT, bundledPackages(files)));
+  return ['src/load-parts.ts', ...files];
+}
+
+/** Only whole modules are divided, and only what V8 compiles as a script can be kept compiled. */
+async function asScript(text: string, sourcefile: string): Promise<string> {
+  const { code } = await transform(text, {
+    sourcefile,
+    format: 'cjs',
     platform: 'node',
     target: 'node22.19',
-    format: 'esm',
-    banner: { js: `#!/usr/bin/env node\n${BANNER}` },
-    // Names in stack traces and metrics stay readable.
+    supported: { 'dynamic-import': false },
     minifySyntax: true,
     minifyWhitespace: true,
     legalComments: 'none',
-    logLevel: 'warning',
-    plugins: [BUILT_INS, LEFT_OUT],
-    metafile: true,
+    // As a module is.
+    banner: '"use strict";',
   });
-  const inputs = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
-  const files = inputs.filter((path) => !/^(?:built-in|left-out):/.test(path));
-  writeFileSync(join(folder, 'THIRD_PARTY_LICENSES.txt'), licenseTexts(ROOT, bundledPackages(files)));
-  return files;
+  return code;
 }
