@@ -86,9 +86,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     addCondition(sources, 'node-known', () => nodeReady(config.nodeName, agent.status()));
     sources.startProblem = undefined;
     opened.resolve();
-    cluster.onSync(() =>
-      watches.neighbours.follow({ standing: () => dataplane.standing(), resync: (reason) => agent.resync(reason) }),
-    );
+    watches.neighbours.follow({ standing: () => dataplane.standing(), resync: (reason) => agent.resync(reason) });
     await aborted(signal);
     log.info('stopping: the rules stay in the kernel');
     stopTelling();

@@ -44,6 +44,8 @@ const FIRST_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 30_000;
 /** While every packet is judged. */
 const MAX_URGENT_PAUSE_MS = 5_000;
+/** What was found so shortly ago is not asked for again. */
+const FRESH_MS = 1_000;
 /** At start nothing is known; a first sync that has something to take away is worth waiting a little for. */
 const FIRST_LOOK_MS = 500;
 
@@ -126,6 +128,8 @@ class EpochRing {
   #changes = 0;
   #isSearching = false;
   #isFirstLook = true;
+  /** When the search last ended. */
+  #foundAtMs = Number.NEGATIVE_INFINITY;
   /** The first look takes the largest blocks first. */
   #isAhead = false;
   #problem: string | undefined;
@@ -179,7 +183,7 @@ class EpochRing {
   async recheck(): Promise<void> {
     const version = this.#version;
     const epoch = this.#others().find((each) => this.#free.has(each));
-    if (epoch === undefined || this.#isSearching) return;
+    if (epoch === undefined || this.#isSearching || this.#options.now() - this.#foundAtMs < FRESH_MS) return;
     try {
       if ((await this.#countOf(epoch, 1)) === 0 || version !== this.#version || !this.#free.has(epoch)) return;
     } catch {
@@ -240,6 +244,7 @@ class EpochRing {
       pauseMs = changes === this.#changes ? pauseMs * 2 : FIRST_PAUSE_MS;
     }
     this.#isSearching = false;
+    this.#foundAtMs = this.#options.now();
   }
 
   async #tryToFind(): Promise<{ readonly problem: string | undefined }> {

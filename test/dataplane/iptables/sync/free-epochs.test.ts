@@ -8,6 +8,7 @@ import { VirtualClock } from '../../../support/virtual-clock.ts';
 
 const THREE = { mask: 0x70000000 };
 const MANY = { mask: 0xff000000 | 0 };
+const NO_CHAINS = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
 
 interface Flow {
   readonly family: Family;
@@ -205,6 +206,18 @@ describe('free epochs', () => {
     assert.equal(await look, 1);
   });
 
+  it('a look ahead of the first sync asks for many at once; what it found holds if the same rules stand then', async () => {
+    const { clock, table, epochs } = bench(MANY);
+    epochs.lookAhead({ 4: NO_CHAINS });
+    await clock.pass(10);
+    assert.deepEqual(table.asked, ['IPv4 64+63']);
+    epochs.inForce(4, undefined);
+    await epochs.firstLook([4]);
+    assert.equal(epochs.next(4), 64);
+    epochs.inForce(4, 70);
+    assert.equal(epochs.next(4), EVERY_PACKET);
+  });
+
   it('takes a third of the time at most, and no processor time from others', async () => {
     const { clock, table, epochs } = bench(MANY);
     table.latencyMs = 200;
@@ -273,6 +286,10 @@ describe('free epochs', () => {
     epochs.inForce(4, 10);
     await clock.pass(100);
     table.add(markOf(11, MANY));
+    const asked = table.asked.length;
+    epochs.recheck(4);
+    assert.equal(table.asked.length, asked, 'asked a moment ago');
+    await clock.pass(1_000);
     epochs.recheck(4);
     await clock.pass(2_000);
     assert.deepEqual(foreign, [11]);
