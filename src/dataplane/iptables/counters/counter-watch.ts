@@ -84,11 +84,11 @@ export class CounterWatch {
     return this.#ledger.counters();
   }
 
-  /** Keeps what was counted. Counting goes on in the kernel. */
+  /** Lets a reading under way keep what it counts, but not for long. Counting goes on in the kernel. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#cancelTimer?.();
-    await this.#reading;
+    if (this.#reading) await this.#within(MAX_WAIT_MS, this.#reading);
   }
 
   #wake(): void {

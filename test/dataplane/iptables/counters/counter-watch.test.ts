@@ -318,4 +318,35 @@ describe('counts of rules, when reading goes wrong', () => {
     await edit;
     assert.ok(!kernel.savedRules(4).includes(`:${old} `));
   });
+
+  it('fault: a reading that hangs holds up the end of the agent for a second', async () => {
+    let hangs = false;
+    const { sync, dataplane, counters, clock } = bench({
+      read: (text) => (hangs ? new Promise<string>(() => {}) : text),
+    });
+    await sync([web('a', 80)]);
+    hangs = true;
+    void dataplane.counters();
+    await clock.pass(0);
+    let isDone = false;
+    void counters.stop().then(() => (isDone = true));
+    await clock.pass(900);
+    assert.equal(isDone, false);
+    await clock.pass(100);
+    assert.equal(isDone, true);
+    const { timers } = clock;
+    await clock.pass(READ_INTERVAL_MS);
+    assert.equal(clock.timers, timers, 'nothing begins any more');
+  });
+
+  it('fault: whoever asks while a reading hangs is told what was read before', async () => {
+    let hangs = false;
+    const { sync, hit, counted } = bench({ read: (text) => (hangs ? new Promise<string>(() => {}) : text) });
+    await sync([web('a', 80)]);
+    hit(port(80), 3);
+    assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
+    hangs = true;
+    hit(port(80), 1);
+    assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
+  });
 });
