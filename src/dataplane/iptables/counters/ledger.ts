@@ -46,6 +46,8 @@ interface Known {
   readonly packets: readonly number[];
   readonly bytes: readonly number[];
   readonly shares: readonly TotalShare[];
+  /** What the shares were found by; absent: the lines themselves. */
+  readonly by?: Rendered;
 }
 
 /** What of a chain a later process needs to go on from. */
@@ -214,7 +216,7 @@ export class Ledger {
     nowMs: number,
   ): Known | undefined {
     const { hashes, hash, packets, bytes } = chain;
-    if (before?.hashes && before.hash === hash) return { ...before, packets, bytes };
+    if (before?.hashes && before.hash === hash && before.by === rendered) return { ...before, packets, bytes };
     const lines = chain.lines();
     const judged = rendered?.judged ?? readJudged(lines);
     if (!judged) return undefined;
@@ -222,7 +224,7 @@ export class Ledger {
     const shares = sharesOf(rules, judged).map(({ index, counted, sign }): TotalShare => {
       return { index, total: this.#totalOf(counted, nowMs), sign };
     });
-    return { hashes, hash, packets, bytes, shares };
+    return { hashes, hash, packets, bytes, shares, ...(rendered ? { by: rendered } : {}) };
   }
 
   /** Chains of rules before that are in the kernel no more. */

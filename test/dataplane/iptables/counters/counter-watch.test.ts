@@ -12,7 +12,7 @@ import { objectKey } from '../../../../src/policy/model.ts';
 import { NO_INTERFACES } from '../../../../src/host/pod-interfaces.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
-import { createFakeKernel } from '../../../support/fake-kernel.ts';
+import { type FakeKernel, createFakeKernel } from '../../../support/fake-kernel.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
 
 const A = pod('x/a', { addresses: ['10.0.0.1'] });
@@ -21,12 +21,14 @@ const web = (name: string, ...ports: number[]): Policy =>
 const port = (number: number): string => `-p tcp -m tcp --dport ${number} -j RETURN`;
 
 interface BenchOptions {
+  readonly kernel?: FakeKernel;
   readonly backend?: Backend;
   readonly read?: (text: string) => string | Promise<string>;
 }
 
-function bench({ backend = 'iptables-nft', read = (text) => text }: BenchOptions = {}) {
-  const kernel = createFakeKernel({ backend, families: [4] });
+function bench(options: BenchOptions = {}) {
+  const { backend = 'iptables-nft', read = (text) => text } = options;
+  const kernel = options.kernel ?? createFakeKernel({ backend, families: [4] });
   const clock = new VirtualClock();
   const problems: (string | undefined)[] = [];
   const counters = new CounterWatch({
@@ -197,6 +199,22 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
       kernel.editRules(4, `-D ${ours} -g PCL-O-x`, ':PCL-O-x - [0:0]', '-X PCL-O-x');
       hit(port(81), 1);
       assert.deepEqual(await counted(), [...all.slice(0, 2), 'allow ingress new x/b 1', all[2]]);
+    });
+
+    it('of a chain that was there before its policies were known go to the policies once they are', async () => {
+      const { kernel, sync: syncBefore } = bench({ backend });
+      const policies = [web('a', 80), web('b', 81)];
+      await syncBefore(policies);
+      const name = chainOf(kernel.savedRules(4), /^PCL-I-/);
+      const chain = kernel.savedRules(4).match(new RegExp(`^(:|-A )${name} .*$`, 'gm'))!;
+      const { sync, hit, counted } = bench({ backend, kernel });
+      await sync([]);
+      kernel.editRules(4, ...chain);
+      hit(port(80), 2);
+      assert.deepEqual(await counted(), ['allow ingress new x/a,x/b 2']);
+      await sync(policies);
+      hit(port(80), 1);
+      assert.deepEqual(await counted(), ['allow ingress new x/a 1', 'allow ingress new x/a,x/b 2']);
     });
 
     it('are read every 15 s though nobody asks', async () => {
