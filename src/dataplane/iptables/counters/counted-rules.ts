@@ -6,6 +6,8 @@ import type { Chain } from '../rules/chain.ts';
 import type { Rule } from '../rules/rule.ts';
 
 import { objectKey } from '../../../policy/model.ts';
+import { DIRECTIONS } from '../../../core/vocabulary.ts';
+import { closedChain, replyOfClass } from '../rules/names.ts';
 import { parseRule } from '../rules/parse-rule.ts';
 
 /** What a count is a count of. */
@@ -38,20 +40,41 @@ export function judgedBy({ role }: Chain, policies: readonly PolicyRef[]): Judge
   return { direction: role.direction, replies: role.replies, of };
 }
 
+/** A chain for pods whose own could not be made: it is not among the rules wanted, and has no legend. */
+export function judgedWhenClosed(chain: string): Judged | undefined {
+  for (const direction of DIRECTIONS) {
+    const name = closedChain(direction);
+    if (chain === name) return { direction, replies: false, of: { kind: 'closed' } };
+    if (chain === replyOfClass(name)) return { direction, replies: true, of: { kind: 'closed' } };
+  }
+  return undefined;
+}
+
 /** `rules`: of a chain, in order; undefined: one that is not ours. */
 export function sharesOf(rules: readonly (Rule | undefined)[], judged: Judged): readonly Share[] {
   const last = rules.findLastIndex((rule) => rule?.target.kind === 'return' || rule?.target.kind === 'drop');
-  return rules.flatMap((rule, index) => (rule ? sharesOfRule(rule, index, index === last, judged) : []));
+  const tellsLive = rules.some((rule) => rule?.target.kind === 'set-denied-flag');
+  return rules.flatMap((rule, index) => {
+    return rule ? sharesOfRule(rule, index, { ...judged, isLast: index === last, tellsLive }) : [];
+  });
 }
 
-function sharesOfRule({ matches, target, by }: Rule, index: number, isLast: boolean, judged: Judged): Share[] {
-  const { direction, replies, of } = judged;
+interface Place extends Judged {
+  /** The last verdict of the chain. */
+  readonly isLast: boolean;
+  /** Packets of live flows meet a rule of their own. */
+  readonly tellsLive: boolean;
+}
+
+function sharesOfRule({ matches, target, by }: Rule, index: number, place: Place): Share[] {
+  const { direction, replies, of, isLast, tellsLive } = place;
   const share = (action: CountedAction, flow: CountedFlow, whose = of, sign: Share['sign'] = 1): Share => {
     return { index, counted: { action, direction, flow, of: whose }, sign };
   };
   switch (target.kind) {
     case 'drop':
-      return [share('deny', matches.length === 0 ? 'new' : 'invalid')];
+      if (matches.length > 0) return [share('deny', 'invalid')];
+      return [share('deny', replies && !tellsLive ? 'live' : 'new')];
     // Stands ahead of the DROP, which counts the packet again.
     case 'set-denied-flag':
       return [share('deny', 'live'), share('deny', 'new', of, -1)];

@@ -14,7 +14,15 @@ import type { ChainCounters, CountersRead } from './read-counters.ts';
 import { FAMILIES } from '../../../core/vocabulary.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { leadsTo } from '../rules/parse-rule.ts';
-import { type Counted, type Judged, judgedBy, parsedRule, readJudged, sharesOf } from './counted-rules.ts';
+import {
+  type Counted,
+  type Judged,
+  judgedBy,
+  judgedWhenClosed,
+  parsedRule,
+  readJudged,
+  sharesOf,
+} from './counted-rules.ts';
 
 /** Counts kept one by one; what comes beyond them is counted together, as `other`. */
 export const MAX_COUNTS = 2_000;
@@ -141,7 +149,7 @@ export class Ledger {
       const key = chainKey(family, name);
       const before = this.#known.get(key);
       const rendered = this.#rendered.get(key) ?? instead.get(name);
-      const now = this.#knownOf(family, rendered, chain, before, nowMs);
+      const now = this.#knownOf(family, name, rendered, chain, before, nowMs);
       if (now) {
         add(now, placesOf(chain, before), before);
         known.set(key, now);
@@ -210,6 +218,7 @@ export class Ledger {
   /** Undefined: nobody knows what the chain counts. */
   #knownOf(
     family: Family,
+    name: string,
     rendered: Rendered | undefined,
     chain: ChainCounters,
     before: Known | undefined,
@@ -218,7 +227,7 @@ export class Ledger {
     const { hashes, hash, packets, bytes } = chain;
     if (before?.hashes && before.hash === hash && before.by === rendered) return { ...before, packets, bytes };
     const lines = chain.lines();
-    const judged = rendered?.judged ?? readJudged(lines);
+    const judged = rendered?.judged ?? judgedWhenClosed(name) ?? readJudged(lines);
     if (!judged) return undefined;
     const rules = rendered ? rulesAmong(lines, rendered) : lines.map((line) => parsedRule(line, family));
     const shares = sharesOf(rules, judged).map(({ index, counted, sign }): TotalShare => {

@@ -1,5 +1,6 @@
 /** Counts of rules through the door of the data plane, on a kernel in memory. */
 import assert from 'node:assert/strict';
+import type { NodeIntent } from '../../../../src/compile/intent.ts';
 import type { Backend } from '../../../../src/core/vocabulary.ts';
 import type { RuleCounter } from '../../../../src/dataplane/dataplane.ts';
 import type { Policy } from '../../../../src/policy/model.ts';
@@ -20,6 +21,10 @@ const web = (name: string, ...ports: number[]): Policy =>
   policy(`x/${name}`, { podSelector: {}, ingress: ports.map((number) => ({ ports: [{ port: number }] })) });
 const port = (number: number): string => `-p tcp -m tcp --dport ${number} -j RETURN`;
 
+function intentOf(policies: readonly Policy[]): NodeIntent {
+  return { ...compileNode(snapshot({ pods: [A], policies }), 'node-1'), revision: 1 };
+}
+
 interface BenchOptions {
   readonly kernel?: FakeKernel;
   readonly backend?: Backend;
@@ -39,8 +44,7 @@ function bench(options: BenchOptions = {}) {
   });
   const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 5, counters });
   const sync = async (policies: readonly Policy[], mode: 'enforce' | 'audit' = 'enforce', resync = false) => {
-    const intent = { ...compileNode(snapshot({ pods: [A], policies }), 'node-1'), revision: 1 };
-    const outcome = await dataplane.sync(intent, { mode, resync, interfaces: NO_INTERFACES });
+    const outcome = await dataplane.sync(intentOf(policies), { mode, resync, interfaces: NO_INTERFACES });
     assert.deepEqual(outcome.failures, []);
     return outcome;
   };
@@ -216,6 +220,20 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
       hit(port(80), 1);
       assert.deepEqual(await counted(), ['allow ingress new x/a 1', 'allow ingress new x/a,x/b 2']);
     });
+
+    for (const mode of ['enforce', 'audit'] as const)
+      it(`fault: of pods whose rules the kernel refuses are counted by themselves, ${mode}`, async () => {
+        const { hit, counted, kernel, dataplane } = bench({ backend });
+        kernel.faults.refuse = (line) => line.includes('--dport 80');
+        await dataplane.sync(intentOf([web('a', 80)]), { mode, resync: true, interfaces: NO_INTERFACES });
+        hit(mode === 'audit' ? '-j RETURN' : '-j DROP', 3, /^PCL-I-closed/);
+        if (mode === 'enforce') hit('-j DROP', 2, /^PCL-IR-closed/);
+        const expected = {
+          enforce: ['deny ingress live closed 2', 'deny ingress new closed 3'],
+          audit: ['would-deny ingress new closed 3'],
+        };
+        assert.deepEqual(await counted(), expected[mode]);
+      });
 
     it('are read every 15 s though nobody asks', async () => {
       const { sync, clock, kernel } = bench({ backend });
