@@ -2,6 +2,7 @@
 import type { Direction } from '../../../core/vocabulary.ts';
 import type { Targets } from '../render/assemble.ts';
 import type { EndpointChain, FamilyRules, Layout, PortGuard } from '../rules/ruleset.ts';
+import type { ChainText } from '../rules/chain.ts';
 import type { ChainReading } from './chain-reading.ts';
 import type { Degraded } from '../../dataplane.ts';
 
@@ -22,7 +23,7 @@ export interface EffectiveTargets extends Targets {
   readonly waiting: number;
 }
 
-/** An address whose chain cannot be used stays with the one it has, else it is closed. */
+/** An address whose chain cannot be used stays with the one it has, if that is of the mode in force; else it is closed. */
 export function effectiveTargets(
   layout: Layout,
   rules: FamilyRules,
@@ -68,7 +69,10 @@ function effectiveDispatch(
         continue;
       }
       const now = current.get(address);
-      const isUsable = now !== undefined && actual.has(now) && !rejected.has(now);
+      const text = now === undefined ? undefined : actual.text(now);
+      // What is refused may stay so for long: it must not keep a pod in a mode that was left. What waits will not.
+      const isOfMode = text !== undefined && (!isRefused || drops(text) === (layout.mode === 'enforce'));
+      const isUsable = now !== undefined && isOfMode && !rejected.has(now);
       const fallback = isUsable ? now : closedEndpoint(direction, layout).name;
       if (!isUsable) closed.add(direction);
       dispatch[direction].set(address, fallback);
@@ -77,6 +81,11 @@ function effectiveDispatch(
     }
   }
   return { dispatch, degraded, waiting: count, closed };
+}
+
+/** In audit mode no endpoint chain does; else each one does at its end. */
+function drops({ rules }: ChainText): boolean {
+  return rules.some((parsed) => parsed.kind === 'own' && parsed.rule.target.kind === 'drop');
 }
 
 function isRejected({ name, sets }: EndpointChain, rejected: ReadonlySet<string>): boolean {
