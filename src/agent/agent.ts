@@ -218,7 +218,16 @@ export class Agent {
     this.#loop.request('allocations');
   }
 
+  /** Its mode tells whether the kernel may be asked by writing. */
+  async #prepare(): Promise<void> {
+    await this.#options.opened;
+    await this.#gate;
+    if (this.#maySync || !this.#options.cluster.snapshot().nodes.has(this.#options.nodeName)) return;
+    this.#options.dataplane.prepare(this.#wantedMode().mode);
+  }
+
   #onChange(change: ClusterChange): void {
+    if (change.kind === 'nodes' && !this.#maySync) void this.#prepare();
     this.#newPods.change(change);
     const concerns = this.#follower.change(change);
     if (!concerns || !this.#maySync) return;
@@ -304,12 +313,8 @@ export class Agent {
 
   /** The node's annotation wins over the default; a value it cannot use is a problem and changes nothing. */
   #followMode(): Problem[] {
-    const { cluster, nodeName, defaultMode, observer } = this.#options;
-    const node = cluster.snapshot().nodes.get(nodeName);
-    const wanted = node?.modeAnnotation;
-    const annotated = MODES.find((mode) => mode === wanted);
-    // A typing mistake, or a Node object that is replaced, must not switch an audited node to enforcing.
-    const mode = annotated ?? (node && wanted === undefined ? defaultMode : this.#mode);
+    const { nodeName, observer } = this.#options;
+    const { mode, wanted, annotated } = this.#wantedMode();
     if (mode !== this.#mode || !this.#lastOutcome) {
       this.#mode = mode;
       observer.onMode(mode, annotated ? 'annotation' : 'default');
@@ -322,6 +327,15 @@ export class Agent {
         message: `${JSON.stringify(wanted)} is not one of ${MODES.join(', ')}; the mode stays ${mode}`,
       },
     ];
+  }
+
+  #wantedMode(): { readonly mode: Mode; readonly wanted: string | undefined; readonly annotated: Mode | undefined } {
+    const { cluster, nodeName, defaultMode } = this.#options;
+    const node = cluster.snapshot().nodes.get(nodeName);
+    const wanted = node?.modeAnnotation;
+    const annotated = MODES.find((mode) => mode === wanted);
+    // A typing mistake, or a Node object that is replaced, must not switch an audited node to enforcing.
+    return { mode: annotated ?? (node && wanted === undefined ? defaultMode : this.#mode), wanted, annotated };
   }
 
   #nodeStatus(): NodeStatus {

@@ -26,7 +26,7 @@ export interface Dataplane {
    * what the kernel or a tool does.
    */
   closeToNewPods(interfaces: PodInterfaces): Promise<'rules stand' | 'closed'>;
-  /** A sync in this mode comes next, the first one: what it has to ask the host is asked meanwhile. */
+  /** The first sync will be in this mode: what it has to ask the kernel is asked meanwhile, which changes nothing that packets meet. */
   prepare(mode: Mode): void;
   /** Calls back when a sync would find something to do that no intent tells. */
   onWork(callback: (reason: string) => void): void;

@@ -260,10 +260,11 @@ class EpochRing {
   /** Asks for many epochs at once, and for parts of those of which some is carried. */
   async #lookAround(): Promise<void> {
     const version = this.#version;
-    let queries = 0;
-    const visit = async (first: number, size: number): Promise<void> => {
-      if (this.#free.size >= MAX_FREE || queries >= MAX_QUERIES || version !== this.#version) return;
-      queries++;
+    const bySize = (left: Block, right: Block): number => right.size - left.size;
+    const queue = [...blocks(this.#others().filter((epoch) => !this.#free.has(epoch)))];
+    if (this.#isAhead) queue.sort(bySize);
+    for (let queries = 0; queue.length > 0 && queries < MAX_QUERIES && this.#free.size < MAX_FREE; queries++) {
+      const { first, size } = queue.shift()!;
       const flows = await this.#countOf(first, size);
       if (version !== this.#version) return;
       if (flows === 0) {
@@ -271,13 +272,13 @@ class EpochRing {
         // One is enough for a first sync.
         this.#endFirstLook();
       } else if (size > 1) {
-        await visit(first, size / 2);
-        await visit(first + size / 2, size / 2);
+        const half = size / 2;
+        const halves = [first, first + half].map((start) => ({ first: start, size: half }));
+        if (this.#isAhead) queue.push(...halves);
+        else queue.unshift(...halves);
+        if (this.#isAhead) queue.sort(bySize);
       }
-    };
-    const unknown = [...blocks(this.#others().filter((epoch) => !this.#free.has(epoch)))];
-    if (this.#isAhead) unknown.sort((left, right) => right.size - left.size);
-    for (const { first, size } of unknown) await visit(first, size);
+    }
   }
 
   /** Takes their marks off the flows of some old epochs: they are judged with their next packet. */

@@ -56,7 +56,7 @@ export class Synchronizer {
   /** See Dataplane.prepare. */
   prepare(mode: Mode): void {
     if (mode === 'off' || mode === 'dry-run') return;
-    this.#features = this.#options.missingFeatures?.('missing');
+    this.#features ??= this.#options.missingFeatures?.('missing');
     // Whoever waits for it is told.
     this.#features?.catch(() => {});
   }

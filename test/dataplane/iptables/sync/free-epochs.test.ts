@@ -218,6 +218,16 @@ describe('free epochs', () => {
     assert.equal(epochs.next(4), EVERY_PACKET);
   });
 
+  it('a look ahead passes on to the next largest where some are carried', async () => {
+    const { clock, table, epochs } = bench(MANY);
+    table.add(markOf(64, MANY));
+    epochs.lookAhead({ 4: NO_CHAINS });
+    const look = epochs.firstLook([4]);
+    await clock.pass(10);
+    await look;
+    assert.deepEqual(table.asked, ['IPv4 64+63', 'IPv4 32+31']);
+  });
+
   it('takes a third of the time at most, and no processor time from others', async () => {
     const { clock, table, epochs } = bench(MANY);
     table.latencyMs = 200;
