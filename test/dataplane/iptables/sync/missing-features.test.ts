@@ -5,6 +5,9 @@ import { toolName } from '../../../../src/dataplane/iptables/kernel/linux-kernel
 import { FeatureWatch } from '../../../../src/dataplane/iptables/kernel/probe-features.ts';
 import { lacksOf } from '../../../../src/dataplane/iptables/rules/features.ts';
 import { FEATURES, type Feature } from '../../../../src/dataplane/iptables/rules/kernel-features.ts';
+import { NodeCompiler } from '../../../../src/compile/compile-node.ts';
+import { Synchronizer } from '../../../../src/dataplane/iptables/sync/synchronizer.ts';
+import { NO_INTERFACES } from '../../../../src/host/pod-interfaces.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
 import { type FakeKernel, createFakeKernel } from '../../../support/fake-kernel.ts';
@@ -264,3 +267,57 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
   });
 }
+
+describe('what is asked ahead of the first sync', () => {
+  const asking = () => {
+    const asked: string[] = [];
+    const synchronizer = new Synchronizer({
+      kernel: createFakeKernel(),
+      layout: LAYOUT,
+      now: () => 0,
+      firstEpoch: 5,
+      missingFeatures: async (question) => {
+        asked.push(question);
+        return {};
+      },
+    });
+    return { asked, synchronizer };
+  };
+  const request = { mode: 'enforce', resync: true, interfaces: NO_INTERFACES } as const;
+
+  it('is asked once, and the first sync takes the answer', async () => {
+    const { asked, synchronizer } = asking();
+    synchronizer.prepare('enforce');
+    synchronizer.prepare('enforce');
+    const { failures } = await synchronizer.sync(new NodeCompiler('node-1').intent(), request);
+    assert.deepEqual([failures, asked], [[], ['missing']]);
+    await synchronizer.sync(new NodeCompiler('node-1').intent(), request);
+    assert.deepEqual(asked, ['missing', 'missing']);
+  });
+
+  it('is not asked where nothing may be written', () => {
+    const { asked, synchronizer } = asking();
+    synchronizer.prepare('dry-run');
+    synchronizer.prepare('off');
+    assert.deepEqual(asked, []);
+  });
+
+  it('fault: an answer that fails is a failure of the sync that needs it, and of no other', async () => {
+    let isFailing = true;
+    const synchronizer = new Synchronizer({
+      kernel: createFakeKernel(),
+      layout: LAYOUT,
+      now: () => 0,
+      firstEpoch: 5,
+      missingFeatures: async () => {
+        if (isFailing) throw new Error('no answer');
+        return {};
+      },
+    });
+    synchronizer.prepare('enforce');
+    isFailing = false;
+    const first = await synchronizer.sync(new NodeCompiler('node-1').intent(), request);
+    const second = await synchronizer.sync(new NodeCompiler('node-1').intent(), request);
+    assert.deepEqual([first.failures.map(({ message }) => message), second.failures], [['no answer'], []]);
+  });
+});
