@@ -13,7 +13,7 @@ function bench(options: Partial<AgentOptions> = {}) {
   const clock = new VirtualClock();
   const opened = Promise.withResolvers<void>();
   const nodes = new Map<string, { name: string; addresses: []; modeAnnotation?: string }>();
-  let change = (_: ClusterChange): void => {};
+  let change: (change: ClusterChange) => void = () => {};
   let synced = (): void => {};
   const cluster = {
     inSync: false,
