@@ -24,20 +24,25 @@ function load(name: string): unknown {
   const known = parts.get(name);
   if (known) return known.exports;
   const file = path.join(import.meta.dirname, name);
-  const text = readFileSync(file);
-  const kept = readKept(`${file}.compiled`, text);
-  const script = new vm.Script(`${HEAD}${text.toString()}\n})`, {
-    filename: file,
-    columnOffset: -HEAD.length,
-    ...(kept ? { cachedData: kept } : {}),
-  });
+  const run = compile(file).runInThisContext() as Run;
   const part: Part = { exports: {} };
   parts.set(name, part);
   const packages = createRequire(file);
   const require = (wanted: string): unknown =>
     wanted.startsWith('./') ? load(wanted.slice('./'.length)) : packages(wanted);
-  (script.runInThisContext() as Run)(part.exports, require, part);
+  run(part.exports, require, part);
   return part.exports;
+}
+
+/** What was read for it is garbage before the part runs, so that it does not outlive a young collection. */
+function compile(file: string): InstanceType<typeof vm.Script> {
+  const text = readFileSync(file);
+  const kept = readKept(`${file}.compiled`, text);
+  return new vm.Script(`${HEAD}${text.toString()}\n})`, {
+    filename: file,
+    columnOffset: -HEAD.length,
+    ...(kept ? { cachedData: kept } : {}),
+  });
 }
 
 /** Undefined: there is none, it cannot be read, or it is of another text. */
