@@ -115,7 +115,20 @@ export class CounterWatch {
     return this.#reading;
   }
 
+  /** Never rejects. */
   async #readAll(isUrgent: boolean): Promise<void> {
+    let problem: string | undefined;
+    try {
+      problem = await this.#readFamilies(isUrgent);
+    } catch (error) {
+      problem = messageOf(error);
+    }
+    if (problem !== this.#problem) this.#options.onProblem(problem);
+    this.#problem = problem;
+  }
+
+  /** The first problem, if any. */
+  async #readFamilies(isUrgent: boolean): Promise<string | undefined> {
     const { clock, store, target } = this.#options;
     this.#loaded ??= store?.load(this.#ledger, clock.now()) ?? Promise.resolve();
     await this.#loaded;
@@ -125,13 +138,15 @@ export class CounterWatch {
     if (this.#variant !== undefined && this.#variant !== variant) this.#ledger.moved();
     this.#variant = variant;
     let problem: string | undefined;
-    for (const family of families) problem ??= await this.#readFamily(family, isUrgent);
+    for (const family of families) {
+      const found = await this.#readFamily(family, isUrgent);
+      problem ??= found;
+    }
     this.#readMs = clock.now();
     this.#tookMs = this.#readMs - started;
-    if (problem !== this.#problem) this.#options.onProblem(problem);
-    this.#problem = problem;
     this.#saving ??= store?.save(this.#ledger).finally(() => (this.#saving = undefined));
     if (this.#saving) await this.#within(MAX_WAIT_MS, this.#saving);
+    return problem;
   }
 
   /** The problem, if any. */
@@ -146,7 +161,7 @@ export class CounterWatch {
       await inTurns(this.#ledger.take(family, read, this.#options.clock.now()));
       return undefined;
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
     }
   }
 
@@ -172,4 +187,8 @@ export class CounterWatch {
       });
     });
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -135,7 +135,7 @@ export class Ledger {
   hasFallen(family: Family, read: CountersRead): boolean {
     for (const [name, chain] of read) {
       const known = this.#known.get(chainKey(family, name));
-      if (known && placesByText(chain, known) && !placesOf(chain, known)) return true;
+      if (known && placesByText(chain, known) && placesOf(chain, known) === 'nowhere') return true;
     }
     return false;
   }
@@ -264,10 +264,10 @@ function rulesAmong(lines: readonly string[], { chain, context }: Rendered): rea
   return lines.map((line) => written.get(line) ?? parsedRule(line, context.family));
 }
 
-/** `where`: see `placesOf`. */
-function add(now: Known, where: readonly number[] | undefined, before: Known | undefined): void {
+/** `where`: the rules were before. */
+function add(now: Known, where: Places, before: Known | undefined): void {
   for (const { index, total, sign } of now.shares) {
-    const at = where?.[index] ?? -1;
+    const at = placeIn(where, index);
     total.packets += sign * (now.packets[index]! - (before?.packets[at] ?? 0));
     total.bytes += sign * (now.bytes[index]! - (before?.bytes[at] ?? 0));
   }
@@ -282,17 +282,24 @@ function countedKey({ action, direction, flow, of }: Counted): string {
   return JSON.stringify([action, direction, flow, whose]);
 }
 
-/**
- * Where each rule stood; -1: nowhere. Undefined if none of them was there, or the chain was written anew meanwhile. By their text:
- * somebody may have put in a rule, or taken one out, and the others count on.
- */
-function placesOf(now: ChainCounters, before: Known | undefined): readonly number[] | undefined {
-  const where = before && placesByText(now, before);
-  return where?.some((at, index) => at >= 0 && now.packets[index]! < before!.packets[at]!) ? undefined : where;
+/** Where each rule of a chain stood before: by its number; -1: it is new. */
+type Places = 'same' | 'nowhere' | readonly number[];
+
+function placeIn(where: Places, index: number): number {
+  return where === 'same' ? index : where === 'nowhere' ? -1 : where[index]!;
 }
 
-function placesByText(now: ChainCounters, before: Known): readonly number[] | undefined {
-  if (now.hash === before.hash) return now.hashes.map((_, index) => index);
+/** `nowhere`: nothing is known of the chain, or it was written anew meanwhile, as some counter is less than it was. */
+function placesOf(now: ChainCounters, before: Known | undefined): Places {
+  const where = before && placesByText(now, before);
+  if (!where) return 'nowhere';
+  const isLess = now.packets.some((packets, index) => packets < (before.packets[placeIn(where, index)] ?? 0));
+  return isLess ? 'nowhere' : where;
+}
+
+/** By their text: somebody may have put in a rule, or taken one out, and the others count on. Undefined: it is not known. */
+function placesByText(now: ChainCounters, before: Known): Places | undefined {
+  if (now.hash === before.hash) return 'same';
   if (!before.hashes) return undefined;
   const places = new Map<number, number[]>();
   before.hashes.forEach((hash, index) => {

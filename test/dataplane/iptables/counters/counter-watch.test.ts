@@ -385,4 +385,42 @@ describe('counts of rules, when reading goes wrong', () => {
     hit(port(80), 1);
     assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
   });
+
+  it('fault: one family is read although the other cannot be', async () => {
+    const kernel = createFakeKernel();
+    const counters = new CounterWatch({
+      target: () => ({ variant: 'iptables-nft', families: [4, 6] }),
+      read: async (family, isUrgent) => {
+        if (family === 4) throw new Error('no IPv4 today');
+        return await listCounters(kernel.run, 'iptables-nft', family, isUrgent);
+      },
+      clock: new VirtualClock(),
+      onProblem: () => {},
+    });
+    const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 5, counters });
+    const pods = [pod('x/a', { addresses: ['10.0.0.1', 'fd00::1'] })];
+    const intent = { ...compileNode(snapshot({ pods, policies: [web('a', 80)] }), 'node-1'), revision: 1 };
+    await dataplane.sync(intent, { mode: 'enforce', resync: true, interfaces: NO_INTERFACES });
+    kernel.count(6, chainOf(kernel.savedRules(6), /^PCL-I-/), port(80), 4);
+    const found = await dataplane.counters();
+    assert.deepEqual(found.filter(({ packets }) => packets > 0).map(words), ['allow ingress new x/a 4']);
+  });
+
+  it('fault: whatever goes wrong with keeping counts is told, and stops nothing', async () => {
+    const kernel = createFakeKernel({ families: [4] });
+    const problems: (string | undefined)[] = [];
+    const counters = new CounterWatch({
+      target: () => ({ variant: 'iptables-nft', families: [4] }),
+      read: (family, isUrgent) => listCounters(kernel.run, 'iptables-nft', family, isUrgent),
+      clock: new VirtualClock(),
+      store: { load: () => Promise.reject(new Error('out of order')), save: () => Promise.resolve() },
+      onProblem: (problem) => problems.push(problem),
+    });
+    const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 5, counters });
+    const request = { mode: 'enforce', resync: false, interfaces: NO_INTERFACES } as const;
+    for (const each of [web('a', 80), web('a', 90)])
+      assert.deepEqual((await dataplane.sync(intentOf([each]), request)).failures, []);
+    assert.deepEqual(await dataplane.counters(), []);
+    assert.deepEqual(problems, ['out of order']);
+  });
 });
