@@ -23,6 +23,8 @@ const REST_SHARE = 20;
 const MAX_WAIT_MS = 1_000;
 /** Until what a table held is put back after a commit of iptables-legacy. */
 const SETTLE_MS = 20;
+/** Rules between two readings; syncs are 100 ms apart. */
+const MAX_UNLEARNED = 150;
 
 /** Where counts outlive the agent. */
 export interface CountStore {
@@ -47,7 +49,9 @@ export interface CounterWatchOptions {
 export class CounterWatch {
   readonly #options: CounterWatchOptions;
   readonly #ledger = new Ledger();
-  #ruleset: Ruleset | undefined;
+  #isRendered = false;
+  /** Rules since the last reading, oldest first. */
+  readonly #unlearned: Ruleset[] = [];
   #variant: Backend | undefined;
   #loaded: Promise<void> | undefined;
   #saving: Promise<void> | undefined;
@@ -66,9 +70,12 @@ export class CounterWatch {
 
   /** These rules are about to be written. Readings begin with the first. */
   rendered(ruleset: Ruleset): void {
-    const isFirst = this.#ruleset === undefined;
-    this.#ruleset = ruleset;
-    if (isFirst) this.#wake();
+    if (!this.#isRendered) this.#wake();
+    this.#isRendered = true;
+    if (this.#unlearned.at(-1)?.families === ruleset.families) return;
+    // Some of their chains may be in the kernel until the next reading.
+    this.#unlearned.push(ruleset);
+    if (this.#unlearned.length > MAX_UNLEARNED) this.#unlearned.shift();
   }
 
   /** Resolves when what the chains counted was read and kept, or soon after if it cannot be. */
@@ -78,7 +85,7 @@ export class CounterWatch {
   }
 
   async counters(): Promise<readonly RuleCounter[]> {
-    if (this.#ruleset === undefined) return [];
+    if (!this.#isRendered) return [];
     const minAgeMs = Math.max(MIN_AGE_MS, this.#tookMs * REST_SHARE);
     if (this.#options.clock.now() - this.#readMs >= minAgeMs) await this.#within(MAX_WAIT_MS, this.#read(false));
     return this.#ledger.counters();
@@ -133,7 +140,8 @@ export class CounterWatch {
     this.#loaded ??= store?.load(this.#ledger, clock.now()) ?? Promise.resolve();
     await this.#loaded;
     const started = clock.now();
-    if (this.#ruleset) await inTurns(this.#ledger.learn(this.#ruleset, started));
+    for (let ruleset = this.#unlearned.shift(); ruleset; ruleset = this.#unlearned.shift())
+      await inTurns(this.#ledger.learn(ruleset, started));
     const { variant, families } = target();
     if (this.#variant !== undefined && this.#variant !== variant) this.#ledger.moved();
     this.#variant = variant;

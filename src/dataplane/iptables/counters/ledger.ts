@@ -113,7 +113,8 @@ export class Ledger {
         const judged = judgedBy(chain, policies);
         const key = chainKey(family, chain.name);
         if (!judged) others.add(chain.name);
-        else if (!this.#rendered.has(key)) {
+        else if (this.#rendered.get(key)?.chain !== chain) {
+          // Of the same name are the same rules, but perhaps for other policies.
           this.#rendered.set(key, { chain, judged, context });
           // A count is there, at 0, before the first packet.
           for (const { counted } of sharesOf(chain.rules, judged)) this.#totalOf(counted, nowMs);

@@ -235,6 +235,20 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
         assert.deepEqual(await counted(), expected[mode]);
       });
 
+    it('follow a rule that stays and becomes the rule of other policies', async () => {
+      const { sync, hit, counted, kernel } = bench({ backend });
+      await sync([web('a', 80, 81), web('b', 80)]);
+      hit(port(80), 1);
+      hit(port(81), 2);
+      assert.deepEqual(await counted(), ['allow ingress new x/a 2', 'allow ingress new x/a,x/b 1']);
+      const before = kernel.savedRules(4);
+      await sync([web('a', 80, 81), web('b', 81)]);
+      assert.equal(kernel.savedRules(4), before, 'no rule changes');
+      hit(port(80), 10);
+      hit(port(81), 20);
+      assert.deepEqual(await counted(), ['allow ingress new x/a 12', 'allow ingress new x/a,x/b 21']);
+    });
+
     it('are read every 15 s though nobody asks', async () => {
       const { sync, clock, kernel } = bench({ backend });
       await sync([web('a', 80)]);
