@@ -9,6 +9,7 @@ import type { ObservedState, Plan } from './plan/plan.ts';
 import { isEmptyPlan, planText } from './plan/plan.ts';
 import { lacksOf } from './rules/features.ts';
 import { epochCount } from './rules/write-text.ts';
+import { countedKernel } from './sync/counted-kernel.ts';
 import { Synchronizer } from './sync/synchronizer.ts';
 
 export interface IptablesDataplane extends Dataplane {
@@ -24,11 +25,14 @@ export interface IptablesOptions extends SyncOptions {
 }
 
 export function createIptablesDataplane(options: IptablesOptions): IptablesDataplane {
-  const synchronizer = new Synchronizer(options);
+  const { counters } = options;
+  const synchronizer = new Synchronizer(
+    counters ? { ...options, kernel: countedKernel(options.kernel, counters) } : options,
+  );
   return {
     sync: async (intent, request) => outcomeOf(await synchronizer.sync(intent, request), intent.revision),
     remove: async (request) => outcomeOf(await synchronizer.remove(request), undefined),
-    counters: async () => (await options.counters?.counters()) ?? [],
+    counters: async () => (await counters?.counters()) ?? [],
     closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
     prepare: (mode) => synchronizer.prepare(mode),
     onWork: (callback) => options.freeEpochs?.onFound(() => callback('free epoch')),

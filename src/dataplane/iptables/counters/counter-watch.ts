@@ -60,6 +60,10 @@ export class CounterWatch {
   #next: Promise<void> | undefined;
   #readMs = Number.NEGATIVE_INFINITY;
   #tookMs = 0;
+  /** Begins and ends of commits that wrote rules. */
+  #changes = 0;
+  /** As many there were when the last reading began that succeeded. */
+  #readChanges = 0;
   #problem: string | undefined;
   #cancelTimer: (() => void) | undefined;
   #isStopped = false;
@@ -78,9 +82,21 @@ export class CounterWatch {
     if (this.#unlearned.length > MAX_UNLEARNED) this.#unlearned.shift();
   }
 
+  began(family: Family, chains: readonly string[]): void {
+    this.#ledger.began(family, chains);
+    this.#changes++;
+  }
+
+  ended(family: Family, chains: readonly string[], isDone: boolean): void {
+    this.#ledger.ended(family, chains, isDone);
+    this.#changes++;
+  }
+
   /** Resolves when what the chains counted was read and kept, or soon after if it cannot be. */
-  async beforeDeletion(): Promise<void> {
-    if (this.#isStopped) return;
+  async beforeDeletion(isLive: boolean): Promise<void> {
+    // What no packet comes to counts no more.
+    const isRead = !isLive && this.#readChanges === this.#changes;
+    if (this.#isStopped || isRead) return;
     await this.#within(MAX_WAIT_MS, this.#readAnew());
   }
 
@@ -145,6 +161,7 @@ export class CounterWatch {
     const { variant, families } = target();
     if (this.#variant !== undefined && this.#variant !== variant) this.#ledger.moved();
     this.#variant = variant;
+    const changes = this.#changes;
     let problem: string | undefined;
     for (const family of families) {
       const found = await this.#readFamily(family, isUrgent);
@@ -152,6 +169,7 @@ export class CounterWatch {
     }
     this.#readMs = clock.now();
     this.#tookMs = this.#readMs - started;
+    if (problem === undefined) this.#readChanges = changes;
     this.#saving ??= store?.save(this.#ledger).finally(() => (this.#saving = undefined));
     if (this.#saving) await this.#within(MAX_WAIT_MS, this.#saving);
     return problem;
@@ -174,6 +192,7 @@ export class CounterWatch {
   }
 
   async #parse(family: Family, isUrgent: boolean): Promise<CountersRead | undefined> {
+    this.#ledger.reads(family);
     const text = await this.#options.read(family, isUrgent);
     return await inTurns(this.#parsing(text));
   }

@@ -95,6 +95,12 @@ export class Ledger {
   #wanted: Ruleset | undefined;
   /** Chains that count nothing. */
   #others: ReadonlySet<string> = new Set();
+  /** Chains that are being written: how often at once. */
+  readonly #writing = new Map<string, number>();
+  /** Chains that were written since they were read: they began at 0. */
+  readonly #written = new Set<string>();
+  /** Those of which a reading under way may know the counts of before. */
+  readonly #unsure = new Set<string>();
 
   /** What chains mean from now on. */
   *learn(ruleset: Ruleset, nowMs: number): Sliced<void> {
@@ -125,6 +131,32 @@ export class Ledger {
     this.#others = others;
   }
 
+  /** These chains are about to be written, from their first rule on. */
+  began(family: Family, chains: readonly string[]): void {
+    for (const name of chains) {
+      const key = chainKey(family, name);
+      this.#writing.set(key, (this.#writing.get(key) ?? 0) + 1);
+    }
+  }
+
+  /** `isDone`: else they are what they were. */
+  ended(family: Family, chains: readonly string[], isDone: boolean): void {
+    for (const name of chains) {
+      const key = chainKey(family, name);
+      const left = (this.#writing.get(key) ?? 1) - 1;
+      if (left > 0) this.#writing.set(key, left);
+      else this.#writing.delete(key);
+      if (!isDone) continue;
+      this.#written.add(key);
+      this.#unsure.add(key);
+    }
+  }
+
+  /** The family is read from now on. */
+  reads(family: Family): void {
+    for (const key of this.#unsure) if (isOf(family, key)) this.#unsure.delete(key);
+  }
+
   isSkipped(chain: string): boolean {
     return this.#others.has(chain);
   }
@@ -135,7 +167,8 @@ export class Ledger {
    */
   hasFallen(family: Family, read: CountersRead): boolean {
     for (const [name, chain] of read) {
-      const known = this.#known.get(chainKey(family, name));
+      const key = chainKey(family, name);
+      const known = this.#written.has(key) || this.#writing.has(key) ? undefined : this.#known.get(key);
       if (known && placesByText(chain, known) && placesOf(chain, known) === 'nowhere') return true;
     }
     return false;
@@ -143,14 +176,19 @@ export class Ledger {
 
   /** Adds what was counted since the last time. `read`: all chains of the family, but those skipped. */
   *take(family: Family, read: CountersRead, nowMs: number): Sliced<void> {
-    const known = new Map([...this.#known].filter(([key]) => !key.startsWith(`${family} `)));
+    const known = new Map([...this.#known].filter(([key]) => !isOf(family, key)));
     const instead = this.#insteadOf(family, read);
     yield;
     for (const [name, chain] of read) {
       const key = chainKey(family, name);
-      const before = this.#known.get(key);
+      const last = this.#known.get(key);
+      if (this.#writing.has(key) || this.#unsure.has(key)) {
+        if (last) known.set(key, last);
+        continue;
+      }
+      const before = this.#written.delete(key) ? undefined : last;
       const rendered = this.#rendered.get(key) ?? instead.get(name);
-      const now = this.#knownOf(family, name, rendered, chain, before, nowMs);
+      const now = this.#knownOf(family, name, rendered, chain, last, nowMs);
       if (now) {
         add(now, placesOf(chain, before), before);
         known.set(key, now);
@@ -158,6 +196,8 @@ export class Ledger {
       yield;
     }
     this.#known = known;
+    for (const key of this.#written)
+      if (isOf(family, key) && !this.#unsure.has(key) && !read.has(key.slice(2))) this.#written.delete(key);
     this.#forget(family, read);
     yield;
     for (const { shares } of known.values()) for (const { total } of shares) total.usedMs = nowMs;
@@ -185,7 +225,8 @@ export class Ledger {
 
   *savedChains(): Iterable<SavedChain> {
     for (const [key, { hash, packets, bytes }] of this.#known)
-      yield { family: key.startsWith('4') ? 4 : 6, name: key.slice(2), hash, packets, bytes };
+      if (!this.#written.has(key))
+        yield { family: key.startsWith('4') ? 4 : 6, name: key.slice(2), hash, packets, bytes };
   }
 
   /** Goes on from there; before anything was taken. */
@@ -241,7 +282,7 @@ export class Ledger {
   #forget(family: Family, read: CountersRead): void {
     const wanted = this.#wanted?.families[family].chains;
     for (const key of this.#rendered.keys()) {
-      if (!key.startsWith(`${family} `)) continue;
+      if (!isOf(family, key)) continue;
       const name = key.slice(2);
       if (!read.has(name) && !wanted?.has(name)) this.#rendered.delete(key);
     }
@@ -272,6 +313,10 @@ function add(now: Known, where: Places, before: Known | undefined): void {
     total.packets += sign * (now.packets[index]! - (before?.packets[at] ?? 0));
     total.bytes += sign * (now.bytes[index]! - (before?.bytes[at] ?? 0));
   }
+}
+
+function isOf(family: Family, key: string): boolean {
+  return key.startsWith(`${family} `);
 }
 
 function chainKey(family: Family, name: string): string {

@@ -7,7 +7,7 @@ type RulesStep = Extract<Step, { readonly kind: 'rules' | 'final-rules' }>;
 export function deletionsLast(steps: readonly Step[]): readonly Step[] {
   const deletions: Step[] = [];
   const others = steps.map((step): Step => {
-    if (step.kind !== 'rules' || !isVerdict(step) || !deletesChains(step)) return step;
+    if (step.kind !== 'rules' || !writesRules(step) || !deletesChains(step)) return step;
     const gone = new Set(step.lines.filter(isDeletion).map(({ object }) => object));
     const [table, commit] = [step.lines[0]!, step.lines.at(-1)!];
     const goes = (line: PlanLine): boolean => gone.has(line.object);
@@ -19,17 +19,11 @@ export function deletionsLast(steps: readonly Step[]): readonly Step[] {
   return at < 0 ? [...others, ...deletions] : others.toSpliced(at, 0, ...deletions);
 }
 
-/** It deletes chains, and nothing else. */
-export function onlyDeletes(step: Step): boolean {
-  return 'family' in step && step.kind !== 'leftovers' && deletesChains(step) && !isVerdict(step);
-}
-
-function deletesChains({ lines }: RulesStep): boolean {
+export function deletesChains({ lines }: RulesStep): boolean {
   return lines.some(isDeletion);
 }
 
-/** It writes rules. */
-function isVerdict({ lines }: RulesStep): boolean {
+export function writesRules({ lines }: RulesStep): boolean {
   return lines.some(({ text }) => text.startsWith('-A ') || text.startsWith('-I '));
 }
 

@@ -12,13 +12,14 @@ import type { NodeRenderer } from '../render/render-node.ts';
 import type { MissingFeatures } from '../rules/kernel-features.ts';
 import type { IpSet } from '../rules/rule.ts';
 import type { Layout, Ruleset } from '../rules/ruleset.ts';
+import type { RuleCounting } from './counted-kernel.ts';
 import type { EpochSource } from './free-epochs.ts';
 
 import { runSliced } from '../../../core/run-sliced.ts';
 import { findDrift, findRuleDrift } from '../drift/find-drift.ts';
 import type { FeatureQuestion } from '../kernel/probe-features.ts';
 import { StepFailed } from '../kernel/kernel.ts';
-import { deletionsLast, onlyDeletes } from '../plan/deletions-last.ts';
+import { deletionsLast } from '../plan/deletions-last.ts';
 import { diffInSteps } from '../plan/diff.ts';
 import { readEpoch } from '../plan/epoch.ts';
 import { ENTRIES_PER_SYNC } from '../plan/portion.ts';
@@ -44,18 +45,10 @@ export interface SyncOptions {
   readonly firstEpoch: number;
   /** Knows epochs that no live flow carries; if absent the next number is taken. */
   readonly freeEpochs?: EpochSource;
-  /** Absent: nothing is counted. */
-  readonly counters?: RuleCounting;
+  /** Absent: nothing is counted. Else `kernel` is to be a `countedKernel`. */
+  readonly counters?: Pick<RuleCounting, 'rendered'>;
   /** What the kernel lacks of the rules' vocabulary; nothing if absent. Asks by writing, so not where nothing may be written. */
   readonly missingFeatures?: (question: FeatureQuestion) => Promise<MissingFeatures>;
-}
-
-/** Those who read what rules have counted. */
-export interface RuleCounting {
-  /** These rules are about to be written. */
-  rendered(ruleset: Ruleset): void;
-  /** Chains that no packet comes to any more are about to go. Resolves soon, and never rejects. */
-  beforeDeletion(): Promise<void>;
 }
 
 /** What one sync leaves to the next. */
@@ -283,16 +276,11 @@ export class OneSync {
   /** The first failure, or undefined if every step went in. */
   async #applyAll(steps: readonly Step[]): Promise<StepFailed | undefined> {
     const started = this.#options.now();
-    let isCounted = false;
     try {
       for (const step of steps) {
         if (step.kind === 'leftovers') {
           await this.#removeLeftovers(step);
           continue;
-        }
-        if (onlyDeletes(step) && !isCounted) {
-          await this.#options.counters?.beforeDeletion();
-          isCounted = true;
         }
         const busy = await this.#options.kernel.apply(step);
         this.#stepsApplied++;

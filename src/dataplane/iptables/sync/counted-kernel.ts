@@ -1,0 +1,57 @@
+/** A kernel that tells those who read counters what becomes of chains, whoever writes. */
+import type { Family } from '../../../core/vocabulary.ts';
+import type { Kernel } from '../kernel/kernel.ts';
+import type { Step } from '../plan/plan.ts';
+import type { Ruleset } from '../rules/ruleset.ts';
+
+import { deletesChains, writesRules } from '../plan/deletions-last.ts';
+
+/** Those who read what rules have counted. */
+export interface RuleCounting {
+  /** These rules are about to be written. */
+  rendered(ruleset: Ruleset): void;
+  /** Chains are about to go. `isLive`: packets come to them. Resolves soon, and never rejects. */
+  beforeDeletion(isLive: boolean): Promise<void>;
+  /** A commit begins that writes these chains from their first rule on, where they are there already. */
+  began(family: Family, chains: readonly string[]): void;
+  /** `isDone`: else nothing of it went in. */
+  ended(family: Family, chains: readonly string[], isDone: boolean): void;
+}
+
+export function countedKernel(kernel: Kernel, counting: RuleCounting): Kernel {
+  return {
+    // What is decided anew while the agent runs is asked each time.
+    get backend() {
+      return kernel.backend;
+    },
+    get families() {
+      return kernel.families;
+    },
+    readBack: () => kernel.readBack(),
+    apply: async (step) => {
+      if (step.kind !== 'rules' && step.kind !== 'final-rules') return await kernel.apply(step);
+      // A commit that changes verdicts is waited for by packets.
+      if (deletesChains(step) && (step.kind === 'final-rules' || !writesRules(step)))
+        await counting.beforeDeletion(step.kind === 'rules');
+      return await written(kernel, counting, step);
+    },
+  };
+}
+
+async function written(
+  kernel: Kernel,
+  counting: RuleCounting,
+  step: Extract<Step, { readonly kind: 'rules' | 'final-rules' }>,
+): Promise<readonly string[]> {
+  if (!writesRules(step)) return await kernel.apply(step);
+  const chains = step.lines.flatMap(({ text }) => (text.startsWith(':') ? [text.slice(1, text.indexOf(' '))] : []));
+  let isDone = false;
+  counting.began(step.family, chains);
+  try {
+    const busy = await kernel.apply(step);
+    isDone = true;
+    return busy;
+  } finally {
+    counting.ended(step.family, chains, isDone);
+  }
+}
