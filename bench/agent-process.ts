@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Backend } from '../src/core/vocabulary.ts';
+import { AGENT_PORT, agentArguments, apiServerEnvironment } from '../lab/agent-process.ts';
 import type { ApiProcess } from './api-process.ts';
 import { LOCAL_NODE } from './cluster-model.ts';
 import type { Stall } from './stalls.ts';
@@ -10,8 +11,7 @@ import { IMAGE_ENV, IMAGE_FLAGS } from './suites.ts';
 import { WatchedProcess } from './watched-process.ts';
 
 const STALL_PROBE = join(import.meta.dirname, 'stall-probe.mjs');
-const HTTP = '127.0.0.1:9847';
-export const METRICS_URL = `http://${HTTP}/metrics`;
+export const METRICS_URL = `http://127.0.0.1:${AGENT_PORT}/metrics`;
 /** Of this version, and of those before it that called a sync a pass. */
 export const FIRST_SYNC = /first (?:sync|pass) done/;
 type Argv = readonly [string, ...string[]];
@@ -36,14 +36,13 @@ export interface AgentOptions {
 export function startAgent(bundle: string, api: ApiProcess, options: AgentOptions): WatchedProcess {
   const { stallFile, nodeName = LOCAL_NODE, backend = 'iptables-nft', inside = (argv) => argv, env = {} } = options;
   const probe = stallFile === undefined ? [] : ['--import', STALL_PROBE];
-  const flags = ['--node-name', nodeName, '--service-account-dir', api.serviceAccountDir, '--http-address', HTTP];
-  const argv = [...IMAGE_FLAGS, ...probe, bundle, 'agent', ...flags, '--backend', backend];
+  const flags = agentArguments({ nodeName, serviceAccountDir: api.serviceAccountDir, backend });
+  const argv = [...IMAGE_FLAGS, ...probe, bundle, ...flags];
   return new WatchedProcess(inside([process.execPath, ...argv]), {
     ...IMAGE_ENV,
     ...env,
     ...(stallFile === undefined ? {} : { STALL_FILE: stallFile }),
-    KUBERNETES_SERVICE_HOST: '127.0.0.1',
-    KUBERNETES_SERVICE_PORT: String(api.port),
+    ...apiServerEnvironment(`127.0.0.1:${api.port}`),
   });
 }
 

@@ -3,6 +3,7 @@ import { createIptablesDataplane } from '../src/dataplane/iptables/iptables-data
 import { Agent, type SyncInfo } from '../src/agent/agent.ts';
 import type { SyncOutcome } from '../src/dataplane/dataplane.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
+import { cpuMs } from '../src/host/cpu-time.ts';
 import { prespawn } from '../src/host/prespawn.ts';
 import { systemClock } from '../src/core/clock.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
@@ -14,7 +15,8 @@ import { type ClusterModel, LOCAL_NODE, type RawObject, podObject } from './clus
 import { Feed } from './feed.ts';
 import { LAYOUT } from './node-pass.ts';
 
-export const MIN_GAP_MS = 100;
+/** The product's default. */
+export const SYNC_SHARE = 0.2;
 /** Beyond any measurement: comparing with the kernel is measured by itself. */
 const NO_RESYNC_MS = 3_600_000;
 
@@ -61,7 +63,9 @@ export class AgentUnderTest {
       }),
       newPods: 'open',
       defaultMode: 'enforce',
-      minGapMs: MIN_GAP_MS,
+      minGapMs: 0,
+      share: SYNC_SHARE,
+      cpuMs,
       resyncIntervalMs: NO_RESYNC_MS,
       clock: systemClock,
       random: Math.random,

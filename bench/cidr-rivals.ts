@@ -5,8 +5,9 @@ import { excludeCidr, mergeCidr, parseCidr as parseWithCidrTools } from 'cidr-to
 import { IPv4, IPv4CidrRange, IPv6CidrRange } from 'ip-num';
 import LongestPrefixMatch from 'longest-prefix-match';
 import { AddressSpace } from '../src/net/address-space.ts';
-import { type Cidr, cidrOfAddress, formatCidr, parseCidr } from '../src/net/cidr.ts';
-import { CidrIndex } from '../src/net/cidr-index.ts';
+import { type Cidr, formatCidr, parseCidr } from '../src/net/cidr.ts';
+import { cidrOfAddress } from '../test/support/cidrs.ts';
+import { CidrIndex } from './cidr-index.ts';
 import { CidrTrie } from '../src/net/cidr-trie.ts';
 import type { Family } from '../src/core/vocabulary.ts';
 import { formatAddress, parseAddress } from '../src/net/ip.ts';

@@ -3,6 +3,8 @@
  * (StatefulSets and Jobs label each pod), a few policies per namespace, pods spread over nodes. The same options give the same
  * cluster.
  */
+import { namespaceObject, nodeObject, podObject as writtenPod, runningStatus } from '../test/support/api-objects.ts';
+import { policyObject as writtenPolicy } from '../test/support/builders.ts';
 import { below, chance, pick, type Random, randomFrom } from './random.ts';
 
 export interface ClusterOptions {
@@ -50,18 +52,13 @@ export class ClusterModel {
   constructor(options: ClusterOptions) {
     this.options = options;
     const random = randomFrom(0x2545f491);
-    this.namespaces = Array.from({ length: options.namespaces }, (_, index) => namespaceObject(index));
+    this.namespaces = Array.from({ length: options.namespaces }, (_, index) => teamNamespace(index));
     this.policies = Array.from({ length: options.policies }, (_, index) => policyOf(index, options.namespaces));
     this.pods = placePods(options, random);
   }
 
   get node(): RawObject {
-    return {
-      apiVersion: 'v1',
-      kind: 'Node',
-      metadata: { name: LOCAL_NODE, uid: 'node-0', resourceVersion: '1' },
-      status: { addresses: [{ type: 'InternalIP', address: NODE_ADDRESS }] },
-    };
+    return nodeObject(LOCAL_NODE, [NODE_ADDRESS], { uid: 'node-0', resourceVersion: '1' });
   }
 
   /** A pod that is not on the measured node, spread over them by `n`. */
@@ -125,23 +122,19 @@ export function podAddress(index: number): string {
   return `10.${(number >>> 16) & 255}.${(number >>> 8) & 255}.${number & 255}`;
 }
 
-function namespaceObject(index: number): RawObject {
+function teamNamespace(index: number): RawObject {
   const name = `team-${index}`;
   const labels = {
     'kubernetes.io/metadata.name': name,
     team: `t${index % TEAMS}`,
     environment: ENVIRONMENTS[index % ENVIRONMENTS.length]!,
   };
-  return {
-    apiVersion: 'v1',
-    kind: 'Namespace',
-    metadata: { name, uid: `ns-${index}`, resourceVersion: '1', labels },
-  };
+  return namespaceObject(name, { uid: `ns-${index}`, resourceVersion: '1', labels });
 }
 
 /** With another value of a label that policies ask for. */
 export function relabelledNamespace(index: number, round: number): RawObject {
-  const object = namespaceObject(index);
+  const object = teamNamespace(index);
   const labels = { ...(object.metadata.labels as Record<string, string>), team: `t${(index + round) % TEAMS}` };
   return { ...object, metadata: { ...object.metadata, labels, resourceVersion: String(round + 1) } };
 }
@@ -221,12 +214,8 @@ function policyOf(index: number, namespaces: number): RawObject {
 }
 
 export function policyObject(namespace: string, name: string, spec: object, version = 1): RawObject {
-  return {
-    apiVersion: 'networking.k8s.io/v1',
-    kind: 'NetworkPolicy',
-    metadata: { namespace, name, uid: `${namespace}/${name}`, resourceVersion: String(version) },
-    spec,
-  };
+  const metadata = { uid: `${namespace}/${name}`, resourceVersion: String(version) };
+  return writtenPolicy(`${namespace}/${name}`, { ...spec }, metadata);
 }
 
 // ---------------------------------------------------------------------------------------------------------------- pods
@@ -240,26 +229,18 @@ export interface PodChange {
 /** The pod as the API server would send it. */
 export function podObject(pod: PodSpec, { labels, version = 1, fullSize = false }: PodChange = {}): RawObject {
   const { namespace, name, nodeName, address } = pod;
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
+  const written = writtenPod(`${namespace}/${name}`, {
+    labels: { ...pod.labels, ...labels },
     metadata: {
-      name,
-      namespace,
       uid: `${namespace}/${name}`,
       resourceVersion: String(version),
       creationTimestamp: '2026-01-01T00:00:00Z',
-      labels: { ...pod.labels, ...labels },
       ...(fullSize ? { annotations: ANNOTATIONS, managedFields: MANAGED_FIELDS, ownerReferences: OWNER } : {}),
     },
     spec: { nodeName, containers: containers(pod.app, fullSize), ...(fullSize ? REST_OF_SPEC : {}) },
-    status: {
-      phase: 'Running',
-      podIP: address,
-      podIPs: [{ ip: address }],
-      ...(fullSize ? { hostIP: NODE_ADDRESS, conditions: CONDITIONS, containerStatuses: CONTAINER_STATUSES } : {}),
-    },
-  };
+  });
+  const rest = { hostIP: NODE_ADDRESS, conditions: CONDITIONS, containerStatuses: CONTAINER_STATUSES };
+  return { ...written, status: { ...runningStatus(address), ...(fullSize ? rest : {}) } };
 }
 
 function containers(name: string, fullSize: boolean): object[] {

@@ -1,5 +1,7 @@
 /** Valid objects by which users of a namespace fill memory: large, and of no use to any pod of the measured node. */
 import type { ObjectKind } from '../src/core/vocabulary.ts';
+import { podObject, runningStatus } from '../test/support/api-objects.ts';
+import { policyObject } from '../test/support/builders.ts';
 import type { RawObject } from './cluster-model.ts';
 
 export interface HostileKind {
@@ -32,13 +34,13 @@ export const HOSTILE_KINDS: readonly HostileKind[] = [
     what: 'pods that run, with 9,000 labels',
     resource: 'pods',
     part: 0.05,
-    make: (n) => pod('running', n, 9_000, { phase: 'Running', podIP: address(n, 200) }),
+    make: (n) => pod('running', n, 9_000, runningStatus(address(n, 200))),
   },
   {
     what: 'pods that run, with 70 labels',
     resource: 'pods',
     part: 0.1,
-    make: (n) => pod('labelled', n, 70, { phase: 'Running', podIP: address(n, 220) }),
+    make: (n) => pod('labelled', n, 70, runningStatus(address(n, 220))),
   },
 ];
 
@@ -52,12 +54,8 @@ function policies(what: string, part: number, bytes: number, namespaceOf: (n: nu
 }
 
 function policy(n: number, namespace: string, ingress: readonly object[]): RawObject {
-  return {
-    apiVersion: 'networking.k8s.io/v1',
-    kind: 'NetworkPolicy',
-    metadata: metadata(namespace, n),
-    spec: { podSelector: { matchLabels: { none: `x${n}` } }, policyTypes: ['Ingress'], ingress },
-  };
+  const spec = { podSelector: { matchLabels: { none: `x${n}` } }, policyTypes: ['Ingress'], ingress };
+  return policyObject(`${namespace}/p${n}`, spec, metadata(namespace, n));
 }
 
 /** ipBlocks of about that many bytes of JSON, each of an address of its own. */
@@ -73,18 +71,14 @@ function pod(what: string, n: number, labels: number, status: object): RawObject
     `key-${n}-${index}`.padEnd(60, 'x'),
     `${index}`.padEnd(50, 'y'),
   ]);
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { ...metadata(`evil-${what}`, n), labels: Object.fromEntries(own) as object },
-    spec: { nodeName: 'node-of-evil', containers: [{ name: 'main', image: 'any' }] },
-    status,
-  };
+  const namespace = `evil-${what}`;
+  const labelled = { labels: Object.fromEntries(own), metadata: metadata(namespace, n) };
+  return { ...podObject(`${namespace}/p${n}`, { ...labelled, spec: { nodeName: 'node-of-evil' } }), status };
 }
 
-function metadata(namespace: string, n: number): RawObject['metadata'] {
+function metadata(namespace: string, n: number) {
   const creationTimestamp = new Date(1_790_000_000_000 + n * 1000).toISOString();
-  return { namespace, name: `p${n}`, uid: `${namespace}-${n}`, resourceVersion: `${n + 1}`, creationTimestamp };
+  return { uid: `${namespace}-${n}`, resourceVersion: `${n + 1}`, creationTimestamp };
 }
 
 /** Of a range that the model of a cluster does not use. */

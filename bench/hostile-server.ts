@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { API_KINDS } from '../src/cluster/kinds.ts';
 import type { ObjectKind } from '../src/core/vocabulary.ts';
-import { ClusterModel, type ClusterOptions, type RawObject, podObject } from './cluster-model.ts';
+import { ClusterModel, type ClusterOptions, type RawObject, podObject, policyObject } from './cluster-model.ts';
 import { HOSTILE_KINDS } from './hostile-objects.ts';
 
 /** Keeps quiet watches alive. */
@@ -131,12 +131,7 @@ function* objectsOf(kind: ObjectKind, model: ClusterModel, hostileBytes: number)
 /** Of the namespace of the first local pods. */
 function editedPolicy(edit: number): RawObject {
   const ingress = [{ ports: [{ protocol: 'TCP', port: 7000 + (edit % 1000) }] }];
-  return {
-    apiVersion: 'networking.k8s.io/v1',
-    kind: 'NetworkPolicy',
-    metadata: { namespace: 'team-0', name: 'edited', uid: 'edited', resourceVersion: `${VERSION + 2 * edit}` },
-    spec: { podSelector: {}, policyTypes: ['Ingress'], ingress },
-  };
+  return policyObject('team-0', 'edited', { podSelector: {}, policyTypes: ['Ingress'], ingress }, VERSION + 2 * edit);
 }
 
 function hostileEdit(edit: number): RawObject {

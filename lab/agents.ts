@@ -1,16 +1,13 @@
 /** One agent process per node of the lab: the real program, started as the DaemonSet would, in the node's network namespace. */
 import type { Backend } from '../src/core/vocabulary.ts';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { createWriteStream, realpathSync, type WriteStream } from 'node:fs';
-import * as http from 'node:http';
-import { basename, join } from 'node:path';
+import type { ChildProcess } from 'node:child_process';
+import { createWriteStream, type WriteStream } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from './agent-process.ts';
 import type { LabNetworkDoor } from './network/types.ts';
 
-/** What the agent's own HTTP server listens on inside of its node. */
-const AGENT_PORT = 9847;
 const READY_POLL_MS = 25;
-const REQUEST_TIMEOUT_MS = 2_000;
 const STOP_TIMEOUT_MS = 5_000;
 
 export interface LabAgentsOptions {
@@ -56,28 +53,9 @@ export class LabAgents {
   start(node: string): void {
     if (this.#agents.has(node)) return;
     const { network, program, serviceAccountDir, apiServer, backend, mode, extraFlags = [], logDir } = this.#options;
-    const command = network.nodeCommand(node, [
-      ...program,
-      'agent',
-      `--node-name=${node}`,
-      `--service-account-dir=${serviceAccountDir}`,
-      `--backend=${backend}`,
-      `--mode=${mode}`,
-      `--http-address=127.0.0.1:${AGENT_PORT}`,
-      ...extraFlags,
-    ]);
-    const separator = apiServer.lastIndexOf(':');
-    const env = {
-      ...process.env,
-      ...command.env,
-      PORTCULLIS_POLICY_COUNTERS_FILE: join(logDir, `${node}.policy-counters.json`),
-      KUBECONFIG: undefined,
-      KUBERNETES_SERVICE_HOST: apiServer.slice(0, separator),
-      KUBERNETES_SERVICE_PORT: apiServer.slice(separator + 1),
-    };
-    const [argv0, ...args] = withoutOrphans(command.argv);
-    // A session of its own: Ctrl-C is for the lab, which then stops the agents in its order.
-    const child = spawn(argv0, args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const counters = join(logDir, `${node}.policy-counters.json`);
+    const more = [`--mode=${mode}`, `--policy-counters-file=${counters}`, ...extraFlags];
+    const child = startAgent({ network, nodeName: node, program, serviceAccountDir, apiServer, backend, more });
     const agent: RunningAgent = { child, stopping: false, ended: this.#ending(node, child, () => agent.stopping) };
     this.#agents.set(node, agent);
     this.#follow(node, child);
@@ -143,27 +121,13 @@ export class LabAgents {
   }
 
   /** One GET from the agent's own HTTP server. */
-  async get(node: string, path: string): Promise<{ readonly status: number; readonly body: string }> {
+  async get(node: string, path: string): Promise<Page> {
     let door = this.#doors.get(node);
     if (!door) {
       door = this.#options.network.reachNodePort(node, AGENT_PORT);
       this.#doors.set(node, door);
     }
-    const { path: socketPath } = await door;
-    return new Promise((resolve, reject) => {
-      const request = http.get({ socketPath, path, timeout: REQUEST_TIMEOUT_MS, agent: false }, (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('error', reject);
-        response.on('end', () =>
-          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
-        );
-      });
-      request.on('timeout', () =>
-        request.destroy(new Error(`no answer from the agent on ${node} within ${REQUEST_TIMEOUT_MS} ms`)),
-      );
-      request.on('error', reject);
-    });
+    return getPage((await door).path, path);
   }
 
   /**
@@ -188,7 +152,7 @@ export class LabAgents {
   async #whyNotReady(node: string): Promise<string | undefined> {
     try {
       const { status, body } = await this.get(node, '/readyz');
-      return status === 200 ? undefined : missingConditions(body);
+      return status === 200 ? undefined : missingText(body);
     } catch {
       // Its HTTP server is not there yet.
       return 'starting';
@@ -196,32 +160,10 @@ export class LabAgents {
   }
 }
 
-/**
- * The same command, killed by the kernel when this process dies, however it dies (PR_SET_PDEATHSIG survives exec). Without
- * `setpriv` of util-linux an agent may outlive a killed lab, until the next lab's sweep.
- */
-function withoutOrphans(argv: readonly [string, ...string[]]): readonly [string, ...string[]] {
-  setpriv ??= ['/usr/bin/setpriv', '/bin/setpriv'].find(isUtilLinux) ?? '';
-  return setpriv === '' ? argv : [setpriv, '--pdeathsig', 'KILL', ...argv];
-}
-
-let setpriv: string | undefined;
-
-/** Busybox has a program of that name that knows no death signal. */
-function isUtilLinux(path: string): boolean {
-  try {
-    return basename(realpathSync(path)) === 'setpriv';
-  } catch {
-    return false;
-  }
-}
-
 /** `/readyz` as one line: the conditions that do not hold, with their reasons. */
-function missingConditions(body: string): string {
+function missingText(body: string): string {
   try {
-    const { conditions } = JSON.parse(body) as { conditions: { name: string; ok: boolean; reason: string }[] };
-    const missing = conditions.filter(({ ok }) => !ok).map(({ name, reason }) => `${name}: ${reason}`);
-    return missing.join('; ');
+    return [...missingConditions(body)].map(([name, reason]) => `${name}: ${reason}`).join('; ');
   } catch {
     return body.trim();
   }

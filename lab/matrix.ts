@@ -4,6 +4,7 @@ import type { ClusterSnapshot } from '../src/policy/model.ts';
 import type { EndpointKey, MatrixProbe, ProbeResult } from './network/types.ts';
 
 import { createEvaluator } from '../src/policy/evaluate.ts';
+import { familyOf } from '../src/net/ip.ts';
 import { FAMILIES, PROTOCOL_NUMBER } from '../src/core/vocabulary.ts';
 
 /** A place in the lab that sends and receives. */
@@ -77,7 +78,7 @@ function concernsPods(a: MatrixEndpoint, b: MatrixEndpoint): boolean {
 }
 
 function addressOf(endpoint: MatrixEndpoint, family: Family): string | undefined {
-  return endpoint.addresses.find((address) => address.includes(':') === (family === 6));
+  return endpoint.addresses.find((address) => familyOf(address) === family);
 }
 
 /** Whether the packet got there: a refusal is an answer too, only silence is a drop (S-10). Undefined: the probe failed. */

@@ -181,7 +181,7 @@ const MUTANTS: readonly Mutant[] = [
     broken: '.filter((claimant) => objectKey(claimant) === objectKey(pod) && claimant !== pod);',
   },
   {
-    title: 'names of policies are glued together in the key of a class',
+    title: 'names of policies are glued together in the key of a policy group',
     file: 'src/compile/namespace-programs.ts',
     line: 'policies.map((policy) => [policy.namespace, policy.name])',
     broken: 'policies.map((policy) => `${policy.namespace}-${policy.name}`)',

@@ -3,9 +3,10 @@
  * remote pods that the policies name. All policies let the measured port through (or, if each has its own, another), but only the last
  * policy of the last class names the two measured pods, so every packet of theirs meets all other policies first.
  */
-import type { Pod, ClusterSnapshot, Policy } from '../../src/policy/model.ts';
+import type { Pod, ClusterSnapshot } from '../../src/policy/model.ts';
 import { objectKey } from '../../src/policy/model.ts';
-import { parsePolicy } from '../../src/policy/parse.ts';
+import { namespaceObject, nodeObject, podObject as writtenPod, runningStatus } from '../../test/support/api-objects.ts';
+import { parsedPolicy, pod as podOf, policyObject as writtenPolicy } from '../../test/support/builders.ts';
 import { lowBits } from '../../src/dataplane/iptables/rules/low-bits.ts';
 import type { ApiObjects } from '../api-process.ts';
 import type { RawObject } from '../cluster-model.ts';
@@ -40,7 +41,7 @@ export function makeCluster(shape: Shape): MeasuredCluster {
   const rawPolicies = Array.from({ length: shape.classes }, (_, group) =>
     Array.from({ length: shape.policies }, (_, index) => policyObject(group, index, shape)),
   ).flat();
-  const policies = rawPolicies.map(parsed);
+  const policies = rawPolicies.map(parsedPolicy);
   const snapshot: ClusterSnapshot = {
     pods: new Map(pods.map((each) => [objectKey(each), each])),
     namespaces: new Map([[NAMESPACE, { name: NAMESPACE, uid: NAMESPACE, labels: {} }]]),
@@ -49,15 +50,8 @@ export function makeCluster(shape: Shape): MeasuredCluster {
     problems: [],
   };
   const objects: ApiObjects = {
-    namespaces: [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE, uid: NAMESPACE } }],
-    nodes: [
-      {
-        apiVersion: 'v1',
-        kind: 'Node',
-        metadata: { name: NODE_NAME, uid: NODE_NAME },
-        status: { addresses: [{ type: 'InternalIP', address: NODE_ADDRESS }] },
-      },
-    ],
+    namespaces: [namespaceObject(NAMESPACE, { uid: NAMESPACE })],
+    nodes: [nodeObject(NODE_NAME, [NODE_ADDRESS], { uid: NODE_NAME })],
     pods: pods.map(podObject),
     networkpolicies: rawPolicies,
   };
@@ -79,37 +73,13 @@ function localPod(address: string, index: number, { pods, classes }: Shape): Pod
 }
 
 function pod(name: string, nodeName: string, address: string, labels: Pod['labels']): Pod {
-  return {
-    namespace: NAMESPACE,
-    name,
-    uid: name,
-    nodeName,
-    addresses: [address],
-    hostNetwork: false,
-    phase: 'Running',
-    terminating: false,
-    createdAtMs: 0,
-    addressesSince: 0,
-    labels,
-    namedPorts: [],
-  };
+  return podOf(`${NAMESPACE}/${name}`, { uid: name, nodeName, addresses: [address], labels });
 }
 
-function podObject({ namespace, name, uid, nodeName, addresses: [podIP], labels }: Pod): RawObject {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { namespace, name, uid, labels: Object.fromEntries(Object.entries(labels)), creationTimestamp: CREATED },
-    spec: { nodeName },
-    status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }] },
-  };
-}
-
-function parsed(object: RawObject): Policy {
-  const { policy, problems } = parsePolicy(object);
-  const why = problems.map(({ message }) => message).join(', ');
-  if (!policy || problems.length > 0) throw new Error(`${object.metadata.name}: ${why}`);
-  return policy;
+function podObject({ name, uid, nodeName, addresses, labels }: Pod): RawObject {
+  const metadata = { uid, creationTimestamp: CREATED };
+  const written = writtenPod(`${NAMESPACE}/${name}`, { labels: { ...labels }, metadata, spec: { nodeName } });
+  return { ...written, status: runningStatus(...addresses) };
 }
 
 function policyObject(group: number, index: number, { classes, policies, kind }: Shape): RawObject {
@@ -121,20 +91,17 @@ function policyObject(group: number, index: number, { classes, policies, kind }:
   const peers = isMeasured ? [remote, measured] : [remote];
   const port = kind === 'own ports' && !isMeasured ? FIRST_OWN_PORT + group * policies + index : PORT;
   const ports = ['TCP', 'UDP'].map((protocol) => ({ protocol, port }));
-  return {
-    apiVersion: 'networking.k8s.io/v1',
-    kind: 'NetworkPolicy',
-    metadata: { namespace: NAMESPACE, name, uid: name },
-    spec: {
-      podSelector: {
-        matchLabels: { group: groupName(group) },
-        ...(kind === 'own words' ? { matchExpressions: [{ key: name, operator: 'DoesNotExist' }] } : {}),
-      },
-      policyTypes: ['Ingress', 'Egress'],
-      ingress: [{ from: peers, ports }],
-      egress: [{ to: peers, ports }],
+  const key = `${NAMESPACE}/${name}`;
+  const spec = {
+    podSelector: {
+      matchLabels: { group: groupName(group) },
+      ...(kind === 'own words' ? { matchExpressions: [{ key: name, operator: 'DoesNotExist' }] } : {}),
     },
+    policyTypes: ['Ingress', 'Egress'],
+    ingress: [{ from: peers, ports }],
+    egress: [{ to: peers, ports }],
   };
+  return writtenPolicy(key, spec, { uid: name });
 }
 
 function groupName(group: number): string {

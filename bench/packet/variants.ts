@@ -1,13 +1,11 @@
 /** The sides of the comparison: each a testbed of its own with its rules loaded and its traffic programs waiting. */
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { compileNode } from '../../src/compile/compile-node.ts';
-import { NOTHING_SHARED } from '../../src/compile/shared-peers.ts';
+import { compileNode, NOTHING_SHARED, renderNode } from '../../test/support/stages.ts';
 import type { Backend } from '../../src/core/vocabulary.ts';
 import { toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { createOneVariantKernel } from '../../test/support/one-variant-kernel.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
-import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import type { Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import { type MeasuredCluster, NODE_NAME, PORT, makeCluster } from './cluster.ts';
 import { renderLinear } from './linear-layout.ts';

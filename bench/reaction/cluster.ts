@@ -3,6 +3,8 @@
  * local pod, the server, with a policy and a port for each kind of change, so that no kind meets the rules of another.
  */
 import type { ApiObjects, ApiWrite } from '../api-process.ts';
+import { namespaceObject, nodeObject, podObject, runningStatus } from '../../test/support/api-objects.ts';
+import { policyObject } from '../../test/support/builders.ts';
 import { LOCAL_NODE, NODE_ADDRESS, podAddress, type RawObject } from '../cluster-model.ts';
 
 export const KINDS = [
@@ -61,15 +63,8 @@ export function reactionObjects(size: ReactionSize): ApiObjects {
   );
   const policies = Array.from({ length: size.policies }, (_, index) => groupPolicy(index, groups));
   return {
-    namespaces: [{ apiVersion: 'v1', kind: 'Namespace', metadata: metaOf(NAMESPACE, undefined, { team: 'bench' }) }],
-    nodes: [
-      {
-        apiVersion: 'v1',
-        kind: 'Node',
-        metadata: metaOf(LOCAL_NODE),
-        status: { addresses: [{ type: 'InternalIP', address: NODE_ADDRESS }] },
-      },
-    ],
+    namespaces: [namespaceObject(NAMESPACE, metaOf(NAMESPACE, { team: 'bench' }))],
+    nodes: [nodeObject(LOCAL_NODE, [NODE_ADDRESS], metaOf(LOCAL_NODE))],
     pods: [
       ...local,
       serverPod('shut'),
@@ -148,7 +143,7 @@ function allow(from: readonly object[], port: number): object {
 
 function policy(name: string, matchLabels: Record<string, string>, ingress: readonly object[]): RawObject {
   const spec = { podSelector: { matchLabels }, policyTypes: ['Ingress'], ingress };
-  return { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: metaOf(name, NAMESPACE), spec };
+  return policyObject(`${NAMESPACE}/${name}`, spec, metaOf(name));
 }
 
 function serverPod(mode: 'open' | 'shut'): RawObject {
@@ -160,22 +155,10 @@ function turncoat(tier: 'wanted' | 'other'): RawObject {
 }
 
 function pod(name: string, nodeName: string, podIP: string, labels: Record<string, string>): RawObject {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: metaOf(name, NAMESPACE, labels),
-    spec: { nodeName, containers: [{ name: 'app', image: 'registry.example/app:1' }] },
-    status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }], conditions: [{ type: 'Ready', status: 'True' }] },
-  };
+  const status = { ...runningStatus(podIP), conditions: [{ type: 'Ready', status: 'True' }] };
+  return { ...podObject(`${NAMESPACE}/${name}`, { labels, metadata: metaOf(name), spec: { nodeName } }), status };
 }
 
-function metaOf(name: string, namespace?: string, labels: Record<string, string> = {}) {
-  const created = '2024-01-01T00:00:00Z';
-  return {
-    name,
-    ...(namespace === undefined ? {} : { namespace }),
-    uid: `uid-${name}`,
-    creationTimestamp: created,
-    labels,
-  };
+function metaOf(name: string, labels?: Record<string, string>) {
+  return { uid: `uid-${name}`, creationTimestamp: '2024-01-01T00:00:00Z', ...(labels ? { labels } : {}) };
 }

@@ -20,7 +20,7 @@ export type Load = (typeof LOADS)[number];
 /** Pod events per second under load. */
 export const CHURN_RATE = 50;
 const CHURN_WARM_MS = 400;
-/** Between two changes: longer than any pause of the agent. */
+/** Between two changes. Over a round of all kinds syncs use less than their share, so that no change waits for those before it. */
 const REST_MS = 150;
 const EDIT_EVERY_MS = 100;
 

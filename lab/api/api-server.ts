@@ -4,6 +4,7 @@ import { createServer as createHttpServer, type IncomingMessage, type Server, ty
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { hostPortText } from '../../src/net/host-port.ts';
 import { type AccessToken, authenticate, authorize, isAllowed } from './access.ts';
 import { type ParsedRequest, parseRequest, RequestLog, type ResourceRequest } from './api-request.ts';
 import { ApiStore } from './api-store.ts';
@@ -103,8 +104,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
     : createHttpServer();
   const running = new RunningServer(server, store, tokens, options);
   await running.listen(options.port ?? 0, host);
-  const urlHost = advertise.includes(':') ? `[${advertise}]` : advertise;
-  const url = `${tls ? 'https' : 'http'}://${urlHost}:${running.port}`;
+  const url = `${tls ? 'https' : 'http'}://${hostPortText({ host: advertise, port: running.port })}`;
   const token = tokens[0]?.token ?? '';
   const kubeconfigFor = (other: string): string => kubeconfigText(url, certificate?.caPem, other);
   return {

@@ -1,4 +1,5 @@
 /** The columns `kubectl get` shows, as the API's Table form. Pure. */
+import { hostPortText } from '../../src/net/host-port.ts';
 import { isObject, textOf } from './json.ts';
 import type {
   ApiObject,
@@ -155,7 +156,7 @@ function shortened(items: readonly string[]): string {
 function endpointAddresses(endpoints: EndpointsObject): string {
   const addresses = (endpoints.subsets ?? []).flatMap((subset) =>
     (subset.addresses ?? []).flatMap(({ ip }) =>
-      (subset.ports ?? []).map(({ port }) => (ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`)),
+      (subset.ports ?? []).map(({ port }) => hostPortText({ host: ip, port })),
     ),
   );
   return shortened(addresses);

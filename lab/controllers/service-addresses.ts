@@ -1,6 +1,7 @@
 /** ClusterIPs and node ports of Services: chosen or checked before a Service is stored, as the API server does. */
 import { isIP } from 'node:net';
 import { collapseIPv6Number, IPv4, IPv4CidrRange, IPv6, IPv6CidrRange } from 'ip-num';
+import { familyOf } from '../../src/net/ip.ts';
 import { addressValue } from '../api/cidr-rules.ts';
 import type { ApiStore } from '../api/api-store.ts';
 import { cause, invalid } from '../api/errors.ts';
@@ -207,7 +208,7 @@ function refused(service: ServiceObject, field: string, value: unknown, why: str
 }
 
 function addressRange(cidr: string): AddressRange {
-  const isV6 = cidr.includes(':');
+  const isV6 = familyOf(cidr) === 6;
   const range = isV6 ? IPv6CidrRange.fromCidr(cidr) : IPv4CidrRange.fromCidr(cidr);
   return { family: isV6 ? 'IPv6' : 'IPv4', cidr, network: range.getFirst().value, size: range.getSize(), next: 0n };
 }

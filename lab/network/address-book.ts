@@ -1,7 +1,7 @@
 /** Who has which address. In memory only: checks and allocates, and changes nothing when it throws. */
 import type { Family } from '../../src/core/vocabulary.ts';
-import { canonicalAddress } from '../../src/net/ip.ts';
-import { familyOf, isPodAddressOf, nextPodNumber, outsideAddress, podAddress } from './address-plan.ts';
+import { canonicalAddress, familyOf } from '../../src/net/ip.ts';
+import { isPodAddressOf, nextPodNumber, outsideAddress, podAddress } from './address-plan.ts';
 import type { EndpointKey, Wiring } from './types.ts';
 
 export interface AddressNode {

@@ -9,7 +9,7 @@
  */
 import { cidrContains, parseCidr } from '../../src/net/cidr.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
-import { parseAddress } from '../../src/net/ip.ts';
+import { familyOf, parseAddress } from '../../src/net/ip.ts';
 
 /** One pod CIDR per node, numbered by the third byte. */
 export const MAX_NODES = 200;
@@ -71,10 +71,6 @@ export const HOST_PREFIX_LENGTH = { 4: 32, 6: 128 } as const satisfies Record<Fa
 
 /** Of the pods' network on a bridge. */
 export const BRIDGE_PREFIX_LENGTH = { 4: 24, 6: 64 } as const satisfies Record<Family, number>;
-
-export function familyOf(address: string): Family {
-  return address.includes(':') ? 6 : 4;
-}
 
 /**
  * The next free pod number after `last` (none yet: undefined), going round, so that an address is used again only when a caller

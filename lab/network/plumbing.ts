@@ -6,13 +6,13 @@
  * The namespace on the right of a pair makes it, both ends at once, and the other end then brings up its own.
  */
 import type { Family } from '../../src/core/vocabulary.ts';
+import { familyOf } from '../../src/net/ip.ts';
 import {
   BRIDGE_PREFIX_LENGTH,
   CLUSTER_CIDRS,
   GATEWAY,
   HOST_PREFIX_LENGTH,
   bridgeAddress,
-  familyOf,
   nodeAddress,
   podCidr,
 } from './address-plan.ts';

@@ -6,7 +6,8 @@
  */
 import { createHash } from 'node:crypto';
 import type { Family } from '../../src/core/vocabulary.ts';
-import { CLUSTER_CIDRS, HOST_PREFIX_LENGTH, familyOf, nodeAddress } from './address-plan.ts';
+import { familyOf } from '../../src/net/ip.ts';
+import { CLUSTER_CIDRS, HOST_PREFIX_LENGTH, nodeAddress } from './address-plan.ts';
 import type { LabService, LabServicePort } from './types.ts';
 
 /** kube-proxy's mark for "source becomes the node". */

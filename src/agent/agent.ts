@@ -7,7 +7,8 @@ import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { MonotonicClock } from '../core/clock.ts';
 import type { Mode } from '../core/vocabulary.ts';
 import type { Dataplane, SyncOutcome } from '../dataplane/dataplane.ts';
-import type { LoopVerdict } from './sync-loop.ts';
+import type { LoopRequest, LoopVerdict } from './sync-loop.ts';
+import type { Lane } from './pace.ts';
 
 import { NO_INTERFACES } from '../host/pod-interfaces.ts';
 import { ClusterFollower } from './follow-cluster.ts';
@@ -26,7 +27,10 @@ export interface AgentOptions {
   readonly newPods: 'open' | 'closed';
   /** In force unless the node's annotation says otherwise. */
   readonly defaultMode: Mode;
+  /** See LoopOptions. */
   readonly minGapMs: number;
+  readonly share: number;
+  readonly cpuMs: () => number;
   readonly resyncIntervalMs: number;
   readonly clock: MonotonicClock;
   /** 0..1. */
@@ -39,7 +43,7 @@ export interface AgentOptions {
 }
 
 /** Finds where local pods are attached. */
-export interface InterfaceSource {
+interface InterfaceSource {
   /** Looks now; resolves when it has looked, whatever it found. */
   look(): Promise<void>;
   /** Those known now; told of a local pod it does not know, it begins to look. The same object as long as nothing changed. */
@@ -80,7 +84,7 @@ export interface SyncInfo {
  * `unknown`: neither its object nor a pod bound to it was ever seen, so nothing is written. `gone`: its object is away, and the rules of
  * pods deleted since then stay.
  */
-export type NodeStatus = { readonly kind: 'present' } | { readonly kind: 'gone' } | { readonly kind: 'unknown' };
+type NodeStatus = { readonly kind: 'present' } | { readonly kind: 'gone' } | { readonly kind: 'unknown' };
 
 export interface AgentStatus {
   readonly nodeName: string;
@@ -100,13 +104,13 @@ export interface AgentStatus {
   readonly waitingPods: number;
 }
 
-export interface InKernel {
+interface InKernel {
   readonly revision: number;
   /** Monotonic: when it was first seen to be whole there. */
   readonly sinceMs: number;
 }
 
-export const MODE_ANNOTATION = 'portcullis.dev/mode';
+const MODE_ANNOTATION = 'portcullis.dev/mode';
 
 export class Agent {
   readonly #options: AgentOptions;
@@ -121,24 +125,19 @@ export class Agent {
   #programmed = false;
   #lastOutcome: SyncOutcome | undefined;
   #inKernel: InKernel | undefined;
-  #earliestChangeMs: number | undefined;
+  /** What is not in the kernel yet: when the first of it arrived. */
+  #waitingSinceMs: Partial<Record<Lane, number>> = {};
   #reportedProblems: readonly Problem[] = [];
 
   constructor(options: AgentOptions) {
-    const { nodeName, clock, random, minGapMs, resyncIntervalMs } = options;
+    const { nodeName, clock } = options;
     this.#options = options;
     this.#mode = options.defaultMode;
     const onCompiled = (): void => this.#loop.request('compiled');
     const follower = new ClusterFollower(options.cluster, nodeName, clock, onCompiled, options.earlyAddresses);
     this.#follower = follower;
     this.#newPods = new NewPods(nodeName);
-    this.#loop = new SyncLoop({
-      sync: (request) => this.#sync(request),
-      clock,
-      random,
-      minGapMs,
-      resyncIntervalMs,
-    });
+    this.#loop = new SyncLoop({ ...options, sync: (request) => this.#sync(request) });
     options.dataplane.onWork((reason) => this.#loop.request(reason));
   }
 
@@ -164,12 +163,12 @@ export class Agent {
 
   #begin(): void {
     this.#maySync = true;
-    this.#loop.request('all kinds listed', true);
+    this.#loop.request('all kinds listed', 'compare');
   }
 
   /** Asks for a sync that compares all we wrote with the kernel. */
   resync(reason: string): void {
-    if (this.#maySync) this.#loop.request(reason, true);
+    if (this.#maySync) this.#loop.request(reason, 'compare');
   }
 
   /** Lets a sync under way finish and starts no other. The rules stay as they are (S-79). */
@@ -214,7 +213,7 @@ export class Agent {
       concerns = true;
     }
     if (!concerns || !this.#maySync) return;
-    this.#earliestChangeMs ??= clock.now();
+    this.#waitingSinceMs.rules ??= clock.now();
     this.#loop.request('allocations');
   }
 
@@ -229,13 +228,13 @@ export class Agent {
   #onChange(change: ClusterChange): void {
     if (change.kind === 'nodes' && !this.#maySync) void this.#prepare();
     this.#newPods.change(change);
-    const concerns = this.#follower.change(change);
-    if (!concerns || !this.#maySync) return;
-    this.#earliestChangeMs ??= change.arrivedAtMs;
-    this.#loop.request(change.kind);
+    const lane = this.#follower.change(change);
+    if (lane === undefined || !this.#maySync) return;
+    this.#waitingSinceMs[lane] ??= change.arrivedAtMs;
+    this.#loop.request(change.kind, lane);
   }
 
-  async #sync(request: { resync: boolean; reasons: readonly string[] }): Promise<LoopVerdict> {
+  async #sync(request: LoopRequest): Promise<LoopVerdict> {
     const { cluster, clock } = this.#options;
     await this.#gate;
     const nodeProblems = describeNode(this.#options.nodeName, this.#nodeStatus());
@@ -246,11 +245,10 @@ export class Agent {
     }
     const started = clock.now();
     const newPods = this.#newPods.known();
-    const changedAt = this.#earliestChangeMs;
-    this.#earliestChangeMs = undefined;
+    const waited = this.#takeWaiting(request.lane);
     const modeProblems = this.#followMode();
     if (!this.#lastOutcome) this.#options.dataplane.prepare(this.#mode);
-    const compiled = await this.#compile();
+    const compiled = await this.#compile(request.lane);
     const compileSeconds = (clock.now() - started) / 1000;
     const outcome = await this.#write(compiled, request.resync);
     const { intent } = compiled;
@@ -259,17 +257,19 @@ export class Agent {
     const first = !this.#programmed && isWritten;
     this.#programmed ||= isWritten;
     // A change that did not get in keeps its clock running.
-    if (!isWritten) this.#earliestChangeMs = changedAt ?? this.#earliestChangeMs;
+    if (!isWritten) this.#waitingSinceMs = { ...this.#waitingSinceMs, ...waited };
     this.#lastOutcome = outcome;
     // The next portion of what is filled, and whatever changed meanwhile.
     if (verdict !== 'failed' && this.#mode !== 'dry-run' && (outcome.change?.setsToFill ?? 0) > 0)
       this.#loop.request('portion');
     const ended = clock.now();
-    const { revision } = outcome;
+    // What still waits to be compiled is not in that intent.
+    const revision = intent?.waiting.length === 0 ? outcome.revision : undefined;
     if (revision !== undefined && revision !== this.#inKernel?.revision) this.#inKernel = { revision, sinceMs: ended };
     if (isWritten) this.#reportNewPods(newPods, intent, ended);
     const problems = [...cluster.snapshot().problems, ...(intent?.problems ?? []), ...modeProblems, ...nodeProblems];
-    const programmed = changedAt !== undefined && outcome.stepsApplied > 0 && isWritten;
+    const changedAt = Math.min(...Object.values(waited));
+    const programmed = Number.isFinite(changedAt) && outcome.stepsApplied > 0 && isWritten;
     this.#options.observer.onSync(outcome, {
       reasons: request.reasons,
       resync: request.resync,
@@ -285,10 +285,19 @@ export class Agent {
     return verdict;
   }
 
-  async #compile(): Promise<Compiled> {
+  /** What a sync of the lane brings in, and since when it waits. */
+  #takeWaiting(lane: Lane): Partial<Record<Lane, number>> {
+    const waiting = this.#waitingSinceMs;
+    const { members, ...rest } = waiting;
+    this.#waitingSinceMs = lane === 'rules' ? {} : rest;
+    if (lane === 'rules') return waiting;
+    return members === undefined ? {} : { members };
+  }
+
+  async #compile(lane: Lane): Promise<Compiled> {
     if (this.#mode === 'off') return { intent: undefined };
     try {
-      return { intent: await this.#follower.intent() };
+      return { intent: await this.#follower.intent(lane) };
     } catch (error) {
       return { intent: undefined, failed: error instanceof Error ? error.message : String(error) };
     }

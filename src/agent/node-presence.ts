@@ -10,7 +10,7 @@
 import type { NodeRecord, Pod } from '../policy/model.ts';
 
 /** What follows for the compiler, in order; `after` undefined: the pod is gone. */
-export type PodChange = readonly [key: string, after: Pod | undefined];
+type PodChange = readonly [key: string, after: Pod | undefined];
 
 export class NodePresence {
   readonly #nodeName: string;

@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { BACKENDS, type Mode } from '../core/vocabulary.ts';
 import { formatListenAddress, type ListenAddress } from '../telemetry/health.ts';
-import { type Target, targetText } from '../cluster/targets.ts';
+import { type HostPort, hostPortText } from '../net/host-port.ts';
 import { LOG_LEVELS, type LogLevel } from '../telemetry/log.ts';
 import {
   integer,
@@ -29,14 +29,14 @@ import {
 export const START_MODES = ['enforce', 'audit', 'dry-run'] as const satisfies readonly Mode[];
 export type StartMode = (typeof START_MODES)[number];
 
-export const BACKEND_CHOICES = ['auto', ...BACKENDS] as const;
-export type BackendChoice = (typeof BACKEND_CHOICES)[number];
+const BACKEND_CHOICES = ['auto', ...BACKENDS] as const;
+type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
-export const NEW_PODS_CHOICES = ['open', 'closed'] as const;
-export type NewPodsChoice = (typeof NEW_PODS_CHOICES)[number];
+const NEW_PODS_CHOICES = ['open', 'closed'] as const;
+type NewPodsChoice = (typeof NEW_PODS_CHOICES)[number];
 
 /** How the API server is reached. */
-export type ApiAccess =
+type ApiAccess =
   | { readonly kind: 'kubeconfig'; readonly path: string }
   /** A folder with `token`, `ca.crt` and `namespace`, as mounted into every pod. */
   | { readonly kind: 'service-account'; readonly dir: string };
@@ -45,7 +45,7 @@ export interface AgentConfig {
   readonly nodeName: string;
   readonly apiAccess: ApiAccess;
   /** The API server's own addresses, tried when the one it is known by leads nowhere. */
-  readonly apiServers: readonly Target[];
+  readonly apiServers: readonly HostPort[];
   /** Where those found in the cluster are remembered; null: nowhere. */
   readonly apiServerEndpointsFile: string | null;
   readonly mode: Mode;
@@ -69,6 +69,8 @@ export interface AgentConfig {
   /** Log records per second and final drop rule; 0: drops are counted, not logged. */
   readonly dropLogRatePerSecond: number;
   readonly resyncIntervalMs: number;
+  /** Of one core, 0..1. */
+  readonly syncShare: number;
   readonly minGapMs: number;
   readonly xtablesLockWaitSeconds: number;
   readonly policyCounters: boolean;
@@ -78,7 +80,7 @@ export interface AgentConfig {
   readonly allowKubeProxyIpvs: boolean;
 }
 
-export type AgentConfigResult = { readonly config: AgentConfig } | { readonly error: string };
+type AgentConfigResult = { readonly config: AgentConfig } | { readonly error: string };
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -249,7 +251,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_DROP_LOG_RATE',
     '<number>',
     '10',
-    `denied packets logged per second and class of pods, 0 to ${MAX_LIMIT_PER_SECOND}; 0: counted, not logged`,
+    `denied packets logged per second and policy group, 0 to ${MAX_LIMIT_PER_SECOND}; 0: counted, not logged`,
     integer(0, MAX_LIMIT_PER_SECOND, ' per second'),
   ),
   resyncInterval: flag(
@@ -260,12 +262,21 @@ export const AGENT_FLAGS = {
     'how often the kernel is compared with what it should hold, 1 to 86400, jittered',
     integer(1, 86_400, ' seconds'),
   ),
+  syncShare: flag(
+    'sync-share',
+    'PORTCULLIS_SYNC_SHARE',
+    '<percent>',
+    '20',
+    'of one core, what syncs may use in the long run, 1 to 100; the first on a quiet node start at once, later ones pause for what ' +
+      'the last ones used, a quarter of a second at most',
+    integer(1, 100, ' percent'),
+  ),
   minGap: flag(
     'min-gap-ms',
     'PORTCULLIS_MIN_GAP_MS',
     '<milliseconds>',
-    '100',
-    'least pause between two syncs, 0 to 60000; changes that come meanwhile are taken together',
+    '0',
+    'least pause between two syncs whatever they use, 0 to 60000; changes that come meanwhile are taken together',
     integer(0, 60_000, ' milliseconds'),
   ),
   xtablesLockWait: flag(
@@ -324,7 +335,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
   return {
     'node-name': config.nodeName,
     ...(access.kind === 'kubeconfig' ? { kubeconfig: access.path } : { 'service-account-dir': access.dir }),
-    ...(config.apiServers.length === 0 ? {} : { 'api-server': config.apiServers.map(targetText).join(',') }),
+    ...(config.apiServers.length === 0 ? {} : { 'api-server': config.apiServers.map(hostPortText).join(',') }),
     'api-server-endpoints-file': config.apiServerEndpointsFile ?? 'off',
     mode: config.mode,
     backend: config.backend,
@@ -340,6 +351,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     'nflog-group': config.nflogGroup,
     'drop-log-rate': config.dropLogRatePerSecond,
     'resync-interval': config.resyncIntervalMs / 1000,
+    'sync-share': Math.round(config.syncShare * 100),
     'min-gap-ms': config.minGapMs,
     'xtables-lock-wait': config.xtablesLockWaitSeconds,
     'policy-counters': String(config.policyCounters),
@@ -380,6 +392,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     nflogGroup: value(AGENT_FLAGS.nflogGroup),
     dropLogRatePerSecond: value(AGENT_FLAGS.dropLogRate),
     resyncIntervalMs: value(AGENT_FLAGS.resyncInterval) * 1000,
+    syncShare: value(AGENT_FLAGS.syncShare) / 100,
     minGapMs: value(AGENT_FLAGS.minGap),
     xtablesLockWaitSeconds: value(AGENT_FLAGS.xtablesLockWait),
     policyCounters: value(AGENT_FLAGS.policyCounters),

@@ -1,7 +1,7 @@
 /** Help texts, made from the same tables that parse and dispatch. */
 import { AGENT_FLAGS, type Flag } from './config.ts';
 
-export interface CommandSummary {
+interface CommandSummary {
   readonly name: string;
   /** One line, lower case, without a full stop. */
   readonly summary: string;

@@ -5,7 +5,7 @@ import type { AgentConfig } from './config.ts';
 
 import { systemClock } from '../core/clock.ts';
 import { readEndpointCache, cacheEndpoints } from '../cluster/endpoint-cache.ts';
-import { targetText } from '../cluster/targets.ts';
+import { hostPortText } from '../net/host-port.ts';
 import { clusterLog } from '../telemetry/cluster-observer.ts';
 
 /** Returns once the file was read; what the cluster says is followed until `signal` aborts. A kubeconfig names its server itself. */
@@ -22,7 +22,7 @@ export async function useOwnAddresses(
   const remembered = await readEndpointCache(file, log);
   if (remembered.length > 0)
     log.info(
-      { file, endpoints: remembered.map(targetText) },
+      { file, endpoints: remembered.map(hostPortText) },
       "the API server's own addresses are known from the last run",
     );
   connection.setAlternates([...apiServers, ...remembered]);

@@ -3,7 +3,7 @@ import { type AgentConfig, type Environment, parseAgentConfig } from './config.t
 import { agentHelp, EXIT_FAILURE, EXIT_OK, EXIT_USAGE, programHelp } from './help.ts';
 
 /** What the program touches besides its arguments. */
-export interface ProgramContext extends CommandContext {
+interface ProgramContext extends CommandContext {
   readonly env: Environment;
   readonly version: string;
   readonly out: (text: string) => void;
@@ -13,7 +13,7 @@ export interface ProgramContext extends CommandContext {
   readonly more?: readonly Command[];
 }
 
-export interface CommandContext {
+interface CommandContext {
   /** Aborted by the first SIGTERM or SIGINT. */
   readonly signal: AbortSignal;
 }

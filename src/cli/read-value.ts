@@ -1,8 +1,7 @@
 /** What people write as the value of a flag -> the value, or what would be one. */
 import type { ListenAddress } from '../telemetry/health.ts';
 
-import { parseTarget, type Target } from '../cluster/targets.ts';
-import { parseAddress } from '../net/ip.ts';
+import { type HostPort, parseHostPort } from '../net/host-port.ts';
 
 /** Text -> value, or what is wrong with it and what is allowed. */
 export type Reading<T> = { readonly value: T } | { readonly problem: string };
@@ -53,14 +52,9 @@ export function readListenAddress(text: string): Reading<ListenAddress | null> {
   const path = /^unix:(\/.+)$/.exec(text)?.[1];
   if (path !== undefined) return readSocketPath(path);
   // The port is always given, so what stands before the last colon is the address, with brackets or without: `$(NODE_IP):9847`.
-  const parts = /^(?:\[([0-9a-f:.]+)\]|([^\s:[\]/]+)|([0-9a-f:.]+)):(\d{1,5})$/i.exec(text);
-  const bare = parts?.[3] !== undefined && parseAddress(parts[3]) ? parts[3] : undefined;
-  const host = parts?.[1] ?? parts?.[2] ?? bare;
-  const port = Number(parts?.[4]);
-  if (host === undefined || port < 1 || port > 65_535) {
-    return notA(text, 'host:port (such as 127.0.0.1:9847 or [::1]:9847, port 1 to 65535), unix:/path or off');
-  }
-  return { value: Object.freeze({ host, port }) };
+  const found = parseHostPort(text.replace(/^([0-9a-f.]*:[0-9a-f:.]*):(\d+)$/i, '[$1]:$2'));
+  if ('host' in found) return { value: Object.freeze(found) };
+  return notA(text, 'host:port (such as 127.0.0.1:9847 or [::1]:9847), unix:/path or off', found.problem);
 }
 
 /** sockaddr_un sun_path (108) less the NUL. */
@@ -76,10 +70,15 @@ export function readTokenFile(text: string): Reading<string | null> {
   return text.startsWith('/') ? { value: text } : notA(text, 'the absolute path of a file, or none');
 }
 
-export function readTargets(text: string): Reading<readonly Target[]> {
-  const targets = text.split(',').map(parseTarget);
-  if (targets.every((target) => target !== undefined)) return { value: targets };
-  return notA(text, 'one or more host:port, with a comma between them (such as 192.0.2.1:6443,[2001:db8::1]:6443)');
+export function readTargets(text: string): Reading<readonly HostPort[]> {
+  const allowed = 'host:port, or several with a comma between (192.0.2.1:6443,[2001:db8::1]:6443)';
+  const targets: HostPort[] = [];
+  for (const part of text.split(',')) {
+    const found = parseHostPort(part);
+    if ('problem' in found) return notA(text, allowed, found.problem);
+    targets.push(found);
+  }
+  return { value: targets };
 }
 
 export function readFileOrOff(text: string): Reading<string | null> {
@@ -118,6 +117,6 @@ export function countContiguousBits(mask: number): number {
   return Number.isInteger(bits) ? bits : 0;
 }
 
-function notA(text: string, allowed: string): { readonly problem: string } {
-  return { problem: `${JSON.stringify(text)} is not ${allowed}` };
+function notA(text: string, allowed: string, why?: string): { readonly problem: string } {
+  return { problem: `${JSON.stringify(text)} is not ${allowed}${why === undefined ? '' : `: ${why}`}` };
 }

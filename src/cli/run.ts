@@ -18,6 +18,7 @@ import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { aborted, systemClock } from '../core/clock.ts';
 import { anyEpoch, createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
+import { cpuMs } from '../host/cpu-time.ts';
 import { prespawn } from '../host/prespawn.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
@@ -160,6 +161,8 @@ function createAgent({ config, cluster, dataplane, opened, kernel, watches, metr
     opened,
     newPods: config.newPods,
     defaultMode: config.mode,
+    share: config.syncShare,
+    cpuMs,
     minGapMs: config.minGapMs,
     resyncIntervalMs: config.resyncIntervalMs,
     clock: systemClock,

@@ -20,7 +20,7 @@ export type VersionAnswer =
   /** The server lives and did not answer the question: nothing can be concluded. */
   | { readonly kind: 'refused'; readonly status: number };
 
-export interface Question {
+interface Question {
   readonly transport: Transport;
   readonly clock: Clock;
   /** Path without query. */

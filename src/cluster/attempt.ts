@@ -75,7 +75,7 @@ export interface AttemptStart {
 }
 
 /** Called as it happens. `problem`: what is wrong all the same, in words. */
-export interface AttemptEvents {
+interface AttemptEvents {
   readonly onReached: () => void;
   readonly onHeard: () => void;
   /** A list is complete. `changes`: how many it found. */

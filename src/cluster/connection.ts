@@ -7,10 +7,11 @@ import type { Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { checkServerIdentity } from 'node:tls';
 import { systemClock } from '../core/clock.ts';
+import { type HostPort, hostPortText } from '../net/host-port.ts';
 import { ConnectionProblem, type Credentials, type CredentialSource } from './credentials.ts';
 import { describeNetworkFailure, errorCode } from './describe-failure.ts';
 import { serviceAccount, type ServiceAccountOptions } from './service-account.ts';
-import { type Target, targetsToTry, targetText } from './targets.ts';
+import { targetsToTry } from './targets.ts';
 import type { ApiRequest, ApiResponse, Transport } from './transport.ts';
 
 /**
@@ -28,12 +29,12 @@ const HANDSHAKE_MS = 8_000;
 
 export interface Connection extends Transport {
   /** Other addresses of the same server, for when its own leads nowhere. Whoever answers must have the same certificate. */
-  setAlternates(targets: readonly Target[]): void;
+  setAlternates(targets: readonly HostPort[]): void;
   /** Closes idle sockets; exchanges under way are ended by their own signals. */
   close(): void;
 }
 
-export interface ConnectionOptions extends ServiceAccountOptions {
+interface ConnectionOptions extends ServiceAccountOptions {
   /** File name; several separated by `:` are merged as kubectl does. Wins over everything else. */
   readonly kubeconfig?: string;
   readonly userAgent?: string;
@@ -77,9 +78,9 @@ class ApiConnection implements Connection {
   readonly server: string;
   readonly #source: CredentialSource;
   readonly #userAgent: string;
-  readonly #primary: Target;
+  readonly #primary: HostPort;
   readonly #failedAtMs = new Map<string, number>();
-  #alternates: readonly Target[] = [];
+  #alternates: readonly HostPort[] = [];
   #agent: http.Agent | undefined;
   #agentVersion: string | undefined;
   #reading: Promise<Credentials> | undefined;
@@ -91,7 +92,7 @@ class ApiConnection implements Connection {
     this.#primary = targetOf(source.server);
   }
 
-  setAlternates(targets: readonly Target[]): void {
+  setAlternates(targets: readonly HostPort[]): void {
     this.#alternates = targets;
   }
 
@@ -106,7 +107,7 @@ class ApiConnection implements Connection {
     return tryInTurn(targets, primary, this.#failedAtMs, (target) => {
       const isPrimary = target === primary;
       const addressing = isPrimary ? {} : addressed(target, server, current, options.headers);
-      const name = isPrimary ? this.server : `${this.server} at ${targetText(target)}`;
+      const name = isPrimary ? this.server : `${this.server} at ${hostPortText(target)}`;
       return exchange({ ...options, ...addressing, agent: this.#agentFor(current) }, request, name, current.caName);
     });
   }
@@ -163,7 +164,7 @@ function requestOptions(server: URL, request: ApiRequest, headers: http.Outgoing
   };
 }
 
-function targetOf(server: URL): Target {
+function targetOf(server: URL): HostPort {
   return {
     host: server.hostname.replace(/^\[|\]$/g, ''),
     port: Number(server.port) || (server.protocol === 'https:' ? 443 : 80),
@@ -172,7 +173,7 @@ function targetOf(server: URL): Target {
 
 /** What differs where a request goes to another address: the name that is asked for and must be proven stays the server's own. */
 function addressed(
-  target: Target,
+  target: HostPort,
   server: URL,
   { tls }: Credentials,
   headers: https.RequestOptions['headers'],
@@ -192,28 +193,28 @@ class NotConnected extends ConnectionProblem {}
 
 /** A certificate that is not right at the server's own address is no reason to look elsewhere. */
 async function tryInTurn(
-  targets: readonly Target[],
-  primary: Target,
+  targets: readonly HostPort[],
+  primary: HostPort,
   failedAtMs: Map<string, number>,
-  attempt: (target: Target) => Promise<ApiResponse>,
+  attempt: (target: HostPort) => Promise<ApiResponse>,
 ): Promise<ApiResponse> {
-  const failures = new Map<Target, NotConnected>();
+  const failures = new Map<HostPort, NotConnected>();
   for (const target of targets) {
     try {
       const response = await attempt(target);
-      failedAtMs.delete(targetText(target));
+      failedAtMs.delete(hostPortText(target));
       return response;
     } catch (error) {
       if (!(error instanceof NotConnected)) throw error;
       failures.set(target, error);
-      failedAtMs.set(targetText(target), systemClock.now());
+      failedAtMs.set(hostPortText(target), systemClock.now());
     }
   }
   throw allFailed(failures, primary);
 }
 
 /** The address that people know first, the others after it. */
-function allFailed(failures: ReadonlyMap<Target, NotConnected>, primary: Target): ConnectionProblem {
+function allFailed(failures: ReadonlyMap<HostPort, NotConnected>, primary: HostPort): ConnectionProblem {
   const own = failures.get(primary);
   const others = [...failures.values()].filter((failure) => failure !== own);
   if (own && others.length === 0) return own;

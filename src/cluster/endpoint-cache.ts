@@ -4,12 +4,13 @@
  * of the service address.
  */
 import { readFile, rename, writeFile } from 'node:fs/promises';
+import { type HostPort, hostPortText, parseHostPort } from '../net/host-port.ts';
 import { isRecord } from '../policy/raw-values.ts';
 import type { Clock } from '../core/clock.ts';
 import { errorCode } from './describe-failure.ts';
 import type { ClusterLog } from './observe.ts';
 import { parseJson, readBounded } from './read-answer.ts';
-import { MAX_TARGETS, parseTarget, type Target, targetText } from './targets.ts';
+import { MAX_TARGETS } from './targets.ts';
 import type { Transport } from './transport.ts';
 
 export const ENDPOINTS_PATH = '/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes';
@@ -21,22 +22,22 @@ const FIRST_MS = 5_000;
 const RETRY_MS = 60_000;
 const ANSWER_MS = 30_000;
 
-export interface EndpointCacheOptions {
+interface EndpointCacheOptions {
   readonly transport: Transport;
   readonly file: string;
   readonly clock: Clock;
   /** In [0, 1). */
   readonly random: () => number;
   readonly log: ClusterLog;
-  readonly onTargets: (targets: readonly Target[]) => void;
+  readonly onTargets: (targets: readonly HostPort[]) => void;
 }
 
 /** Reads the file; an absent or unreadable one holds nothing. */
-export async function readEndpointCache(file: string, log: ClusterLog): Promise<readonly Target[]> {
+export async function readEndpointCache(file: string, log: ClusterLog): Promise<readonly HostPort[]> {
   try {
     const value = parseJson(await readFile(file));
     const texts = isRecord(value) && Array.isArray(value.endpoints) ? value.endpoints : [];
-    return texts.flatMap((text) => (typeof text === 'string' ? (parseTarget(text) ?? []) : [])).slice(0, MAX_TARGETS);
+    return texts.flatMap((text) => (typeof text === 'string' ? targetOf(text) : [])).slice(0, MAX_TARGETS);
   } catch (error) {
     if (errorCode(error) !== 'ENOENT')
       log.warn({ file, err: error }, 'remembered addresses of the API server cannot be read: going on without');
@@ -44,17 +45,21 @@ export async function readEndpointCache(file: string, log: ClusterLog): Promise<
   }
 }
 
+function targetOf(text: string): readonly HostPort[] {
+  const found = parseHostPort(text);
+  return 'host' in found ? [found] : [];
+}
+
 /** Ready addresses and the port of an EndpointSlice; empty if there is none, or it is none. */
-export function targetsOf(slice: unknown): readonly Target[] {
+export function targetsOf(slice: unknown): readonly HostPort[] {
   if (!isRecord(slice) || !Array.isArray(slice.endpoints) || !Array.isArray(slice.ports)) return [];
   const port = slice.ports.find((each) => isRecord(each) && Number.isInteger(each.port));
   const found = slice.endpoints.flatMap((endpoint) => {
     if (!isRecord(endpoint) || !Array.isArray(endpoint.addresses)) return [];
     if (isRecord(endpoint.conditions) && endpoint.conditions.ready === false) return [];
-    return endpoint.addresses.flatMap((host) => {
-      const text = typeof host === 'string' ? targetText({ host, port: Number(port?.port) }) : '';
-      return parseTarget(text) ?? [];
-    });
+    return endpoint.addresses.flatMap((host) =>
+      typeof host === 'string' ? targetOf(hostPortText({ host, port: Number(port?.port) })) : [],
+    );
   });
   return found.slice(0, MAX_TARGETS);
 }
@@ -68,7 +73,7 @@ export async function cacheEndpoints(options: EndpointCacheOptions, signal: Abor
     const targets = await fetchTargets(options, signal);
     if (targets.length > 0) {
       onTargets(targets);
-      const text = `${JSON.stringify({ endpoints: targets.map(targetText) })}\n`;
+      const text = `${JSON.stringify({ endpoints: targets.map(hostPortText) })}\n`;
       if (text !== written) await write(options, text);
       written = text;
     }
@@ -79,7 +84,7 @@ export async function cacheEndpoints(options: EndpointCacheOptions, signal: Abor
 async function fetchTargets(
   { transport, clock, log }: EndpointCacheOptions,
   signal: AbortSignal,
-): Promise<readonly Target[]> {
+): Promise<readonly HostPort[]> {
   const controller = new AbortController();
   const stop = (): void => controller.abort();
   signal.addEventListener('abort', stop, { once: true });

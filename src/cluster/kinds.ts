@@ -28,7 +28,7 @@ export interface Resource {
 export type EmptyList = 'fact' | 'ask-again' | 'not-believed';
 
 /** What the rows need to know of the cluster that is watched. */
-export interface KindContext {
+interface KindContext {
   readonly nodeName: string;
   readonly termination: NamespaceTermination;
 }

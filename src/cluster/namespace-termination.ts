@@ -21,7 +21,7 @@ const REMEMBERED_MS = 60_000;
 const MAX_REMEMBERED_BYTES = 4 * 1024 * 1024;
 
 /** What the policies' store must be able to do. */
-export interface PolicyRecords {
+interface PolicyRecords {
   readonly records: ReadonlyMap<string, StoredPolicy>;
   /** Puts a record back that was deleted. */
   restore(key: string, record: StoredPolicy, nowMs: number): void;
@@ -29,7 +29,7 @@ export interface PolicyRecords {
   end(keys: Iterable<string>, nowMs: number): void;
 }
 
-export interface NamespaceTerminationOptions {
+interface NamespaceTerminationOptions {
   readonly namespaces: () => ReadonlyMap<string, Namespace>;
   readonly pods: () => ReadonlyMap<string, Pod>;
   readonly policies: () => PolicyRecords;

@@ -23,7 +23,7 @@ import { LongJson } from './long-json.ts';
 import type { Interner } from './interner.ts';
 
 export const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
-export const MODE_ANNOTATION = 'portcullis.dev/mode';
+const MODE_ANNOTATION = 'portcullis.dev/mode';
 
 /** Of one object: the first ones tell the story. */
 const MAX_PROBLEMS = 20;
@@ -33,7 +33,7 @@ const PHASES = new Set<PodPhase>(['Pending', 'Running', 'Succeeded', 'Failed', '
 
 export type ObjectRecord = Pod | Namespace | Policy | NodeRecord;
 
-export type Projection<T> =
+type Projection<T> =
   /** `key` is `namespace/name` or `name`. */
   | { readonly kind: 'record'; readonly key: string; readonly record: T; readonly problems: readonly Problem[] }
   /** The object cannot even be named, so it cannot be kept. */

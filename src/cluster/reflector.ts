@@ -17,7 +17,7 @@ import { Attempt, type AttemptOptions, type AttemptResult, type AttemptStart } f
 import { reconnectMs } from './retry.ts';
 import { type Decision, FIRST_STATE, type Presence, type RetryState, decide } from './retry-policy.ts';
 
-export interface ReflectorOptions extends AttemptOptions {
+interface ReflectorOptions extends AttemptOptions {
   /** As in the query: `metadata.name=node-1`. */
   readonly fieldSelector?: string;
   /** Instead of it, selectors that only save work, best first: one that the server does not know gives way to the next, then to none. */

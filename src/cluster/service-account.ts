@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../core/clock.ts';
+import { bracketed } from '../net/host-port.ts';
 import { ConnectionProblem, type CredentialSource, parseServer } from './credentials.ts';
 import { describeFileFailure } from './describe-failure.ts';
 
@@ -22,7 +23,7 @@ export function serviceAccount(options: ServiceAccountOptions, host: string): Cr
   const directory = options.serviceAccountDir ?? SERVICE_ACCOUNT_DIR;
   const port = options.env.KUBERNETES_SERVICE_PORT || '443';
   const server = parseServer(
-    `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    `https://${bracketed(host)}:${port}`,
     'KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT',
   );
   const token = tokenFile(join(directory, 'token'), options);

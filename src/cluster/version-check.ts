@@ -9,7 +9,7 @@ import { questionDelayMs } from './relist.ts';
 /** A replica may lag behind for a moment, and one packet may be lost: an answer that ends a watch is asked for twice. */
 const AGAIN_MS = 1_000;
 
-export interface VersionCheckOptions {
+interface VersionCheckOptions {
   readonly clock: Clock;
   /** In [0, 1). */
   readonly random: () => number;

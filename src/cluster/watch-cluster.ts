@@ -60,7 +60,7 @@ export interface ClusterWatch {
   status(): readonly KindStatus[];
 }
 
-export interface ClusterWatchOptions {
+interface ClusterWatchOptions {
   readonly connection: Transport;
   /** The only node that is watched. */
   readonly nodeName: string;

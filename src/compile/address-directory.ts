@@ -1,18 +1,52 @@
 /**
- * Which pod owns each address, kept up to date pod by pod (S-64, S-70..S-73), and whether an address was released by one pod and claimed
- * by another: flows of the first must not become flows of the second.
+ * The owner of any address: a pod, a node, the ipBlocks of policies, or nothing known. Pods and nodes are kept up to date event by event
+ * (S-64, S-70..S-73); so is whether an address was released by one pod and claimed by another: flows of the first must not become flows
+ * of the second.
+ *
+ *   pod and node events --> AddressIndex, which changes --> AddressDirectory, a version of it that never does
  */
+import type { MapVersion } from '../core/snapshot-map.ts';
+import type { BlockDirectory, BlockMention } from './block-directory.ts';
 import type { Pod } from '../policy/model.ts';
 
-import { type ContestedPod, isContested, isEligible, ownerAmong } from '../policy/address-owners.ts';
+import { SnapshotMap } from '../core/snapshot-map.ts';
+import { type Address, formatAddress, parseAddress } from '../net/ip.ts';
+import {
+  claimantsOf,
+  isContested,
+  isEligible,
+  nodesAmong,
+  ownerAmong,
+  showsItsNode,
+} from '../policy/address-owners.ts';
 import { objectKey } from '../policy/model.ts';
 
-/** The two questions that later stages ask. Answers are of now, which is never before the intent that they came with. */
+/** The most specific that is known of an address. */
+export type AddressOwner =
+  /** One pod, or several that claim the address, of which nothing tells who has it (S-73). Never empty. */
+  | { readonly kind: 'pods'; readonly pods: readonly Pod[] }
+  /** By name; several if pods of the host networks of several nodes show the address and nothing tells which is right. Never empty. */
+  | { readonly kind: 'node'; readonly nodes: readonly string[]; readonly isLocal: boolean }
+  /** Neither a pod nor a known node, but in blocks of policies. Never empty; the longest prefix first. */
+  | { readonly kind: 'blocks'; readonly blocks: readonly BlockMention[] }
+  | { readonly kind: 'outside' };
+
+/**
+ * Who had which address at one moment, at or after the one that the rest of the intent shows. An immutable value: later events make
+ * another one. What is built when it is first asked for (blocks) follows from that value alone.
+ */
 export interface AddressDirectory {
   /** `namespace/name` of the pod whose address (canonical text) it is; undefined: no pod's. */
   ownerOf(address: string): string | undefined;
   /** Whether one of the addresses is a pod's that may have claimed it after the intent of that revision was made. */
   reassignedSince(addresses: ReleasedAddresses | undefined, revision: number): boolean;
+  /**
+   * By longest prefix: a pod's or node's own address, else the blocks that hold it. Any text of an address; throws if it is none. The
+   * first question about blocks reads all of them: `blocks.prepare` does that in slices.
+   */
+  find(address: string | Address): AddressOwner;
+  /** Blocks of policies that apply to pods of this node. A pod's or node's address may lie in some as well. */
+  readonly blocks: BlockDirectory;
 }
 
 /** Addresses that left sets because their pods are gone; the latest first. */
@@ -40,21 +74,57 @@ export interface OwnerChange {
   readonly to: Pod | undefined;
 }
 
-export class AddressIndex implements AddressDirectory {
+/** All that is said about one address by more than a single pod. */
+class Claims {
+  /** Eligible; of these one is the owner, or nobody can tell. */
+  readonly pods: readonly Pod[];
+  readonly owner: Pod | undefined;
+  /** Pods of host networks: the address is their node's. */
+  readonly hosts: readonly Pod[];
+  /** Nodes that list the address. */
+  readonly nodes: readonly string[];
+
+  constructor(parts: ClaimParts, owner: Pod | undefined) {
+    this.pods = parts.pods;
+    this.hosts = parts.hosts;
+    this.nodes = parts.nodes;
+    this.owner = owner;
+  }
+}
+
+type ClaimParts = Pick<Claims, 'pods' | 'hosts' | 'nodes'>;
+
+/** Nearly always one pod: then it stands alone, without an object around it. */
+type Claim = Pod | Claims;
+
+const NONE: ClaimParts = { pods: [], hosts: [], nodes: [] };
+
+/** What a directory answers from. */
+interface Version {
+  readonly nodeName: string;
+  readonly claims: MapVersion<Claim>;
+  readonly own: ReadonlySet<string>;
+  readonly reusedIn: number;
+  readonly blocks: BlockDirectory;
+}
+
+export class AddressIndex {
+  readonly #nodeName: string;
   readonly #pods = new Map<string, Pod>();
-  /** Nearly always one claimant: then it stands alone, without a list around it. */
-  readonly #claims = new Map<string, Pod | readonly Pod[]>();
-  readonly #excluded = new Set<string>();
-  /** So that an owner stays the same object while its claimants do. */
-  readonly #contested = new Map<string, ContestedPod>();
+  readonly #claims = new SnapshotMap<Claim>();
+  readonly #nodes = new Map<string, readonly string[]>();
+  /** Addresses of this node. Replaced, never changed. */
+  #own: ReadonlySet<string> = new Set();
   /** Whose pod is gone. */
   readonly #released = new Set<string>();
   #isEveryReleaseKnown = true;
   #revision: number;
   /** The first revision that shows the latest claim of a released address. Before the first one anything may have happened. */
   #reusedIn: number;
+  #directory: DirectoryVersion | undefined;
 
-  constructor(firstRevision: number) {
+  constructor(nodeName: string, firstRevision: number) {
+    this.#nodeName = nodeName;
     this.#revision = firstRevision;
     this.#reusedIn = firstRevision;
   }
@@ -69,16 +139,17 @@ export class AddressIndex implements AddressDirectory {
     this.#revision++;
   }
 
-  ownerOf(address: string): string | undefined {
-    const owner = this.owner(address);
-    return owner && objectKey(owner);
-  }
-
-  reassignedSince(released: ReleasedAddresses | undefined, revision: number): boolean {
-    if (this.#reusedIn < revision) return false;
-    for (let each = released; each; each = each.before)
-      if (each.addresses.some((address) => this.owner(address) !== undefined)) return true;
-    return false;
+  /** As of now; the same object while nothing changed. Costs nothing that grows with the cluster. */
+  directory(blocks: BlockDirectory): AddressDirectory {
+    const version: Version = {
+      nodeName: this.#nodeName,
+      claims: this.#claims.snapshot(),
+      own: this.#own,
+      reusedIn: this.#reusedIn,
+      blocks,
+    };
+    if (!this.#directory?.isOf(version)) this.#directory = new DirectoryVersion(version);
+    return this.#directory;
   }
 
   /** Remembers what was released. Returns whether a pod claimed an address that may have been released before. */
@@ -100,76 +171,161 @@ export class AddressIndex implements AddressDirectory {
   /** Replaces the pod's record (undefined: it is gone) and tells what that means for addresses. */
   put(key: string, pod: Pod | undefined): readonly OwnerChange[] {
     const before = this.#pods.get(key);
+    if (before === pod) return [];
     if (pod) this.#pods.set(key, pod);
     else this.#pods.delete(key);
-    const lost = before && isEligible(before) ? before.addresses : [];
-    const gained = pod && isEligible(pod) ? pod.addresses : [];
-    const touched = lost.length === 0 ? gained : new Set([...lost, ...gained]);
+    const lost = claimedBy(before);
+    const gained = claimedBy(pod);
     const changes: OwnerChange[] = [];
-    for (const address of touched) {
-      const from = this.owner(address);
-      if (before && lost.includes(address)) this.#unclaim(address, before);
-      if (pod && gained.includes(address)) this.#claim(address, pod);
-      const to = this.owner(address);
-      if (!isContested(to)) this.#contested.delete(address);
-      if (from !== to) changes.push({ address, from, to });
+    for (const address of unionOf(lost, gained)) {
+      const claim = this.#claims.get(address);
+      const next = withPod(address, claim, key, pod && gained.includes(address) ? pod : undefined);
+      this.#claims.set(address, next);
+      const [from, to] = [ownerIn(claim), ownerIn(next)];
+      if (from !== to && !this.#own.has(address)) changes.push({ address, from, to });
     }
     return changes;
   }
 
-  /** The node's own addresses are nobody's, whatever a pod's status says. */
-  exclude(addresses: Iterable<string>): readonly OwnerChange[] {
-    const wanted = new Set(addresses);
-    const touched = [...this.#excluded, ...wanted].filter(
-      (address) => this.#excluded.has(address) !== wanted.has(address),
-    );
-    const before = new Map(touched.map((address) => [address, this.owner(address)]));
-    this.#excluded.clear();
-    for (const address of wanted) this.#excluded.add(address);
+  /** The addresses of a node (undefined: it is gone). This node's are nobody else's, whatever a pod's status says. */
+  node(name: string, addresses: readonly string[] | undefined): readonly OwnerChange[] {
+    if (name === this.#nodeName) return this.#exclude(new Set(addresses));
+    const before = this.#nodes.get(name) ?? [];
+    if (addresses) this.#nodes.set(name, addresses);
+    else this.#nodes.delete(name);
+    for (const address of unionOf(before, addresses ?? [])) {
+      const claim = this.#claims.get(address);
+      this.#claims.set(address, withNode(address, claim, name, addresses?.includes(address) ?? false));
+    }
+    return [];
+  }
+
+  #exclude(wanted: ReadonlySet<string>): readonly OwnerChange[] {
+    const before = this.#own;
+    const touched = [...new Set([...before, ...wanted])].filter((each) => before.has(each) !== wanted.has(each));
+    if (touched.length > 0) this.#own = wanted;
     return touched.flatMap((address) => {
-      const [from, to] = [before.get(address), this.owner(address)];
-      return from === to ? [] : [{ address, from, to }];
+      const claimant = ownerIn(this.#claims.get(address));
+      if (claimant === undefined) return [];
+      const isOwn = wanted.has(address);
+      return [{ address, from: isOwn ? claimant : undefined, to: isOwn ? undefined : claimant }];
     });
   }
 
   owner(address: string): Pod | undefined {
-    if (this.#excluded.has(address)) return undefined;
-    const claims = this.#claims.get(address);
-    if (claims === undefined || !isList(claims)) return claims;
-    const owner = ownerAmong(address, claims);
-    if (!isContested(owner)) return owner;
-    const known = this.#contested.get(address);
-    if (known && isSameList(known.claimants, owner.claimants)) return known;
-    this.#contested.set(address, owner);
-    return owner;
+    return this.#own.has(address) ? undefined : ownerIn(this.#claims.get(address));
   }
 
-  /** Excluded addresses that pods claim all the same. */
+  /** This node's addresses that pods claim all the same. */
   *wronglyClaimed(): Iterable<readonly [string, Pod]> {
-    for (const address of this.#excluded) {
-      const claims = this.#claims.get(address);
-      if (claims === undefined) continue;
-      for (const pod of isList(claims) ? claims : [claims]) yield [address, pod];
-    }
-  }
-
-  #claim(address: string, pod: Pod): void {
-    const claims = this.#claims.get(address);
-    if (claims === undefined) this.#claims.set(address, pod);
-    else this.#claims.set(address, isList(claims) ? [...claims, pod] : [claims, pod]);
-  }
-
-  #unclaim(address: string, pod: Pod): void {
-    const claims = this.#claims.get(address);
-    if (claims === undefined) return;
-    const rest = (isList(claims) ? claims : [claims]).filter((claimant) => objectKey(claimant) !== objectKey(pod));
-    if (rest.length === 0) this.#claims.delete(address);
-    else this.#claims.set(address, rest.length === 1 ? rest[0]! : rest);
+    for (const address of this.#own) for (const pod of partsOf(this.#claims.get(address)).pods) yield [address, pod];
   }
 }
 
-function isList(claims: Pod | readonly Pod[]): claims is readonly Pod[] {
-  return Array.isArray(claims);
+class DirectoryVersion implements AddressDirectory {
+  readonly #version: Version;
+
+  constructor(version: Version) {
+    this.#version = version;
+  }
+
+  get blocks(): BlockDirectory {
+    return this.#version.blocks;
+  }
+
+  isOf({ claims, own, reusedIn, blocks }: Version): boolean {
+    const mine = this.#version;
+    return mine.claims === claims && mine.own === own && mine.reusedIn === reusedIn && mine.blocks === blocks;
+  }
+
+  ownerOf(address: string): string | undefined {
+    const owner = this.#owner(address);
+    return owner && objectKey(owner);
+  }
+
+  reassignedSince(released: ReleasedAddresses | undefined, revision: number): boolean {
+    if (this.#version.reusedIn < revision) return false;
+    for (let each = released; each; each = each.before)
+      if (each.addresses.some((address) => this.#owner(address) !== undefined)) return true;
+    return false;
+  }
+
+  find(address: string | Address): AddressOwner {
+    const parsed = typeof address === 'string' ? parseAddress(address) : address;
+    if (parsed === undefined) throw new TypeError(`${JSON.stringify(address)} is not an IP address`);
+    const text = formatAddress(parsed);
+    const { nodeName, claims, own } = this.#version;
+    if (own.has(text)) return { kind: 'node', nodes: [nodeName], isLocal: true };
+    const claim = claims.get(text);
+    const pods = claimantsOf(ownerIn(claim));
+    if (pods.length > 0) return { kind: 'pods', pods };
+    const nodes = nodesIn(text, claim);
+    if (nodes.length > 0) return { kind: 'node', nodes, isLocal: nodes.includes(nodeName) };
+    const blocks = this.blocks.at(parsed);
+    return blocks.length > 0 ? { kind: 'blocks', blocks } : { kind: 'outside' };
+  }
+
+  #owner(address: string): Pod | undefined {
+    return this.#version.own.has(address) ? undefined : ownerIn(this.#version.claims.get(address));
+  }
+}
+
+/** The addresses that a pod's record says something about. */
+function claimedBy(pod: Pod | undefined): readonly string[] {
+  return pod && (isEligible(pod) || showsItsNode(pod)) ? pod.addresses : [];
+}
+
+/** Usually one of them is empty, or they are the same. */
+function unionOf(some: readonly string[], others: readonly string[]): readonly string[] {
+  if (others.length === 0) return some;
+  const added = others.filter((each) => !some.includes(each));
+  return added.length === 0 ? some : [...some, ...added];
+}
+
+function ownerIn(claim: Claim | undefined): Pod | undefined {
+  if (claim instanceof Claims) return claim.owner;
+  return claim?.hostNetwork ? undefined : claim;
+}
+
+function nodesIn(address: string, claim: Claim | undefined): readonly string[] {
+  const { hosts, nodes } = partsOf(claim);
+  return nodes.length > 0 ? nodes : nodesAmong(address, hosts);
+}
+
+function partsOf(claim: Claim | undefined): ClaimParts {
+  if (claim === undefined) return NONE;
+  if (claim instanceof Claims) return claim;
+  return claim.hostNetwork ? { ...NONE, hosts: [claim] } : { ...NONE, pods: [claim] };
+}
+
+/** With `pod` for the record that had `key`, if any. */
+function withPod(address: string, claim: Claim | undefined, key: string, pod: Pod | undefined): Claim | undefined {
+  const isAlone = claim === undefined || (!(claim instanceof Claims) && objectKey(claim) === key);
+  if (isAlone) return pod;
+  const { pods, hosts, nodes } = partsOf(claim);
+  const others = (list: readonly Pod[]): readonly Pod[] => list.filter((each) => objectKey(each) !== key);
+  const added = pod ? [pod] : [];
+  const parts = pod?.hostNetwork
+    ? { pods: others(pods), hosts: [...others(hosts), ...added], nodes }
+    : { pods: [...others(pods), ...added], hosts: others(hosts), nodes };
+  return claimOf(address, parts, ownerIn(claim));
+}
+
+function withNode(address: string, claim: Claim | undefined, name: string, lists: boolean): Claim | undefined {
+  const { pods, hosts, nodes } = partsOf(claim);
+  const others = nodes.filter((each) => each !== name);
+  const parts = { pods, hosts, nodes: lists ? [...others, name].sort() : others };
+  return claimOf(address, parts, ownerIn(claim));
+}
+
+/** `before`: the owner until now, which stays the same object while its claimants do. */
+function claimOf(address: string, parts: ClaimParts, before: Pod | undefined): Claim | undefined {
+  const { pods, hosts, nodes } = parts;
+  const lone = pods[0] ?? hosts[0];
+  if (nodes.length === 0 && pods.length + hosts.length <= 1) return lone;
+  const owner = pods.length === 0 ? undefined : ownerAmong(address, pods);
+  const isSame = isContested(owner) && isContested(before) && isSameList(before.claimants, owner.claimants);
+  return new Claims(parts, isSame ? before : owner);
 }
 
 function isSameList(a: readonly Pod[], b: readonly Pod[]): boolean {

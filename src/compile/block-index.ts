@@ -3,7 +3,7 @@ import type { Family } from '../core/vocabulary.ts';
 import type { AddressSpace } from '../net/address-space.ts';
 
 import { CidrTrie } from '../net/cidr-trie.ts';
-import { parseAddress } from '../net/ip.ts';
+import { familyOf, parseAddress } from '../net/ip.ts';
 
 const NOBODY: readonly never[] = [];
 
@@ -32,7 +32,7 @@ export class BlockIndex<T> {
 
   /** Each that names the address (canonical text), once: the blocks of one owner are disjoint. */
   ownersOf(address: string): readonly T[] {
-    const trie = this.#tries[address.includes(':') ? 6 : 4];
+    const trie = this.#tries[familyOf(address)];
     if (trie.size === 0) return NOBODY;
     const parsed = parseAddress(address);
     return parsed ? trie.covering(parsed.words).flatMap(({ value }) => [...value]) : NOBODY;

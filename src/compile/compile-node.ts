@@ -1,26 +1,28 @@
 /**
  * The door of this stage: a cluster, change by change, -> NodeIntent. The one stage with memory: what a change does not
  * touch is the same object as before, and later stages skip it. Its answer depends on the present state only, never on
- * how it came about: `compileNode` of the same snapshot gives an equal value.
+ * how it came about: a new compiler, given the same snapshot, gives an equal value.
  */
 import { FAMILIES, type Family } from '../core/vocabulary.ts';
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
-import type { OwnerChange } from './address-directory.ts';
+import type { AddressDirectory, OwnerChange } from './address-directory.ts';
 import type { EndpointPorts } from './program-compiler.ts';
 import type { AddressPortSet, NodeIntent, Program, LocalEndpoint } from './intent.ts';
 import type { Sliced } from '../core/sliced.ts';
 
 import { fairShare } from '../core/fair-share.ts';
+import { familyOf } from '../net/ip.ts';
 import { objectKey } from '../policy/model.ts';
 import { matches } from '../policy/selector.ts';
 
 import { AddressIndex } from './address-directory.ts';
+import { BlockDirectory } from './block-directory.ts';
 import { BYTES_OF_POLICY, ProgramCompiler } from './program-compiler.ts';
 import { ContestedAddresses, type KnownPrograms, contestedLocalEndpoints, endpointsOf } from './contested-addresses.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
 import { JournaledMap } from '../core/versioned-map.ts';
 import { NO_PROGRAMS, type NamespacePrograms, namespacePrograms } from './namespace-programs.ts';
-import { PeerSets, addressPortEntries, familyOf, portNames } from './peer-sets.ts';
+import { PeerSets, addressPortEntries, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
 import { isSameValue } from '../core/same-value.ts';
 import { runSync } from '../core/sliced.ts';
@@ -68,9 +70,14 @@ export class NodeCompiler {
   #setShare: number;
   /** A namespace was compiled, and is not part of the lists yet. */
   #isUngathered = false;
+  #ruleChanges = 0;
+  /** As of the lists. */
+  #gatheredChanges = 0;
   #endpoints: readonly LocalEndpoint[] = [];
   #localAddresses: ReadonlyMap<string, string> = new Map();
   #programs: readonly Program[] = [];
+  /** Of the policies that apply to local pods. */
+  #blocks = new BlockDirectory([]);
   #intent: NodeIntent | undefined;
 
   /** The usual limits unless given; `firstRevision`: above those of all compilers before it. */
@@ -82,7 +89,7 @@ export class NodeCompiler {
   ) {
     this.#nodeName = nodeName;
     this.#sharing = sharing;
-    this.#addresses = new AddressIndex(firstRevision);
+    this.#addresses = new AddressIndex(nodeName, firstRevision);
     this.#limits = limits;
     this.#setShare = limits.sets;
     this.#programCompiler = new ProgramCompiler(this.#rules, sharing);
@@ -91,6 +98,17 @@ export class NodeCompiler {
   /** A compiler that knows nothing yet; its intents count on from those of this one. */
   successor(): NodeCompiler {
     return new NodeCompiler(this.#nodeName, this.#sharing, this.#limits, this.#addresses.revision);
+  }
+
+  /** Counts changes that may concern more than who is in a set. */
+  get ruleChanges(): number {
+    return this.#ruleChanges;
+  }
+
+  /** The programs of the namespace must be found again. */
+  #markDirty(namespace: string): void {
+    this.#dirty.add(namespace);
+    this.#ruleChanges++;
   }
 
   // Each of these replaces one object (undefined: it is gone) and returns whether the intent may have changed.
@@ -114,13 +132,12 @@ export class NodeCompiler {
     if (policy) inNamespace.set(name, policy);
     else inNamespace.delete(name);
     if (inNamespace.size === 0) this.#policies.delete(namespace);
-    if (this.#locals.has(namespace)) this.#dirty.add(namespace);
+    if (this.#locals.has(namespace)) this.#markDirty(namespace);
     return this.#touch(true);
   }
 
   node(name: string, node: NodeRecord | undefined): boolean {
-    if (name !== this.#nodeName) return false;
-    return this.#touch(this.#ownersChanged(this.#addresses.exclude(node?.addresses ?? [])));
+    return this.#ownersChanged(this.#addresses.node(name, node?.addresses));
   }
 
   #ownersChanged(changes: readonly OwnerChange[]): boolean {
@@ -128,7 +145,10 @@ export class NodeCompiler {
     for (const change of changes) {
       // Flows of the pod before may still be let through: they have to be judged again, whatever the new one may do.
       changed = this.#addresses.noteReuse(change) || changed;
-      changed = this.#contested.ownerChanged(change.address, change.to) || changed;
+      if (this.#contested.ownerChanged(change.address, change.to)) {
+        changed = true;
+        this.#ruleChanges++;
+      }
       changed = this.#peers.ownerChanged(change) || changed;
       changed = this.#localChanged(change) || changed;
     }
@@ -148,7 +168,7 @@ export class NodeCompiler {
     const key = objectKey(pod);
     inNamespace.set(key, { pod, addresses: new Set([...(inNamespace.get(key)?.addresses ?? []), address]) });
     this.#locals.set(pod.namespace, inNamespace);
-    this.#dirty.add(pod.namespace);
+    this.#markDirty(pod.namespace);
   }
 
   #forgetLocal(pod: Pod, address: string): void {
@@ -157,7 +177,7 @@ export class NodeCompiler {
     local?.addresses.delete(address);
     if (local?.addresses.size === 0) inNamespace!.delete(objectKey(pod));
     if (inNamespace?.size === 0) this.#locals.delete(pod.namespace);
-    this.#dirty.add(pod.namespace);
+    this.#markDirty(pod.namespace);
   }
 
   #touch(changed: boolean): boolean {
@@ -167,7 +187,7 @@ export class NodeCompiler {
 
   // ------------------------------------------------------------------------------------------------------------ intent
 
-  /** The intent now; the same object while nothing changed. */
+  /** The intent now; the same object while nothing changed, the same but for its directory while no pod or policy of this node did. */
   intent(): NodeIntent {
     runSync(this.work());
     return this.current();
@@ -175,11 +195,17 @@ export class NodeCompiler {
 
   /** The same of what is compiled so far. A namespace that is not is as it was, but for addresses it lost. */
   current(): NodeIntent {
+    const directory = this.directory();
     if (!this.#intent) {
-      this.#intent = this.#assemble();
+      this.#intent = this.#assemble(directory);
       this.#addresses.advance();
-    }
+    } else if (this.#intent.directory !== directory) this.#intent = { ...this.#intent, directory };
     return this.#intent;
+  }
+
+  /** Who has which address now. */
+  directory(): AddressDirectory {
+    return this.#addresses.directory(this.#blocks);
   }
 
   /**
@@ -189,7 +215,7 @@ export class NodeCompiler {
   *work(most = Number.POSITIVE_INFINITY): Sliced<void> {
     // Twice: what one namespace asks for may change how many sets others get.
     const compiled = (yield* this.#compileDirty(most)) + (yield* this.#compileDirty(most));
-    if (compiled === 0 && this.#dirty.size === 0 && !this.#isUngathered) return;
+    if (compiled === 0 && this.#gatheredChanges === this.#ruleChanges && !this.#isUngathered) return;
     this.#gather();
     this.#intent = undefined;
   }
@@ -201,11 +227,17 @@ export class NodeCompiler {
     return quick.length;
   }
 
+  /** There is a namespace that `work` has left out and `slowWork` has not begun. */
+  get hasSlowWork(): boolean {
+    return [...this.#dirty].some((namespace) => !this.#underWay.has(namespace));
+  }
+
   /** Compiles one namespace that `work` has left out; other work may go on meanwhile, and shows it once it is done. */
   *slowWork(): Sliced<void> {
+    const idle = [...this.#dirty].filter((each) => !this.#underWay.has(each));
+    const waiting = idle.length > 0 ? idle : [...this.#dirty];
     // One that has more sets than it may have now; else the one that waits longest.
-    const [waiting] = this.#dirty;
-    const namespace = [...this.#dirty].find((each) => this.#hasTooManySets(each)) ?? waiting;
+    const namespace = waiting.find((each) => this.#hasTooManySets(each)) ?? waiting[0];
     if (namespace === undefined) return;
     yield* this.#compileNamespace(namespace);
     this.#isUngathered = true;
@@ -223,7 +255,7 @@ export class NodeCompiler {
     this.#setShare = Math.floor(fairShare(wanted, this.#limits.sets, this.#limits.nodeSets));
     for (const [namespace, { programs, setShare }] of states)
       if (Math.min(programs.wantedSets, setShare) !== Math.min(programs.wantedSets, this.#setShare))
-        this.#dirty.add(namespace);
+        this.#markDirty(namespace);
   }
 
   /** At most: as if each local pod with labels of its own had all policies. */
@@ -241,8 +273,11 @@ export class NodeCompiler {
     // What was begun before this is out of date.
     const held = new Set<string>();
     this.#underWay.set(namespace, held);
-    yield* this.#compileAfresh(namespace, held);
-    if (this.#underWay.get(namespace) === held) this.#underWay.delete(namespace);
+    try {
+      yield* this.#compileAfresh(namespace, held);
+    } finally {
+      if (this.#underWay.get(namespace) === held) this.#underWay.delete(namespace);
+    }
   }
 
   *#compileAfresh(namespace: string, held: Set<string>): Sliced<void> {
@@ -275,7 +310,7 @@ export class NodeCompiler {
       });
       this.#shareSets();
     } catch (error) {
-      this.#dirty.add(namespace);
+      this.#markDirty(namespace);
       throw error;
     }
   }
@@ -309,6 +344,7 @@ export class NodeCompiler {
   /** What all namespaces have, as lists sorted by key, and the sets they speak of. */
   #gather(): void {
     this.#isUngathered = false;
+    this.#gatheredChanges = this.#ruleChanges;
     const states = [...this.#namespaces.values()];
     const { endpoints, closed } = this.#endpointsNow();
     if (!isSameList(endpoints, this.#endpoints)) this.#endpoints = endpoints;
@@ -325,7 +361,9 @@ export class NodeCompiler {
       }
     }
     this.#peers.keepOnly(needed);
-    this.#rules.keepOnly(new Set(states.flatMap(({ programs }) => [...programs.policies])));
+    const policies = new Set(states.flatMap(({ programs }) => [...programs.policies]));
+    this.#rules.keepOnly(policies);
+    if (!isSameList([...policies], this.#blocks.policies)) this.#blocks = new BlockDirectory([...policies]);
     this.#peers.include(
       new Map(states.flatMap((state) => [...state.endpointPortSets].map(([key, { value }]) => [key, value]))),
     );
@@ -372,7 +410,7 @@ export class NodeCompiler {
     return found;
   }
 
-  #assemble(): NodeIntent {
+  #assemble(directory: AddressDirectory): NodeIntent {
     return {
       revision: this.#addresses.revision,
       nodeName: this.#nodeName,
@@ -380,7 +418,7 @@ export class NodeCompiler {
       programs: this.#programs,
       localAddresses: this.#localAddresses,
       ...this.#peers.values(),
-      directory: this.#addresses,
+      directory,
       policyCount: this.#policyCount,
       waiting: [...new Set([...this.#dirty, ...this.#underWay.keys()])].sort(),
       problems: this.#problems(),
@@ -401,13 +439,6 @@ export class NodeCompiler {
     }
     return problems;
   }
-}
-
-/** Compiles what `nodeName` must enforce from a whole snapshot. */
-export function compileNode(snapshot: ClusterSnapshot, nodeName: string, limits?: SharingLimits): NodeIntent {
-  const compiler = new NodeCompiler(nodeName, limits);
-  loadSnapshot(compiler, snapshot);
-  return compiler.intent();
 }
 
 export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot): void {

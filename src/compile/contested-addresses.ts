@@ -9,7 +9,7 @@ import { networkPolicyStage } from './program.ts';
 import { type Pod, objectKey } from '../policy/model.ts';
 
 /** An address with those of its claimants that are endpoints, at least one of them local. */
-export interface ContestedEndpoint {
+interface ContestedEndpoint {
   readonly address: string;
   /** `namespace/name` of the local endpoint that the address is listed under. */
   readonly pod: string;

@@ -61,7 +61,7 @@ export interface CompiledRule {
 }
 
 /** Any of its rules accepts a flow, in any order; one that none of them matches is denied. */
-export interface UnionStage {
+interface UnionStage {
   readonly tier: 'NetworkPolicy';
   readonly order: 'union';
   /** No two with the same ports and peers. */
@@ -107,7 +107,10 @@ export interface NodeIntent {
   readonly localAddresses: ReadonlyMap<string, string>;
   readonly addressSets: VersionedMap<string, AddressSet>;
   readonly addressPortSets: VersionedMap<string, AddressPortSet>;
-  /** Says whether an address that left a set belongs to a pod: that can cut flows that must be judged again. */
+  /**
+   * Whose which address is. Says whether an address that left a set belongs to a pod: that can cut flows that must be judged again. Follows
+   * pods that concern nothing else here: intents of one revision may have several.
+   */
   readonly directory: AddressDirectory;
   /** Policies in the cluster, whether or not they select a local pod. */
   readonly policyCount: number;

@@ -9,31 +9,31 @@
  * Of an endpoint chain and family. A packet walks them one by one, 4 to 30 ns each, and each is written four times: for both families and
  * for answers. 512 rules are 7,680 single ports for everybody.
  */
-export const MAX_PROGRAM_RULES = 512;
+const MAX_PROGRAM_RULES = 512;
 
 /** Of both families. What it costs to make one grows with their number on the host. */
-export const MAX_NAMESPACE_SETS = 2000;
+const MAX_NAMESPACE_SETS = 2000;
 
 /**
  * Of all namespaces of a node together; a set that several of them use counts for each. Above it the limit of a namespace is halved until
  * all fit. What is left of ipset's numbers is for sets that are being replaced, and for others' sets.
  */
-export const MAX_NODE_SETS = 40_000;
+const MAX_NODE_SETS = 40_000;
 
 /** Of all its endpoint chains in one family. A commit of so many takes some 300 ms, and others wait for it. */
-export const MAX_NAMESPACE_RULES = 8192;
+const MAX_NAMESPACE_RULES = 8192;
 
 /** Of all its sets. An entry takes some 100 bytes of the agent and 40 of the kernel. */
-export const MAX_NAMESPACE_ENTRIES = 300_000;
+const MAX_NAMESPACE_ENTRIES = 300_000;
 
 /** Selections of pods, times the groups of pods of equal labels that each is compared with: 30 to 50 ns each. */
-export const MAX_NAMESPACE_COMPARISONS = 20_000_000;
+const MAX_NAMESPACE_COMPARISONS = 20_000_000;
 
 /**
  * Bytes of rules, counted once for each program of local pods and direction they apply to: what an edit may have to compile anew. 100
  * programs of 300 kB; all the rules that a namespace may have (cluster/limits.ts) for four programs.
  */
-export const MAX_NAMESPACE_WORK = 32 * 1024 * 1024;
+const MAX_NAMESPACE_WORK = 32 * 1024 * 1024;
 
 export interface NamespaceLimits {
   readonly programRules: number;

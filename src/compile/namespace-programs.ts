@@ -20,12 +20,12 @@ import { CoSelection } from './co-selection.ts';
 import { isSameValue } from '../core/same-value.ts';
 
 /** A local pod with the addresses it owns. */
-export interface Local {
+interface Local {
   readonly pod: Pod;
   readonly addresses: ReadonlySet<string>;
 }
 
-export interface NamespaceProgram {
+interface NamespaceProgram {
   readonly value: Program;
   /** Absent: closed. */
   readonly compiled: CompiledProgram | undefined;

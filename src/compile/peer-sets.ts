@@ -14,7 +14,7 @@ import type { Sliced } from '../core/sliced.ts';
 import { BlockIndex } from './block-index.ts';
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
-import { parseAddress } from '../net/ip.ts';
+import { familyOf, parseAddress } from '../net/ip.ts';
 import { FAMILIES, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import type { Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
@@ -23,7 +23,7 @@ import { JournaledMap } from '../core/versioned-map.ts';
 import { SmallMap } from '../core/small-map.ts';
 
 /** Which pods a peer entry selects: in the one namespace named, or in every namespace that matches. */
-export interface PodSelection {
+interface PodSelection {
   readonly namespaces: { readonly name: string } | Selector;
   readonly pods: Selector;
 }
@@ -191,7 +191,7 @@ interface Part {
   readonly blocks?: AddressSpace;
 }
 
-export interface LiveSet {
+interface LiveSet {
   readonly key: string;
   readonly members: JournaledMap<string, boolean>;
   /** No entry is of two parts, so that each can be kept up to date without the others. */
@@ -594,7 +594,7 @@ export function addressPortEntries(address: string, pod: Pod, names: PortNames):
     .map((port) => `${address},${PROTOCOL_NUMBER[port.protocol]}:${port.port}`);
 }
 
-export type PortNames = ReadonlyMap<Protocol, ReadonlySet<string>>;
+type PortNames = ReadonlyMap<Protocol, ReadonlySet<string>>;
 
 export function portNames(names: readonly NamedPortRef[]): PortNames {
   const known = new Map<Protocol, Set<string>>();
@@ -621,10 +621,6 @@ function contains(space: AddressSpace, address: string): boolean {
   if (space.isEmpty()) return false;
   const parsed = parseAddress(address);
   return parsed !== undefined && space.contains(parsed);
-}
-
-export function familyOf(address: string): Family {
-  return address.includes(':') ? 6 : 4;
 }
 
 function tableText(table: readonly PrefixEntry[]): readonly string[] {

@@ -5,7 +5,7 @@ import type { Policy, Problem, Rule } from '../policy/model.ts';
 /** Rules longer than this, as text, are read anew for every program: as objects they take ten times as much. */
 const MAX_REMEMBERED_BYTES = 64 * 1024;
 
-export type ReadRules = Readonly<Record<Direction, readonly Rule[]>>;
+type ReadRules = Readonly<Record<Direction, readonly Rule[]>>;
 
 export class RuleReader {
   readonly #known = new Map<Policy, ReadRules>();

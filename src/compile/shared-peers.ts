@@ -54,9 +54,6 @@ export interface SharingLimits {
 const LIMITS: SharingLimits = { ownSets: MAX_OWN_SETS, ownPorts: MAX_OWN_PORTS };
 /** Whatever can be one is one: for programs that would have too many rules otherwise. */
 export const MOST_SHARED: SharingLimits = { ownSets: 1, ownPorts: 1 };
-/** Each rule for itself. */
-export const NOTHING_SHARED: SharingLimits = { ownSets: Number.POSITIVE_INFINITY, ownPorts: Number.POSITIVE_INFINITY };
-
 /** Ports by number, of one protocol. */
 export type NumericPorts = Exclude<ReturnType<typeof splitPorts>, 'any'>['numeric'][number] | 'any';
 
@@ -88,7 +85,7 @@ export interface Origin {
   readonly index: number;
 }
 
-export interface MergedRule {
+interface MergedRule {
   readonly allowed: Allowed;
   /** Ascending, without duplicates. */
   readonly by: readonly Origin[];
@@ -122,7 +119,7 @@ export function* mergeRules(
   return merged.sort((a, b) => byOrigin(a.by[0]!, b.by[0]!));
 }
 
-export function byOrigin(a: Origin, b: Origin): number {
+function byOrigin(a: Origin, b: Origin): number {
   return a.place - b.place || a.index - b.index;
 }
 

@@ -15,6 +15,11 @@ export interface Clock extends MonotonicClock {
 }
 
 export function after(ms: number, action: () => void): () => void {
+  if (ms <= 0) {
+    // A timer waits for a millisecond at least.
+    const turn = setImmediate(action);
+    return () => clearImmediate(turn);
+  }
   const timer = setTimeout(action, ms);
   return () => clearTimeout(timer);
 }

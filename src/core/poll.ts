@@ -1,7 +1,7 @@
 /** A question that is asked again and again. */
 import type { MonotonicClock } from './clock.ts';
 
-export interface PollOptions<T> {
+interface PollOptions<T> {
   /** Must not reject. */
   readonly ask: () => Promise<T>;
   /** Gets each answer; returns after how many milliseconds to ask again. Not called once the poll was stopped. */

@@ -27,3 +27,24 @@ export async function runSliced<T>(work: Sliced<T>, turns: Turns = REAL_TURNS, s
     sliceStarted = turns.now();
   }
 }
+
+/**
+ * Runs `work` for about `mostMs` of its own time at most; others' turns in between do not count. Result: the time it took, and whether it
+ * is at its end. If not, it can be run further.
+ */
+export async function runSlicedFor(
+  work: Sliced<void>,
+  mostMs: number,
+  turns: Turns,
+): Promise<{ readonly isDone: boolean; readonly tookMs: number }> {
+  let tookMs = 0;
+  for (;;) {
+    const started = turns.now();
+    let isDone = false;
+    do isDone = work.next().done === true;
+    while (!isDone && turns.now() - started < Math.min(SLICE_MS, mostMs - tookMs));
+    tookMs += turns.now() - started;
+    if (isDone || tookMs >= mostMs) return { isDone, tookMs };
+    await turns.next();
+  }
+}

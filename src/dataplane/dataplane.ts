@@ -98,7 +98,7 @@ export interface PlannedChange {
   readonly epoch: number | undefined;
 }
 
-export interface PrintedStep {
+interface PrintedStep {
   readonly kind: string;
   readonly lines: readonly { readonly text: string; readonly object: string }[];
 }

@@ -18,7 +18,7 @@ export interface CheckpointState {
   readonly problem: string | undefined;
 }
 
-export interface CheckpointWatchOptions {
+interface CheckpointWatchOptions {
   readonly file: string;
   /** After each time that the file was looked at. */
   readonly onRead: (state: CheckpointState) => void;

@@ -13,12 +13,12 @@ const MAX_UPDATES = 8;
 const MIN_GROUP = 3;
 
 /** Bits of the connection mark, and what they are. */
-export interface MarkBitsValue {
+interface MarkBitsValue {
   readonly value: number;
   readonly mask: number;
 }
 
-export interface FlowMarks {
+interface FlowMarks {
   /** Flows that carry the mark, of any protocol and state; beyond a hundred or so some of them. Rejects with CommandFailed. */
   count(family: Family, carried: MarkBitsValue): Promise<number>;
   /** Sets `bits` to 0 in flows that carry the mark; of many only in some. Other bits stay. Rejects with CommandFailed. */

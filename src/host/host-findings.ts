@@ -65,7 +65,7 @@ const TRACES: Readonly<Record<Enforcer, Traces>> = {
   'weave-npc': { chain: /^WEAVE-NPC/ },
 };
 
-export interface FoundEnforcer {
+interface FoundEnforcer {
   readonly name: Enforcer;
   /** What gave it away, in words. */
   readonly by: string;

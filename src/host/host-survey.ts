@@ -6,7 +6,7 @@ import type { ReadCommand } from './reading-shell.ts';
 
 import { readFlowtables, readIpvsServices, readNftTables } from './read-listings.ts';
 
-export interface SurveyPaths {
+interface SurveyPaths {
   readonly interfaces: string;
   readonly bpf: string;
   /** A process's view of /proc/net. */

@@ -32,7 +32,7 @@ export interface InterfaceState {
   readonly isSettled: boolean;
 }
 
-export interface InterfaceWatchOptions {
+interface InterfaceWatchOptions {
   readonly run: RunCommand;
   readonly prefixes: readonly string[];
   readonly trunkPrefix: string;

@@ -73,7 +73,7 @@ export interface FoundInterfaces {
   readonly nobodys: readonly string[];
 }
 
-export interface InterfaceQuestion {
+interface InterfaceQuestion {
   readonly facts: HostFacts;
   readonly localAddresses: ReadonlyMap<string, string>;
   readonly prefixes: readonly string[];

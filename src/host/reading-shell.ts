@@ -23,7 +23,7 @@ interface Answer {
   readonly text: string;
 }
 
-export interface ReadingShell {
+interface ReadingShell {
   readonly read: ReadCommand;
   stop(): void;
 }

@@ -12,7 +12,7 @@ export interface AddressBlock {
 }
 
 /** Addresses `first`..`last` inclusive. */
-export interface AddressRange {
+interface AddressRange {
   readonly first: Address;
   readonly last: Address;
 }

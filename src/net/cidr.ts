@@ -1,6 +1,6 @@
 /** Prefixes of IP addresses: text, order, containment. */
 import type { Family } from '../core/vocabulary.ts';
-import { ADDRESS_BITS, ADDRESS_WORDS, type Address, compareWords, formatWords, isMapped, parseWords } from './ip.ts';
+import { ADDRESS_BITS, ADDRESS_WORDS, type Address, formatWords, isMapped, parseWords } from './ip.ts';
 
 /** A prefix of one address family. Host bits are zero. */
 export interface Cidr {
@@ -78,7 +78,7 @@ export function moveOn(words: Uint32Array, at: number, prefixLength: number): bo
 }
 
 /** `words` with all bits from `prefixLength` on cleared. */
-export function maskWords(words: readonly number[], prefixLength: number): readonly number[] {
+function maskWords(words: readonly number[], prefixLength: number): readonly number[] {
   const masked = words.slice();
   clearHostBits(masked, prefixLength);
   return masked;
@@ -97,11 +97,6 @@ function maskWord(word: number, bits: number): number {
 /** Canonical text, always with `/n`. */
 export function formatCidr(cidr: Cidr): string {
   return `${formatWords(cidr.words)}/${cidr.prefixLength}`;
-}
-
-/** The prefix that holds this address alone. */
-export function cidrOfAddress(address: Address): Cidr {
-  return { family: address.family, words: address.words, prefixLength: ADDRESS_BITS[address.family] };
 }
 
 /** Every address of the family. */
@@ -130,11 +125,6 @@ function sharesPrefix(a: readonly number[], b: readonly number[], bits: number):
   return true;
 }
 
-/** By family, then by first address, then the wider first: a prefix comes right before what it covers. */
-export function compareCidrs(a: Cidr, b: Cidr): number {
-  return a.family - b.family || compareWords(a.words, b.words) || a.prefixLength - b.prefixLength;
-}
-
 /** The lower and the upper half; undefined for a single address. */
 export function halvesOf(cidr: Cidr): readonly [Cidr, Cidr] | undefined {
   const { family, words, prefixLength } = cidr;
@@ -150,17 +140,4 @@ export function halvesOf(cidr: Cidr): readonly [Cidr, Cidr] | undefined {
 /** `cidr` as `ipset save` prints a member of `hash:net`: without `/n` when it is a single address. */
 export function formatNetMember(cidr: Cidr): string {
   return cidr.prefixLength === ADDRESS_BITS[cidr.family] ? formatWords(cidr.words) : formatCidr(cidr);
-}
-
-/**
- * Reads what `formatNetMember` writes, for a set of that family. Unlike `parseCidr` it leaves an IPv4-mapped prefix in IPv6, where
- * a set of family inet6 keeps it. Undefined for anything else.
- */
-export function parseNetMember(family: Family, text: string): Cidr | undefined {
-  const slash = slashOf(text);
-  const words = parseWords(text, slash < 0 ? text.length : slash);
-  if (words?.length !== ADDRESS_WORDS[family]) return undefined;
-  const limit = ADDRESS_BITS[family];
-  const prefixLength = slash < 0 ? limit : parsePrefixLength(text, slash + 1, limit);
-  return prefixLength < 0 ? undefined : makeCidr(family, words, prefixLength);
 }

@@ -47,6 +47,11 @@ export function parseAddress(text: string): Address | undefined {
   return words === undefined ? undefined : addressOf(words);
 }
 
+/** Of an address or prefix as text, whatever its form; a host name counts as IPv4. */
+export function familyOf(text: string): Family {
+  return text.includes(':') ? 6 : 4;
+}
+
 /** The address with these words; IPv4-mapped becomes family 4. */
 function addressOf(words: readonly number[]): Address {
   if (words.length === 1) return { family: 4, words };
@@ -220,18 +225,4 @@ function longestZeroRun(words: readonly number[]): { start: number; length: numb
 export function canonicalAddress(text: string): string | undefined {
   const address = parseAddress(text);
   return address === undefined ? undefined : formatAddress(address);
-}
-
-/** Order of the numbers behind two lists of the same length: negative, 0 or positive. */
-export function compareWords(a: readonly number[], b: readonly number[]): number {
-  for (let i = 0; i < a.length; i++) {
-    const difference = a[i]! - b[i]!;
-    if (difference !== 0) return difference;
-  }
-  return 0;
-}
-
-/** IPv4 before IPv6, then by number. */
-export function compareAddresses(a: Address, b: Address): number {
-  return a.family - b.family || compareWords(a.words, b.words);
 }

@@ -6,8 +6,6 @@ export interface PortRange {
   readonly last: number;
 }
 
-export const ALL_PORTS: PortRange = { first: 0, last: 65535 };
-
 /** The same ports as the fewest ranges: ascending, neither overlapping nor touching. Ranges with first > last hold nothing. */
 export function mergePortRanges(ranges: readonly PortRange[]): readonly PortRange[] {
   const merged: PortRange[] = [];
@@ -21,8 +19,4 @@ export function mergePortRanges(ranges: readonly PortRange[]): readonly PortRang
 
 function holdsPorts(range: PortRange): boolean {
   return range.first <= range.last;
-}
-
-export function portRangesContain(ranges: readonly PortRange[], port: number): boolean {
-  return ranges.some((range) => range.first <= port && port <= range.last);
 }

@@ -14,6 +14,11 @@ export function mayGetAddress(pod: Pod): boolean {
   return !pod.hostNetwork && pod.addresses.length === 0 && !isFinished(pod.phase);
 }
 
+/** A pod of the host network (S-64): its addresses are those of its node. */
+export function showsItsNode({ hostNetwork, nodeName, phase }: Pod): boolean {
+  return hostNetwork && nodeName !== undefined && !isFinished(phase);
+}
+
 /** S-71: its addresses are free for others. */
 export function isFinished(phase: PodPhase): boolean {
   switch (phase) {
@@ -70,13 +75,24 @@ export function addressOwners(pods: Iterable<Pod>): ReadonlyMap<string, Pod> {
 
 /** `claimants`: at least one, all eligible. */
 export function ownerAmong(address: string, claimants: readonly Pod[]): Pod {
+  const first = firstAmong(address, claimants);
+  return first.length === 1 ? first[0]! : contested(first);
+}
+
+/** Names of the nodes whose address it is by the pods of host networks that show it: one, unless nothing tells which was last. Sorted. */
+export function nodesAmong(address: string, hosts: readonly Pod[]): readonly string[] {
+  return [...new Set(firstAmong(address, hosts).flatMap(({ nodeName }) => nodeName ?? []))].sort();
+}
+
+/** Those that come before all others; several if nothing tells them apart. */
+function firstAmong(address: string, claimants: readonly Pod[]): readonly Pod[] {
   let first: Pod[] = [];
   for (const pod of claimants) {
     const order = first[0] === undefined ? 0 : compareClaims(address, pod, first[0]);
     if (order > 0) first = [pod];
     else if (order === 0) first.push(pod);
   }
-  return first.length === 1 ? first[0]! : contested(first);
+  return first;
 }
 
 /** S-73: a pod that is not terminating comes before one that is, then the one that began to show the address last. Positive: `pod` does. */

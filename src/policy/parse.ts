@@ -24,14 +24,14 @@ import {
 import { type RawRecord, isRecord, quote, unknownFields } from './raw-values.ts';
 import { type FieldProblem, parseSelector } from './selector.ts';
 
-export interface ParsedPolicy {
+interface ParsedPolicy {
   /** Absent only when the object has no usable name and namespace. */
   readonly policy?: Policy;
   readonly problems: readonly Problem[];
 }
 
 /** A policy whose rules were not read. */
-export interface ParsedHead {
+interface ParsedHead {
   /** Absent only when the object has no usable name and namespace. */
   readonly head?: PolicyHead;
   /** What the object says under `ingress` and `egress`; undefined where that does not count (S-13, S-19). */

@@ -12,7 +12,7 @@ import { isRecord, quote, unknownFields } from './raw-values.ts';
 /** A problem before it is known to which object it belongs. */
 export type FieldProblem = Pick<Problem, 'field' | 'message'>;
 
-export interface ParsedSelector {
+interface ParsedSelector {
   readonly selector: Selector;
   readonly problems: readonly FieldProblem[];
 }
@@ -61,7 +61,7 @@ function holdsValue(values: readonly string[], value: string): boolean {
 
 /**
  * The same text for selectors that differ only in the order or repetition of terms and values, different text otherwise.
- * All unusable selectors share one key: they match the same (nothing). Not meant for people: see selectorText.
+ * All unusable selectors share one key: they match the same (nothing).
  */
 export function selectorKey(selector: Selector): string {
   if (selector.kind === 'nothing') return 'nothing';
@@ -69,26 +69,6 @@ export function selectorKey(selector: Selector): string {
     JSON.stringify([key, operator, ...[...new Set(values)].sort()]),
   );
   return `[${[...new Set(terms)].sort().join(',')}]`;
-}
-
-/** For people, in the notation of `kubectl --selector`: `app=web,tier in (a,b),!legacy`. */
-export function selectorText(selector: Selector): string {
-  if (selector.kind === 'nothing') return '<nothing>';
-  if (selector.requirements.length === 0) return '<everything>';
-  return selector.requirements.map(requirementText).join(',');
-}
-
-function requirementText({ key, operator, values }: Requirement): string {
-  switch (operator) {
-    case 'In':
-      return values.length === 1 ? `${key}=${values[0]}` : `${key} in (${values.join(',')})`;
-    case 'NotIn':
-      return `${key} notin (${values.join(',')})`;
-    case 'Exists':
-      return key;
-    case 'DoesNotExist':
-      return `!${key}`;
-  }
 }
 
 /**

@@ -8,7 +8,7 @@ import { createLogger, lineOf } from './log.ts';
 import { LogOutput } from './log-output.ts';
 import { neverBlock, standardOutput } from './standard-streams.ts';
 
-export interface AgentLog {
+interface AgentLog {
   readonly log: Logger;
   /** Writes what standard output takes now; the rest is lost. */
   close(): void;

@@ -22,14 +22,14 @@ export interface Finding extends ConditionState {
   readonly level: LogLevel;
 }
 
-export interface WatchedCondition<T> {
+interface WatchedCondition<T> {
   readonly name: string;
   readonly judge: (found: T) => Finding;
   /** The reason that needs no line of the log at the start. */
   readonly usual: string;
 }
 
-export interface ConditionWatchOptions<T> {
+interface ConditionWatchOptions<T> {
   /** Must not reject. */
   readonly look: () => Promise<T>;
   readonly conditions: readonly WatchedCondition<T>[];

@@ -5,7 +5,7 @@ import type { Condition } from './condition.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { Logger } from './log.ts';
 
-export interface EpochLog extends EpochListener {
+interface EpochLog extends EpochListener {
   /** Always ok: without a free epoch live flows cost more, and are judged all the same. */
   readonly condition: Condition;
 }

@@ -3,6 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { chmod, lstat, unlink } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { type HostPort, hostPortText } from '../net/host-port.ts';
 import type { MetricsPage } from './metrics.ts';
 
 export interface ConditionState {
@@ -34,19 +35,13 @@ export interface StatusProviders {
   readonly plan: () => PlanPage | undefined;
 }
 
-export interface TcpAddress {
-  /** An address or a host name, without brackets. */
-  readonly host: string;
-  readonly port: number;
-}
-
 export type ListenAddress =
-  | TcpAddress
+  | HostPort
   /** A Unix socket, for root alone. */
   | { readonly path: string };
 
 /** Port 0: any free one. */
-export type StatusServerOptions = ListenAddress & {
+type StatusServerOptions = ListenAddress & {
   readonly providers: StatusProviders;
   /**
    * The token without which what tells of policies and addresses is not shown; health is shown to everybody. Absent: no token is
@@ -66,9 +61,7 @@ export interface StatusServer {
 
 /** `host:port`, with brackets around an IPv6 address, or `unix:path`. */
 export function formatListenAddress(address: ListenAddress): string {
-  if ('path' in address) return `unix:${address.path}`;
-  const { host, port } = address;
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  return 'path' in address ? `unix:${address.path}` : hostPortText(address);
 }
 
 /** The server could not listen; the message names the address and the flag that changes it. */
@@ -126,7 +119,7 @@ export async function startStatusServer(options: StatusServerOptions): Promise<S
   return running(server, options);
 }
 
-function listen(server: Server, where: TcpAddress | { readonly path: string }): Promise<void> {
+function listen(server: Server, where: HostPort | { readonly path: string }): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     const options = 'path' in where ? where : { host: where.host, port: where.port, exclusive: true };

@@ -12,7 +12,7 @@ const INTERVAL_MS = 30_000;
 /** While it keeps the node from being ready, whoever mends that wants to see it. */
 const REPAIR_INTERVAL_MS = 2_000;
 
-export interface HostConditionOptions {
+interface HostConditionOptions {
   readonly survey: () => Promise<HostSurvey>;
   readonly metrics: Pick<AgentMetrics, 'otherEnforcers'>;
   readonly log: Logger;

@@ -10,7 +10,7 @@ export interface Sink {
   write(bytes: Uint8Array): number;
 }
 
-export interface LogOutputOptions {
+interface LogOutputOptions {
   readonly sink: Sink;
   /** Calls back once after `ms`; the returned function cancels. Must not keep the process alive. */
   readonly after: (ms: number, callback: () => void) => () => void;

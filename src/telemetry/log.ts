@@ -5,7 +5,7 @@ export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Facts that belong to a message. An `Error` under the key `error` is written as name and message, with its stack at level debug. */
-export type LogFields = Readonly<Record<string, unknown>>;
+type LogFields = Readonly<Record<string, unknown>>;
 
 export interface Logger {
   debug(message: string, fields?: LogFields): void;
@@ -16,7 +16,7 @@ export interface Logger {
   child(component: string): Logger;
 }
 
-export interface LoggerOptions {
+interface LoggerOptions {
   readonly level: LogLevel;
   /** Receives whole lines; stdout if absent. */
   readonly destination?: { write(line: string): void };

@@ -33,7 +33,7 @@ const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
 export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
 
 /** What the node's rules amount to after a sync. */
-export interface RulesetSize {
+interface RulesetSize {
   /** Over both address families. */
   readonly rules: number;
   readonly chains: number;
@@ -101,7 +101,7 @@ export interface AgentMetrics extends RuleCounterMetrics {
   scrape(): Promise<MetricsPage>;
 }
 
-export interface MetricsOptions {
+interface MetricsOptions {
   /** Also export process and Node.js metrics (nodejs_*, process_*); they need timers, so tests leave them out. */
   readonly processMetrics: boolean;
 }

@@ -5,6 +5,7 @@ import type { ConditionState, PlanPage } from './health.ts';
 import type { Lack } from '../dataplane/dataplane.ts';
 import type { AgentStatus } from '../agent/agent.ts';
 
+import { familyOf } from '../net/ip.ts';
 import { nodeProblem } from '../agent/agent.ts';
 
 export function informersReady(cluster: ClusterWatch | undefined): ConditionState {
@@ -60,10 +61,7 @@ export function familiesReady(status: AgentStatus | undefined, cluster: ClusterW
 function podsWith(family: Family, nodeName: string, cluster: ClusterWatch): number {
   const pods = [...cluster.snapshot().pods.values()];
   return pods.filter(
-    (pod) =>
-      pod.nodeName === nodeName &&
-      !pod.hostNetwork &&
-      pod.addresses.some((text) => text.includes(':') === (family === 6)),
+    (pod) => pod.nodeName === nodeName && !pod.hostNetwork && pod.addresses.some((text) => familyOf(text) === family),
   ).length;
 }
 

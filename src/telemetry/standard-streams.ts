@@ -30,7 +30,7 @@ export function standardOutput(): Sink {
   return neverBlock(1) ? descriptorSink(1) : socketSink(new Socket({ fd: 1, readable: false, writable: true }));
 }
 
-export function descriptorSink(descriptor: number): Sink {
+function descriptorSink(descriptor: number): Sink {
   return {
     write: (bytes) => {
       try {
@@ -44,7 +44,7 @@ export function descriptorSink(descriptor: number): Sink {
 }
 
 /** Node itself waits for nobody on a socket, but keeps what is written without a limit. */
-export function socketSink(socket: Socket): Sink {
+function socketSink(socket: Socket): Sink {
   let failed: Error | undefined;
   socket.on('error', (error) => (failed = error));
   socket.unref();

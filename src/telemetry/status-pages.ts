@@ -22,7 +22,7 @@ export interface StatusSources {
   readonly conditions: Condition[];
 }
 
-export interface StatusPagesOptions {
+interface StatusPagesOptions {
   /** Null: no pages. */
   readonly address: ListenAddress | null;
   /** Null: no token is asked for. */

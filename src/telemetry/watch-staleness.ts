@@ -16,7 +16,7 @@ const LOOK_MS = 1_000;
 
 export type StaleKind = Pick<KindStatus, 'kind' | 'staleMs' | 'problem'>;
 
-export interface StalenessReport {
+interface StalenessReport {
   readonly level: 'warn' | 'info';
   readonly message: string;
 }

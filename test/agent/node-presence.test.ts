@@ -1,24 +1,12 @@
 import assert from 'node:assert/strict';
 import { NodePresence } from '../../src/agent/node-presence.ts';
+import { pod as podOf } from '../support/builders.ts';
 import type { NodeRecord, Pod } from '../../src/policy/model.ts';
 
 const NODE: NodeRecord = { name: 'node-1', addresses: ['192.0.2.1'] };
 
 function pod(name: string, nodeName: string, address: string): Pod {
-  return {
-    namespace: 'x',
-    name,
-    uid: `uid-${name}`,
-    nodeName,
-    addresses: [address],
-    hostNetwork: false,
-    phase: 'Running',
-    terminating: false,
-    createdAtMs: 0,
-    addressesSince: 0,
-    labels: {},
-    namedPorts: [],
-  };
+  return podOf(`x/${name}`, { nodeName, addresses: [address] });
 }
 
 describe('fault: a node that the cluster does not know', () => {

@@ -44,6 +44,8 @@ function bench(options: Partial<AgentOptions> = {}) {
     newPods: 'open',
     defaultMode: 'enforce',
     minGapMs: 100,
+    share: 0.2,
+    cpuMs: () => 0,
     resyncIntervalMs: 60_000,
     clock,
     random: () => 0.5,

@@ -1,30 +1,45 @@
 import assert from 'node:assert/strict';
-import { type LoopVerdict, SyncLoop } from '../../src/agent/sync-loop.ts';
+import { BURST_MS, LONGEST_PAUSE_MS } from '../../src/agent/pace.ts';
+import { type LoopRequest, type LoopVerdict, SyncLoop, type Want } from '../../src/agent/sync-loop.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 
-interface Sync {
+interface Sync extends LoopRequest {
   readonly atMs: number;
-  readonly resync: boolean;
-  readonly reasons: readonly string[];
 }
 
 const START_MS = 1_000_000;
 const RESYNC_MS = 100_000;
 
-/** `verdicts`: of the syncs in order, then 'done'. A sync takes `syncMs`. */
-function bench(verdicts: readonly LoopVerdict[] = [], { syncMs = 0, minGapMs = 200, random = 1 } = {}) {
+interface Bench {
+  /** How long a sync takes, and what it uses of a core; what is used is 0 unless given. */
+  readonly syncMs?: number;
+  readonly used?: (request: LoopRequest) => number;
+  readonly minGapMs?: number;
+  readonly share?: number;
+  readonly random?: number;
+}
+
+/** `verdicts`: of the syncs in order, then 'done'. */
+function bench(
+  verdicts: readonly LoopVerdict[] = [],
+  { syncMs = 0, used = () => 0, minGapMs = 200, share = 0.2, random = 1 }: Bench = {},
+) {
   const clock = new VirtualClock(START_MS);
   const syncs: Sync[] = [];
   const left = [...verdicts];
+  let cpuMs = 0;
   const loop = new SyncLoop({
     sync: async (request) => {
       syncs.push({ atMs: clock.now() - START_MS, ...request });
+      cpuMs += used(request);
       if (syncMs > 0) await new Promise<void>((resolve) => void clock.after(syncMs, resolve));
       return left.shift() ?? 'done';
     },
     clock,
     random: () => random,
     minGapMs,
+    share,
+    cpuMs: () => cpuMs,
     resyncIntervalMs: RESYNC_MS,
   });
   const times = () => syncs.map(({ atMs }) => atMs);
@@ -36,7 +51,7 @@ describe('sync loop', () => {
     const { clock, loop, syncs } = bench();
     loop.request('pods');
     await clock.pass(0);
-    assert.deepEqual(syncs, [{ atMs: 0, resync: true, reasons: ['pods'] }]);
+    assert.deepEqual(syncs, [{ atMs: 0, resync: true, lane: 'rules', reasons: ['pods'] }]);
   });
 
   it('does nothing unasked', async () => {
@@ -51,7 +66,8 @@ describe('sync loop', () => {
     await clock.pass(0);
     for (const reason of ['pods', 'nodes', 'pods', 'namespaces']) loop.request(reason);
     await clock.pass(1_000);
-    assert.deepEqual(syncs.slice(1), [{ atMs: 200, resync: false, reasons: ['namespaces', 'nodes', 'pods'] }]);
+    const reasons = ['namespaces', 'nodes', 'pods'];
+    assert.deepEqual(syncs.slice(1), [{ atMs: 200, resync: false, lane: 'rules', reasons }]);
   });
 
   it('runs one sync at a time, and one more for what came meanwhile, a gap after it ended', async () => {
@@ -77,7 +93,7 @@ describe('sync loop', () => {
     const { clock, loop, syncs } = bench();
     loop.request('pods');
     await clock.pass(0);
-    loop.request('drift suspected', true);
+    loop.request('drift suspected', 'compare');
     loop.request('pods');
     await clock.pass(1_000);
     loop.request('pods');
@@ -144,7 +160,7 @@ describe('sync loop', () => {
     await clock.pass(999);
     assert.deepEqual([syncs.length, loop.failures], [1, 0]);
     await clock.pass(1);
-    assert.deepEqual(syncs[1], { atMs: 1_000, resync: false, reasons: ['retry'] });
+    assert.deepEqual(syncs[1], { atMs: 1_000, resync: false, lane: 'rules', reasons: ['retry'] });
   });
 
   it('comes back less and less often for what waits for long', async () => {
@@ -217,5 +233,274 @@ describe('sync loop', () => {
     assert.equal(loop.lastTurnMs, START_MS + 500);
     await clock.pass(100);
     assert.equal(loop.lastTurnMs, START_MS + 550);
+  });
+});
+
+describe('pauses for what syncs cost', () => {
+  /** Requests by time (milliseconds after the first sync), against the times of all syncs that follow. */
+  interface Row {
+    readonly name: string;
+    /** Of one core, in ms. */
+    readonly used: Partial<Record<Want, number>>;
+    readonly share?: number;
+    readonly minGapMs?: number;
+    readonly syncMs?: number;
+    readonly asked: readonly (readonly [Want, number])[];
+    readonly syncs: readonly (readonly [Want, number])[];
+  }
+  const every = (want: Want, gapMs: number, count: number, fromMs = 10): (readonly [Want, number])[] =>
+    Array.from({ length: count }, (_, index) => [want, fromMs + index * gapMs] as const);
+
+  const rows: readonly Row[] = [
+    {
+      name: 'none on a quiet node',
+      used: { rules: 40 },
+      asked: every('rules', 200, 8),
+      syncs: every('rules', 200, 8),
+    },
+    {
+      name: 'none while a burst lasts, then what keeps the share: 40 ms of a fifth is 200 ms',
+      used: { rules: 40 },
+      asked: every('rules', 10, 100),
+      syncs: [
+        ['rules', 10],
+        ['rules', 20],
+        ['rules', 30],
+        ['rules', 110],
+        ['rules', 310],
+        ['rules', 510],
+        ['rules', 710],
+        ['rules', 910],
+      ],
+    },
+    {
+      name: 'shorter ones for a larger share',
+      used: { rules: 50 },
+      share: 0.5,
+      asked: every('rules', 10, 50),
+      syncs: [
+        ['rules', 10],
+        ['rules', 20],
+        ['rules', 30],
+        ['rules', 110],
+        ['rules', 210],
+        ['rules', 310],
+        ['rules', 410],
+        ['rules', 510],
+      ],
+    },
+    {
+      name: 'none for a share of a whole core',
+      used: { rules: 10 },
+      share: 1,
+      asked: every('rules', 10, 20),
+      syncs: every('rules', 10, 20),
+    },
+    {
+      name: 'a quarter of a second at most, however much one cost; what is beyond is let go',
+      used: { rules: 10_000 },
+      asked: every('rules', 10, 100),
+      syncs: [
+        ['rules', 10],
+        ['rules', 260],
+        ['rules', 510],
+        ['rules', 760],
+        ['rules', 1_010],
+      ],
+    },
+    {
+      name: 'a sync that found nothing to do costs what it cost',
+      used: { rules: 1 },
+      asked: every('rules', 10, 50),
+      syncs: every('rules', 10, 50),
+    },
+    {
+      name: 'comparisons with the kernel wait for none and cost none',
+      used: { rules: 200, compare: 5_000 },
+      asked: [
+        ['rules', 10],
+        ['compare', 20],
+        ['compare', 30],
+        ['rules', 40],
+        ['rules', 270],
+        ['compare', 400],
+        ['rules', 410],
+      ],
+      syncs: [
+        ['rules', 10],
+        ['compare', 20],
+        ['compare', 30],
+        ['rules', 260],
+        ['compare', 400],
+        ['rules', 510],
+      ],
+    },
+    {
+      name: 'a comparison takes along what waits for a pause',
+      used: { rules: 300 },
+      asked: [
+        ['rules', 10],
+        ['rules', 20],
+        ['members', 20],
+        ['compare', 30],
+      ],
+      syncs: [
+        ['rules', 10],
+        ['members', 20],
+        ['compare', 30],
+      ],
+    },
+    {
+      name: 'members wait for no debts of rules',
+      used: { rules: 300, members: 1 },
+      asked: [['rules', 10], ['rules', 20], ...every('members', 10, 20, 20)],
+      syncs: [['rules', 10], ...every('members', 10, 20, 20), ['rules', 260]],
+    },
+    {
+      name: 'rules wait for no debts of members',
+      used: { rules: 40, members: 300 },
+      asked: [
+        ['members', 10],
+        ['members', 20],
+        ['rules', 30],
+        ['rules', 90],
+      ],
+      syncs: [
+        ['members', 10],
+        ['rules', 30],
+        ['rules', 90],
+      ],
+    },
+    {
+      name: 'none shorter than the least, whatever it cost',
+      used: { rules: 1, members: 1 },
+      minGapMs: 100,
+      asked: [
+        ['rules', 110],
+        ['members', 120],
+        ['compare', 130],
+      ],
+      syncs: [
+        ['rules', 110],
+        ['compare', 210],
+      ],
+    },
+    {
+      name: 'the time a sync takes pays for it as well, and a wait costs nothing',
+      used: { rules: 50 },
+      syncMs: 250,
+      asked: every('rules', 10, 80, 260),
+      syncs: [
+        ['rules', 260],
+        ['rules', 510],
+        ['rules', 760],
+        ['rules', 1_010],
+      ],
+    },
+  ];
+  const wantOf = ({ resync, lane }: LoopRequest): Want => (resync ? 'compare' : lane);
+  const run = async (row: Omit<Row, 'name' | 'syncs'>): Promise<readonly Sync[]> => {
+    const used = (request: LoopRequest): number => row.used[wantOf(request)] ?? 0;
+    const { share = 0.2, minGapMs = 0, syncMs = 0 } = row;
+    const { clock, loop, syncs } = bench([], {
+      used: (request) => (isFirst ? 1e6 : used(request)),
+      share,
+      minGapMs,
+      syncMs,
+    });
+    let isFirst = true;
+    loop.request('first');
+    await clock.pass(syncMs);
+    isFirst = false;
+    let now = syncMs;
+    for (const [want, atMs] of row.asked) {
+      await clock.pass(Math.max(0, atMs - now));
+      now = Math.max(now, atMs);
+      loop.request(want, want);
+    }
+    await clock.pass(1_100 - Math.min(1_100, now));
+    return syncs.slice(1);
+  };
+
+  for (const row of rows) {
+    it(row.name, async () => {
+      const found = (await run(row)).filter(({ atMs }) => atMs <= 1_010);
+      assert.deepEqual(
+        found.map((sync) => [wantOf(sync), Math.round(sync.atMs)]),
+        row.syncs.filter(([, atMs]) => atMs <= 1_010),
+      );
+    });
+  }
+
+  it('both lanes together keep the share', async () => {
+    const asked = [...every('rules', 10, 260), ...every('members', 10, 260)].sort(([, a], [, b]) => a - b);
+    const found = await run({ used: { rules: 10, members: 10 }, asked });
+    const of = (lane: string): Sync[] => found.filter((sync) => sync.lane === lane);
+    const usedMs = 10 * found.length;
+    assert.ok(usedMs <= 2_600 * 0.2 + 2 * (BURST_MS + 10), `${usedMs} ms of 2,600`);
+    assert.ok(usedMs >= 2_600 * 0.2, `${usedMs} ms of 2,600`);
+    assert.ok(Math.abs(of('members').length - of('rules').length) <= 4, 'neither is starved');
+  });
+
+  it('what concerns rules alone stays out of a sync of members, and is told why it waits', async () => {
+    const { clock, loop, syncs } = bench([], { used: ({ lane }) => (lane === 'rules' ? 300 : 1), minGapMs: 0 });
+    loop.request('first');
+    await clock.pass(10);
+    loop.request('edit', 'rules');
+    await clock.pass(10);
+    loop.request('edit', 'rules');
+    loop.request('pod', 'members');
+    await clock.pass(2 * LONGEST_PAUSE_MS);
+    assert.deepEqual(
+      syncs.slice(1).map(({ lane, reasons }) => [lane, reasons]),
+      [
+        ['rules', ['edit']],
+        ['members', ['pod']],
+        ['rules', ['edit']],
+      ],
+    );
+  });
+
+  it('what one costs is forgotten after the longest pause: cheap ones after it start at once', async () => {
+    let used = 10_000;
+    const { clock, loop, times } = bench([], { used: () => used, minGapMs: 0 });
+    loop.request('first');
+    await clock.pass(10);
+    loop.request('edit');
+    await clock.pass(0);
+    used = 1;
+    loop.request('edit');
+    await clock.pass(LONGEST_PAUSE_MS + 30);
+    loop.request('edit');
+    await clock.pass(30);
+    assert.deepEqual(times(), [0, 10, 260, 290]);
+  });
+
+  it('what waits for a pause waits for no more than the longest, however often members change', async () => {
+    const used = ({ lane }: LoopRequest): number => (lane === 'rules' ? 5_000 : 50);
+    const { clock, loop, syncs } = bench([], { used, minGapMs: 0 });
+    loop.request('first');
+    await clock.pass(10);
+    for (let at = 0; at < 5_000; at += 5) {
+      loop.request('edit', 'rules');
+      loop.request('pod', 'members');
+      await clock.pass(5);
+    }
+    const times = syncs.filter(({ lane, resync }) => lane === 'rules' && !resync).map(({ atMs }) => atMs);
+    const gaps = times.slice(1).map((atMs, index) => atMs - times[index]!);
+    assert.ok(gaps.length >= 9 && gaps.every((gap) => gap <= LONGEST_PAUSE_MS + 5), gaps.join(' '));
+  });
+
+  it('a failure holds up every lane', async () => {
+    const { clock, loop, times } = bench(['done', 'failed'], { minGapMs: 0 });
+    loop.request('first');
+    await clock.pass(10);
+    loop.request('edit');
+    await clock.pass(10);
+    loop.request('pod', 'members');
+    await clock.pass(400);
+    assert.deepEqual(times(), [0, 10]);
+    await clock.pass(200);
+    assert.deepEqual(times(), [0, 10, 510]);
   });
 });

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { type Connection, connect, loadConnection } from '../../src/cluster/connection.ts';
 import { ConnectionProblem, parseServer } from '../../src/cluster/credentials.ts';
 import { type Certificate, makeCertificate } from './certificates.ts';
-import { type Exchange, FakeApiServer, type TlsMaterial } from './fake-api-server.ts';
+import { type Exchange, ScriptedServer, type TlsMaterial } from './scripted-server.ts';
+import { plainConnection } from './plain-connection.ts';
 import { until, VirtualClock } from '../support/virtual-clock.ts';
 
 const never = new AbortController().signal;
@@ -14,7 +15,7 @@ const never = new AbortController().signal;
 /** Sends one request and lets `reply` answer it. Result: status and body. */
 async function ask(
   connection: Connection,
-  server: FakeApiServer,
+  server: ScriptedServer,
   reply: (exchange: Exchange) => void = (exchange) => exchange.answer(200, 'ok'),
 ): Promise<{ status: number; body: string; exchange: Exchange }> {
   const answer = connection.open({ path: '/api/v1/pods?limit=1', signal: never });
@@ -40,12 +41,12 @@ describe('connection', function () {
   let directory: string;
   let ca: Certificate;
   let serving: TlsMaterial;
-  let server: FakeApiServer;
-  const servers: FakeApiServer[] = [];
+  let server: ScriptedServer;
+  const servers: ScriptedServer[] = [];
   const connections: Connection[] = [];
 
-  const serve = async (tls?: TlsMaterial, port?: number): Promise<FakeApiServer> => {
-    const started = await new FakeApiServer(tls).start(port);
+  const serve = async (tls?: TlsMaterial): Promise<ScriptedServer> => {
+    const started = await new ScriptedServer(tls).start();
     servers.push(started);
     return started;
   };
@@ -344,11 +345,7 @@ describe('connection', function () {
 
   describe('failures', () => {
     const plain = (url: string): Connection => {
-      const connection = connect({
-        server: parseServer(url, 'test'),
-        read: () => Promise.resolve({ headers: {}, tls: {}, tlsVersion: '', caName: 'test' }),
-        refresh: () => {},
-      });
+      const connection = plainConnection(url);
       connections.push(connection);
       return connection;
     };

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { LabelBudget } from '../../src/cluster/label-budget.ts';
 import { projectPod } from '../../src/cluster/project.ts';
 import { ObjectStore } from '../../src/cluster/store.ts';
+import { podObject, runningStatus } from '../support/api-objects.ts';
 import { isEligible } from '../../src/policy/address-owners.ts';
 import { type Pod, UNKNOWN_LABELS } from '../../src/policy/model.ts';
 
@@ -20,17 +21,10 @@ function apiPod({ namespace, name, created, bytes, address = true }: Wanted): ob
   const labels = Object.fromEntries(
     Array.from({ length: Math.ceil(bytes / 50) }, (_, n) => [`k${n}`.padEnd(25, 'k'), 'v'.repeat(25)]),
   );
+  const creationTimestamp = new Date(1.79e12 + created * 1000).toISOString();
   return {
-    kind: 'Pod',
-    metadata: {
-      namespace,
-      name,
-      uid: name,
-      labels,
-      creationTimestamp: new Date(1.79e12 + created * 1000).toISOString(),
-    },
-    spec: { nodeName: 'node-1' },
-    status: address ? { podIP: '203.0.113.1' } : {},
+    ...podObject(`${namespace}/${name}`, { labels, metadata: { uid: name, creationTimestamp } }),
+    status: address ? runningStatus('203.0.113.1') : {},
   };
 }
 

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { type Connection, connect } from '../../src/cluster/connection.ts';
+import type { Connection } from '../../src/cluster/connection.ts';
 import { API_KINDS, type ApiKinds } from '../../src/cluster/kinds.ts';
 import { projectNamespace } from '../../src/cluster/project.ts';
 import { type ClusterWatch, createClusterWatch, type KindStatus } from '../../src/cluster/watch-cluster.ts';
 import { informersReady } from '../../src/telemetry/readiness.ts';
-import { type Exchange, FakeApiServer } from './fake-api-server.ts';
+import { type Exchange, ScriptedServer } from './scripted-server.ts';
+import { plainConnection } from './plain-connection.ts';
 import { settle, turns, until, VirtualClock } from '../support/virtual-clock.ts';
 import { fastClock } from './fast-clock.ts';
 import { until as eventually } from '../support/agent-lab.ts';
@@ -50,7 +51,7 @@ const resources = (...names: string[]): object => ({
 });
 
 describe('optional kinds', () => {
-  let server: FakeApiServer;
+  let server: ScriptedServer;
   let connection: Connection;
   let watch: ClusterWatch;
   let stop: AbortController;
@@ -61,13 +62,9 @@ describe('optional kinds', () => {
   const restarts: string[] = [];
 
   beforeEach(async () => {
-    server = await new FakeApiServer().start();
+    server = await new ScriptedServer().start();
     clock = new VirtualClock();
-    connection = connect({
-      server: new URL(server.url),
-      read: () => Promise.resolve({ headers: {}, tls: {}, tlsVersion: '', caName: 'none' }),
-      refresh: () => {},
-    });
+    connection = plainConnection(server.url);
     stop = new AbortController();
     for (const list of [changes, warnings, infos, restarts]) list.splice(0);
     const note = (list: string[]) => (fields: object, message: string) => {
@@ -317,12 +314,7 @@ describe('fault: a kind that a server of the lab has and has not, in any order',
       const random = randomOf(seed);
       const server = await startApiServer({ tls: false, tokens: [{ token: 'secret', user: 'agent' }] });
       const watch = createClusterWatch({
-        connection: connect({
-          server: new URL(server.url),
-          read: () =>
-            Promise.resolve({ headers: { authorization: 'Bearer secret' }, tls: {}, tlsVersion: '', caName: 'none' }),
-          refresh: () => {},
-        }),
+        connection: plainConnection(server.url, 'secret'),
         nodeName: 'node-1',
         clock: fastClock(200),
         kinds: ROLES,

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { connect } from '../../src/cluster/connection.ts';
 import { API_KINDS } from '../../src/cluster/kinds.ts';
 import { QUESTION_MS } from '../../src/cluster/ask-version.ts';
 import type { EventType, ReflectorObserver, RestartReason } from '../../src/cluster/observe.ts';
@@ -9,7 +8,8 @@ import { Reflector } from '../../src/cluster/reflector.ts';
 import { NO_STREAMING_MS } from '../../src/cluster/retry-policy.ts';
 import { ObjectStore, type StoreChange } from '../../src/cluster/store.ts';
 import type { Pod } from '../../src/policy/model.ts';
-import { type Exchange, FakeApiServer } from './fake-api-server.ts';
+import { type Exchange, ScriptedServer } from './scripted-server.ts';
+import { plainConnection } from './plain-connection.ts';
 import { settle, turns, until, VirtualClock } from '../support/virtual-clock.ts';
 import { apiList, apiPod } from '../support/api-objects.ts';
 
@@ -33,7 +33,7 @@ class Told implements ReflectorObserver {
 }
 
 class Bench {
-  readonly server: FakeApiServer;
+  readonly server: ScriptedServer;
   readonly clock = new VirtualClock();
   readonly told = new Told();
   readonly warnings: string[] = [];
@@ -49,7 +49,7 @@ class Bench {
   onChange: (change: StoreChange) => void = () => {};
   done: Promise<void> = Promise.resolve();
 
-  constructor(server: FakeApiServer, savings?: readonly string[]) {
+  constructor(server: ScriptedServer, savings?: readonly string[]) {
     this.server = server;
     this.store = new ObjectStore<Pod>({
       project: projectPod,
@@ -60,13 +60,8 @@ class Bench {
         this.onChange(change);
       },
     });
-    const connection = connect({
-      server: new URL(server.url),
-      read: () => Promise.resolve({ headers: {}, tls: {}, tlsVersion: '', caName: 'none' }),
-      refresh: () => {
-        this.refreshed++;
-      },
-    });
+    const connection = plainConnection(server.url);
+    connection.refreshCredentials = () => void this.refreshed++;
     this.reflector = new Reflector({
       resource: API_KINDS.pods,
       transport: connection,
@@ -126,11 +121,11 @@ class Bench {
 }
 
 describe('reflector', () => {
-  let server: FakeApiServer;
+  let server: ScriptedServer;
   let bench: Bench;
 
   beforeEach(async () => {
-    server = await new FakeApiServer().start();
+    server = await new ScriptedServer().start();
     bench = new Bench(server).run();
   });
 

@@ -1,22 +1,19 @@
 /** The watch of a whole cluster against the lab's API server, whose store is replaced as after a restored backup. */
 import assert from 'node:assert/strict';
-import { connect } from '../../src/cluster/connection.ts';
 import { type ClusterWatch, createClusterWatch } from '../../src/cluster/watch-cluster.ts';
 import { type ApiServer, startApiServer } from '../../lab/api/api-server.ts';
 import { ApiStore } from '../../lab/api/api-store.ts';
+import { namespaceObject, nodeObject } from '../support/api-objects.ts';
+import { policyObject } from '../support/builders.ts';
 import { until } from '../support/agent-lab.ts';
+import { plainConnection } from './plain-connection.ts';
 import { fastClock } from './fast-clock.ts';
 
 const TOKENS = [{ token: 'secret', user: 'agent' }];
 /** Time of the watch runs so many times as fast as ours. */
 const SPEED = 20;
 
-const policy = (name: string): object => ({
-  apiVersion: 'networking.k8s.io/v1',
-  kind: 'NetworkPolicy',
-  metadata: { namespace: 'default', name },
-  spec: { podSelector: {}, policyTypes: ['Ingress'] },
-});
+const policy = (name: string) => policyObject(`default/${name}`, { podSelector: {}, policyTypes: ['Ingress'] });
 
 describe('fault: a store restored from a backup', function () {
   this.timeout(30_000);
@@ -26,9 +23,9 @@ describe('fault: a store restored from a backup', function () {
 
   const serve = async (port: number, firstVersion: number, policies: readonly string[]): Promise<void> => {
     const store = new ApiStore({ firstVersion });
-    for (const name of ['default', 'kube-system']) store.create('namespaces', { metadata: { name } } as never);
-    store.create('nodes', { metadata: { name: 'node-1' } } as never);
-    for (const name of policies) store.create('networkpolicies', policy(name) as never);
+    for (const name of ['default', 'kube-system']) store.create('namespaces', namespaceObject(name));
+    store.create('nodes', nodeObject('node-1'));
+    for (const name of policies) store.create('networkpolicies', policy(name));
     server = await startApiServer({ tls: false, tokens: TOKENS, store, port, tooLargeWaitMs: 50 });
   };
   /** The same address, another past. */
@@ -51,19 +48,8 @@ describe('fault: a store restored from a backup', function () {
 
   before(async () => {
     await serve(0, 10_000, ['gone', 'stays']);
-    const connection = connect({
-      server: new URL(server.url),
-      read: () =>
-        Promise.resolve({
-          headers: { authorization: `Bearer ${TOKENS[0]!.token}` },
-          tls: {},
-          tlsVersion: '',
-          caName: 'none',
-        }),
-      refresh: () => {},
-    });
     watch = createClusterWatch({
-      connection,
+      connection: plainConnection(server.url, TOKENS[0]!.token),
       nodeName: 'node-1',
       clock: fastClock(SPEED),
     });
@@ -89,7 +75,7 @@ describe('fault: a store restored from a backup', function () {
     await restore(before - 5, ['other']);
     assert.ok(server.store.storage.version > before);
     await knows('other');
-    server.store.create('networkpolicies', policy('later') as never);
+    server.store.create('networkpolicies', policy('later'));
     await knows('later other');
   });
 });

@@ -2,14 +2,15 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect } from '../../src/cluster/connection.ts';
 import { SILENT_LOG } from '../../src/cluster/observe.ts';
-import { ENDPOINTS_PATH, readEndpointCache, cacheEndpoints, targetsOf } from '../../src/cluster/endpoint-cache.ts';
-import { parseTarget, type Target, targetsToTry, targetText } from '../../src/cluster/targets.ts';
-import { FakeApiServer } from './fake-api-server.ts';
+import { readEndpointCache, cacheEndpoints, targetsOf } from '../../src/cluster/endpoint-cache.ts';
+import { type HostPort, hostPortText, parseHostPort } from '../../src/net/host-port.ts';
+import { targetsToTry } from '../../src/cluster/targets.ts';
+import { startApiServer } from '../../lab/api/api-server.ts';
+import { plainConnection } from './plain-connection.ts';
 import { until, VirtualClock } from '../support/virtual-clock.ts';
 
-const target = (text: string): Target => parseTarget(text)!;
+const target = (text: string): HostPort => parseHostPort(text) as HostPort;
 const SERVICE = '203.0.113.1:443';
 const OWN = ['192.0.2.1:6443', '192.0.2.2:6443', '192.0.2.3:6443'] as const;
 
@@ -39,16 +40,9 @@ describe('fault: where the API server is', () => {
       const failedAt = new Map(Object.entries(failedBefore).map(([text, seconds]) => [text, now - seconds * 1_000]));
       const primary = target(SERVICE);
       const found = targetsToTry(primary, others.map(target), failedAt, now);
-      assert.deepEqual(found.map(targetText), tried);
-      for (const each of found) assert.equal(each === primary, targetText(each) === SERVICE);
+      assert.deepEqual(found.map(hostPortText), tried);
+      for (const each of found) assert.equal(each === primary, hostPortText(each) === SERVICE);
     });
-
-  it('reads host:port and nothing else', () => {
-    assert.deepEqual(parseTarget('[2001:db8::1]:443'), { host: '2001:db8::1', port: 443 });
-    assert.equal(targetText({ host: '2001:db8::1', port: 443 }), '[2001:db8::1]:443');
-    for (const text of ['', 'a', 'a:', ':1', 'a:0', 'a:65536', '2001:db8::1:443', 'a b:1', 'https://a:1', 'a:1/x'])
-      assert.equal(parseTarget(text), undefined, text);
-  });
 
   describe('from the EndpointSlice', () => {
     const slice = {
@@ -62,7 +56,7 @@ describe('fault: where the API server is', () => {
     };
 
     it('takes ready addresses, whatever else is there', () => {
-      assert.deepEqual(targetsOf(slice).map(targetText), ['192.0.2.1:6443', '192.0.2.3:6443']);
+      assert.deepEqual(targetsOf(slice).map(hostPortText), ['192.0.2.1:6443', '192.0.2.3:6443']);
       for (const strange of [
         undefined,
         [],
@@ -75,9 +69,16 @@ describe('fault: where the API server is', () => {
       assert.deepEqual(targetsOf({ ...slice, endpoints: [null, { addresses: [7, '', 'a b'] }] }), []);
     });
 
+    /** Of which the API server writes its own addresses. */
+    const KUBERNETES_SLICE = {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { namespace: 'default', name: 'kubernetes' },
+    };
+
     it('keeps them in a file, through refusals and a file that cannot be read', async () => {
       const directory = await mkdtemp(join(tmpdir(), 'endpoints-'));
-      const server = await new FakeApiServer().start();
+      const server = await startApiServer({ tls: false, tokens: [{ token: 'secret' }] });
       const stop = new AbortController();
       try {
         const file = join(directory, 'endpoints.json');
@@ -85,15 +86,11 @@ describe('fault: where the API server is', () => {
         await writeFile(file, '{"endpoints": ["192.0.2.9:6443", "rm -rf", 7');
         assert.deepEqual(await readEndpointCache(file, SILENT_LOG), []);
         await writeFile(file, '{"endpoints": ["192.0.2.9:6443", "rm -rf", 7]}');
-        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(targetText), ['192.0.2.9:6443']);
+        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(hostPortText), ['192.0.2.9:6443']);
 
         const clock = new VirtualClock();
         const told: string[][] = [];
-        const transport = connect({
-          server: new URL(server.url),
-          read: () => Promise.resolve({ headers: {}, tls: {}, tlsVersion: '', caName: 'none' }),
-          refresh: () => {},
-        });
+        const transport = plainConnection(server.url, 'secret');
         const done = cacheEndpoints(
           {
             transport,
@@ -101,27 +98,34 @@ describe('fault: where the API server is', () => {
             clock,
             random: () => 0.5,
             log: SILENT_LOG,
-            onTargets: (targets) => void told.push(targets.map(targetText)),
+            onTargets: (targets) => void told.push(targets.map(hostPortText)),
           },
           stop.signal,
         );
+        server.store.create('endpointslices', { ...slice, ...KUBERNETES_SLICE });
+        server.faults.add({ resource: 'endpointslices', times: 1, action: { kind: 'status', code: 403 } });
         await clock.passSleep();
-        (await server.next(ENDPOINTS_PATH)).refuse(403, 'Forbidden', 'no');
         assert.equal(await clock.passSleep(), 60_000);
+        assert.equal(server.requests.count('get', 'endpointslices'), 1);
         assert.deepEqual(told, []);
-        (await server.next(ENDPOINTS_PATH)).answer(200, slice);
-        assert.equal(await clock.passSleep(), 600_000);
+        await until(() => clock.sleeping === 1, 'the next answer');
         assert.deepEqual(told, [['192.0.2.1:6443', '192.0.2.3:6443']]);
-        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(targetText), told[0]);
+        assert.deepEqual((await readEndpointCache(file, SILENT_LOG)).map(hostPortText), told[0]);
         await rm(directory, { recursive: true });
-        (await server.next(ENDPOINTS_PATH)).answer(200, { ...slice, endpoints: [{ addresses: ['192.0.2.4'] }] });
+        server.store.update('endpointslices', {
+          ...slice,
+          ...KUBERNETES_SLICE,
+          endpoints: [{ addresses: ['192.0.2.4'] }],
+        });
+        assert.equal(await clock.passSleep(), 600_000);
         await until(() => told.length === 2, 'the new addresses, though they cannot be kept');
+        assert.deepEqual(told[1], ['192.0.2.4:6443']);
         stop.abort();
         await done;
         await assert.rejects(readFile(file));
       } finally {
         stop.abort();
-        await server.stop();
+        await server.close();
         await rm(directory, { recursive: true, force: true });
       }
     });

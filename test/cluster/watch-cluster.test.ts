@@ -4,48 +4,43 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Connection, loadConnection } from '../../src/cluster/connection.ts';
 import { type ClusterChange, type ClusterWatch, createClusterWatch } from '../../src/cluster/watch-cluster.ts';
-import { makeCertificate } from './certificates.ts';
-import { type Exchange, FakeApiServer } from './fake-api-server.ts';
+import { type ApiServer, startApiServer } from '../../lab/api/api-server.ts';
+import type { ApiObject } from '../../lab/api/objects.ts';
 import { settle, until, VirtualClock } from '../support/virtual-clock.ts';
-import { apiPod, apiPolicy, rulesOf } from '../support/api-objects.ts';
+import { apiPod, apiPolicy, namespaceObject, nodeObject, podObject, rulesOf } from '../support/api-objects.ts';
+import type { ObjectKind } from '../../src/core/vocabulary.ts';
 
-const PATHS = ['/api/v1/pods', '/api/v1/namespaces', '/apis/networking.k8s.io/v1/networkpolicies', '/api/v1/nodes'];
+const KINDS = ['pods', 'namespaces', 'networkpolicies', 'nodes'] as const satisfies readonly ObjectKind[];
 
-const denyAll = {
-  apiVersion: 'networking.k8s.io/v1',
-  kind: 'NetworkPolicy',
-  metadata: { namespace: 'x', name: 'deny', uid: 'p1', resourceVersion: '3' },
-  spec: { podSelector: {}, policyTypes: ['Ingress'] },
-};
-const node = (mode?: string): object => ({
-  metadata: { name: 'node-1', uid: 'n1', ...(mode ? { annotations: { 'portcullis.dev/mode': mode } } : {}) },
-  status: { addresses: [{ type: 'InternalIP', address: '203.0.113.250' }] },
-});
+type Objects = Readonly<Partial<Record<ObjectKind, readonly object[]>>>;
+
+const denyAll = apiPolicy('deny', { spec: { podSelector: {} } });
+const namespace = namespaceObject('x', { uid: 'n' });
+const node = (mode?: string): object =>
+  nodeObject('node-1', ['203.0.113.250'], {
+    uid: 'n1',
+    ...(mode ? { annotations: { 'portcullis.dev/mode': mode } } : {}),
+  });
 
 describe('cluster watch', () => {
   let directory: string;
-  let server: FakeApiServer;
+  let server: ApiServer;
+  let tokens: { token: string }[];
   let connection: Connection;
   let watch: ClusterWatch;
   let stop: AbortController;
   let clock: VirtualClock;
-  let tls: { key: string; cert: string };
-  let caPem: string;
   let random: () => number;
   const told: string[] = [];
+  const restarts: string[] = [];
   const changes: ClusterChange[] = [];
 
-  before(async () => {
-    const ca = await makeCertificate('ca');
-    caPem = ca.cert;
-    tls = await makeCertificate('server', ca);
-  });
-
   beforeEach(async () => {
+    tokens = [{ token: 'first' }, { token: 'second' }];
+    server = await startApiServer({ tokens, bootstrap: false });
     directory = await mkdtemp(join(tmpdir(), 'watch-'));
     await writeFile(join(directory, 'token'), 'first');
-    await writeFile(join(directory, 'ca.crt'), caPem);
-    server = await new FakeApiServer(tls).start();
+    await writeFile(join(directory, 'ca.crt'), server.caPem);
     clock = new VirtualClock();
     connection = await loadConnection({
       serviceAccountDir: directory,
@@ -54,6 +49,7 @@ describe('cluster watch', () => {
     });
     stop = new AbortController();
     told.splice(0);
+    restarts.splice(0);
     changes.splice(0);
     random = () => 0;
     watch = createClusterWatch({
@@ -63,6 +59,7 @@ describe('cluster watch', () => {
       random: () => random(),
       observer: {
         onListenerFailed: (kind) => void told.push(`failed ${kind}`),
+        onRestart: (kind, reason) => void restarts.push(`${kind} ${reason}`),
         onHeard: () => {
           throw new Error('a metric that throws');
         },
@@ -74,66 +71,76 @@ describe('cluster watch', () => {
   afterEach(async () => {
     stop.abort();
     connection.close();
-    await server.stop();
+    await server.close();
     await rm(directory, { recursive: true });
   });
 
-  /** Streams the four kinds, `objects` by path, each to its end bookmark. */
-  const listAll = async (objects: Readonly<Record<string, readonly object[]>>): Promise<Record<string, Exchange>> => {
-    const exchanges: Record<string, Exchange> = {};
-    for (const path of PATHS) {
-      const exchange = (await server.next(path)).accept();
-      for (const object of objects[path] ?? []) exchange.event('ADDED', object);
-      exchanges[path] = exchange.bookmark('10', true);
-    }
-    return exchanges;
+  /** Past the API's checks: some are objects that it would not take. */
+  const put = (kind: ObjectKind, ...objects: readonly object[]): void => {
+    for (const object of objects) server.store.storage.put(kind, object as ApiObject);
   };
-
-  it('keeps pods of this node that wait for an address, and no others (S-77)', async () => {
+  const remove = (kind: ObjectKind, ...objects: readonly object[]): void => {
+    for (const object of objects) server.store.storage.remove(kind, (object as ApiObject).metadata);
+  };
+  /** Starts the watch of a cluster with these objects, and waits for the first list of each kind. */
+  const listAll = async (objects: Objects = {}): Promise<void> => {
+    for (const kind of KINDS) put(kind, ...(objects[kind] ?? []));
     watch.start(stop.signal);
-    const waiting = (name: string, nodeName: string, spec: object = {}, status: object = {}): object => ({
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { namespace: 'x', name, uid: name, resourceVersion: '4' },
-      spec: { nodeName, containers: [], ...spec },
-      status: { phase: 'Pending', ...status },
-    });
-    const far = waiting('far', 'node-2');
-    const host = waiting('host', 'node-1', { hostNetwork: true });
-    const done = waiting('done', 'node-1', {}, { phase: 'Succeeded' });
-    await listAll({ '/api/v1/pods': [waiting('new', 'node-1'), far, host, done] });
     await until(() => watch.inSync, 'sync');
-    assert.deepEqual([...watch.snapshot().pods.keys()], ['x/new']);
-  });
+  };
+  const asked = (kind: ObjectKind) => server.requests.recent().filter(({ resource }) => resource === kind);
+  const lists = (kind: ObjectKind): number => asked(kind).filter(({ query }) => query.has('sendInitialEvents')).length;
+
+  for (const selects of [true, false])
+    it(`keeps pods of this node that wait for an address, and no others (S-77); the server selects: ${selects}`, async () => {
+      const open = connection.open.bind(connection);
+      const withoutSelection = (path: string): string => path.replace(/fieldSelector=[^&]*&?/, '');
+      if (!selects) connection.open = (request) => open({ ...request, path: withoutSelection(request.path) });
+      const waiting = (name: string, nodeName: string, spec: object = {}, phase = 'Pending'): object => ({
+        ...podObject(`x/${name}`, { metadata: { uid: name }, spec: { nodeName, ...spec } }),
+        status: { phase },
+      });
+      const far = waiting('far', 'node-2');
+      const host = waiting('host', 'node-1', { hostNetwork: true });
+      const done = waiting('done', 'node-1', {}, 'Succeeded');
+      await listAll({
+        pods: [waiting('new', 'node-1'), far, host, done],
+        nodes: [node(), nodeObject('another')],
+      });
+      assert.deepEqual([...watch.snapshot().pods.keys()], ['x/new']);
+      assert.deepEqual([...watch.snapshot().nodes.keys()], ['node-1']);
+      for (const kind of ['pods', 'nodes'] as const)
+        assert.equal(asked(kind)[0]?.query.has('fieldSelector'), selects, kind);
+    });
 
   it('is in sync once every kind is listed, and tells so once', async () => {
     let synced = 0;
     watch.onSync(() => synced++);
+    put('pods', apiPod('a'));
+    const away = server.faults.add({ resource: 'pods', action: { kind: 'status', code: 503 } });
     watch.start(stop.signal);
-    for (const path of PATHS.slice(1)) (await server.next(path)).accept().bookmark('5', true);
     await until(() => watch.status().filter(({ presence }) => presence === 'listed').length === 3, 'three kinds');
     assert.equal(watch.inSync, false);
     assert.equal(synced, 0);
-    const pods = (await server.next(PATHS[0])).accept().event('ADDED', apiPod('a')).bookmark('5', true);
+    away();
+    await clock.passSleep();
     await until(() => watch.inSync, 'sync');
     assert.equal(synced, 1);
     watch.onSync(() => synced++);
     assert.equal(synced, 2, 'who comes late is told at once');
-    pods.event('ERROR', { code: 410 });
+    server.faults.failWatches(410, 'too old resource version', 'pods');
+    remove('pods', apiPod('a'));
     await clock.passSleep();
-    (await server.next(PATHS[0])).accept().bookmark('6', true);
     await until(() => watch.snapshot().pods.size === 0, 'the relist');
     assert.equal(watch.inSync, true);
     assert.equal(synced, 2);
   });
 
   it('fault: a policy over the limit of its namespace allows nothing, and is listed again once there is room', async () => {
-    watch.start(stop.signal);
     const policies = [1, 2, 3, 4, 5].map((created) =>
       apiPolicy(`p${created}`, { created, spec: { ingress: rulesOf(900_000, created) } }),
     );
-    const exchanges = await listAll({ [PATHS[2]!]: policies });
-    await until(() => watch.inSync, 'sync');
+    await listAll({ networkpolicies: policies });
     const rules = (name: string): number | undefined => watch.snapshot().policies.get(`x/${name}`)?.ingress.length;
     assert.deepEqual([rules('p4'), rules('p5')], [1, 0]);
     assert.equal(watch.snapshot().policies.get('x/p5')?.isolates.ingress, true);
@@ -142,29 +149,24 @@ describe('cluster watch', () => {
       ['p5'],
     );
 
-    exchanges[PATHS[2]!]!.event('DELETED', policies[0]);
+    remove('networkpolicies', policies[0]!);
     await until(() => watch.snapshot().policies.size === 4, 'the deletion');
     assert.equal(rules('p5'), 0, 'what was dropped is not there');
     clock.advance(60_000);
-    exchanges[PATHS[2]!]!.bookmark('11');
+    put('networkpolicies', policies[1]!);
     await clock.passSleep();
-    const again = (await server.next(PATHS[2])).accept();
-    assert.equal(again.query.get('sendInitialEvents'), 'true');
-    for (const policy of policies.slice(1)) again.event('ADDED', policy);
-    again.bookmark('12', true);
+    await until(() => lists('networkpolicies') === 2, 'the second list');
     await until(() => rules('p5') === 1, 'the rules');
     assert.deepEqual(watch.snapshot().problems, []);
   });
 
   it('shows one snapshot of four kinds, live, with the problems of all', async () => {
-    watch.start(stop.signal);
-    const exchanges = await listAll({
-      [PATHS[0]!]: [apiPod('a', { ip: 'nonsense' })],
-      [PATHS[1]!]: [{ metadata: { name: 'x', uid: 'n' } }],
-      [PATHS[2]!]: [denyAll],
-      [PATHS[3]!]: [node('audit'), { metadata: { name: 'another' } }],
+    await listAll({
+      pods: [apiPod('a', { ip: 'nonsense' })],
+      namespaces: [namespace],
+      networkpolicies: [denyAll],
+      nodes: [node('audit')],
     });
-    await until(() => watch.inSync, 'sync');
     const snapshot = watch.snapshot();
     assert.deepEqual([...snapshot.pods.keys()], ['x/a']);
     assert.equal(snapshot.namespaces.get('x')?.labels['kubernetes.io/metadata.name'], 'x');
@@ -178,14 +180,12 @@ describe('cluster watch', () => {
       ['Pod'],
     );
     assert.equal(watch.snapshot().problems, snapshot.problems, 'nothing is copied as long as nothing changes');
-    assert.equal(server.seen.find(({ path }) => path === PATHS[3])?.query.get('fieldSelector'), 'metadata.name=node-1');
-    assert.equal(
-      server.seen.find(({ path }) => path === PATHS[0])?.query.get('fieldSelector'),
-      'status.phase!=Succeeded,status.phase!=Failed,spec.hostNetwork=false',
+    assert.deepEqual(
+      KINDS.map((kind) => asked(kind)[0]?.query.get('fieldSelector')),
+      ['status.phase!=Succeeded,status.phase!=Failed,spec.hostNetwork=false', null, null, 'metadata.name=node-1'],
     );
-    assert.equal(server.seen.find(({ path }) => path === PATHS[2])?.query.has('fieldSelector'), false);
     changes.splice(0);
-    exchanges[PATHS[3]!]!.event('MODIFIED', node('enforce'));
+    put('nodes', node('enforce'));
     await until(() => changes.length === 1, 'the node');
     const [change] = changes;
     assert.deepEqual([change?.kind, change?.key, change?.type], ['nodes', 'node-1', 'changed']);
@@ -212,11 +212,50 @@ describe('cluster watch', () => {
     assert.equal(watch.status()[0]?.lastHeardMs, clock.wallTime());
   });
 
+  it('fault: a server that does not stream lists is listed in pages, and watched from there', async () => {
+    server.faults.streamingLists = 'refuse';
+    const names = Array.from({ length: 1_001 }, (_, index) => `p${index}`);
+    await listAll({ pods: names.map((name) => apiPod(name)) });
+    const pages = asked('pods').filter(({ verb }) => verb === 'list');
+    assert.deepEqual(
+      pages.map(({ query }) => [query.get('limit'), query.has('continue')]),
+      [
+        ['500', false],
+        ['500', true],
+        ['500', true],
+      ],
+    );
+    assert.equal(watch.snapshot().pods.size, 1_001);
+    put('pods', apiPod('later'));
+    await until(() => watch.snapshot().pods.has('x/later'), 'the watch');
+  });
+
+  for (const form of ['stream', 'http'] as const)
+    it(`fault: what happened while no watch was open is found though the server has forgotten it (410 by ${form})`, async () => {
+      await listAll({ pods: [apiPod('gone'), apiPod('stays')], nodes: [node()], namespaces: [namespace] });
+      server.faults.goneForm = form;
+      server.faults.refuseConnections();
+      await until(() => clock.sleeping === KINDS.length, 'four back-offs');
+      remove('pods', apiPod('gone'));
+      put('pods', apiPod('new'));
+      server.compact();
+      await server.faults.acceptConnections();
+      for (let round = 0; round < 20 && lists('pods') < 2; round++) {
+        clock.advance(2_000);
+        await settle();
+      }
+      await until(() => [...watch.snapshot().pods.keys()].sort().join(' ') === 'x/new x/stays', 'the list');
+      assert.ok(restarts.includes('pods gone'), restarts.join());
+      const [first, resumed, again] = asked('pods').map(({ query }) => query.get('resourceVersion'));
+      assert.deepEqual([first, again], [null, null]);
+      assert.ok(Number(resumed) > 0, 'the watch is resumed first');
+    });
+
   it('refuses to be started twice, so no watch is ever open twice', async () => {
     watch.start(stop.signal);
     assert.throws(() => watch.start(stop.signal), /started twice/);
     await settle();
-    assert.equal(server.seen.length, PATHS.length);
+    assert.equal(server.requests.recent().length, KINDS.length);
   });
 
   it('a listener that throws is counted and harms neither the watch nor the other listeners', async () => {
@@ -232,57 +271,62 @@ describe('cluster watch', () => {
     watch.onSync(() => {
       synced = true;
     });
-    watch.start(stop.signal);
-    await listAll({ [PATHS[0]!]: [apiPod('a'), apiPod('b')] });
-    await until(() => synced, 'sync');
+    await listAll({ pods: [apiPod('a'), apiPod('b')] });
+    assert.ok(synced);
     assert.deepEqual(after, ['x/a', 'x/b']);
     assert.deepEqual(told.slice(0, 2), ['failed pods', 'failed pods']);
     assert.equal(told.length, 3);
   });
 
   it('fault: uses a rotated token at once when the old one is refused', async () => {
-    watch.start(stop.signal);
-    const exchanges = await listAll({ [PATHS[0]!]: [apiPod('a')] });
-    await until(() => watch.inSync, 'sync');
+    await listAll({ pods: [apiPod('a')] });
+    const version = server.store.storage.version;
     await writeFile(join(directory, 'token'), 'second');
-    exchanges[PATHS[0]!]!.end();
+    tokens.shift();
+    server.faults.endWatches('end', 'pods');
     await clock.passSleep();
-    const refused = await server.next(PATHS[0]);
-    assert.equal(refused.headers.authorization, 'Bearer first');
-    refused.refuse(401, 'Unauthorized', 'Unauthorized');
-    const accepted = await server.next(PATHS[0]);
-    assert.equal(accepted.headers.authorization, 'Bearer second');
-    assert.equal(accepted.query.get('resourceVersion'), '10');
+    await until(() => server.openWatches('pods') === 1, 'the next watch');
+    const [, refused, accepted] = asked('pods');
+    assert.deepEqual(
+      [refused, accepted].map((request) => request?.query.get('resourceVersion')),
+      [`${version}`, `${version}`],
+    );
     assert.equal(clock.sleeping, 0);
-    accepted.accept().event('ADDED', apiPod('b'));
+    put('pods', apiPod('b'));
     await until(() => watch.snapshot().pods.size === 2, 'the next pod');
     assert.equal(watch.status()[0]?.problem, undefined);
   });
 
   it('fault: asks often for a server that is away, and when one watch has found it the others do not wait', async () => {
-    watch.start(stop.signal);
-    await listAll({});
-    await until(() => watch.inSync, 'sync');
+    await listAll();
     random = () => 0.999;
-    const { port } = server;
-    await server.stop();
+    server.faults.refuseConnections();
     for (let round = 0; round < 20; round++) {
-      await until(() => clock.sleeping === PATHS.length, 'four back-offs');
+      await until(() => clock.sleeping === KINDS.length, 'four back-offs');
       clock.advance(2_000);
     }
     assert.deepEqual(new Set(clock.slept.slice(-8)), new Set([1_999]), 'an outage of any length');
-    await until(() => clock.sleeping === PATHS.length, 'four back-offs');
+    await until(() => clock.sleeping === KINDS.length, 'four back-offs');
     random = () => (clock.sleeping === 0 ? 0 : 0.999);
-    clock.advance(2_000);
-    await until(() => clock.sleeping === PATHS.length, 'four back-offs');
-    assert.ok(clock.slept.slice(-4).includes(800));
-    server = await new FakeApiServer(tls).start(port);
+    const oneSleepsLess = async (): Promise<void> => {
+      server.faults.refuseConnections();
+      await until(() => clock.sleeping === KINDS.length, 'four back-offs');
+      clock.advance(2_000);
+      await until(() => clock.sleeping === KINDS.length, 'four back-offs');
+      assert.ok(clock.slept.slice(-4).includes(800));
+      await server.faults.acceptConnections();
+    };
+    await oneSleepsLess();
+    const silent = server.faults.add({ action: { kind: 'hang' } });
+    server.requests.reset();
     clock.advance(800);
-    const first = await server.next();
+    await until(() => server.requests.recent().length > 0, 'the first');
     await settle();
-    assert.equal(server.seen.length, 1);
-    first.accept();
-    for (const path of PATHS) if (path !== first.path) await server.next(path);
+    assert.equal(server.requests.recent().length, 1, 'the others wait until it is answered');
+    silent();
+    await oneSleepsLess();
+    clock.advance(800);
+    await until(() => server.openWatches() === KINDS.length, 'all watches');
     assert.equal(clock.sleeping, 0);
   });
 
@@ -298,10 +342,8 @@ describe('cluster watch', () => {
       opens++;
       return open(request);
     };
-    watch.start(stop.signal);
-    await listAll({});
-    await until(() => watch.inSync, 'sync');
-    await server.stop();
+    await listAll();
+    server.faults.refuseConnections();
     opens = 0;
     for (let step = 0; step < 600; step++) {
       clock.advance(100);
@@ -309,17 +351,13 @@ describe('cluster watch', () => {
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
     assert.ok(opens > 30 && opens < 100, `${opens} in a minute`);
-    server = await new FakeApiServer(tls).start();
   });
 
   it('fault: survives a server that comes back with another CA', async () => {
-    watch.start(stop.signal);
-    await listAll({ [PATHS[0]!]: [apiPod('a')] });
-    await until(() => watch.inSync, 'sync');
-    const { port } = server;
-    await server.stop();
-    const otherCa = await makeCertificate('other');
-    server = await new FakeApiServer(await makeCertificate('server', otherCa)).start(port);
+    await listAll({ pods: [apiPod('a')] });
+    const { port, store } = server;
+    await server.close();
+    server = await startApiServer({ tokens, store, port });
     const unsigned = (): boolean => watch.status().every(({ problem }) => problem?.includes('not signed by the CA'));
     while (!unsigned()) {
       clock.advance(1_600);
@@ -328,67 +366,59 @@ describe('cluster watch', () => {
     assert.equal(watch.inSync, true);
     assert.equal(watch.snapshot().pods.size, 1);
     assert.ok(watch.status().every(({ connected }) => !connected));
-    await writeFile(join(directory, 'ca.crt'), otherCa.cert);
-    while (!server.seen.some(({ path }) => path === PATHS[0])) {
+    await writeFile(join(directory, 'ca.crt'), server.caPem);
+    while (server.openWatches('pods') === 0) {
       clock.advance(1_600);
       await settle();
     }
-    const again = await server.next(PATHS[0]);
-    again.accept().event('DELETED', apiPod('a'));
+    remove('pods', apiPod('a'));
     await until(() => watch.snapshot().pods.size === 0, 'the deletion');
   });
 
   describe('fault: a list that is empty although objects are known', () => {
-    const everything = {
-      [PATHS[0]!]: [apiPod('a'), apiPod('b')],
-      [PATHS[1]!]: [{ metadata: { name: 'x', uid: 'n' } }],
-      [PATHS[2]!]: [denyAll],
-      [PATHS[3]!]: [node()],
+    const everything: Objects = {
+      pods: [apiPod('a'), apiPod('b')],
+      namespaces: [namespace],
+      networkpolicies: [denyAll],
+      nodes: [node()],
     };
     const counts = (): number[] => watch.status().map(({ objects }) => objects);
-    /** The next list of `path` names nothing. */
-    const emptyList = async (path: string, version: string): Promise<Exchange> => {
-      const exchange = await server.next(path);
-      assert.ok(exchange.query.has('sendInitialEvents'), `${path} is listed`);
-      return exchange.accept().bookmark(version, true);
+    /** They are gone, and no watch tells: it ends, and each kind is listed. */
+    const lose = (...kinds: readonly ObjectKind[]): void => {
+      server.faults.stalled = true;
+      for (const kind of kinds) remove(kind, ...everything[kind]!);
+      for (const kind of kinds) server.faults.failWatches(410, 'too old resource version', kind);
+      server.faults.stalled = false;
     };
 
     it('of policies: kept until three lists in a row say the same', async () => {
-      watch.start(stop.signal);
-      const exchanges = await listAll(everything);
-      await until(() => watch.inSync, 'sync');
-      exchanges[PATHS[2]!]!.event('ERROR', { code: 410 });
+      await listAll(everything);
+      lose('networkpolicies');
       await clock.passSleep();
       for (let round = 0; round < 2; round++) {
-        await emptyList(PATHS[2]!, `${20 + round}`);
+        await until(() => lists('networkpolicies') === 2 + round, 'an empty list');
         await until(() => watch.status()[2]!.doubtsEmpty, 'the doubt');
         assert.deepEqual(counts(), [2, 1, 1, 1]);
         assert.match(watch.status()[2]!.problem!, /networkpolicies: .*empty although 1 are known/);
         await settle();
         clock.advance(2_000);
       }
-      await emptyList(PATHS[2]!, '22');
       await until(() => counts()[2] === 0, 'the belief');
+      assert.equal(lists('networkpolicies'), 4);
       assert.deepEqual([watch.status()[2]!.doubtsEmpty, watch.status()[2]!.problem], [false, undefined]);
     });
 
     it('of everything (a store restored from nothing): never believed', async () => {
-      watch.start(stop.signal);
-      const exchanges = await listAll(everything);
-      await until(() => watch.inSync, 'sync');
-      for (const path of PATHS) exchanges[path]!.event('ERROR', { code: 410 });
+      await listAll(everything);
+      lose(...KINDS);
       await until(() => clock.sleeping === 4, 'four back-offs');
       clock.advance(2_000);
-      const open = new Map<string, Exchange>();
-      for (const path of PATHS) open.set(path, await emptyList(path, '1'));
       await until(() => counts()[3] === 0, "the node: what that means is the agent's to say");
       for (let round = 0; round < 6; round++) {
+        const before = KINDS.map(lists);
         await settle();
         clock.advance(60_000);
-        for (const path of PATHS.slice(0, 3)) {
-          await until(() => open.get(path)!.closed, 'the end of the last list');
-          open.set(path, await emptyList(path, '1'));
-        }
+        await until(() => KINDS.slice(0, 3).every((kind, index) => lists(kind) > before[index]!), 'three lists');
       }
       await settle();
       assert.deepEqual(counts(), [2, 1, 1, 0]);
@@ -396,23 +426,19 @@ describe('cluster watch', () => {
     });
 
     it('a deletion told by the watch is believed at once', async () => {
-      watch.start(stop.signal);
-      const exchanges = await listAll(everything);
-      await until(() => watch.inSync, 'sync');
-      exchanges[PATHS[2]!]!.event('DELETED', denyAll);
+      await listAll(everything);
+      remove('networkpolicies', denyAll);
       await until(() => counts()[2] === 0, 'the deletion');
     });
   });
 
   it('stops for good', async () => {
-    watch.start(stop.signal);
-    const exchanges = await listAll({});
-    await until(() => watch.inSync, 'sync');
+    await listAll();
     stop.abort();
-    await until(() => Object.values(exchanges).every(({ closed }) => closed), 'every watch to be closed');
+    await until(() => server.openWatches() === 0, 'every watch to be closed');
     clock.advance(3_600_000);
     await settle();
-    assert.equal(server.seen.length, PATHS.length);
+    assert.equal(server.requests.recent().length, KINDS.length);
     assert.equal(clock.timers + clock.sleeping, 0);
     assert.ok(watch.status().every(({ connected }) => !connected));
   });

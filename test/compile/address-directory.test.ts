@@ -1,6 +1,7 @@
 /** Whether an address that was released is another pod's now, and by which revision that shows. */
 import assert from 'node:assert/strict';
 import { AddressIndex, withReleased } from '../../src/compile/address-directory.ts';
+import { BlockDirectory } from '../../src/compile/block-directory.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import { namespace, pod } from '../support/builders.ts';
 
@@ -9,7 +10,8 @@ const A = '10.0.0.1';
 const FIRST = 5;
 
 function setUp() {
-  const index = new AddressIndex(FIRST);
+  const index = new AddressIndex('node-1', FIRST);
+  const blocks = new BlockDirectory([]);
   let count = 0;
   return {
     index,
@@ -19,23 +21,38 @@ function setUp() {
       const changes = index.put(key, address === undefined ? undefined : pod(key, { addresses: [address] }));
       for (const change of changes) index.noteReuse(change);
     },
-    isReassigned: (revision: number) => index.reassignedSince(withReleased(undefined, [A]), revision),
+    now: () => index.directory(blocks),
+    isReassigned: (revision: number) => index.directory(blocks).reassignedSince(withReleased(undefined, [A]), revision),
   };
 }
 
 describe('released addresses', () => {
   it('a claim shows in the revision after it, and in no later one', () => {
-    const { index, give, isReassigned } = setUp();
+    const { index, give, now, isReassigned } = setUp();
     give(A);
-    assert.equal(index.ownerOf(A), 'x/p1');
+    assert.equal(now().ownerOf(A), 'x/p1');
     give(undefined);
-    assert.equal(index.ownerOf(A), undefined);
+    assert.equal(now().ownerOf(A), undefined);
     index.advance();
     give('10.0.0.2');
     assert.equal(isReassigned(FIRST + 1), false);
     give(A);
     assert.equal(isReassigned(FIRST + 1), true);
     assert.equal(isReassigned(FIRST + 2), false);
+  });
+
+  it('a claim after a directory was taken shows in the next one, since the revision of the first', () => {
+    const { index, give, now } = setUp();
+    give(A);
+    give(undefined);
+    const taken = now();
+    index.advance();
+    give(A);
+    const released = withReleased(undefined, [A]);
+    assert.equal(taken.reassignedSince(released, FIRST), false);
+    assert.equal(taken.ownerOf(A), undefined);
+    assert.equal(now().reassignedSince(released, FIRST), true);
+    assert.equal(now().reassignedSince(released, FIRST + 1), true);
   });
 
   it('an address that no pod has is reassigned to none', () => {
@@ -67,12 +84,12 @@ describe('released addresses', () => {
   });
 
   it('are looked for in all that left, the latest first', () => {
-    const { index, give } = setUp();
+    const { now, give } = setUp();
     give(A);
     const released = withReleased(withReleased(undefined, [A]), ['10.0.0.2', '10.0.0.3']);
     assert.equal(released?.count, 3);
     assert.equal(withReleased(released, []), released);
-    assert.equal(index.reassignedSince(released, FIRST), true);
+    assert.equal(now().reassignedSince(released, FIRST), true);
   });
 });
 

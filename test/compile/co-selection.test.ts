@@ -1,6 +1,7 @@
 /** Policies that are co-selected share sets until a local pod parts them, whatever came before. */
 import assert from 'node:assert/strict';
-import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { compileNode } from '../support/stages.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { CoSelection } from '../../src/compile/co-selection.ts';
 import { MAX_OWN_PORTS, MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { compileNode } from '../support/stages.ts';
 import { acceptRules } from '../../src/compile/program.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { createEvaluator } from '../../src/policy/evaluate.ts';

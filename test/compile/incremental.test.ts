@@ -1,21 +1,15 @@
 /** The compiler has a memory; its answer must not show it. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { compileNode, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { NodeCompiler } from '../../src/compile/compile-node.ts';
+import { compileNode } from '../support/stages.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { isReleasedSign } from '../../src/dataplane/iptables/plan/released.ts';
 import type { ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
 import { NodeRenderer } from '../../src/dataplane/iptables/render/render-node.ts';
-import {
-  type ClusterSnapshot,
-  type Namespace,
-  type NodeRecord,
-  objectKey,
-  type Pod,
-  type Policy,
-} from '../../src/policy/model.ts';
-import { type ClusterParts, clusterParts, crowdedPair, NODE, partsOf, snapshotOf } from '../property/clusters.ts';
+import { NODE } from '../property/clusters.ts';
+import { type Edit, NOTHING, crowdedEdits, edited, edits, tell } from '../property/edits.ts';
 import { runs } from '../property/runs.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';
 import { sharedSets } from '../support/shared-sets.ts';
@@ -39,76 +33,6 @@ function plain(intent: NodeIntent): unknown {
     problems,
   };
 }
-
-type Edit =
-  | { readonly kind: 'pod'; readonly key: string; readonly value: Pod | undefined }
-  | { readonly kind: 'namespace'; readonly key: string; readonly value: Namespace | undefined }
-  | { readonly kind: 'policy'; readonly key: string; readonly value: Policy | undefined }
-  | { readonly kind: 'node'; readonly key: string; readonly value: NodeRecord | undefined };
-
-/** Objects of several clusters put one over the other, one at a time, some of them taken away in between. */
-const editsOf = (clusters: fc.Arbitrary<readonly ClusterParts[]>): fc.Arbitrary<readonly Edit[]> =>
-  fc.tuple(clusters, fc.infiniteStream(fc.integer({ min: 0, max: 9 }))).map(([clusters, dice]) => {
-    const next = (): number => dice.next().value as number;
-    return clusters.flatMap((parts) => {
-      const { nodes } = snapshotOf(parts);
-      const puts: Edit[] = [
-        ...parts.pods.map((value): Edit => ({ kind: 'pod', key: objectKey(value), value })),
-        ...parts.namespaces.map((value): Edit => ({ kind: 'namespace', key: value.name, value })),
-        ...parts.policies.map((value): Edit => ({ kind: 'policy', key: objectKey(value), value })),
-        ...[...nodes].map(([key, value]): Edit => ({ kind: 'node', key, value })),
-      ];
-      return puts
-        .map((edit) => (next() < 2 ? { ...edit, value: undefined } : edit))
-        .map((edit) => ({ edit, rank: next() }))
-        .sort((one, other) => one.rank - other.rank)
-        .map(({ edit }) => edit);
-    });
-  });
-
-const edits = editsOf(fc.array(clusterParts, { minLength: 1, maxLength: 4 }));
-/** Of a crowd, and then of the pods and policies it becomes another one by. */
-const crowdedEdits = editsOf(crowdedPair.map((pair) => pair.map(partsOf)));
-
-function tell(compiler: NodeCompiler, edit: Edit): boolean {
-  switch (edit.kind) {
-    case 'pod':
-      return compiler.pod(edit.key, edit.value);
-    case 'namespace':
-      return compiler.namespace(edit.key, edit.value);
-    case 'policy':
-      return compiler.policy(edit.key, edit.value);
-    case 'node':
-      return compiler.node(edit.key, edit.value);
-  }
-}
-
-function edited(snapshot: ClusterSnapshot, edit: Edit): ClusterSnapshot {
-  const put = <T>(map: ReadonlyMap<string, T>, value: T | undefined): ReadonlyMap<string, T> => {
-    const copy = new Map(map);
-    if (value === undefined) copy.delete(edit.key);
-    else copy.set(edit.key, value);
-    return copy;
-  };
-  switch (edit.kind) {
-    case 'pod':
-      return { ...snapshot, pods: put(snapshot.pods, edit.value) };
-    case 'namespace':
-      return { ...snapshot, namespaces: put(snapshot.namespaces, edit.value) };
-    case 'policy':
-      return { ...snapshot, policies: put(snapshot.policies, edit.value) };
-    case 'node':
-      return { ...snapshot, nodes: put(snapshot.nodes, edit.value) };
-  }
-}
-
-const NOTHING: ClusterSnapshot = {
-  pods: new Map(),
-  namespaces: new Map(),
-  policies: new Map(),
-  nodes: new Map(),
-  problems: [],
-};
 
 describe('incremental compilation', () => {
   const givesTheSame = (walk: readonly Edit[]): readonly NodeIntent[] => {

@@ -5,7 +5,7 @@ import { acceptRules } from '../../src/compile/program.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from '../../src/compile/limits.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../src/policy/model.ts';
-import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
+import { renderNode } from '../support/stages.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { runSync } from '../../src/core/sliced.ts';
 import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
@@ -131,7 +131,7 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
     assert.equal(bytes({ ...CLUSTER, policies, pods: new Map([...CLUSTER.pods].reverse()) }), bytes(CLUSTER));
   });
 
-  it('rules that nothing but their class has in common are put together before it is closed', () => {
+  it('rules that nothing but their policy group has in common are put together before it is closed', () => {
     // Each policy leaves out another pod, so that no two are co-selected.
     const others = numbers(40).map((n) =>
       pod(`x/s${n}`, { labels: { app: 'a', [`w${n}`]: '' }, addresses: [`10.0.1.${n}`] }),
@@ -171,7 +171,7 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
   it('a legend names no more than fifty policies', () => {
     const policies = numbers(70).map((n) => policy(`x/p${n}`, { podSelector: {}, ingress: [] }));
     const intent = compiled({}, snapshot({ pods: [endpoint('a', 1)], policies }));
-    const [chain] = [...renderNode(intent, { ...LAYOUT, mode: 'enforce' }).families[4].classes.values()];
+    const [chain] = [...renderNode(intent, { ...LAYOUT, mode: 'enforce' }).families[4].endpointChains.values()];
     const legend = chain!.chain.rules.flatMap(({ matches }) =>
       matches.flatMap((match) => (match.kind === 'comment' ? [match.text] : [])),
     );

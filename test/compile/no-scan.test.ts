@@ -1,10 +1,11 @@
 /** What a remote pod's event costs does not grow with the sets of the node: nothing goes through them. */
 import assert from 'node:assert/strict';
-import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../support/stages.ts';
 import { JournaledMap, versionedMap } from '../../src/core/versioned-map.ts';
 import type { ObservedState, Plan } from '../../src/dataplane/iptables/plan/plan.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
-import { NodeRenderer, renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
+import { NodeRenderer } from '../../src/dataplane/iptables/render/render-node.ts';
 import type { IpSet } from '../../src/dataplane/iptables/rules/rule.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';

@@ -1,7 +1,7 @@
 /** Rules that always apply together share a set once there are many of them, and let in what they let in one by one. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { compileNode } from '../../src/compile/compile-node.ts';
+import { compileNode } from '../support/stages.ts';
 import { acceptRules } from '../../src/compile/program.ts';
 import { MAX_OWN_PORTS, MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';

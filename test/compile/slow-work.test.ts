@@ -1,7 +1,8 @@
 /** A namespace whose policies take long to compile holds up no other, and its pods are judged as before meanwhile. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { compileNode, loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { compileNode } from '../support/stages.ts';
 import { acceptRules } from '../../src/compile/program.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { runSync } from '../../src/core/sliced.ts';

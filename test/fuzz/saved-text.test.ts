@@ -1,13 +1,12 @@
 /** What `iptables-save` and `ipset save` print, and what they never would: nothing throws, and a plan always repairs. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { compileNode } from '../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../support/stages.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { findDrift } from '../../src/dataplane/iptables/drift/find-drift.ts';
 import { isEmptyPlan, type ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
-import { readSavedRules, readSavedSets } from '../../src/dataplane/iptables/plan/read-saved.ts';
+import { readSavedRules, readSavedSets } from '../support/read-saved.ts';
 import { teardown } from '../../src/dataplane/iptables/plan/teardown.ts';
-import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
 import type { FakeKernel } from '../support/fake-kernel.ts';
 import { cluster, NODE } from '../property/clusters.ts';

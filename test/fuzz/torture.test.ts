@@ -4,17 +4,14 @@ import { ApiStore } from '../../lab/api/api-store.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import { Dice } from './torture/dice.ts';
 import { NODES, somePod, somePodAddresses, somePolicySpec } from './torture/objects.ts';
+import { policyObject } from '../support/builders.ts';
+import { namespaceObject } from '../support/api-objects.ts';
 
 const COUNT = 300;
 
 function policiesOf(seed: string): object[] {
   const dice = new Dice(seed);
-  return Array.from({ length: COUNT }, (_, index) => ({
-    apiVersion: 'networking.k8s.io/v1',
-    kind: 'NetworkPolicy',
-    metadata: { namespace: 'default', name: `p${index}` },
-    spec: somePolicySpec(dice),
-  }));
+  return Array.from({ length: COUNT }, (_, index) => policyObject(`default/p${index}`, somePolicySpec(dice)));
 }
 
 function podsOf(seed: string): object[] {
@@ -28,7 +25,7 @@ function podsOf(seed: string): object[] {
 describe('fuzz: the objects of the torture', () => {
   it('are taken by an API server, and understood whole', () => {
     const store = new ApiStore();
-    store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } });
+    store.create('namespaces', namespaceObject('default'));
     for (const object of podsOf('one')) store.create('pods', object);
     for (const object of policiesOf('one')) {
       const stored = store.create('networkpolicies', object);

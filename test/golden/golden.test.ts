@@ -6,10 +6,9 @@ import assert from 'node:assert/strict';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readManifests, snapshotFromObjects } from '../../src/cluster/read-manifests.ts';
-import { compileNode } from '../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../support/stages.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import type { Plan } from '../../src/dataplane/iptables/plan/plan.ts';
-import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import { problemText } from '../support/builders.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';
 

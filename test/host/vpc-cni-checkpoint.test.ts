@@ -82,7 +82,7 @@ describe("kernel: the VPC CNI's checkpoint", () => {
       follower.change({ kind: 'pods', key, type: 'added', after: record, arrivedAtMs: 0 });
     for (const [key, record] of cluster.policies)
       follower.change({ kind: 'networkpolicies', key, type: 'added', after: record, arrivedAtMs: 0 });
-    const addresses = new Map((await follower.intent()).localAddresses);
+    const addresses = new Map((await follower.intent('rules')).localAddresses);
     const expected = new Map([
       ['10.0.0.1', 'x/early'],
       ['10.0.0.30', 'x/shown'],

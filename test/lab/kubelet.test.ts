@@ -3,6 +3,7 @@ import { ApiStore } from '../../lab/api/api-store.ts';
 import { ADDRESSES_ANNOTATION, Kubelet, LINGER_ANNOTATION } from '../../lab/kubelet.ts';
 import type { LabNetworkDoor, LabPod, PodSpec } from '../../lab/network/types.ts';
 import { podKey } from '../../lab/network/types.ts';
+import { namespaceObject } from '../support/api-objects.ts';
 
 /** Holds pods as the real network does, and refuses what it refuses. */
 class FakeNetwork {
@@ -64,7 +65,7 @@ describe('Kubelet', () => {
     store = new ApiStore();
     network = new FakeNetwork();
     problems = [];
-    store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'x' } });
+    store.create('namespaces', namespaceObject('x'));
     const door = network as unknown as LabNetworkDoor;
     kubelet = new Kubelet({ store, network: door, onProblem: (message) => problems.push(message) });
     stop = kubelet.start();

@@ -1,16 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { type AddressBlock, AddressSpace } from '../../src/net/address-space.ts';
-import { type Cidr, cidrCovers, compareCidrs, formatCidr, makeCidr, parseCidr } from '../../src/net/cidr.ts';
+import { type Cidr, cidrCovers, formatCidr, makeCidr, parseCidr } from '../../src/net/cidr.ts';
+import { compareCidrs, compareAddresses } from '../support/cidrs.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
-import {
-  ADDRESS_BITS,
-  ADDRESS_WORDS,
-  type Address,
-  compareAddresses,
-  formatAddress,
-  parseAddress,
-} from '../../src/net/ip.ts';
+import { ADDRESS_BITS, ADDRESS_WORDS, type Address, formatAddress, parseAddress } from '../../src/net/ip.ts';
 import { address, blocksHold, cidr, edgesOf, family, manyCidrs } from './arbitraries.ts';
 
 const FAMILIES: readonly Family[] = [4, 6];

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { BlockList } from 'node:net';
 import fc from 'fast-check';
-import { type Cidr, cidrContains, compareCidrs, formatCidr, makeCidr, parseCidr } from '../../src/net/cidr.ts';
-import { CidrIndex } from '../../src/net/cidr-index.ts';
+import { type Cidr, cidrContains, formatCidr, parseCidr } from '../../src/net/cidr.ts';
+import { compareCidrs } from '../support/cidrs.ts';
 import { CidrTrie } from '../../src/net/cidr-trie.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
-import { ADDRESS_WORDS, type Address, formatAddress, parseAddress } from '../../src/net/ip.ts';
-import { address, cidr, edgesOf, family, manyCidrs } from './arbitraries.ts';
+import { type Address, formatAddress, parseAddress } from '../../src/net/ip.ts';
+import { address, cidr, edgesOf, family } from './arbitraries.ts';
 
 /** The same by a list that is searched from end to end. */
 class LinearTable {
@@ -73,12 +73,10 @@ describe('CidrTrie', () => {
           }
           assert.deepEqual([...trie], list.entries());
           for (const key of cidrs) assert.equal(trie.get(key), list.get(key));
-          const index = new CidrIndex(trie);
           for (const probe of probes) {
             const expected = list.lookup(probe);
             assert.deepEqual(trie.lookup(probe.words), expected, formatAddress(probe));
             assert.deepEqual(trie.covering(probe.words), list.covering(probe), formatAddress(probe));
-            assert.deepEqual(index.lookup(probe.words), expected, `index: ${formatAddress(probe)}`);
           }
         },
       ),
@@ -116,59 +114,6 @@ describe('CidrTrie', () => {
     assert.equal(trie.lookup(parseAddress('203.0.113.7')!.words), undefined);
     assert.equal(trie.size, 0);
   });
-
-  it('an index is of the trie as it was', () => {
-    const key = parseCidr('203.0.113.0/24')!;
-    const { words } = parseAddress('203.0.113.7')!;
-    const trie = new CidrTrie<string>(4);
-    const before = new CidrIndex(trie);
-    trie.insert(key, 'later');
-    assert.equal(before.lookup(words), undefined);
-    assert.equal(new CidrIndex(trie).lookup(words)?.value, 'later');
-  });
-
-  it('an index holds both ends of the family, and what covers all of it', () => {
-    for (const [first, last, middle, whole] of [
-      ['0.0.0.0/32', '255.255.255.255/32', '203.0.113.7', '0.0.0.0/0'],
-      ['::/128', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128', '2001:db8::7', '::/0'],
-    ] as const) {
-      const trie = new CidrTrie<string>(parseCidr(first)!.family);
-      const find = (text: string) => new CidrIndex(trie).lookup(parseAddress(text.split('/')[0]!)!.words)?.value;
-      for (const text of [first, last]) trie.insert(parseCidr(text)!, text);
-      assert.deepEqual([first, middle, last].map(find), [first, undefined, last]);
-      trie.insert(parseCidr(whole)!, whole);
-      assert.deepEqual([first, middle, last].map(find), [first, whole, last]);
-    }
-  });
-
-  it('an index of many prefixes finds what the trie finds', () =>
-    fc.assert(
-      fc.property(
-        family.chain((of) => fc.tuple(fc.constant(of), manyCidrs(of), fc.array(address(of)))),
-        ([of, cidrs, others]) => {
-          const trie = new CidrTrie<number>(of);
-          for (const [i, each] of cidrs.entries()) trie.insert(each, i);
-          const index = new CidrIndex(trie);
-          for (const probe of [...others, ...cidrs.flatMap(edgesOf)]) {
-            assert.equal(index.lookup(probe.words), trie.lookup(probe.words), formatAddress(probe));
-          }
-        },
-      ),
-      { numRuns: 300 },
-    ));
-
-  for (const own of [4, 6] as const) {
-    it(`an index of thousands finds what the trie finds, IPv${own}`, () => {
-      const trie = new CidrTrie<number>(own);
-      const cidrs = Array.from({ length: 3_000 }, (_, i) => {
-        const words = [0x20000000 + (Math.imul(i, 0x9e3779b1) >>> 3), i, 0, i << 4].slice(0, ADDRESS_WORDS[own]);
-        return makeCidr(own, words, own === 4 ? 12 + (i % 21) : 24 + (i % 105));
-      });
-      for (const [i, each] of cidrs.entries()) trie.insert(each, i);
-      const index = new CidrIndex(trie);
-      for (const { words } of cidrs.flatMap(edgesOf)) assert.equal(index.lookup(words), trie.lookup(words));
-    });
-  }
 
   it('does not find what only shares the way down', () => {
     const trie = new CidrTrie<string>(4);

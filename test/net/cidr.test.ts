@@ -6,14 +6,12 @@ import {
   type Cidr,
   cidrContains,
   cidrCovers,
-  cidrOfAddress,
-  compareCidrs,
   formatCidr,
   formatNetMember,
   halvesOf,
   parseCidr,
-  parseNetMember,
 } from '../../src/net/cidr.ts';
+import { cidrOfAddress, compareCidrs, parseNetMember } from '../support/cidrs.ts';
 import { formatAddress, parseAddress } from '../../src/net/ip.ts';
 import { address, cidr, edgesOf, family } from './arbitraries.ts';
 

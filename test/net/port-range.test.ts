@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { ALL_PORTS, mergePortRanges, type PortRange, portRangesContain } from '../../src/net/port-range.ts';
+import { mergePortRanges, type PortRange } from '../../src/net/port-range.ts';
+
+const ALL_PORTS: PortRange = { first: 0, last: 65535 };
 
 const range = (first: number, last: number): PortRange => ({ first, last });
+
+function portRangesContain(ranges: readonly PortRange[], port: number): boolean {
+  return ranges.some((range) => range.first <= port && port <= range.last);
+}
 
 describe('mergePortRanges', () => {
   const cases: readonly (readonly [name: string, given: readonly PortRange[], merged: readonly PortRange[]])[] = [

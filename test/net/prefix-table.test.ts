@@ -1,15 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { AddressSpace } from '../../src/net/address-space.ts';
-import {
-  type Cidr,
-  cidrOfAddress,
-  compareCidrs,
-  formatCidr,
-  halvesOf,
-  parseCidr,
-  wholeFamily,
-} from '../../src/net/cidr.ts';
+import { type Cidr, formatCidr, halvesOf, parseCidr, wholeFamily } from '../../src/net/cidr.ts';
+import { cidrOfAddress, compareCidrs } from '../support/cidrs.ts';
 import { CidrTrie } from '../../src/net/cidr-trie.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
 import { formatAddress } from '../../src/net/ip.ts';

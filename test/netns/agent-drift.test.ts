@@ -36,7 +36,7 @@ interface Repair {
 }
 
 interface Names {
-  readonly classChain: string;
+  readonly endpointChain: string;
   readonly set: string;
   readonly bucket: string;
 }
@@ -46,22 +46,22 @@ const REPAIRS: readonly Repair[] = [
     title: 'a rule removed',
     kind: 'chain',
     says: /1 rules missing/,
-    sabotage: (t, { classChain }) => t.iptables(4, '-D', classChain, '-j', 'DROP'),
+    sabotage: (t, { endpointChain }) => t.iptables(4, '-D', endpointChain, '-j', 'DROP'),
   },
   {
     title: 'a rule added in front that lets everything through',
     kind: 'chain',
     says: /1 rules that are not ours/,
-    sabotage: (t, { classChain }) => t.iptables(4, '-I', classChain, '1', '-j', 'RETURN'),
+    sabotage: (t, { endpointChain }) => t.iptables(4, '-I', endpointChain, '1', '-j', 'RETURN'),
   },
   {
     title: 'a rule edited',
     kind: 'chain',
     says: /1 rules missing or edited, 1 rules that are not ours/,
-    sabotage: async (t, { classChain }) => {
-      const rules = (await t.iptables(4, '-S', classChain)).split('\n').filter((line) => line.startsWith('-A'));
+    sabotage: async (t, { endpointChain }) => {
+      const rules = (await t.iptables(4, '-S', endpointChain)).split('\n').filter((line) => line.startsWith('-A'));
       const number = rules.findIndex((line) => line.endsWith('-j DROP') && !line.includes('INVALID')) + 1;
-      await t.iptables(4, '-R', classChain, String(number), '-j', 'ACCEPT');
+      await t.iptables(4, '-R', endpointChain, String(number), '-j', 'ACCEPT');
     },
   },
   {
@@ -69,7 +69,7 @@ const REPAIRS: readonly Repair[] = [
     kind: 'chain',
     says: /another order/,
     // In one commit, or the agent may look in between.
-    sabotage: (t, { classChain }) => t.restore([`-D ${classChain} -j DROP`, `-I ${classChain} 1 -j DROP`]),
+    sabotage: (t, { endpointChain }) => t.restore([`-D ${endpointChain} -j DROP`, `-I ${endpointChain} 1 -j DROP`]),
   },
   {
     title: 'a chain flushed',
@@ -252,15 +252,15 @@ async function addForeign(t: AgentLab): Promise<void> {
 }
 
 async function namesOf(t: AgentLab): Promise<Names> {
-  const bucketOf = async (family: 4 | 6): Promise<{ bucket: string; classChain: string }> => {
+  const bucketOf = async (family: 4 | 6): Promise<{ bucket: string; endpointChain: string }> => {
     const found = /^-A (PCL-IN-\S+) .*-g (PCL-I-\S+)$/m.exec(await t.iptables(family, '-S'));
     assert.ok(found);
-    return { bucket: found[1]!, classChain: found[2]! };
+    return { bucket: found[1]!, endpointChain: found[2]! };
   };
-  const { classChain } = await bucketOf(4);
-  const set = /--match-set (PCL4-\S+) src/.exec(await t.iptables(4, '-S', classChain))?.[1];
+  const { endpointChain } = await bucketOf(4);
+  const set = /--match-set (PCL4-\S+) src/.exec(await t.iptables(4, '-S', endpointChain))?.[1];
   assert.ok(set !== undefined);
-  return { classChain, set, bucket: (await bucketOf(6)).bucket };
+  return { endpointChain, set, bucket: (await bucketOf(6)).bucket };
 }
 
 /** All tables and sets, without our own. */

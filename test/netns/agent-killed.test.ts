@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runCommand } from '../../src/host/command.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
-import { podObject } from '../support/api-objects.ts';
+import { podObject, namespaceObject, runningStatus } from '../support/api-objects.ts';
 
 /** More lines than the socket between agent and tool holds. */
 const PODS = 6_000;
@@ -21,13 +21,13 @@ describe('fault: SIGKILL of the agent while it feeds ipset', function () {
     t = await AgentLab.create({ families: [6] });
     await t.pods({ 'x/server': {} });
     const { store } = t.lab;
-    store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'y' } });
+    store.create('namespaces', namespaceObject('y'));
     for (let n = 0; n < PODS; n++) {
       // Long ones: nearly each cut is an address of nobody.
       const ip = `fd00:1111:2222:3333:4444:${'5'.repeat(1 + (n % 3))}:6:${(0x1000 + n).toString(16)}`;
       addresses.add(ip);
       store.create('pods', podObject(`y/p${n}`, { labels: { app: 'p' }, spec: { nodeName: 'elsewhere' } }));
-      store.setStatus('pods', { namespace: 'y', name: `p${n}` }, { phase: 'Running', podIP: ip, podIPs: [{ ip }] });
+      store.setStatus('pods', { namespace: 'y', name: `p${n}` }, runningStatus(ip));
     }
     t.policy('x/p', {
       podSelector: { matchLabels: { pod: 'server' } },

@@ -39,7 +39,7 @@ for (const backend of BACKENDS) {
       );
     }
 
-    /** Packets counted by the last rule that decides, of the class chain of that direction. */
+    /** Packets counted by the last rule that decides, of the endpoint chain of that direction. */
     async function lastCounter(family: Family, direction: 'I' | 'E'): Promise<number> {
       const text = await t.iptables(family, '-v', '-n', '-x', '-L');
       const chain = new RegExp(`^Chain PCL-${direction}-[a-z2-7]{16} .*\\n(?:.+\\n)*`, 'm').exec(text)?.[0];

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { MemoryLimit } from '../../bench/memory-limit.ts';
 import { IMAGE_ENV, IMAGE_FLAGS } from '../../bench/suites.ts';
 import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/agent-lab.ts';
-import { rulesOf } from '../support/api-objects.ts';
+import { rulesOf, namespaceObject } from '../support/api-objects.ts';
 
 const POLICIES = 40;
 /** manifests/daemonset.yaml: 256Mi. */
@@ -37,7 +37,7 @@ describe('large objects of one namespace', function () {
       return launched;
     };
     const agent = await start();
-    t.lab.store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'evil' } });
+    t.lab.store.create('namespaces', namespaceObject('evil'));
     for (let n = 0; n < POLICIES; n++)
       t.policy(`evil/p${n}`, { podSelector: { matchLabels: { none: `${n}` } }, ingress: rulesOf(1_000_000, n) });
     await until(

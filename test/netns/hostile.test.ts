@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
+import { renderNode } from '../support/stages.ts';
 import { SnapshotSync } from '../support/snapshot-sync.ts';
 import { type RunCommand, runCommand } from '../../src/host/command.ts';
 import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentLab, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { Crowd, crowdAddress } from '../support/crowd-of-pods.ts';
+import { namespaceObject, nodeObject, podObject, runningStatus } from '../support/api-objects.ts';
 
 const COUNT = 5000;
 const PER_SECOND = 500;
@@ -25,8 +26,8 @@ describe('new pods by the thousand', function () {
     t = await AgentLab.create({ families: [4] });
     const { store, network } = t.lab;
     const addresses = network.nodes()[0]!.addresses.map((address) => ({ type: 'InternalIP', address }));
-    store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'crowd' } });
-    store.create('nodes', { apiVersion: 'v1', kind: 'Node', metadata: { name: NODE } });
+    store.create('namespaces', namespaceObject('crowd'));
+    store.create('nodes', nodeObject(NODE));
     store.setStatus('nodes', { name: NODE }, { addresses });
     t.policy('crowd/shut', { podSelector: { matchLabels: { app: 'shut' } }, policyTypes: ['Ingress', 'Egress'] });
     crowd = await Crowd.create(t, COUNT);
@@ -39,14 +40,9 @@ describe('new pods by the thousand', function () {
   function newPod(n: number): void {
     const { store } = t.lab;
     const pod = { namespace: 'crowd', name: `p${n}` };
-    store.create('pods', {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { ...pod, labels: { app: isOpen(n) ? 'open' : 'shut' } },
-      spec: { nodeName: NODE, containers: [{ name: 'main', image: 'lab' }] },
-    });
-    const podIP = crowdAddress(n);
-    store.setStatus('pods', pod, { phase: 'Running', podIP, podIPs: [{ ip: podIP }] });
+    const labels = { app: isOpen(n) ? 'open' : 'shut' };
+    store.create('pods', podObject(`crowd/p${n}`, { labels, spec: { nodeName: NODE } }));
+    store.setStatus('pods', pod, runningStatus(crowdAddress(n)));
   }
 
   it(`fault: ${PER_SECOND} new pods a second for ${COUNT / PER_SECOND} s, closed: no packet of an isolated pod, before its rules or after`, async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { Labels, Requirement, Selector } from '../../src/policy/model.ts';
-import { matches, parseSelector, selectorKey, selectorText } from '../../src/policy/selector.ts';
+import { matches, parseSelector, selectorKey } from '../../src/policy/selector.ts';
 
 function parsed(raw: unknown): Selector {
   const { selector, problems } = parseSelector(raw, 'spec.podSelector');
@@ -191,20 +191,5 @@ describe('selector: key and text', () => {
       }),
       { numRuns: 300 },
     );
-  });
-
-  it('reads as kubectl would take it', () => {
-    const selector = parsed({
-      matchLabels: { app: 'web' },
-      matchExpressions: [
-        { key: 'tier', operator: 'In', values: ['b', 'a'] },
-        { key: 'env', operator: 'NotIn', values: ['dev'] },
-        { key: 'team', operator: 'Exists' },
-        { key: 'legacy', operator: 'DoesNotExist' },
-      ],
-    });
-    assert.equal(selectorText(selector), 'app=web,tier in (a,b),env notin (dev),team,!legacy');
-    assert.equal(selectorText(parsed({})), '<everything>');
-    assert.equal(selectorText({ kind: 'nothing', reason: 'test' }), '<nothing>');
   });
 });

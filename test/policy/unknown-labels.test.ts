@@ -1,6 +1,6 @@
 /** Pods and namespaces with more labels than are kept: in doubt isolated, in doubt not let in. */
 import assert from 'node:assert/strict';
-import { compileNode } from '../../src/compile/compile-node.ts';
+import { compileNode } from '../support/stages.ts';
 import { acceptRules } from '../../src/compile/program.ts';
 import { evaluate } from '../../src/policy/evaluate.ts';
 import { type Pod, UNKNOWN_LABELS } from '../../src/policy/model.ts';

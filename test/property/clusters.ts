@@ -12,10 +12,9 @@ import type {
 } from '../../src/policy/model.ts';
 import { PROTOCOL_NUMBER } from '../../src/core/vocabulary.ts';
 import { UNKNOWN_LABELS, objectKey } from '../../src/policy/model.ts';
-import { parsePolicy } from '../../src/policy/parse.ts';
 import { matches } from '../../src/policy/selector.ts';
 import { WIDTH, numberOf, prefixMask } from '../support/address-number.ts';
-import { namespace, policyObject } from '../support/builders.ts';
+import { namespace, policy as policyOf } from '../support/builders.ts';
 
 /** Few names, keys, values and addresses: selectors overlap, addresses are used again. */
 const NAMESPACES = ['n0', 'n1', 'n2', 'n3'];
@@ -107,11 +106,7 @@ const policySpec = fc.record(
 
 const policy = fc
   .tuple(fc.constantFrom(...NAMESPACES.slice(0, 2)), fc.constantFrom('p0', 'p1', 'p2'), policySpec)
-  .map(([ns, name, spec]): Policy => {
-    const { policy: parsed, problems } = parsePolicy(policyObject(`${ns}/${name}`, spec));
-    if (parsed === undefined || problems.length > 0) throw new Error(JSON.stringify(problems));
-    return parsed;
-  });
+  .map(([ns, name, spec]): Policy => policyOf(`${ns}/${name}`, spec));
 
 /** Names may mean several numbers, also within one pod. */
 const namedPorts = fc.array(

@@ -1,12 +1,13 @@
 /** Every compiled rule names exactly policy rules that allow what it lets through, whatever they were merged with. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { compileNode } from '../../src/compile/compile-node.ts';
+import { compileNode, NOTHING_SHARED } from '../support/stages.ts';
 import type { CompiledRule, NodeIntent } from '../../src/compile/intent.ts';
 import { acceptRules } from '../../src/compile/program.ts';
-import { MOST_SHARED, NOTHING_SHARED } from '../../src/compile/shared-peers.ts';
+import { MOST_SHARED } from '../../src/compile/shared-peers.ts';
 import { DIRECTIONS, type Direction, type Family, PROTOCOL_NUMBER } from '../../src/core/vocabulary.ts';
-import { cidrContains, parseCidr, parseNetMember } from '../../src/net/cidr.ts';
+import { cidrContains, parseCidr } from '../../src/net/cidr.ts';
+import { parseNetMember } from '../support/cidrs.ts';
 import { parseAddress } from '../../src/net/ip.ts';
 import { createEvaluator } from '../../src/policy/evaluate.ts';
 import type { ClusterSnapshot, Flow, RuleRef } from '../../src/policy/model.ts';

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { ClusterSnapshot } from '../../src/policy/model.ts';
-import { compileNode } from '../../src/compile/compile-node.ts';
-import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
+import { compileNode, renderNode } from '../support/stages.ts';
 import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
 import { traceRules, traceValues } from '../support/tracer.ts';
 import { cluster, contestedCluster, flowsAtEdges, NODE } from './clusters.ts';

@@ -1,13 +1,12 @@
 /** What holds for any way from one cluster to the next (S-09). */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { compileNode } from '../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../support/stages.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { isReleasedSign } from '../../src/dataplane/iptables/plan/released.ts';
 import { type ObservedState, planText } from '../../src/dataplane/iptables/plan/plan.ts';
 import { addressOwners } from '../../src/policy/address-owners.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
-import { renderNode } from '../../src/dataplane/iptables/render/render-node.ts';
 import type { Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import { EVERY_PACKET } from '../../src/dataplane/iptables/rules/write-text.ts';
 import type { FakeKernel } from '../support/fake-kernel.ts';

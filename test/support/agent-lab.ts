@@ -1,13 +1,13 @@
 /** A small lab whose agents a test starts, breaks and ends by itself, with what it needs to look at them and at the kernel. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import * as http from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import { CommandFailed, runCommand } from '../../src/host/command.ts';
+import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from '../../lab/agent-process.ts';
 import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
 import type { Lab } from '../../lab/lab.ts';
 import {
@@ -21,11 +21,10 @@ import {
   outsideKey,
   podKey,
 } from '../../lab/network/types.ts';
-import { podObject } from './api-objects.ts';
+import { namespaceObject, podObject } from './api-objects.ts';
 import { type PolicySpec, policyObject, splitKey } from './builders.ts';
-import { AGENT_MAIN, createTestLab, type TestLabOptions } from './test-lab.ts';
+import { createTestLab, type TestLabOptions } from './test-lab.ts';
 
-const AGENT_PORT = 9847;
 const COMMAND_TIMEOUT_MS = 20_000;
 /** Answers inside one machine take microseconds; silence for this long is a drop. */
 const PROBE_MS = 60;
@@ -97,21 +96,8 @@ export class AgentProcess {
     return await this.ended;
   }
 
-  async get(path: string): Promise<{ readonly status: number; readonly body: string }> {
-    const { path: socketPath } = await this.#socket;
-    return await new Promise((resolve, reject) => {
-      const request = http.get({ socketPath, path, timeout: 2_000, agent: false }, (response) => {
-        let body = '';
-        response.setEncoding('utf8');
-        response.on('data', (chunk: string) => {
-          body += chunk;
-        });
-        response.on('error', reject);
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
-      });
-      request.on('timeout', () => request.destroy(new Error(`no answer to ${path}`)));
-      request.on('error', reject);
-    });
+  async get(path: string): Promise<Page> {
+    return getPage((await this.#socket).path, path);
   }
 
   /** Sum over all series of the name whose labels contain `labels`; 0 if there is none. */
@@ -130,8 +116,7 @@ export class AgentProcess {
   /** Status code and, by name, what does not hold. */
   async readiness(): Promise<{ readonly status: number; readonly missing: Readonly<Record<string, string>> }> {
     const { status, body } = await this.get('/readyz');
-    const page = JSON.parse(body) as { conditions: { name: string; ok: boolean; reason: string }[] };
-    return { status, missing: Object.fromEntries(page.conditions.filter((c) => !c.ok).map((c) => [c.name, c.reason])) };
+    return { status, missing: Object.fromEntries(missingConditions(body)) };
   }
 
   async ready(timeoutMs = 15_000): Promise<void> {
@@ -223,25 +208,16 @@ export class AgentLab {
   launch(node = 'node-1', { flags = [], env = {}, token = this.#token, wrap = [] }: StartOptions = {}): AgentProcess {
     const before = this.agents.get(node);
     assert.ok(!before?.running, `an agent runs on ${node} already`);
+    // On the node's side of the programs that lead there: PATH is the agent's, not theirs.
     const given = Object.entries(env).map(([key, value]) => `${key}=${value}`);
-    const command = this.lab.network.nodeCommand(node, [
-      'env',
-      ...given,
-      ...wrap,
-      process.execPath,
-      AGENT_MAIN,
-      'agent',
-      `--node-name=${node}`,
-      `--service-account-dir=${this.#serviceAccountDir(token)}`,
-      `--backend=${this.backend}`,
-      `--http-address=127.0.0.1:${AGENT_PORT}`,
-      ...flags,
-    ]);
-    const [host, port] = this.lab.publication.address.split(':') as [string, string];
-    const [program, ...args] = command.argv;
-    const child = spawn(program, args, {
-      env: { ...process.env, ...command.env, KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port },
-      stdio: ['ignore', 'pipe', 'pipe'],
+    const child = startAgent({
+      network: this.lab.network,
+      nodeName: node,
+      program: ['env', ...given, ...wrap, ...this.lab.options.program],
+      serviceAccountDir: this.#serviceAccountDir(token),
+      apiServer: this.lab.publication.address,
+      backend: this.backend,
+      more: flags,
     });
     const agent = new AgentProcess(node, child, this.lab.network.reachNodePort(node, AGENT_PORT));
     this.agents.set(node, agent);
@@ -274,8 +250,7 @@ export class AgentLab {
   createPod(key: string, { node = 'node-1', labels, addresses, hostNetwork }: PodOptions = {}): void {
     const { store } = this.lab;
     const { namespace } = splitKey(key);
-    if (!store.get('namespaces', { name: namespace }))
-      store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
+    if (!store.get('namespaces', { name: namespace })) store.create('namespaces', namespaceObject(namespace));
     const ports = [{ containerPort: 80 }, { containerPort: 80, protocol: 'UDP' }];
     const object = podObject(key, {
       ...(labels ? { labels } : {}),

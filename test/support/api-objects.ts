@@ -1,5 +1,5 @@
 /** Objects as a user writes them and as the API server sends them. Values of the policy stage are in builders.ts. */
-import { type PolicyObject, type PolicySpec, policyObject, splitKey } from './builders.ts';
+import { type PolicySpec, policyObject, splitKey } from './builders.ts';
 
 export interface PodFields {
   readonly labels?: Readonly<Record<string, string>>;
@@ -19,6 +19,27 @@ export function podObject(key: string, { labels, metadata, spec }: PodFields = {
   };
 }
 
+/** A namespace; `metadata` adds to it. */
+export function namespaceObject(name: string, metadata: object = {}) {
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, ...metadata } };
+}
+
+/** A node with these addresses; `metadata` adds to it. */
+export function nodeObject(name: string, addresses: readonly string[] = [], metadata: object = {}) {
+  const status = { addresses: addresses.map((address) => ({ type: 'InternalIP', address })) };
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name, ...metadata },
+    ...(addresses.length > 0 ? { status } : {}),
+  };
+}
+
+/** Of a pod that runs and shows these addresses. */
+export function runningStatus(...addresses: readonly string[]) {
+  return { phase: 'Running', podIP: addresses[0], podIPs: addresses.map((ip) => ({ ip })) };
+}
+
 export interface ApiPodOptions {
   readonly uid?: string;
   readonly version?: string;
@@ -36,6 +57,7 @@ export function apiPod(name: string, options: ApiPodOptions = {}): object {
       metadata: { uid, resourceVersion: version, creationTimestamp: '2026-11-01T00:00:00Z' },
       spec: { containers },
     }),
+    // Without podIP: what is wrong with an address is a problem of one field.
     status: { phase: 'Running', podIPs: [{ ip }] },
   };
 }
@@ -61,12 +83,11 @@ export interface ApiPolicyOptions {
 export function apiPolicy(name: string, options: ApiPolicyOptions = {}) {
   const { namespace = 'x', created = 0, uid = `uid-${name}`, spec = {} } = options;
   const creationTimestamp = new Date(1_790_000_000_000 + created * 1000).toISOString();
-  const object: PolicyObject = policyObject(`${namespace}/${name}`, {
-    podSelector: { matchLabels: { app: name } },
-    policyTypes: ['Ingress'],
-    ...spec,
-  });
-  return { ...object, metadata: { ...object.metadata, uid, resourceVersion: '1', creationTimestamp } };
+  return policyObject(
+    `${namespace}/${name}`,
+    { podSelector: { matchLabels: { app: name } }, policyTypes: ['Ingress'], ...spec },
+    { uid, resourceVersion: '1', creationTimestamp },
+  );
 }
 
 /** A section of rules of about that many bytes of JSON. */

@@ -45,21 +45,28 @@ export function namespace(name: string, labels: Readonly<Record<string, string>>
 /** The shape of a NetworkPolicy's spec, loosely: tests also write wrong ones. */
 export type PolicySpec = Readonly<Record<string, unknown>>;
 
-export interface PolicyObject {
+/** No interface: it is taken for any JSON object. */
+export type PolicyObject = {
   readonly apiVersion: 'networking.k8s.io/v1';
   readonly kind: 'NetworkPolicy';
   readonly metadata: { readonly namespace: string; readonly name: string };
   readonly spec: PolicySpec;
-}
+};
 
-/** A NetworkPolicy object as a user writes it. */
-export function policyObject(key: string, spec: PolicySpec): PolicyObject {
-  return { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: splitKey(key), spec };
+/** A NetworkPolicy object as a user writes it; `metadata` adds to it. */
+export function policyObject(key: string, spec: PolicySpec, metadata: object = {}): PolicyObject {
+  const apiVersion = 'networking.k8s.io/v1';
+  return { apiVersion, kind: 'NetworkPolicy', metadata: { ...splitKey(key), ...metadata }, spec };
 }
 
 /** The same, read by the parser; throws if the parser finds anything wrong with it. */
 export function policy(key: string, spec: PolicySpec): Policy {
-  const { policy: parsed, problems } = parsePolicy(policyObject(key, spec));
+  return parsedPolicy(policyObject(key, spec));
+}
+
+/** Throws if the parser finds anything wrong with it. */
+export function parsedPolicy(object: unknown): Policy {
+  const { policy: parsed, problems } = parsePolicy(object);
   if (parsed === undefined || problems.length > 0) throw new Error(problems.map(problemText).join('\n'));
   return parsed;
 }

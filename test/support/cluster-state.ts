@@ -14,7 +14,7 @@ import type {
   Via,
 } from '../scenarios/scenario.ts';
 import { type Addresses, nodeAddresses, outsideAddresses, podAddresses, resolvePlaceholders } from './address-plan.ts';
-import { namespace, splitKey } from './builders.ts';
+import { namespace, pod } from './builders.ts';
 
 interface PodState {
   readonly spec: PodSpec;
@@ -116,24 +116,19 @@ function createPod(state: ClusterState, spec: PodSpec, reusing?: string): Cluste
   if (state.pods.has(spec.key)) throw new Error(`pod ${spec.key} exists already`);
   const own = spec.hostNetwork ? nodeAddresses(node) : podAddresses(node, state.created);
   const addresses = reusing === undefined ? own : podState(state, reusing).addresses;
-  const { namespace: inNamespace, name } = splitKey(spec.key);
-  const object: Pod = {
-    namespace: inNamespace,
-    name,
+  const object = pod(spec.key, {
     uid: `uid-${state.created}`,
     nodeName: spec.node,
     addresses: Object.values(addresses),
     hostNetwork: spec.hostNetwork,
-    phase: 'Running',
-    terminating: false,
     createdAtMs: 1_000_000_000_000 + state.created * 1000,
     addressesSince: state.created,
     labels: spec.labels,
     // S-45: init containers that end do not count.
     namedPorts: spec.ports
       .filter(({ container }) => container !== 'init')
-      .map(({ name: portName, protocol, port }) => ({ name: portName, protocol, port })),
-  };
+      .map(({ name, protocol, port }) => ({ name, protocol, port })),
+  });
   const pods = new Map(state.pods);
   if (reusing !== undefined) pods.set(reusing, { ...podState(state, reusing), addresses: {} });
   pods.set(spec.key, { spec, addresses, object });

@@ -8,7 +8,7 @@ import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
 import { createOneVariantKernel } from './one-variant-kernel.ts';
 import type { ObservedFamily, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
-import { readSavedRules, readSavedSets } from '../../src/dataplane/iptables/plan/read-saved.ts';
+import { readSavedRules, readSavedSets } from './read-saved.ts';
 import { WIDTH, numberOf, prefixMask } from './address-number.ts';
 import { readRule } from './rule-text.ts';
 

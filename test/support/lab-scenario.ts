@@ -15,7 +15,7 @@ import {
 } from '../../lab/network/types.ts';
 import type { Change, Expectation, PodSpec, Scenario, Step } from '../scenarios/scenario.ts';
 import { resolvePlaceholders } from './address-plan.ts';
-import { podObject } from './api-objects.ts';
+import { podObject, namespaceObject } from './api-objects.ts';
 import { splitKey } from './builders.ts';
 import { type Cell, parseTruthTable, printTruthTable } from './truth-table.ts';
 
@@ -92,7 +92,7 @@ export class LabScenario {
     const { store, network } = this.#lab;
     for (const [name, labels] of Object.entries(topology.namespaces)) {
       if (store.get('namespaces', { name })) store.patch('namespaces', { name }, 'merge', { metadata: { labels } });
-      else store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+      else store.create('namespaces', namespaceObject(name, { labels }));
     }
     for (const { name, addresses } of topology.outside) {
       if (!network.outsideHosts().some((host) => host.name === name)) {

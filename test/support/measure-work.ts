@@ -5,14 +5,13 @@
  * Work is what V8 counts of blocks of our code that were run, which is the same on every machine and on every run.
  */
 import { Session } from 'node:inspector/promises';
-import { parsePolicy } from '../../src/policy/parse.ts';
 import type { Policy } from '../../src/policy/model.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import { acceptRules } from '../../src/compile/program.ts';
 import type { ObservedState, Plan } from '../../src/dataplane/iptables/plan/plan.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { NodeRenderer } from '../../src/dataplane/iptables/render/render-node.ts';
-import { namespace } from './builders.ts';
+import { namespace, parsedPolicy } from './builders.ts';
 import { LAYOUT } from './fake-cluster.ts';
 import { HOSTILE_SHAPES, type HostileNamespace } from './hostile-shapes.ts';
 
@@ -26,7 +25,7 @@ export interface Work {
   /** Bytes that the stages keep. */
   readonly heap: number;
   readonly clauses: number;
-  /** RETURN rules of the class chains of both families, and of the longest of these. */
+  /** RETURN rules of the endpoint chains of both families, and of the longest of these. */
   readonly rules: number;
   readonly longest: number;
   readonly legend: number;
@@ -52,7 +51,7 @@ class Stages {
   load({ policies, pods }: HostileNamespace): void {
     this.compiler.namespace('evil', namespace('evil'));
     for (const pod of pods) this.compiler.pod(`${pod.namespace}/${pod.name}`, pod);
-    for (const object of policies) this.put(parsed(object));
+    for (const object of policies) this.put(parsedPolicy(object));
   }
 
   put(policy: Policy): void {
@@ -65,12 +64,6 @@ class Stages {
     this.observed = plan.after;
     return plan;
   }
-}
-
-function parsed(object: unknown): Policy {
-  const { policy, problems } = parsePolicy(object);
-  if (!policy || problems.length > 0) throw new Error(JSON.stringify(problems));
-  return policy;
 }
 
 function withoutLastRule(policy: Policy): Policy {
@@ -105,7 +98,7 @@ async function measure(session: Session | undefined, shape: string, count: numbe
     stages.load(input);
     found = whatIsThere(stages, stages.sync());
     if (!session) return;
-    stages.put(withoutLastRule(parsed(input.policies.at(-1))));
+    stages.put(withoutLastRule(parsedPolicy(input.policies.at(-1))));
     editedLines = linesOf(stages.sync());
   };
   const operations = session ? await counted(session, work) : work();

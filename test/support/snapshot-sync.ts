@@ -6,7 +6,7 @@ import type { Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import type { PodInterfaces } from '../../src/host/pod-interfaces.ts';
 import type { ClusterSnapshot } from '../../src/policy/model.ts';
 
-import { compileNode } from '../../src/compile/compile-node.ts';
+import { compileNode } from './stages.ts';
 import { Synchronizer } from '../../src/dataplane/iptables/sync/synchronizer.ts';
 import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
 

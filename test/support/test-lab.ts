@@ -6,7 +6,7 @@ import { closeLabNetworksSync } from '../../lab/network/lab-network.ts';
 import type { OutsideSpec, Wiring } from '../../lab/network/types.ts';
 
 /** The agent as the sources have it. */
-export const AGENT_MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
+const AGENT_MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
 
 process.on('exit', closeLabNetworksSync);
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
-import { readSavedRules, readSavedSets } from '../../src/dataplane/iptables/plan/read-saved.ts';
+import { readSavedRules, readSavedSets } from './read-saved.ts';
 import { type Packet, trace, traceRules } from './tracer.ts';
 
 /** `body`: lines of iptables-save of both families. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createIptablesDataplane } from '../../src/dataplane/iptables/iptables-dataplane.ts';
-import { compileNode } from '../../src/compile/compile-node.ts';
+import { compileNode } from '../support/stages.ts';
 import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
 import { agentObserver } from '../../src/telemetry/agent-observer.ts';
 import { createAgentMetrics, createRegistry } from '../../src/telemetry/metrics.ts';

@@ -1,6 +1,6 @@
 /** What the data plane of iptables tells through its door. */
 import assert from 'node:assert/strict';
-import { compileNode } from '../../../src/compile/compile-node.ts';
+import { compileNode } from '../../support/stages.ts';
 import { createIptablesDataplane } from '../../../src/dataplane/iptables/iptables-dataplane.ts';
 import { NO_INTERFACES } from '../../../src/host/pod-interfaces.ts';
 import { pod, policy, snapshot } from '../../support/builders.ts';

@@ -17,6 +17,7 @@ import {
   someRule,
   someSelector,
 } from './objects.ts';
+import { policyObject } from '../../support/builders.ts';
 
 export interface Event {
   readonly text: string;
@@ -80,7 +81,7 @@ export function applyPolicy(scene: Scene): Event | undefined {
   const exists = store.get('networkpolicies', { namespace, name }) !== undefined;
   if (!exists && policiesOf(lab).length >= MAX_POLICIES) return undefined;
   const spec = somePolicySpec(dice);
-  const object = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { namespace, name }, spec };
+  const object = policyObject(`${namespace}/${name}`, spec);
   return {
     text: `${exists ? 'replace' : 'create'} policy ${namespace}/${name} ${JSON.stringify(spec)}`,
     act: () => void (exists ? store.update('networkpolicies', object) : store.create('networkpolicies', object)),

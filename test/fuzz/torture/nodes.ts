@@ -1,6 +1,6 @@
 /** A lab node's kernel, compared with what an agent that starts from nothing would write into it. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { compileNode } from '../../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../../support/stages.ts';
 import type { NodeIntent } from '../../../src/compile/intent.ts';
 import { runCommand } from '../../../src/host/command.ts';
 import { createOneVariantKernel } from '../../support/one-variant-kernel.ts';
@@ -12,7 +12,6 @@ import { isEmptyPlan, type ObservedState, planText } from '../../../src/dataplan
 import { isReleasedSign } from '../../../src/dataplane/iptables/plan/released.ts';
 import type { Layout } from '../../../src/dataplane/iptables/rules/ruleset.ts';
 import type { PodInterfaces } from '../../../src/host/pod-interfaces.ts';
-import { renderNode } from '../../../src/dataplane/iptables/render/render-node.ts';
 
 /** What the agent makes of its own defaults; chain names depend on it to the letter, the order of its fields included. */
 const LAYOUT: Layout = {

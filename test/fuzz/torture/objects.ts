@@ -4,6 +4,7 @@ import { ADDRESSES_ANNOTATION, LINGER_ANNOTATION } from '../../../lab/kubelet.ts
 import { podAddress } from '../../../lab/network/address-plan.ts';
 import { cidrCovers, formatCidr, parseCidr } from '../../../src/net/cidr.ts';
 import type { Dice } from './dice.ts';
+import { podObject } from '../../support/api-objects.ts';
 
 export const NODES = ['node-1', 'node-2'];
 export const NAMESPACES = ['red', 'green', 'blue'];
@@ -60,13 +61,9 @@ export function somePodAddresses(dice: Dice, node: string): readonly string[] {
 
 export function somePod(dice: Dice, { namespace, name, node, addresses }: PodPlan): Json {
   const hostNetwork = addresses.length === 0;
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
+  return podObject(`${namespace}/${name}`, {
+    labels: someLabels(dice),
     metadata: {
-      namespace,
-      name,
-      labels: someLabels(dice),
       annotations: {
         ...(hostNetwork ? {} : { [ADDRESSES_ANNOTATION]: addresses.join(',') }),
         ...(dice.chance(0.3) ? { [LINGER_ANNOTATION]: 'true' } : {}),
@@ -81,7 +78,7 @@ export function somePod(dice: Dice, { namespace, name, node, addresses }: PodPla
         ...(dice.chance(0.2) ? [someContainer(dice, 'init')] : []),
       ],
     },
-  };
+  });
 }
 
 /** Port names and port numbers are each used once in a container, as the API asks. */

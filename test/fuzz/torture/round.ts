@@ -18,6 +18,7 @@ import { unlikeFresh } from './nodes.ts';
 import { NAMESPACES, NODES, someLabels } from './objects.ts';
 import { Judge, type JudgedStats } from './judge.ts';
 import { tellStory } from './story.ts';
+import { namespaceObject } from '../../support/api-objects.ts';
 
 export interface RoundOptions {
   readonly lab: Lab;
@@ -131,10 +132,8 @@ export class Round {
     const dice = this.#dice;
     for (const name of NAMESPACES) {
       const labels = someLabels(dice);
-      const metadata = { name, labels };
-      if (!store.get('namespaces', { name }))
-        store.create('namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata });
-      else store.patch('namespaces', { name }, 'merge', { metadata });
+      if (!store.get('namespaces', { name })) store.create('namespaces', namespaceObject(name, { labels }));
+      else store.patch('namespaces', { name }, 'merge', { metadata: { labels } });
     }
     const scene = sceneOf(dice, this.#lab);
     for (let tries = dice.between(6, 9); tries > 0; tries--) this.#act(createPod(scene));

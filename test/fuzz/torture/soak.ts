@@ -18,6 +18,7 @@ import { unlikeFresh } from './nodes.ts';
 import { NAMESPACES, NODES, someLabels } from './objects.ts';
 import { SOAK_FAULTS, type SoakFault } from './soak-faults.ts';
 import type { LabKind } from './torture.ts';
+import { podObject, runningStatus } from '../../support/api-objects.ts';
 
 export interface SoakOptions extends LabKind {
   readonly seconds: number;
@@ -197,12 +198,8 @@ class Soak {
     } else {
       this.#remote++;
       const podIP = `10.250.${Math.floor(this.#remote / 250) % 250}.${1 + (this.#remote % 250)}`;
-      const metadata = { ...ref, labels: someLabels(this.#dice) };
-      store.putUnchecked('pods', {
-        metadata,
-        spec: { nodeName: 'elsewhere', containers: [{ name: 'c', image: 'i' }] },
-        status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }] },
-      });
+      const object = podObject(`remote/${name}`, { labels: someLabels(this.#dice), spec: { nodeName: 'elsewhere' } });
+      store.putUnchecked('pods', { ...object, status: runningStatus(podIP) });
     }
   }
 

@@ -79,7 +79,7 @@ async function tellNode(lab: Lab, node: string, wrong: readonly Wrong[]): Promis
   ].join('\n');
 }
 
-/** The entry chains, the rules that send these addresses to a class chain, those chains, and the sets they ask. */
+/** The entry chains, the rules that send these addresses to an endpoint chain, those chains, and the sets they ask. */
 function kernelLines(state: ObservedState, addresses: readonly string[]): string {
   const lines: string[] = [];
   const sets = new Set<string>();

@@ -7,7 +7,7 @@ import type { Rule } from '../rules/rule.ts';
 
 import { objectKey } from '../../../policy/model.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
-import { closedChain, replyOfClass } from '../rules/names.ts';
+import { closedChain, replyChain } from '../rules/names.ts';
 import { parseRule } from '../rules/parse-rule.ts';
 
 /** What a count is a count of. */
@@ -45,7 +45,7 @@ export function judgedWhenClosed(chain: string): Judged | undefined {
   for (const direction of DIRECTIONS) {
     const name = closedChain(direction);
     if (chain === name) return { direction, replies: false, of: { kind: 'closed' } };
-    if (chain === replyOfClass(name)) return { direction, replies: true, of: { kind: 'closed' } };
+    if (chain === replyChain(name)) return { direction, replies: true, of: { kind: 'closed' } };
   }
   return undefined;
 }

@@ -111,11 +111,11 @@ export class Ledger {
     for (const family of FAMILIES) {
       // No endpoint chain shows an epoch.
       const context: TextContext = { family, epoch: 0, ...(marks ? { marks } : {}) };
-      const { chains, classes, entry } = ruleset.families[family];
+      const { chains, endpointChains, entry } = ruleset.families[family];
       for (const { name } of entry) others.add(name);
       for (const chain of chains.values()) {
         const { role } = chain;
-        const policies = role.kind === 'endpoint' ? (classes.get(role.endpoint)?.policies ?? []) : [];
+        const policies = role.kind === 'endpoint' ? (endpointChains.get(role.endpoint)?.policies ?? []) : [];
         const judged = judgedBy(chain, policies);
         const key = chainKey(family, chain.name);
         if (!judged) others.add(chain.name);

@@ -125,7 +125,7 @@ export class DriftWatch {
   }
 
   began(step: Step): void {
-    const family = familyOf(step);
+    const family = ruleFamilyOf(step);
     if (family !== undefined) {
       this.#isTellable = this.#options.isListening(family);
       this.#own.began(family);
@@ -135,7 +135,7 @@ export class DriftWatch {
   }
 
   ended(step: Step, isDone: boolean): void {
-    const family = familyOf(step);
+    const family = ruleFamilyOf(step);
     if (family === undefined) return;
     this.#own.ended(family, isDone, this.#isTellable && this.#options.isListening(family));
   }
@@ -294,6 +294,6 @@ function nameOf(look: Look): string {
 }
 
 /** Of rules in the variant that is written to. */
-function familyOf(step: Step): Family | undefined {
+function ruleFamilyOf(step: Step): Family | undefined {
   return step.kind === 'rules' || step.kind === 'final-rules' ? step.family : undefined;
 }

@@ -20,7 +20,7 @@ const MANY_STILLBORN = 3;
 const MAX_UNREPAIRED = 1_000;
 
 /** What the watch asks of the agent. */
-export type Watched = Pick<DriftWatchOptions, 'standing' | 'resync'>;
+type Watched = Pick<DriftWatchOptions, 'standing' | 'resync'>;
 
 export class NeighbourWatch {
   /** To be used instead of the one given: what goes through it is known to be ours. */

@@ -27,7 +27,7 @@ const LONG_LIFE_MS = 2_000;
 /** One that cannot even begin is tried less often. */
 const STILLBORN_MAX_MS = 30_000;
 
-export interface NetfilterMonitorOptions {
+interface NetfilterMonitorOptions {
   readonly family: Family;
   readonly onChange: (change: NetfilterChange) => void;
   /** Events were missed, from the last one told until `onListening`. */

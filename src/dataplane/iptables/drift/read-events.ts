@@ -10,7 +10,7 @@ const PROBE_CHAIN = `${PREFIX}-PROBE`;
 /**
  * `hooks`: rules of FORWARD or INPUT in table mangle, nothing else of ours. `chains`: a chain of ours, or the whole table.
  */
-export type Touched = 'hooks' | 'chains';
+type Touched = 'hooks' | 'chains';
 
 /** One commit of somebody to nf_tables, as far as it concerns us. */
 export interface NetfilterChange {

@@ -2,7 +2,7 @@
 import type { Step } from '../plan/plan.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 
-export interface WriteListener {
+interface WriteListener {
   began(step: Step): void;
   ended(step: Step, isDone: boolean): void;
 }

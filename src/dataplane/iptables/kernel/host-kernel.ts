@@ -26,7 +26,7 @@ const OTHER_VARIANT = {
   'iptables-legacy': 'iptables-nft',
 } as const satisfies Record<Backend, Backend>;
 
-export interface HostKernelOptions extends Pick<LinuxKernelOptions, 'run' | 'lockWaitSeconds' | 'onCommand'> {
+interface HostKernelOptions extends Pick<LinuxKernelOptions, 'run' | 'lockWaitSeconds' | 'onCommand'> {
   readonly choice: Backend | 'auto';
   /** Reads; `run` may be tuned for writes. */
   readonly read: RunCommand;
@@ -86,7 +86,7 @@ class VariantKernel implements HostKernel {
     this.#elsewhere = this.#lookElsewhere();
     const own = listings[this.backend];
     const stamping = this.#families.map(
-      async (family) => [family, await familyOf(stampingLines(own[family]))] as const,
+      async (family) => [family, await observedFamily(stampingLines(own[family]))] as const,
     );
     return Object.fromEntries(await Promise.all(stamping));
   }
@@ -137,7 +137,7 @@ class VariantKernel implements HostKernel {
       this.#otherTables(),
     ]);
     const families: Partial<Record<Family, ObservedFamily>> = {};
-    for (const family of this.#families) families[family] = await familyOf(listings[this.backend][family]);
+    for (const family of this.#families) families[family] = await observedFamily(listings[this.backend][family]);
     const other = await this.#otherVariant(listings);
     const unread = await this.#unread(listings);
     const state = {
@@ -163,7 +163,7 @@ class VariantKernel implements HostKernel {
     const variant = OTHER_VARIANT[this.backend];
     const families: Partial<Record<Family, ObservedFamily>> = {};
     for (const family of FAMILIES) {
-      const observed = await familyOf(listings[variant][family]);
+      const observed = await observedFamily(listings[variant][family]);
       if (hasOurs(observed)) families[family] = observed;
     }
     return Object.keys(families).length > 0 ? { variant, families } : undefined;
@@ -222,7 +222,7 @@ class VariantKernel implements HostKernel {
 
 const NOTHING: ObservedFamily = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
 
-async function familyOf(listing: Listing): Promise<ObservedFamily> {
+async function observedFamily(listing: Listing): Promise<ObservedFamily> {
   return listing.kind === 'read' ? runSliced(savedRules(listing.text)) : NOTHING;
 }
 

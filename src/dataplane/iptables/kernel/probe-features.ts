@@ -21,7 +21,7 @@ type SetType = (typeof SET_TYPES)[number];
 /** The kernel was short of something, or another program in the way: says nothing of the feature. */
 const SAYS_NOTHING = /Cannot allocate memory|temporarily unavailable|xtables lock|Interrupted|Too many open files/;
 
-export interface FeatureProbe {
+interface FeatureProbe {
   readonly run: RunCommand;
   /** `iptables-nft-restore` or its like. */
   readonly restore: string;
@@ -197,7 +197,7 @@ function samples(feature: Feature, family: Family, setType: SetType | undefined)
 /** `known`: ask nothing that was answered; `missing`: ask again for what was missing; `all`: ask again for everything. */
 export type FeatureQuestion = 'known' | 'missing' | 'all';
 
-export interface FeatureWatchOptions {
+interface FeatureWatchOptions {
   readonly run: RunCommand;
   readonly lockWaitSeconds: number;
   /** It could not be found out; what was known before goes on to count, and it is asked again. */
@@ -205,7 +205,7 @@ export interface FeatureWatchOptions {
 }
 
 /** Where rules would be written now. */
-export interface FeatureTarget {
+interface FeatureTarget {
   readonly families: readonly Family[];
   readonly restoreOf: (family: Family) => string;
 }

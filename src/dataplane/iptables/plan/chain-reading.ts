@@ -9,7 +9,7 @@ import { ChainText } from '../rules/chain.ts';
 import { dispatchChain, guardChain, replyDispatchChain } from '../rules/names.ts';
 
 /** What rules ask of sets. */
-export interface SetUsage {
+interface SetUsage {
   /** Set -> the chains with a rule that asks about it. */
   readonly chains: ReadonlyMap<string, ReadonlySet<string>>;
   /** Set -> the directions that those chains judge. */

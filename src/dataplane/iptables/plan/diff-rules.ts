@@ -13,7 +13,7 @@ import type { EffectiveTargets, Unusable } from './effective-targets.ts';
 import { assembleChains } from '../render/assemble.ts';
 import type { ChainText } from '../rules/chain.ts';
 import { JUDGING_ORDER, stamps } from '../rules/layout.ts';
-import { FORWARD_CHAIN, guardChain, replyOfClass } from '../rules/names.ts';
+import { FORWARD_CHAIN, guardChain, replyChain } from '../rules/names.ts';
 import { EVERY_PACKET } from '../rules/write-text.ts';
 import { ChainReading, readingOf } from './chain-reading.ts';
 import { effectiveTargets } from './effective-targets.ts';
@@ -21,7 +21,7 @@ import { nextEpoch, readEpoch } from './epoch.ts';
 import { hooksAfter, misplacedHooks } from './hooks.ts';
 import { rulesRevoke } from './revokes.ts';
 
-export interface RulesOptions extends Unusable {
+interface RulesOptions extends Unusable {
   /** The last epoch we know of, should the kernel hold none. */
   readonly lastEpoch: number | undefined;
   /** The epoch to begin with on a host that never had one. */
@@ -171,7 +171,7 @@ function* newBody(
 /** Chains that addresses are sent to, and were before: those that wait for a chain that was refused stay there. */
 function chainsHeldTo(dispatch: FamilyRules['dispatch'], before: ChainReading): string[] {
   return [...new Set([...dispatch.egress.values(), ...dispatch.ingress.values()])]
-    .flatMap((name) => [name, replyOfClass(name)])
+    .flatMap((name) => [name, replyChain(name)])
     .filter((name) => before.has(name));
 }
 
@@ -291,7 +291,7 @@ function* movesOf(
 // ---------------------------------------------------------------------------------------------------------------- lines
 
 /** What one commit changes. */
-export interface Restore {
+interface Restore {
   /** Chains in the place of those of that name, if any. */
   readonly chains: ReadonlyMap<string, ChainText>;
   readonly stale?: readonly string[];

@@ -52,7 +52,7 @@ export interface SetsDiff {
 }
 
 /** A removed member that is not a live pod's is a pod that is gone, and its flows with it, if we remember putting it there. */
-export interface SetsMemory {
+interface SetsMemory {
   readonly rejected: ReadonlySet<string>;
   readonly remembered: boolean;
   /** Entries to fill in sets that no rule refers to. */
@@ -109,7 +109,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
   const portions = portionsOf(unseen.filter(({ set }) => !set.opens).map(toFill), memory.portion);
   for (const each of unseen) {
     const { name, members } = each.set;
-    // Rules outside of the class chains ask about a set that opens.
+    // Rules outside of the endpoint chains ask about a set that opens.
     const portion = each.set.opens ? each.missing.length : (portions.get(name) ?? 0);
     if (portion < each.missing.length) waiting.set(name, portion === 0 ? undefined : membersAfter(each, portion));
     if (portion === 0 && each.missing.length > 0) continue;

@@ -22,7 +22,7 @@ import { removeLeftovers } from './teardown.ts';
 import { readingOf } from './chain-reading.ts';
 import { interimRules, needsInterimRules } from './interim-rules.ts';
 
-export interface DiffOptions {
+interface DiffOptions {
   /** Chains and sets the kernel refused: what depends on them is held back, everything else goes in. */
   readonly rejected?: ReadonlySet<string>;
   /** The epoch to start from when the kernel holds none, 1..epochCount. */

@@ -35,7 +35,7 @@ export function effectiveTargets(
   const guarded = guards.flatMap(({ targets }) => Object.values(targets));
   const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
   const endpoints = [
-    ...[...rules.classes.values()].filter(({ name }) => targeted.has(name)),
+    ...[...rules.endpointChains.values()].filter(({ name }) => targeted.has(name)),
     ...[...new Set([...closed, ...closedGuards])].map((direction) => closedEndpoint(direction, layout)),
   ];
   return { dispatch, guards, offered: rules.guards, endpoints, degraded, waiting };
@@ -57,12 +57,12 @@ function effectiveDispatch(
   let count = 0;
   // All of a namespace or nothing: half of a change could let through what neither the old nor the new policies do.
   const unready = new Set(
-    [...rules.classes.values()].filter(({ sets }) => sets.some((set) => waiting.has(set))).flatMap(namespacesOf),
+    [...rules.endpointChains.values()].filter(({ sets }) => sets.some((set) => waiting.has(set))).flatMap(namespacesOf),
   );
   for (const direction of JUDGING_ORDER) {
     const current = actual.targets(direction);
     for (const [address, desired] of rules.dispatch[direction]) {
-      const endpoint = rules.classes.get(desired)!;
+      const endpoint = rules.endpointChains.get(desired)!;
       const isRefused = isRejected(endpoint, rejected);
       if (!isRefused && !namespacesOf(endpoint).some((namespace) => unready.has(namespace))) {
         dispatch[direction].set(address, desired);
@@ -103,7 +103,7 @@ function usableGuards(
   rules: FamilyRules,
   rejected: ReadonlySet<string>,
 ): { guards: readonly PortGuard[]; closed: readonly Direction[] } {
-  const { guards, classes } = rules;
+  const { guards, endpointChains } = rules;
   if (rejected.size === 0 || guards.length === 0) return { guards, closed: [] };
   // The kernel cannot match by interface: all else goes in without it.
   if ([...rejected].some((name) => isGuard(rules, name)))
@@ -114,7 +114,7 @@ function usableGuards(
     for (const direction of JUDGING_ORDER) {
       const desired = guard.targets[direction];
       if (desired === undefined) continue;
-      const isClosed = isRejected(classes.get(desired)!, rejected);
+      const isClosed = isRejected(endpointChains.get(desired)!, rejected);
       if (isClosed) closed.add(direction);
       targets[direction] = isClosed ? closedEndpoint(direction, layout).name : desired;
     }

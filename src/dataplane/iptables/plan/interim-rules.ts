@@ -1,6 +1,6 @@
 /**
  * Sets change line by line, rules in one commit. Where an update needs both, or sets of both directions, a packet in between may
- * meet half of it: a pod that just left a class that denied it everything, and is still in the set it is being taken out of.
+ * meet half of it: a pod that just left a policy group that denied it everything, and is still in the set it is being taken out of.
  *
  * Then the rules of the first commit look past the sets' members to what they will be: in the place of `in S` they ask for
  * `in S and not in S-leaving` or `in S-joining`. That one commit takes every packet from the old verdict to the new; S is brought up
@@ -31,7 +31,7 @@ export interface Moves {
 }
 
 /** A set, or a map by address. */
-export type Addresses = Pick<ReadonlySet<string>, 'has' | 'size'>;
+type Addresses = Pick<ReadonlySet<string>, 'has' | 'size'>;
 
 export type MovesByDirection = Readonly<Record<Direction, Moves>>;
 
@@ -77,7 +77,7 @@ function areAskedTogether(changes: readonly SetChange[], together: ReadonlyMap<s
   });
 }
 
-export interface InterimRules {
+interface InterimRules {
   /** Makes and fills the sets to ask meanwhile. */
   readonly create: readonly PlanLine[];
   /** Chains that refer to a changed set, with rules that look past its members. */

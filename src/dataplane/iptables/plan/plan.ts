@@ -26,7 +26,7 @@ export interface ObservedSet {
   readonly members: MaybeVersioned<string, boolean>;
 }
 
-export type Variant = Extract<Backend, 'iptables-nft' | 'iptables-legacy'>;
+type Variant = Extract<Backend, 'iptables-nft' | 'iptables-legacy'>;
 
 /** Our rules in the iptables variant that is not written to: they judge every packet as well, and nobody keeps them up to date. */
 export interface OtherVariant {

@@ -1,6 +1,6 @@
 /**
  * How much of the sets that no rule refers to yet is filled in one sync. While a set is filled nothing else can be done, and a namespace
- * can ask for hundreds of thousands of entries: they go in over several syncs, with what others changed in between. Classes that ask
+ * can ask for hundreds of thousands of entries: they go in over several syncs, with what others changed in between. Policy groups that ask
  * about a set that is not full stay on the chain they have, or are closed (effective-targets.ts).
  */
 

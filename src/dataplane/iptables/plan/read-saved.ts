@@ -4,7 +4,6 @@ import type { Sliced } from '../../../core/sliced.ts';
 import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, ObservedSet } from './plan.ts';
 
-import { runSync } from '../../../core/sliced.ts';
 import { isOurChain, isOurSet } from '../rules/names.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 import { isHookLine } from './hooks.ts';
@@ -12,10 +11,6 @@ import { isHookLine } from './hooks.ts';
 const LINES_PER_STEP = 500;
 
 /** Reads `iptables-save -t mangle` of one family. Lines that are not ours, or not understood, are left out. */
-export function readSavedRules(text: string): ObservedFamily {
-  return runSync(savedRules(text));
-}
-
 export function* savedRules(text: string, table = 'mangle'): Sliced<ObservedFamily> {
   const chains = new Map<string, string[]>();
   const hooks: Record<Hook, string[]> = { FORWARD: [], INPUT: [] };
@@ -61,10 +56,6 @@ function append(
 const PROTOCOL_NAMES: Readonly<Record<string, string>> = { tcp: '6', udp: '17', sctp: '132' };
 
 /** Reads `ipset save`. */
-export function readSavedSets(text: string): Map<string, ObservedSet> {
-  return runSync(savedSets(text));
-}
-
 export function* savedSets(text: string): Sliced<Map<string, ObservedSet>> {
   const sets = new Map<string, ObservedSet & { members: Map<string, boolean> }>();
   let count = 0;

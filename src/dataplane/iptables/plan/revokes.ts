@@ -6,7 +6,7 @@ import type { FamilyRules } from '../rules/ruleset.ts';
 import type { ChainReading } from './chain-reading.ts';
 
 import { JUDGING_ORDER } from '../rules/layout.ts';
-import { replyDispatchChain, replyOfClass } from '../rules/names.ts';
+import { replyChain, replyDispatchChain } from '../rules/names.ts';
 import { isDispatchRule } from './chain-reading.ts';
 
 type Chains = ReadonlyMap<string, ChainText>;
@@ -65,7 +65,7 @@ function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, act
     yield;
     for (const [address, target] of dispatch[direction]) {
       const now = targets.get(address);
-      if (now === undefined || (replies && replies.get(address) !== replyOfClass(now))) return true;
+      if (now === undefined || (replies && replies.get(address) !== replyChain(now))) return true;
       const pair = `${now} ${target}`;
       let less = known.get(pair);
       if (less === undefined) {
@@ -81,8 +81,8 @@ function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, act
 
 /** The same of the replies, where they are judged. */
 function repliesRevoke(now: string, target: string, chains: Chains, actual: ChainReading): boolean {
-  const to = chains.get(replyOfClass(target));
-  return to !== undefined && revokes(actual.text(replyOfClass(now)), to);
+  const to = chains.get(replyChain(target));
+  return to !== undefined && revokes(actual.text(replyChain(now)), to);
 }
 
 /** In a union of allow rules: some rule is not among the later ones. What others wrote may allow anything; so does a chain without a DROP. */

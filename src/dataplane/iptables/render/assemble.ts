@@ -5,7 +5,7 @@ import type { EndpointChain, FamilyRules, Layout, PortGuard } from '../rules/rul
 import { Chain } from '../rules/chain.ts';
 import { expressibleChains } from '../rules/features.ts';
 import { judgesReplies } from '../rules/layout.ts';
-import { closedChain, replyOfClass } from '../rules/names.ts';
+import { closedChain, replyChain } from '../rules/names.ts';
 import { dispatchChains } from './dispatch.ts';
 import { emptyGuardChains, guardChains } from './guards.ts';
 
@@ -44,6 +44,6 @@ export function closedEndpoint(direction: Direction, layout: Layout): EndpointCh
     policies: [],
     sets: [],
     chain: new Chain(name, role, rules),
-    ...(judgesReplies(layout) ? { reply: new Chain(replyOfClass(name), { ...role, replies: true }, rules) } : {}),
+    ...(judgesReplies(layout) ? { reply: new Chain(replyChain(name), { ...role, replies: true }, rules) } : {}),
   };
 }

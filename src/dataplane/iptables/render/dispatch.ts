@@ -17,7 +17,7 @@ import { Chain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';
 import { JUDGING_ORDER, judgesReplies } from '../rules/layout.ts';
 import { lowBits } from '../rules/low-bits.ts';
-import { bucketChain, dispatchChain, replyDispatchChain, replyOfClass } from '../rules/names.ts';
+import { bucketChain, dispatchChain, replyChain, replyDispatchChain } from '../rules/names.ts';
 
 /** Fewer pods are searched one by one sooner than they are divided once more. */
 export const MAX_BUCKET = 32;
@@ -52,7 +52,7 @@ function directionChains(
     const match: Match = { kind: side, address };
     return {
       low: lowBits(address),
-      rule: { matches: [match], target: { kind: 'goto', chain: replies ? replyOfClass(target) : target } },
+      rule: { matches: [match], target: { kind: 'goto', chain: replies ? replyChain(target) : target } },
     };
   });
   const name = replies ? replyDispatchChain(direction) : dispatchChain(direction);

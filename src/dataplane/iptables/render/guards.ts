@@ -18,7 +18,7 @@ import type { Layout, PortGuard } from '../rules/ruleset.ts';
 
 import { Chain } from '../rules/chain.ts';
 import { JUDGING_ORDER, judgesReplies } from '../rules/layout.ts';
-import { guardChain, replyOfClass } from '../rules/names.ts';
+import { guardChain, replyChain } from '../rules/names.ts';
 
 /** More interfaces than these are parted by the next character of their names. */
 export const MAX_PORTS = 16;
@@ -56,7 +56,7 @@ function chainsOf(direction: Direction, guards: readonly PortGuard[], replies: b
     const listed = guard.addresses.map((address): Rule => {
       return { matches: [{ kind: isIn ? 'source' : 'destination', address }, at], target: { kind: 'return' } };
     });
-    const goto: Rule = { matches: [at], target: { kind: 'goto', chain: replies ? replyOfClass(target) : target } };
+    const goto: Rule = { matches: [at], target: { kind: 'goto', chain: replies ? replyChain(target) : target } };
     return [{ guard, isIn, rules: [...listed, goto] }];
   });
   const [top, ...parts] = divided(guardChain(direction, replies), role(direction, replies), ports, 0);

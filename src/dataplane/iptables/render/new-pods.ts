@@ -16,6 +16,7 @@ import type { Layout } from '../rules/ruleset.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';
+import { familyOf } from '../../../net/ip.ts';
 import { Chain } from '../rules/chain.ts';
 import { MULTICAST_AND_LINK_LOCAL, NEW_POD_CHAINS, programmedSet } from '../rules/names.ts';
 
@@ -33,7 +34,7 @@ export function programmedAddresses(
   localAddresses: NodeIntent['localAddresses'],
   { broadcasts }: PodInterfaces,
 ): IpSet {
-  const ofFamily = (address: string): boolean => address.includes(':') === (family === 6);
+  const ofFamily = (address: string): boolean => familyOf(address) === family;
   const members = [...MULTICAST_AND_LINK_LOCAL[family], ...[...broadcasts, ...localAddresses.keys()].filter(ofFamily)];
   return {
     name: programmedSet(family),

@@ -17,7 +17,7 @@
  *     2 ICMP error of a flow                     DROP
  *     3 reply                                    goto PCL-RPL   in INPUT: RETURN, the node reaches its own pods (S-60)
  *     4 goto PCL-FWD
- *   PCL-EG, PCL-IN -> a chain per bucket of addresses (dispatch.ts) -> a chain per class
+ *   PCL-EG, PCL-IN -> a chain per bucket of addresses (dispatch.ts) -> a chain per policy group
  *   PCL-E-<hash>  INVALID DROP; one RETURN per clause; source = destination RETURN (hairpin, S-62); flag, log, DROP; legend
  *   PCL-E-closed  DROP and nothing else, for pods whose own chain the kernel refused
  *
@@ -26,10 +26,10 @@
  * What every packet of a live flow meets is in the built-in chain itself: a chain of ours around it would cost it more than the
  * rules do (docs/performance.md). A packet that PCL-FWD has just stamped goes past rule 2.
  *
- * An answer is judged as the question it answers, for where only one side talks no question may come for hours: a server that pushes
- * datagrams, or one that repeats what was not acknowledged while the flow was denied.
+ * A reply is judged as a packet of the original direction would be, for where only one side talks none of these may come for hours: a
+ * server that pushes datagrams, or one that repeats what was not acknowledged while the flow was denied.
  *
- * A RETURN inside a class chain goes back to PCL-FWD behind the jump, because every hop below it is a goto: egress
+ * A RETURN inside an endpoint chain goes back to PCL-FWD behind the jump, because every hop below it is a goto: egress
  * allowed never skips ingress (S-06).
  */
 import { FAMILIES, type Direction, type Family } from '../../../core/vocabulary.ts';
@@ -43,6 +43,7 @@ import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { acceptRules } from '../../../compile/program.ts';
 import { JournaledMap } from '../../../core/versioned-map.ts';
+import { familyOf } from '../../../net/ip.ts';
 import { runSync } from '../../../core/sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { assembleChains } from './assemble.ts';
@@ -59,12 +60,12 @@ import {
   INPUT_CHAIN,
   NEW_POD_CHAINS,
   REPLY_CHAIN,
-  classChain,
+  endpointChain,
   dispatchChain,
   guardChain,
   programmedSet,
   replyDispatchChain,
-  replyOfClass,
+  replyChain,
   setName,
 } from '../rules/names.ts';
 import { reverse } from '../rules/reverse.ts';
@@ -72,12 +73,8 @@ import { reverse } from '../rules/reverse.ts';
 /** xt_multiport XT_MULTI_PORTS. */
 const MAX_MULTIPORT_SLOTS = 15;
 /** Policies that a chain's legend names, a rule each: what is only read by people must not make up most of a table. */
-export const MAX_LEGEND = 50;
+const MAX_LEGEND = 50;
 const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
-
-export function renderNode(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
-  return new NodeRenderer().render(intent, layout, interfaces);
-}
 
 interface Rendered {
   readonly intent: NodeIntent;
@@ -198,7 +195,7 @@ function* renderFamilies(
     const key = chainKey(from, family);
     const before = known.get(key);
     const nameOf = (set: string): string => sets.get(set)?.set.name ?? setName(family, set);
-    const chain = before?.from === from ? before.chain : renderClass(from, family, layout, nameOf);
+    const chain = before?.from === from ? before.chain : renderEndpointChain(from, family, layout, nameOf);
     chains.set(key, { from, chain });
     return chain;
   };
@@ -227,7 +224,9 @@ function renderSet(from: AddressSet | AddressPortSet, name: string | undefined):
 /** A set no rule speaks of (the family's rules may not need it) is not made. */
 function usedSets(sets: RenderedSets, families: Ruleset['families']): ReadonlyMap<string, IpSet> {
   const used = new Set(
-    [families[4], families[6]].flatMap(({ classes }) => [...classes.values()].flatMap((chain) => chain.sets)),
+    [families[4], families[6]].flatMap(({ endpointChains }) =>
+      [...endpointChains.values()].flatMap((chain) => chain.sets),
+    ),
   );
   return new Map([...sets.values()].flatMap(({ set }) => (used.has(set.name) ? [[set.name, set]] : [])));
 }
@@ -239,18 +238,18 @@ function* renderFamily(
   interfaces: PodInterfaces,
   chainFor: (program: Program, family: Family) => EndpointChain,
 ): Sliced<FamilyRules> {
-  const classes = new Map<string, EndpointChain>();
+  const endpointChains = new Map<string, EndpointChain>();
   const chainOf = new Map<string, string>();
   for (const program of intent.programs) {
     const chain = chainFor(program, family);
-    classes.set(chain.name, chain);
+    endpointChains.set(chain.name, chain);
     chainOf.set(program.key, chain.name);
     yield;
   }
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
   for (const endpoint of intent.endpoints) {
     for (const address of endpoint.addresses) {
-      if (address.includes(':') !== (family === 6)) continue;
+      if (familyOf(address) !== family) continue;
       for (const direction of JUDGING_ORDER) {
         const key = endpoint.programs[direction];
         if (key !== undefined) dispatch[direction].set(address, chainOf.get(key)!);
@@ -259,15 +258,15 @@ function* renderFamily(
     yield;
   }
   const guards = yield* portGuards(intent, family, interfaces, chainOf);
-  // A class may have no pod with an address of this family: nothing would ever refer to its chain and sets.
+  // A policy group may have no pod with an address of this family: nothing would ever refer to its chain and sets.
   const guarded = guards.flatMap(({ targets }) => Object.values(targets));
   const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
-  for (const name of classes.keys()) if (!targeted.has(name)) classes.delete(name);
+  for (const name of endpointChains.keys()) if (!targeted.has(name)) endpointChains.delete(name);
   const chains = assembleChains(family, layout, {
     dispatch,
     guards,
     offered: guards,
-    endpoints: [...classes.values()],
+    endpoints: [...endpointChains.values()],
   });
   return {
     family,
@@ -283,7 +282,7 @@ function* renderFamily(
     ],
     dispatch,
     guards,
-    classes,
+    endpointChains,
     chains,
   };
 }
@@ -308,7 +307,7 @@ function* portGuards(
       if (key !== undefined && (direction === 'egress' || via !== 'route')) targets[direction] = chainOf.get(key)!;
     }
     if (Object.keys(targets).length === 0) continue;
-    const addresses = endpoint.addresses.filter((address) => address.includes(':') === (family === 6));
+    const addresses = endpoint.addresses.filter((address) => familyOf(address) === family);
     guards.push({ name, via, addresses, targets });
     yield;
   }
@@ -387,14 +386,14 @@ function replyRules(guards: readonly PortGuard[]): Rule[] {
   ];
 }
 
-function renderClass(program: Program, family: Family, layout: Layout, setNames: SetNames): EndpointChain {
+function renderEndpointChain(program: Program, family: Family, layout: Layout, setNames: SetNames): EndpointChain {
   const { direction, policies } = program;
   const wanted = distinct(acceptRules(program).flatMap((clause) => clauseRules(clause, direction, family, setNames)));
   const allows = expressible(wanted, family, layout);
   const legend = expressible(legendRules(program), family, layout);
   const meaning = [...allows, ...legend].map(({ matches, target }) => ({ matches, target }));
   const key = JSON.stringify([program.key, family, layout, meaning]);
-  const name = classChain(direction, key);
+  const name = endpointChain(direction, key);
   const head = expressible(headRules(layout), family, layout);
   const tail = expressible(tailRules(name, layout), family, layout);
   const rules = [...head, ...allows, ...tail, ...legend];
@@ -407,7 +406,7 @@ function renderClass(program: Program, family: Family, layout: Layout, setNames:
     sets: [...sets].sort(),
     chain: new Chain(name, role, rules),
     ...(judgesReplies(layout)
-      ? { reply: new Chain(replyOfClass(name), { ...role, replies: true }, [...allows.map(reverse), ...tail]) }
+      ? { reply: new Chain(replyChain(name), { ...role, replies: true }, [...allows.map(reverse), ...tail]) }
       : {}),
   };
 }

@@ -19,7 +19,7 @@ export type ChainRole =
   | { readonly kind: 'new-pods' }
   /** Finds an endpoint chain by address (dispatch.ts), or by interface (guards.ts). */
   | { readonly kind: 'dispatch' | 'guard'; readonly direction: Direction; readonly replies: boolean }
-  /** Judges the pods of one class; `endpoint`: the name under which the class is known. */
+  /** Judges the pods of one policy group; `endpoint`: the name of its endpoint chain. */
   | { readonly kind: 'endpoint'; readonly endpoint: string; readonly direction: Direction; readonly replies: boolean }
   /** Judges pods whose own chain is not there. */
   | { readonly kind: 'closed'; readonly direction: Direction; readonly replies: boolean };

@@ -10,7 +10,7 @@ import type { Layout } from './ruleset.ts';
 import { Chain } from './chain.ts';
 import { FEATURES, type Feature, type MissingFeatures } from './kernel-features.ts';
 
-export interface FeatureFacts {
+interface FeatureFacts {
   /** The kernel module that brings it. */
   readonly module: string;
   /** What becomes of the rules where it is missing. */
@@ -22,7 +22,7 @@ export interface FeatureFacts {
 const NO_NEIGHBOURS = 'isolated pods cannot discover IPv6 neighbours';
 const CLOSED = 'rules that need it allow nothing';
 
-export const FEATURE_FACTS: Readonly<Record<Feature, FeatureFacts>> = {
+const FEATURE_FACTS: Readonly<Record<Feature, FeatureFacts>> = {
   conntrack: {
     module: 'xt_conntrack and nf_conntrack',
     without: 'isolated pods get no answers to what they ask',

@@ -12,7 +12,7 @@ export const INPUT_CHAIN = `${PREFIX}-INP`;
 /** Where packets of live flows go that the rules in force have not judged. */
 export const FORWARD_RECHECK_CHAIN = `${FORWARD_CHAIN}-RECHECK`;
 export const INPUT_RECHECK_CHAIN = `${INPUT_CHAIN}-RECHECK`;
-/** Where answers of live flows are judged. */
+/** Where replies of live flows are judged. */
 export const REPLY_CHAIN = `${PREFIX}-RPL`;
 
 /** 80 bits: two of a million names collide with a chance of about 4e-13. */
@@ -52,17 +52,17 @@ export const MULTICAST_AND_LINK_LOCAL: Readonly<Record<Family, readonly string[]
   6: ['::', 'fe80::/10', 'ff00::/8'],
 };
 
-/** As `dispatchChain`, for answers: egress of a local pod by destination, ingress by source. */
+/** As `dispatchChain`, for replies: egress of a local pod by destination, ingress by source. */
 export function replyDispatchChain(direction: Direction): string {
   return `${dispatchChain(direction)}R`;
 }
 
-/** The chain that judges answers where the class chain `name` judges questions. */
-export function replyOfClass(name: string): string {
+/** The chain that judges replies where the endpoint chain `name` judges the original direction. */
+export function replyChain(name: string): string {
   return name.replace(/^(PCL-[EI])-/, '$1R-');
 }
 
-export function classChain(direction: Direction, content: string): string {
+export function endpointChain(direction: Direction, content: string): string {
   return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-${hash(content)}`;
 }
 

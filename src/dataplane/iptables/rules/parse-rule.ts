@@ -27,7 +27,7 @@ export interface MarkShown {
 }
 
 /** A rule this version never writes: of somebody else, or of another version. */
-export interface ForeignRule {
+interface ForeignRule {
   readonly kind: 'foreign';
   readonly line: string;
   /** Names of the sets it mentions. */

@@ -8,7 +8,7 @@ import type { Chain } from './chain.ts';
 import type { MissingFeatures } from './kernel-features.ts';
 import type { IpSet, MarkBits } from './rule.ts';
 
-/** Judges the pods of one policy class; the name is a hash of all that its chain holds, so an edit makes a new chain. */
+/** Judges the pods of one policy group; the name is a hash of all that its chain holds, so an edit makes a new chain. */
 export interface EndpointChain {
   readonly name: string;
   readonly direction: Direction;
@@ -28,7 +28,7 @@ export type Dispatch = ReadonlyMap<string, string>;
 
 /**
  * An interface of a pod as its node sees it: a port of a bridge, or what routes to the pod lead to. Only interfaces of isolated
- * pods: what they send from, or get at, an address that is not the pod's is judged by the pod's class all the same (S-56).
+ * pods: what they send from, or get at, an address that is not the pod's is judged by the pod's endpoint chain all the same (S-56).
  */
 export interface PortGuard {
   readonly name: string;
@@ -49,15 +49,15 @@ export interface FamilyRules {
   /** By name; empty where no interface of an isolated pod is known. */
   readonly guards: readonly PortGuard[];
   /** Of the pods that any address or interface of `dispatch` and `guards` belongs to, by name. */
-  readonly classes: ReadonlyMap<string, EndpointChain>;
+  readonly endpointChains: ReadonlyMap<string, EndpointChain>;
   /** Every chain behind the entry, in the order in which they are written, where nothing is held back. */
   readonly chains: ReadonlyMap<string, Chain>;
 }
 
 /** The endpoint chain of that name, or the one whose replies the chain judges. */
-export function endpointOf({ chains, classes }: FamilyRules, chain: string): EndpointChain | undefined {
+export function endpointOf({ chains, endpointChains }: FamilyRules, chain: string): EndpointChain | undefined {
   const role = chains.get(chain)?.role;
-  return role?.kind === 'endpoint' ? classes.get(role.endpoint) : undefined;
+  return role?.kind === 'endpoint' ? endpointChains.get(role.endpoint) : undefined;
 }
 
 /** Whether the chain finds pods by their interfaces. */
@@ -74,7 +74,7 @@ export interface Ruleset {
   readonly directory: AddressDirectory;
 }
 
-export type EnforcingMode = 'enforce' | 'audit';
+type EnforcingMode = 'enforce' | 'audit';
 
 /** What shapes the rules besides the cluster. */
 export interface Layout {

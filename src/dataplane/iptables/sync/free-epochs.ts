@@ -19,7 +19,7 @@ interface FlowMarks {
   clearSome(family: Family, carried: { readonly value: number; readonly mask: number }, bits: number): Promise<void>;
 }
 
-export interface FreeEpochsOptions extends Partial<EpochListener> {
+interface FreeEpochsOptions extends Partial<EpochListener> {
   readonly marks: MarkBits;
   readonly flows: FlowMarks;
   /** Monotonic milliseconds. */

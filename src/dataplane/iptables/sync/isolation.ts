@@ -12,13 +12,13 @@ import { RefusedNamespaces } from './refused-namespaces.ts';
 const MAX_POLICIES_NAMED = 20;
 
 /** What was to be done when the kernel refused something. */
-export interface Attempt {
+interface Attempt {
   /** What the plan was made from. */
   readonly observed: ObservedState;
   readonly plan: Plan;
 }
 
-export interface IsolationOptions {
+interface IsolationOptions {
   readonly kernel: Kernel;
   readonly ruleset: Ruleset | undefined;
   /** Monotonic milliseconds. */
@@ -69,8 +69,8 @@ export class Isolation {
    */
   async #tryAlone(failed: Step & { readonly family: Family }): Promise<boolean> {
     let found = false;
-    for (const [namespace, classes] of this.#refused?.linesOf(failed.family, failed.lines) ?? []) {
-      const all = [...classes].filter(([name]) => !this.#rejected.has(name));
+    for (const [namespace, chains] of this.#refused?.linesOf(failed.family, failed.lines) ?? []) {
+      const all = [...chains].filter(([name]) => !this.#rejected.has(name));
       const together = all.flatMap(([, lines]) => lines);
       if (together.length === 0 || !(await this.#refusal(failed.family, together))) continue;
       for (const [name, lines] of all) {
@@ -143,7 +143,7 @@ export class Isolation {
     const names = new Set<string>();
     const endpoint = this.#endpoint(object)?.name;
     for (const family of FAMILIES) {
-      for (const chain of this.#options.ruleset?.families[family].classes.values() ?? []) {
+      for (const chain of this.#options.ruleset?.families[family].endpointChains.values() ?? []) {
         if (chain.name !== endpoint && !chain.sets.includes(object)) continue;
         for (const policy of chain.policies) names.add(`${policy.namespace}/${policy.name}`);
       }

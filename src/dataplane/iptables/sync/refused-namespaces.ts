@@ -29,7 +29,7 @@ export class RefusedNamespaces {
   /** The kernel refuses it. Returns namespaces that have had enough of that with it. */
   refuse(object: string): readonly string[] {
     const namespaces = new Set(
-      classesOf(this.#ruleset)
+      endpointChainsOf(this.#ruleset)
         .filter((one) => concerns(one, object))
         .map(namespaceOf),
     );
@@ -50,7 +50,7 @@ export class RefusedNamespaces {
 
   /** Chains and sets of the namespace that are not in the kernel, and that no other namespace needs. */
   newObjects(namespace: string, observed: ObservedState | undefined): readonly string[] {
-    const all = classesOf(this.#ruleset);
+    const all = endpointChainsOf(this.#ruleset);
     const others = new Set(all.filter((one) => namespaceOf(one) !== namespace).flatMap(({ sets }) => sets));
     const own = all.filter((one) => namespaceOf(one) === namespace);
     const chains = own.map(({ name }) => name).filter((name) => !isThere(name, observed));
@@ -58,7 +58,7 @@ export class RefusedNamespaces {
     return [...new Set([...chains, ...sets])];
   }
 
-  /** The lines of a commit that belong to classes, by namespace, then by class. */
+  /** The lines of a commit that belong to endpoint chains, by namespace, then by chain. */
   linesOf(family: Family, lines: readonly PlanLine[]): ReadonlyMap<string, ReadonlyMap<string, readonly PlanLine[]>> {
     const found = new Map<string, Map<string, PlanLine[]>>();
     for (const line of lines) {
@@ -66,23 +66,23 @@ export class RefusedNamespaces {
       if (!one) continue;
       const ofNamespace = found.get(namespaceOf(one)) ?? new Map<string, PlanLine[]>();
       found.set(namespaceOf(one), ofNamespace);
-      const ofClass = ofNamespace.get(one.name);
-      if (ofClass) ofClass.push(line);
+      const ofEndpoint = ofNamespace.get(one.name);
+      if (ofEndpoint) ofEndpoint.push(line);
       else ofNamespace.set(one.name, [line]);
     }
     return found;
   }
 }
 
-function classesOf({ families }: Ruleset): readonly EndpointChain[] {
-  return FAMILIES.flatMap((family) => [...families[family].classes.values()]);
+function endpointChainsOf({ families }: Ruleset): readonly EndpointChain[] {
+  return FAMILIES.flatMap((family) => [...families[family].endpointChains.values()]);
 }
 
 function concerns({ name, sets }: EndpointChain, object: string): boolean {
   return name === object || sets.includes(object);
 }
 
-/** A class is of one namespace. */
+/** A policy group is of one namespace. */
 function namespaceOf({ policies }: EndpointChain): string {
   return policies[0]?.namespace ?? '';
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { NodeIntent } from '../../../../src/compile/intent.ts';
 import type { Policy } from '../../../../src/policy/model.ts';
-import { compileNode } from '../../../../src/compile/compile-node.ts';
+import { compileNode } from '../../../support/stages.ts';
 import { acceptRules } from '../../../../src/compile/program.ts';
 import { createCountStore } from '../../../../src/dataplane/iptables/counters/count-store.ts';
 import { CounterWatch } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';

@@ -1,7 +1,7 @@
 /** Counts go on when the agent is restarted, and what is wrong with the text they are kept in costs nothing else. */
 import assert from 'node:assert/strict';
 import type { Policy } from '../../../../src/policy/model.ts';
-import { compileNode } from '../../../../src/compile/compile-node.ts';
+import { compileNode } from '../../../support/stages.ts';
 import { createCountStore } from '../../../../src/dataplane/iptables/counters/count-store.ts';
 import { CounterWatch } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';
 import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';

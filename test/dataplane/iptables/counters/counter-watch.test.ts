@@ -4,7 +4,7 @@ import type { NodeIntent } from '../../../../src/compile/intent.ts';
 import type { Backend } from '../../../../src/core/vocabulary.ts';
 import type { RuleCounter } from '../../../../src/dataplane/dataplane.ts';
 import type { Pod, Policy } from '../../../../src/policy/model.ts';
-import { compileNode } from '../../../../src/compile/compile-node.ts';
+import { compileNode } from '../../../support/stages.ts';
 import { CounterWatch, READ_INTERVAL_MS } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';
 import { KEEP_IDLE_MS, MAX_COUNTS } from '../../../../src/dataplane/iptables/counters/ledger.ts';
 import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';

@@ -9,7 +9,7 @@ import type { ObservedFamily, PlanLine, Step } from '../../../../src/dataplane/i
 import { lookingPast } from '../../../../src/dataplane/iptables/plan/interim-rules.ts';
 import { teardown } from '../../../../src/dataplane/iptables/plan/teardown.ts';
 import { ownRule } from '../../../../src/dataplane/iptables/rules/chain.ts';
-import type { IpSet, Match, Rule, Target } from '../../../../src/dataplane/iptables/rules/rule.ts';
+import type { IpSet, Match, Rule } from '../../../../src/dataplane/iptables/rules/rule.ts';
 import {
   type TextContext,
   addMemberText,
@@ -20,6 +20,7 @@ import {
   swapSetText,
 } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { FAMILIES } from '../../../support/address-plan.ts';
+import { everyRule, matchSamples, SAMPLE_SETS } from '../../../support/rule-samples.ts';
 
 export interface KernelUnderTest {
   readonly kernel: Kernel;
@@ -29,20 +30,6 @@ export interface KernelUnderTest {
 }
 
 const MARKS = { mask: 0xff000000 };
-
-const HOST = { 4: '10.0.0.1', 6: 'fd00::1' } as const;
-const ADDRESS_SET = { 4: 'PCL4-addresses', 6: 'PCL6-addresses' } as const;
-const PREFIX_SET = { 4: 'PCL4-prefixes', 6: 'PCL6-prefixes' } as const;
-const BLOCK_PORT_SET = { 4: 'PCL4-blocks', 6: 'PCL6-blocks' } as const;
-/** What a rule asks for by itself; of IPv6 also those whose text has an IPv4 address in it. */
-const BLOCKS = {
-  4: ['10.0.0.0/8', '0.0.0.0/1', '203.0.113.7/32', '198.51.100.128/25'],
-  6: [
-    ...['2001:db8::/32', '8000::/1', 'fd00::1/128', 'fd00:0:0:1::/64', '::/96'],
-    ...['::1.2.3.0/120', '::ffff:0.0.0.0/96', '64:ff9b::/96', '1:0:0:2::/63'],
-  ],
-} as const;
-const ENDPOINT_SET = { 4: 'PCL4-endpoints', 6: 'PCL6-endpoints' } as const;
 
 function set(name: string, family: Family, type: IpSet['type'], members: readonly string[]): IpSet {
   const entries = members.map((member) => [member.replace('!', ''), !member.startsWith('!')] as const);
@@ -57,11 +44,11 @@ function setsOf(family: Family): IpSet[] {
       ? ['0.0.0.0/1', '128.0.0.0/1', '!10.0.0.0/8', '10.1.2.0/23', '!10.1.2.3']
       : ['::/1', '8000::/1', '!fd00::/8', 'fd00:1::/33', '!fd00:1::5', '::ffff:10.0.0.0/104'];
   return [
-    set(ADDRESS_SET[family], family, 'hash:ip', [host!, other!]),
-    set(PREFIX_SET[family], family, 'hash:net', prefixes),
-    set(ENDPOINT_SET[family], family, 'hash:ip,port', [`${host},6:80`, `${host},17:0`, `${other},132:65535`]),
+    set(SAMPLE_SETS[family].addresses, family, 'hash:ip', [host!, other!]),
+    set(SAMPLE_SETS[family].prefixes, family, 'hash:net', prefixes),
+    set(SAMPLE_SETS[family].endpoints, family, 'hash:ip,port', [`${host},6:80`, `${host},17:0`, `${other},132:65535`]),
     set(
-      BLOCK_PORT_SET[family],
+      SAMPLE_SETS[family].blocks,
       family,
       'hash:net,port',
       prefixes.flatMap((prefix, at) => [`${prefix},6:80`, `${prefix.replace('!', '')},${at % 2 ? 17 : 132}:${at}`]),
@@ -89,145 +76,30 @@ const setsStep = (kind: 'add-members' | 'remove-members' | 'destroy-sets', ...te
   lines: texts.map((text) => ({ text, object: text.split(' ')[1]! })),
 });
 
-/** At least one of every kind; a kind that is added to ruleset.ts without an example here does not compile. */
-function matchesOf(family: Family): Record<Match['kind'], readonly Match[]> {
-  const address = HOST[family];
-  const bucket = (kind: 'source-bucket' | 'destination-bucket'): Match[] =>
-    [
-      [0, 15],
-      [9, 15],
-      [10, 15],
-      [15, 15],
-      [0, 0x70],
-      [0x10, 0x70],
-      [0x380, 0x380],
-      [0, 0xe000],
-      [0xe000, 0xe000],
-    ].map(([bits = 0, mask = 0]) => ({ kind, bits, mask }));
-  const range = (first: number, last = first) => ({ first, last });
-  const fifteen = Array.from({ length: 15 }, (_, index) => range(1000 + 2 * index));
-  const seven = Array.from({ length: 7 }, (_, index) => range(100 * (index + 1), 100 * (index + 1) + 50));
-  const ranges = [[], [range(80)], [range(1, 65534)], [range(0, 79)], [range(81, 65535)], [range(0)], fifteen];
-  return {
-    source: [
-      { kind: 'source', address },
-      ...(family === 6 ? [{ kind: 'source', address: '::ffff:10.0.0.1' } as const] : []),
-    ],
-    destination: [{ kind: 'destination', address }],
-    'source-block': BLOCKS[family].map((cidr) => ({ kind: 'source-block', cidr })),
-    'destination-block': BLOCKS[family].map((cidr) => ({ kind: 'destination-block', cidr })),
-    'source-bucket': bucket('source-bucket'),
-    'destination-bucket': bucket('destination-bucket'),
-    conntrack: [
-      { kind: 'conntrack', states: ['ESTABLISHED', 'RELATED'] },
-      { kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'], direction: 'REPLY' },
-      { kind: 'conntrack', states: ['INVALID'] },
-      { kind: 'conntrack', states: ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED'] },
-    ],
-    'conntrack-not': [
-      { kind: 'conntrack-not', states: ['NEW'] },
-      { kind: 'conntrack-not', states: ['ESTABLISHED', 'RELATED'] },
-    ],
-    'conntrack-confirmed': [{ kind: 'conntrack-confirmed' }],
-    'stale-mark': [{ kind: 'stale-mark' }],
-    'denied-flag': [
-      { kind: 'denied-flag', set: true },
-      { kind: 'denied-flag', set: false },
-    ],
-    'same-address': [{ kind: 'same-address' }],
-    icmp: [{ kind: 'icmp' }],
-    'neighbour-discovery': family === 6 ? [{ kind: 'neighbour-discovery' }] : [],
-    ports: (['TCP', 'UDP', 'SCTP'] as const).flatMap((protocol) =>
-      [...ranges, [...seven, range(9)]].map((each) => ({ kind: 'ports', protocol, ranges: each }) as const),
-    ),
-    'source-ports': [[], [range(80)], fifteen].map((each) => ({ kind: 'source-ports', protocol: 'UDP', ranges: each })),
-    set: [
-      { kind: 'set', set: ADDRESS_SET[family], dimensions: 'src' },
-      { kind: 'set', set: PREFIX_SET[family], dimensions: 'dst' },
-      ...(['dst,dst', 'src,src', 'src,dst', 'dst,src'] as const).map(
-        (dimensions) => ({ kind: 'set', set: ENDPOINT_SET[family], dimensions }) as const,
-      ),
-      { kind: 'set', set: BLOCK_PORT_SET[family], dimensions: 'src,dst' },
-    ],
-    'not-in-set': [{ kind: 'not-in-set', set: PREFIX_SET[family], dimensions: 'src' }],
-    'in-interface-prefix': [{ kind: 'in-interface-prefix', prefix: 'vlan.eth.' }],
-    'out-interface-prefix': [{ kind: 'out-interface-prefix', prefix: 'vlan.eth.' }],
-    'not-in-interface-prefix': [{ kind: 'not-in-interface-prefix', prefix: 'eni' }],
-    'not-out-interface-prefix': [{ kind: 'not-out-interface-prefix', prefix: 'eni' }],
-    'in-interface': [{ kind: 'in-interface', name: 'eni0123456789a' }],
-    'out-interface': [{ kind: 'out-interface', name: 'veth1' }],
-    'in-port': [
-      { kind: 'in-port', name: 'veth0123456789a' },
-      { kind: 'in-port', name: 'vetha', isPrefix: true },
-    ],
-    'out-port': [
-      { kind: 'out-port', name: 'veth0123456789a' },
-      { kind: 'out-port', name: 'vetha', isPrefix: true },
-    ],
-    dhcp: [
-      { kind: 'dhcp', message: 'request' },
-      { kind: 'dhcp', message: 'answer' },
-    ],
-    'destination-is-local': [{ kind: 'destination-is-local' }],
-    'source-is-local': [{ kind: 'source-is-local' }],
-    limit: [1, 2, 3, 7, 10, 60, 99, 100, 3000, 10_000].flatMap((perSecond) =>
-      [1, 5, 20].map((burst) => ({ kind: 'limit', perSecond, burst }) as const),
-    ),
-    comment: [
-      'x/p ingress rules 0,1',
-      'word',
-      'two-words_9',
-      '-j ACCEPT',
-      'a/b',
-      '$(x) `y` ; # & | < > * ? ! [z] {} ~ ^ % @ = + : , .',
-      'quotes " and \\ and \' and \n and \u00fc and \u{1f600}',
-      'x'.repeat(300),
-      '',
-    ].map((text) => ({ kind: 'comment', text })),
-  };
-}
+const WEB: Match = { kind: 'ports', protocol: 'TCP', ranges: [{ first: 80, last: 80 }] };
+const FROM_WEB: Match = { ...WEB, kind: 'source-ports', protocol: 'UDP' };
+const MANY_PORTS: Match = {
+  kind: 'ports',
+  protocol: 'TCP',
+  ranges: Array.from({ length: 15 }, (_, index) => ({ first: 1000 + 2 * index, last: 1000 + 2 * index })),
+};
 
-function targetsOf(): Record<Target['kind'], readonly Target[]> {
-  return {
-    return: [{ kind: 'return' }],
-    drop: [{ kind: 'drop' }],
-    jump: [{ kind: 'jump', chain: 'PCL-target' }],
-    goto: [{ kind: 'goto', chain: 'PCL-target' }],
-    'stamp-epoch': [{ kind: 'stamp-epoch' }],
-    'set-denied-flag': [{ kind: 'set-denied-flag' }],
-    log: [
-      { kind: 'log', group: 0, prefix: 'word' },
-      { kind: 'log', group: 1, prefix: 'PCL-E-abcdefghijklmnop drop' },
-      { kind: 'log', group: 65535, prefix: 'p'.repeat(100) },
-      { kind: 'log', group: 7, prefix: 'with/slash' },
-      { kind: 'log', group: 7, prefix: '"\\\' $x' },
-    ],
-    none: [{ kind: 'none' }],
-  };
-}
-
-const DROP: Target = { kind: 'drop' };
-
-/** Every match alone, every target alone, and rules as the layout combines them. */
-function everyRule(family: Family): Rule[] {
-  const matches = matchesOf(family);
-  const of = (...parts: Match[]): Rule => ({ matches: parts, target: DROP });
-  return [
-    ...Object.values(matches)
-      .flat()
-      .map((match) => of(match)),
-    ...Object.values(targetsOf())
-      .flat()
-      .map((target) => ({ matches: [], target })),
-    of(matches.icmp[0]!, { kind: 'conntrack', states: ['RELATED'] }, { kind: 'denied-flag', set: false }),
-    of(matches.ports[1]!, matches.set[0]!),
-    of(matches['source-block'][0]!, matches.ports[6]!),
-    of(matches['destination-block'][1]!, matches['source-ports'][1]!),
-    of(matches.ports[6]!, matches.set[1]!),
-    of(matches.set[2]!, matches.set[0]!),
-    of(matches['in-interface-prefix'][0]!, matches['source-is-local'][0]!),
-    of({ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }, { kind: 'stale-mark' }),
+/** As the layout combines them. */
+function combinedRules(family: Family): readonly Rule[] {
+  const { 'source-block': sources, 'destination-block': destinations, ...samples } = matchSamples(family);
+  const { addresses, prefixes, endpoints } = SAMPLE_SETS[family];
+  const fromAddresses: Match = { kind: 'set', set: addresses, dimensions: 'src' };
+  const combinations: readonly (readonly Match[])[] = [
+    [{ kind: 'icmp' }, { kind: 'conntrack', states: ['RELATED'] }, { kind: 'denied-flag', set: false }],
+    [WEB, fromAddresses],
+    [sources[0], MANY_PORTS],
+    [destinations[1]!, FROM_WEB],
+    [MANY_PORTS, { kind: 'set', set: prefixes, dimensions: 'dst' }],
+    [{ kind: 'set', set: endpoints, dimensions: 'dst,dst' }, fromAddresses],
+    [samples['in-interface-prefix'][0], { kind: 'source-is-local' }],
+    [{ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }, { kind: 'stale-mark' }],
   ];
+  return combinations.map((matches) => ({ matches, target: { kind: 'drop' } }));
 }
 
 export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>): void {
@@ -271,14 +143,14 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
         const inSet: Rule = {
           matches: [
             { kind: 'ports', protocol: 'TCP', ranges: [{ first: 80, last: 80 }] },
-            { kind: 'set', set: ADDRESS_SET[family], dimensions: 'src' },
+            { kind: 'set', set: SAMPLE_SETS[family].addresses, dimensions: 'src' },
           ],
           target: { kind: 'return' },
         };
-        const others = { joining: PREFIX_SET[family], leaving: PREFIX_SET[family] };
+        const others = { joining: SAMPLE_SETS[family].prefixes, leaving: SAMPLE_SETS[family].prefixes };
         const written = [
-          ...everyRule(family).map((rule) => ruleText(rule, context)),
-          ...lookingPast(ownRule(inSet, context), new Map([[ADDRESS_SET[family], others]]), context).map(
+          ...[...everyRule(family), ...combinedRules(family)].map((rule) => ruleText(rule, context)),
+          ...lookingPast(ownRule(inSet, context), new Map([[SAMPLE_SETS[family].addresses, others]]), context).map(
             ({ line }) => line,
           ),
         ];
@@ -355,7 +227,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
       it(`names the chain whose set is missing or of the other family, IPv${family}`, async () => {
         const [own, other] = family === 4 ? ([4, 6] as const) : ([6, 4] as const);
         await kernel.apply(fillStep(...setsOf(other)));
-        for (const missing of [`PCL${own}-missing`, ADDRESS_SET[other]]) {
+        for (const missing of [`PCL${own}-missing`, SAMPLE_SETS[other].addresses]) {
           const step = rulesStep(
             family,
             ...[':PCL-A - [0:0]', ':PCL-B - [0:0]', '-A PCL-A -j DROP'],
@@ -370,29 +242,30 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
 
     it('stops a set step at the line it refuses, and names its set', async () => {
       const four = setsOf(4);
+      const { addresses, prefixes, endpoints, blocks } = SAMPLE_SETS[4];
       const cases: readonly (readonly [line: string, by: 'tool' | 'kernel'])[] = [
-        [`add ${ADDRESS_SET[4]} 10.0.0.1,6:80`, 'tool'],
-        [`add ${ADDRESS_SET[4]} fd00::1`, 'tool'],
-        [`add ${PREFIX_SET[4]} 0.0.0.0/0`, 'kernel'],
-        [`add ${ENDPOINT_SET[4]} 10.0.0.1`, 'tool'],
-        [`add ${BLOCK_PORT_SET[4]} 10.0.0.0/8`, 'tool'],
-        [`add ${BLOCK_PORT_SET[4]} 0.0.0.0/0,6:80`, 'kernel'],
+        [`add ${addresses} 10.0.0.1,6:80`, 'tool'],
+        [`add ${addresses} fd00::1`, 'tool'],
+        [`add ${prefixes} 0.0.0.0/0`, 'kernel'],
+        [`add ${endpoints} 10.0.0.1`, 'tool'],
+        [`add ${blocks} 10.0.0.0/8`, 'tool'],
+        [`add ${blocks} 0.0.0.0/0,6:80`, 'kernel'],
         ['add PCL4-missing 10.0.0.1', 'tool'],
         ['del PCL4-missing 10.0.0.1', 'tool'],
-        [`create ${ADDRESS_SET[4]} hash:net family inet`, 'kernel'],
-        [`create ${ADDRESS_SET[4]} hash:ip family inet maxelem 7`, 'kernel'],
-        [`swap ${ADDRESS_SET[4]} ${PREFIX_SET[4]}`, 'kernel'],
+        [`create ${addresses} hash:net family inet`, 'kernel'],
+        [`create ${addresses} hash:ip family inet maxelem 7`, 'kernel'],
+        [`swap ${addresses} ${prefixes}`, 'kernel'],
         [`create PCL4-${'x'.repeat(27)} hash:ip family inet`, 'tool'],
       ];
       for (const [index, [line, by]] of cases.entries()) {
         await kernel.apply(fillStep(...four));
         const [early, late] = [`10.9.9.${2 * index}`, `10.9.9.${2 * index + 1}`];
         const failure = await refused(
-          setsStep('add-members', `add ${ADDRESS_SET[4]} ${early}`, line, `add ${ADDRESS_SET[4]} ${late}`),
+          setsStep('add-members', `add ${addresses} ${early}`, line, `add ${addresses} ${late}`),
         );
         assert.equal(failure.object, line.split(' ')[1], line);
         assert.equal(failure.line, 2, line);
-        const { members } = (await kernel.readBack()).sets.get(ADDRESS_SET[4])!;
+        const { members } = (await kernel.readBack()).sets.get(addresses)!;
         // Lines the tool has read but not sent yet are lost when it gives up by itself.
         if (by === 'kernel') assert.ok(members.has(early), line);
         assert.ok(!members.has(late), line);
@@ -411,7 +284,7 @@ export function kernelSuite(name: string, make: () => Promise<KernelUnderTest>):
       const four = setsOf(4);
       await kernel.apply(fillStep(...four));
       await kernel.apply(fillStep(...four));
-      const name = PREFIX_SET[4];
+      const name = SAMPLE_SETS[4].prefixes;
       await kernel.apply(
         setsStep(
           'remove-members',

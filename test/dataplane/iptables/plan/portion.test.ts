@@ -1,12 +1,11 @@
 /** Sets that no rule refers to are filled in portions, and nothing is open or closed for good by it. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { compileNode } from '../../../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../../../support/stages.ts';
 import { diff } from '../../../../src/dataplane/iptables/plan/diff.ts';
 import type { ObservedState, Plan } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import { portionsOf, type ToFill } from '../../../../src/dataplane/iptables/plan/portion.ts';
 import type { ClusterSnapshot, Flow } from '../../../../src/policy/model.ts';
-import { renderNode } from '../../../../src/dataplane/iptables/render/render-node.ts';
 import type { Ruleset } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
 import { crowdedPair, flowsAtEdges, NODE } from '../../../property/clusters.ts';
 import { packetOf } from '../../../property/expected.ts';

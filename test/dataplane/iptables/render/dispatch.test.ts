@@ -4,14 +4,13 @@ import fc from 'fast-check';
 import type { Family } from '../../../../src/core/vocabulary.ts';
 import { diff } from '../../../../src/dataplane/iptables/plan/diff.ts';
 import type { ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
-import { readSavedRules } from '../../../../src/dataplane/iptables/plan/read-saved.ts';
+import { readSavedRules } from '../../../support/read-saved.ts';
 import { MAX_BUCKET, dispatchChains } from '../../../../src/dataplane/iptables/render/dispatch.ts';
 import { lowBits } from '../../../../src/dataplane/iptables/rules/low-bits.ts';
 import { MAX_CHAIN_NAME } from '../../../../src/dataplane/iptables/rules/names.ts';
-import { renderNode } from '../../../../src/dataplane/iptables/render/render-node.ts';
 import type { Layout } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
 import { ruleText } from '../../../../src/dataplane/iptables/rules/write-text.ts';
-import { compileNode } from '../../../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../../../support/stages.ts';
 import { runs } from '../../../property/runs.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
@@ -19,7 +18,7 @@ import { traceRules } from '../../../support/tracer.ts';
 
 const PLAIN: Layout = { mode: 'enforce', trunkInterfacePrefix: '' };
 
-/** The chains for pods of these addresses, ingress only; each class chain drops, so that a trace shows which one was found. */
+/** The chains for pods of these addresses, ingress only; each endpoint chain drops, so that a trace shows which one was found. */
 function stateOf(addresses: readonly string[], family: Family): ObservedState {
   const ingress = new Map(addresses.map((address, index) => [address, `PCL-I-${index}`]));
   const chains = new Map<string, readonly string[]>();

@@ -146,7 +146,7 @@ describe("fault: bridge neighbours: what is at no listed address is still the po
     assert.equal(t.epoch(), later, 'nothing is guarded any more');
   });
 
-  it('an interface whose class the kernel refuses is closed', async () => {
+  it('an interface whose endpoint chain the kernel refuses is closed', async () => {
     const t = bench();
     t.kernel.faults.refuse = (line) => line.includes('--dport 80 ');
     const outcome = await t.pass(isolated('a', { ingress: [{ ports: [{ port: 80 }] }] }));

@@ -3,10 +3,9 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readManifests, snapshotFromObjects } from '../../../../src/cluster/read-manifests.ts';
-import { compileNode } from '../../../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../../../support/stages.ts';
 import { MAX_OWN_SETS } from '../../../../src/compile/shared-peers.ts';
 import { FAMILIES } from '../../../../src/core/vocabulary.ts';
-import { renderNode } from '../../../../src/dataplane/iptables/render/render-node.ts';
 import type { Rule } from '../../../../src/dataplane/iptables/rules/rule.ts';
 import type { RuleRef } from '../../../../src/policy/model.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
@@ -35,7 +34,7 @@ describe('origins of rules', () => {
       const intent = compileNode(snapshotFromObjects(objects, { defaultNamespace: 'default' }), 'node-1');
       const { families } = renderNode(intent, ENFORCE);
       for (const family of FAMILIES) {
-        for (const { chain, reply, direction, policies } of families[family].classes.values()) {
+        for (const { chain, reply, direction, policies } of families[family].endpointChains.values()) {
           const [asked, answered] = [chain.rules.filter(allows), reply!.rules.filter(allows)];
           for (const rule of [...asked, ...answered]) {
             assert.ok(rule.by && rule.by.length > 0, JSON.stringify(rule));
@@ -61,7 +60,7 @@ describe('origins of rules', () => {
       snapshot({ pods: [pod('x/a', { addresses: ['10.0.0.1'] })], policies: [policy('x/p', web), policy('x/q', web)] }),
       'node-1',
     );
-    const [endpoint] = renderNode(intent, ENFORCE).families[4].classes.values();
+    const [endpoint] = renderNode(intent, ENFORCE).families[4].endpointChains.values();
     assert.deepEqual(
       endpoint!.chain.rules.filter(allows).map((rule) => originsOf([rule])),
       [
@@ -80,7 +79,7 @@ describe('origins of rules', () => {
       }),
     );
     const intent = compileNode(snapshot({ pods: [pod('x/a', { addresses: ['10.0.0.1'] })], policies }), 'node-1');
-    const [endpoint] = renderNode(intent, ENFORCE).families[4].classes.values();
+    const [endpoint] = renderNode(intent, ENFORCE).families[4].endpointChains.values();
     const rules = endpoint!.chain.rules.filter(allows);
     assert.ok(rules.length < count, 'nothing was shared');
     assert.deepEqual(originsOf(rules), policies.map((each) => `x/${each.name} ingress 0`).sort());

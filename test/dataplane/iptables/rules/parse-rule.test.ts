@@ -3,9 +3,8 @@ import assert from 'node:assert/strict';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { compileNode } from '../../../../src/compile/compile-node.ts';
+import { compileNode, renderNode } from '../../../support/stages.ts';
 import { FAMILIES, type Family } from '../../../../src/core/vocabulary.ts';
-import { renderNode } from '../../../../src/dataplane/iptables/render/render-node.ts';
 import { reverseMatch } from '../../../../src/dataplane/iptables/rules/reverse.ts';
 import { leadsTo, parseRule } from '../../../../src/dataplane/iptables/rules/parse-rule.ts';
 import {
@@ -14,107 +13,18 @@ import {
   ruleText,
   safeText,
 } from '../../../../src/dataplane/iptables/rules/write-text.ts';
-import type { Match, Rule, Target } from '../../../../src/dataplane/iptables/rules/rule.ts';
+import type { Match, Rule } from '../../../../src/dataplane/iptables/rules/rule.ts';
 import type { Layout } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
 import { cluster, NODE } from '../../../property/clusters.ts';
 import { runs } from '../../../property/runs.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
+import { meaningOf } from '../../../support/rule-meaning.ts';
+import { EVERY_TARGET, everyMatch, everyRule, matchSamples } from '../../../support/rule-samples.ts';
+import { type ParsedMatch, readRule } from '../../../support/rule-text.ts';
 
 const MARKS = { mask: 0xff000000 };
 const EPOCH = 7;
-const ADDRESS: Readonly<Record<Family, string>> = { 4: '10.0.0.1', 6: 'fd00::1' };
-const BLOCK: Readonly<Record<Family, string>> = { 4: '10.0.0.0/8', 6: 'fd00::/16' };
-
-type Examples<T extends { readonly kind: string }> = {
-  readonly [K in T['kind']]: readonly Extract<T, { readonly kind: K }>[];
-};
-
-/** At least one of each kind: a new kind does not compile without one. */
-function matchExamples(family: Family): Examples<Match> {
-  const address = ADDRESS[family];
-  const cidr = BLOCK[family];
-  const web = [{ first: 80, last: 80 }];
-  return {
-    source: [{ kind: 'source', address }],
-    destination: [{ kind: 'destination', address }],
-    'source-block': [{ kind: 'source-block', cidr }],
-    'destination-block': [{ kind: 'destination-block', cidr }],
-    'source-bucket': [
-      { kind: 'source-bucket', bits: 0, mask: 15 },
-      { kind: 'source-bucket', bits: 0x1230, mask: 0x7ff0 },
-    ],
-    'destination-bucket': [{ kind: 'destination-bucket', bits: 7, mask: 15 }],
-    conntrack: [
-      { kind: 'conntrack', states: ['NEW'] },
-      { kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'], direction: 'REPLY' },
-    ],
-    'conntrack-not': [{ kind: 'conntrack-not', states: ['RELATED', 'ESTABLISHED'] }],
-    'conntrack-confirmed': [{ kind: 'conntrack-confirmed' }],
-    'stale-mark': [{ kind: 'stale-mark' }],
-    'denied-flag': [
-      { kind: 'denied-flag', set: true },
-      { kind: 'denied-flag', set: false },
-    ],
-    'same-address': [{ kind: 'same-address' }],
-    icmp: [{ kind: 'icmp' }],
-    'neighbour-discovery': family === 6 ? [{ kind: 'neighbour-discovery' }] : [],
-    ports: [
-      { kind: 'ports', protocol: 'TCP', ranges: [] },
-      { kind: 'ports', protocol: 'UDP', ranges: [{ first: 1, last: 65534 }] },
-      { kind: 'ports', protocol: 'SCTP', ranges: web, multiport: true },
-      { kind: 'ports', protocol: 'TCP', ranges: [...web, { first: 90, last: 99 }] },
-    ],
-    'source-ports': [
-      { kind: 'source-ports', protocol: 'TCP', ranges: web },
-      { kind: 'source-ports', protocol: 'TCP', ranges: [...web, { first: 90, last: 99 }] },
-    ],
-    set: [
-      { kind: 'set', set: `PCL${family}-x`, dimensions: 'src' },
-      { kind: 'set', set: `PCL${family}-x`, dimensions: 'dst,src' },
-    ],
-    'not-in-set': [{ kind: 'not-in-set', set: `PCL${family}-x`, dimensions: 'src,dst' }],
-    'in-interface-prefix': [{ kind: 'in-interface-prefix', prefix: 'eni' }],
-    'out-interface-prefix': [{ kind: 'out-interface-prefix', prefix: 'eni' }],
-    'not-in-interface-prefix': [{ kind: 'not-in-interface-prefix', prefix: 'eni' }],
-    'not-out-interface-prefix': [{ kind: 'not-out-interface-prefix', prefix: 'eni' }],
-    'in-interface': [{ kind: 'in-interface', name: 'veth0' }],
-    'out-interface': [{ kind: 'out-interface', name: 'veth0' }],
-    'in-port': [
-      { kind: 'in-port', name: 'veth0' },
-      { kind: 'in-port', name: 've', isPrefix: true },
-    ],
-    'out-port': [{ kind: 'out-port', name: 'veth0' }],
-    dhcp: [
-      { kind: 'dhcp', message: 'request' },
-      { kind: 'dhcp', message: 'answer' },
-    ],
-    'source-is-local': [{ kind: 'source-is-local' }],
-    'destination-is-local': [{ kind: 'destination-is-local' }],
-    limit: [
-      { kind: 'limit', perSecond: 10, burst: 5 },
-      { kind: 'limit', perSecond: 10, burst: 20 },
-    ],
-    comment: [
-      { kind: 'comment', text: 'word' },
-      { kind: 'comment', text: 'a/b: two words -j DROP' },
-    ],
-  };
-}
-
-const TARGETS: Examples<Target> = {
-  return: [{ kind: 'return' }],
-  drop: [{ kind: 'drop' }],
-  jump: [{ kind: 'jump', chain: 'PCL-EG' }],
-  goto: [{ kind: 'goto', chain: 'PCL-E-x' }],
-  'stamp-epoch': [{ kind: 'stamp-epoch' }],
-  'set-denied-flag': [{ kind: 'set-denied-flag' }],
-  log: [
-    { kind: 'log', group: 0, prefix: 'plain' },
-    { kind: 'log', group: 9, prefix: 'PCL-I-x drop' },
-  ],
-  none: [{ kind: 'none' }],
-};
-
+const SHOWN = { ...MARKS, epoch: EPOCH };
 /** As the text says it: a block of one address is that address; what is only for people is cut to what fits. */
 function asWritten({ matches, target }: Rule, family: Family): Rule {
   return {
@@ -123,12 +33,21 @@ function asWritten({ matches, target }: Rule, family: Family): Rule {
   };
 }
 
+const STATES = ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED'] as const;
+
 function matchAsWritten(match: Match, whole: string): Match {
-  if (match.kind === 'comment') return { kind: 'comment', text: safeText(match.text, MAX_COMMENT) };
-  if ((match.kind !== 'source-block' && match.kind !== 'destination-block') || !match.cidr.endsWith(whole))
-    return match;
-  const kind = match.kind === 'source-block' ? 'source' : 'destination';
-  return { kind, address: match.cidr.slice(0, -whole.length) };
+  const { kind } = match;
+  if (kind === 'comment') return { kind, text: safeText(match.text, MAX_COMMENT) };
+  if (kind === 'source-block' || kind === 'destination-block') {
+    if (!match.cidr.endsWith(whole)) return match;
+    return { kind: kind === 'source-block' ? 'source' : 'destination', address: match.cidr.slice(0, -whole.length) };
+  }
+  if (kind === 'conntrack' || kind === 'conntrack-not')
+    return { ...match, states: STATES.filter((state) => match.states.includes(state)) };
+  if (kind === 'source-ports' && match.ranges.length === 0) return { ...match, kind: 'ports' };
+  // The kernel keeps the time between two packets in 1/10,000 s.
+  if (kind === 'limit') return { ...match, perSecond: Math.floor(10_000 / Math.floor(10_000 / match.perSecond)) };
+  return match;
 }
 
 function assertReadsBack(rule: Rule, family: Family): void {
@@ -152,15 +71,19 @@ const LAYOUTS: readonly Layout[] = [
 describe('rules read back', () => {
   for (const family of FAMILIES) {
     it(`IPv${family}: every kind of match and target, alone and together`, () => {
-      const matches: readonly Match[] = Object.values(matchExamples(family)).flat();
-      for (const match of matches) assertReadsBack({ matches: [match], target: { kind: 'return' } }, family);
-      const targets: readonly Target[] = Object.values(TARGETS).flat();
-      for (const target of targets) {
-        assertReadsBack({ matches: [], target }, family);
-        assertReadsBack({ matches: [{ kind: 'source', address: ADDRESS[family] }], target }, family);
+      for (const rule of everyRule(family)) assertReadsBack(rule, family);
+      const [first] = matchSamples(family).source;
+      for (const target of EVERY_TARGET) assertReadsBack({ matches: [first], target }, family);
+      const matches = everyMatch(family);
+      for (const match of matches)
+        for (const next of matches) assertReadsBack({ matches: [match, next], target: { kind: 'drop' } }, family);
+    });
+
+    it(`IPv${family}: the text of every match and target says by the manuals what is meant`, () => {
+      for (const rule of everyRule(family)) {
+        const text = ruleText(rule, { family, marks: MARKS, epoch: EPOCH });
+        assert.deepEqual(readRule(text, family), meaningOf(asWritten(rule, family), family, SHOWN), text);
       }
-      for (const first of matches)
-        for (const second of matches) assertReadsBack({ matches: [first, second], target: { kind: 'drop' } }, family);
     });
   }
 
@@ -240,15 +163,46 @@ describe('rules read back', () => {
   });
 });
 
+/** The same asked of the packet's other end. */
+function otherEnd(asked: ParsedMatch): ParsedMatch {
+  switch (asked.kind) {
+    case 'address':
+    case 'ports':
+    case 'is-local':
+      return { ...asked, side: asked.side === 'source' ? 'destination' : 'source' };
+    case 'interface':
+    case 'port':
+      return { ...asked, side: asked.side === 'in' ? 'out' : 'in' };
+    case 'set':
+      return { ...asked, dimensions: asked.dimensions.map((side) => (side === 'src' ? 'dst' : 'src')) };
+    case 'protocol':
+    case 'confirmed':
+    case 'state':
+    case 'conntrack-direction':
+    case 'connmark':
+    case 'bpf':
+    case 'limit':
+    case 'comment':
+      return asked;
+  }
+}
+
 describe('rules of replies', () => {
-  it('the reverse of the reverse is the match itself', () => {
-    const oneWay = new Set(['conntrack', 'conntrack-not', 'conntrack-confirmed', 'stale-mark', 'denied-flag']);
-    for (const kind of ['neighbour-discovery', 'dhcp']) oneWay.add(kind);
-    for (const family of FAMILIES) {
-      for (const match of Object.values<readonly Match[]>(matchExamples(family)).flat()) {
-        if (oneWay.has(match.kind)) assert.throws(() => reverseMatch(match));
-        else assert.deepEqual(reverseMatch(reverseMatch(match)), match);
+  const ONE_WAY: readonly Match['kind'][] = [
+    ...(['conntrack', 'conntrack-not', 'conntrack-confirmed', 'stale-mark', 'denied-flag'] as const),
+    ...(['neighbour-discovery', 'dhcp'] as const),
+  ];
+  for (const family of FAMILIES)
+    it(`IPv${family}: ask of the source what was asked of the destination, and the other way round`, () => {
+      const asks = (match: Match) => meaningOf({ matches: [match], target: { kind: 'drop' } }, family, SHOWN).matches;
+      for (const match of everyMatch(family)) {
+        if (ONE_WAY.includes(match.kind)) {
+          assert.throws(() => reverseMatch(match), /a reply is not told by/);
+          continue;
+        }
+        const reply = reverseMatch(match);
+        assert.deepEqual(asks(reply), asks(match).map(otherEnd), JSON.stringify(match));
+        assert.deepEqual(asks(reverseMatch(reply)), asks(match), 'the reverse of the reverse');
       }
-    }
-  });
+    });
 });

@@ -1,16 +1,19 @@
 import assert from 'node:assert/strict';
 import { SnapshotSync } from '../../../support/snapshot-sync.ts';
-import type { Backend } from '../../../../src/core/vocabulary.ts';
+import { type Backend, FAMILIES } from '../../../../src/core/vocabulary.ts';
 import { toolName } from '../../../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { FeatureWatch } from '../../../../src/dataplane/iptables/kernel/probe-features.ts';
-import { lacksOf } from '../../../../src/dataplane/iptables/rules/features.ts';
+import { expressible, lacksOf } from '../../../../src/dataplane/iptables/rules/features.ts';
 import { FEATURES, type Feature } from '../../../../src/dataplane/iptables/rules/kernel-features.ts';
 import { NodeCompiler } from '../../../../src/compile/compile-node.ts';
 import { Synchronizer } from '../../../../src/dataplane/iptables/sync/synchronizer.ts';
 import { NO_INTERFACES } from '../../../../src/host/pod-interfaces.ts';
+import type { Rule } from '../../../../src/dataplane/iptables/rules/rule.ts';
+import { ruleText } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
 import { type FakeKernel, createFakeKernel } from '../../../support/fake-kernel.ts';
+import { everyRule } from '../../../support/rule-samples.ts';
 import { type Packet, trace } from '../../../support/tracer.ts';
 
 /** What a kernel without the feature refuses, as iptables and ipset write it. */
@@ -144,6 +147,24 @@ const SAME: readonly Feature[] = [
   'addrtype',
 ];
 
+describe('rules as a kernel without some feature takes them', () => {
+  for (const feature of FEATURES)
+    it(`${feature}: no text asks for it, and what never did is written as before`, () => {
+      for (const family of FAMILIES) {
+        const texts = (rules: readonly Rule[]): readonly string[] =>
+          rules.map((rule) => ruleText(rule, { family, marks: { mask: 0xff000000 }, epoch: 7 }));
+        for (const rule of everyRule(family)) {
+          const written = texts(
+            expressible([rule], family, { ...LAYOUT, mode: 'enforce', missing: { [family]: [feature] } }),
+          );
+          const [before = ''] = texts([rule]);
+          if (SPOKEN[feature].test(before)) assert.ok(!written.some((text) => SPOKEN[feature].test(text)), before);
+          else assert.deepEqual(written, [before]);
+        }
+      }
+    });
+});
+
 for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
   describe(`fault: the kernel lacks what rules use (${backend})`, () => {
     let whole: readonly boolean[];
@@ -242,7 +263,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     it('is DROP and nothing else, whatever else the kernel refuses', async () => {
       const kernel = createFakeKernel({ backend });
       const reconciler = new SnapshotSync({ nodeName: 'node-1', kernel, now: () => 0, firstEpoch: 5 });
-      // Refused without being asked for by name: the class chains fail one by one.
+      // Refused without being asked for by name: the endpoint chains fail one by one.
       const refuse = (line: string): boolean => / -m (limit|comment) /.test(line);
       if (backend === 'iptables-nft') kernel.faults.refuse = refuse;
       else kernel.faults.refuseAtCommit = refuse;

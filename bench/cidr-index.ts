@@ -1,8 +1,11 @@
-/** The prefixes of a trie as they are now, for many lookups: longest-prefix match by binary search instead of one step per bit. */
-import { type Cidr, cidrCovers, moveOn } from './cidr.ts';
-import type { CidrTrie, CidrTrieEntry } from './cidr-trie.ts';
-import type { Family } from '../core/vocabulary.ts';
-import { ADDRESS_WORDS } from './ip.ts';
+/**
+ * The prefixes of a trie as they are now, for many lookups: longest-prefix match by binary search instead of one step per bit. What
+ * the product could have if it matched as often; its trie does (`src/net/cidr-trie.ts`).
+ */
+import { type Cidr, cidrCovers, moveOn } from '../src/net/cidr.ts';
+import type { CidrTrie, CidrTrieEntry } from '../src/net/cidr-trie.ts';
+import type { Family } from '../src/core/vocabulary.ts';
+import { ADDRESS_WORDS } from '../src/net/ip.ts';
 
 /**
  * Where the longest prefix changes along the addresses of the family, and what it is from there on: at most two such boundaries a

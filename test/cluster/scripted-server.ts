@@ -1,4 +1,8 @@
-/** An API server that does exactly what a test tells it, exchange by exchange. */
+/**
+ * An HTTP server that has no objects and no opinion: each request waits until the test answers it, byte by byte if it likes. For what is
+ * asked of the server and when, and for answers no API server gives on demand: held back, cut, out of order, of another protocol.
+ * Whoever needs a server with objects takes the lab's (lab/api), which lists, watches and pages, and fails when told to (lab/api/faults.ts).
+ */
 import * as http from 'node:http';
 import * as https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
@@ -16,7 +20,6 @@ export class Exchange {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly headers: http.IncomingHttpHeaders;
-  readonly request: http.IncomingMessage;
   readonly #response: http.ServerResponse;
   closed = false;
 
@@ -25,7 +28,6 @@ export class Exchange {
     this.path = url.pathname;
     this.query = url.searchParams;
     this.headers = request.headers;
-    this.request = request;
     this.#response = response;
     response.on('close', () => {
       this.closed = true;
@@ -86,7 +88,7 @@ export class Exchange {
   }
 }
 
-export class FakeApiServer {
+export class ScriptedServer {
   readonly #server: http.Server;
   readonly #sockets = new Set<Socket>();
   readonly #waiting: Exchange[] = [];
@@ -130,10 +132,10 @@ export class FakeApiServer {
     });
   }
 
-  async start(port = 0): Promise<this> {
+  async start(): Promise<this> {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen(port, '127.0.0.1', resolve);
+      this.#server.listen(0, '127.0.0.1', resolve);
     });
     return this;
   }

@@ -1,0 +1,44 @@
+/** `host:port` as people write it, and as it is shown. */
+import { IPv4, IPv6 } from 'ip-num';
+
+import { familyOf, formatWords } from './ip.ts';
+
+export interface HostPort {
+  /** An address or a host name, without brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `host:port`, with brackets around an IPv6 address. */
+export function hostPortText({ host, port }: HostPort): string {
+  return `${bracketed(host)}:${port}`;
+}
+
+/** The host as it stands before a port, and in a URL. */
+export function bracketed(host: string): string {
+  return familyOf(host) === 6 ? `[${host}]` : host;
+}
+
+/** An address comes out as canonical text. The problem says what of `text` is wrong. */
+export function parseHostPort(text: string): HostPort | { readonly problem: string } {
+  const [, host, digits] = /^(.*):(\d{1,5})$/.exec(text) ?? [];
+  if (host === undefined) return { problem: `${JSON.stringify(text)} has no port` };
+  const port = Number(digits);
+  if (port < 1 || port > 65_535) return { problem: `port ${port} is not in 1 to 65535` };
+  // No zone: ip-num passes over some.
+  const address = /^\[([0-9a-f:.]*)\]$/i.exec(host)?.[1];
+  try {
+    if (address !== undefined) return { host: formatWords(wordsOf(new IPv6(address))), port };
+    // What ends in a number is no host name (RFC 1123 section 2.1), and resolvers differ about what it is.
+    if (/(^|\.)\d+$/.test(host)) return { host: new IPv4(host).toString(), port };
+  } catch {
+    return { problem: `${JSON.stringify(address ?? host)} is no ${address === undefined ? 'IPv4' : 'IPv6'} address` };
+  }
+  if (/^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$/i.test(host)) return { host, port };
+  return { problem: `${JSON.stringify(host)} is no host name, IPv4 address or [IPv6 address]` };
+}
+
+/** Four words, the most significant first. */
+function wordsOf({ value }: IPv6): number[] {
+  return [96n, 64n, 32n, 0n].map((shift) => Number((value >> shift) & 0xffff_ffffn));
+}
