@@ -51,6 +51,8 @@ export interface RulesDiff {
   /** The epoch in force afterwards; absent without marks. */
   readonly epoch: number | undefined;
   readonly isAdvanced: boolean;
+  /** Where the new epoch is all that changes of the entry: the entry at the epoch in force. */
+  readonly entryBefore?: ReadonlyMap<string, ChainText>;
 }
 
 /** `revokes`: what happens to sets makes live flows be judged again, whatever the rules say. */
@@ -209,7 +211,7 @@ function* findEntry(
   rules: FamilyRules,
   options: RulesOptions,
   revokes: () => Sliced<boolean>,
-): Sliced<{ epoch: number | undefined; isAdvanced: boolean; entry: Entry; misplaced: readonly Hook[] }> {
+): Sliced<Pick<RulesDiff, 'epoch' | 'isAdvanced' | 'misplaced' | 'entryBefore'> & { readonly entry: Entry }> {
   const marks = stamps(layout) ? layout.marks : undefined;
   const entryAt = (epoch: number): Entry =>
     entryText(rules, { family: rules.family, epoch, ...(marks ? { marks } : {}) });
@@ -229,7 +231,15 @@ function* findEntry(
   const next = options.spareEpoch ?? nextEpoch(now.epoch!, marks);
   // The epoch in force is no next one. Where every packet is judged there is nothing to advance.
   const epoch = next === now.epoch ? EVERY_PACKET : next;
-  return { epoch, isAdvanced: epoch !== now.epoch, entry: entryAt(epoch), misplaced: now.misplaced };
+  const isAdvanced = epoch !== now.epoch;
+  const isEpochAlone = isAdvanced && !isEdited && now.misplaced.length === 0;
+  return {
+    epoch,
+    isAdvanced,
+    entry: entryAt(epoch),
+    misplaced: now.misplaced,
+    ...(isEpochAlone ? { entryBefore: now.entry.chains } : {}),
+  };
 }
 
 /** A jump that is not needed any more, as no interface is guarded, lets nothing through that these rules would not. */

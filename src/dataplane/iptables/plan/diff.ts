@@ -2,6 +2,7 @@
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import { type ReleasedAddresses, withReleased } from '../../../compile/address-directory.ts';
 import type { Sliced } from '../../../core/sliced.ts';
+import type { ChainText } from '../rules/chain.ts';
 import type { IpSet } from '../rules/rule.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
 import type { RulesDiff } from './diff-rules.ts';
@@ -35,6 +36,8 @@ interface DiffOptions {
   readonly released?: Released;
   /** `observed` is what our own writes left, not what was read: nobody else had a hand in it. */
   readonly remembered?: boolean;
+  /** Families whose live flows have to be judged again, for what an earlier plan did. */
+  readonly unrevoked?: readonly Family[];
   /** Entries at most to fill in sets that no rule refers to; the rest waits. No limit if absent. */
   readonly portion?: number;
 }
@@ -104,6 +107,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
       revision: desired.revision,
       ...Object.fromEntries(families.map(({ rules, released }) => [rules.family, released])),
     },
+    revokesLate: families.flatMap(({ rules, isLate }) => (isLate ? [rules.family] : [])),
     degraded: families.flatMap(({ rules }) => rules.degraded),
     waiting: [...sets.waiting.keys()].sort(),
   };
@@ -132,6 +136,8 @@ interface FamilyPlan {
   /** Lines that grant something, but wait for the rules. */
   readonly late: readonly PlanLine[];
   readonly settle: readonly PlanLine[];
+  /** The new epoch begins with `settle`, after members left. */
+  readonly isLate: boolean;
   readonly interimSets: readonly string[];
   readonly released: ReleasedAddresses | undefined;
   readonly sign: ReleasedSign;
@@ -157,7 +163,8 @@ function* planFamily(
   // Another process released addresses, and which of them got another pod meanwhile nobody knows.
   const isOfAnother = isSigned && gone === undefined;
   const isTooMany = gone !== undefined && gone.count > MAX_DEPARTED;
-  const revokes = changes.some((change) => change.revokes) || isTooMany || isOfAnother || isReassigned;
+  const isUnrevoked = options.unrevoked?.includes(family) ?? false;
+  const revokes = changes.some((change) => change.revokes) || isTooMany || isOfAnother || isReassigned || isUnrevoked;
   const rules = yield* diffRules(desired, before, desired.families[family], revokes, {
     rejected,
     waiting: sets.waiting,
@@ -168,26 +175,30 @@ function* planFamily(
   yield;
   const isRemembered = rules.marked && !rules.isAdvanced && rules.epoch !== EVERY_PACKET;
   const released = isRemembered ? withReleased(gone, changes.flatMap(leavingAddresses)) : undefined;
-  const sign = releasedSign(family, released !== undefined, isSigned);
   const grants = changes.flatMap((change) => change.grants);
-  // With marks, the commit that advances the epoch must also be the one that changes the verdicts: what is stamped after it
-  // was judged by the new ones, and a process that dies after it leaves nothing undone but tidying up.
   yield;
   const isSeenByOther = changes.some(({ name }) => ofOther.has(name));
-  const isInterim =
-    isSeenByOther || (rules.marked && revokes) || needsInterimRules(changes, rules.moves, rules.before, rules.after);
+  const isHalfSeen = isSeenByOther || needsInterimRules(changes, rules.moves, rules.before, rules.after);
+  // What is stamped with an epoch was judged as it will be while the epoch lasts: members leave ahead of it, or the rules look past them.
+  // A process that dies before a late epoch begins leaves the sign to the next.
+  const isLate = !isHalfSeen && rules.entryBefore !== undefined && changes.some(({ leaving }) => leaving.length > 0);
+  const isInterim = isHalfSeen || (rules.marked && revokes && !isLate);
+  const sign = releasedSign(family, released !== undefined, isSigned, isLate);
   const interim = isInterim ? yield* interimRules(changes, rules.after, rules.context) : undefined;
   yield;
-  const chains = rules.after.changedSince(rules.before, interim?.chains);
+  const begun = isLate ? rules.after.withEntry(rules.entryBefore!) : rules.after;
+  const chains = begun.changedSince(rules.before, interim?.chains);
   const hooks = rules.hookLines ? placeHooks(rules.hookLines, before) : [];
+  const second = isLate ? { chains: rules.after.changedSince(begun), hooks } : { chains: interim?.plain ?? NO_CHAINS };
   return {
     rules,
     changes,
     fill: interim ? interim.create : grants,
-    lines: restoreLines({ chains, stale: rules.stale, hooks }),
-    chainsWritten: chains.size,
+    lines: restoreLines({ chains, stale: rules.stale, hooks: isLate ? [] : hooks }),
+    chainsWritten: chains.size + (isLate ? second.chains.size : 0),
     late: interim ? grants : [],
-    settle: interim ? restoreLines({ chains: interim.plain }) : [],
+    settle: restoreLines(second),
+    isLate,
     interimSets: interim ? interim.sets : [],
     released,
     sign,
@@ -195,6 +206,7 @@ function* planFamily(
 }
 
 const NO_SETS: ReadonlySet<string> = new Set();
+const NO_CHAINS: ReadonlyMap<string, ChainText> = new Map();
 
 function leavingAddresses({ leaving }: SetChange): string[] {
   return leaving.map((member) => member.split(',', 1)[0]!);

@@ -71,8 +71,8 @@ export interface PlanLine {
 /**
  * One command's worth of change, in this order: `add-members` makes sets and lets members join; `rules`, one per family, changes the
  * verdicts in one commit; `leftovers` takes our rules out of the iptables variant, and of tables, that this layout does not write to;
- * `remove-members` lets members leave; `final-rules` puts plain rules in the place of those that looked past
- * the sets' members (interim-rules.ts); `destroy-sets` tidies up. Between any two lines no packet of a new connection meets a verdict
+ * `remove-members` lets members leave; `final-rules` begins a new epoch where members left, or puts plain rules in the place of those
+ * that looked past the sets' members (interim-rules.ts); `destroy-sets` tidies up. Between any two lines no packet of a new connection meets a verdict
  * that is neither the old nor the new one (S-09). `destroy-sets` may fail while the kernel still lets go of a set; it is planned again.
  */
 export type Step =
@@ -103,6 +103,8 @@ export interface Plan {
    * one of them before the epoch changes, live flows have to be judged again.
    */
   readonly released: Released;
+  /** Families whose live flows are judged again from `final-rules` on: until that is in, the next plan has to see to it. */
+  readonly revokesLate: readonly Family[];
   /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is rejected. */
   readonly degraded: readonly Degraded[];
   /** Names of sets that the next plans fill further. Addresses whose chains ask about them stay on an older chain meanwhile, or are closed. */

@@ -21,15 +21,27 @@ export interface ReleasedSign {
   readonly after: ReadonlyMap<string, ObservedSet | undefined>;
 }
 
-/** `released`: addresses were, and no epoch was begun since. */
-export function releasedSign(family: Family, released: boolean, isThere: boolean): ReleasedSign {
+/**
+ * `released`: addresses were, and no epoch was begun since. `isMeanwhile`: the epoch begins after members were taken out, and whoever
+ * finds the sign in between has to begin one.
+ */
+export function releasedSign(family: Family, released: boolean, isThere: boolean, isMeanwhile: boolean): ReleasedSign {
   const name = releasedSet(family);
-  if (released === isThere) return { create: [], destroy: [], after: new Map() };
-  if (!released) return { create: [], destroy: [name], after: new Map([[name, undefined]]) };
-  const set: IpSet = { name, family, type: 'hash:ip', members: versionedMap(), meaning: name };
-  const { type, members } = set;
-  const after = { name, family, type, members, maxElements: maxElements(0) };
-  return { create: [{ text: createSetText(set), object: name }], destroy: [], after: new Map([[name, after]]) };
+  const create = (released || isMeanwhile) && !isThere ? [{ text: createSetText(signOf(family)), object: name }] : [];
+  const destroy = !released && (isThere || isMeanwhile) ? [name] : [];
+  if (released === isThere) return { create, destroy, after: new Map() };
+  const after = released ? observedSign(family) : undefined;
+  return { create, destroy, after: new Map([[name, after]]) };
+}
+
+function signOf(family: Family): IpSet {
+  const name = releasedSet(family);
+  return { name, family, type: 'hash:ip', members: versionedMap(), meaning: name };
+}
+
+function observedSign(family: Family): ObservedSet {
+  const { name, type, members } = signOf(family);
+  return { name, family, type, members, maxElements: maxElements(0) };
 }
 
 export function isReleasedSign(name: string): boolean {

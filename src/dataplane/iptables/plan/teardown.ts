@@ -43,6 +43,7 @@ export function teardown(observed: ObservedState): Plan {
     },
     epochs: {},
     released: {},
+    revokesLate: [],
     degraded: [],
     waiting: [],
   };

@@ -60,6 +60,8 @@ export interface SyncMemory {
   readonly released: Plan['released'];
   readonly unread: readonly Unread[];
   readonly busyChains: readonly string[];
+  /** Families whose live flows are not judged again yet, though something was taken from them. */
+  readonly unrevoked: readonly Family[];
 }
 
 /** A sync gives up isolating refused objects after this many; each costs a read-back. */
@@ -88,6 +90,7 @@ export class OneSync {
   released: Plan['released'];
   unread: readonly Unread[];
   busyChains: readonly string[];
+  unrevoked: readonly Family[];
 
   constructor(options: SyncOptions, renderer: NodeRenderer, memory: SyncMemory, mode: Mode) {
     this.#options = options;
@@ -98,6 +101,7 @@ export class OneSync {
     this.released = memory.released;
     this.unread = memory.unread;
     this.busyChains = memory.busyChains;
+    this.unrevoked = memory.unrevoked;
     this.#isolation = this.#isolationOf(undefined);
   }
 
@@ -148,10 +152,12 @@ export class OneSync {
     let mayBeOutdated = remembered !== undefined;
     for (let attempt = 1; ; attempt++) {
       this.epochs = { ...this.epochs, ...plan.epochs };
+      this.unrevoked = [...new Set([...this.unrevoked, ...plan.revokesLate])];
       const failed = await this.#applyAll(plan.steps);
       if (!failed) {
         this.known = this.#afterSuccess(plan);
         this.released = plan.released;
+        this.unrevoked = [];
         // Ahead of time: the next sync shall find them.
         this.#nextEpochs(plan.after);
         return;
@@ -255,6 +261,7 @@ export class OneSync {
       lastEpochs: this.epochs,
       spareEpochs: this.#nextEpochs(observed),
       released: this.released,
+      unrevoked: this.unrevoked,
       remembered,
       ...(this.#mode === 'dry-run' ? {} : { portion: ENTRIES_PER_SYNC }),
     };
@@ -342,8 +349,8 @@ export class OneSync {
   }
 
   memory(): SyncMemory {
-    const { known: written, epochs, released, unread, busyChains } = this;
-    return { written, epochs, released, unread, busyChains };
+    const { known: written, epochs, released, unread, busyChains, unrevoked } = this;
+    return { written, epochs, released, unread, busyChains, unrevoked };
   }
 
   result(): SyncResult {

@@ -16,7 +16,7 @@ const READ_AGAIN_MS = 2_000;
 export class Synchronizer {
   readonly #options: SyncOptions;
   readonly #renderer = new NodeRenderer();
-  #memory: SyncMemory = { written: undefined, epochs: {}, released: {}, unread: [], busyChains: [] };
+  #memory: SyncMemory = { written: undefined, epochs: {}, released: {}, unread: [], busyChains: [], unrevoked: [] };
   #lastReadMs = 0;
   /** The kernel refused something of the last sync: it may lack what it had. */
   #wasRefused = false;
@@ -42,8 +42,7 @@ export class Synchronizer {
     const { families } = await this.#options.kernel.readBack();
     if (Object.values(families).some(({ chains }) => chains.size > 0)) return 'rules stand';
     const nothingListed = new NodeCompiler('').intent();
-    const { epochs, released } = this.#memory;
-    const memory = { written: undefined, epochs, released, unread: [], busyChains: [] };
+    const memory = { ...this.#memory, written: undefined, unread: [], busyChains: [] };
     const run = new OneSync(this.#options, this.#renderer, memory, 'enforce');
     await run.prepare(nothingListed, interfaces, 'known');
     await run.execute(true);

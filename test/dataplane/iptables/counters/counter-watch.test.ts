@@ -19,6 +19,8 @@ import { VirtualClock } from '../../../support/virtual-clock.ts';
 const A = pod('x/a', { addresses: ['10.0.0.1'] });
 const web = (name: string, ...ports: number[]): Policy =>
   policy(`x/${name}`, { podSelector: {}, ingress: ports.map((number) => ({ ports: [{ port: number }] })) });
+/** Of a peer whose own rules change with its label, so that rules have to look past the set it leaves. */
+const OUT = policy('x/out', { podSelector: { matchLabels: { team: 'blue' } }, policyTypes: ['Egress'], egress: [{}] });
 const port = (number: number): string => `-p tcp -m tcp --dport ${number} -j RETURN`;
 
 function intentOf(policies: readonly Policy[], pods: readonly Pod[] = [A]): NodeIntent {
@@ -262,18 +264,18 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
         podSelector: { matchLabels: { pod: 'a' } },
         ingress: [{ from: [{ podSelector: { matchLabels: { team: 'blue' } } }] }],
       });
-      const remote = (team: string) => pod('x/r', { addresses: ['10.0.9.9'], nodeName: 'node-2', labels: { team } });
+      const peer = (team: string) => pod('x/r', { addresses: ['10.0.9.9'], labels: { team } });
       const rule = () => /^-A PCL-I-\S{16} (-m set --match-set \S+ src -j RETURN)$/m.exec(kernel.savedRules(4))![1]!;
       let sent = 0;
       for (let round = 0; round < 6; round++) {
-        await sync([blue], 'enforce', false, [A, remote(round % 2 === 0 ? 'blue' : 'red')]);
+        await sync([blue, OUT], 'enforce', false, [A, peer(round % 2 === 0 ? 'blue' : 'red')]);
         hit(rule(), 2);
         sent += 2;
         assert.deepEqual(await counted(), [`allow ingress new x/a ${sent}`]);
       }
       hit(rule(), 1);
-      await sync([blue], 'enforce', false, [A, remote('blue')]);
-      await sync([blue], 'enforce', false, [A, remote('red')]);
+      await sync([blue, OUT], 'enforce', false, [A, peer('blue')]);
+      await sync([blue, OUT], 'enforce', false, [A, peer('red')]);
       hit(rule(), 2);
       assert.deepEqual(await counted(), [`allow ingress new x/a ${sent + 2}`]);
     });
@@ -336,9 +338,11 @@ describe('counts of rules, when reading goes wrong', () => {
       podSelector: { matchLabels: { pod: 'a' } },
       ingress: [{ from: [{ podSelector: { matchLabels: { team: 'blue' } } }] }],
     });
-    const remote = (team: string) => pod('x/r', { addresses: ['10.0.9.9'], nodeName: 'node-2', labels: { team } });
+    const peer = (team: string) => pod('x/r', { addresses: ['10.0.9.9'], labels: { team } });
+    // Judged by the same chains, which stay.
+    const like = pod('x/s', { addresses: ['10.0.9.25'], labels: { team: 'blue' } });
     const rule = () => /^-A PCL-I-\S{16} (-m set --match-set \S+ src -j RETURN)$/m.exec(kernel.savedRules(4))![1]!;
-    await sync([blue], 'enforce', false, [A, remote('blue')]);
+    await sync([blue, OUT], 'enforce', false, [A, peer('blue'), like]);
     hit(rule(), 7);
     assert.deepEqual(await counted(), ['allow ingress new x/a 7']);
     hit(rule(), 1);
@@ -347,7 +351,7 @@ describe('counts of rules, when reading goes wrong', () => {
     gate = new Promise((resolve) => (open = resolve));
     const asked = dataplane.counters();
     await clock.pass(0);
-    await sync([blue], 'enforce', false, [A, remote('red')]);
+    await sync([blue, OUT], 'enforce', false, [A, peer('red'), like]);
     hit(rule(), 3);
     open();
     await asked;

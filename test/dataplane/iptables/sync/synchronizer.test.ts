@@ -445,7 +445,8 @@ describe('reconcile: refusals', () => {
     const { kernel, pass, enforce } = bench();
     await enforce(cluster([ONLY_B]));
     kernel.faults.refuse = (line) => line.includes('-p ipv6-icmp -m bpf');
-    const outcome = await pass(cluster([ONLY_B], [A, { ...B, labels: {} }, C, D]));
+    const nobody = policy('x/nobody', { podSelector: {}, ingress: [] });
+    const outcome = await pass(cluster([ONLY_B, nobody], [A, { ...B, labels: {} }, C, D]));
     assert.deepEqual([outcome.partial, outcome.failures.length], [false, 1]);
     assert.equal(passes(kernel, B, A)[0], false);
     const members = [...kernel.state().sets.values()].flatMap((set) =>
