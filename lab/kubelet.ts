@@ -5,6 +5,7 @@
 import type { ApiStore } from './api/api-store.ts';
 import type { PodObject } from './api/objects.ts';
 import type { LabNetworkDoor, LabPod, Listener, PodSpec } from './network/types.ts';
+import { messageOf } from '../src/core/error-text.ts';
 
 /** Comma-separated addresses the pod asks for; empty: none at all. For address reuse and late addresses. */
 export const ADDRESSES_ANNOTATION = 'lab.portcullis.dev/addresses';
@@ -80,8 +81,7 @@ export class Kubelet {
       try {
         await this.#sync();
       } catch (error) {
-        if (!this.#stopped)
-          this.#options.onProblem(`lab kubelet: ${error instanceof Error ? error.message : String(error)}`);
+        if (!this.#stopped) this.#options.onProblem(`lab kubelet: ${messageOf(error)}`);
       }
     }
   }
@@ -132,7 +132,7 @@ export class Kubelet {
         return;
       }
       const pod = pods[0]!;
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       this.#failed.set(keyOf(pod), { attempt: attemptOf(pod), why: message });
       this.#options.onProblem(`pod ${keyOf(pod)} cannot start: ${message}`);
     }

@@ -4,6 +4,7 @@
 import { equalJson, isObject } from './json.ts';
 import type { ManagedFieldsEntry } from './objects.ts';
 import { fieldSchema, type ListSchema, type Schema } from './schema.ts';
+import { compareText } from '../../src/core/compare.ts';
 
 /** A tree of path elements: `f:name` a field, `k:{...}` an item by its keys, `v:...` an item of a set, `.` the thing itself. */
 export interface FieldSet {
@@ -152,8 +153,6 @@ function compareEntries(a: ManagedFieldsEntry, b: ManagedFieldsEntry): number {
   if (a.operation !== b.operation) return a.operation === 'Apply' ? -1 : 1;
   return compareText(a.time, b.time) || compareText(a.manager ?? '', b.manager ?? '');
 }
-
-const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 const withFields = (entry: ManagedFieldsEntry, fieldsV1: FieldSet): ManagedFieldsEntry => ({ ...entry, fieldsV1 });
 

@@ -16,6 +16,7 @@ import type { EarlyAddresses } from './early-addresses.ts';
 import { NewPods } from './new-pods.ts';
 
 import { SyncLoop } from './sync-loop.ts';
+import { messageOf } from '../core/error-text.ts';
 
 export interface AgentOptions {
   readonly nodeName: string;
@@ -200,7 +201,7 @@ export class Agent {
       await interfaces?.look();
       observer.onGate(await dataplane.closeToNewPods(interfaces?.of(new Map()) ?? NO_INTERFACES));
     } catch (error) {
-      observer.onGate({ failed: error instanceof Error ? error.message : String(error) });
+      observer.onGate({ failed: messageOf(error) });
     }
   }
 
@@ -299,7 +300,7 @@ export class Agent {
     try {
       return { intent: await this.#follower.intent(lane) };
     } catch (error) {
-      return { intent: undefined, failed: error instanceof Error ? error.message : String(error) };
+      return { intent: undefined, failed: messageOf(error) };
     }
   }
 

@@ -32,6 +32,7 @@ import type { Applied, Sink } from './store.ts';
 import type { ApiResponse, Transport } from './transport.ts';
 import { VersionCheck } from './version-check.ts';
 import { emptyAgainMs, isOlderVersion, lostDelayMs } from './relist.ts';
+import { messageOf } from '../core/error-text.ts';
 
 const PAGE_SIZE = 500;
 /** A server ends a watch when it was asked to; one that is still silent this long after is not there any more. */
@@ -512,7 +513,7 @@ export class Attempt {
       const { server } = this.#options.transport;
       return failed('silence', `${server}: nothing heard for ${seconds} s (${this.#facts.phase}): connecting again`);
     }
-    const text = error instanceof Error ? error.message : String(error);
+    const text = messageOf(error);
     return failed(error instanceof TooLong ? 'wrong-content' : 'network', text);
   }
 }

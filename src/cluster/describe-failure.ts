@@ -1,9 +1,10 @@
+import { messageOf } from '../core/error-text.ts';
 /** Turns what Node reports into what an operator can act on. Always keeps the original text. */
 
 /** A failed connection or TLS handshake. `caName` says where the trusted CA came from. */
 export function describeNetworkFailure(error: unknown, server: string, caName: string): string {
   const code = errorCode(error) ?? '';
-  const text = error instanceof Error ? error.message : String(error);
+  const text = messageOf(error);
   switch (code) {
     case 'ECONNREFUSED':
       return `${server}: connection refused: is the API server running there? (${text})`;
@@ -49,7 +50,7 @@ export function describeFileFailure(error: unknown, what: string, file: string):
     case 'EISDIR':
       return `${what}: ${file} is a directory, not a file`;
     default:
-      return `${what}: cannot read ${file}: ${error instanceof Error ? error.message : String(error)}`;
+      return `${what}: cannot read ${file}: ${messageOf(error)}`;
   }
 }
 

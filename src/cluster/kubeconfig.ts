@@ -6,6 +6,7 @@ import type { AgentOptions, RequestOptions } from 'node:https';
 import { type Cluster, KubeConfig } from '@kubernetes/client-node';
 import { ConnectionProblem, type Credentials, type CredentialSource, parseServer } from './credentials.ts';
 import { describeFileFailure, errorCode } from './describe-failure.ts';
+import { messageOf } from '../core/error-text.ts';
 
 /**
  * Reads `files`; several are merged, the first one's context wins and missing ones are skipped, as kubectl does.
@@ -70,7 +71,7 @@ function parse(file: string): KubeConfig {
   try {
     config.loadFromFile(file);
   } catch (error) {
-    throw new ConnectionProblem(`kubeconfig ${file}: ${error instanceof Error ? error.message : String(error)}`, {
+    throw new ConnectionProblem(`kubeconfig ${file}: ${messageOf(error)}`, {
       cause: error,
     });
   }
@@ -87,7 +88,7 @@ async function readCredentials(config: KubeConfig, where: string): Promise<Crede
     await config.applyToHTTPSOptions(options);
   } catch (error) {
     const user = config.getCurrentUser()?.name ?? '';
-    const text = (error instanceof Error ? error.message : String(error)).trim();
+    const text = messageOf(error).trim();
     throw new ConnectionProblem(`kubeconfig ${where}: credentials of user ${user}: ${text}`, { cause: error });
   }
   const cluster = config.getCurrentCluster();

@@ -15,6 +15,7 @@ import {
   projectPolicy,
 } from './project.ts';
 import { Interner } from './interner.ts';
+import { messageOf } from '../core/error-text.ts';
 
 const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
 /** Above this JSON is read by JSON.parse, twenty times faster than YAML, at the price of line numbers. */
@@ -177,7 +178,7 @@ function toValue(document: Document.Parsed, file: string, line: number, problems
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASES });
   } catch (error) {
-    problems.push(fileProblem(file, line, `cannot be read: ${error instanceof Error ? error.message : String(error)}`));
+    problems.push(fileProblem(file, line, `cannot be read: ${messageOf(error)}`));
     return undefined;
   }
 }

@@ -20,6 +20,7 @@ import {
   showsItsNode,
 } from '../policy/address-owners.ts';
 import { objectKey } from '../policy/model.ts';
+import { isSameList } from '../core/compare.ts';
 
 /** The most specific that is known of an address. */
 export type AddressOwner =
@@ -326,8 +327,4 @@ function claimOf(address: string, parts: ClaimParts, before: Pod | undefined): C
   const owner = pods.length === 0 ? undefined : ownerAmong(address, pods);
   const isSame = isContested(owner) && isContested(before) && isSameList(before.claimants, owner.claimants);
   return new Claims(parts, isSame ? before : owner);
-}
-
-function isSameList(a: readonly Pod[], b: readonly Pod[]): boolean {
-  return a.length === b.length && a.every((pod, index) => pod === b[index]);
 }

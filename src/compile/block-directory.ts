@@ -8,6 +8,7 @@ import { runSync } from '../core/sliced.ts';
 import { DIRECTIONS, type Family } from '../core/vocabulary.ts';
 import { CidrTrie } from '../net/cidr-trie.ts';
 import { objectKey } from '../policy/model.ts';
+import { compareText } from '../core/compare.ts';
 
 /** Exceptions between two places to stop at. */
 const SLICE = 100;
@@ -106,8 +107,4 @@ function compareMentions(a: BlockMention, b: BlockMention): number {
     a.index - b.index ||
     a.peer - b.peer
   );
-}
-
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

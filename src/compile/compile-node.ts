@@ -27,6 +27,7 @@ import { RuleReader } from './read-rules.ts';
 import { isSameValue } from '../core/same-value.ts';
 import { runSync } from '../core/sliced.ts';
 import type { SharingLimits } from './shared-peers.ts';
+import { compareText, isSameList } from '../core/compare.ts';
 
 /** A local pod with the addresses it owns. */
 interface Local {
@@ -495,16 +496,8 @@ function endpointPortEntries({ policy, names }: EndpointPorts, family: Family, l
   return entries;
 }
 
-function isSameList<T>(a: readonly T[], b: readonly T[]): boolean {
-  return a.length === b.length && a.every((item, index) => item === b[index]);
-}
-
 function sameEntries(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean {
   if (a.size !== b.size) return false;
   for (const [key, value] of a) if (b.get(key) !== value) return false;
   return true;
-}
-
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -18,6 +18,7 @@ import { networkPolicyStage } from './program.ts';
 import { refOf } from './program-compiler.ts';
 import { CoSelection } from './co-selection.ts';
 import { isSameValue } from '../core/same-value.ts';
+import { compareText, isSameList } from '../core/compare.ts';
 
 /** A local pod with the addresses it owns. */
 interface Local {
@@ -282,14 +283,6 @@ function overLimitText(why: OverLimit, limits: NamespaceLimits, setShare: number
   }
 }
 
-function isSameList<T>(a: readonly T[], b: readonly T[]): boolean {
-  return a.length === b.length && a.every((item, index) => item === b[index]);
-}
-
 function byName(a: Policy, b: Policy): number {
   return compareText(a.name, b.name);
-}
-
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -6,6 +6,7 @@ import type { MonotonicClock } from '../core/clock.ts';
 
 import { poll } from '../core/poll.ts';
 import { type Allocation, readCheckpoint } from './vpc-cni-checkpoint.ts';
+import { messageOf } from '../core/error-text.ts';
 
 /** What the file system does not tell is found this late. */
 const POLL_MS = 2_000;
@@ -94,7 +95,7 @@ export class CheckpointWatch {
       this.#problem = undefined;
     } catch (error) {
       // What was read last holds: addresses are taken only for pods whose status shows none.
-      this.#problem = error instanceof Error ? error.message : String(error);
+      this.#problem = messageOf(error);
     }
     this.#options.onRead(this.state());
   }

@@ -11,6 +11,7 @@ import {
   type PodInterfaces,
 } from './pod-interfaces.ts';
 import { askNeighbours, readHostFacts } from './read-interfaces.ts';
+import { messageOf } from '../core/error-text.ts';
 
 /** A pod answers who it is within milliseconds once it runs; one that does not is asked less and less often. */
 const FIRST_RETRY_MS = 100;
@@ -97,7 +98,7 @@ export class InterfaceWatch {
       await this.#read();
       this.#problem = undefined;
     } catch (error) {
-      this.#problem = error instanceof Error ? error.message : String(error);
+      this.#problem = messageOf(error);
     }
     this.#looking = false;
     this.#options.onLook(this.state());

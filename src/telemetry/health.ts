@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { connect, type Socket } from 'node:net';
 import { type HostPort, hostPortText } from '../net/host-port.ts';
 import type { MetricsPage } from './metrics.ts';
+import { messageOf } from '../core/error-text.ts';
 
 export interface ConditionState {
   readonly ok: boolean;
@@ -195,7 +196,7 @@ async function answer(options: StatusServerOptions, request: IncomingMessage, re
     reply = refused ?? (await makeReply(options.providers, request, pathname, query));
   } catch (error) {
     options.onError?.(pathname, error);
-    reply = text(500, `${error instanceof Error ? error.message : String(error)}\n`);
+    reply = text(500, `${messageOf(error)}\n`);
   }
   response.writeHead(reply.status, {
     'content-type': reply.contentType,

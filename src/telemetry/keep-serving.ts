@@ -4,6 +4,7 @@ import type { Logger } from './log.ts';
 
 import { formatListenAddress } from './health.ts';
 import { after } from '../core/clock.ts';
+import { messageOf } from '../core/error-text.ts';
 
 const FIRST_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 10_000;
@@ -24,7 +25,7 @@ export function keepServing(start: () => Promise<StatusServer>, log: Logger, lat
       if (told !== '') log.info(`serving now on ${formatListenAddress(server.address)}`);
       return server;
     } catch (error) {
-      const problem = error instanceof Error ? error.message : String(error);
+      const problem = messageOf(error);
       if (problem !== told)
         log.error(`${problem}. Rules are written all the same; probes and scrapes fail until then, trying again`);
       told = problem;

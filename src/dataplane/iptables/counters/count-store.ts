@@ -4,6 +4,7 @@ import type { Ledger } from './ledger.ts';
 
 import { inTurns } from './in-turns.ts';
 import { countsText, readCounts } from './saved-counts.ts';
+import { messageOf } from '../../../core/error-text.ts';
 
 export interface KeptText {
   /** Undefined: there is none. */
@@ -56,8 +57,4 @@ export function createCountStore({ text, scope, onLoad, onProblem }: CountStoreO
     }
   };
   return { load, save };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -12,6 +12,7 @@ import type { CountersRead } from './read-counters.ts';
 import { inTurns } from './in-turns.ts';
 import { Ledger } from './ledger.ts';
 import { savedCounters } from './read-counters.ts';
+import { messageOf } from '../../../core/error-text.ts';
 
 /** What a rule counted since the last reading is lost with a chain that is written anew: at most this long. */
 export const READ_INTERVAL_MS = 15_000;
@@ -214,8 +215,4 @@ export class CounterWatch {
       });
     });
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

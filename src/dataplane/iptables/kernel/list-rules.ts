@@ -6,6 +6,7 @@ import type { CommandRequest, RunCommand } from '../../../host/command.ts';
 
 import { CommandFailed } from '../../../host/command.ts';
 import { runSliced } from '../../../core/run-sliced.ts';
+import { messageOf } from '../../../core/error-text.ts';
 
 const TIMEOUT_MS = 30_000;
 const LINES_PER_STEP = 2_000;
@@ -50,7 +51,7 @@ export async function listLegacyRules(run: RunCommand, names: ReadTableNames, fa
   try {
     if (!(await names(family)).includes('mangle')) return { kind: 'empty' };
   } catch (error) {
-    return { kind: 'unknown', why: error instanceof Error ? error.message : String(error) };
+    return { kind: 'unknown', why: messageOf(error) };
   }
   return listRules(run, 'iptables-legacy', family);
 }

@@ -15,6 +15,7 @@ import type { ChainReading } from './chain-reading.ts';
 import type { SetChange } from './diff-sets.ts';
 import type { PlanLine } from './plan.ts';
 
+import { compareText } from '../../../core/compare.ts';
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { ChainText, ownRule } from '../rules/chain.ts';
 import { setName } from '../rules/names.ts';
@@ -102,7 +103,7 @@ export function* interimRules(
   const askInstead = new Map<string, Instead>();
   const make = (what: string, { name: object, desired }: SetChange, members: IpSet['members']): string | undefined => {
     if (members.size === 0) return undefined;
-    const meaning = JSON.stringify([what, object, [...members].sort(byText)]);
+    const meaning = JSON.stringify([what, object, [...members].sort(([a], [b]) => compareText(a, b))]);
     const name = setName(desired.family, meaning);
     for (const line of newSetLines({ ...desired, name, members, meaning }, name, object)) create.push(line);
     sets.push(name);
@@ -170,8 +171,4 @@ function waysTo(match: Extract<Match, { kind: 'set' }>, instead: Instead | undef
   const staying: Match[] =
     leaving === undefined ? [match] : [{ kind: 'not-in-set', set: leaving, dimensions: match.dimensions }, match];
   return joining === undefined ? [staying] : [staying, [{ ...match, set: joining }]];
-}
-
-function byText([a]: readonly [string, boolean], [b]: readonly [string, boolean]): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -12,6 +12,7 @@ import type { MarkBits } from '../rules/rule.ts';
 
 import { readEpoch } from '../plan/epoch.ts';
 import { EVERY_PACKET, deniedBit, epochCount, markOf } from '../rules/write-text.ts';
+import { messageOf } from '../../../core/error-text.ts';
 
 /** Of host/flow-marks.ts. */
 interface FlowMarks {
@@ -253,7 +254,7 @@ class EpochRing {
       if (this.#free.size < this.#leastToClear) await this.#makeFree();
       return { problem: this.#free.size > 0 ? undefined : `live flows carry every epoch that was looked at` };
     } catch (error) {
-      return { problem: error instanceof Error ? error.message : String(error) };
+      return { problem: messageOf(error) };
     }
   }
 

@@ -28,6 +28,7 @@ import { teardown } from '../plan/teardown.ts';
 import { layoutWithout, setsWithout } from '../rules/features.ts';
 import { familyOfSet } from '../rules/names.ts';
 import { Isolation } from './isolation.ts';
+import { messageOf } from '../../../core/error-text.ts';
 
 /** What a sync leaves to be told; the door tells others what they may know of it. */
 export interface SyncResult extends Omit<SyncOutcome, 'change' | 'lacks' | 'revision'> {
@@ -342,7 +343,7 @@ export class OneSync {
       object: rejected,
       tool: error instanceof StepFailed ? error.tool : '',
       reason: error instanceof StepFailed ? error.reason : 'unavailable',
-      message: error instanceof Error ? error.message : String(error),
+      message: messageOf(error),
       policies: rejected === undefined ? [] : this.#isolation.policiesBehind(rejected),
     });
     this.known = undefined;
