@@ -14,6 +14,21 @@ export interface Kernel {
   apply(step: Step): Promise<readonly string[]>;
 }
 
+/** The same kernel, and `apply` in the place of its own. */
+export function withApply(kernel: Kernel, apply: Kernel['apply']): Kernel {
+  return {
+    // What is decided anew while the agent runs is asked each time.
+    get backend() {
+      return kernel.backend;
+    },
+    get families() {
+      return kernel.families;
+    },
+    readBack: () => kernel.readBack(),
+    apply,
+  };
+}
+
 /** What the tools printed cannot be true, or nothing was printed at all; nothing may be concluded from it. */
 export class KernelUnreadable extends Error {
   constructor(why: string) {

@@ -1,6 +1,6 @@
 /** A kernel that tells those who read counters what becomes of chains, whoever writes. */
 import type { Family } from '../../../core/vocabulary.ts';
-import type { Kernel } from '../kernel/kernel.ts';
+import { type Kernel, withApply } from '../kernel/kernel.ts';
 import type { Step } from '../plan/plan.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
 
@@ -19,23 +19,13 @@ export interface RuleCounting {
 }
 
 export function countedKernel(kernel: Kernel, counting: RuleCounting): Kernel {
-  return {
-    // What is decided anew while the agent runs is asked each time.
-    get backend() {
-      return kernel.backend;
-    },
-    get families() {
-      return kernel.families;
-    },
-    readBack: () => kernel.readBack(),
-    apply: async (step) => {
-      if (step.kind !== 'rules' && step.kind !== 'final-rules') return await kernel.apply(step);
-      // A commit that changes verdicts is waited for by packets.
-      if (deletesChains(step) && (step.kind === 'final-rules' || !writesRules(step)))
-        await counting.beforeDeletion(step.kind === 'rules');
-      return await written(kernel, counting, step);
-    },
-  };
+  return withApply(kernel, async (step) => {
+    if (step.kind !== 'rules' && step.kind !== 'final-rules') return await kernel.apply(step);
+    // A commit that changes verdicts is waited for by packets.
+    if (deletesChains(step) && (step.kind === 'final-rules' || !writesRules(step)))
+      await counting.beforeDeletion(step.kind === 'rules');
+    return await written(kernel, counting, step);
+  });
 }
 
 async function written(
