@@ -24,7 +24,7 @@ const REST_SHARE = 20;
 const MAX_WAIT_MS = 1_000;
 /** Until what a table held is put back after a commit of iptables-legacy. */
 const SETTLE_MS = 20;
-/** Rules between two readings; syncs are 100 ms apart. */
+/** Rules remembered from one reading to the next. A chain of older ones is known by its legend alone: one count for all its policies. */
 const MAX_UNLEARNED = 150;
 
 /** Where counts outlive the agent. */
