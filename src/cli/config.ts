@@ -52,6 +52,8 @@ export interface AgentConfig {
   readonly backend: BackendChoice;
   /** Null: no HTTP server. */
   readonly httpAddress: ListenAddress | null;
+  /** For /metrics and /healthz alone; null: they are with the other pages only. */
+  readonly metricsAddress: ListenAddress | null;
   /** Null: /metrics and /plan are shown to everybody who reaches the address. */
   readonly httpTokenFile: string | null;
   /** 0: never unready for this. */
@@ -165,7 +167,15 @@ export const AGENT_FLAGS = {
     '<host:port>',
     '127.0.0.1:9847',
     'where /healthz, /readyz, /metrics and /plan are served ([...] around an IPv6 address): ' +
-      'host:port, unix:/path of a socket that only root may use, or off',
+      'host:port, :port for all addresses, unix:/path of a socket that only root may use, or off',
+    readListenAddress,
+  ),
+  metricsAddress: flag(
+    'metrics-address',
+    'PORTCULLIS_METRICS_ADDRESS',
+    '<host:port>',
+    'off',
+    'where /metrics and /healthz are served besides, and no other page, for scrapes from other hosts; forms as in --http-address',
     readListenAddress,
   ),
   httpTokenFile: flag(
@@ -340,6 +350,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     mode: config.mode,
     backend: config.backend,
     'http-address': config.httpAddress === null ? 'off' : formatListenAddress(config.httpAddress),
+    'metrics-address': config.metricsAddress === null ? 'off' : formatListenAddress(config.metricsAddress),
     'http-token-file': config.httpTokenFile ?? 'none',
     'ready-max-staleness': config.readyMaxStalenessMs / 1000,
     'log-level': config.logLevel,
@@ -381,6 +392,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     mode: value(AGENT_FLAGS.mode),
     backend: value(AGENT_FLAGS.backend),
     httpAddress: value(AGENT_FLAGS.httpAddress),
+    metricsAddress: value(AGENT_FLAGS.metricsAddress),
     httpTokenFile: value(AGENT_FLAGS.httpTokenFile),
     readyMaxStalenessMs: value(AGENT_FLAGS.readyMaxStaleness) * 1000,
     logLevel: value(AGENT_FLAGS.logLevel),

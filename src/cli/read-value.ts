@@ -51,10 +51,12 @@ export function readListenAddress(text: string): Reading<ListenAddress | null> {
   if (text === 'off') return { value: null };
   const path = /^unix:(\/.+)$/.exec(text)?.[1];
   if (path !== undefined) return readSocketPath(path);
+  // No host: all addresses of the node.
+  const everywhere = /^:(\d{1,5})$/.test(text);
   // The port is always given, so what stands before the last colon is the address, with brackets or without: `$(NODE_IP):9847`.
-  const found = parseHostPort(text.replace(/^([0-9a-f.]*:[0-9a-f:.]*):(\d+)$/i, '[$1]:$2'));
-  if ('host' in found) return { value: Object.freeze(found) };
-  return notA(text, 'host:port (such as 127.0.0.1:9847 or [::1]:9847), unix:/path or off', found.problem);
+  const found = parseHostPort(everywhere ? `all${text}` : text.replace(/^([0-9a-f.]*:[0-9a-f:.]*):(\d+)$/i, '[$1]:$2'));
+  if ('host' in found) return { value: Object.freeze(everywhere ? { ...found, host: '' } : found) };
+  return notA(text, 'host:port (such as 127.0.0.1:9847 or [::1]:9847), :port, unix:/path or off', found.problem);
 }
 
 /** sockaddr_un sun_path (108) less the NUL. */

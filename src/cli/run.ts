@@ -48,8 +48,8 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
   const setsCommand = prespawn(WRITE_SETS);
   const sources: StatusSources = { agent: undefined, cluster: undefined, startProblem: 'starting', conditions: [] };
-  const { httpAddress: address, httpTokenFile: tokenFile } = config;
-  const server = serveStatusPages({ address, tokenFile, sources, metrics, log });
+  const { httpAddress: address, metricsAddress, httpTokenFile: tokenFile } = config;
+  const server = serveStatusPages({ address, metricsAddress, tokenFile, sources, metrics, log });
   try {
     const connection = await connect(config, log.child('watch'), signal);
     const cluster = createClusterWatch({
@@ -102,7 +102,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     return 1;
   } finally {
     setsCommand.stop();
-    await server?.close();
+    await server.close();
     agentLog.close();
   }
 }

@@ -4,7 +4,7 @@ import { IPv4, IPv6 } from 'ip-num';
 import { familyOf, formatWords } from './ip.ts';
 
 export interface HostPort {
-  /** An address or a host name, without brackets. */
+  /** An address or a host name, without brackets; empty: all addresses of the host, where one listens. */
   readonly host: string;
   readonly port: number;
 }

@@ -44,6 +44,10 @@ export type ListenAddress =
 /** Port 0: any free one. */
 type StatusServerOptions = ListenAddress & {
   readonly providers: StatusProviders;
+  /** The flag that changes the address, without dashes; absent: http-address. */
+  readonly flag?: string;
+  /** The paths that are served; absent: all. */
+  readonly only?: readonly PagePath[];
   /**
    * The token without which what tells of policies and addresses is not shown; health is shown to everybody. Absent: no token is
    * asked for. Read with each request, so that it may change; rejects if it cannot be read, and then nothing is shown.
@@ -67,8 +71,8 @@ export function formatListenAddress(address: ListenAddress): string {
 
 /** The server could not listen; the message names the address and the flag that changes it. */
 export class ListenFailed extends Error {
-  constructor(where: string, why: string) {
-    super(`cannot listen on ${where}: ${why}; choose another address with --http-address, or --http-address=off`);
+  constructor(where: string, why: string, flag = 'http-address') {
+    super(`cannot listen on ${where}: ${why}; choose another address with --${flag}, or --${flag}=off`);
     this.name = 'ListenFailed';
   }
 }
@@ -93,15 +97,20 @@ const LISTEN_ERRORS: Readonly<Record<string, string>> = {
   ENOTFOUND: 'no such host name',
 };
 
-const PAGES: Readonly<Record<string, (providers: StatusProviders, request: PageRequest) => Reply | Promise<Reply>>> = {
+type PageMaker = (providers: StatusProviders, request: PageRequest) => Reply | Promise<Reply>;
+
+const PAGES = {
   '/healthz': () => text(200, 'ok\n'),
   '/readyz': (providers, { isVerbose }) => readyPage(providers.ready(), isVerbose ? (providers.details?.() ?? {}) : {}),
   '/metrics': async (providers) => ({ status: 200, ...(await providers.metrics()) }),
   '/plan': (providers, request) => planPage(providers.plan(), request),
-};
+} satisfies Readonly<Record<string, PageMaker>>;
+
+export type PagePath = keyof typeof PAGES;
+const ALL_PAGES = Object.keys(PAGES) as PagePath[];
 
 /** What tells of policies, pods or addresses. */
-const CONFIDENTIAL = new Set(['/metrics', '/plan']);
+const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>(['/metrics', '/plan']);
 
 /** Starts the server; resolves once it listens. Rejects with `ListenFailed`. */
 export async function startStatusServer(options: StatusServerOptions): Promise<StatusServer> {
@@ -114,7 +123,8 @@ export async function startStatusServer(options: StatusServerOptions): Promise<S
   try {
     await listening;
   } catch (error) {
-    throw new ListenFailed(formatListenAddress(options), describeListenError(error as NodeJS.ErrnoException));
+    const why = describeListenError(error as NodeJS.ErrnoException);
+    throw new ListenFailed(formatListenAddress(options), why, options.flag);
   }
   server.on('error', (error) => options.onError?.('', error));
   return running(server, options);
@@ -193,7 +203,7 @@ async function answer(options: StatusServerOptions, request: IncomingMessage, re
   let reply: Reply;
   try {
     const refused = CONFIDENTIAL.has(pathname) ? await refusal(options, request) : undefined;
-    reply = refused ?? (await makeReply(options.providers, request, pathname, query));
+    reply = refused ?? (await makeReply(options, request, pathname, query));
   } catch (error) {
     options.onError?.(pathname, error);
     reply = text(500, `${messageOf(error)}\n`);
@@ -229,15 +239,16 @@ async function refusal(options: StatusServerOptions, request: IncomingMessage): 
 }
 
 function makeReply(
-  providers: StatusProviders,
+  { providers, only = ALL_PAGES }: StatusServerOptions,
   request: IncomingMessage,
   pathname: string,
   query: URLSearchParams,
 ): Reply | Promise<Reply> {
-  const page = PAGES[pathname];
-  if (!page) return text(404, `no such page; there are ${Object.keys(PAGES).join(', ')}\n`);
+  const path = only.find((one) => one === pathname);
+  if (!path) return text(404, `no such page; there are ${only.join(', ')}\n`);
   if (request.method !== 'GET' && request.method !== 'HEAD') return text(405, 'only GET and HEAD\n');
   const format = query.get('format');
+  const page: PageMaker = PAGES[path];
   return page(providers, { format, isVerbose: query.has('verbose'), accept: request.headers.accept ?? '' });
 }
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { AgentStatus } from '../agent/agent.ts';
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Condition } from './condition.ts';
-import type { ListenAddress, ReadyCondition } from './health.ts';
+import type { ListenAddress, PagePath, ReadyCondition } from './health.ts';
 import type { Logger } from './log.ts';
 import type { AgentMetrics } from './metrics.ts';
 
@@ -25,6 +25,8 @@ export interface StatusSources {
 interface StatusPagesOptions {
   /** Null: no pages. */
   readonly address: ListenAddress | null;
+  /** Of a second server, for those who come from other hosts; null: none. */
+  readonly metricsAddress: ListenAddress | null;
   /** Null: no token is asked for. */
   readonly tokenFile: string | null;
   readonly sources: StatusSources;
@@ -32,9 +34,11 @@ interface StatusPagesOptions {
   readonly log: Logger;
 }
 
-export function serveStatusPages(options: StatusPagesOptions): ServingServer | undefined {
-  const { address, tokenFile, sources, metrics, log } = options;
-  if (address === null) return undefined;
+/** What is served on the metrics address. */
+const METRICS_PAGES: readonly PagePath[] = ['/healthz', '/metrics'];
+
+export function serveStatusPages(options: StatusPagesOptions): ServingServer {
+  const { address, metricsAddress, tokenFile, sources, metrics, log } = options;
   metrics.beforeScrape(() => measureSources(metrics, sources));
   const providers = {
     ready: () => readiness(sources),
@@ -44,7 +48,14 @@ export function serveStatusPages(options: StatusPagesOptions): ServingServer | u
   };
   const onError = (path: string, error: unknown): void => log.error(`cannot answer ${path}`, { error });
   const token = tokenFile === null ? {} : { readToken: async () => (await readFile(tokenFile, 'utf8')).trim() };
-  return keepServing(() => startStatusServer({ ...address, providers, onError, ...token }), log);
+  const common = { providers, onError, ...token };
+  const servers: ServingServer[] = [];
+  if (address !== null) servers.push(keepServing(() => startStatusServer({ ...address, ...common }), log));
+  if (metricsAddress !== null) {
+    const own = { ...metricsAddress, ...common, flag: 'metrics-address', only: METRICS_PAGES };
+    servers.push(keepServing(() => startStatusServer(own), log));
+  }
+  return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) };
 }
 
 function measureSources(metrics: AgentMetrics, { agent, cluster }: StatusSources): void {

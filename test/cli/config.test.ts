@@ -129,6 +129,7 @@ const ROWS: readonly FlagRow[] = [
       ['::1:9847', http, { host: '::1', port: 9847 }],
       [':::9847', http, { host: '::', port: 9847 }],
       ['[2001:0DB8:0:0::1]:80', http, { host: '2001:db8::1', port: 80 }],
+      [':9847', http, { host: '', port: 9847 }],
       ['localhost:1', http, { host: 'localhost', port: 1 }],
       ['unix:/run/portcullis/status.sock', http, { path: '/run/portcullis/status.sock' }],
       ['off', http, null],
@@ -138,7 +139,8 @@ const ROWS: readonly FlagRow[] = [
       'unix:x.sock',
       `unix:/${'x'.repeat(107)}`,
       '9847',
-      ':9847',
+      ':0',
+      ':',
       '127.0.0.1',
       '127.0.0.1:',
       '127.0.0.1:0',
@@ -155,6 +157,17 @@ const ROWS: readonly FlagRow[] = [
     allowed:
       /host:port .* or off: .* (has no port|is no .*|is not in 1 to 65535)$|unix: and a path of at most 107 bytes$/,
     defaultValue: [http, { host: '127.0.0.1', port: 9847 }],
+  },
+  {
+    flag: 'metricsAddress',
+    good: [
+      [':9100', (config) => config.metricsAddress, { host: '', port: 9100 }],
+      ['2001:db8::1:9100', (config) => config.metricsAddress, { host: '2001:db8::1', port: 9100 }],
+      ['off', (config) => config.metricsAddress, null],
+    ],
+    bad: [':65536', '9100'],
+    allowed: /host:port .*, :port, .* or off: /,
+    defaultValue: [(config) => config.metricsAddress, null],
   },
   {
     flag: 'httpTokenFile',
@@ -387,6 +400,7 @@ describe('describeConfig', () => {
   it('writes a configuration so that it reads back as the same', () => {
     for (const argv of [
       NODE,
+      [...NODE, '--http-address=:9847', '--metrics-address=[2001:db8::1]:9100'],
       [...NODE, '--connmark-mask=none', '--http-address=off', '--kubeconfig=/k', '--resync-interval=7'],
       [...NODE, '--connmark-mask=0x7', '--http-address=[2001:db8::1]:80', '--service-account-dir=/s'],
       [...NODE, '--api-server=192.0.2.1:6443,[2001:db8::1]:443', '--api-server-endpoints-file=off'],

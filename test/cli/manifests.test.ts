@@ -50,6 +50,10 @@ function agentContainer(): Container {
   return containers[0]!;
 }
 
+function environment(): Readonly<Record<string, string>> {
+  return Object.fromEntries(agentContainer().env.map(({ name, value }) => [name, value ?? 'node-1']));
+}
+
 describe('manifests: RBAC', () => {
   it('lets the agent get, list and watch each kind it watches, and nothing else', () => {
     const rules = only('ClusterRole').rules as unknown as {
@@ -92,20 +96,43 @@ describe('manifests: DaemonSet', () => {
     assert.deepEqual(selector!.matchLabels, template!.metadata!.labels);
   });
 
+  it('leaves every setting to the environment, which an overlay can change: a flag would win over it', () => {
+    const { args } = agentContainer();
+    assert.deepEqual(args, ['agent']);
+    for (const { env } of Object.values(AGENT_FLAGS)) {
+      const names = agentContainer().env.filter(({ name }) => name === env);
+      assert.ok(names.length <= 1, env);
+    }
+    const parsed = parseAgentConfig(args.slice(1), { ...environment(), PORTCULLIS_MODE: 'audit' });
+    assert.ok('config' in parsed);
+    assert.equal(parsed.config.mode, 'audit');
+  });
+
+  it('names the port of the metrics address, and serves /plan to the node alone', () => {
+    const parsed = parseAgentConfig([], environment());
+    assert.ok('config' in parsed);
+    const { metricsAddress, httpAddress } = parsed.config;
+    const { ports } = agentContainer() as unknown as Json;
+    assert.ok(metricsAddress && 'port' in metricsAddress && httpAddress && 'host' in httpAddress);
+    assert.deepEqual(ports, [
+      { name: 'metrics', containerPort: metricsAddress.port, hostPort: metricsAddress.port, protocol: 'TCP' },
+    ]);
+    assert.equal(metricsAddress.host, '');
+    assert.equal(httpAddress.host, '127.0.0.1');
+  });
+
   it('gives arguments and environment that the agent understands', () => {
     const { args, env } = agentContainer();
     assert.equal(args[0], 'agent');
     const known = new Set<string>(Object.values(AGENT_FLAGS).map((flag) => flag.env));
     for (const { name } of env) assert.ok(known.has(name), name);
-    const environment = Object.fromEntries(env.map(({ name, value }) => [name, value ?? 'node-1']));
-    const parsed = parseAgentConfig(args.slice(1), environment);
+    const parsed = parseAgentConfig(args.slice(1), environment());
     if ('error' in parsed) assert.fail(parsed.error);
     assert.equal(parsed.config.mode, 'enforce');
   });
 
   it('probes the address the agent serves on: liveness never by readiness', () => {
-    const { args } = agentContainer();
-    const parsed = parseAgentConfig(args.slice(1), { NODE_NAME: 'node-1' });
+    const parsed = parseAgentConfig([], environment());
     assert.ok('config' in parsed);
     const container = agentContainer() as unknown as Json;
     for (const [probe, path] of [

@@ -102,6 +102,25 @@ describe('status server', () => {
     assert.equal(body, 'portcullis_rules 1\n');
   });
 
+  it('serves on all addresses of the host, and only the pages it is told', async () => {
+    const server = await startStatusServer({ host: '', port: 0, providers: PROVIDERS, only: ['/healthz', '/metrics'] });
+    servers.push(server);
+    const { port } = tcp(server);
+    for (const host of ['127.0.0.1', '127.0.0.2']) {
+      const found = await Promise.all(
+        ['/metrics', '/healthz', '/plan', '/readyz', '/constructor'].map(async (path) => {
+          const answer = await fetch(`http://${host}:${port}${path}`);
+          return [answer.status, await answer.text()] as const;
+        }),
+      );
+      assert.deepEqual(
+        found.map(([status]) => status),
+        [200, 200, 404, 404, 404],
+      );
+      assert.equal(found[2]![1], 'no such page; there are /healthz, /metrics\n');
+    }
+  });
+
   it('/plan is text, or JSON by query or Accept; the query wins', async () => {
     const server = await start();
     const accept = { accept: 'text/html, application/json;q=0.9' };
@@ -162,6 +181,7 @@ describe('status server', () => {
       assert.ok(error instanceof ListenFailed);
       assert.match(error.message, new RegExp(`^cannot listen on 127\\.0\\.0\\.1:${port}: another program already`));
       assert.match(error.message, /--http-address/);
+      assert.match(new ListenFailed('x', 'y', 'metrics-address').message, /--metrics-address=off$/);
       return true;
     });
   });
