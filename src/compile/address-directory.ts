@@ -42,6 +42,11 @@ export interface AddressDirectory {
   /** Whether one of the addresses is a pod's that may have claimed it after the intent of that revision was made. */
   reassignedSince(addresses: ReleasedAddresses | undefined, revision: number): boolean;
   /**
+   * Whether the pod that had the address when the intent of that revision was made may not have it any more: nobody has, or another pod.
+   * Without a revision, only whether a pod had it and nobody has. False for an address that was never a pod's.
+   */
+  changedHands(address: string, revision: number | undefined): boolean;
+  /**
    * By longest prefix: a pod's or node's own address, else the blocks that hold it. Any text of an address; throws if it is none. The
    * first question about blocks reads all of them: `blocks.prepare` does that in slices.
    */
@@ -65,8 +70,8 @@ export function withReleased(
   return addresses.length === 0 ? before : { addresses, before, count: addresses.length + (before?.count ?? 0) };
 }
 
-/** Released addresses to remember, 100 bytes or so each. Beyond that any address that a pod claims may be a released one. */
-const MAX_RELEASED = 20_000;
+/** Addresses to remember of which the pod is gone or another one now, 100 bytes or so each. Beyond that any address may be one of them. */
+const MAX_REMEMBERED = 20_000;
 
 /** One address that changed hands, or whose owner's record changed. */
 export interface OwnerChange {
@@ -106,7 +111,16 @@ interface Version {
   readonly claims: MapVersion<Claim>;
   readonly own: ReadonlySet<string>;
   readonly reusedIn: number;
+  readonly hands: Hands;
   readonly blocks: BlockDirectory;
+}
+
+/** Since when addresses are not, or no longer, of the pod that had them before. */
+interface Hands {
+  /** The first revision that shows it. */
+  readonly changed: MapVersion<number>;
+  /** Of those that are not there it is only known that nothing changed after this revision; undefined: that nothing ever did. */
+  readonly othersUntil: number | undefined;
 }
 
 export class AddressIndex {
@@ -116,9 +130,8 @@ export class AddressIndex {
   readonly #nodes = new Map<string, readonly string[]>();
   /** Addresses of this node. Replaced, never changed. */
   #own: ReadonlySet<string> = new Set();
-  /** Whose pod is gone. */
-  readonly #released = new Set<string>();
-  #isEveryReleaseKnown = true;
+  #hands = new SnapshotMap<number>();
+  #othersUntil: number | undefined;
   #revision: number;
   /** The first revision that shows the latest claim of a released address. Before the first one anything may have happened. */
   #reusedIn: number;
@@ -147,26 +160,30 @@ export class AddressIndex {
       claims: this.#claims.snapshot(),
       own: this.#own,
       reusedIn: this.#reusedIn,
+      hands: { changed: this.#hands.snapshot(), othersUntil: this.#othersUntil },
       blocks,
     };
     if (!this.#directory?.isOf(version)) this.#directory = new DirectoryVersion(version);
     return this.#directory;
   }
 
-  /** Remembers what was released. Returns whether a pod claimed an address that may have been released before. */
+  /** Remembers that the address changed hands. Returns whether a pod claimed an address that was another's before, or may have been. */
   noteReuse({ address, from, to }: OwnerChange): boolean {
-    if (!to) this.#release(address);
-    if (!to || from) return false;
-    if (!this.#released.delete(address) && this.#isEveryReleaseKnown) return false;
-    this.#reusedIn = this.#revision;
-    return true;
+    const isReuse = to !== undefined && (from ? !isSamePod(from, to) : this.#mayBeReleased(address));
+    if (isReuse) this.#reusedIn = this.#revision;
+    if (isReuse || !to) this.#remember(address);
+    return isReuse;
   }
 
-  #release(address: string): void {
-    this.#released.add(address);
-    if (this.#released.size <= MAX_RELEASED) return;
-    this.#released.clear();
-    this.#isEveryReleaseKnown = false;
+  #mayBeReleased(address: string): boolean {
+    return this.#hands.get(address) !== undefined || this.#othersUntil !== undefined;
+  }
+
+  #remember(address: string): void {
+    this.#hands.set(address, this.#revision);
+    if (this.#hands.size <= MAX_REMEMBERED) return;
+    this.#hands = new SnapshotMap();
+    this.#othersUntil = this.#revision;
   }
 
   /** Replaces the pod's record (undefined: it is gone) and tells what that means for addresses. */
@@ -234,9 +251,11 @@ class DirectoryVersion implements AddressDirectory {
     return this.#version.blocks;
   }
 
-  isOf({ claims, own, reusedIn, blocks }: Version): boolean {
+  isOf({ claims, own, reusedIn, hands, blocks }: Version): boolean {
     const mine = this.#version;
-    return mine.claims === claims && mine.own === own && mine.reusedIn === reusedIn && mine.blocks === blocks;
+    if (mine.claims !== claims || mine.own !== own || mine.reusedIn !== reusedIn || mine.blocks !== blocks)
+      return false;
+    return mine.hands.changed === hands.changed && mine.hands.othersUntil === hands.othersUntil;
   }
 
   ownerOf(address: string): string | undefined {
@@ -249,6 +268,13 @@ class DirectoryVersion implements AddressDirectory {
     for (let each = released; each; each = each.before)
       if (each.addresses.some((address) => this.#owner(address) !== undefined)) return true;
     return false;
+  }
+
+  changedHands(address: string, revision: number | undefined): boolean {
+    const { changed, othersUntil } = this.#version.hands;
+    const since = changed.get(address) ?? othersUntil;
+    if (since === undefined) return false;
+    return this.#owner(address) === undefined || (revision !== undefined && since >= revision);
   }
 
   find(address: string | Address): AddressOwner {
@@ -274,6 +300,12 @@ class DirectoryVersion implements AddressDirectory {
 /** The addresses that a pod's record says something about. */
 function claimedBy(pod: Pod | undefined): readonly string[] {
   return pod && (isEligible(pod) || showsItsNode(pod)) ? pod.addresses : [];
+}
+
+/** Whether the record is of the same pod, or pods, as before. */
+function isSamePod(from: Pod, to: Pod): boolean {
+  const uids = (pod: Pod): string[] => claimantsOf(pod).map(({ uid }) => uid);
+  return isSameList(uids(from), uids(to));
 }
 
 /** Usually one of them is empty, or they are the same. */

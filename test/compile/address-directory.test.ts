@@ -93,6 +93,59 @@ describe('released addresses', () => {
   });
 });
 
+describe('an address that changed hands', () => {
+  it('is one whose pod is gone, at any revision', () => {
+    const { give, now } = setUp();
+    assert.equal(now().changedHands(A, FIRST), false);
+    give(A);
+    give(undefined);
+    assert.deepEqual([now().changedHands(A, FIRST + 9), now().changedHands(A, undefined)], [true, true]);
+    assert.equal(now().changedHands('10.0.0.2', FIRST), false);
+  });
+
+  it('is one that another pod has, since the revision that shows it', () => {
+    const { index, give, now } = setUp();
+    give(A);
+    give(undefined);
+    const taken = now();
+    index.advance();
+    give(A);
+    assert.deepEqual(
+      [FIRST, FIRST + 1, FIRST + 2, undefined].map((revision) => now().changedHands(A, revision)),
+      [true, true, false, false],
+    );
+    assert.equal(taken.changedHands(A, FIRST + 2), true);
+  });
+
+  it('is one that goes from pod to pod with no moment between, but not one whose pod is only relabelled', () => {
+    const { index, now } = setUp();
+    const put = (key: string, parts: Parameters<typeof pod>[1] | undefined): void => {
+      for (const change of index.put(key, parts && pod(key, { addresses: [A], ...parts }))) index.noteReuse(change);
+    };
+    put('x/a', { uid: '1' });
+    index.advance();
+    put('x/a', { uid: '1', labels: { app: 'web' } });
+    assert.equal(now().changedHands(A, FIRST), false);
+    put('x/a', { uid: '2' });
+    assert.equal(now().changedHands(A, FIRST + 1), true);
+    assert.equal(now().changedHands(A, FIRST + 2), false);
+  });
+
+  it('may be any, where there were too many to remember', () => {
+    const { index, give, now } = setUp();
+    for (let n = 0; n < MANY; n++) {
+      give(`fd00::${n.toString(16)}`);
+      give(undefined);
+    }
+    assert.equal(now().changedHands(A, undefined), true);
+    index.advance();
+    index.advance();
+    give(A);
+    assert.equal(now().changedHands(A, FIRST + 2), true);
+    assert.equal(now().changedHands(A, FIRST + 3), false);
+  });
+});
+
 describe('the revision of an intent', () => {
   it('counts up with each intent, and on when the compiler is replaced', () => {
     const compiler = new NodeCompiler('node-1');

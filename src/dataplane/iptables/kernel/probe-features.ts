@@ -4,7 +4,7 @@
  */
 import type { Family } from '../../../core/vocabulary.ts';
 import type { Feature, MissingFeatures } from '../rules/kernel-features.ts';
-import type { Match, Rule } from '../rules/rule.ts';
+import { type IpSet, type Match, type Rule, SET_TYPES, isSetType } from '../rules/rule.ts';
 import type { CommandRequest, RunCommand } from '../../../host/command.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';
@@ -15,8 +15,7 @@ import { CommandFailed } from '../../../host/command.ts';
 
 const TIMEOUT_MS = 20_000;
 const CHAIN = `${PREFIX}-PROBE`;
-const SET_TYPES = ['hash:ip', 'hash:net', 'hash:ip,port', 'hash:net,port'] as const satisfies readonly Feature[];
-type SetType = (typeof SET_TYPES)[number];
+type SetType = IpSet['type'];
 
 /** The kernel was short of something, or another program in the way: says nothing of the feature. */
 const SAYS_NOTHING = /Cannot allocate memory|temporarily unavailable|xtables lock|Interrupted|Too many open files/;
@@ -134,10 +133,6 @@ async function ipset({ run }: FeatureProbe, lines: readonly string[]): Promise<v
 
 function setOf(family: Family, type: SetType): string {
   return `${PREFIX}${family}-probe-${type.replace(/\W/g, '-')}`;
-}
-
-function isSetType(feature: Feature): feature is SetType {
-  return SET_TYPES.some((type) => type === feature);
 }
 
 /** Rules that use the feature in the ways the layout does; none if it does not in that family. */

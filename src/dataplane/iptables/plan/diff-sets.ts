@@ -1,11 +1,11 @@
 /** The desired sets against the observed ones: what has to be made, and what has to change in sets that rules may look at now. */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
-import type { IpSet } from '../rules/rule.ts';
+import { type IpSet, isSetType } from '../rules/rule.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
-import type { Change } from '../../../core/versioned-map.ts';
+import { type Change, versionedMap } from '../../../core/versioned-map.ts';
 import { type ToFill, portionsOf } from './portion.ts';
 import type { Names } from './set-usage.ts';
 import { readingOf } from './chain-reading.ts';
@@ -49,6 +49,8 @@ export interface SetsDiff {
   readonly deleted: number;
   /** Sets that will not be full after this plan -> what they will hold; undefined: as before. No rule may refer to them. */
   readonly waiting: ReadonlyMap<string, ObservedSet['members'] | undefined>;
+  /** Sets of chains that stay in force until others can take their place, as they will be. */
+  readonly held: ReadonlyMap<string, IpSet>;
 }
 
 /** A removed member that is not a live pod's is a pod that is gone, and its flows with it, if we remember putting it there. */
@@ -57,6 +59,8 @@ interface SetsMemory {
   readonly remembered: boolean;
   /** Entries to fill in sets that no rule refers to. */
   readonly portion: number;
+  /** Of the intent that was planned for last; undefined: it is not known. */
+  readonly revision: number | undefined;
 }
 
 /** A set that no rule refers to: made now, or left by a process that was killed while filling it, or begun by an earlier plan. */
@@ -120,7 +124,49 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
     for (const line of unseenLines(each, portion)) fill.push(line);
     yield;
   }
-  return { fill, changes, changed, gate, capacities, added, deleted, waiting };
+  const held =
+    waiting.size === 0 && memory.rejected.size === 0 ? [] : yield* heldSets(desired, observed, referred, memory);
+  for (const change of held) {
+    changes.push(change);
+    deleted += change.leaving.length;
+  }
+  const heldTo = new Map(held.map((change) => [change.name, change.desired]));
+  return { fill, changes, changed, gate, capacities, added, deleted, waiting, held: heldTo };
+}
+
+/**
+ * Endpoint chains whose successors have to wait, or are refused, ask about sets that no policy keeps up to date any more. What these let
+ * through was meant for the pods of then: addresses that are not theirs any longer leave (S-70, S-73).
+ */
+function* heldSets(
+  desired: Ruleset,
+  observed: ObservedState,
+  referred: Names,
+  memory: SetsMemory,
+): Sliced<SetChange[]> {
+  const changes: SetChange[] = [];
+  for (const [name, before] of observed.sets) {
+    if (!referred.has(name) || (desired.sets.has(name) && !memory.rejected.has(name))) continue;
+    if (!isSetType(before.type)) continue;
+    const { family, type } = before;
+    const staying = [...before.members].filter(
+      ([member, match]) => !match || !isForfeit(member, type, desired, memory),
+    );
+    yield;
+    if (staying.length === before.members.size) continue;
+    const set: IpSet = { name, family, type, members: versionedMap(staying), meaning: name };
+    const change = changeOf(set, before, observed, memory, desired.directory);
+    if (change) changes.push(change);
+  }
+  return changes;
+}
+
+/** Of a block it is the policy that says who is in it, whoever has its addresses. */
+function isForfeit(member: string, type: IpSet['type'], { directory }: Ruleset, { revision }: SetsMemory): boolean {
+  const [address = ''] = member.split(',', 1);
+  if (address.includes('/')) return false;
+  const isOfPods = type === 'hash:ip' || type === 'hash:ip,port';
+  return (isOfPods && directory.ownerOf(address) === undefined) || directory.changedHands(address, revision);
 }
 
 /** Undefined: the sets must be compared one by one, as it is not known what changed, or as one came or went. */

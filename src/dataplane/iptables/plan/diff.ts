@@ -49,7 +49,12 @@ export function diff(desired: Ruleset, observed: ObservedState, options: DiffOpt
 export function* diffInSteps(desired: Ruleset, observed: ObservedState, options: DiffOptions): Sliced<Plan> {
   const rejected = options.rejected ?? new Set();
   const { remembered = false, portion = Number.POSITIVE_INFINITY } = options;
-  const sets = yield* diffSets(desired, observed, { rejected, remembered, portion });
+  const sets = yield* diffSets(desired, observed, {
+    rejected,
+    remembered,
+    portion,
+    revision: options.released?.revision,
+  });
   const families: FamilyPlan[] = [];
   for (const family of FAMILIES) {
     const before = observed.families[family];
@@ -235,7 +240,7 @@ function summarise(
 function setsAfter(
   desired: Ruleset,
   observed: ObservedState,
-  { changed, capacities, waiting }: SetsDiff,
+  { changed, capacities, waiting, held }: SetsDiff,
   kept: Names,
   rejected: ReadonlySet<string>,
   signs: readonly (readonly [string, ObservedSet | undefined])[],
@@ -264,8 +269,10 @@ function setsAfter(
     if (after) sets.set(set.name, after);
   }
   for (const [name, set] of observed.sets) {
-    // A set that could not be brought up to date stays as it is, used or not.
-    if (!sets.has(name) && (kept.has(name) || desired.sets.has(name) || isReleasedSign(name))) sets.set(name, set);
+    // A set that could not be brought up to date stays as it is, used or not, but for addresses that changed hands.
+    if (sets.has(name) || !(kept.has(name) || desired.sets.has(name) || isReleasedSign(name))) continue;
+    const members = held.get(name)?.members;
+    sets.set(name, members ? { ...set, members } : set);
   }
   for (const [name, set] of signs) {
     if (set) sets.set(name, set);

@@ -86,10 +86,16 @@ export interface Rule {
   readonly by?: readonly RuleRef[];
 }
 
+export const SET_TYPES = ['hash:ip', 'hash:net', 'hash:ip,port', 'hash:net,port'] as const;
+
+export function isSetType(text: string): text is (typeof SET_TYPES)[number] {
+  return SET_TYPES.some((type) => type === text);
+}
+
 export interface IpSet {
   readonly name: string;
   readonly family: Family;
-  readonly type: 'hash:ip' | 'hash:net' | 'hash:ip,port' | 'hash:net,port';
+  readonly type: (typeof SET_TYPES)[number];
   /** Entry text as `ipset restore` takes it with protocol numbers -> false for `nomatch`. */
   readonly members: VersionedMap<string, boolean>;
   /** What the set means; the name is a hash of it. */

@@ -5,12 +5,14 @@ import { compileNode, renderNode } from '../../../support/stages.ts';
 import { diff } from '../../../../src/dataplane/iptables/plan/diff.ts';
 import type { ObservedState, Plan } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import { portionsOf, type ToFill } from '../../../../src/dataplane/iptables/plan/portion.ts';
-import type { ClusterSnapshot, Flow } from '../../../../src/policy/model.ts';
+import type { ClusterSnapshot, Flow, Pod } from '../../../../src/policy/model.ts';
 import type { Ruleset } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
+import { isSameList } from '../../../../src/core/compare.ts';
 import { crowdedPair, flowsAtEdges, NODE } from '../../../property/clusters.ts';
 import { packetOf } from '../../../property/expected.ts';
 import { runs } from '../../../property/runs.ts';
-import { pod, policy, snapshot } from '../../../support/builders.ts';
+import { NodeCompiler } from '../../../../src/compile/compile-node.ts';
+import { type PolicySpec, namespace, pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
 import { trace } from '../../../support/tracer.ts';
 
@@ -61,6 +63,13 @@ function isWithinOne(clusters: readonly ClusterSnapshot[], { source, destination
     .filter(({ addresses }) => addresses.includes(source) || addresses.includes(destination))
     .map(({ namespace }) => namespace);
   return new Set(namespaces).size <= 1;
+}
+
+/** As if pods that are gone, or have other addresses, had gone first: what is held back is judged by the policies and labels of before. */
+function withoutGone(before: ClusterSnapshot, after: ClusterSnapshot): ClusterSnapshot {
+  const stays = ([key, { addresses }]: readonly [string, Pod]): boolean =>
+    isSameList(addresses, after.pods.get(key)?.addresses ?? []);
+  return { ...before, pods: new Map([...before.pods].filter(stays)) };
 }
 
 describe('fault: sets of one namespace that take long to fill hold up all others', () => {
@@ -115,6 +124,7 @@ describe('fault: sets of one namespace that take long to fill hold up all others
         const old = diff(rulesetOf(before), NOTHING).after;
         const desired = rulesetOf(after);
         const whole = diff(desired, old, { remembered: true }).after;
+        const between = diff(rulesetOf(withoutGone(before, after)), old, { remembered: true }).after;
         let last = old;
         for (const plan of inPortions(desired, old, portion)) {
           last = plan.after;
@@ -123,7 +133,7 @@ describe('fault: sets of one namespace that take long to fill hold up all others
           for (const flow of flows.filter((each) => isWithinOne([before, after], each))) {
             const verdict = trace(last, packetOf(after, flow));
             if (verdict === 'dropped') continue;
-            const either = [old, whole].map((state) => trace(state, packetOf(after, flow)));
+            const either = [old, between, whole].map((state) => trace(state, packetOf(after, flow)));
             assert.ok(either.includes('passed'), JSON.stringify(flow));
           }
         }
@@ -132,5 +142,95 @@ describe('fault: sets of one namespace that take long to fill hold up all others
       runs(80),
     );
     assert.ok(seen.waited > 40, JSON.stringify(seen));
+  });
+});
+
+describe('endpoint chains that stay in force because others are refused', () => {
+  const [A, B, DB] = ['10.0.0.1', '10.0.0.2', '10.0.1.5'];
+  const to = (app: string): PolicySpec => ({
+    podSelector: { matchLabels: { pod: 'a' } },
+    policyTypes: ['Egress'],
+    egress: [{ to: [{ podSelector: { matchLabels: { app } } }] }],
+  });
+
+  /** Egress of `a` to the pods `app: db`, then to others, which the kernel refuses. */
+  function setUp() {
+    const pods = new Map([['x/a', pod('x/a', { addresses: [A] })]]);
+    let compiler = new NodeCompiler('node-1');
+    const put = (key: string, is: Pod | undefined): void => {
+      if (is) pods.set(key, is);
+      else pods.delete(key);
+      compiler.pod(key, is);
+    };
+    const begin = (app: string): void => {
+      compiler = new NodeCompiler('node-1');
+      compiler.namespace('x', namespace('x'));
+      for (const [key, each] of pods) compiler.pod(key, each);
+      compiler.policy('x/p', policy('x/p', to(app)));
+    };
+    const elsewhere = (name: string, address: string, app: string): void =>
+      put(`x/${name}`, pod(`x/${name}`, { nodeName: 'node-2', addresses: [address], labels: { app } }));
+    elsewhere('db-0', DB, 'db');
+    elsewhere('db-1', B, 'db');
+    begin('db');
+    const ruleset = (): Ruleset => renderNode(compiler.intent(), { ...LAYOUT, mode: 'enforce' });
+    let plan = diff(ruleset(), NOTHING, { remembered: true });
+    const held = new Set(plan.after.families[4]!.chains.keys());
+    compiler.policy('x/p', policy('x/p', to('cache')));
+    const next = (memory: Parameters<typeof diff>[2]): number => {
+      const desired = ruleset();
+      const rejected = new Set([...desired.families[4].endpointChains.keys()].filter((name) => !held.has(name)));
+      plan = diff(desired, plan.after, { ...memory, rejected });
+      assert.equal(plan.degraded.length, 1);
+      return plan.summary.membersDeleted;
+    };
+    return {
+      put,
+      elsewhere,
+      /** Plans with all new endpoint chains refused. How many members leave. */
+      refused: (): number => next({ remembered: true, released: plan.released }),
+      /** The same by another process, which finds what this one wrote. */
+      refusedAfterRestart: (): number => {
+        begin('cache');
+        return next({});
+      },
+      may: (destination: string): string =>
+        trace(plan.after, { family: 4, source: A, destination, protocol: 6, port: 80 }),
+    };
+  }
+
+  it('let through what they did before', () => {
+    const { refused, may } = setUp();
+    assert.deepEqual([refused(), may(DB), may(B), may('10.9.9.9')], [0, 'passed', 'passed', 'dropped']);
+  });
+
+  it('let nothing through to an address whose pod is gone (S-70)', () => {
+    const { put, refused, may } = setUp();
+    refused();
+    put('x/db-0', undefined);
+    assert.deepEqual([refused(), may(DB), may(B)], [1, 'dropped', 'passed']);
+    assert.equal(refused(), 0);
+  });
+
+  it('let nothing through to an address whose pod went while no agent ran', () => {
+    const { put, refused, refusedAfterRestart, may } = setUp();
+    refused();
+    put('x/db-0', undefined);
+    assert.deepEqual([refusedAfterRestart(), may(DB), may(B)], [1, 'dropped', 'passed']);
+  });
+
+  it('let nothing through to the next pod at the address (S-73)', () => {
+    const { put, elsewhere, refused, may } = setUp();
+    refused();
+    put('x/db-0', undefined);
+    elsewhere('other', DB, 'other');
+    assert.deepEqual([refused(), may(DB), may(B)], [1, 'dropped', 'passed']);
+  });
+
+  it('go on to let through a pod that lost its label: the policy of before is what there is', () => {
+    const { elsewhere, refused, may } = setUp();
+    refused();
+    elsewhere('db-0', DB, 'web');
+    assert.deepEqual([refused(), may(DB)], [0, 'passed']);
   });
 });
