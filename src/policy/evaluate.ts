@@ -27,15 +27,27 @@ import {
 } from './model.ts';
 import { matches, mayMatch } from './selector.ts';
 
+/** What decides besides the two ends of a flow. */
+export type PolicyWorld = Pick<ClusterSnapshot, 'policies' | 'namespaces'>;
+
 export interface Evaluator {
   evaluate(flow: Flow): Verdict;
 }
 
 /** One flow with everything the clauses ask about its ends. */
-interface Connection {
+export interface Connection {
   readonly flow: Flow;
   readonly sourcePod: Pod | undefined;
   readonly destinationPod: Pod | undefined;
+}
+
+/** Address (canonical text) -> the pod that owns it, as `addressOwners` tells. */
+export interface AddressOwners {
+  get(address: string): Pod | undefined;
+}
+
+export function connectionOf(owners: AddressOwners, flow: Flow): Connection {
+  return { flow, sourcePod: owners.get(flow.source), destinationPod: owners.get(flow.destination) };
 }
 
 /** For many flows over one snapshot, which must not change meanwhile. */
@@ -43,11 +55,9 @@ export function createEvaluator(snapshot: ClusterSnapshot): Evaluator {
   const owners = addressOwners(snapshot.pods.values());
   return {
     evaluate(flow) {
-      const sourcePod = owners.get(flow.source);
-      const destinationPod = owners.get(flow.destination);
-      const connection = { flow, sourcePod, destinationPod };
-      const egress = judgeEgress(snapshot, connection);
-      const ingress = judgeIngress(snapshot, connection);
+      const connection = connectionOf(owners, flow);
+      const egress = judgeDirection(snapshot, 'egress', connection);
+      const ingress = judgeDirection(snapshot, 'ingress', connection);
       return { allowed: letsPass(egress) && letsPass(ingress), egress, ingress };
     },
   };
@@ -70,7 +80,11 @@ export function letsPass(verdict: DirectionVerdict): boolean {
   }
 }
 
-function judgeEgress(snapshot: ClusterSnapshot, connection: Connection): DirectionVerdict {
+export function judgeDirection(snapshot: PolicyWorld, direction: Direction, connection: Connection): DirectionVerdict {
+  return direction === 'egress' ? judgeEgress(snapshot, connection) : judgeIngress(snapshot, connection);
+}
+
+function judgeEgress(snapshot: PolicyWorld, connection: Connection): DirectionVerdict {
   const { flow, sourcePod } = connection;
   if (flow.source === flow.destination) return { kind: 'exempt', reason: 'self' }; // S-62
   const subjects = subjectsAt(sourcePod);
@@ -79,7 +93,7 @@ function judgeEgress(snapshot: ClusterSnapshot, connection: Connection): Directi
   return judge(snapshot, 'egress', subjects, connection);
 }
 
-function judgeIngress(snapshot: ClusterSnapshot, connection: Connection): DirectionVerdict {
+function judgeIngress(snapshot: PolicyWorld, connection: Connection): DirectionVerdict {
   const { flow, destinationPod } = connection;
   if (flow.source === flow.destination) return { kind: 'exempt', reason: 'self' }; // S-62
   const subjects = subjectsAt(destinationPod);
@@ -99,19 +113,16 @@ function subjectsAt(owner: Pod | undefined): readonly Pod[] {
  * those that are isolated decide; if they are not by the same policies, nothing is allowed.
  */
 function judge(
-  snapshot: ClusterSnapshot,
+  snapshot: PolicyWorld,
   direction: Direction,
   subjects: readonly Pod[],
   connection: Connection,
 ): DirectionVerdict {
-  const isolated = subjects.flatMap((subject) => {
-    const policies = isolatingPolicies(snapshot, direction, subject);
-    return policies.length === 0 ? [] : [{ subject, policies }];
-  });
-  const [first, ...others] = isolated;
+  const isolated = isolatedAmong(snapshot, direction, subjects);
+  const [first] = isolated;
   if (first === undefined) return { kind: 'not-isolated' }; // S-02
-  const isolatedBy = [...new Set(isolated.flatMap(({ policies }) => policies))].map(refOf);
-  if (!others.every((other) => isSameIsolation(first, other))) return { kind: 'denied', isolatedBy };
+  const isolatedBy = policiesOf(isolated).map(refOf);
+  if (!agree(isolated)) return { kind: 'denied', isolatedBy };
   const by: RuleRef[] = [];
   for (const policy of first.policies) {
     // One that only may select the pod isolates it, but allows it nothing.
@@ -124,9 +135,33 @@ function judge(
   return by.length > 0 ? { kind: 'allowed', by } : { kind: 'denied', isolatedBy };
 }
 
-interface Isolation {
+/** A pod and the policies that isolate it in one direction; at least one. */
+export interface Isolation {
   readonly subject: Pod;
   readonly policies: readonly Policy[];
+}
+
+/** Of the pod that policies protect in this direction, or of several that claim its address. */
+export function isolationsOf(snapshot: PolicyWorld, direction: Direction, connection: Connection): Isolation[] {
+  const { sourcePod, destinationPod } = connection;
+  return isolatedAmong(snapshot, direction, subjectsAt(direction === 'egress' ? sourcePod : destinationPod));
+}
+
+function isolatedAmong(snapshot: PolicyWorld, direction: Direction, subjects: readonly Pod[]): Isolation[] {
+  return subjects.flatMap((subject) => {
+    const policies = isolatingPolicies(snapshot, direction, subject);
+    return policies.length === 0 ? [] : [{ subject, policies }];
+  });
+}
+
+/** Each once. */
+export function policiesOf(isolated: readonly Isolation[]): readonly Policy[] {
+  return [...new Set(isolated.flatMap(({ policies }) => policies))];
+}
+
+/** Whether all of them are isolated by the same policies. */
+export function agree([first, ...others]: readonly Isolation[]): boolean {
+  return first === undefined || others.every((other) => isSameIsolation(first, other));
 }
 
 function isSameIsolation(one: Isolation, other: Isolation): boolean {
@@ -138,36 +173,46 @@ function isSameIsolation(one: Isolation, other: Isolation): boolean {
 }
 
 /** S-03. Sorted by name, so that reasons do not depend on the order of the watch. */
-function isolatingPolicies(snapshot: ClusterSnapshot, direction: Direction, subject: Pod): Policy[] {
+function isolatingPolicies(snapshot: PolicyWorld, direction: Direction, subject: Pod): Policy[] {
   return [...snapshot.policies.values()]
     .filter((policy) => policy.namespace === subject.namespace)
     .filter((policy) => policy.isolates[direction] && mayMatch(policy.podSelector, subject.labels))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function refOf({ namespace, name }: Policy): PolicyRef {
+export function refOf({ namespace, name }: Policy): PolicyRef {
   return { namespace, name };
 }
 
 /** S-33. */
 function ruleAllows(
-  snapshot: ClusterSnapshot,
+  snapshot: PolicyWorld,
   rule: Rule,
   policy: Policy,
   direction: Direction,
   connection: Connection,
 ): boolean {
-  const { flow, sourcePod, destinationPod } = connection;
-  const other = direction === 'ingress' ? sourcePod : destinationPod;
-  const otherAddress = readAddress(direction === 'ingress' ? flow.source : flow.destination);
+  const end = otherEnd(direction, connection);
   return (
-    (rule.ports === 'any' || rule.ports.some((port) => portMatches(port, flow, destinationPod))) && // S-32
-    (rule.peers === 'any' || rule.peers.some((peer) => peerMatches(snapshot, peer, policy, other, otherAddress))) // S-23
+    (rule.ports === 'any' || rule.ports.some((port) => portMatches(port, connection))) && // S-32
+    (rule.peers === 'any' || rule.peers.some((peer) => peerMatches(snapshot, peer, policy, end))) // S-23
   );
 }
 
+/** The end that a rule's peers are about. */
+export interface OtherEnd {
+  readonly pod: Pod | undefined;
+  readonly address: Address;
+}
+
+export function otherEnd(direction: Direction, { flow, sourcePod, destinationPod }: Connection): OtherEnd {
+  return direction === 'ingress'
+    ? { pod: sourcePod, address: readAddress(flow.source) }
+    : { pod: destinationPod, address: readAddress(flow.destination) };
+}
+
 /** S-34..S-38; S-40..S-46 for names, which only the destination pod itself can resolve, in either direction. */
-function portMatches(port: PortMatch, flow: Flow, destinationPod: Pod | undefined): boolean {
+export function portMatches(port: PortMatch, { flow, destinationPod }: Connection): boolean {
   if (PROTOCOL_NUMBER[port.protocol] !== flow.protocol) return false; // S-66: nothing but the named protocol
   switch (port.kind) {
     case 'range':
@@ -180,19 +225,18 @@ function portMatches(port: PortMatch, flow: Flow, destinationPod: Pod | undefine
   }
 }
 
-function peerMatches(
-  snapshot: ClusterSnapshot,
+export function peerMatches(
+  snapshot: PolicyWorld,
   peer: Peer,
-  policy: Policy,
-  other: Pod | undefined,
-  otherAddress: Address,
+  policy: PolicyRef,
+  { pod: other, address }: OtherEnd,
 ): boolean {
   switch (peer.kind) {
     case 'nothing':
       return false;
     case 'ip-block':
       // S-28, S-30: the address alone counts, pod or not, and only this block's own exceptions.
-      return cidrContains(peer.cidr, otherAddress) && !peer.except.some((except) => cidrContains(except, otherAddress));
+      return cidrContains(peer.cidr, address) && !peer.except.some((except) => cidrContains(except, address));
     case 'pods':
       // S-24, S-26, S-27: an eligible pod, or no match.
       return (
@@ -206,7 +250,7 @@ function peerMatches(
 }
 
 /** S-22: a namespace that is not known (yet) matches only the selector of all namespaces. */
-function namespaceMatches(selector: Selector, labels: Labels | undefined): boolean {
+export function namespaceMatches(selector: Selector, labels: Labels | undefined): boolean {
   if (labels !== undefined) return matches(selector, labels);
   return selector.kind === 'all-of' && selector.requirements.length === 0;
 }

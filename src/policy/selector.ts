@@ -33,7 +33,8 @@ export function mayMatch(selector: Selector, labels: Labels): boolean {
   return labels === UNKNOWN_LABELS ? selector.kind !== 'nothing' : matches(selector, labels);
 }
 
-function holds(requirement: Requirement, labels: Labels): boolean {
+/** S-17: of one term. */
+export function holds(requirement: Requirement, labels: Labels): boolean {
   // Labels are plain objects and keys are what users wrote: `constructor` must not find Object.prototype.
   const value = Object.hasOwn(labels, requirement.key) ? labels[requirement.key] : undefined;
   switch (requirement.operator) {
