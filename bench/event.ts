@@ -112,7 +112,7 @@ async function measureBackend(backend: Backend, rounds: number): Promise<Backend
     const load: LoadResult[] = [];
     for (const rate of RATES) load.push(await measureLoad(agent, model, remote, rate, LOAD_MS));
     const { intent } = first.info;
-    const { rules, sets } = first.outcome.change!.size();
+    const { rules, sets } = first.outcome.size!();
     return {
       backend,
       localPolicies: new Set(

@@ -1,5 +1,5 @@
 /** The running agent: cluster changes in, syncs out. Gets its edges as arguments; knows no process, file or socket. */
-import { MODES } from '../core/vocabulary.ts';
+import { MODE_KEY, MODES } from '../core/vocabulary.ts';
 import type { Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { PodInterfaces } from '../host/pod-interfaces.ts';
@@ -26,7 +26,7 @@ export interface AgentOptions {
   readonly opened?: Promise<void>;
   /** Closed: no pod passes a packet before it is programmed (S-75). */
   readonly newPods: 'open' | 'closed';
-  /** In force unless the node's annotation says otherwise. */
+  /** In force unless the node's annotation or label says otherwise. */
   readonly defaultMode: Mode;
   /** See LoopOptions. */
   readonly minGapMs: number;
@@ -55,7 +55,7 @@ interface InterfaceSource {
 
 /** What the agent tells the outside: logs and metrics hang on this. Must not throw. */
 export interface AgentObserver {
-  onMode(mode: Mode, source: 'default' | 'annotation'): void;
+  onMode(mode: Mode, source: ModeSource): void;
   onSync(outcome: SyncOutcome, info: SyncInfo): void;
   /** The set of problems with objects changed. */
   onProblems(problems: readonly Problem[]): void;
@@ -90,6 +90,7 @@ type NodeStatus = { readonly kind: 'present' } | { readonly kind: 'gone' } | { r
 export interface AgentStatus {
   readonly nodeName: string;
   readonly mode: Mode;
+  readonly modeSource: ModeSource;
   readonly inSync: boolean;
   readonly node: NodeStatus;
   /** A sync succeeded (in dry-run: was planned) at least once. */
@@ -103,6 +104,8 @@ export interface AgentStatus {
   readonly lastTurnMs: number;
   /** Pods of this node whose address is not known or not programmed yet. */
   readonly waitingPods: number;
+  /** With objects, as of the last sync. */
+  readonly problems: readonly Problem[];
 }
 
 interface InKernel {
@@ -111,7 +114,14 @@ interface InKernel {
   readonly sinceMs: number;
 }
 
-const MODE_ANNOTATION = 'portcullis.dev/mode';
+export type ModeSource = 'default' | 'annotation' | 'label';
+
+interface WantedMode {
+  readonly mode: Mode;
+  readonly source: ModeSource;
+  /** Values of the node's that name no mode. */
+  readonly misspelt: readonly { readonly from: 'annotation' | 'label'; readonly value: string }[];
+}
 
 export class Agent {
   readonly #options: AgentOptions;
@@ -123,6 +133,7 @@ export class Agent {
   /** Every kind was listed once, and the data plane can be asked. */
   #maySync = false;
   #mode: Mode;
+  #modeSource: ModeSource = 'default';
   #programmed = false;
   #lastOutcome: SyncOutcome | undefined;
   #inKernel: InKernel | undefined;
@@ -181,6 +192,7 @@ export class Agent {
     return {
       nodeName: this.#options.nodeName,
       mode: this.#mode,
+      modeSource: this.#modeSource,
       inSync: this.#options.cluster.inSync,
       node: this.#nodeStatus(),
       programmed: this.#programmed,
@@ -189,6 +201,7 @@ export class Agent {
       inKernel: this.#inKernel,
       lastTurnMs: this.#loop.lastTurnMs,
       waitingPods: this.#newPods.waiting,
+      problems: this.#reportedProblems,
     };
   }
 
@@ -267,6 +280,7 @@ export class Agent {
     // What still waits to be compiled is not in that intent.
     const revision = intent?.waiting.length === 0 ? outcome.revision : undefined;
     if (revision !== undefined && revision !== this.#inKernel?.revision) this.#inKernel = { revision, sinceMs: ended };
+    if (this.#mode === 'off' || this.#mode === 'dry-run') this.#inKernel = undefined;
     if (isWritten) this.#reportNewPods(newPods, intent, ended);
     const problems = [...cluster.snapshot().problems, ...(intent?.problems ?? []), ...modeProblems, ...nodeProblems];
     const changedAt = Math.min(...Object.values(waited));
@@ -321,31 +335,40 @@ export class Agent {
     this.#options.observer.onPodsProgrammed(this.#newPods.programmed(programmed, nowMs));
   }
 
-  /** The node's annotation wins over the default; a value it cannot use is a problem and changes nothing. */
+  /** The node's annotation wins over its label, and that over the default; a value that cannot be used is a problem and changes nothing. */
   #followMode(): Problem[] {
     const { nodeName, observer } = this.#options;
-    const { mode, wanted, annotated } = this.#wantedMode();
+    const { mode, source, misspelt } = this.#wantedMode();
     if (mode !== this.#mode || !this.#lastOutcome) {
       this.#mode = mode;
-      observer.onMode(mode, annotated ? 'annotation' : 'default');
+      observer.onMode(mode, source);
     }
-    if (wanted === undefined || annotated) return [];
-    return [
-      {
-        object: { kind: 'Node', name: nodeName },
-        field: `metadata.annotations[${MODE_ANNOTATION}]`,
-        message: `${JSON.stringify(wanted)} is not one of ${MODES.join(', ')}; the mode stays ${mode}`,
-      },
-    ];
+    this.#modeSource = source;
+    return misspelt.map(({ from, value }) => ({
+      object: { kind: 'Node', name: nodeName },
+      field: `metadata.${from}s[${MODE_KEY}]`,
+      message: `${JSON.stringify(value)} is not one of ${MODES.join(', ')}; the mode in force is ${mode}`,
+    }));
   }
 
-  #wantedMode(): { readonly mode: Mode; readonly wanted: string | undefined; readonly annotated: Mode | undefined } {
+  #wantedMode(): WantedMode {
     const { cluster, nodeName, defaultMode } = this.#options;
     const node = cluster.snapshot().nodes.get(nodeName);
-    const wanted = node?.modeAnnotation;
-    const annotated = MODES.find((mode) => mode === wanted);
+    const given = [
+      { from: 'annotation', value: node?.modeAnnotation },
+      { from: 'label', value: node?.modeLabel },
+    ] as const;
+    const told = given.flatMap(({ from, value }) => {
+      return value === undefined ? [] : [{ from, value, mode: MODES.find((mode) => mode === value) }];
+    });
+    const misspelt = told.filter(({ mode }) => mode === undefined);
+    const [first] = told;
+    if (node && !first) return { mode: defaultMode, source: 'default', misspelt };
     // A typing mistake, or a Node object that is replaced, must not switch an audited node to enforcing.
-    return { mode: annotated ?? (node && wanted === undefined ? defaultMode : this.#mode), wanted, annotated };
+    const usable = first?.mode || this.#lastOutcome ? first : told.find(({ mode }) => mode !== undefined);
+    return usable?.mode
+      ? { mode: usable.mode, source: usable.from, misspelt }
+      : { mode: this.#mode, source: this.#modeSource, misspelt };
   }
 
   #nodeStatus(): NodeStatus {

@@ -150,7 +150,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_MODE',
     '<mode>',
     'enforce',
-    `${START_MODES.join(', ')}: drop what policies deny; only count and log it; or write nothing at all and show the plan`,
+    `${START_MODES.join(', ')}: drop what policies deny; only count and log it; or have no rules and show the plan`,
     oneOf(START_MODES),
   ),
   backend: flag(

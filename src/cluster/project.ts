@@ -4,7 +4,7 @@
  */
 import { canonicalAddress } from '../net/ip.ts';
 import { isEligible } from '../policy/address-owners.ts';
-import { type Protocol, PROTOCOLS } from '../core/vocabulary.ts';
+import { MODE_KEY, type Protocol, PROTOCOLS } from '../core/vocabulary.ts';
 import {
   type Labels,
   type NamedPort,
@@ -23,7 +23,6 @@ import { LongJson } from './long-json.ts';
 import type { Interner } from './interner.ts';
 
 export const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
-const MODE_ANNOTATION = 'portcullis.dev/mode';
 
 /** Of one object: the first ones tell the story. */
 const MAX_PROBLEMS = 20;
@@ -128,15 +127,22 @@ export const projectNode: Project<NodeRecord> = (object) => {
   const addresses = listed.flatMap(
     (entry) => canonicalAddress(text(isRecord(entry) ? entry.address : undefined)) ?? [],
   );
-  const annotations = isRecord(metadata.annotations) ? metadata.annotations : {};
-  const mode = annotations[MODE_ANNOTATION];
+  const modeAnnotation = modeIn(metadata.annotations);
+  const modeLabel = modeIn(metadata.labels);
   const record: NodeRecord = {
     name,
     addresses: unique(addresses),
-    ...(typeof mode === 'string' ? { modeAnnotation: mode } : {}),
+    ...(modeAnnotation === undefined ? {} : { modeAnnotation }),
+    ...(modeLabel === undefined ? {} : { modeLabel }),
   };
   return { kind: 'record', key: name, record, problems: report.problems };
 };
+
+/** Of annotations or labels. */
+function modeIn(raw: unknown): string | undefined {
+  const mode = isRecord(raw) ? raw[MODE_KEY] : undefined;
+  return typeof mode === 'string' ? mode : undefined;
+}
 
 /** What the same chart brings into many namespaces is kept once. */
 export const projectPolicy: Project<Policy> = (object, interner) => {

@@ -15,9 +15,11 @@ export const PROTOCOLS = ['TCP', 'UDP', 'SCTP'] as const satisfies readonly Prot
 /** IANA protocol numbers of the protocols the API names, and of the two ICMPs. */
 export const PROTOCOL_NUMBER = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPv6: 58 } as const;
 
-/** What the agent does on its node: drop what policies deny; count and log it; write nothing and show the plan; have no rules. */
+/** What the agent does on its node: drop what policies deny; count and log it; have no rules and show the plan of those there would be; have no rules. */
 export type Mode = 'enforce' | 'audit' | 'dry-run' | 'off';
 export const MODES = ['enforce', 'audit', 'dry-run', 'off'] as const satisfies readonly Mode[];
+/** The annotation that sets a mode, and the label that sets a node's. */
+export const MODE_KEY = 'portcullis.dev/mode';
 
 /** Which tools write the rules. */
 export type Backend = 'iptables-nft' | 'iptables-legacy';

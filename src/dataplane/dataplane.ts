@@ -49,6 +49,8 @@ export interface SyncOutcome {
   readonly revision: number | undefined;
   /** What was done (in dry-run: would be done), last attempt; absent if it is not known what the kernel holds. */
   readonly change: PlannedChange | undefined;
+  /** What the kernel holds now; absent if that is not known. */
+  readonly size?: () => DataplaneSize;
   /** Steps that the kernel took, over all attempts. */
   readonly stepsApplied: number;
   /** What others had changed; empty where nothing was compared. */
@@ -92,8 +94,6 @@ export interface PlannedChange {
   readonly degraded: readonly Degraded[];
   /** How many sets are filled further by the next syncs. */
   readonly setsToFill: number;
-  /** What the kernel holds afterwards. */
-  size(): DataplaneSize;
   /** The epoch in force afterwards; absent where live flows are not marked. */
   readonly epoch: number | undefined;
 }

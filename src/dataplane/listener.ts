@@ -16,9 +16,8 @@ export interface NeighbourListener {
 /** Of one kind and family, at least one: a flushed table is one event to people, however many chains it held. */
 export type Alike = readonly [Drift, ...Drift[]];
 
-/** `left`: nothing is written in this mode; `pending`: what repairs it did not go in. `by`: the program, as far as the kernel told. */
+/** `pending`: what repairs it did not go in. `by`: the program, as far as the kernel told. */
 export type Repair =
-  | { readonly kind: 'left' }
   | { readonly kind: 'pending' }
   | { readonly kind: 'repaired'; readonly by: string | undefined; readonly fight: FightState };
 

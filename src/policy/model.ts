@@ -63,6 +63,8 @@ export interface NodeRecord {
   readonly addresses: readonly string[];
   /** Value of the annotation `portcullis.dev/mode`, if any, unchecked. */
   readonly modeAnnotation?: string;
+  /** Value of the label of that name, the same. */
+  readonly modeLabel?: string;
 }
 
 export type SelectorOperator = 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';

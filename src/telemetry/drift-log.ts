@@ -16,9 +16,6 @@ export function createDriftLog(
     onDrift: (alike, repair) => {
       const [{ kind, object }] = alike;
       switch (repair.kind) {
-        case 'left':
-          log.warn(`left as it is: ${inWords(alike)}`, { kind, object });
-          break;
         case 'pending':
           log.warn(`not repaired yet: ${inWords(alike)}`, { kind, object });
           break;

@@ -25,7 +25,7 @@ export function createProblemLog(
     return true;
   };
   return (problems) => {
-    const lines = new Set(problems.map(lineOf));
+    const lines = new Set(problems.map(problemText));
     const fresh = [...lines].filter((line) => !printed.has(line));
     const said = fresh.filter((line) => {
       const may = mayPrint();
@@ -46,7 +46,7 @@ function solvedLine(solved: readonly string[], left: number): string {
   return `solved: ${names}. ${left === 0 ? 'No problem with an object is left' : `Problems with objects left: ${left}`}`;
 }
 
-function lineOf({ object, field, message }: Problem): string {
+export function problemText({ object, field, message }: Problem): string {
   const name = object.namespace === undefined ? object.name : `${object.namespace}/${object.name}`;
   return `${object.kind} ${name}: ${field === '' ? '' : `${field}: `}${message}`;
 }

@@ -5,8 +5,10 @@ import type { ConditionState, PlanPage } from './health.ts';
 import type { Lack } from '../dataplane/dataplane.ts';
 import type { AgentStatus } from '../agent/agent.ts';
 
+import { MODE_KEY } from '../core/vocabulary.ts';
 import { familyOf } from '../net/ip.ts';
 import { nodeProblem } from '../agent/agent.ts';
+import { problemText } from './problem-log.ts';
 
 export function informersReady(cluster: ClusterWatch | undefined): ConditionState {
   if (!cluster) return { ok: false, reason: 'not connected to an API server yet' };
@@ -29,11 +31,29 @@ export function nodeReady(nodeName: string, status: AgentStatus | undefined): Co
 
 export function commitReady(status: AgentStatus | undefined): ConditionState {
   if (status?.programmed) {
-    const { mode, inKernel } = status;
+    const { mode, inKernel, lastOutcome } = status;
     const revision = inKernel ? `, revision ${inKernel.revision} of what this node has to enforce` : '';
-    return { ok: true, reason: `mode ${mode}: programmed${revision}` };
+    if (mode === 'enforce' || mode === 'audit') return { ok: true, reason: `mode ${mode}: programmed${revision}` };
+    const size = lastOutcome?.size?.();
+    const held = size ? `${size.rules} rules and ${size.sets} sets` : 'it is not known how much';
+    const plan = mode === 'dry-run' ? '; what enforcing would write is at /plan' : '';
+    return { ok: true, reason: `mode ${mode}: nothing is enforced; of ours the kernel holds ${held}${plan}` };
   }
   return { ok: false, reason: 'the rules were not written yet' };
+}
+
+/** Of problems in one line. */
+const MAX_NAMED = 3;
+
+/** Where the mode comes from, and what is misspelt where a mode can be said. Ready all the same: the safe value is in force. */
+export function modesReady(status: AgentStatus | undefined): ConditionState {
+  if (!status?.lastOutcome) return { ok: true, reason: 'the mode is not settled yet' };
+  const misspelt = status.problems.filter(({ field }) => field.endsWith(`[${MODE_KEY}]`));
+  const named = misspelt.slice(0, MAX_NAMED).map(problemText);
+  const more = misspelt.length - named.length;
+  const source = status.modeSource === 'default' ? '--mode' : `the node's ${status.modeSource}`;
+  const reasons = [`mode ${status.mode}, by ${source}`, ...named, ...(more > 0 ? [`and ${more} more misspelt`] : [])];
+  return { ok: true, reason: reasons.join('; ') };
 }
 
 export function lastSyncReady(status: AgentStatus | undefined): ConditionState {

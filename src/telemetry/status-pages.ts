@@ -9,7 +9,15 @@ import type { AgentMetrics } from './metrics.ts';
 
 import { startStatusServer } from './health.ts';
 import { keepServing, type ServingServer } from './keep-serving.ts';
-import { commitReady, familiesReady, featuresReady, informersReady, lastSyncReady, planPage } from './readiness.ts';
+import {
+  commitReady,
+  familiesReady,
+  featuresReady,
+  informersReady,
+  lastSyncReady,
+  modesReady,
+  planPage,
+} from './readiness.ts';
 import { watchDetails } from './watch-staleness.ts';
 
 /** Filled in as the parts come up. */
@@ -73,6 +81,7 @@ function readiness({ agent, cluster, startProblem, conditions }: StatusSources):
     { name: 'kernel-tools', ok: startProblem === undefined, reason: startProblem ?? 'iptables and ipset answer' },
     { name: 'informers-synced', ...informersReady(cluster) },
     { name: 'first-commit', ...commitReady(status) },
+    { name: 'modes', ...modesReady(status) },
     { name: 'last-sync', ...lastSyncReady(status) },
     { name: 'families', ...familiesReady(status, cluster) },
     { name: 'kernel-features', ...featuresReady(status, cluster) },

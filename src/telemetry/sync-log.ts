@@ -44,8 +44,12 @@ function createLackLog(log: Logger): (outcome: SyncOutcome) => void {
 function createWaitLog(log: Logger): (outcome: SyncOutcome, info: SyncInfo) => void {
   const isNews = { plan: createNews(), sets: createNews(), chains: createNews(), namespaces: createNews() };
   return ({ change, mode, busySets, busyChains }, { intent }) => {
-    const plan = mode === 'dry-run' && change && !change.isEmpty ? change.text() : '';
-    if (isNews.plan(plan)) log.info('dry-run: this would be written', { plan });
+    const counts = mode === 'dry-run' && change ? nonZero(change.counts) : undefined;
+    if (isNews.plan(counts ? JSON.stringify(counts) : ''))
+      log.info('dry-run: nothing of ours is in the kernel; what enforcing would write, line by line, is at /plan', {
+        ...counts,
+        steps: change?.steps.length,
+      });
     const sets = change?.onlyWaits ? busySets.join(' ') : '';
     if (isNews.sets(sets))
       log.warn(
@@ -105,14 +109,16 @@ function logWork(log: Logger, outcome: SyncOutcome, info: SyncInfo, backend: Bac
     reasons: info.reasons,
     ms: Math.round(info.seconds * 1000),
     ...(info.programmingSeconds === undefined ? {} : { sinceChangeMs: Math.round(info.programmingSeconds * 1000) }),
-    ...(change ? nonZero(change.counts) : {}),
+    ...(change && mode !== 'dry-run' ? nonZero(change.counts) : {}),
     ...(waiting > 0 ? { setsToFill: waiting } : {}),
     ...(info.seconds > SLOW_SYNC_SECONDS ? { phases: { compile: info.compileSeconds, ...outcome.seconds } } : {}),
   };
+  if (mode === 'dry-run' && outcome.stepsApplied > 0)
+    log.info('dry-run: what there was of ours was taken out of the kernel; no policy denies anything here now');
   if (info.verdict === 'failed' || info.verdict === 'locked')
     log.debug('nothing, or not all, was written', { ...fields, stepsApplied: outcome.stepsApplied });
   else if (info.first) log.info(`first sync done on ${backend}`, fields);
-  else if (changed) log.info(mode === 'dry-run' ? 'would change the kernel' : 'changed the kernel', fields);
+  else if (changed && mode !== 'dry-run') log.info('changed the kernel', fields);
   else log.debug('nothing to do', fields);
 }
 

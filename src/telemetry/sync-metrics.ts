@@ -1,7 +1,8 @@
 /** Outcomes of syncs -> metrics. */
 import type { SyncInfo } from '../agent/agent.ts';
 import type { NodeIntent } from '../compile/intent.ts';
-import type { SyncOutcome } from '../dataplane/dataplane.ts';
+import type { Direction } from '../core/vocabulary.ts';
+import type { DataplaneSize, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { AgentMetrics } from './metrics.ts';
 
 import { SYNC_PHASES } from '../dataplane/dataplane.ts';
@@ -9,12 +10,17 @@ import { SYNC_PHASES } from '../dataplane/dataplane.ts';
 /** To be called with each sync. What takes looking at everything is counted when somebody asks. */
 export function createSyncMetrics(metrics: AgentMetrics): (outcome: SyncOutcome, info: SyncInfo) => void {
   let last: { readonly outcome: SyncOutcome; readonly info: SyncInfo } | undefined;
-  metrics.beforeScrape(() => last && measureRuleset(metrics, last.outcome, last.info));
+  // Where a write failed it is not known what the kernel holds: about what it held before.
+  let size: SyncOutcome['size'];
+  metrics.beforeScrape(() => last && measureRuleset(metrics, last.outcome, last.info, size?.() ?? NOTHING));
   return (outcome, info) => {
     measureSync(metrics, outcome, info);
+    size = outcome.size ?? size;
     if (outcome.change) last = { outcome, info };
   };
 }
+
+const NOTHING: DataplaneSize = { rules: 0, chains: 0, sets: 0, setEntries: 0 };
 
 function measureSync(metrics: AgentMetrics, outcome: SyncOutcome, info: SyncInfo): void {
   metrics.sync(info.verdict, Date.now());
@@ -28,17 +34,23 @@ function measureSync(metrics: AgentMetrics, outcome: SyncOutcome, info: SyncInfo
   for (const failure of outcome.failures) if (failure.tool) metrics.restoreFailure(failure.tool);
 }
 
-function measureRuleset(metrics: AgentMetrics, { change }: SyncOutcome, { intent, problems, verdict }: SyncInfo): void {
+function measureRuleset(
+  metrics: AgentMetrics,
+  { change, mode }: SyncOutcome,
+  { intent, problems, verdict }: SyncInfo,
+  size: DataplaneSize,
+): void {
   if (!change) return;
+  // The plan of dry-run is of rules that are not there.
+  const isPlanned = mode === 'dry-run';
+  const isolated = (direction: Direction): number =>
+    isPlanned ? 0 : (intent?.endpoints.filter(({ programs }) => programs[direction] !== undefined).length ?? 0);
   metrics.rulesetSize({
-    ...change.size(),
-    isolatedPods: {
-      ingress: intent?.endpoints.filter((endpoint) => endpoint.programs.ingress !== undefined).length ?? 0,
-      egress: intent?.endpoints.filter((endpoint) => endpoint.programs.egress !== undefined).length ?? 0,
-    },
+    ...size,
+    isolatedPods: { ingress: isolated('ingress'), egress: isolated('egress') },
     policies: policyCounts(intent),
     policyProblems: problems,
-    epoch: change.epoch ?? 0,
+    epoch: (isPlanned ? undefined : change.epoch) ?? 0,
     waitingNamespaces: intent?.waiting.length ?? 0,
     pendingSteps: verdict === 'done' ? 0 : change.steps.length,
   });

@@ -3,6 +3,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { ClusterChange, ClusterWatch } from '../../src/cluster/watch-cluster.ts';
 import type { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { Agent, type AgentOptions } from '../../src/agent/agent.ts';
+import type { Problem } from '../../src/policy/model.ts';
+import { modesReady } from '../../src/telemetry/readiness.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 
 const NODE = 'node-1';
@@ -12,7 +14,7 @@ function bench(options: Partial<AgentOptions> = {}) {
   const told: string[] = [];
   const clock = new VirtualClock();
   const opened = Promise.withResolvers<void>();
-  const nodes = new Map<string, { name: string; addresses: []; modeAnnotation?: string }>();
+  const nodes = new Map<string, { name: string; addresses: []; modeAnnotation?: string; modeLabel?: string }>();
   let change: (change: ClusterChange) => void = () => {};
   let synced = (): void => {};
   const cluster = {
@@ -65,8 +67,13 @@ function bench(options: Partial<AgentOptions> = {}) {
       opened.resolve();
       await settle();
     },
-    node: async (modeAnnotation?: string) => {
-      const after = { name: NODE, addresses: [] as [], ...(modeAnnotation === undefined ? {} : { modeAnnotation }) };
+    node: async (modeAnnotation?: string, modeLabel?: string) => {
+      const after = {
+        name: NODE,
+        addresses: [] as [],
+        ...(modeAnnotation === undefined ? {} : { modeAnnotation }),
+        ...(modeLabel === undefined ? {} : { modeLabel }),
+      };
       nodes.set(NODE, after);
       change({ kind: 'nodes', key: NODE, type: 'added', after, arrivedAtMs: 0 } as unknown as ClusterChange);
       await settle();
@@ -108,6 +115,56 @@ describe('the start of an agent', () => {
     await open();
     await node('dry-run');
     assert.deepEqual(told, ['watch', 'prepare dry-run']);
+  });
+
+  it('the annotation wins over the label, the label over --mode; a misspelt one changes nothing, and is named', async () => {
+    const problems: Problem[][] = [];
+    const modes: string[] = [];
+    const { told, agent, open, node, listed } = bench({
+      observer: {
+        onMode: (mode, source) => void modes.push(`${mode} by ${source}`),
+        onProblems: (all) => void problems.push([...all]),
+        onSync: () => {},
+        onGate: () => {},
+        onPodsProgrammed: () => {},
+      },
+    });
+    await open();
+    await node(undefined, 'audit');
+    await listed();
+    assert.deepEqual([told.at(-1), modes.at(-1)], ['sync audit', 'audit by label']);
+    await node('dry-run', 'audit');
+    assert.deepEqual([told.at(-1), modes.at(-1)], ['sync dry-run', 'dry-run by annotation']);
+    assert.deepEqual(problems.flat(), []);
+    await node('Enforce', 'audit');
+    assert.equal(told.at(-1), 'sync dry-run');
+    assert.deepEqual(problems.at(-1), [
+      {
+        object: { kind: 'Node', name: NODE },
+        field: 'metadata.annotations[portcullis.dev/mode]',
+        message: '"Enforce" is not one of enforce, audit, dry-run, off; the mode in force is dry-run',
+      },
+    ]);
+    assert.match(
+      modesReady(agent.status()).reason,
+      /^mode dry-run, by the node's annotation; Node node-1: .*"Enforce"/,
+    );
+    await node('audit', 'of');
+    assert.deepEqual(
+      [told.at(-1), problems.at(-1)!.map(({ field }) => field)],
+      ['sync audit', ['metadata.labels[portcullis.dev/mode]']],
+    );
+    await node();
+    assert.deepEqual([told.at(-1), modes.at(-1), problems.at(-1)], ['sync enforce', 'enforce by default', []]);
+    assert.equal(modesReady(agent.status()).reason, 'mode enforce, by --mode');
+  });
+
+  it('a misspelt annotation at the start: the label counts, as long as nothing else was in force', async () => {
+    const { told, open, node, listed } = bench();
+    await open();
+    await node('adit', 'audit');
+    await listed();
+    assert.equal(told.at(-1), 'sync audit');
   });
 
   it('without the node nothing is asked ahead', async () => {

@@ -209,6 +209,8 @@ describe('project', () => {
     };
     const expected: NodeRecord = { name: 'node-1', addresses: ['203.0.113.5', '2001:db8::5'], modeAnnotation: 'audit' };
     assert.deepEqual(record(projectNode, node).record, expected);
+    const labelled = { metadata: { name: 'n', labels: { 'portcullis.dev/mode': 'off' } }, status: { addresses: [] } };
+    assert.deepEqual(record(projectNode, labelled).record, { name: 'n', addresses: [], modeLabel: 'off' });
     const odd = { metadata: { name: 'n', annotations: { 'portcullis.dev/mode': 1 } }, status: { addresses: 'x' } };
     assert.deepEqual(record(projectNode, odd), { record: { name: 'n', addresses: [] }, fields: ['status.addresses'] });
   });

@@ -113,34 +113,43 @@ for (const backend of BACKENDS) {
       await allowed.close();
     });
 
-    it('dry-run: not one write, the plan is served, the rules stay as they were', async () => {
+    it('dry-run: the rules go without a wrong packet, nothing else is written, and the plan is served', async () => {
+      const live = await t.flow('x/friend', 'x/server');
       await mode('dry-run');
+      await until(async () => (await t.leftovers()).length === 0, 'nothing of ours is left');
+      await t.expect(OPEN);
+      assert.ok((await live.status()).longestSilenceMs < 500);
+      await live.close();
       const before = await t.restingText();
       const writes = await agent.metric('portcullis_kernel_writes_total');
       const from = agent.log.length;
       t.policy('x/p', { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] });
-      const line = await agent.logged((entry) => entry.message === 'dry-run: this would be written', 'the plan', from);
-      assert.match(String(line.plan), /x\/p ingress no rule/);
+      const line = await agent.logged(({ message }) => message.startsWith('dry-run: nothing of ours'), 'summary', from);
+      assert.ok(Number(line.chainsWritten) > 0);
+      assert.ok(JSON.stringify(line).length < 500, JSON.stringify(line));
       const page = await agent.get('/plan');
       assert.equal(page.status, 200);
       assert.match(page.body, /^# mode dry-run, dry-run: would be applied\n/);
       assert.match(page.body, /-A PCL-I-[a-z2-7]+ -m comment --comment "x\/p ingress no rule"/);
       assert.equal(await t.kernelText(), before);
       assert.equal(await agent.metric('portcullis_kernel_writes_total'), writes);
-      await t.expect(ENFORCED);
-      assert.equal((await agent.readiness()).status, 200);
+      for (const what of ['rules', 'chains', 'sets', 'set_entries', 'generation'])
+        assert.equal(await agent.metric(`portcullis_${what}`), 0, what);
+      assert.equal(await agent.metric('portcullis_isolated_pods', { direction: 'ingress' }), 0);
+      await t.expect(OPEN);
+      const ready = await agent.get('/readyz?verbose');
+      assert.equal(ready.status, 200);
+      assert.match(ready.body, /mode dry-run: nothing is enforced; of ours the kernel holds 0 rules and 0 sets/);
     });
 
-    it('dry-run: what others change is neither repaired nor counted as repaired', async () => {
+    it('dry-run: rules of ours that somebody puts back are taken out again', async () => {
       await agent.end('SIGTERM');
+      await t.iptables(4, '-N', 'PCL-FWD');
+      await t.iptables(4, '-A', 'PCL-FWD', '-j', 'DROP');
+      await t.iptables(4, '-I', 'FORWARD', '1', ...FIRST_PACKETS, '-j', 'PCL-FWD');
       agent = await t.start('node-1', { flags: ['--resync-interval=1'] });
-      const jumps = ['FORWARD', ...FIRST_PACKETS, '-j', 'PCL-FWD'] as const;
-      await t.iptables(4, '-D', ...jumps);
-      await sleep(1300);
-      assert.equal((await t.kernelText()).match(/^-A FORWARD .*-j PCL-FWD$/gm)?.length, 1, 'IPv6 only');
-      assert.equal(await agent.metric('portcullis_drift_repaired_total'), 0);
-      assert.equal(await agent.metric('portcullis_kernel_writes_total'), 0);
-      await t.iptables(4, '-I', jumps[0], '1', ...jumps.slice(1));
+      await until(async () => (await t.leftovers()).length === 0, 'nothing of ours is left');
+      await t.expect(OPEN);
       await agent.end('SIGTERM');
       agent = await t.start();
     });
@@ -173,12 +182,28 @@ for (const backend of BACKENDS) {
         line.message,
         /^Node node-1: metadata\.annotations\[portcullis\.dev\/mode\]: "Enforce" is not one of /,
       );
-      assert.match(line.message, /the mode stays audit$/);
+      assert.match(line.message, /the mode in force is audit$/);
+      assert.match((await agent.get('/readyz?verbose')).body, /mode audit, by .*"Enforce\\?" is not one of/);
       assert.equal(await agent.metric('portcullis_mode_info', { mode: 'audit' }), 1);
       assert.ok((await agent.metric('portcullis_policy_problems')) > 0);
       await t.expect(OPEN);
       await mode(null);
       assert.equal(await agent.metric('portcullis_policy_problems'), 0);
+    });
+
+    it('a label of the node sets the mode as well, and the annotation wins over it', async () => {
+      const label = async (value: string | null, inForce: string): Promise<void> => {
+        t.labelNode('node-1', { 'portcullis.dev/mode': value });
+        await until(async () => (await agent.metric('portcullis_mode_info', { mode: inForce })) === 1, inForce);
+      };
+      await label('audit', 'audit');
+      await t.expect(OPEN);
+      await mode('enforce');
+      await t.expect(['x/friend -x x/server']);
+      await mode(null, 'audit');
+      await t.expect(OPEN);
+      await label(null, 'enforce');
+      await t.expect(['x/friend -x x/server']);
     });
 
     it('--mode is the default, the annotation wins over it', async () => {

@@ -281,6 +281,10 @@ export class AgentLab {
     this.lab.store.patch('nodes', { name: node }, 'merge', { metadata: { annotations } });
   }
 
+  labelNode(node: string, labels: Readonly<Record<string, string | null>>): void {
+    this.lab.store.patch('nodes', { name: node }, 'merge', { metadata: { labels } });
+  }
+
   /** Creates the policy, or replaces it. */
   policy(key: string, spec: PolicySpec): void {
     const { store } = this.lab;

@@ -64,14 +64,6 @@ describe('fault: what was repaired is told, once for what is alike', () => {
     assert.equal(told.length, 2);
   });
 
-  it('in dry-run it is left, said, and not counted', () => {
-    const { told, counted, pass } = bench();
-    pass([JUMP], { mode: 'dry-run' });
-    assert.match(told[0]!, /^warn: left as it is: FORWARD/);
-    pass([]);
-    assert.deepEqual([told.length, counted], [1, []]);
-  });
-
   it('a fight is told once as an error, counted each time, and the node is not ready meanwhile', () => {
     const { jumps, told, counted, pass } = bench();
     assert.ok(jumps().ok);

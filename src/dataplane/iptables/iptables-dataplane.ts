@@ -48,10 +48,16 @@ export function anyEpoch(mask: number, random: () => number): number {
   return 1 + Math.floor(random() * epochCount({ mask }));
 }
 
-function outcomeOf({ plan, missing, ...told }: SyncResult, asked: number | undefined): SyncOutcome {
+function outcomeOf({ plan, missing, held, ...told }: SyncResult, asked: number | undefined): SyncOutcome {
   const isWhole = told.mode !== 'dry-run' && told.failures.length === 0 && plan?.waiting.length === 0;
   const revision = isWhole ? asked : undefined;
-  return { ...told, revision, change: plan && changeOf(plan, told.busySets), lacks: lacksOf(missing) };
+  return {
+    ...told,
+    revision,
+    change: plan && changeOf(plan, told.busySets),
+    ...(held ? { size: () => sizeOf(held) } : {}),
+    lacks: lacksOf(missing),
+  };
 }
 
 function changeOf(plan: Plan, busySets: readonly string[]): PlannedChange {
@@ -63,7 +69,6 @@ function changeOf(plan: Plan, busySets: readonly string[]): PlannedChange {
     text: () => planText(plan),
     degraded: plan.degraded,
     setsToFill: plan.waiting.length,
-    size: () => sizeOf(plan.after),
     epoch: plan.epochs[4],
   };
 }

@@ -129,16 +129,16 @@ export class NeighbourWatch {
     this.#listener.onMonitorUseless(why, complaint);
   }
 
-  #report({ drift, mode, failures }: SyncOutcome): void {
-    const isRepaired = mode !== 'dry-run' && failures.length === 0;
+  #report({ drift, failures }: SyncOutcome): void {
+    const isRepaired = failures.length === 0;
     const found = isRepaired ? [...this.#unrepaired, ...drift] : drift;
-    this.#unrepaired = isRepaired || mode === 'dry-run' ? [] : [...this.#unrepaired, ...drift].slice(0, MAX_UNREPAIRED);
-    for (const alike of byKind(found)) this.#listener.onDrift(alike, this.#repairOf(alike, mode, isRepaired));
+    this.#unrepaired = isRepaired ? [] : [...this.#unrepaired, ...drift].slice(0, MAX_UNREPAIRED);
+    for (const alike of byKind(found)) this.#listener.onDrift(alike, this.#repairOf(alike, isRepaired));
   }
 
-  #repairOf([first]: Alike, mode: SyncOutcome['mode'], isRepaired: boolean): Repair {
+  #repairOf([first]: Alike, isRepaired: boolean): Repair {
     if (isRepaired) return { kind: 'repaired', by: this.#authorOf(first), fight: this.#fights.repaired(first) };
-    return { kind: mode === 'dry-run' ? 'left' : 'pending' };
+    return { kind: 'pending' };
   }
 
   #authorOf({ family }: Drift): string | undefined {

@@ -31,10 +31,12 @@ import { Isolation } from './isolation.ts';
 import { messageOf } from '../../../core/error-text.ts';
 
 /** What a sync leaves to be told; the door tells others what they may know of it. */
-export interface SyncResult extends Omit<SyncOutcome, 'change' | 'lacks' | 'revision'> {
+export interface SyncResult extends Omit<SyncOutcome, 'change' | 'lacks' | 'revision' | 'size'> {
   /** What was (or in dry-run would be) done, last attempt; absent if the kernel could not be read. */
   readonly plan: Plan | undefined;
   readonly missing: MissingFeatures;
+  /** What the kernel holds; absent: not known. */
+  readonly held: ObservedState | undefined;
 }
 
 export interface SyncOptions {
@@ -122,8 +124,10 @@ export class OneSync {
     const wholeLayout = layoutWithout({ ...layout, mode: enforcing }, this.#missing);
     const started = now();
     this.#ruleset = await runSliced(this.#renderer.renderInSteps(intent, wholeLayout, interfaces));
-    this.#isolation = this.#isolationOf(this.#ruleset);
-    this.#options.counters?.rendered(this.#ruleset);
+    if (this.#mode !== 'dry-run') {
+      this.#isolation = this.#isolationOf(this.#ruleset);
+      this.#options.counters?.rendered(this.#ruleset);
+    }
     this.#addSeconds('render', started);
     for (const set of setsWithout(this.#ruleset.sets.values(), this.#missing)) this.#leaveOut(set);
   }
@@ -146,10 +150,6 @@ export class OneSync {
       this.#drift = findDrift(this.#written, observed);
     await this.#lookForEpochs(observed, resync);
     let plan = await this.#makePlan(observed, remembered !== undefined);
-    if (this.#mode === 'dry-run') {
-      this.known = observed;
-      return;
-    }
     let mayBeOutdated = remembered !== undefined;
     for (let attempt = 1; ; attempt++) {
       this.epochs = { ...this.epochs, ...plan.epochs };
@@ -161,6 +161,7 @@ export class OneSync {
         this.unrevoked = [];
         // Ahead of time: the next sync shall find them.
         this.#nextEpochs(plan.after);
+        if (this.#mode === 'dry-run') await this.#planOnly(this.known);
         return;
       }
       if (mayBeOutdated && failed.reason === 'refused') {
@@ -264,13 +265,22 @@ export class OneSync {
       released: this.released,
       unrevoked: this.unrevoked,
       remembered,
-      ...(this.#mode === 'dry-run' ? {} : { portion: ENTRIES_PER_SYNC }),
+      portion: ENTRIES_PER_SYNC,
     };
     const started = this.#options.now();
-    const plan = this.#ruleset ? await runSliced(diffInSteps(this.#ruleset, observed, options)) : teardown(observed);
+    const isWanted = this.#ruleset && this.#mode !== 'dry-run';
+    const plan = isWanted ? await runSliced(diffInSteps(this.#ruleset!, observed, options)) : teardown(observed);
     this.#plan = this.#options.counters ? { ...plan, steps: deletionsLast(plan.steps) } : plan;
     this.#addSeconds('plan', started);
     return this.#plan;
+  }
+
+  /** Nothing of ours is in the kernel: what enforcing would write there. */
+  async #planOnly(observed: ObservedState): Promise<void> {
+    const started = this.#options.now();
+    const options = { firstEpoch: this.#options.firstEpoch, lastEpochs: this.epochs, remembered: true };
+    this.#plan = await runSliced(diffInSteps(this.#ruleset!, observed, options));
+    this.#addSeconds('plan', started);
   }
 
   /** For a plan that was made from memory: it may have been refused because somebody took out what it was to replace. */
@@ -366,6 +376,7 @@ export class OneSync {
       busyChains: this.busyChains,
       seconds: this.#seconds,
       missing: this.#missing,
+      held: this.known,
       unread: this.unread,
     };
   }

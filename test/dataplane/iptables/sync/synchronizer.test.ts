@@ -6,6 +6,7 @@ import type { SyncResult } from '../../../../src/dataplane/iptables/sync/one-syn
 import { SnapshotSync } from '../../../support/snapshot-sync.ts';
 import type { ObservedFamily, ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../../../../src/policy/model.ts';
+import { planText } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import { readEpoch } from '../../../../src/dataplane/iptables/plan/epoch.ts';
 import { EVERY_PACKET } from '../../../../src/dataplane/iptables/rules/write-text.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
@@ -637,17 +638,47 @@ describe('reconcile: modes', () => {
     }
   });
 
-  it('dry-run shows the plan and leaves the kernel as it is, enforcing or not', async () => {
+  it('dry-run shows the plan and writes nothing of it', async () => {
     const { kernel, enforce } = bench();
     const planned = await enforce(cluster(), { mode: 'dry-run' });
     assert.ok(planned.plan!.steps.length > 0);
     assert.deepEqual([writes(kernel), planned.stepsApplied], [[], 0]);
+    const text = planText(planned.plan!);
+    const alone = bench();
+    const { plan } = await alone.enforce(cluster());
+    assert.equal(text, planText(plan!), 'what enforcing writes');
+  });
+
+  for (const mode of ['enforce', 'audit'] as const) {
+    it(`dry-run after ${mode} takes everything of ours out, and shows what enforcing would write anew`, async () => {
+      const { kernel, enforce } = bench();
+      await enforce(cluster(), { mode });
+      const { plan, stepsApplied, held } = await enforce(cluster(), { mode: 'dry-run' });
+      assert.ok(stepsApplied > 0);
+      assert.deepEqual(essence(kernel.state()), essence(bench().kernel.state()));
+      assert.deepEqual([held!.sets.size, held!.families[4]!.chains.size], [0, 0]);
+      assert.match(planText(plan!), /-j DROP/);
+      const before = writes(kernel).length;
+      const again = await enforce(cluster(), { mode: 'dry-run', readBack: true });
+      assert.deepEqual([again.stepsApplied, writes(kernel).length], [0, before]);
+      assert.equal(planText(again.plan!), planText(plan!));
+      await enforce(cluster());
+      const alone = bench();
+      await alone.enforce(cluster());
+      assert.deepEqual(essence(kernel.state()), essence(alone.kernel.state()));
+    });
+  }
+
+  it('fault: dry-run while the lock is held: tried again, and told that it failed', async () => {
+    const { kernel, enforce, pass } = bench();
     await enforce(cluster());
-    const saved = [kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()];
-    const { plan } = await enforce(cluster([]), { mode: 'dry-run' });
-    assert.ok(plan!.steps.length > 0);
-    assert.deepEqual([kernel.savedRules(4), kernel.savedRules(6), kernel.savedSets()], saved);
-    assert.deepEqual((await enforce(cluster(), { mode: 'dry-run' })).plan?.steps, []);
+    kernel.faults.lockHeld = true;
+    const { failures, held } = await pass(cluster(), { mode: 'dry-run' });
+    assert.ok(failures.length > 0);
+    assert.equal(held, undefined);
+    kernel.faults.lockHeld = false;
+    await enforce(cluster(), { mode: 'dry-run' });
+    assert.deepEqual(essence(kernel.state()), essence(bench().kernel.state()));
   });
 });
 
