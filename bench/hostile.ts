@@ -16,7 +16,7 @@ import { WatchedProcess } from './watched-process.ts';
 
 const CLUSTER = { pods: 5_000, namespaces: 500, policies: 1_500, localPods: 100, localNamespaces: 60 };
 const QUICK_CLUSTER = { pods: 500, namespaces: 50, policies: 150, localPods: 30, localNamespaces: 20 };
-/** manifests/daemonset.yaml: 256Mi. */
+/** manifests/base/daemonset.yaml: 256Mi. */
 const MEMORY_LIMIT = 256 * 1024 * 1024;
 const EDITS = 40;
 /** Longer than the agent's minimum gap. */

@@ -1,4 +1,4 @@
-/** The kinds of object that are watched. A new kind is a row here, a name in `ObjectKind`, a projection and a rule in manifests/rbac.yaml. */
+/** The kinds of object that are watched. A new kind is a row here, a name in `ObjectKind`, a projection and a rule in manifests/base/rbac.yaml. */
 import type { ObjectKind } from '../core/vocabulary.ts';
 import type { Namespace, NodeRecord, Pod } from '../policy/model.ts';
 

@@ -62,6 +62,8 @@ export interface AgentMetrics extends RuleCounterMetrics {
   /** The mode in force; the series of every other mode goes to 0. */
   mode(mode: Mode): void;
   backend(backend: Backend): void;
+  /** All of them; one that is not named any more goes. */
+  readyConditions(conditions: readonly { readonly name: string; readonly ok: boolean }[]): void;
 
   phase(phase: Phase, seconds: number): void;
   /** `endedAtMs` is kept as the last success when the result is `done` or `later`. */
@@ -136,13 +138,18 @@ export function createRegistry(): Registry {
   return new Registry();
 }
 
-function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode' | 'backend' | 'logLinesDropped'> {
+function identityMetrics(
+  registry: Registry,
+): Pick<AgentMetrics, 'build' | 'mode' | 'backend' | 'readyConditions' | 'logLinesDropped'> {
   const build = gauge(registry, 'build_info', 'Always 1; the labels tell which build runs', [
     'version',
     'node_version',
   ]);
   const mode = gauge(registry, 'mode_info', '1 for the mode in force, 0 for the others', ['mode']);
   const backend = gauge(registry, 'backend_info', '1 for the iptables variant in use, 0 for the other', ['backend']);
+  const ready = gauge(registry, 'ready_condition', '1 for each condition of /readyz that holds, 0 for the others', [
+    'condition',
+  ]);
   const dropped = counter(
     registry,
     'log_lines_dropped_total',
@@ -161,6 +168,10 @@ function identityMetrics(registry: Registry): Pick<AgentMetrics, 'build' | 'mode
     },
     backend: (inUse) => {
       for (const one of BACKENDS) backend.set({ backend: one }, one === inUse ? 1 : 0);
+    },
+    readyConditions: (conditions) => {
+      ready.reset();
+      for (const { name, ok } of conditions) ready.set({ condition: name }, ok ? 1 : 0);
     },
   };
 }

@@ -66,7 +66,9 @@ export function serveStatusPages(options: StatusPagesOptions): ServingServer {
   return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) };
 }
 
-function measureSources(metrics: AgentMetrics, { agent, cluster }: StatusSources): void {
+function measureSources(metrics: AgentMetrics, sources: StatusSources): void {
+  const { agent, cluster } = sources;
+  metrics.readyConditions(readiness(sources));
   metrics.podsWaiting(agent?.status().waitingPods ?? 0);
   for (const kind of cluster?.status() ?? []) {
     metrics.objects(kind.kind, kind.objects);

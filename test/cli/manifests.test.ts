@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { parse, parseAllDocuments } from 'yaml';
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
+import { checkManifests, noteText } from '../../lab/apply-manifests.ts';
+import { buildKustomization } from '../../lab/kustomize.ts';
 import { AGENT_FLAGS, parseAgentConfig } from '../../src/cli/config.ts';
 import { ENDPOINTS_PATH } from '../../src/cluster/endpoint-cache.ts';
 import { API_KINDS } from '../../src/cluster/kinds.ts';
+import { schemaProblems } from '../support/published-schemas.ts';
 
 type Json = { readonly [key: string]: Json } & readonly Json[];
 
@@ -21,18 +25,16 @@ function read(path: string): string {
   return readFileSync(new URL(path, ROOT), 'utf8');
 }
 
-function documents(path: string): readonly Json[] {
-  return parseAllDocuments(read(path)).map((document) => {
-    assert.deepEqual(document.errors, [], path);
-    return document.toJS() as Json;
-  });
+function pathOf(folder: string): string {
+  return fileURLToPath(new URL(folder, ROOT));
 }
 
-const KUSTOMIZATION = parse(read('manifests/kustomization.yaml')) as {
-  readonly resources: readonly string[];
-  readonly images: readonly { readonly name: string; readonly newTag: string }[];
-};
-const OBJECTS = KUSTOMIZATION.resources.flatMap((file) => documents(`manifests/${file}`));
+function built(folder: string): readonly Json[] {
+  return buildKustomization(pathOf(folder)).map(({ object }) => object as Json);
+}
+
+const OBJECTS = built('manifests');
+const { version: VERSION } = JSON.parse(read('package.json')) as { readonly version: string };
 
 function only(kind: string): Json {
   const found = OBJECTS.filter((object) => String(object.kind) === kind);
@@ -55,7 +57,7 @@ function environment(): Readonly<Record<string, string>> {
 }
 
 describe('manifests: RBAC', () => {
-  it('lets the agent get, list and watch each kind it watches, and nothing else', () => {
+  it('lets the agent get, list and watch each kind it watches, write Events, and nothing else', () => {
     const rules = only('ClusterRole').rules as unknown as {
       apiGroups: string[];
       resources: string[];
@@ -65,7 +67,8 @@ describe('manifests: RBAC', () => {
       apiGroups.flatMap((group) => resources.map((resource) => `${group}/${resource}: ${verbs.toSorted().join(' ')}`)),
     );
     const needed = Object.values(API_KINDS).map(({ apiGroup, kind }) => `${apiGroup}/${kind}: get list watch`);
-    assert.deepEqual(granted.sort(), needed.sort());
+    const events = ['/events: create patch', 'events.k8s.io/events: create patch'];
+    assert.deepEqual(granted.sort(), [...needed, ...events].sort());
   });
 
   it('lets it read where the API server is, and no other EndpointSlice', () => {
@@ -91,9 +94,12 @@ describe('manifests: RBAC', () => {
 });
 
 describe('manifests: DaemonSet', () => {
-  it('selects the pods it makes', () => {
+  it('selects the pods it makes, by a label that never changes', () => {
     const { selector, template } = only('DaemonSet').spec!;
-    assert.deepEqual(selector!.matchLabels, template!.metadata!.labels);
+    const { labels } = template!.metadata as unknown as { readonly labels: Readonly<Record<string, string>> };
+    const selected = { 'app.kubernetes.io/name': 'portcullis' };
+    assert.deepEqual(selector, { matchLabels: selected });
+    assert.equal(labels['app.kubernetes.io/name'], 'portcullis');
   });
 
   it('leaves every setting to the environment, which an overlay can change: a flag would win over it', () => {
@@ -192,12 +198,119 @@ describe('manifests: DaemonSet', () => {
     assert.equal(resources!.limits!.cpu, undefined);
   });
 
-  it('uses the image that kustomization.yaml sets, in the version of package.json', () => {
-    const { version } = JSON.parse(read('package.json')) as { readonly version: string };
-    const image = KUSTOMIZATION.images.find(({ name }) => name === agentContainer().image);
-    assert.equal(image?.newTag, version);
-    assert.ok(read('Dockerfile').startsWith(`# docker build -t portcullis:${version} .\n`));
-    assert.ok(read('kind-config.yaml').includes(`kind load docker-image portcullis:${version} `));
+  it('uses the image in the version of package.json, and says so in its labels', () => {
+    assert.equal(agentContainer().image, `portcullis:${VERSION}`);
+    assert.ok(read('Dockerfile').startsWith(`# docker build -t portcullis:${VERSION} .\n`));
+    assert.ok(read('kind-config.yaml').includes(`kind load docker-image portcullis:${VERSION} `));
+  });
+
+  it('asks for no folder that a node may not have, but for those that are made', () => {
+    const volumes = podSpec().volumes as unknown as { name: string; hostPath: { path: string; type?: string } }[];
+    const other = volumes.filter(({ hostPath }) => !hostPath.type?.endsWith('OrCreate'));
+    // A mount point of the kernel's; it is there, empty or not.
+    assert.deepEqual(
+      other.map(({ hostPath }) => hostPath.path),
+      ['/sys/fs/bpf'],
+    );
+  });
+});
+
+const VARIANTS = [
+  'manifests',
+  ...readdirSync(new URL('manifests/overlays', ROOT)).map((name) => `manifests/overlays/${name}`),
+];
+
+/** Kinds of what the component `metrics` adds. */
+const FOR_MONITORS: ReadonlySet<string> = new Set(['PodMonitor', 'PrometheusRule', 'ConfigMap']);
+
+function daemonSetOf(folder: string): Json {
+  return built(folder).find((object) => String(object.kind) === 'DaemonSet')!;
+}
+
+describe('manifests: variants', () => {
+  for (const folder of VARIANTS) {
+    it(`${folder}: every object carries the recommended labels`, () => {
+      const always = { 'app.kubernetes.io/name': 'portcullis', 'app.kubernetes.io/part-of': 'portcullis' };
+      const ofAgent = { ...always, 'app.kubernetes.io/component': 'agent', 'app.kubernetes.io/version': VERSION };
+      for (const object of built(folder)) {
+        const { name, labels } = object.metadata as unknown as { readonly name: string; readonly labels: object };
+        const isOfAgent = !FOR_MONITORS.has(String(object.kind));
+        const dashboard = isOfAgent ? {} : { grafana_dashboard: '1' };
+        const expected = isOfAgent ? ofAgent : { ...always, 'app.kubernetes.io/component': 'monitoring' };
+        assert.deepEqual(
+          labels,
+          String(object.kind) === 'ConfigMap' ? { ...expected, ...dashboard } : expected,
+          `${String(object.kind)} ${name}`,
+        );
+      }
+    });
+
+    it(`${folder}: the agent understands its settings`, () => {
+      const { containers } = daemonSetOf(folder).spec!.template!.spec as unknown as {
+        readonly containers: readonly Container[];
+      };
+      const env = Object.fromEntries(containers[0]!.env.map(({ name, value }) => [name, value ?? 'node-1']));
+      const parsed = parseAgentConfig([], env);
+      if ('error' in parsed) assert.fail(parsed.error);
+      const isTrial = ['manifests/overlays/audit', 'manifests/overlays/eks'].includes(folder);
+      assert.equal(parsed.config.mode, isTrial ? 'audit' : 'enforce');
+      const checkpoint = folder.endsWith('/eks') ? '/var/run/aws-node/ipam.json' : null;
+      assert.equal(parsed.config.vpcCniCheckpoint, checkpoint);
+    });
+
+    it(`${folder}: the API server of the lab takes all of it`, () => {
+      const { others, skipped, errors } = checkManifests(buildKustomization(pathOf(folder)));
+      assert.deepEqual(errors.map(noteText), []);
+      for (const { message } of skipped) assert.match(message, /^PodMonitor|^PrometheusRule/);
+      assert.ok(others.length >= 6);
+    });
+  }
+
+  it('eks: the folder of the checkpoint is mounted, read-only', () => {
+    const { volumes, containers } = daemonSetOf('manifests/overlays/eks').spec!.template!.spec as unknown as {
+      readonly volumes: readonly { readonly name: string; readonly hostPath: { readonly path: string } }[];
+      readonly containers: readonly { readonly volumeMounts: readonly { readonly name: string }[] }[];
+    };
+    const { name } = volumes.find(({ hostPath }) => hostPath.path === '/var/run/aws-node')!;
+    const mount = containers[0]!.volumeMounts.find((each) => each.name === name);
+    assert.deepEqual(mount, { name, mountPath: '/var/run/aws-node', readOnly: true });
+  });
+
+  it('kind: never pulls an image of that name from elsewhere', () => {
+    const { containers } = daemonSetOf('manifests/overlays/kind').spec!.template!.spec as unknown as {
+      readonly containers: readonly { readonly imagePullPolicy: string }[];
+    };
+    assert.equal(containers[0]!.imagePullPolicy, 'Never');
+  });
+});
+
+describe('manifests: published schemas', function () {
+  this.timeout(60_000);
+
+  it('know every field of every object, and take its value', async () => {
+    const objects = VARIANTS.flatMap((folder) => built(folder));
+    const problems = await schemaProblems(objects);
+    assert.deepEqual(problems, []);
+  });
+
+  it('refuse a field that is misspelt, a value of another type, and one that is missing', async () => {
+    const [daemonSet] = [daemonSetOf('manifests')] as unknown as [
+      { spec: { template: { spec: { containers: object[]; volumes: object[] } } } },
+    ];
+    const { template } = daemonSet.spec;
+    const with_ = (container: object) => ({
+      ...daemonSet,
+      spec: { ...daemonSet.spec, template: { ...template, spec: { ...template.spec, containers: [container] } } },
+    });
+    const [container] = template.spec.containers;
+    const problems = await schemaProblems([
+      with_({ ...container, volumeMount: [] }),
+      with_({ ...container, image: 4 }),
+      with_({ ...container, name: undefined }),
+    ]);
+    assert.match(problems.join('\n'), /'"volumeMount"' does not exist/);
+    assert.match(problems.join('\n'), /image must be string/);
+    assert.match(problems.join('\n'), /must have required property name/);
   });
 });
 

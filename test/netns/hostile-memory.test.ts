@@ -6,7 +6,7 @@ import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/a
 import { rulesOf, namespaceObject } from '../support/api-objects.ts';
 
 const POLICIES = 40;
-/** manifests/daemonset.yaml: 256Mi. */
+/** manifests/base/daemonset.yaml: 256Mi. */
 const MEMORY_LIMIT = 256 * 1024 * 1024;
 const SERVER = { podSelector: { matchLabels: { pod: 'server' } } };
 const FROM_FRIENDS = { ...SERVER, ingress: [{ from: [{ podSelector: { matchLabels: { pod: 'friend' } } }] }] };

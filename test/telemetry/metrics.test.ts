@@ -19,6 +19,11 @@ function feed(metrics: AgentMetrics): void {
   metrics.build('1.2.3');
   metrics.mode('audit');
   metrics.backend('iptables-legacy');
+  metrics.readyConditions([{ name: 'gone', ok: true }]);
+  metrics.readyConditions([
+    { name: 'first-commit', ok: true },
+    { name: 'last-sync', ok: false },
+  ]);
   metrics.phase('apply', 0.003);
   metrics.sync('done', 1_700_000_000_500);
   metrics.programmed(0.02);
@@ -113,6 +118,8 @@ describe('createAgentMetrics', () => {
       ['portcullis_mode_info{mode="enforce"}', 0],
       ['portcullis_backend_info{backend="iptables-legacy"}', 1],
       ['portcullis_backend_info{backend="iptables-nft"}', 0],
+      ['portcullis_ready_condition{condition="first-commit"}', 1],
+      ['portcullis_ready_condition{condition="last-sync"}', 0],
       ['portcullis_sync_duration_seconds_count{phase="apply"}', 1],
       ['portcullis_sync_duration_seconds_bucket{le="0.002",phase="apply"}', 0],
       ['portcullis_sync_duration_seconds_bucket{le="0.004",phase="apply"}', 1],
@@ -156,6 +163,7 @@ describe('createAgentMetrics', () => {
     for (const [series, value] of expected) assert.equal(shown.get(series), value, series);
     const dropped = 'portcullis_allowed_connections_total{namespace="x",policies="a,b",direction="ingress"}';
     assert.equal(shown.get(dropped), undefined, 'what is not counted any more');
+    assert.equal(shown.get('portcullis_ready_condition{condition="gone"}'), undefined, 'a condition that is no more');
   });
 
   it('moves the mode instead of adding one', async () => {

@@ -123,7 +123,7 @@ function advice(error: CommandFailed): string {
   if (file === undefined) return '';
   return (
     `. Until it can be opened nothing is written: mount the host's ${file} as a file that root may write ` +
-    '(manifests/daemonset.yaml: hostPath of type FileOrCreate); if a folder is in its place, remove that on the node'
+    '(manifests/base/daemonset.yaml: hostPath of type FileOrCreate); if a folder is in its place, remove that on the node'
   );
 }
 
