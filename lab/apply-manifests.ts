@@ -5,7 +5,8 @@ import type { ApiObject } from './api/objects.ts';
 import { ApiStore } from './api/api-store.ts';
 import { ApiError } from './api/errors.ts';
 import { isObject } from './api/json.ts';
-import { apiVersionOf, RESOURCES } from './api/resources.ts';
+import type { ResourceInfo } from './api/resources.ts';
+import { servedKind, type ServedKind } from './served-kinds.ts';
 
 export interface ApplyOutcome {
   /** `namespace/name` or `name`. */
@@ -22,6 +23,8 @@ const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
 export interface ManifestNote {
   readonly file: string;
   readonly line: number;
+  /** Where it is in a file of several. */
+  readonly part?: string;
   /** Names object and field. */
   readonly message: string;
 }
@@ -64,10 +67,13 @@ export function checkManifests(objects: readonly ManifestObject[]): CheckedManif
   const known: ManifestObject[] = [];
   for (const from of objects) {
     const problem = whatIsNoObject(from.object);
-    if (problem !== undefined) errors.push(noteAt(from, problem));
-    else if (!resourceOf(from.object))
-      skipped.push(noteAt(from, `${describe(from.object)}: the lab has no use for this kind`));
-    else known.push(from);
+    if (problem !== undefined) {
+      errors.push(noteAt(from, problem));
+      continue;
+    }
+    const served = servedKindOf(from.object);
+    if (served.kind === 'served') known.push(from);
+    else (served.kind === 'wrong' ? errors : skipped).push(noteAt(from, `${describe(from.object)}: ${served.message}`));
   }
   const { others, policies } = orderForApply(known);
   const trial = new ApiStore();
@@ -78,24 +84,41 @@ export function checkManifests(objects: readonly ManifestObject[]): CheckedManif
       if (isPolicy(from)) checked.push({ ...from, stored: { ...from, object } });
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      const name = nameOf(from.object);
-      errors.push(
-        noteAt(
-          from,
-          error.message.includes(`"${name}"`) ? error.message : `${describe(from.object)}: ${error.message}`,
-        ),
-      );
+      errors.push(refusalNote(from, error));
     }
   }
   return { policies: checked, others, skipped, errors };
 }
 
-export function noteText({ file, line, message }: ManifestNote): string {
-  return `${file}:${line}: ${message}`;
+export function noteText({ file, line, part, message }: ManifestNote): string {
+  return `${file}:${line}: ${part === undefined ? '' : `${part}: `}${message}`;
 }
 
-function noteAt({ file, line }: ManifestObject, message: string): ManifestNote {
-  return { file, line, message };
+function noteAt({ file, line, part }: ManifestObject, message: string): ManifestNote {
+  return { file, line, ...(part === undefined ? {} : { part }), message };
+}
+
+/** What the API server says, at the line of the field it says it of. */
+function refusalNote(from: ManifestObject, error: ApiError): ManifestNote {
+  const named = error.message.includes(`"${nameOf(from.object)}"`);
+  const quoting = /expected a string, found (?:boolean|number)/.test(error.message)
+    ? ' (YAML reads yes, no, on, off, y, n and 010 as no text: put it in quotes)'
+    : '';
+  const message = `${named ? error.message : `${describe(from.object)}: ${error.message}`}${quoting}`;
+  return noteAt({ ...from, line: lineOfField(from, error) ?? from.line }, message);
+}
+
+function lineOfField({ lineAt }: ManifestObject, { status, message }: ApiError): number | undefined {
+  const field =
+    status.details?.causes?.[0]?.field ??
+    /unknown field "([^"]+)"/.exec(message)?.[1] ??
+    /(?:^|: )([\w.[\]]+): expected /.exec(message)?.[1];
+  const path = (field ?? '').split(/[.[\]]+/).filter((step) => step !== '');
+  for (; path.length > 0; path.pop()) {
+    const line = lineAt?.(path);
+    if (line !== undefined) return line;
+  }
+  return undefined;
 }
 
 function isPolicy({ object }: ManifestObject): boolean {
@@ -134,9 +157,14 @@ function describe(object: unknown): string {
   return `${String(kind)} ${path} (${String(apiVersion)})`;
 }
 
-function resourceOf(object: unknown): (typeof RESOURCES)[number] | undefined {
+function servedKindOf(object: unknown): ServedKind {
   const { apiVersion, kind } = object as LooseManifest;
-  return RESOURCES.find((info) => info.kind === kind && apiVersionOf(info) === apiVersion);
+  return servedKind(String(apiVersion), String(kind));
+}
+
+function resourceOf(object: unknown): ResourceInfo | undefined {
+  const served = servedKindOf(object);
+  return served.kind === 'served' ? served.info : undefined;
 }
 
 /**

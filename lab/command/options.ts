@@ -7,7 +7,10 @@ import type { MatrixPort } from '../matrix.ts';
 import type { Wiring } from '../network/types.ts';
 
 export interface LabCommandOptions {
+  /** Files, folders, and `-` for standard input. */
   readonly files: readonly string[];
+  /** Folders within folders, too. */
+  readonly recursive: boolean;
   readonly nodes: number;
   readonly wiring: Wiring;
   readonly families: readonly Family[];
@@ -31,7 +34,8 @@ export type LabArguments =
 
 const MAX_NODES = 20;
 
-export const LAB_HELP = `Usage: portcullis lab -f <file or folder> [options]
+export const LAB_HELP = `Usage: portcullis lab -f <file, folder or -> [options]
+       kubectl get ns,pods,netpol,svc -A -o yaml | portcullis lab -f -
        portcullis lab --demo live-download [options]
 
 A cluster in a box: an API server in memory, network namespaces as nodes and pods, the real agent
@@ -39,8 +43,11 @@ on every node, real iptables and ipset, real packets. Needs Linux and root; noth
 machine. Prints who should reach whom (the reference evaluator) beside who does (packets), and marks
 what differs. Everything is removed at the end, and what a killed lab left behind at the next start.
 
-  -f, --file <path>        manifests to bring up: namespaces, pods, workloads, services, policies;
-                           may be repeated; folders are read whole; other kinds are skipped
+  -f, --file <path>        manifests to bring up: namespaces, pods, workloads, services, policies,
+                           as people write them or as kubectl prints them; may be repeated; - is
+                           standard input; a folder with a kustomization is built by kubectl;
+                           kinds that the lab has no use for are skipped
+  -R, --recursive          read folders within folders, too
       --demo <story>       live-download: a download between two pods goes on untouched by a policy
                            that does not concern it, and is cut by one that does; exit code 1 if not
       --nodes <n>          nodes, 1..${MAX_NODES}, called node-1 and so on (default 2)
@@ -89,6 +96,7 @@ function readArguments(argv: readonly string[]) {
     allowNegative: true,
     options: {
       file: { type: 'string', short: 'f', multiple: true },
+      recursive: { type: 'boolean', short: 'R', default: false },
       nodes: { type: 'string', default: '2' },
       wiring: { type: 'string', default: 'routed' },
       families: { type: 'string', default: '4,6' },
@@ -106,17 +114,18 @@ function readArguments(argv: readonly string[]) {
 }
 
 function readOptions(values: ReturnType<typeof readArguments>): LabCommandOptions {
-  const files = values.file ?? [];
+  const files = (values.file ?? []).map(localPath);
   const demo = values.demo === undefined ? undefined : oneOf('--demo', values.demo, ['live-download']);
   if (demo && (files.length > 0 || values.keep))
     throw new BadArgument('--demo brings its own pods and ends by itself: it takes neither --file nor --keep');
   if (files.length === 0 && !values.keep && !demo) {
     throw new BadArgument(
-      'nothing to bring up: name manifests with -f <file or folder>, or use --keep for an empty lab',
+      'nothing to bring up: name manifests with -f <file, folder or ->, or use --keep for an empty lab',
     );
   }
   return {
     files,
+    recursive: values.recursive,
     nodes: wholeNumber('--nodes', values.nodes, 1, MAX_NODES),
     wiring: oneOf('--wiring', values.wiring, ['routed', 'bridge']),
     families: familyList(values.families),
@@ -129,6 +138,13 @@ function readOptions(values: ReturnType<typeof readArguments>): LabCommandOption
     steps: values.steps,
     ...(demo ? { demo } : {}),
   };
+}
+
+function localPath(path: string): string {
+  if (path === '') throw new BadArgument('--file: an empty path; name a file, a folder, or - for standard input');
+  if (/^https?:\/\//i.test(path))
+    throw new BadArgument(`--file: the lab reads nothing from the network: curl -fsSL ${path} | portcullis lab -f -`);
+  return path;
 }
 
 function oneOf<T extends string>(flag: string, value: string, allowed: readonly T[]): T {

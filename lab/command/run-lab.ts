@@ -6,7 +6,6 @@ import type { CheckedManifests, CheckedPolicy } from '../apply-manifests.ts';
 import type { LabCommandOptions } from './options.ts';
 import type { StepReport, TextOptions } from './text.ts';
 
-import { readManifests } from '../../src/cluster/read-manifests.ts';
 import { applyObject, checkManifests, noteText } from '../apply-manifests.ts';
 import { Lab, NotSettled } from '../lab.ts';
 import { compareMatrices } from '../matrix.ts';
@@ -19,6 +18,7 @@ import { runDemo } from './demo.ts';
 import { type Shown, followChanges } from './follow.ts';
 import { AGENT_PROGRAM } from './agent-program.ts';
 import { LAB_HELP, parseLabArguments } from './options.ts';
+import { readGiven } from './read-files.ts';
 import { Screen } from './screen.ts';
 import { counted, policyList, resultText, stepText } from './text.ts';
 
@@ -45,7 +45,7 @@ export async function runLab(argv: readonly string[], context: { readonly signal
     stderr: process.stderr,
     env: process.env,
   });
-  const manifests = readyManifests(await readManifests(options.files), screen);
+  const manifests = readyManifests(await readGiven(options), screen);
   if (!manifests) return EXIT_FAILURE;
   const problem = unusableHost();
   if (problem) {
@@ -83,10 +83,12 @@ function unusableHost(): string | undefined {
 }
 
 /** Undefined if something in them cannot be used; that was said then. */
-function readyManifests({ objects, problems }: Manifests, screen: Screen): CheckedManifests | undefined {
-  for (const { object, message } of problems) {
-    const place = / \(([^()]+:\d+)\)$/.exec(message);
-    screen.complain(place ? `${place[1]}: ${message.slice(0, place.index)}` : `${object.name}: ${message}`);
+function readyManifests({ objects, problems, warnings }: Manifests, screen: Screen): CheckedManifests | undefined {
+  for (const { object, message } of [...problems, ...warnings]) {
+    const place = `(${object.name}:`;
+    const at = message.lastIndexOf(place);
+    const line = at < 0 ? '' : `:${message.slice(at + place.length, -1)}`;
+    screen.complain(`${object.name}${line}: ${at < 0 ? message : message.slice(0, at - 1)}`);
   }
   const checked = checkManifests(objects);
   for (const error of checked.errors) screen.complain(noteText(error));

@@ -1,7 +1,9 @@
-/** YAML and JSON files -> the same ClusterSnapshot that a watch gives. For the commands that need no cluster. */
+/**
+ * YAML and JSON files -> objects, and the ClusterSnapshot that a watch would give of them. For the commands that need no cluster,
+ * and for the lab.
+ */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { type Document, isMap, isNode, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
 import { isRecord, quote } from '../policy/raw-values.ts';
 import { describeFileFailure } from './describe-failure.ts';
@@ -15,70 +17,160 @@ import {
   projectPolicy,
 } from './project.ts';
 import { Interner } from './interner.ts';
-import { messageOf } from '../core/error-text.ts';
+import { readYaml, type YamlDocument } from './kubectl-yaml.ts';
 
 const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
-/** Above this JSON is read by JSON.parse, twenty times faster than YAML, at the price of line numbers. */
-const MAX_JSON_WITH_LINES = 1024 * 1024;
-/** YAML aliases may expand without limit otherwise. */
-const MAX_ALIASES = 1000;
+const KUSTOMIZATIONS = ['kustomization.yaml', 'kustomization.yml', 'Kustomization'];
+/** The name of standard input among paths, and in what is said of it. */
+export const STDIN = '-';
+const STDIN_NAME = 'stdin';
 
 export interface ManifestObject {
   readonly object: unknown;
-  /** As given, or joined to the directory given. */
+  /** As given, or joined to the directory given; `stdin` for standard input. */
   readonly file: string;
-  /** 1-based line where the object starts; 1 for every item of a large JSON file. */
+  /** 1-based line where the object starts. */
   readonly line: number;
+  /** Where it is in a file of several: `document 2`, `item 7`, `document 2, item 7`. */
+  readonly part?: string;
+  /** 1-based line of a field, by keys and indexes; undefined where it is not known. */
+  readonly lineAt?: (path: readonly (string | number)[]) => number | undefined;
 }
 
 export interface Manifests {
   readonly objects: readonly ManifestObject[];
   /** Files that cannot be read, documents that cannot be parsed. `object.kind` is `File`, `object.name` the file. */
   readonly problems: readonly Problem[];
+  /** The same for what was read, and probably not as it was meant. */
+  readonly warnings: readonly Problem[];
+}
+
+export interface ReadOptions {
+  /** Folders within folders, too. */
+  readonly recursive?: boolean;
+  /** What `-` among the paths stands for; absent: nothing, which is a problem. */
+  readonly readStdin?: () => Promise<Uint8Array>;
+  /** What a folder with a kustomization builds, or why it cannot be built; absent: it cannot. */
+  readonly kustomize?: (folder: string) => Promise<{ readonly text: string } | { readonly error: string }>;
 }
 
 /**
- * Reads files, and directories with all their .yaml, .yml and .json files, deepest included, in order of path. Several
- * documents a file and `kind: List` (or `PodList` ...) are taken apart. Never rejects.
+ * Reads files, and folders with their .yaml, .yml and .json files in order of path. Several documents a file and `kind: List`
+ * (or `PodList` ...) are taken apart. Never rejects.
  */
-export async function readManifests(paths: readonly string[]): Promise<Manifests> {
-  const objects: ManifestObject[] = [];
-  const problems: Problem[] = [];
-  for (const path of paths) {
-    for (const file of await filesOf(path, problems)) {
-      const text = await readText(file, problems);
-      if (text === undefined) continue;
-      const parsed = parseManifests(text, file);
-      objects.push(...parsed.objects);
-      problems.push(...parsed.problems);
+export async function readManifests(paths: readonly string[], options: ReadOptions = {}): Promise<Manifests> {
+  const reading = new FileReading(options);
+  for (const path of paths) await reading.read(path);
+  const { objects, problems, warnings } = reading;
+  if (paths.length > 0 && objects.length + problems.length === 0)
+    problems.push(fileProblem(reading.names[0] ?? '', undefined, 'holds no object'));
+  return { objects, problems, warnings };
+}
+
+class FileReading {
+  readonly objects: ManifestObject[] = [];
+  readonly problems: Problem[] = [];
+  readonly warnings: Problem[] = [];
+  /** Of everything read so far. */
+  readonly names: string[] = [];
+  readonly #options: ReadOptions;
+
+  constructor(options: ReadOptions) {
+    this.#options = options;
+  }
+
+  async read(path: string): Promise<void> {
+    if (path === STDIN) return this.#readStdin();
+    try {
+      if ((await stat(path)).isDirectory()) await this.#readFolder(path);
+      else await this.#readFile(path);
+    } catch (error) {
+      this.problems.push(fileProblem(path, undefined, describeFileFailure(error, 'manifests', path)));
     }
   }
-  return { objects, problems };
+
+  async #readStdin(): Promise<void> {
+    const { readStdin } = this.#options;
+    if (this.names.includes(STDIN_NAME) || !readStdin)
+      this.problems.push(fileProblem(STDIN_NAME, undefined, 'can be read once only'));
+    else this.#take(await readStdin(), STDIN_NAME);
+  }
+
+  async #readFile(path: string): Promise<void> {
+    this.#take(await readFile(path), path);
+  }
+
+  async #readFolder(path: string): Promise<void> {
+    const entries = await readdir(path, { withFileTypes: true });
+    if (entries.some(({ name }) => KUSTOMIZATIONS.includes(name))) return this.#build(path);
+    const folders = entries.filter((entry) => entry.isDirectory());
+    const files = entries.filter((entry) => !entry.isDirectory() && EXTENSIONS.has(extname(entry.name)));
+    const wanted = this.#options.recursive ? [...files, ...folders] : files;
+    if (wanted.length === 0) {
+      const deeper = folders.length > 0 ? `; its ${folders.length} folders are read with -R (--recursive)` : '';
+      this.problems.push(fileProblem(path, undefined, `holds no .yaml, .yml or .json file${deeper}`));
+    }
+    for (const { name } of wanted.sort((a, b) => (a.name < b.name ? -1 : 1))) await this.read(join(path, name));
+  }
+
+  async #build(folder: string): Promise<void> {
+    const built = await this.#options.kustomize?.(folder);
+    if (built && 'text' in built) this.#takeText(built.text, `${folder} (built)`);
+    else {
+      const why = built ? `: ${built.error}` : '';
+      const how = `give what it builds: kubectl kustomize ${folder} | portcullis lab -f -`;
+      this.problems.push(fileProblem(folder, undefined, `is a kustomization that cannot be built here${why}; ${how}`));
+    }
+  }
+
+  #take(bytes: Uint8Array, name: string): void {
+    const text = decodeText(bytes);
+    if (text === undefined) this.problems.push(fileProblem(name, undefined, 'is no text: neither UTF-8 nor UTF-16'));
+    else this.#takeText(text, name);
+  }
+
+  #takeText(text: string, name: string): void {
+    this.names.push(name);
+    const parsed = parseManifests(text, name);
+    this.objects.push(...parsed.objects);
+    this.problems.push(...parsed.problems);
+    this.warnings.push(...parsed.warnings);
+  }
+}
+
+/** UTF-8, or UTF-16 with a byte order mark, as Windows PowerShell redirects what a command prints. */
+function decodeText(bytes: Uint8Array): string | undefined {
+  const [first, second] = bytes;
+  const encoding =
+    first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : 'utf-8';
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The objects in `text`; `file` only names it. */
 export function parseManifests(text: string, file: string): Manifests {
-  const found = text.length > MAX_JSON_WITH_LINES ? largeJson(text) : undefined;
-  if (found !== undefined) return { objects: takeApart(found, () => 1, file, 1), problems: [] };
   const objects: ManifestObject[] = [];
   const problems: Problem[] = [];
-  const lineCounter = new LineCounter();
-  const lineAt = (offset: number | undefined): number => lineCounter.linePos(offset ?? 0).line || 1;
-  const documents = parseAllDocuments(text, { lineCounter, prettyErrors: false, logLevel: 'error' });
-  // Without any document the library returns an empty list that carries no errors.
-  for (const document of documents as readonly Document.Parsed[]) {
-    const [error] = document.errors;
-    if (error) {
-      problems.push(fileProblem(file, lineAt(error.pos[0]), `is not valid YAML: ${error.message}`));
+  const warnings: Problem[] = [];
+  const documents = readYaml(text);
+  const count = documents.filter((document) => 'error' in document || document.value !== null).length;
+  let number = 0;
+  for (const document of documents) {
+    if ('value' in document && document.value === null) continue;
+    number += 1;
+    const part = count > 1 ? `document ${number}` : undefined;
+    if ('error' in document) {
+      problems.push(fileProblem(file, document.line, part ? `${part} ${document.error}` : document.error));
       continue;
     }
-    const value = toValue(document, file, lineAt(document.contents?.range[0]), problems);
-    if (value === undefined || value === null) continue;
-    objects.push(
-      ...takeApart(value, (index) => lineAt(itemStart(document, index)), file, lineAt(document.contents?.range[0])),
-    );
+    objects.push(...takeApart(document, file, part));
+    for (const { key, line } of document.duplicates)
+      warnings.push(fileProblem(file, line, `${quote(key)} is given twice: the later one counts`));
   }
-  return { objects, problems };
+  return { objects, problems, warnings };
 }
 
 /**
@@ -143,64 +235,30 @@ class Reading {
   }
 }
 
-async function filesOf(path: string, problems: Problem[]): Promise<readonly string[]> {
-  try {
-    if (!(await stat(path)).isDirectory()) return [path];
-    const entries = await readdir(path, { recursive: true, withFileTypes: true });
-    return entries
-      .filter((entry) => !entry.isDirectory() && EXTENSIONS.has(extname(entry.name)))
-      .map((entry) => join(entry.parentPath, entry.name))
-      .sort();
-  } catch (error) {
-    problems.push(fileProblem(path, undefined, describeFileFailure(error, 'manifests', path)));
-    return [];
-  }
+/** A List is its items, and theirs where one of them is a List. */
+function takeApart(document: YamlDocument, file: string, part: string | undefined): ManifestObject[] {
+  const found: ManifestObject[] = [];
+  const take = (value: unknown, path: readonly (string | number)[], where: string | undefined): void => {
+    if (!isList(value)) {
+      const line = (path.length === 0 ? undefined : document.lineAt(path)) ?? document.line;
+      const lineAt = (field: readonly (string | number)[]): number | undefined => document.lineAt([...path, ...field]);
+      found.push({ object: value, file, line, lineAt, ...(where === undefined ? {} : { part: where }) });
+      return;
+    }
+    const { kind, apiVersion } = value;
+    // The items of a typed list (PodList, as the API server sends it) do not repeat their kind.
+    const typed = kind === 'List' ? {} : { apiVersion, kind: kind.slice(0, -'List'.length) };
+    for (const [index, item] of value.items.entries()) {
+      const given = isRecord(item) ? { ...typed, ...item } : item;
+      take(given, [...path, 'items', index], [where, `item ${index + 1}`].filter(Boolean).join(', '));
+    }
+  };
+  take(document.value, [], part);
+  return found;
 }
 
-async function readText(file: string, problems: Problem[]): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    problems.push(fileProblem(file, undefined, describeFileFailure(error, 'manifests', file)));
-    return undefined;
-  }
-}
-
-function largeJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function toValue(document: Document.Parsed, file: string, line: number, problems: Problem[]): unknown {
-  try {
-    return document.toJS({ maxAliasCount: MAX_ALIASES });
-  } catch (error) {
-    problems.push(fileProblem(file, line, `cannot be read: ${messageOf(error)}`));
-    return undefined;
-  }
-}
-
-/** A List is its items; its own line counts for what is no object. */
-function takeApart(value: unknown, lineOf: (item: number) => number, file: string, line: number): ManifestObject[] {
-  if (!isRecord(value) || typeof value.kind !== 'string' || !value.kind.endsWith('List') || !Array.isArray(value.items))
-    return [{ object: value, file, line }];
-  const { kind, apiVersion } = value;
-  // The items of a typed list (PodList, as the API server sends it) do not repeat their kind.
-  const typed = kind === 'List' ? {} : { apiVersion, kind: kind.slice(0, -'List'.length) };
-  return value.items.map((item: unknown, index) => ({
-    object: isRecord(item) ? { ...typed, ...item } : item,
-    file,
-    line: lineOf(index),
-  }));
-}
-
-function itemStart(document: Document.Parsed, index: number): number | undefined {
-  const items = isMap(document.contents) ? document.contents.get('items', true) : undefined;
-  const item: unknown = isSeq(items) ? items.items[index] : undefined;
-  return isNode(item) ? (item as Node).range?.[0] : undefined;
+function isList(value: unknown): value is Record<string, unknown> & { kind: string; items: unknown[] } {
+  return isRecord(value) && typeof value.kind === 'string' && value.kind.endsWith('List') && Array.isArray(value.items);
 }
 
 function kindOf(object: unknown): string {

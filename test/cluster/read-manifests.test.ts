@@ -30,7 +30,9 @@ describe('read-manifests', () => {
     await writeFile(join(directory, 'a.yaml'), `# only a comment\n---\n${pod('a')}---\n\n---\n${pod('b')}`);
     await writeFile(join(directory, 'notes.txt'), 'not: a manifest');
     await writeFile(join(directory, 'no-extension'), pod('named'));
-    const { objects, problems } = await readManifests([directory, join(directory, 'no-extension')]);
+    const { objects, problems } = await readManifests([directory, join(directory, 'no-extension')], {
+      recursive: true,
+    });
     assert.deepEqual(problems, []);
     assert.deepEqual(
       objects.map(({ file, line }) => [file.slice(directory.length + 1), line]),
@@ -42,6 +44,103 @@ describe('read-manifests', () => {
         ['b/deep/z.yml', 1],
         ['no-extension', 1],
       ],
+    );
+  });
+
+  it('reads a folder as kubectl does: only with `recursive` what lies deeper', async () => {
+    await mkdir(join(directory, 'deep'));
+    await writeFile(join(directory, 'deep/a.yaml'), pod('a'));
+    const { objects, problems } = await readManifests([directory]);
+    assert.deepEqual(objects, []);
+    assert.match(problems[0]!.message, /holds no \.yaml, \.yml or \.json file; its 1 folders are read with -R/);
+    await writeFile(join(directory, 'b.yaml'), pod('b'));
+    const plain = await readManifests([directory]);
+    assert.deepEqual([plain.objects.length, plain.problems], [1, []]);
+    const all = await readManifests([directory], { recursive: true });
+    assert.deepEqual([all.objects.length, all.problems], [2, []]);
+  });
+
+  it('reads standard input for `-`, once', async () => {
+    const readStdin = (): Promise<Uint8Array> => Promise.resolve(Buffer.from(pod('a')));
+    const { objects, problems } = await readManifests(['-'], { readStdin });
+    assert.deepEqual([objects.map(({ file, line }) => [file, line]), problems], [[['stdin', 1]], []]);
+    const twice = await readManifests(['-', '-'], { readStdin });
+    assert.match(twice.problems[0]!.message, /can be read once only/);
+  });
+
+  it('says so when there is no object in what was given, as after a command that failed', async () => {
+    const { problems } = await readManifests(['-'], { readStdin: () => Promise.resolve(new Uint8Array()) });
+    assert.deepEqual(
+      problems.map(({ object, message }) => [object.name, message]),
+      [['stdin', 'holds no object']],
+    );
+    const empty = await readManifests(['-'], {
+      readStdin: () => Promise.resolve(Buffer.from('apiVersion: v1\nkind: List\nitems: []\n')),
+    });
+    assert.equal(empty.problems.length, 1);
+  });
+
+  it('reads UTF-16 as PowerShell redirects it, and refuses what is no text', async () => {
+    const text = `\uFEFF${pod('a', 'ünï')}`;
+    const little = Buffer.from(text, 'utf16le');
+    for (const [name, bytes] of [
+      ['little.yaml', little],
+      ['big.yaml', Buffer.from(little).swap16()],
+      ['eight.yaml', Buffer.from(text)],
+    ] as const) {
+      await writeFile(join(directory, name), bytes);
+      const { objects, problems } = await readManifests([join(directory, name)]);
+      assert.deepEqual(problems, [], name);
+      assert.equal((objects[0]!.object as { metadata: { namespace: string } }).metadata.namespace, 'ünï', name);
+    }
+    await writeFile(join(directory, 'bytes.yaml'), Buffer.from([0x61, 0x3a, 0x20, 0xff, 0x0a]));
+    const { problems } = await readManifests([join(directory, 'bytes.yaml')]);
+    assert.match(problems[0]!.message, /is no text/);
+  });
+
+  it('hands a folder with a kustomization to whoever can build it, and says what to do where nobody can', async () => {
+    await writeFile(join(directory, 'kustomization.yaml'), 'resources: [a.yaml]\n');
+    await writeFile(join(directory, 'a.yaml'), pod('a'));
+    const asked: string[] = [];
+    const built = await readManifests([directory], {
+      kustomize: (folder) => Promise.resolve({ text: pod(`built-${asked.push(folder)}`) }),
+    });
+    assert.deepEqual(asked, [directory]);
+    assert.deepEqual(
+      built.objects.map(({ file, object }) => [file, (object as { metadata: { name: string } }).metadata.name]),
+      [[`${directory} (built)`, 'built-1']],
+    );
+    const { problems } = await readManifests([directory]);
+    assert.match(problems[0]!.message, /is a kustomization .*: kubectl kustomize .* \| portcullis lab -f -$/);
+    const failed = await readManifests([directory], { kustomize: () => Promise.resolve({ error: 'no a.yaml' }) });
+    assert.match(failed.problems[0]!.message, /cannot be built here: no a\.yaml; give what it builds/);
+  });
+
+  it('says where in its file an object is, and which line a field is on', () => {
+    const list =
+      'kind: List\napiVersion: v1\nitems:\n- kind: List\n  items:\n  - kind: Pod\n    metadata: {}\n- kind: Pod\n';
+    const { objects } = parseManifests(`${pod('a')}---\n${list}`, 'f');
+    assert.deepEqual(
+      objects.map(({ part, line }) => [part, line]),
+      [
+        ['document 1', 1],
+        ['document 2, item 1, item 1', 11],
+        ['document 2, item 2', 13],
+      ],
+    );
+    assert.equal(objects[1]!.lineAt!(['metadata']), 12);
+    assert.deepEqual(
+      parseManifests(pod('a'), 'f').objects.map(({ part }) => part),
+      [undefined],
+    );
+  });
+
+  it('warns of a key that is given twice', () => {
+    const { objects, warnings } = parseManifests(`${pod('a')}kind: Pod\n`, 'f.yaml');
+    assert.equal(objects.length, 1);
+    assert.deepEqual(
+      warnings.map(({ message }) => message),
+      ['"kind" is given twice: the later one counts (f.yaml:5)'],
     );
   });
 
@@ -85,20 +184,20 @@ describe('read-manifests', () => {
   it('gives a snapshot: default namespace, implied namespaces, other kinds passed over', () => {
     const text = [
       pod('a'),
-      pod('b', 'y'),
-      'apiVersion: v1\nkind: Namespace\nmetadata: {name: y, labels: {team: blue}}\n',
-      'apiVersion: v1\nkind: Node\nmetadata: {name: n}\n',
+      pod('b', 'team'),
+      'apiVersion: v1\nkind: Namespace\nmetadata: {name: team, labels: {team: blue}}\n',
+      'apiVersion: v1\nkind: Node\nmetadata: {name: node-1}\n',
       'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: z}\nspec: {podSelector: {}}\n',
       'apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n',
     ].join('---\n');
     const { pods, namespaces, policies, nodes, problems } = snapshot(text);
-    assert.deepEqual([...pods.keys()], ['default/a', 'y/b']);
+    assert.deepEqual([...pods.keys()], ['default/a', 'team/b']);
     assert.deepEqual([...policies.keys()], ['z/p']);
-    assert.deepEqual([...nodes.keys()], ['n']);
+    assert.deepEqual([...nodes.keys()], ['node-1']);
     assert.deepEqual(
       [...namespaces.values()].map(({ name, labels }) => [name, { ...labels }]),
       [
-        ['y', { team: 'blue', 'kubernetes.io/metadata.name': 'y' }],
+        ['team', { team: 'blue', 'kubernetes.io/metadata.name': 'team' }],
         ['default', { 'kubernetes.io/metadata.name': 'default' }],
         ['z', { 'kubernetes.io/metadata.name': 'z' }],
       ],

@@ -37,7 +37,78 @@ describe('checkManifests', () => {
     const { others, errors, skipped } = checkManifests(manifests(text));
     assert.deepEqual([others.length, errors], [1, []]);
     assert.deepEqual(skipped.map(noteText), [
-      'file.yaml:6: Widget x/w (example.com/v1): the lab has no use for this kind',
+      'file.yaml:6: document 2: Widget x/w (example.com/v1): the lab has no use for this kind',
+    ]);
+  });
+
+  it('refuses a policy of a group that no cluster serves, with what to write instead, and never skips it', () => {
+    for (const [apiVersion, kind, message] of [
+      [
+        'extensions/v1beta1',
+        'NetworkPolicy',
+        'apiVersion: no cluster serves NetworkPolicy as extensions/v1beta1 since Kubernetes 1.16: write networking.k8s.io/v1, the fields are the same',
+      ],
+      [
+        'networking.k8s.io/v1beta1',
+        'NetworkPolicy',
+        'apiVersion: no cluster serves NetworkPolicy as networking.k8s.io/v1beta1: write networking.k8s.io/v1, the fields are the same',
+      ],
+      [
+        'policy/v1',
+        'NetworkPolicy',
+        'apiVersion: no cluster serves NetworkPolicy as policy/v1: write networking.k8s.io/v1, the fields are the same',
+      ],
+      [
+        'v1',
+        'NetworkPolicy',
+        'apiVersion: no cluster serves NetworkPolicy as v1: write networking.k8s.io/v1, the fields are the same',
+      ],
+      [
+        'extensions/v1beta1',
+        'Deployment',
+        'apiVersion: no cluster serves Deployment as extensions/v1beta1 since Kubernetes 1.16: write apps/v1',
+      ],
+      ['apps/v1beta2', 'DaemonSet', 'apiVersion: no cluster serves DaemonSet as apps/v1beta2: write apps/v1'],
+      [
+        'networking.k8s.io/v1',
+        'Networkpolicy',
+        'kind: no such kind in networking.k8s.io/v1; did you mean NetworkPolicy?',
+      ],
+      [
+        'networking.k8s.io/v1',
+        'NetworkPolicies',
+        'kind: no such kind in networking.k8s.io/v1; did you mean NetworkPolicy?',
+      ],
+    ] as const) {
+      const text = `${POD}---\napiVersion: ${apiVersion}\nkind: ${kind}\nmetadata: {name: w, namespace: x}\n`;
+      const { errors, skipped } = checkManifests(manifests(text));
+      assert.deepEqual(errors.map(noteText), [`file.yaml:6: document 2: ${kind} x/w (${apiVersion}): ${message}`]);
+      assert.deepEqual(skipped, []);
+    }
+  });
+
+  it('skips what only shares a name, and says of policies of others that they count for nothing', () => {
+    const texts = [
+      'apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: w}\n',
+      'apiVersion: events.k8s.io/v1\nkind: Event\nmetadata: {name: w}\n',
+      'apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: w}\n',
+      'apiVersion: crd.projectcalico.org/v1\nkind: NetworkPolicy\nmetadata: {name: w}\n',
+      'apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {name: w}\n',
+    ];
+    const { errors, skipped } = checkManifests(manifests(texts.join('---\n')));
+    assert.deepEqual(errors, []);
+    assert.deepEqual(
+      skipped.map(({ message }) => /no use|enforced by others/.exec(message)?.[0]),
+      ['no use', 'no use', 'no use', 'enforced by others', 'enforced by others'],
+    );
+  });
+
+  it('says at the line of the field that YAML made something else of a text', () => {
+    const text = `${POD}---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: b\n  labels:\n    app: web\n    enabled: yes\nspec: {containers: [{name: c, image: i}]}\n`;
+    const { errors } = checkManifests(manifests(text));
+    assert.deepEqual(errors.map(noteText), [
+      'file.yaml:12: document 2: Pod b (v1): Pod in version "v1" cannot be handled as a Pod: metadata.labels.enabled: ' +
+        'expected a string, found boolean (YAML reads yes, no, on, off, y, n and 010 as no text: put it in quotes)',
     ]);
   });
 
@@ -56,8 +127,8 @@ describe('checkManifests', () => {
       .sort();
     assert.equal(errors.length, 6);
     const find = (line: number): string => errors.find((error) => error.startsWith(`file.yaml:${line}:`)) ?? '';
-    assert.match(find(1), /"p" is invalid: spec\.ingress\[0\]\.ports\[0\]\.port: .*70000/);
-    assert.match(find(6), /NetworkPolicy p .*spec\.ingres/);
+    assert.match(find(4), /document 1: .*"p" is invalid: spec\.ingress\[0\]\.ports\[0\]\.port: .*70000/);
+    assert.match(find(9), /document 2: NetworkPolicy p .*spec\.ingres/);
     assert.match(find(11), /not an object: "just text"/);
     assert.match(find(13), /Pod: apiVersion: is missing/);
     assert.match(find(15), /kind: is missing/);

@@ -17,6 +17,7 @@ describe('arguments of portcullis lab', () => {
   it('have defaults', () => {
     assert.deepEqual(options(), {
       files: ['a.yaml'],
+      recursive: false,
       nodes: 2,
       wiring: 'routed',
       families: [4, 6],
@@ -32,11 +33,12 @@ describe('arguments of portcullis lab', () => {
 
   it('are read', () => {
     const read = options(
-      ...['-f', 'b', '--file=c', '--nodes', '3', '--wiring=bridge', '--families=6', '--backend=iptables-legacy'],
+      ...['-f', 'b', '--file=-', '-R', '--nodes', '3', '--wiring=bridge', '--families=6', '--backend=iptables-legacy'],
       ...['--mode=audit', '--ports', 'tcp:80,UDP:53,sctp:9', '--timeout=7', '--keep', '-o', 'json', '--no-steps'],
     );
     assert.deepEqual(read, {
-      files: ['a.yaml', 'b', 'c'],
+      files: ['a.yaml', 'b', '-'],
+      recursive: true,
       nodes: 3,
       wiring: 'bridge',
       families: [6],
@@ -52,6 +54,15 @@ describe('arguments of portcullis lab', () => {
       output: 'json',
       steps: false,
     });
+  });
+
+  it('take nothing from the network, and say how it gets there', () => {
+    assert.match(
+      error('-f', 'https://example.com/p.yaml'),
+      /reads nothing from the network: curl -fsSL https:\/\/example\.com\/p\.yaml \| portcullis lab -f -$/,
+    );
+    assert.match(error('-f', 'HTTP://example.com/p.yaml'), /nothing from the network/);
+    assert.match(error('-f', ''), /an empty path/);
   });
 
   it('need manifests, unless the lab stays up', () => {

@@ -57,12 +57,13 @@ spec: {containers: []}
     );
     assert.ok(
       lines.some(
-        (line) => line.startsWith(`! ${file}:1: `) && /"p".*spec\.egress\[0\]\.to\[0\]\.ipBlock\.cidr/.test(line),
+        (line) =>
+          line.startsWith(`! ${file}:4: document 1: `) && /"p".*spec\.egress\[0\]\.to\[0\]\.ipBlock\.cidr/.test(line),
       ),
       stderr,
     );
     assert.ok(
-      lines.some((line) => line.startsWith(`! ${file}:6: `) && /"a".*spec\.containers/.test(line)),
+      lines.some((line) => line.startsWith(`! ${file}:9: document 2: `) && /"a".*spec\.containers/.test(line)),
       stderr,
     );
   });
