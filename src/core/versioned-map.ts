@@ -17,10 +17,12 @@ export interface VersionedMap<K, V> extends ReadonlyMap<K, V> {
    * version is not known to this map's history, and the two maps have to be compared entry by entry.
    */
   changesSince(version: number | undefined): readonly Change<K, V>[] | 'all';
+  /** The map with other entries; `undefined`: without one. Costs what changes for the latest version of a history that nobody else goes on with, a copy otherwise. */
+  with(entries: Iterable<readonly [K, V | undefined]>): VersionedMap<K, V>;
 }
 
 /** A map that no history is known of, or a version of one. */
-export type MaybeVersioned<K, V> = ReadonlyMap<K, V> & { readonly version?: number };
+export type MaybeVersioned<K, V> = ReadonlyMap<K, V> & Partial<Pick<VersionedMap<K, V>, 'version' | 'with'>>;
 
 /** Beyond this many journaled changes per entry (and a floor for small maps) a fresh copy is cheaper than the memory. */
 const MAX_JOURNAL_PER_ENTRY = 2;
@@ -40,6 +42,8 @@ interface History<K, V> {
   readonly journal: JournalEntry<K, V>[];
   /** Before the first change of the journal. */
   readonly firstVersion: number;
+  /** Of a `JournaledMap`, which alone goes on with it. */
+  readonly isOwned: boolean;
 }
 
 /** The map that changes. Readers hold snapshots of it, which stay what they were. */
@@ -48,7 +52,7 @@ export class JournaledMap<K, V> {
   #snapshot: VersionedMap<K, V> | undefined;
 
   constructor(entries: Iterable<readonly [K, V]> = []) {
-    this.#history = startHistory(new Map(entries));
+    this.#history = startHistory(new Map(entries), true);
   }
 
   get(key: K): V | undefined {
@@ -61,42 +65,49 @@ export class JournaledMap<K, V> {
 
   /** `value` undefined: no entry. Returns whether anything changed. */
   set(key: K, value: V | undefined): boolean {
-    const { entries, journal } = this.#history;
-    const before = entries.get(key);
-    if (before === value) return false;
-    if (value === undefined) entries.delete(key);
-    else entries.set(key, value);
-    journal.push({ key, before, after: value, version: ++lastVersion });
+    if (!record(this.#history, key, value)) return false;
     this.#snapshot = undefined;
     return true;
   }
 
   /** The map as of now; the same object until something changes. */
   snapshot(): VersionedMap<K, V> {
-    const { entries, journal } = this.#history;
-    if (journal.length > Math.max(MIN_JOURNAL_LIMIT, entries.size * MAX_JOURNAL_PER_ENTRY)) {
-      // Older snapshots keep the old entries and journal.
-      this.#history = startHistory(new Map(entries));
-      this.#snapshot = undefined;
-    }
-    this.#snapshot ??= new Snapshot(this.#history);
+    const history = shortened(this.#history);
+    if (history !== this.#history || !this.#snapshot) this.#snapshot = new Snapshot(history);
+    this.#history = history;
     return this.#snapshot;
   }
 
   /** Frees the journal, without a copy: no snapshot from before may be read any more. */
   dropHistory(): void {
-    this.#history = startHistory(this.#history.entries);
+    this.#history = startHistory(this.#history.entries, true);
     this.#snapshot = undefined;
   }
 }
 
 /** A map that never changes. */
 export function versionedMap<K, V>(entries: Iterable<readonly [K, V]> = []): VersionedMap<K, V> {
-  return new JournaledMap(entries).snapshot();
+  return new Snapshot(startHistory(new Map(entries), false));
 }
 
-function startHistory<K, V>(entries: Map<K, V>): History<K, V> {
-  return { entries, journal: [], firstVersion: ++lastVersion };
+function startHistory<K, V>(entries: Map<K, V>, isOwned: boolean): History<K, V> {
+  return { entries, journal: [], firstVersion: ++lastVersion, isOwned };
+}
+
+function record<K, V>({ entries, journal }: History<K, V>, key: K, value: V | undefined): boolean {
+  const before = entries.get(key);
+  if (before === value) return false;
+  if (value === undefined) entries.delete(key);
+  else entries.set(key, value);
+  journal.push({ key, before, after: value, version: ++lastVersion });
+  return true;
+}
+
+/** Without a journal, where a copy is cheaper; older snapshots keep the old entries and journal. */
+function shortened<K, V>(history: History<K, V>): History<K, V> {
+  const { entries, journal, isOwned } = history;
+  const isLong = journal.length > Math.max(MIN_JOURNAL_LIMIT, entries.size * MAX_JOURNAL_PER_ENTRY);
+  return isLong ? startHistory(new Map(entries), isOwned) : history;
 }
 
 /** Reading the latest snapshot of a history costs what reading a Map costs; a past one is reconstructed once, on demand. */
@@ -127,6 +138,14 @@ class Snapshot<K, V> implements VersionedMap<K, V> {
       else net.set(key, { before, after });
     }
     return [...net].flatMap(([key, { before, after }]) => (before === after ? [] : [{ key, before, after }]));
+  }
+
+  with(entries: Iterable<readonly [K, V | undefined]>): VersionedMap<K, V> {
+    const { journal, isOwned } = this.#history;
+    const isFree = !isOwned && this.#position === journal.length;
+    const history = isFree ? this.#history : startHistory(new Map(this.#entries()), false);
+    for (const [key, value] of entries) record(history, key, value);
+    return isFree && this.#position === journal.length ? this : new Snapshot(shortened(history));
   }
 
   #entries(): ReadonlyMap<K, V> {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { JournaledMap, versionedMap } from '../../src/core/versioned-map.ts';
+import { JournaledMap, type VersionedMap, versionedMap } from '../../src/core/versioned-map.ts';
 
 describe('a journaled map', () => {
   it('has snapshots that stay what they were while the map goes on', () => {
@@ -96,5 +96,54 @@ describe('a journaled map', () => {
     map.set('b', true);
     assert.deepEqual(map.snapshot().changesSince(snapshot.version), [{ key: 'b', before: undefined, after: true }]);
     assert.deepEqual([...snapshot], [['a', true]]);
+  });
+});
+
+describe('a versioned map with other entries', () => {
+  const first = (): VersionedMap<string, number> => versionedMap(Object.entries({ a: 1, b: 2 }));
+
+  it('is another value, whose history is known', () => {
+    const map = first();
+    const later = map.with([
+      ['a', undefined],
+      ['c', 3],
+    ]);
+    assert.deepEqual(new Map(map), new Map(first()));
+    assert.deepEqual([...later], Object.entries({ b: 2, c: 3 }));
+    assert.deepEqual(later.changesSince(map.version), [
+      { key: 'a', before: 1, after: undefined },
+      { key: 'c', before: undefined, after: 3 },
+    ]);
+  });
+
+  it('is the same value where nothing is other', () => {
+    const map = first();
+    assert.equal(map.with([['b', 2]]), map);
+  });
+
+  it('goes on from any of its versions', () => {
+    const map = first();
+    const one = map.with([['a', 10]]);
+    const other = map.with([['b', 20]]);
+    assert.deepEqual([...one], Object.entries({ a: 10, b: 2 }));
+    assert.deepEqual(new Map(other), new Map(Object.entries({ a: 1, b: 20 })));
+    assert.deepEqual([...one.with([['b', 3]])], Object.entries({ a: 10, b: 3 }));
+    assert.equal(other.changesSince(map.version), 'all');
+  });
+
+  it('leaves a journaled map alone, whose snapshot it began with', () => {
+    const map = new JournaledMap([['a', 1]]);
+    const other = map.snapshot().with([['a', 2]]);
+    map.set('b', 3);
+    assert.deepEqual([...map.snapshot()], Object.entries({ a: 1, b: 3 }));
+    assert.deepEqual([...other], [['a', 2]]);
+  });
+
+  it('keeps no longer a journal than a copy is worth', () => {
+    let map = first();
+    const { version } = map;
+    for (let n = 0; n < 3000; n++) map = map.with([['a', n]]);
+    assert.equal(map.changesSince(version), 'all');
+    assert.equal(map.get('a'), 2999);
   });
 });

@@ -22,6 +22,8 @@ import { hooksAfter, misplacedHooks } from './hooks.ts';
 import { rulesRevoke } from './revokes.ts';
 
 interface RulesOptions extends Unusable {
+  /** The rules may not be those that the kernel holds, written by us and disturbed by nobody. */
+  readonly isPending: boolean;
   /** The last epoch we know of, should the kernel hold none. */
   readonly lastEpoch: number | undefined;
   /** The epoch to begin with on a host that never had one. */
@@ -70,9 +72,8 @@ export function* diffRules(
     ...(layout.marks ? { marks: layout.marks } : {}),
   };
   const isWhole = options.rejected.size === 0 && options.waiting.size === 0;
-  // The kernel holds these very rules, written by us and disturbed by nobody.
   const body =
-    before.source === rules && isWhole
+    isWhole && !options.isPending
       ? sameBody(rules, before)
       : yield* newBody(desired, before, rules, context, isWhole ? undefined : options);
   const still = body.chains === undefined && !revokes ? unchanged(desired, before, body, context) : undefined;

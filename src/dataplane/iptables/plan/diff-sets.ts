@@ -3,9 +3,10 @@ import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import { type IpSet, isSetType } from '../rules/rule.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
+import type { Delta } from './delta.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
-import { type Change, versionedMap } from '../../../core/versioned-map.ts';
+import { versionedMap } from '../../../core/versioned-map.ts';
 import { type ToFill, portionsOf } from './portion.ts';
 import type { Names } from './set-usage.ts';
 import { readingOf } from './chain-reading.ts';
@@ -39,8 +40,6 @@ export interface SetsDiff {
   /** Makes and fills sets that no rule refers to yet. */
   readonly fill: readonly PlanLine[];
   readonly changes: readonly SetChange[];
-  /** Desired sets that are not those that were written last; undefined: not known, all were compared. */
-  readonly changed: readonly Change<string, IpSet>[] | undefined;
   /** Of sets that open a gate: who may not pass any more, and who may then. */
   readonly gate: { readonly leave: readonly PlanLine[]; readonly join: readonly PlanLine[] };
   /** Capacity of the sets that are made, or made anew. */
@@ -74,16 +73,16 @@ interface Unseen {
   readonly clear: readonly PlanLine[];
 }
 
-export function* diffSets(desired: Ruleset, observed: ObservedState, memory: SetsMemory): Sliced<SetsDiff> {
+export function* diffSets({ desired, actual: observed, pending }: Delta, memory: SetsMemory): Sliced<SetsDiff> {
   const referred = referredSets(observed);
   const unseen: Unseen[] = [];
   const changes: SetChange[] = [];
-  const changed = memory.rejected.size === 0 ? changesOf(desired.sets, observed.setsSource) : undefined;
   const capacities = new Map<string, number>();
   const gate = { leave: [] as PlanLine[], join: [] as PlanLine[] };
   let added = 0;
   let deleted = 0;
-  for (const [name, set] of changed ? changed.map(({ key, after }) => [key, after!] as const) : desired.sets) {
+  for (const set of pending.sets === 'all' ? desired.sets.values() : pending.sets) {
+    const { name } = set;
     const before = observed.sets.get(name);
     if (before?.members !== set.members) yield;
     if (memory.rejected.has(name) || !observed.families[set.family]) continue;
@@ -131,7 +130,7 @@ export function* diffSets(desired: Ruleset, observed: ObservedState, memory: Set
     deleted += change.leaving.length;
   }
   const heldTo = new Map(held.map((change) => [change.name, change.desired]));
-  return { fill, changes, changed, gate, capacities, added, deleted, waiting, held: heldTo };
+  return { fill, changes, gate, capacities, added, deleted, waiting, held: heldTo };
 }
 
 /**
@@ -167,12 +166,6 @@ function isForfeit(member: string, type: IpSet['type'], { directory }: Ruleset, 
   if (address.includes('/')) return false;
   const isOfPods = type === 'hash:ip' || type === 'hash:ip,port';
   return (isOfPods && directory.ownerOf(address) === undefined) || directory.changedHands(address, revision);
-}
-
-/** Undefined: the sets must be compared one by one, as it is not known what changed, or as one came or went. */
-function changesOf(sets: Ruleset['sets'], source: ObservedState['setsSource']): SetsDiff['changed'] {
-  const changes = sets.changesSince(source?.version);
-  return changes === 'all' || changes.some(({ before, after }) => !before || !after) ? undefined : changes;
 }
 
 /** Rules in the iptables variant that is not written to judge packets as well. */

@@ -11,11 +11,11 @@ import type { Names } from './set-usage.ts';
 import type { ChangeCounts } from '../../dataplane.ts';
 import type { Released, ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, Step } from './plan.ts';
 
-import { JournaledMap } from '../../../core/versioned-map.ts';
 import { runSync } from '../../../core/sliced.ts';
 import { releasedSet } from '../rules/names.ts';
 import { EVERY_PACKET, destroySetText } from '../rules/write-text.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
+import { type Delta, applied, deltaOf } from './delta.ts';
 import { placeHooks } from './hooks.ts';
 import { diffSets } from './diff-sets.ts';
 import { type ReleasedSign, isReleasedSign, releasedSign } from './released.ts';
@@ -49,28 +49,22 @@ export function diff(desired: Ruleset, observed: ObservedState, options: DiffOpt
 export function* diffInSteps(desired: Ruleset, observed: ObservedState, options: DiffOptions): Sliced<Plan> {
   const rejected = options.rejected ?? new Set();
   const { remembered = false, portion = Number.POSITIVE_INFINITY } = options;
-  const sets = yield* diffSets(desired, observed, {
-    rejected,
-    remembered,
-    portion,
-    revision: options.released?.revision,
-  });
+  const delta = deltaOf(desired, observed, rejected.size === 0);
+  const sets = yield* diffSets(delta, { rejected, remembered, portion, revision: options.released?.revision });
   const families: FamilyPlan[] = [];
   for (const family of FAMILIES) {
     const before = observed.families[family];
     const other = observed.other?.families[family];
     const isSigned = observed.sets.has(releasedSet(family));
-    if (before) families.push(yield* planFamily(desired, before, other, family, isSigned, sets, options, rejected));
+    if (before) families.push(yield* planFamily(delta, before, other, family, isSigned, sets, options, rejected));
   }
   yield;
   const inUse = families.map(({ rules }) => rules.after.usage.chains);
   const kept: Names = { has: (name) => inUse.some((names) => names.has(name)) };
-  const stale = sets.changed
-    ? []
-    : [...observed.sets.values()]
-        .filter(({ name, family }) => !desired.sets.has(name) && !kept.has(name) && !isUnknown(observed, family))
-        .map(({ name }) => name)
-        .filter((name) => !isReleasedSign(name));
+  const stale = [...(delta.pending.sets === 'all' ? observed.sets.values() : [])]
+    .filter(({ name, family }) => !desired.sets.has(name) && !kept.has(name) && !isUnknown(observed, family))
+    .map(({ name }) => name)
+    .filter((name) => !isReleasedSign(name));
   const asides = new Set(sets.changes.map(({ aside }) => aside));
   const left = stale.filter((name) => !asides.has(name));
   const signs = families.map(({ sign }) => sign);
@@ -104,7 +98,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   return {
     steps,
     summary: summarise(families, observed, sets, destroyed.length),
-    after: stateAfter(desired, observed, families, sets, kept, rejected),
+    after: stateAfter(delta, families, sets, kept, rejected),
     epochs: Object.fromEntries(
       families.flatMap(({ rules }) => (rules.epoch === undefined ? [] : [[rules.family, rules.epoch]])),
     ),
@@ -152,7 +146,7 @@ interface FamilyPlan {
 const MAX_DEPARTED = 10_000;
 
 function* planFamily(
-  desired: Ruleset,
+  { desired, pending }: Delta,
   before: ObservedFamily,
   other: ObservedFamily | undefined,
   family: Family,
@@ -171,6 +165,7 @@ function* planFamily(
   const isUnrevoked = options.unrevoked?.includes(family) ?? false;
   const revokes = changes.some((change) => change.revokes) || isTooMany || isOfAnother || isReassigned || isUnrevoked;
   const rules = yield* diffRules(desired, before, desired.families[family], revokes, {
+    isPending: pending.rules.includes(family),
     rejected,
     waiting: sets.waiting,
     lastEpoch: options.lastEpochs?.[family],
@@ -238,16 +233,14 @@ function summarise(
 }
 
 function setsAfter(
-  desired: Ruleset,
-  observed: ObservedState,
-  { changed, capacities, waiting, held }: SetsDiff,
+  { desired, actual, pending }: Delta,
+  { capacities, waiting, held }: SetsDiff,
   kept: Names,
   rejected: ReadonlySet<string>,
-  signs: readonly (readonly [string, ObservedSet | undefined])[],
-): Pick<ObservedState, 'sets' | 'setsSource' | 'setsJournal'> {
+): ReadonlyMap<string, ObservedSet> {
   const afterwards = ({ name, family, type, members }: IpSet): ObservedSet | undefined => {
-    if (rejected.has(name) || !observed.families[family]) return undefined;
-    const before = observed.sets.get(name);
+    if (rejected.has(name) || !actual.families[family]) return undefined;
+    const before = actual.sets.get(name);
     if (waiting.has(name) && !waiting.get(name)) return before;
     const maxElements = capacities.get(name) ?? before!.maxElements;
     const begun = waiting.get(name);
@@ -255,57 +248,33 @@ function setsAfter(
     const isSame = before?.members === members && before.maxElements === maxElements && before.type === type;
     return isSame ? before : { name, family, type, maxElements, members };
   };
-  const isWhole = rejected.size === 0 && waiting.size === 0;
-  if (changed) {
-    const after = changed.flatMap((change): [string, ObservedSet][] => {
-      const set = afterwards(change.after!);
-      return set ? [[set.name, set]] : [];
-    });
-    return { ...withChanged(observed, [...after, ...signs]), ...(isWhole ? { setsSource: desired.sets } : {}) };
-  }
   const sets = new Map<string, ObservedSet>();
-  for (const set of desired.sets.values()) {
+  for (const set of pending.sets === 'all' ? desired.sets.values() : pending.sets) {
     const after = afterwards(set);
     if (after) sets.set(set.name, after);
   }
-  for (const [name, set] of observed.sets) {
+  for (const [name, set] of pending.sets === 'all' ? actual.sets : []) {
     // A set that could not be brought up to date stays as it is, used or not, but for addresses that changed hands.
     if (sets.has(name) || !(kept.has(name) || desired.sets.has(name) || isReleasedSign(name))) continue;
     const members = held.get(name)?.members;
     sets.set(name, members ? { ...set, members } : set);
   }
-  for (const [name, set] of signs) {
-    if (set) sets.set(name, set);
-    else sets.delete(name);
-  }
-  return { sets, ...(isWhole ? { setsSource: desired.sets } : {}) };
-}
-
-function withChanged(
-  { sets, setsJournal }: ObservedState,
-  after: readonly (readonly [string, ObservedSet | undefined])[],
-): Pick<ObservedState, 'sets' | 'setsJournal'> {
-  if (after.length === 0) return { sets, ...(setsJournal ? { setsJournal } : {}) };
-  const journal = setsJournal?.snapshot() === sets ? setsJournal : new JournaledMap(sets);
-  for (const [name, set] of after) journal.set(name, set);
-  return { sets: journal.snapshot(), setsJournal: journal };
+  return sets;
 }
 
 function stateAfter(
-  desired: Ruleset,
-  observed: ObservedState,
-  families: readonly FamilyPlan[],
+  delta: Delta,
+  plans: readonly FamilyPlan[],
   setsDiff: SetsDiff,
   kept: Names,
   rejected: ReadonlySet<string>,
 ): ObservedState {
-  const after: Partial<Record<Family, ObservedFamily>> = {};
-  const signs = families.flatMap(({ sign }) => [...sign.after]);
-  for (const { rules } of families) {
-    const { family, after: reading, hooks, degraded, waiting } = rules;
-    const isWhole = degraded.length === 0 && waiting === 0 && rejected.size === 0;
-    after[family] = { chains: reading, reading, hooks, ...(isWhole ? { source: desired.families[family] } : {}) };
+  const families: Partial<Record<Family, ObservedFamily>> = {};
+  for (const { rules } of plans) {
+    const { family, after: reading, hooks } = rules;
+    families[family] = { chains: reading, reading, hooks };
   }
-  const variant = observed.variant ? { variant: observed.variant } : {};
-  return { families: after, ...setsAfter(desired, observed, setsDiff, kept, rejected, signs), ...variant };
+  const signs = plans.flatMap(({ sign }) => [...sign.after]);
+  const sets = new Map([...setsAfter(delta, setsDiff, kept, rejected), ...signs]);
+  return applied(delta, { families, sets, isWhole: rejected.size === 0 && setsDiff.waiting.size === 0 });
 }

@@ -1,7 +1,7 @@
 /** The kernel as read back, and the change that brings it to what it should be; both are values that can be printed and compared. */
 import type { ChangeCounts, Degraded, Unread } from '../../dataplane.ts';
 import type { Backend, Family } from '../../../core/vocabulary.ts';
-import type { JournaledMap, MaybeVersioned } from '../../../core/versioned-map.ts';
+import type { MaybeVersioned } from '../../../core/versioned-map.ts';
 import type { ReleasedAddresses } from '../../../compile/address-directory.ts';
 import type { FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
 import type { ReadableChains } from './chain-reading.ts';
@@ -12,8 +12,6 @@ export interface ObservedFamily extends ReadableChains {
   readonly hooks: Readonly<Record<Hook, readonly string[]>>;
   /** Our rules in other built-in chains of the table, which only another layout puts there; absent: none. */
   readonly elsewhere?: readonly { readonly chain: string; readonly line: string }[];
-  /** The rules this state was written from, whole and undisturbed; absent once the kernel was read. Equal source, nothing to compare. */
-  readonly source?: FamilyRules;
 }
 
 export interface ObservedSet {
@@ -43,18 +41,21 @@ export interface OtherTable {
   readonly rules: ObservedFamily;
 }
 
+/** What was desired when the actual state was all of it, and nothing else: what is the same now need not be compared (delta.ts). */
+export interface Reached {
+  /** Undisturbed ones. */
+  readonly families: Readonly<Partial<Record<Family, FamilyRules>>>;
+  /** Absent once the kernel was read. */
+  readonly sets?: Ruleset['sets'];
+}
+
 export interface ObservedState {
   /** A family is absent when the host cannot filter it (no IPv6, say). */
   readonly families: Readonly<Partial<Record<Family, ObservedFamily>>>;
   /** Ours only. */
-  readonly sets: ReadonlyMap<string, ObservedSet>;
-  /**
-   * The sets these were written from: the same ones with the same members, and no others. Absent once the kernel was read. What did
-   * not change since then need not be compared.
-   */
-  readonly setsSource?: Ruleset['sets'];
-  /** What `sets` is a snapshot of: while that is the latest one, the next state costs what changes. */
-  readonly setsJournal?: JournaledMap<string, ObservedSet>;
+  readonly sets: MaybeVersioned<string, ObservedSet>;
+  /** Absent: not known. */
+  readonly reached?: Reached;
   /** Where the rules are; absent where there is only one. */
   readonly variant?: Variant;
   readonly other?: OtherVariant;

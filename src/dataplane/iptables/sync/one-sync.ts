@@ -20,10 +20,10 @@ import { findDrift, findRuleDrift } from '../drift/find-drift.ts';
 import type { FeatureQuestion } from '../kernel/probe-features.ts';
 import { StepFailed } from '../kernel/kernel.ts';
 import { deletionsLast } from '../plan/deletions-last.ts';
+import { recognise, withLeftovers } from '../plan/delta.ts';
 import { diffInSteps } from '../plan/diff.ts';
 import { readEpoch } from '../plan/epoch.ts';
 import { ENTRIES_PER_SYNC } from '../plan/portion.ts';
-import { recognise } from '../plan/recognise.ts';
 import { teardown } from '../plan/teardown.ts';
 import { layoutWithout, setsWithout } from '../rules/features.ts';
 import { familyOfSet } from '../rules/names.ts';
@@ -341,10 +341,8 @@ export class OneSync {
   /** What the kernel holds now. Sets it would not let go of are still there, and will be planned for again. */
   #afterSuccess(plan: Plan): ObservedState {
     if (this.#busySets.length === 0) return plan.after;
-    const { families, sets: after } = plan.after;
-    const sets = new Map(after);
-    for (const name of this.#busySets) sets.set(name, this.#observed?.sets.get(name) ?? unknownSet(name));
-    return { families, sets };
+    const busy = this.#busySets.map((name) => [name, this.#observed?.sets.get(name) ?? unknownSet(name)] as const);
+    return withLeftovers(plan.after, busy);
   }
 
   fail(error: unknown, object?: string): void {

@@ -1,0 +1,149 @@
+/**
+ * Desired, actual and pending, in one value.
+ *
+ *   desired   the ruleset
+ *   actual    the kernel: as our writes left it (`applied`), or as it was read (`recognise`)
+ *   pending   what of the desired may not be actual: where it is known which rules and sets were `reached`, what changed since then
+ */
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import type { Sliced } from '../../../core/sliced.ts';
+import type { IpSet } from '../rules/rule.ts';
+import type { FamilyRules, Ruleset } from '../rules/ruleset.ts';
+import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
+
+import { versionedMap } from '../../../core/versioned-map.ts';
+import { sameLines } from '../rules/chain.ts';
+import { HOOKS } from '../rules/ruleset.ts';
+
+const MEMBERS_PER_STEP = 2_000;
+
+export interface Delta {
+  readonly desired: Ruleset;
+  readonly actual: ObservedState;
+  readonly pending: Pending;
+}
+
+interface Pending {
+  /** To be compared; `all`, and what is there besides them, where it is not known what changed, or a set came or went. */
+  readonly sets: readonly IpSet[] | 'all';
+  /** Families whose rules are to be compared. */
+  readonly rules: readonly Family[];
+}
+
+/** `isWhole`: nothing desired is left out. */
+export function deltaOf(desired: Ruleset, actual: ObservedState, isWhole: boolean): Delta {
+  const reached = isWhole ? actual.reached : undefined;
+  const rules = FAMILIES.filter((family) => reached?.families[family] !== desired.families[family]);
+  return { desired, actual, pending: { sets: changedSets(desired.sets, reached?.sets), rules } };
+}
+
+function changedSets(desired: Ruleset['sets'], reached: Ruleset['sets'] | undefined): Pending['sets'] {
+  const changes = desired.changesSince(reached?.version);
+  if (changes === 'all') return 'all';
+  const sets = changes.flatMap(({ before, after }) => (before && after ? [after] : []));
+  return sets.length === changes.length ? sets : 'all';
+}
+
+/** What a plan leaves. */
+interface Left {
+  readonly families: ObservedState['families'];
+  /** By name; all there are if all are pending, else those that are others than before. Undefined: gone. */
+  readonly sets: ReadonlyMap<string, ObservedSet | undefined>;
+  /** All of the desired, and nothing else. */
+  readonly isWhole: boolean;
+}
+
+/** The actual state once a plan is carried out. */
+export function applied({ desired, actual, pending }: Delta, { families, sets, isWhole }: Left): ObservedState {
+  const present = (): (readonly [string, ObservedSet])[] =>
+    [...sets].flatMap(([name, set]) => (set ? [[name, set]] : []));
+  return {
+    families,
+    sets: pending.sets === 'all' ? versionedMap(present()) : withSets(actual.sets, sets),
+    ...(isWhole ? { reached: { families: desired.families, sets: desired.sets } } : {}),
+    ...(actual.variant ? { variant: actual.variant } : {}),
+  };
+}
+
+/** With sets beside the desired ones, which the next plan has to find. */
+export function withLeftovers(state: ObservedState, sets: Iterable<readonly [string, ObservedSet]>): ObservedState {
+  return { ...state, sets: withSets(state.sets, sets), reached: { families: state.reached?.families ?? {} } };
+}
+
+function withSets(
+  before: ObservedState['sets'],
+  sets: Iterable<readonly [string, ObservedSet | undefined]>,
+): ObservedState['sets'] {
+  return before.with?.(sets) ?? versionedMap(before).with(sets);
+}
+
+/** What is known of sets, by name: the ones we wrote, or the ones that are desired. */
+type KnownSets = ReadonlyMap<string, Pick<ObservedSet, 'family' | 'type' | 'members'>>;
+
+/**
+ * The actual state as read, with whatever is as we know it replaced by the value we know. Later stages then see by identity that there
+ * is nothing to compare, and the text that was read can be forgotten. `written`: the state our own writes left, if any.
+ * `desired`: the sets to come.
+ */
+export function* recognise(
+  found: ObservedState,
+  written: ObservedState | undefined,
+  desired: KnownSets,
+): Sliced<ObservedState> {
+  const families: Partial<Record<Family, ObservedFamily>> = {};
+  const reached: Partial<Record<Family, FamilyRules>> = {};
+  for (const family of FAMILIES) {
+    const now = found.families[family];
+    if (!now) continue;
+    const ours = written?.families[family];
+    families[family] = ours ? yield* recogniseFamily(now, ours) : now;
+    const rules = written?.reached?.families[family];
+    if (rules && families[family] === ours) reached[family] = rules;
+  }
+  const sets = new Map<string, ObservedSet>();
+  for (const [name, set] of found.sets) {
+    const ours = written?.sets.get(name);
+    sets.set(name, yield* recogniseSet(set, ours, desired.get(name)));
+    yield;
+  }
+  return { ...found, families, sets, reached: { families: reached } };
+}
+
+/** Where nothing was touched, the very state that was written. */
+function* recogniseFamily(found: ObservedFamily, written: ObservedFamily): Sliced<ObservedFamily> {
+  const chains = new Map<string, readonly string[]>();
+  let isWhole = found.chains.size === written.chains.size;
+  for (const [name, lines] of found.chains) {
+    const ours = written.chains.get(name);
+    const isSame = ours !== undefined && sameLines(ours, lines);
+    chains.set(name, isSame ? ours : lines);
+    isWhole &&= isSame;
+    yield;
+  }
+  if (!isWhole) return { ...found, chains };
+  const sameHooks = !found.elsewhere && HOOKS.every((hook) => sameLines(written.hooks[hook], found.hooks[hook]));
+  return sameHooks
+    ? written
+    : { ...found, chains: written.chains, ...(written.reading ? { reading: written.reading } : {}) };
+}
+
+function* recogniseSet(
+  found: ObservedSet,
+  ...known: readonly (Pick<ObservedSet, 'family' | 'type' | 'members'> | undefined)[]
+): Sliced<ObservedSet> {
+  for (const candidate of known) {
+    if (candidate?.family !== found.family || candidate.type !== found.type) continue;
+    if (yield* sameMembers(found.members, candidate.members)) return { ...found, members: candidate.members };
+  }
+  return found;
+}
+
+function* sameMembers(found: ObservedSet['members'], known: ObservedSet['members']): Sliced<boolean> {
+  if (found.size !== known.size) return false;
+  let count = 0;
+  for (const [member, match] of found) {
+    if (known.get(member) !== match) return false;
+    if (++count % MEMBERS_PER_STEP === 0) yield;
+  }
+  return true;
+}
