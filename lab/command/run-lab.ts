@@ -13,11 +13,10 @@ import { closeLabNetworksSync } from '../network/lab-network.ts';
 import { sweep } from '../network/lab-state.ts';
 import { outsideHostsFor } from '../outside-hosts.ts';
 import { labReport } from '../report.ts';
-import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from '../../src/cli/help.ts';
+import { EXIT_FAILURE, EXIT_OK } from '../../src/cli/exit-codes.ts';
 import { runDemo } from './demo.ts';
 import { type Shown, followChanges } from './follow.ts';
 import { AGENT_PROGRAM } from './agent-program.ts';
-import { LAB_HELP, parseLabArguments } from './options.ts';
 import { readGiven } from './read-files.ts';
 import { Screen } from './screen.ts';
 import { counted, policyList, resultText, stepText } from './text.ts';
@@ -28,17 +27,7 @@ const MAX_DEFAULT_PORTS = 6;
 /** Agents that drop nothing never will: how long the packets of such a lab are waited for. */
 const NO_ENFORCEMENT_MS = 300;
 
-export async function runLab(argv: readonly string[], context: { readonly signal: AbortSignal }): Promise<number> {
-  const parsed = parseLabArguments(argv);
-  if (parsed.kind === 'help') {
-    process.stdout.write(LAB_HELP);
-    return EXIT_OK;
-  }
-  if (parsed.kind === 'error') {
-    process.stderr.write(`portcullis lab: ${parsed.message}\nTry: portcullis lab --help\n`);
-    return EXIT_USAGE;
-  }
-  const { options } = parsed;
+export async function runLab(options: LabCommandOptions, context: { readonly signal: AbortSignal }): Promise<number> {
   const screen = new Screen({
     output: options.output,
     stdout: process.stdout,

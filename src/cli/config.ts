@@ -1,9 +1,17 @@
 /**
  * Flags and environment -> one frozen `AgentConfig`. Every default, unit and allowed value of the agent is in the table
- * `AGENT_FLAGS`; help text, documentation checks and the parser all read that table.
+ * `AGENT_FLAGS`; help, completion, documentation checks and the parser all read that table.
  */
-import { parseArgs } from 'node:util';
 import { BACKENDS, type Mode } from '../core/vocabulary.ts';
+import {
+  type Environment,
+  type Flag,
+  type Given,
+  locate,
+  requiredValue,
+  UsageProblem,
+  optionalValue,
+} from './flags.ts';
 import { formatListenAddress, type ListenAddress } from '../telemetry/health.ts';
 import { type HostPort, hostPortText } from '../net/host-port.ts';
 import { LOG_LEVELS, type LogLevel } from '../telemetry/log.ts';
@@ -14,7 +22,6 @@ import {
   readBoolean,
   type Reader,
   readFileOrOff,
-  type Reading,
   readInterfacePrefix,
   readInterfacePrefixes,
   readListenAddress,
@@ -82,20 +89,10 @@ export interface AgentConfig {
   readonly allowKubeProxyIpvs: boolean;
 }
 
-type AgentConfigResult = { readonly config: AgentConfig } | { readonly error: string };
-
-export type Environment = Readonly<Record<string, string | undefined>>;
-
-export interface Flag<T> {
-  /** Without the leading dashes. */
-  readonly name: string;
-  /** The environment variable read when the flag is not given. */
+/** Each can be given by its variable as well. */
+interface AgentFlag<T> extends Flag<T> {
   readonly env: string;
   readonly placeholder: string;
-  /** As the user would write it; absent: no default. */
-  readonly defaultText?: string;
-  readonly help: string;
-  readonly read: Reader<T>;
 }
 
 const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -325,18 +322,10 @@ export const AGENT_FLAGS = {
 
 /**
  * Reads the agent's configuration. Flags win over the environment, the environment over defaults; an empty environment
- * variable counts as absent; of a repeated flag the last counts. The error is one line that names the flag or variable
- * and what is allowed.
+ * variable counts as absent; of a repeated flag the last counts. Throws `UsageProblem`.
  */
-export function parseAgentConfig(argv: readonly string[], env: Environment): AgentConfigResult {
-  const given = readFlags(argv);
-  if ('problem' in given) return { error: given.problem };
-  try {
-    return { config: Object.freeze(buildConfig(given.value, env)) };
-  } catch (error) {
-    if (error instanceof ConfigProblem) return { error: error.message };
-    throw error;
-  }
+export function readAgentConfig(given: Given, env: Environment): AgentConfig {
+  return Object.freeze(buildConfig(given, env));
 }
 
 /** The effective configuration as flat fields for the first log line, under the flags' names. Holds nothing secret. */
@@ -371,23 +360,12 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
   };
 }
 
-/** Leaves `buildConfig` at the first value that cannot be used; never leaves this file. */
-class ConfigProblem extends Error {}
-
-type Given = ReadonlyMap<string, string>;
-
 function buildConfig(given: Given, env: Environment): AgentConfig {
-  const value = <T>(of: Flag<T>): T => {
-    const found = effectiveValue(of, given, env);
-    if (found === undefined) {
-      throw new ConfigProblem(`--${of.name}: required; give the flag or set ${of.env}`);
-    }
-    return found;
-  };
+  const value = <T>(of: Flag<T>): T => requiredValue(of, given, env);
   return {
     nodeName: value(AGENT_FLAGS.nodeName),
     apiAccess: Object.freeze(chooseApiAccess(given, env)),
-    apiServers: Object.freeze(effectiveValue(AGENT_FLAGS.apiServer, given, env) ?? []),
+    apiServers: Object.freeze(optionalValue(AGENT_FLAGS.apiServer, given, env) ?? []),
     apiServerEndpointsFile: value(AGENT_FLAGS.apiServerEndpointsFile),
     mode: value(AGENT_FLAGS.mode),
     backend: value(AGENT_FLAGS.backend),
@@ -419,53 +397,10 @@ function chooseApiAccess(given: Given, env: Environment): ApiAccess {
   const file = locate(kubeconfig, given, env);
   const folder = locate(serviceAccountDir, given, env);
   if (file && folder && file.fromFlag === folder.fromFlag) {
-    throw new ConfigProblem(`${file.source} and ${folder.source} exclude each other: give one`);
+    throw new UsageProblem(`${file.source} and ${folder.source} exclude each other: give one`);
   }
   if (file && (file.fromFlag || !folder)) return { kind: 'kubeconfig', path: file.text };
   return { kind: 'service-account', dir: folder?.text ?? SERVICE_ACCOUNT_DIR };
-}
-
-interface Located {
-  readonly text: string;
-  readonly fromFlag: boolean;
-  /** As errors name it. */
-  readonly source: string;
-}
-
-function locate(of: Flag<unknown>, given: Given, env: Environment): Located | undefined {
-  const flagText = given.get(of.name);
-  if (flagText !== undefined) return { text: flagText, fromFlag: true, source: `--${of.name}` };
-  const envText = env[of.env];
-  if (envText) return { text: envText, fromFlag: false, source: of.env };
-  return undefined;
-}
-
-function effectiveValue<T>(of: Flag<T>, given: Given, env: Environment): T | undefined {
-  const found = locate(of, given, env);
-  const text = found?.text ?? of.defaultText;
-  if (text === undefined) return undefined;
-  const reading = of.read(text);
-  if ('value' in reading) return reading.value;
-  throw new ConfigProblem(`${found?.source ?? `--${of.name}`}: ${reading.problem}`);
-}
-
-/** Argument list -> flag texts by name. Only long flags with a value exist, as `--name value` or `--name=value`. */
-function readFlags(argv: readonly string[]): Reading<Given> {
-  const known = new Set<string>(Object.values(AGENT_FLAGS).map((one) => one.name));
-  const options = Object.fromEntries([...known].map((name) => [name, { type: 'string' as const }]));
-  const { tokens } = parseArgs({ args: [...argv], options, strict: false, allowPositionals: true, tokens: true });
-  const given = new Map<string, string>();
-  for (const token of tokens) {
-    if (token.kind === 'positional') return { problem: `unexpected argument ${JSON.stringify(token.value)}` };
-    if (token.kind === 'option-terminator') continue;
-    if (!known.has(token.name)) return { problem: `unknown flag ${token.rawName}` };
-    // A flag followed by the next flag was left without its value.
-    if (!token.value || (!token.inlineValue && token.value.startsWith('--'))) {
-      return { problem: `${token.rawName}: needs a value` };
-    }
-    given.set(token.name, token.value);
-  }
-  return { value: given };
 }
 
 function flag<T>(
@@ -475,6 +410,6 @@ function flag<T>(
   defaultText: string | undefined,
   help: string,
   read: Reader<T>,
-): Flag<T> {
+): AgentFlag<T> {
   return { name, env, placeholder, help, read, ...(defaultText === undefined ? {} : { defaultText }) };
 }

@@ -1,57 +1,76 @@
-/** Arguments -> one command -> exit code. Commands are loaded when they are asked for, so `--help` costs nothing. */
-import { type AgentConfig, type Environment, parseAgentConfig } from './config.ts';
-import { agentHelp, EXIT_FAILURE, EXIT_OK, EXIT_USAGE, programHelp } from './help.ts';
+/** Arguments -> one command -> exit code. What a command needs is loaded when it is asked for, so `--help` costs nothing. */
+import type { Environment, Given } from './flags.ts';
+import type { Command, CommandContext } from './command.ts';
 
-/** What the program touches besides its arguments. */
+import { AGENT_FLAGS, type AgentConfig, readAgentConfig } from './config.ts';
+import { usageText } from './command.ts';
+import { ASK, COMPLETION_COMMAND, completionLines } from './completion.ts';
+import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
+import { UsageProblem } from './flags.ts';
+
 interface ProgramContext extends CommandContext {
-  readonly env: Environment;
-  readonly version: string;
-  readonly out: (text: string) => void;
-  readonly err: (text: string) => void;
   readonly load: CommandLoaders;
   /** Commands besides those of the product. */
   readonly more?: readonly Command[];
 }
 
-interface CommandContext {
-  /** Aborted by the first SIGTERM or SIGINT. */
-  readonly signal: AbortSignal;
-}
-
 /** Each resolves to a module whose function carries the command out and resolves to its exit code. */
 export interface CommandLoaders {
   readonly agent: () => Promise<{
-    readonly runAgent: (config: AgentConfig, context: CommandContext) => Promise<number>;
+    readonly runAgent: (config: AgentConfig, context: { readonly signal: AbortSignal }) => Promise<number>;
   }>;
 }
 
-export interface Command {
-  readonly name: string;
-  readonly summary: string;
-  readonly run: (argv: readonly string[], context: ProgramContext) => Promise<number>;
-}
+export function agentCommand(load: CommandLoaders['agent']): Command {
+  return {
+    name: 'agent',
+    summary: 'enforce the policies for the pods of one node',
+    description: `Enforces the cluster's NetworkPolicies for the pods of one node, until stopped by SIGTERM or SIGINT.
+The rules stay in the kernel when the agent ends. Needs root on Linux, and iptables and ipset.
 
-const COMMANDS: readonly Command[] = [
-  { name: 'agent', summary: 'enforce the policies for the pods of one node', run: runAgentCommand },
-];
+A flag wins over its environment variable, the variable over the default.`,
+    usage: '--node-name <name> [flags]',
+    flags: Object.values(AGENT_FLAGS),
+    run: async (given, { env, signal }) => {
+      const config = readAgentConfig(given, env);
+      const { runAgent } = await load();
+      return runAgent(config, { signal });
+    },
+  };
+}
 
 /** Never rejects: whatever a command throws becomes one line on stderr and exit code 1. */
 export async function runProgram(argv: readonly string[], context: ProgramContext): Promise<number> {
+  const commands = [agentCommand(context.load.agent), ...(context.more ?? []), COMPLETION_COMMAND];
+  const carryOut = (command: Command, given: Given, operands: readonly string[]): Promise<number> =>
+    carryOutIn(context, argv, command, given, operands);
   const [first, ...rest] = argv;
-  const commands = [...COMMANDS, ...(context.more ?? [])];
-  if (first === '--version') return print(context, `${context.version}\n`);
-  if (first === '--help' || first === '-h') return print(context, programHelp(commands));
-  if (first === undefined) {
-    context.err(programHelp(commands));
-    return EXIT_USAGE;
+  if (first === ASK) {
+    context.out(completionLines(commands, rest));
+    return EXIT_OK;
   }
-  const command = commands.find((one) => one.name === first);
-  if (!command) return unknownCommand(first, commands, context);
+  // With its settings in the environment, as in a pod, there is nothing to parse, and no parser is loaded.
+  const alone = argv.length === 1 ? commands.find(({ name, operand }) => name === first && !operand) : undefined;
+  if (alone) return carryOut(alone, new Map(), []);
+  const { runCommandLine } = await import('./command-line.ts');
+  return runCommandLine(argv, commands, carryOut, context);
+}
+
+async function carryOutIn(
+  context: CommandContext,
+  argv: readonly string[],
+  command: Command,
+  given: Given,
+  operands: readonly string[],
+): Promise<number> {
+  const path = `portcullis ${command.name}`;
   try {
-    return await command.run(rest, context);
+    return await command.run(given, context, operands);
   } catch (error) {
-    context.err(`portcullis ${command.name}: ${describeCrash(error, wantsStack(rest, context.env))}\n`);
-    return EXIT_FAILURE;
+    const isUsage = error instanceof UsageProblem;
+    const crash = describeCrash(error, wantsStack(argv, context.env));
+    context.err(isUsage ? usageText(path, error.message) : `${path}: ${crash}\n`);
+    return isUsage ? EXIT_USAGE : EXIT_FAILURE;
   }
 }
 
@@ -67,30 +86,4 @@ export function wantsStack(argv: readonly string[], env: Environment): boolean {
     (text, index) => text === '--log-level=debug' || (text === 'debug' && argv[index - 1] === '--log-level'),
   );
   return debugAsked || env.PORTCULLIS_LOG_LEVEL === 'debug';
-}
-
-async function runAgentCommand(argv: readonly string[], context: ProgramContext): Promise<number> {
-  if (asksForHelp(argv)) return print(context, agentHelp());
-  const parsed = parseAgentConfig(argv, context.env);
-  if ('error' in parsed) {
-    context.err(`portcullis agent: ${parsed.error}\nSee portcullis agent --help\n`);
-    return EXIT_USAGE;
-  }
-  const { runAgent } = await context.load.agent();
-  return runAgent(parsed.config, { signal: context.signal });
-}
-
-function unknownCommand(name: string, commands: readonly Command[], context: ProgramContext): number {
-  const names = commands.map((command) => command.name).join(', ');
-  context.err(`portcullis: no command ${JSON.stringify(name)}; there are ${names}\nSee portcullis --help\n`);
-  return EXIT_USAGE;
-}
-
-function asksForHelp(argv: readonly string[]): boolean {
-  return argv.includes('--help') || argv.includes('-h');
-}
-
-function print(context: ProgramContext, text: string): number {
-  context.out(text);
-  return EXIT_OK;
 }

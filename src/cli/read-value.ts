@@ -5,7 +5,11 @@ import { type HostPort, parseHostPort } from '../net/host-port.ts';
 
 /** Text -> value, or what is wrong with it and what is allowed. */
 export type Reading<T> = { readonly value: T } | { readonly problem: string };
-export type Reader<T> = (text: string) => Reading<T>;
+export interface Reader<T> {
+  (text: string): Reading<T>;
+  /** All values there are, where they can be listed. */
+  readonly choices?: readonly string[];
+}
 
 /** IFNAMSIZ (16) less the NUL, less one character that the prefix must leave for the name's end. */
 const MAX_INTERFACE_PREFIX = 14;
@@ -20,15 +24,18 @@ export function readText(text: string): Reading<string> {
   return { value: text };
 }
 
-export function readBoolean(text: string): Reading<boolean> {
-  return text === 'true' || text === 'false' ? { value: text === 'true' } : notA(text, 'true or false');
-}
+export const readBoolean: Reader<boolean> = Object.assign(
+  (text: string): Reading<boolean> =>
+    text === 'true' || text === 'false' ? { value: text === 'true' } : notA(text, 'true or false'),
+  { choices: ['true', 'false'] },
+);
 
-export function oneOf<const T extends string>(allowed: readonly T[]): Reader<T> {
-  return (text) => {
-    const value = allowed.find((one) => one === text);
-    return value === undefined ? notA(text, `one of ${allowed.join(', ')}`) : { value };
+export function oneOf<const T extends string>(choices: readonly T[]): Reader<T> {
+  const read = (text: string): Reading<T> => {
+    const value = choices.find((one) => one === text);
+    return value === undefined ? notA(text, `one of ${choices.join(', ')}`) : { value };
   };
+  return Object.assign(read, { choices });
 }
 
 export function integer(least: number, most: number, unit: string): Reader<number> {
@@ -119,6 +126,6 @@ export function countContiguousBits(mask: number): number {
   return Number.isInteger(bits) ? bits : 0;
 }
 
-function notA(text: string, allowed: string, why?: string): { readonly problem: string } {
+export function notA(text: string, allowed: string, why?: string): { readonly problem: string } {
   return { problem: `${JSON.stringify(text)} is not ${allowed}${why === undefined ? '' : `: ${why}`}` };
 }

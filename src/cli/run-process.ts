@@ -1,8 +1,9 @@
 /** Wires the edges of the process (arguments, signals, crashes, streams) to `runProgram`, and ends it with the exit code. */
 import manifest from '../../package.json' with { type: 'json' };
+import type { Command } from './command.ts';
 import { writeOnce } from '../telemetry/standard-streams.ts';
-import { EXIT_FAILURE } from './help.ts';
-import { type Command, describeCrash, runProgram, wantsStack } from './program.ts';
+import { EXIT_FAILURE } from './exit-codes.ts';
+import { describeCrash, runProgram, wantsStack } from './program.ts';
 
 /** `more`: commands besides those of the product. */
 export async function runProcess(more: readonly Command[] = []): Promise<never> {

@@ -1,25 +1,29 @@
 import assert from 'node:assert/strict';
-import {
-  AGENT_FLAGS,
-  type AgentConfig,
-  describeConfig,
-  type Environment,
-  parseAgentConfig,
-} from '../../src/cli/config.ts';
+import type { Environment } from '../../src/cli/flags.ts';
+
+import { AGENT_FLAGS, type AgentConfig, describeConfig, readAgentConfig } from '../../src/cli/config.ts';
+import { agentCommand } from '../../src/cli/program.ts';
 import { countContiguousBits } from '../../src/cli/read-value.ts';
+import { UsageProblem } from '../../src/cli/flags.ts';
+import { givenBy } from '../support/command-line.ts';
 
 const NODE = ['--node-name', 'node-1'];
+const EXCESS = "too many arguments for 'agent'. Expected 0 arguments but got 1: audit.";
 
-function configOf(argv: readonly string[], env: Environment = {}): AgentConfig {
-  const parsed = parseAgentConfig(argv, env);
-  if ('error' in parsed) assert.fail(parsed.error);
-  return parsed.config;
+const AGENT = agentCommand(() => assert.fail('loaded'));
+
+async function configOf(argv: readonly string[], env: Environment = {}): Promise<AgentConfig> {
+  return readAgentConfig(await givenBy(AGENT, argv), env);
 }
 
-function errorOf(argv: readonly string[], env: Environment = {}): string {
-  const parsed = parseAgentConfig(argv, env);
-  if ('config' in parsed) assert.fail(`accepted: ${JSON.stringify(parsed.config)}`);
-  return parsed.error;
+async function errorOf(argv: readonly string[], env: Environment = {}): Promise<string> {
+  try {
+    const config = await configOf(argv, env);
+    assert.fail(`accepted: ${JSON.stringify(config)}`);
+  } catch (error) {
+    if (error instanceof UsageProblem) return error.message;
+    throw error;
+  }
 }
 
 interface FlagRow {
@@ -314,8 +318,8 @@ const ROWS: readonly FlagRow[] = [
   },
 ];
 
-describe('parseAgentConfig', () => {
-  it('has a row below for every flag', () => {
+describe('readAgentConfig', () => {
+  it('has a row below for every flag', async () => {
     assert.deepEqual(
       ROWS.map((row) => row.flag),
       Object.keys(AGENT_FLAGS),
@@ -328,76 +332,88 @@ describe('parseAgentConfig', () => {
 
     describe(`--${name}`, () => {
       for (const [text, of, value] of row.good) {
-        it(`takes ${text} from the flag, joined or apart, and from ${env}`, () => {
-          assert.deepEqual(of(configOf([...rest, `--${name}`, text])), value);
-          assert.deepEqual(of(configOf([...rest, `--${name}=${text}`])), value);
-          assert.deepEqual(of(configOf(rest, { [env]: text })), value);
+        it(`takes ${text} from the flag, joined or apart, and from ${env}`, async () => {
+          assert.deepEqual(of(await configOf([...rest, `--${name}`, text])), value);
+          assert.deepEqual(of(await configOf([...rest, `--${name}=${text}`])), value);
+          assert.deepEqual(of(await configOf(rest, { [env]: text })), value);
         });
       }
       for (const text of row.bad) {
-        it(`refuses ${JSON.stringify(text)} and names where it came from`, () => {
-          const byFlag = errorOf([...rest, `--${name}=${text}`]);
+        it(`refuses ${JSON.stringify(text)} and names where it came from`, async () => {
+          const byFlag = await errorOf([...rest, `--${name}=${text}`]);
           assert.match(byFlag, row.allowed);
           assert.ok(byFlag.startsWith(`--${name}: ${JSON.stringify(text)} is not `), byFlag);
-          const byEnv = errorOf(rest, { [env]: text });
+          const byEnv = await errorOf(rest, { [env]: text });
           assert.match(byEnv, row.allowed);
           assert.ok(byEnv.startsWith(`${env}: `), byEnv);
         });
       }
-      it('wants a value', () => {
-        assert.equal(errorOf([...rest, `--${name}`]), `--${name}: needs a value`);
-        assert.equal(errorOf([...rest, `--${name}=`]), `--${name}: needs a value`);
-        assert.equal(errorOf([`--${name}`, ...NODE]), `--${name}: needs a value`);
+      it('wants a value', async () => {
+        assert.equal(await errorOf([...rest, `--${name}`]), `--${name}: needs a value`);
+        assert.equal(await errorOf([...rest, `--${name}=`]), `--${name}: needs a value`);
+        assert.equal(await errorOf([`--${name}`, ...NODE]), `--${name}: needs a value`);
       });
       const { defaultValue } = row;
       if (defaultValue) {
-        it('has its default, also when the variable is empty', () => {
+        it('has its default, also when the variable is empty', async () => {
           const [of, value] = defaultValue;
-          assert.deepEqual(of(configOf(NODE)), value);
-          assert.deepEqual(of(configOf(NODE, { [env]: '' })), value);
+          assert.deepEqual(of(await configOf(NODE)), value);
+          assert.deepEqual(of(await configOf(NODE, { [env]: '' })), value);
         });
       }
     });
   }
 
-  it('prefers a flag to its variable, and does not look at a variable it does not need', () => {
-    assert.equal(configOf(['--node-name=b', '--mode=audit'], { NODE_NAME: 'a', PORTCULLIS_MODE: '?' }).mode, 'audit');
-    assert.equal(configOf(['--node-name=b'], { NODE_NAME: 'a' }).nodeName, 'b');
+  it('prefers a flag to its variable, and does not look at a variable it does not need', async () => {
+    assert.equal(
+      (await configOf(['--node-name=b', '--mode=audit'], { NODE_NAME: 'a', PORTCULLIS_MODE: '?' })).mode,
+      'audit',
+    );
+    assert.equal((await configOf(['--node-name=b'], { NODE_NAME: 'a' })).nodeName, 'b');
   });
 
-  it('lets the last of a repeated flag count', () => {
-    assert.equal(configOf([...NODE, '--mode=audit', '--mode', 'dry-run']).mode, 'dry-run');
+  it('lets the last of a repeated flag count', async () => {
+    assert.equal((await configOf([...NODE, '--mode=audit', '--mode', 'dry-run'])).mode, 'dry-run');
   });
 
-  it('says how to give the node name', () => {
-    assert.equal(errorOf([]), '--node-name: required; give the flag or set NODE_NAME');
-    assert.equal(errorOf([], { NODE_NAME: '' }), '--node-name: required; give the flag or set NODE_NAME');
+  it('says how to give the node name', async () => {
+    assert.equal(await errorOf([]), '--node-name: required; give the flag or set NODE_NAME');
+    assert.equal(await errorOf([], { NODE_NAME: '' }), '--node-name: required; give the flag or set NODE_NAME');
   });
 
-  it('refuses what it does not know', () => {
-    assert.equal(errorOf([...NODE, '--moed=audit']), 'unknown flag --moed');
-    assert.equal(errorOf([...NODE, '-v']), 'unknown flag -v');
-    assert.equal(errorOf([...NODE, 'audit']), 'unexpected argument "audit"');
-    assert.equal(errorOf([...NODE, '--', 'audit']), 'unexpected argument "audit"');
+  it('refuses what it does not know', async () => {
+    assert.equal(await errorOf([...NODE, '--moed=audit']), "unknown flag '--moed' (Did you mean --mode?)");
+    assert.equal(await errorOf([...NODE, '-v']), "unknown flag '-v'");
+    assert.equal(await errorOf([...NODE, 'audit']), EXCESS);
+    assert.equal(await errorOf([...NODE, '--', 'audit']), EXCESS);
   });
 
-  it('chooses between kubeconfig and service account by where they were given', () => {
+  it('chooses between kubeconfig and service account by where they were given', async () => {
     const both = ['--kubeconfig=/k', '--service-account-dir=/s'];
     const bothEnv = { KUBECONFIG: '/k', PORTCULLIS_SERVICE_ACCOUNT_DIR: '/s' };
-    assert.equal(errorOf([...NODE, ...both]), '--kubeconfig and --service-account-dir exclude each other: give one');
-    assert.equal(errorOf(NODE, bothEnv), 'KUBECONFIG and PORTCULLIS_SERVICE_ACCOUNT_DIR exclude each other: give one');
-    assert.equal(configOf([...NODE, both[1]!], { KUBECONFIG: '/k' }).apiAccess.kind, 'service-account');
-    assert.equal(configOf([...NODE, both[0]!], { PORTCULLIS_SERVICE_ACCOUNT_DIR: '/s' }).apiAccess.kind, 'kubeconfig');
+    assert.equal(
+      await errorOf([...NODE, ...both]),
+      '--kubeconfig and --service-account-dir exclude each other: give one',
+    );
+    assert.equal(
+      await errorOf(NODE, bothEnv),
+      'KUBECONFIG and PORTCULLIS_SERVICE_ACCOUNT_DIR exclude each other: give one',
+    );
+    assert.equal((await configOf([...NODE, both[1]!], { KUBECONFIG: '/k' })).apiAccess.kind, 'service-account');
+    assert.equal(
+      (await configOf([...NODE, both[0]!], { PORTCULLIS_SERVICE_ACCOUNT_DIR: '/s' })).apiAccess.kind,
+      'kubeconfig',
+    );
   });
 
-  it('gives a value that cannot be changed', () => {
-    const config = configOf(NODE);
+  it('gives a value that cannot be changed', async () => {
+    const config = await configOf(NODE);
     assert.ok(Object.isFrozen(config) && Object.isFrozen(config.apiAccess) && Object.isFrozen(config.httpAddress));
   });
 });
 
 describe('describeConfig', () => {
-  it('writes a configuration so that it reads back as the same', () => {
+  it('writes a configuration so that it reads back as the same', async () => {
     for (const argv of [
       NODE,
       [...NODE, '--http-address=:9847', '--metrics-address=[2001:db8::1]:9100'],
@@ -405,15 +421,15 @@ describe('describeConfig', () => {
       [...NODE, '--connmark-mask=0x7', '--http-address=[2001:db8::1]:80', '--service-account-dir=/s'],
       [...NODE, '--api-server=192.0.2.1:6443,[2001:db8::1]:443', '--api-server-endpoints-file=off'],
     ]) {
-      const config = configOf(argv);
+      const config = await configOf(argv);
       const flags = Object.entries(describeConfig(config)).map(([name, value]) => `--${name}=${value}`);
-      assert.deepEqual(configOf(flags), config);
+      assert.deepEqual(await configOf(flags), config);
     }
   });
 });
 
 describe('countContiguousBits', () => {
-  it('is 0 unless all set bits are neighbours', () => {
+  it('is 0 unless all set bits are neighbours', async () => {
     const table = [
       [0, 0],
       [1, 1],

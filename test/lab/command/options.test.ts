@@ -1,21 +1,31 @@
 import assert from 'node:assert/strict';
-import { LAB_HELP, type LabCommandOptions, parseLabArguments } from '../../../lab/command/options.ts';
+import { LAB_COMMAND } from '../../../lab/command/lab-command.ts';
+import { type LabCommandOptions, readLabOptions } from '../../../lab/command/options.ts';
+import { UsageProblem } from '../../../src/cli/flags.ts';
+import { runProgram } from '../../../src/cli/program.ts';
+import { givenBy } from '../../support/command-line.ts';
 
-function options(...argv: readonly string[]): LabCommandOptions {
-  const parsed = parseLabArguments(['-f', 'a.yaml', ...argv]);
-  assert.equal(parsed.kind, 'run', parsed.kind === 'error' ? parsed.message : '');
-  return (parsed as Extract<typeof parsed, { kind: 'run' }>).options;
+async function optionsOf(...argv: readonly string[]): Promise<LabCommandOptions> {
+  return readLabOptions(await givenBy(LAB_COMMAND, argv));
 }
 
-function error(...argv: readonly string[]): string {
-  const parsed = parseLabArguments(argv);
-  assert.equal(parsed.kind, 'error');
-  return (parsed as Extract<typeof parsed, { kind: 'error' }>).message;
+function options(...argv: readonly string[]): Promise<LabCommandOptions> {
+  return optionsOf('-f', 'a.yaml', ...argv);
+}
+
+async function error(...argv: readonly string[]): Promise<string> {
+  try {
+    await optionsOf(...argv);
+  } catch (problem) {
+    if (problem instanceof UsageProblem) return problem.message;
+    throw problem;
+  }
+  assert.fail('accepted');
 }
 
 describe('arguments of portcullis lab', () => {
-  it('have defaults', () => {
-    assert.deepEqual(options(), {
+  it('have defaults', async () => {
+    assert.deepEqual(await options(), {
       files: ['a.yaml'],
       recursive: false,
       nodes: 2,
@@ -31,8 +41,8 @@ describe('arguments of portcullis lab', () => {
     } satisfies LabCommandOptions);
   });
 
-  it('are read', () => {
-    const read = options(
+  it('are read', async () => {
+    const read = await options(
       ...['-f', 'b', '--file=-', '-R', '--nodes', '3', '--wiring=bridge', '--families=6', '--backend=iptables-legacy'],
       ...['--mode=audit', '--ports', 'tcp:80,UDP:53,sctp:9', '--timeout=7', '--keep', '-o', 'json', '--no-steps'],
     );
@@ -56,36 +66,32 @@ describe('arguments of portcullis lab', () => {
     });
   });
 
-  it('take nothing from the network, and say how it gets there', () => {
+  it('take nothing from the network, and say how it gets there', async () => {
     assert.match(
-      error('-f', 'https://example.com/p.yaml'),
+      await error('-f', 'https://example.com/p.yaml'),
       /reads nothing from the network: curl -fsSL https:\/\/example\.com\/p\.yaml \| portcullis lab -f -$/,
     );
-    assert.match(error('-f', 'HTTP://example.com/p.yaml'), /nothing from the network/);
-    assert.match(error('-f', ''), /an empty path/);
+    assert.match(await error('-f', 'HTTP://example.com/p.yaml'), /nothing from the network/);
+    assert.match(await error('-f', ''), /--file: needs a value/);
   });
 
-  it('need manifests, unless the lab stays up', () => {
-    assert.match(error(), /nothing to bring up: .*-f/);
-    assert.equal(parseLabArguments(['--keep']).kind, 'run');
+  it('need manifests, unless the lab stays up', async () => {
+    assert.match(await error(), /nothing to bring up: .*-f/);
+    assert.deepEqual((await optionsOf('--keep')).files, []);
   });
 
-  it('tell a story instead of manifests, with a second for the policy', () => {
-    const parsed = parseLabArguments(['--demo', 'live-download', '--wiring=bridge']);
-    assert.ok(parsed.kind === 'run');
-    assert.deepEqual(
-      [parsed.options.demo, parsed.options.timeoutMs, parsed.options.files],
-      ['live-download', 1_000, []],
-    );
-    assert.match(error('--demo', 'live-download', '-f', 'a'), /--demo brings its own pods/);
-    assert.match(error('--demo', 'live-download', '--keep'), /--demo brings its own pods/);
-    assert.match(error('--demo', 'movie'), /--demo: "movie" is not one of live-download/);
+  it('tell a story instead of manifests, with a second for the policy', async () => {
+    const { demo, timeoutMs, files } = await optionsOf('--demo', 'live-download', '--wiring=bridge');
+    assert.deepEqual([demo, timeoutMs, files], ['live-download', 1_000, []]);
+    assert.match(await error('--demo', 'live-download', '-f', 'a'), /--demo brings its own pods/);
+    assert.match(await error('--demo', 'live-download', '--keep'), /--demo brings its own pods/);
+    assert.match(await error('--demo', 'movie'), /--demo: "movie" is not one of live-download/);
   });
 
   for (const [flag, value, expected] of [
-    ['--nodes', '0', /--nodes: "0" is not a whole number 1\.\.20/],
+    ['--nodes', '0', /--nodes: "0" is not a whole number from 1 to 20/],
     ['--nodes', '2.5', /--nodes: "2\.5"/],
-    ['--nodes', '', /--nodes: ""/],
+    ['--nodes', '', /--nodes: needs a value/],
     ['--wiring', 'overlay', /--wiring: "overlay" is not one of routed, bridge/],
     ['--families', '4,5', /--families: "4,5" is not 4, 6 or 4,6/],
     ['--backend', 'nft', /--backend: "nft" is not one of iptables-nft, iptables-legacy/],
@@ -94,37 +100,27 @@ describe('arguments of portcullis lab', () => {
     ['--ports', '80', /--ports: "80"/],
     ['--ports', 'tcp:70000', /--ports: "tcp:70000"/],
     ['--ports', 'icmp:1', /--ports: "icmp:1"/],
-    ['--timeout', '0', /--timeout: "0" is not a whole number 1\.\.600/],
+    ['--timeout', '0', /--timeout: "0" is not a whole number from 1 to 600 seconds/],
     ['--output', 'yaml', /--output: "yaml"/],
   ] as const) {
-    it(`refuse ${flag} ${JSON.stringify(value)}, naming the flag`, () => {
-      assert.match(error('-f', 'a', flag, value), expected);
+    it(`refuse ${flag} ${JSON.stringify(value)}, naming the flag`, async () => {
+      assert.match(await error('-f', 'a', flag, value), expected);
     });
   }
 
-  it('refuse what they do not know', () => {
-    assert.match(error('--frobnicate'), /--frobnicate/);
-    assert.match(error('-f', 'a', 'b'), /'b'/);
+  it('refuse what they do not know', async () => {
+    assert.match(await error('--frobnicate'), /--frobnicate/);
+    assert.match(await error('-f', 'a', 'b'), /too many arguments .*: b\./);
   });
 
-  it('have a help that names every flag and exit code, in 100 columns', () => {
-    assert.equal(parseLabArguments(['--help', '--nodes', 'x']).kind, 'help');
-    for (const flag of [
-      'file',
-      'nodes',
-      'wiring',
-      'families',
-      'backend',
-      'mode',
-      'ports',
-      'timeout',
-      'keep',
-      'no-steps',
-      'output',
-      'help',
-    ])
-      assert.ok(LAB_HELP.includes(`--${flag}`), flag);
-    assert.match(LAB_HELP, /Exit codes: 0 .*1 .*2 /s);
-    for (const line of LAB_HELP.split('\n')) assert.ok(line.length <= 100, line);
+  it('have a help that names every flag and exit code, in 100 columns', async () => {
+    let help = '';
+    const none = { env: {}, version: '1', signal: new AbortController().signal, err: () => assert.fail() };
+    const context = { ...none, load: { agent: () => assert.fail() }, more: [LAB_COMMAND] };
+    const code = await runProgram(['lab', '--nodes', 'x', '--help'], { ...context, out: (text) => (help += text) });
+    assert.equal(code, 0);
+    for (const { name } of LAB_COMMAND.flags) assert.ok(help.includes(`--${name}`), name);
+    assert.match(help, /Exit codes:\n {2}0 {2}measured.*\n {2}1 .*\n {2}2 /);
+    for (const line of help.split('\n')) assert.ok(line.length <= 100, line);
   });
 });

@@ -1,0 +1,5 @@
+export const EXIT_OK = 0;
+/** The command did not succeed, or found the difference it was asked about. */
+export const EXIT_FAILURE = 1;
+/** The command line cannot be understood, or what was asked about cannot be told. */
+export const EXIT_USAGE = 2;
