@@ -167,7 +167,7 @@ export const TARGET_SAMPLES: Samples<Target> = {
   'set-denied-flag': [{ kind: 'set-denied-flag' }],
   log: [
     { kind: 'log', group: 0, prefix: 'word' },
-    { kind: 'log', group: 1, prefix: 'PCL-E-abcdefghijklmnop drop' },
+    { kind: 'log', group: 1, prefix: 'denied egress PCL-E-abcdefghijklmnop' },
     { kind: 'log', group: 65535, prefix: 'p'.repeat(100) },
     { kind: 'log', group: 7, prefix: 'with/slash' },
     { kind: 'log', group: 7, prefix: '"\\\' $x' },

@@ -18,6 +18,7 @@ import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { familyOf } from '../../../net/ip.ts';
 import { Chain } from '../rules/chain.ts';
+import { writePrefix } from '../rules/log-prefix.ts';
 import { MULTICAST_AND_LINK_LOCAL, NEW_POD_CHAINS, programmedSet } from '../rules/names.ts';
 
 const RETURN = { kind: 'return' } as const;
@@ -93,6 +94,6 @@ function trunkRules({
 function logRules({ log }: Layout): readonly Rule[] {
   if (!log) return [];
   const { group, perSecond, burst } = log;
-  const target = { kind: 'log', group, prefix: `${NEW_POD_CHAINS.denied} drop` } as const;
+  const target = { kind: 'log', group, prefix: writePrefix('denied', undefined, NEW_POD_CHAINS.denied) } as const;
   return [{ matches: [{ kind: 'limit', perSecond, burst }], target }];
 }

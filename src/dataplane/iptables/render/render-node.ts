@@ -68,6 +68,7 @@ import {
   replyChain,
   setName,
 } from '../rules/names.ts';
+import { type LogStage, writePrefix } from '../rules/log-prefix.ts';
 import { reverse } from '../rules/reverse.ts';
 
 /** xt_multiport XT_MULTI_PORTS. */
@@ -391,12 +392,13 @@ function renderEndpointChain(program: Program, family: Family, layout: Layout, s
   const wanted = distinct(acceptRules(program).flatMap((clause) => clauseRules(clause, direction, family, setNames)));
   const allows = expressible(wanted, family, layout);
   const legend = expressible(legendRules(program), family, layout);
-  const meaning = [...allows, ...legend].map(({ matches, target }) => ({ matches, target }));
+  const tailOf = (chain: string, replies: boolean): readonly Rule[] =>
+    expressible(tailRules({ chain, direction, replies }, layout), family, layout);
+  const meaning = [...allows, ...legend, ...tailOf('', false)].map(({ matches, target }) => ({ matches, target }));
   const key = JSON.stringify([program.key, family, layout, meaning]);
   const name = endpointChain(direction, key);
   const head = expressible(headRules(layout), family, layout);
-  const tail = expressible(tailRules(name, layout), family, layout);
-  const rules = [...head, ...allows, ...tail, ...legend];
+  const rules = [...head, ...allows, ...tailOf(name, false), ...legend];
   const sets = new Set(rules.flatMap((r) => r.matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))));
   const role = { kind: 'endpoint', endpoint: name, direction, replies: false } as const;
   return {
@@ -406,7 +408,12 @@ function renderEndpointChain(program: Program, family: Family, layout: Layout, s
     sets: [...sets].sort(),
     chain: new Chain(name, role, rules),
     ...(judgesReplies(layout)
-      ? { reply: new Chain(replyChain(name), { ...role, replies: true }, [...allows.map(reverse), ...tail]) }
+      ? {
+          reply: new Chain(replyChain(name), { ...role, replies: true }, [
+            ...allows.map(reverse),
+            ...tailOf(name, true),
+          ]),
+        }
       : {}),
   };
 }
@@ -415,23 +422,41 @@ function headRules(layout: Layout): Rule[] {
   return layout.mode === 'enforce' ? [rule([{ kind: 'conntrack', states: ['INVALID'] }], DROP)] : [];
 }
 
+interface Tail {
+  /** The endpoint chain, also of its reply chain. */
+  readonly chain: string;
+  readonly direction: Direction;
+  readonly replies: boolean;
+}
+
 /**
  * What happens to a packet no clause allows. In audit the last rule's counter is one per connection that would be denied.
  * A pod's way to itself is seldom taken and costs 100 ns to find, so what is allowed anyway does not meet it.
  */
-function tailRules(chain: string, layout: Layout): Rule[] {
+function tailRules(tail: Tail, layout: Layout): Rule[] {
   const hairpin = rule([{ kind: 'same-address' }], RETURN);
-  const log = logRules(chain, layout);
-  if (layout.mode === 'audit') return [hairpin, ...log, rule([], RETURN)];
-  const flag = rule([{ kind: 'conntrack', states: ['RELATED', 'ESTABLISHED'] }], { kind: 'set-denied-flag' });
-  return [hairpin, ...(stamps(layout) ? [flag] : []), ...log, rule([], DROP)];
+  if (layout.mode === 'audit') return [hairpin, ...logRules('would-deny', tail, layout), rule([], RETURN)];
+  if (!stamps(layout)) return [hairpin, ...logRules('denied', tail, layout), rule([], DROP)];
+  const isLive: Match = { kind: 'conntrack', states: LIVE };
+  const log = tail.replies
+    ? logRules('cut-reply', tail, layout)
+    : [
+        ...logRules('cut', tail, layout, [isLive]),
+        ...logRules('denied', tail, layout, [{ kind: 'conntrack-not', states: LIVE }]),
+      ];
+  return [hairpin, rule([isLive], { kind: 'set-denied-flag' }), ...log, rule([], DROP)];
 }
 
-function logRules(chain: string, layout: Layout): Rule[] {
-  if (!layout.log) return [];
-  const { group, perSecond, burst } = layout.log;
-  const verb = layout.mode === 'audit' ? 'audit' : 'drop';
-  return [rule([{ kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix: `${chain} ${verb}` })];
+function logRules(
+  stage: LogStage,
+  { direction, chain }: Tail,
+  { log }: Layout,
+  which: readonly Match[] = [],
+): readonly Rule[] {
+  if (!log) return [];
+  const { group, perSecond, burst } = log;
+  const prefix = writePrefix(stage, direction, chain);
+  return [rule([...which, { kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix })];
 }
 
 /** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */

@@ -617,7 +617,7 @@ describe('reconcile: modes', () => {
     const walked = traceRules(kernel.state(), denied);
     assert.equal(walked.verdict, 'passed');
     assert.equal(walked.logged.length, 1);
-    assert.match(walked.logged[0]!, /^PCL-I-\w+ audit$/);
+    assert.match(walked.logged[0]!, /^would-deny ingress PCL-I-\w+$/);
     assert.deepEqual(traceRules(kernel.state(), packet('10.0.0.2', '10.0.0.1')).logged, []);
     assert.deepEqual(traceRules(kernel.state(), { ...denied, state: 'ESTABLISHED' }).logged, []);
     assert.doesNotMatch(kernel.savedRules(4) + kernel.savedRules(6), /DROP|-j CONNMARK --set-xmark 0x[0-9a-f]+\/0xff/);
