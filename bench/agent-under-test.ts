@@ -4,7 +4,7 @@ import { Agent, type SyncInfo } from '../src/agent/agent.ts';
 import type { SyncOutcome } from '../src/dataplane/dataplane.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
 import { cpuMs } from '../src/host/cpu-time.ts';
-import { prespawn } from '../src/host/prespawn.ts';
+import { openRestoreSession } from '../src/host/restore-session.ts';
 import { systemClock } from '../src/core/clock.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
 import type { Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
@@ -37,7 +37,7 @@ export class AgentUnderTest {
   readonly feed: Feed;
   readonly #agent: Agent;
   readonly #stop = new AbortController();
-  readonly #setsCommand = prespawn(WRITE_SETS);
+  readonly #sets = openRestoreSession(WRITE_SETS);
   #commits: Commit[] = [];
   #onPass: ((pass: Pass) => void) | undefined;
   /** Called for each step as it has gone in. */
@@ -55,7 +55,7 @@ export class AgentUnderTest {
       cluster: createClusterWatch({ connection: this.feed, nodeName: LOCAL_NODE }),
       dataplane: createIptablesDataplane({
         kernel: this.#watched(
-          createOneVariantKernel({ backend, families: [4, 6], run: this.#setsCommand.run, lockWaitSeconds: 5 }),
+          createOneVariantKernel({ backend, families: [4, 6], run: this.#sets.run, lockWaitSeconds: 5 }),
         ),
         layout: LAYOUT,
         now: () => performance.now(),
@@ -94,7 +94,7 @@ export class AgentUnderTest {
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#agent.stop();
-    this.#setsCommand.stop();
+    this.#sets.stop();
   }
 
   #watched(kernel: Kernel): Kernel {

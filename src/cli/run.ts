@@ -19,7 +19,7 @@ import { aborted, systemClock } from '../core/clock.ts';
 import { anyEpoch, createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
 import { cpuMs } from '../host/cpu-time.ts';
-import { prespawn } from '../host/prespawn.ts';
+import { openRestoreSession } from '../host/restore-session.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
 import { nodeReady } from '../telemetry/readiness.ts';
@@ -46,7 +46,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   const { log } = agentLog;
   metrics.build(manifest.version);
   log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
-  const setsCommand = prespawn(WRITE_SETS);
+  const sets = openRestoreSession(WRITE_SETS);
   const sources: StatusSources = { agent: undefined, cluster: undefined, startProblem: 'starting', conditions: [] };
   const { httpAddress: address, metricsAddress, httpTokenFile: tokenFile } = config;
   const server = serveStatusPages({ address, metricsAddress, tokenFile, sources, metrics, log });
@@ -63,7 +63,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const stopTelling = logStaleness(cluster, log.child('watch'), systemClock);
     // The cluster is listed while the host is read.
     const kernelLog = log.child('kernel');
-    const agentKernel = createKernel({ config, run: setsCommand.run, metrics, log: kernelLog });
+    const agentKernel = createKernel({ config, run: sets.run, metrics, log: kernelLog });
     const { kernel } = agentKernel;
     const watches = watchNode(config, kernel, metrics, log);
     const counters = countRules(config, kernel, log.child('counters'));
@@ -101,7 +101,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     log.error('cannot start', { error });
     return 1;
   } finally {
-    setsCommand.stop();
+    sets.stop();
     await server.close();
     agentLog.close();
   }

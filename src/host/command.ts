@@ -50,7 +50,7 @@ export class CommandFailed extends Error {
   }
 }
 
-function inParts({ stdin = [] }: CommandRequest): readonly string[] {
+export function inParts({ stdin = [] }: Pick<CommandRequest, 'stdin'>): readonly string[] {
   return typeof stdin === 'string' ? [stdin] : stdin;
 }
 
@@ -61,49 +61,28 @@ export function stdinText({ stdin = '' }: Pick<CommandRequest, 'stdin'>): string
 
 export type RunCommand = (request: CommandRequest) => Promise<CommandResult>;
 
-/** Runs one command. Rejects with `CommandFailed` unless it exits 0. */
-export const runCommand: RunCommand = (request) => {
-  if (request.signal?.aborted) return Promise.reject(new CommandFailed(request, 'aborted', null, ''));
-  return startProgram(request.argv, request.env, request.background).finish(request);
-};
-
-/** A program that was started and waits for its input; it has no time limit yet. */
-export interface StartedProgram {
-  /** It has ended, or never began: of no use to anybody. */
-  readonly ended: boolean;
-  /** Gives it the input of `request` and waits for its end; from here on as `runCommand`. Once. */
-  finish(request: CommandRequest): Promise<CommandResult>;
-  /** Until it is to finish, it does not keep this process alive. */
-  unref(): void;
-  /** Closes its input, on which nothing was written. */
-  dismiss(): void;
-}
-
 type Cut = 'timeout' | 'aborted' | 'enough';
 type End = { readonly code: number | null; readonly signal: NodeJS.Signals | null } | { readonly error: Error };
 
-/** Starts the program of a command ahead of its input. One that cannot be started is found out by `finish`. */
-export function startProgram(
-  [program, ...args]: CommandRequest['argv'],
-  env?: CommandRequest['env'],
-  background = false,
-): StartedProgram {
+/** Runs one command. Rejects with `CommandFailed` unless it exits 0. */
+export const runCommand: RunCommand = async (request) => {
+  const { argv, env, signal, background = false, stopAfterBytes = Number.POSITIVE_INFINITY } = request;
+  if (signal?.aborted) throw new CommandFailed(request, 'aborted', null, '');
+  const started = performance.now();
+  const [program, ...args] = argv;
   let child: ChildProcess;
   try {
     child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
     if (background) lowerPriority(child.pid);
   } catch (error) {
     // Most of what can be wrong is told by an event; too long a list of arguments, and no memory, in this way.
-    return { ended: true, finish: (request) => reject(request, error as Error), unref: () => {}, dismiss: () => {} };
+    throw new CommandFailed(request, 'spawn', null, (error as Error).message);
   }
   // Without a descriptor left there are no pipes.
   const { stdin, stdout, stderr } = child;
-  const handles = [child, stdin, stdout, stderr] as unknown as readonly (Handle | undefined)[];
   const printed: Buffer[] = [];
   let printedBytes = 0;
   let complaints = '';
-  let ended = false;
-  let enough = Number.POSITIVE_INFINITY;
   let cut: Cut | undefined;
   const kill = (why: Cut): void => {
     cut ??= why;
@@ -112,7 +91,7 @@ export function startProgram(
   stdout?.on('data', (chunk: Buffer) => {
     printed.push(chunk);
     printedBytes += chunk.length;
-    if (printedBytes >= enough) kill('enough');
+    if (printedBytes >= stopAfterBytes) kill('enough');
   });
   stderr?.on('data', (chunk: Buffer) => {
     if (complaints.length < MAX_STDERR_BYTES) complaints += chunk.toString('utf8');
@@ -121,38 +100,20 @@ export function startProgram(
   stdin?.on('error', () => {});
   const end = new Promise<End>((resolve) => {
     child.on('error', (error) => resolve({ error }));
-    child.on('close', (code, signal) => resolve({ code, signal }));
+    child.on('close', (code, by) => resolve({ code, signal: by }));
   });
-  void end.then(() => (ended = true));
-
-  const finish = async (request: CommandRequest): Promise<CommandResult> => {
-    const started = performance.now();
-    for (const handle of handles) handle?.ref();
-    enough = request.stopAfterBytes ?? enough;
-    const onAbort = (): void => kill('aborted');
-    request.signal?.addEventListener('abort', onAbort, { once: true });
-    const timer = setTimeout(() => kill('timeout'), request.timeoutMs);
-    if (stdin) void writeLines(stdin, inParts(request));
-    const how = await end;
-    clearTimeout(timer);
-    request.signal?.removeEventListener('abort', onAbort);
-    const failure = failureOf(request, how, cut, complaints);
-    if (failure) throw failure;
-    const durationMs = performance.now() - started;
-    return { stdout: Buffer.concat(printed).toString('utf8'), stderr: complaints, durationMs };
-  };
-
-  return {
-    get ended() {
-      return ended;
-    },
-    finish,
-    unref: () => {
-      for (const handle of handles) handle?.unref();
-    },
-    dismiss: () => stdin?.end(),
-  };
-}
+  const onAbort = (): void => kill('aborted');
+  signal?.addEventListener('abort', onAbort, { once: true });
+  const timer = setTimeout(() => kill('timeout'), request.timeoutMs);
+  if (stdin) void writeLines(stdin, inParts(request));
+  const how = await end;
+  clearTimeout(timer);
+  signal?.removeEventListener('abort', onAbort);
+  const failure = failureOf(request, how, cut, complaints);
+  if (failure) throw failure;
+  const durationMs = performance.now() - started;
+  return { stdout: Buffer.concat(printed).toString('utf8'), stderr: complaints, durationMs };
+};
 
 function lowerPriority(pid: number | undefined): void {
   try {
@@ -160,10 +121,6 @@ function lowerPriority(pid: number | undefined): void {
   } catch {
     // It has ended already, or may not be lowered.
   }
-}
-
-function reject(request: CommandRequest, error: Error): Promise<never> {
-  return Promise.reject(new CommandFailed(request, 'spawn', null, error.message));
 }
 
 function failureOf(request: CommandRequest, end: End, cut: Cut | undefined, stderr: string): CommandFailed | undefined {
@@ -177,12 +134,6 @@ function failureOf(request: CommandRequest, end: End, cut: Cut | undefined, stde
   if (cut) return failed(cut, null, stderr);
   if (end.signal) return failed('signal', null, `${end.signal}: ${stderr}`);
   return end.code === 0 ? undefined : failed('exit', end.code, stderr);
-}
-
-/** What a child process and its pipes have in common. */
-interface Handle {
-  ref(): void;
-  unref(): void;
 }
 
 /** As Debian, Alpine and Fedora call it, give or take a suffix. */

@@ -3,15 +3,26 @@ import { type ChildProcess, spawn } from 'node:child_process';
 
 import type { CommandRequest } from './command.ts';
 
+import { writePieces } from './write-lines.ts';
+
 /** Of a line; what is longer loses its end. */
 const MAX_LINE = 4_096;
 const MAX_COMPLAINT = 500;
 
 export interface LineProgram {
-  /** To its standard input; not for one that is `guarded`. */
-  write(text: string): void;
+  /** To its standard input, whole lines; not for one that is `guarded`. Resolves once it is written, or nobody reads any more. */
+  write(parts: readonly string[]): Promise<unknown>;
+  endInput(): void;
   /** `ended` is still told. */
   kill(): void;
+}
+
+export interface ProgramEnd {
+  readonly isMissing: boolean;
+  /** Null: a signal ended it, or it could not be started. */
+  readonly code: number | null;
+  /** The last that it said on stderr, or why it could not be started. */
+  readonly complaint: string;
 }
 
 export interface LineProgramOptions {
@@ -20,8 +31,8 @@ export interface LineProgramOptions {
   /** It does not read its input, so a shell beside it waits there for our end and ends it. */
   readonly guarded: boolean;
   readonly onLine: (line: string) => void;
-  /** Once. `complaint`: the last that it said on stderr, or why it could not be started. */
-  readonly ended: (how: { readonly isMissing: boolean; readonly complaint: string }) => void;
+  /** Once. */
+  readonly ended: (how: ProgramEnd) => void;
 }
 
 /** The shell of a guarded program; exits as it does. 127: not installed. */
@@ -35,10 +46,10 @@ export function startLineProgram({ argv, env, guarded, onLine, ended }: LineProg
   const [program, ...args] = guarded ? (['sh', '-c', GUARD, 'sh', ...argv] as const) : argv;
   let complaint = '';
   let isOver = false;
-  const end = (isMissing: boolean): void => {
+  const end = (isMissing: boolean, code: number | null = null): void => {
     if (isOver) return;
     isOver = true;
-    ended({ isMissing, complaint: complaint.trim() });
+    ended({ isMissing, code, complaint: complaint.trim() });
   };
   let child: ChildProcess;
   try {
@@ -47,13 +58,13 @@ export function startLineProgram({ argv, env, guarded, onLine, ended }: LineProg
     // No memory, say: most of what can be wrong is told by an event.
     complaint = String(error);
     queueMicrotask(() => end(false));
-    return { write: () => {}, kill: () => {} };
+    return { write: () => Promise.resolve(), endInput: () => {}, kill: () => {} };
   }
   child.on('error', (error: NodeJS.ErrnoException) => {
     complaint = error.message;
     end(error.code === 'ENOENT');
   });
-  child.on('close', (code) => end(code === EXIT_NOT_FOUND));
+  child.on('close', (code) => end(code === EXIT_NOT_FOUND, code));
   child.stdin?.on('error', () => {});
   child.stderr?.on('data', (chunk: Buffer) => {
     complaint = (complaint + chunk.toString('utf8')).slice(-MAX_COMPLAINT);
@@ -63,7 +74,8 @@ export function startLineProgram({ argv, env, guarded, onLine, ended }: LineProg
     handle?.unref?.();
   }
   return {
-    write: (text) => void child.stdin?.write(text),
+    write: (parts) => (child.stdin ? writePieces(child.stdin, parts) : Promise.resolve()),
+    endInput: () => child.stdin?.end(),
     // The guard's own end is that of its input.
     kill: () => (guarded ? child.stdin?.end() : child.kill('SIGKILL')),
   };

@@ -73,7 +73,7 @@ export function openReadingShell(): ReadingShell {
         clearTimeout(timer);
         resolve(found);
       };
-      program!.write(`${line}\n`);
+      void program!.write([`${line}\n`]);
     });
   };
   return {

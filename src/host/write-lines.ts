@@ -19,17 +19,22 @@ const NEWLINE = 0x0a;
 
 /** Writes `parts`, each of which ends with a line, and closes `input`. Ends early, without an error, when nobody reads any more. */
 export async function writeLines(input: Writable, parts: readonly string[]): Promise<void> {
+  if (await writePieces(input, parts)) input.end();
+}
+
+/** As `writeLines`, and leaves `input` open. False: nobody reads any more. */
+export async function writePieces(input: Writable, parts: readonly string[]): Promise<boolean> {
   let sliceStarted = performance.now();
   for (const part of parts) {
     for (const lines of wholeLines(Buffer.from(part))) {
       // One at a time: Node hands writes that wait for each other to the kernel as one, which may take a part of it.
-      if (!(await isWritten(input, lines))) return;
+      if (!(await isWritten(input, lines))) return false;
       if (performance.now() - sliceStarted < SLICE_MS) continue;
       await nextTurn();
       sliceStarted = performance.now();
     }
   }
-  input.end();
+  return true;
 }
 
 /** Pieces of at most MAX_WRITE_BYTES that end with a line; a longer line, which no command of ipset is, stays in one piece. */

@@ -39,3 +39,14 @@ describe('command: input in parts', () => {
     await assert.rejects(late, (error) => error instanceof CommandFailed && error.reason === 'timeout');
   });
 });
+
+describe('command: an aborted signal', () => {
+  it('nothing is started', async () => {
+    const request = {
+      argv: ['portcullis-no-such-program'],
+      timeoutMs: TIMEOUT_MS,
+      signal: AbortSignal.abort(),
+    } as const;
+    await assert.rejects(runCommand(request), (error: unknown) => (error as CommandFailed).reason === 'aborted');
+  });
+});

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type LineProgram, startLineProgram } from '../../src/host/line-program.ts';
+import { type LineProgram, type ProgramEnd, startLineProgram } from '../../src/host/line-program.ts';
 
 const SOURCE = new URL('../../src/host/line-program.ts', import.meta.url).href;
 
@@ -14,7 +14,7 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 
 function start(argv: readonly [string, ...string[]], guarded = true) {
   const lines: string[] = [];
-  const ends: { readonly isMissing: boolean; readonly complaint: string }[] = [];
+  const ends: ProgramEnd[] = [];
   const program: LineProgram = startLineProgram({
     argv,
     guarded,
@@ -29,7 +29,7 @@ describe('a program that runs beside the agent', () => {
     const { lines, ends } = start(['sh', '-c', 'echo one; echo two; echo sorry >&2; exit 3']);
     await until('end', () => ends.length > 0);
     assert.deepEqual(lines, ['one', 'two']);
-    assert.deepEqual(ends, [{ isMissing: false, complaint: 'sorry' }]);
+    assert.deepEqual(ends, [{ isMissing: false, code: 3, complaint: 'sorry' }]);
   });
 
   it('one that is not installed', async () => {
@@ -56,12 +56,17 @@ describe('a program that runs beside the agent', () => {
   });
 
   it('reads what is written to it', async () => {
-    const { program, lines } = start(['sh', '-c', 'while read -r line; do echo "got $line"; done'], false);
-    program.write('a\n');
-    program.write('b\n');
+    const { program, lines, ends } = start(
+      ['sh', '-c', 'while read -r line; do echo "got $line"; done; exit 1'],
+      false,
+    );
+    void program.write(['a\n']);
+    await program.write(['b\n']);
     await until('both', () => lines.length === 2);
     assert.deepEqual(lines, ['got a', 'got b']);
-    program.kill();
+    program.endInput();
+    await until('end', () => ends.length > 0);
+    assert.equal(ends[0]!.code, 1);
   });
 
   it('fault: it ends with the process that started it, however that ends', async () => {

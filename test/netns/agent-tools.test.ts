@@ -73,7 +73,7 @@ describe('agent and its tools', function () {
     }
 
     it('fault: disappears under a running agent: rules stay, the error says so, it goes on when it is back', async () => {
-      await install([...IPTABLES, 'ipset']);
+      await install([...IPTABLES, 'ipset', 'stdbuf']);
       const agent = launch();
       await agent.ready();
       rmSync(join(path, 'ipset'));
@@ -84,11 +84,10 @@ describe('agent and its tools', function () {
       await install(['ipset']);
       await t.expect(['x/a -> x/server']);
       await agent.ready();
-      // The next one is started ahead of its use, and waits.
-      await until(() => childrenOf(agent.pid).includes('ipset'), 'ipset waits');
+      await until(() => childrenOf(agent.pid).includes('ipset'), 'an ipset stays');
       rmSync(join(path, 'ipset'));
       t.policy('x/deny', { ...DENY, ingress: [{ from: [{ podSelector: { matchLabels: { pod: 'server' } } }] }] });
-      // The one that waits may carry the change, or a read-back comes first and fails; either way it is in once the tool is back.
+      // The one that stays may carry the change, or a read-back comes first and fails; either way it is in once the tool is back.
       await sleep(300);
       await install(['ipset']);
       await t.expect(['x/a -x x/server']);

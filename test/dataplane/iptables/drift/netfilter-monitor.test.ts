@@ -21,14 +21,15 @@ function bench() {
       const program = { ...options, killed: false };
       started.push(program);
       return {
-        write: () => {},
+        write: () => Promise.resolve(),
+        endInput: () => {},
         kill: () => {
           program.killed = true;
         },
       };
     },
   });
-  const end = (complaint: string): void => started.at(-1)!.ended({ isMissing: false, complaint });
+  const end = (complaint: string): void => started.at(-1)!.ended({ isMissing: false, code: 1, complaint });
   return { clock, started, told, changes, monitor, end };
 }
 
@@ -112,7 +113,7 @@ describe('fault: whoever follows nf_tables is kept alive', () => {
   it('where it is not installed it is told once and not tried again', async () => {
     const { clock, started, told, monitor } = bench();
     monitor.start();
-    started[0]!.ended({ isMissing: true, complaint: '' });
+    started[0]!.ended({ isMissing: true, code: 127, complaint: '' });
     await clock.pass(60_000);
     assert.deepEqual([started.length, told, monitor.listening], [1, ['missing'], false]);
   });
@@ -124,7 +125,7 @@ describe('fault: whoever follows nf_tables is kept alive', () => {
     monitor.stop();
     started[0]!.onLine(' EVENT: -4 -t mangle -A FORWARD -j ACCEPT');
     started[0]!.onLine('NEWGEN: GENID=4 PID=21651 NAME=nft');
-    started[0]!.ended({ isMissing: false, complaint: '' });
+    started[0]!.ended({ isMissing: false, code: 1, complaint: '' });
     await clock.pass(60_000);
     assert.deepEqual([started.length, told, changes], [1, ['listening'], []]);
     monitor.start();
