@@ -38,6 +38,7 @@ const CHECKS: readonly (readonly [name: string, ...argv: string[]])[] = [
     'scripts/bench',
     'scripts/demo',
     'scripts/portcullis',
+    'scripts/test-tools',
     '.ci/run',
   ],
 ];

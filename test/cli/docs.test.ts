@@ -15,6 +15,7 @@ const PAGES = [
   'CHANGELOG.md',
   'SECURITY.md',
   'docs/tenants.md',
+  'docs/alerts.md',
   'docs/architecture.md',
   'docs/lab.md',
   'docs/metrics.md',
