@@ -4,6 +4,9 @@ import type { ChildProcess } from 'node:child_process';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { AgentLog } from './agent-log.ts';
+import type { ContainerLog } from './api/pod-log.ts';
+import type { PodObject } from './api/objects.ts';
 import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from './agent-process.ts';
 import type { LabNetworkDoor } from './network/types.ts';
 
@@ -41,6 +44,8 @@ export class LabAgents {
   readonly #agents = new Map<string, RunningAgent>();
   readonly #doors = new Map<string, Promise<{ readonly path: string }>>();
   readonly #logs = new Map<string, WriteStream>();
+  /** By node: what the agent printed, and the one before it. */
+  readonly #printed = new Map<string, { readonly present: AgentLog; readonly previous: AgentLog | undefined }>();
 
   constructor(options: LabAgentsOptions) {
     this.#options = options;
@@ -58,7 +63,17 @@ export class LabAgents {
     const child = startAgent({ network, nodeName: node, program, serviceAccountDir, apiServer, backend, more });
     const agent: RunningAgent = { child, stopping: false, ended: this.#ending(node, child, () => agent.stopping) };
     this.#agents.set(node, agent);
-    this.#follow(node, child);
+    const printed = new AgentLog();
+    this.#printed.set(node, { present: printed, previous: this.#printed.get(node)?.present });
+    this.#follow(node, child, printed);
+    void agent.ended.then(() => printed.end());
+  }
+
+  /** For `kubectl logs`: pods of the DaemonSet stand for the agents, whichever image they name. */
+  log(pod: PodObject, run: 'present' | 'previous'): ContainerLog | undefined {
+    const { nodeName = '', hostNetwork } = pod.spec;
+    const isAgent = pod.metadata.labels?.['app.kubernetes.io/name'] === 'portcullis' && hostNetwork === true;
+    return isAgent ? this.#printed.get(nodeName)?.[run] : undefined;
   }
 
   #ending(node: string, child: ChildProcess, isExpected: () => boolean): Promise<void> {
@@ -73,12 +88,13 @@ export class LabAgents {
     });
   }
 
-  #follow(node: string, child: ChildProcess): void {
+  #follow(node: string, child: ChildProcess, printed: AgentLog): void {
     const log = this.#logs.get(node) ?? createWriteStream(join(this.#options.logDir, `${node}.log`), { flags: 'a' });
     this.#logs.set(node, log);
     for (const stream of [child.stdout!, child.stderr!]) {
       createInterface({ input: stream }).on('line', (line) => {
         log.write(`${line}\n`);
+        printed.add({ atMs: Date.now(), text: line });
         const complaint = readComplaint(line);
         if (complaint) this.#options.onComplaint(node, complaint);
       });

@@ -76,6 +76,7 @@ export class Lab {
   static async create(options: LabOptions): Promise<Lab> {
     let network: LabNetwork | undefined;
     let server: ApiServer | undefined;
+    let lab: Lab | undefined;
     try {
       const [first, second] = await Promise.allSettled([
         LabNetwork.create({
@@ -92,6 +93,7 @@ export class Lab {
           tls: true,
           ...(options.tokens ? { tokens: options.tokens } : {}),
           ...(options.now ? { store: new ApiStore({ now: options.now }) } : {}),
+          containerLogs: (pod, _container, run) => lab?.agents.log(pod, run),
         }),
       ]);
       if (first.status === 'fulfilled') network = first.value;
@@ -103,7 +105,8 @@ export class Lab {
         target: { host: target.hostname, port: Number(target.port) },
         port: API_PORT,
       });
-      return new Lab(options, network!, server!, publication);
+      lab = new Lab(options, network!, server!, publication);
+      return lab;
     } catch (error) {
       await network?.close();
       await server?.close();

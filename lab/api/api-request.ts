@@ -28,7 +28,7 @@ export interface WrongMethod {
 
 export type ParsedRequest = ResourceRequest | PlainRequest | WrongMethod;
 
-const SUBRESOURCES: ReadonlySet<string> = new Set(['status', 'scale', 'binding', 'eviction', 'finalize']);
+const SUBRESOURCES: ReadonlySet<string> = new Set(['status', 'scale', 'binding', 'eviction', 'finalize', 'log']);
 
 /** A URL that names none of our resources is `plain`. */
 export function parseRequest(method: string, url: URL): ParsedRequest {
@@ -81,6 +81,7 @@ function target(info: ResourceInfo, namespace: string | undefined, rest: readonl
 }
 
 function verbOf(method: string, target: Target, query: URLSearchParams): Verb | undefined {
+  if (target.subresource === 'log' && method !== 'GET') return undefined;
   const watch = query.get('watch') === 'true' || query.get('watch') === '1';
   const named = target.name !== undefined;
   switch (method) {

@@ -20,11 +20,12 @@ import {
   openApiIndex,
   versionDocument,
 } from './discovery.ts';
-import { ApiError, methodNotAllowed, noSuchPath, serverError, unauthorized } from './errors.ts';
+import { ApiError, methodNotAllowed, noSuchPath, notFound, serverError, unauthorized } from './errors.ts';
 import { type FaultAction, Faults, type WatchEnd } from './faults.ts';
 import { handleRequest, type Incoming } from './handle-request.ts';
 import { type RealTiming, watchOptions } from './handle-watch.ts';
 import { isObject, textOf } from './json.ts';
+import { type ContainerLogs, sendPodLog } from './pod-log.ts';
 import { ListPages } from './list-pages.ts';
 import type { ResourceName } from './objects.ts';
 import { OPENAPI_V2_ACCEPT, OPENAPI_V2_PROTOBUF, openApiV2Document, openApiV2Protobuf } from './openapi-v2.ts';
@@ -57,6 +58,8 @@ export interface ApiServerOptions {
   readonly tooLargeWaitMs?: number;
   /** How often watches of a quiet kind hear of the versions of other kinds; default 10 minutes, as etcd. */
   readonly progressIntervalMs?: number;
+  /** What containers print; absent: no container has a log. */
+  readonly containerLogs?: ContainerLogs;
   /** Told of failures inside the server; default: none is told, the client gets a 500. */
   readonly onError?: (error: unknown) => void;
 }
@@ -149,6 +152,7 @@ class RunningServer {
   readonly #watches = new Set<WatchStream>();
   readonly #sockets = new Set<Socket>();
   readonly #onError: (error: unknown) => void;
+  readonly #containerLogs: ContainerLogs;
   readonly #unsubscribe: () => void;
   readonly #progressTimer: NodeJS.Timeout;
   /** How far the store had got when it last said so. */
@@ -163,6 +167,7 @@ class RunningServer {
     this.#store = store;
     this.#tokens = tokens;
     this.#onError = options.onError ?? (() => {});
+    this.#containerLogs = options.containerLogs ?? (() => undefined);
     this.faults = new Faults(
       {
         dropConnections: () => this.#dropConnections(),
@@ -275,6 +280,7 @@ class RunningServer {
     if (refusal) throw refusal;
     await this.#untilThere(parsed);
     if (parsed.verb === 'watch') return this.#startWatch(request, response, parsed);
+    if (parsed.subresource === 'log') return this.#sendLog(response, parsed);
     await this.#answerResource(request, response, parsed);
   }
 
@@ -299,6 +305,12 @@ class RunningServer {
     const { code, body } = handleRequest(this.#store, this.#pages, incoming);
     if (warnings.size > 0) response.setHeader('warning', [...warnings].map(warningHeader));
     send(response, code, body);
+  }
+
+  #sendLog(response: ServerResponse, { info, namespace, name = '', query }: ResourceRequest): void {
+    const pod = this.#store.get('pods', { namespace, name });
+    if (!pod) throw notFound(info, name);
+    sendPodLog(response, pod, query, { logs: this.#containerLogs, nowMs: () => this.#store.nowMs() });
   }
 
   /** Lists, streamed or not, that want a version not there yet wait for it a while, as real servers do; a plain watch starts. */

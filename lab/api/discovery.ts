@@ -4,6 +4,7 @@ import { apiVersionOf, RESOURCES, type ResourceInfo } from './resources.ts';
 const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 const SUBRESOURCE_VERBS = { status: ['get', 'patch', 'update'], scale: ['get', 'patch', 'update'] };
 const CREATE_ONLY = ['create'];
+const GET_ONLY = ['get'];
 
 interface SubresourceKind {
   readonly kind: string;
@@ -19,7 +20,13 @@ function subresourceKind(info: ResourceInfo, name: string): SubresourceKind {
 }
 
 const subresourceVerbs = (name: string): readonly string[] =>
-  name === 'status' || name === 'scale' ? SUBRESOURCE_VERBS[name] : name === 'finalize' ? ['update'] : CREATE_ONLY;
+  name === 'status' || name === 'scale'
+    ? SUBRESOURCE_VERBS[name]
+    : name === 'finalize'
+      ? ['update']
+      : name === 'log'
+        ? GET_ONLY
+        : CREATE_ONLY;
 
 /** The group and versions of one API group, in the order of the resource table. */
 export function groups(): readonly { readonly name: string; readonly version: string }[] {

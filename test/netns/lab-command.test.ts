@@ -240,7 +240,10 @@ describe('portcullis lab', function () {
     assert.equal(code, 0, stderr);
     // What the lab waits for is said only where the machine is slow.
     const said = stderr.replaceAll(/^\.\.\. for .*\n/gm, '');
-    assert.equal(said, `! ${file}:25: Widget w (example.com/v1): the lab has no use for this kind, skipped\n`);
+    assert.equal(
+      said,
+      `! ${file}:25: document 6: Widget w (example.com/v1): the lab has no use for this kind, skipped\n`,
+    );
     const { endpoints } = JSON.parse(stdout) as { endpoints: { name: string; node: string; hostNetwork: boolean }[] };
     const named = (prefix: string) => endpoints.filter(({ name }) => name.startsWith(`default/${prefix}-`));
     assert.deepEqual(
@@ -364,6 +367,33 @@ spec: {nodeSelector: {disk: ssd}, containers: [{name: c, image: i}]}
       lab.child.kill('SIGTERM');
       assert.equal(await lab.ended, 0, lab.stderr);
       assertNothingLeft(basename(dirname(kubeconfig)));
+    });
+
+    it('shows what agents print to kubectl logs, once their manifests are applied', async function () {
+      const missing = whyNoKubectl();
+      if (missing !== undefined) {
+        console.log(`      skipped: kubectl cannot be run: ${missing}`);
+        this.skip();
+      }
+      const lab = start('-f', join(EXAMPLES, '../manifests'), '--keep', '--families', '4');
+      const env = { ...process.env, KUBECONFIG: await lab.kubeconfig(), HOME: folder };
+      const kubectl = (...args: readonly string[]): string =>
+        execFileSync('kubectl', args, { env, encoding: 'utf8', timeout: PATIENCE_MS });
+      const pods = kubectl('get', 'pods', '-n', 'kube-system', '-o', 'name').trim().split('\n');
+      assert.equal(pods.length, 2, String(pods));
+      for (const pod of pods) {
+        const node = kubectl('get', '-n', 'kube-system', pod, '-o', 'jsonpath={.spec.nodeName}');
+        const log = kubectl('logs', '-n', 'kube-system', pod);
+        const lines = log
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line) as { message: string });
+        assert.ok(
+          lines.some(({ message }) => message.startsWith('first sync done')),
+          log,
+        );
+        assert.equal(log, readFileSync(join(dirname(env.KUBECONFIG), `${node}.log`), 'utf8').slice(0, log.length));
+      }
     });
 
     it('ends with 1 when packets do not do what policies say: a foreign rule that drops', async () => {
