@@ -73,6 +73,7 @@ export class AgentUnderTest {
         onMode: () => {},
         onProblems: () => {},
         onGate: () => {},
+        onCommitted: () => {},
         onPodsProgrammed: () => {},
         onSync: (outcome, info) => this.#synced(outcome, info),
       },

@@ -1,5 +1,5 @@
 /** The running agent: cluster changes in, syncs out. Gets its edges as arguments; knows no process, file or socket. */
-import { MODE_KEY, MODES } from '../core/vocabulary.ts';
+import { MODE_KEY, MODES, type ObjectKind } from '../core/vocabulary.ts';
 import type { Problem } from '../policy/model.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { PodInterfaces } from '../host/pod-interfaces.ts';
@@ -14,6 +14,7 @@ import { NO_INTERFACES } from '../host/pod-interfaces.ts';
 import { ClusterFollower } from './follow-cluster.ts';
 import type { EarlyAddresses } from './early-addresses.ts';
 import { NewPods } from './new-pods.ts';
+import { type CommittedChange, type PolicyProgress, Progress } from './progress.ts';
 
 import { SyncLoop } from './sync-loop.ts';
 import { messageOf } from '../core/error-text.ts';
@@ -61,6 +62,8 @@ export interface AgentObserver {
   onProblems(problems: readonly Problem[]): void;
   /** Before the first sync, closed to new pods: rules stood already, the gate was written, or why it could not be. */
   onGate(result: 'rules stand' | 'closed' | { readonly failed: string }): void;
+  /** What a sync brought into the kernel, and when (monotonic). */
+  onCommitted(changes: readonly CommittedChange[], atMs: number): void;
   /** Milliseconds from the moment each pod's address was known to the commit of its rules. */
   onPodsProgrammed(milliseconds: readonly number[]): void;
 }
@@ -100,6 +103,16 @@ export interface AgentStatus {
   readonly lastOutcome: SyncOutcome | undefined;
   /** The newest revision of what this node has to enforce that was whole in the kernel; absent before the first. */
   readonly inKernel: InKernel | undefined;
+  /** Of the last sync; absent before the first and in mode off. */
+  readonly lastIntent: NodeIntent | undefined;
+  /** By `namespace/name`: how far each policy is. */
+  readonly policies: ReadonlyMap<string, PolicyProgress>;
+  /** By kind: the newest resource version up to which all is in the kernel. */
+  readonly versions: Versions;
+  /** Monotonic: when the last change that concerns this node arrived; absent before the first after the list. */
+  readonly lastQueuedMs: number | undefined;
+  /** Monotonic: the end of the last sync that was carried out. */
+  readonly lastSyncedMs: number | undefined;
   /** Monotonic. */
   readonly lastTurnMs: number;
   /** Pods of this node whose address is not known or not programmed yet. */
@@ -107,6 +120,8 @@ export interface AgentStatus {
   /** With objects, as of the last sync. */
   readonly problems: readonly Problem[];
 }
+
+export type Versions = Readonly<Partial<Record<ObjectKind, string>>>;
 
 interface InKernel {
   readonly revision: number;
@@ -137,6 +152,13 @@ export class Agent {
   #programmed = false;
   #lastOutcome: SyncOutcome | undefined;
   #inKernel: InKernel | undefined;
+  #lastIntent: NodeIntent | undefined;
+  readonly #progress = new Progress();
+  #versions: Versions = {};
+  /** All that the last sync took in is in the kernel, and it has ended. */
+  #isWhole = false;
+  #lastQueuedMs: number | undefined;
+  #lastSyncedMs: number | undefined;
   /** What is not in the kernel yet: when the first of it arrived. */
   #waitingSinceMs: Partial<Record<Lane, number>> = {};
   #reportedProblems: readonly Problem[] = [];
@@ -199,10 +221,28 @@ export class Agent {
       failedSyncs: this.#loop.failures,
       lastOutcome: this.#lastOutcome,
       inKernel: this.#inKernel,
+      lastIntent: this.#lastIntent,
+      policies: this.#progress.policies,
+      versions: this.#versionsNow(),
+      lastQueuedMs: this.#lastQueuedMs,
+      lastSyncedMs: this.#lastSyncedMs,
       lastTurnMs: this.#loop.lastTurnMs,
       waitingPods: this.#newPods.waiting,
       problems: this.#reportedProblems,
     };
+  }
+
+  /** Where nothing waits, what was heard since the last sync is nothing that concerns this node. */
+  #versionsNow(): Versions {
+    const isSettled = this.#isWhole && Object.keys(this.#waitingSinceMs).length === 0;
+    return isSettled ? this.#heardVersions() : this.#versions;
+  }
+
+  #heardVersions(): Versions {
+    const told = this.#options.cluster
+      .status()
+      .flatMap(({ kind, version }) => (version === undefined ? [] : [[kind, version]]));
+    return Object.fromEntries(told) as Versions;
   }
 
   /** On a node without rules of ours, new pods are kept out before the API server has said which pods there are (S-75). */
@@ -243,13 +283,15 @@ export class Agent {
     if (change.kind === 'nodes' && !this.#maySync) void this.#prepare();
     this.#newPods.change(change);
     const lane = this.#follower.change(change);
+    this.#progress.changed(change, lane, this.#maySync);
     if (lane === undefined || !this.#maySync) return;
+    this.#lastQueuedMs = change.arrivedAtMs;
     this.#waitingSinceMs[lane] ??= change.arrivedAtMs;
     this.#loop.request(change.kind, lane);
   }
 
   async #sync(request: LoopRequest): Promise<LoopVerdict> {
-    const { cluster, clock } = this.#options;
+    const { cluster, clock, observer } = this.#options;
     await this.#gate;
     const nodeProblems = describeNode(this.#options.nodeName, this.#nodeStatus());
     if (!this.#follower.presence.isNamed) {
@@ -259,7 +301,11 @@ export class Agent {
     }
     const started = clock.now();
     const newPods = this.#newPods.known();
+    this.#versions = this.#versionsNow();
     const waited = this.#takeWaiting(request.lane);
+    const mark = this.#progress.begin(request.lane);
+    const heard = this.#heardVersions();
+    this.#isWhole = false;
     const modeProblems = this.#followMode();
     if (!this.#lastOutcome) this.#options.dataplane.prepare(this.#mode);
     const compiled = await this.#compile(request.lane);
@@ -273,6 +319,7 @@ export class Agent {
     // A change that did not get in keeps its clock running.
     if (!isWritten) this.#waitingSinceMs = { ...this.#waitingSinceMs, ...waited };
     this.#lastOutcome = outcome;
+    this.#lastIntent = intent;
     // The next portion of what is filled, and whatever changed meanwhile.
     if (verdict !== 'failed' && this.#mode !== 'dry-run' && (outcome.change?.setsToFill ?? 0) > 0)
       this.#loop.request('portion');
@@ -280,12 +327,23 @@ export class Agent {
     // What still waits to be compiled is not in that intent.
     const revision = intent?.waiting.length === 0 ? outcome.revision : undefined;
     if (revision !== undefined && revision !== this.#inKernel?.revision) this.#inKernel = { revision, sinceMs: ended };
-    if (this.#mode === 'off' || this.#mode === 'dry-run') this.#inKernel = undefined;
+    if (isWritten) this.#lastSyncedMs = ended;
+    if (this.#mode === 'off' || this.#mode === 'dry-run') {
+      this.#inKernel = undefined;
+      this.#versions = {};
+      this.#progress.removed();
+    } else if (isWritten) {
+      this.#isWhole = revision !== undefined;
+      // A sync of members leaves out what waits for one of rules.
+      if (this.#isWhole && this.#waitingSinceMs.rules === undefined) this.#versions = heard;
+      const written = { nowMs: ended, hasChanged: outcome.stepsApplied > 0, waiting: intent?.waiting ?? [] };
+      observer.onCommitted(this.#progress.written(mark, written), ended);
+    }
     if (isWritten) this.#reportNewPods(newPods, intent, ended);
     const problems = [...cluster.snapshot().problems, ...(intent?.problems ?? []), ...modeProblems, ...nodeProblems];
     const changedAt = Math.min(...Object.values(waited));
     const programmed = Number.isFinite(changedAt) && outcome.stepsApplied > 0 && isWritten;
-    this.#options.observer.onSync(outcome, {
+    observer.onSync(outcome, {
       reasons: request.reasons,
       resync: request.resync,
       verdict,

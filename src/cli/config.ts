@@ -59,9 +59,9 @@ export interface AgentConfig {
   readonly backend: BackendChoice;
   /** Null: no HTTP server. */
   readonly httpAddress: ListenAddress | null;
-  /** For /metrics and /healthz alone; null: they are with the other pages only. */
+  /** For /metrics, /status and /healthz alone; null: they are with the other pages only. */
   readonly metricsAddress: ListenAddress | null;
-  /** Null: /metrics and /plan are shown to everybody who reaches the address. */
+  /** Null: /metrics, /status and /plan are shown to everybody who reaches the address. */
   readonly httpTokenFile: string | null;
   /** 0: never unready for this. */
   readonly readyMaxStalenessMs: number;
@@ -163,7 +163,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_HTTP_ADDRESS',
     '<host:port>',
     '127.0.0.1:9847',
-    'where /healthz, /readyz, /metrics and /plan are served ([...] around an IPv6 address): ' +
+    'where /healthz, /readyz, /status, /metrics and /plan are served ([...] around an IPv6 address): ' +
       'host:port, :port for all addresses, unix:/path of a socket that only root may use, or off',
     readListenAddress,
   ),
@@ -172,7 +172,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_METRICS_ADDRESS',
     '<host:port>',
     'off',
-    'where /metrics and /healthz are served besides, and no other page, for scrapes from other hosts; forms as in --http-address',
+    'where /metrics, /status and /healthz are served besides, and no other page, for scrapes from other hosts; forms as in --http-address',
     readListenAddress,
   ),
   httpTokenFile: flag(
@@ -180,7 +180,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_HTTP_TOKEN_FILE',
     '<file>',
     'none',
-    'file with a token that /metrics and /plan then ask for (Authorization: Bearer ...); ' +
+    'file with a token that /metrics, /status and /plan then ask for (Authorization: Bearer ...); ' +
       'none: every process in the host network can read them',
     readTokenFile,
   ),

@@ -1,4 +1,5 @@
 /** Opens the kernel: which iptables variant, which families, and waiting for tools that are not there yet. */
+import { FAMILIES } from '../core/vocabulary.ts';
 import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -41,6 +42,7 @@ export function createKernel({ config, run, metrics, log }: AgentKernelOptions):
     lockWaitSeconds: config.xtablesLockWaitSeconds,
     onBackend: ({ backend, why, doubt }, before) => {
       metrics.backend(backend);
+      metrics.tools(['ipset', ...FAMILIES.map((family) => toolName(backend, family, 'restore'))]);
       const unsure = doubt === undefined ? '' : `; not sure: ${doubt}`;
       if (before === undefined) log.info(`writing to ${backend}: ${why}${unsure}`);
       else log.warn(`this host moved from ${before} to ${backend} (${why}); the rules are moved as well${unsure}`);

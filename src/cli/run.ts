@@ -49,7 +49,16 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   const sets = openRestoreSession(WRITE_SETS);
   const sources: StatusSources = { agent: undefined, cluster: undefined, startProblem: 'starting', conditions: [] };
   const { httpAddress: address, metricsAddress, httpTokenFile: tokenFile } = config;
-  const server = serveStatusPages({ address, metricsAddress, tokenFile, sources, metrics, log });
+  const server = serveStatusPages({
+    address,
+    metricsAddress,
+    tokenFile,
+    sources,
+    nodeName: config.nodeName,
+    version: manifest.version,
+    metrics,
+    log,
+  });
   try {
     const connection = await connect(config, log.child('watch'), signal);
     const cluster = createClusterWatch({

@@ -165,6 +165,11 @@ export class Attempt {
     };
   }
 
+  /** The last one told. */
+  get version(): string | undefined {
+    return this.#version;
+  }
+
   /** Lists in a row that named nothing and were not believed, this one included. */
   get emptyLists(): number {
     return this.#facts.emptyLists;

@@ -1,37 +1,40 @@
 import type { ObjectKind } from '../core/vocabulary.ts';
 
-export type EventType = 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+export const EVENT_TYPES = ['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR'] as const;
+export type EventType = (typeof EVENT_TYPES)[number];
 
 /** Why a list or watch ended and another one was opened. */
-export type RestartReason =
+export const RESTART_REASONS = [
   /** The server closed it in an orderly way (its own timeout, a restart). */
-  | 'ended'
+  'ended',
   /** 410: our resource version is too old; everything is listed again. */
-  | 'gone'
+  'gone',
   /** No answer to a request, or to a question beside a silent watch. */
-  | 'silence'
+  'silence',
   /** Refused, reset, name not found, TLS. */
-  | 'network'
+  'network',
   /** An ERROR event other than 410. */
-  | 'error-event'
-  | 'unauthorized'
-  | 'forbidden'
-  | 'throttled'
-  | 'http-status'
+  'error-event',
+  'unauthorized',
+  'forbidden',
+  'throttled',
+  'http-status',
   /** Something answered that is no Kubernetes API. */
-  | 'wrong-content'
+  'wrong-content',
   /** The server has no streaming lists; pages from here on. */
-  | 'no-streaming-list'
+  'no-streaming-list',
   /** The server does not know a field selector that would save work; asked without. */
-  | 'no-selector'
+  'no-selector',
   /** The server's resource version is older than ours (a restored backup): everything is listed again. */
-  | 'version-went-back'
+  'version-went-back',
   /** A line could not be read: everything is listed again. */
-  | 'unreadable'
+  'unreadable',
   /** A list named nothing although we hold objects: asked again before it is believed. */
-  | 'empty-list'
+  'empty-list',
   /** The server does not have the resource of an optional kind. */
-  | 'not-served';
+  'not-served',
+] as const;
+export type RestartReason = (typeof RESTART_REASONS)[number];
 
 /** What metrics want to know. Called synchronously; what it throws is caught. */
 export interface ReflectorObserver {

@@ -54,6 +54,16 @@ export function identify(object: unknown, namespaced: boolean): Identity | undef
   return isUsableName(namespace) ? { key: `${namespace}/${name}`, uid: text(metadata.uid) } : undefined;
 }
 
+/** The newest time stamp of the API server's own in the metadata, ms; undefined if there is none. Not that of a deletion, which is ahead. */
+export function writtenAt(object: unknown): number | undefined {
+  const { managedFields, creationTimestamp } = metadataOf(object);
+  const times = Array.isArray(managedFields)
+    ? managedFields.map((entry) => (isRecord(entry) ? text(entry.time) : ''))
+    : [];
+  // The API server writes all times in one form, in which the later one is the greater text.
+  return timestamp([text(creationTimestamp), ...times].sort().at(-1)) || undefined;
+}
+
 /** `namespace/name`, as far as known, for log lines about objects that cannot be used. */
 export function nameForLog(object: unknown): string {
   const { name, namespace } = metadataOf(object);

@@ -85,6 +85,11 @@ export class Reflector {
     return (this.#attempt ?? this.#state).emptyLists > 0;
   }
 
+  /** The last resource version told; undefined before the first, and while everything is listed anew. */
+  get version(): string | undefined {
+    return this.#attempt ? this.#attempt.version : this.#version;
+  }
+
   get restarts(): number {
     return this.#restarts;
   }

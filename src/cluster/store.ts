@@ -2,7 +2,7 @@ import { isSameValue } from '../core/same-value.ts';
 import type { Problem } from '../policy/model.ts';
 import { isRecord } from '../policy/raw-values.ts';
 import { JoinedProblems, ProblemBook } from './problem-book.ts';
-import { identify, type ObjectRecord, type Project } from './project.ts';
+import { identify, type ObjectRecord, type Project, writtenAt } from './project.ts';
 import { versionOf } from './read-answer.ts';
 import { Interner } from './interner.ts';
 
@@ -15,6 +15,8 @@ export interface StoreChange {
   readonly arrivedAtMs: number;
   /** Of the object in the event that told; absent if a list did. */
   readonly version?: string;
+  /** The API's own time stamp of the change, wall clock in ms, in whole seconds; absent if a list told, or the object does not. */
+  readonly writtenAtMs?: number;
 }
 
 /** What became of one object that arrived. */
@@ -104,6 +106,7 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   #listing: { readonly seen: Set<string>; changes: number } | undefined;
   /** Of the event that is taken in. */
   #version: string | undefined;
+  #object: unknown;
   readonly #options: StoreOptions<T>;
   readonly #interner = new Interner(this.#records);
 
@@ -183,9 +186,12 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
 
   /** What `change` tells carries the version of the object that brought it, unless in a list. */
   #told<R>(object: unknown, change: () => R): R {
-    this.#version = this.#listing || !isRecord(object) ? undefined : versionOf(object);
+    const isEvent = !this.#listing && isRecord(object);
+    this.#version = isEvent ? versionOf(object) : undefined;
+    this.#object = isEvent ? object : undefined;
     const result = change();
     this.#version = undefined;
+    this.#object = undefined;
     return result;
   }
 
@@ -266,6 +272,11 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
 
   #emit(change: StoreChange): void {
     if (this.#listing) this.#listing.changes++;
-    this.#options.onChange(this.#version === undefined ? change : { ...change, version: this.#version });
+    const writtenAtMs = this.#object === undefined || change.type === 'deleted' ? undefined : writtenAt(this.#object);
+    this.#options.onChange({
+      ...change,
+      ...(this.#version === undefined ? {} : { version: this.#version }),
+      ...(writtenAtMs === undefined ? {} : { writtenAtMs }),
+    });
   }
 }

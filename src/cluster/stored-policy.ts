@@ -26,6 +26,7 @@ type RuleText = Readonly<Record<Direction, string>>;
 
 interface Kept extends PolicyHead {
   readonly createdAtMs: number;
+  readonly generation: number;
   /** What the record takes without its rules, estimated from above by the object alone. */
   readonly recordBytes: number;
   /** Length of its rules as JSON, kept or not. */
@@ -43,6 +44,7 @@ export class StoredPolicy implements Policy {
   readonly podSelector: Selector;
   readonly isolates: Policy['isolates'];
   readonly createdAtMs: number;
+  readonly generation: number;
   readonly recordBytes: number;
   readonly ruleBytes: number;
   readonly unread: boolean;
@@ -55,6 +57,7 @@ export class StoredPolicy implements Policy {
     this.podSelector = kept.podSelector;
     this.isolates = kept.isolates;
     this.createdAtMs = kept.createdAtMs;
+    this.generation = kept.generation;
     this.recordBytes = kept.recordBytes;
     this.ruleBytes = kept.ruleBytes;
     this.unread = kept.unread;
@@ -100,7 +103,7 @@ export class StoredPolicy implements Policy {
 export function closeNamespace(namespace: string, name: string): StoredPolicy {
   const isolates = { ingress: true, egress: true };
   const head = { namespace, name, uid: '', podSelector: EVERYTHING, isolates };
-  return new StoredPolicy({ ...head, createdAtMs: 0, recordBytes: 0, ruleBytes: 0, unread: false });
+  return new StoredPolicy({ ...head, createdAtMs: 0, generation: 0, recordBytes: 0, ruleBytes: 0, unread: false });
 }
 
 /** As `projectPolicy`, for keeping. Rules over the limit of one policy are dropped here. */
@@ -112,13 +115,15 @@ export const projectStoredPolicy: Project<StoredPolicy> = (object, interner) => 
   const unusable = tooLong.length > 0;
   const rules = unusable ? NO_RULES : packRules(sections, problems, interner);
   const { namespace, name } = head;
+  const { creationTimestamp, generation } = metadataOf(object);
   const record = new StoredPolicy({
     ...head,
     namespace: interner.text(namespace),
     name: interner.text(name),
     podSelector: interner.data(head.podSelector),
     isolates: interner.data(head.isolates),
-    createdAtMs: timestamp(metadataOf(object).creationTimestamp),
+    createdAtMs: timestamp(creationTimestamp),
+    generation: typeof generation === 'number' ? generation : 0,
     recordBytes: RECORD_BYTES + SELECTOR_FACTOR * JSON.stringify(head.podSelector).length,
     ...rules,
   });

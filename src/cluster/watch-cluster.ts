@@ -25,6 +25,8 @@ export interface ClusterChange {
   readonly after?: ObjectRecord;
   /** performance.now() at which the line arrived. */
   readonly arrivedAtMs: number;
+  /** The API's own time stamp of the change, wall clock in ms, in whole seconds; absent if a list told, or the object does not. */
+  readonly writtenAtMs?: number;
 }
 
 export interface KindStatus {
@@ -41,6 +43,8 @@ export interface KindStatus {
   /** Wall clock of the last byte from the server, ms since the epoch; 0 if none. */
   readonly lastHeardMs: number;
   readonly restarts: number;
+  /** The last resource version told; absent before the first, and while everything is listed anew. */
+  readonly version?: string;
   /** Last failure in words, cleared by the next success. */
   readonly problem?: string;
 }
@@ -159,6 +163,7 @@ class ApiClusterWatch implements ClusterWatch {
       doubtsEmpty: reflector.doubtsEmpty,
       lastHeardMs: reflector.lastHeardMs,
       restarts: reflector.restarts,
+      ...(reflector.version === undefined ? {} : { version: reflector.version }),
       ...(reflector.problem === undefined ? {} : { problem: reflector.problem }),
     }));
   }

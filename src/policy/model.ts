@@ -120,6 +120,8 @@ export interface Policy extends PolicyHead {
   /** Empty unless the direction is isolated (S-13). The index is the position in the object's own list. */
   readonly ingress: readonly Rule[];
   readonly egress: readonly Rule[];
+  /** `metadata.generation`: counts the changes of its spec; absent where the object has none. */
+  readonly generation?: number;
   /** Where rules are kept as text: its length. */
   readonly ruleBytes?: number;
   /** Where rules were too long to be looked at when they came: what is wrong with them. Parses them. */

@@ -22,6 +22,15 @@ export function agentObserver(metrics: AgentMetrics, log: Logger, backend: () =>
       logSync(outcome, info);
     },
     onProblems: createProblemLog(log.child('policy'), () => performance.now()),
+    onCommitted: (changes, atMs) => {
+      const wallMs = Date.now();
+      for (const { kind, arrivedAtMs, writtenAtMs } of changes)
+        metrics.committed(
+          kind,
+          (atMs - arrivedAtMs) / 1000,
+          writtenAtMs === undefined ? undefined : (wallMs - writtenAtMs) / 1000,
+        );
+    },
     onGate: (result) => logGate(log.child('sync'), result),
     onPodsProgrammed: (milliseconds) => {
       for (const each of milliseconds) metrics.podProgrammed(each / 1000);

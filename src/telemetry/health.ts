@@ -1,10 +1,11 @@
-/** The agent's HTTP server: /healthz, /readyz, /metrics and /plan, for reading only. Everything shown comes from provider functions. */
+/** The agent's HTTP server: /healthz, /readyz, /status, /metrics and /plan, for reading only. Everything shown comes from provider functions. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { chmod, lstat, unlink } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { type HostPort, hostPortText } from '../net/host-port.ts';
 import type { MetricsPage } from './metrics.ts';
+import type { PolicyFilter, StatusPage } from './status-page.ts';
 import { messageOf } from '../core/error-text.ts';
 
 export interface ConditionState {
@@ -32,6 +33,8 @@ export interface StatusProviders {
   /** What /readyz?verbose adds; for people, decides nothing. */
   readonly details?: () => Readonly<Record<string, unknown>>;
   readonly metrics: () => Promise<MetricsPage>;
+  /** As JSON. */
+  readonly status: (only: PolicyFilter) => StatusPage;
   /** Absent until the first sync has made a plan. */
   readonly plan: () => PlanPage | undefined;
 }
@@ -102,6 +105,7 @@ type PageMaker = (providers: StatusProviders, request: PageRequest) => Reply | P
 const PAGES = {
   '/healthz': () => text(200, 'ok\n'),
   '/readyz': (providers, { isVerbose }) => readyPage(providers.ready(), isVerbose ? (providers.details?.() ?? {}) : {}),
+  '/status': (providers, { only }) => json(200, providers.status(only)),
   '/metrics': async (providers) => ({ status: 200, ...(await providers.metrics()) }),
   '/plan': (providers, request) => planPage(providers.plan(), request),
 } satisfies Readonly<Record<string, PageMaker>>;
@@ -109,8 +113,11 @@ const PAGES = {
 export type PagePath = keyof typeof PAGES;
 const ALL_PAGES = Object.keys(PAGES) as PagePath[];
 
+/** For those who come by the API server's proxy. */
+export const TOKEN_HEADER = 'x-portcullis-token';
+
 /** What tells of policies, pods or addresses. */
-const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>(['/metrics', '/plan']);
+const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>(['/metrics', '/status', '/plan']);
 
 /** Starts the server; resolves once it listens. Rejects with `ListenFailed`. */
 export async function startStatusServer(options: StatusServerOptions): Promise<StatusServer> {
@@ -195,6 +202,7 @@ function running(server: Server, options: StatusServerOptions): StatusServer {
 interface PageRequest {
   readonly format: string | null;
   readonly isVerbose: boolean;
+  readonly only: PolicyFilter;
   readonly accept: string;
 }
 
@@ -230,12 +238,14 @@ async function refusal(options: StatusServerOptions, request: IncomingMessage): 
     options.onError?.(request.url ?? '', error);
     return text(503, 'the token that protects this page cannot be read; see the log of the agent\n');
   }
-  const given = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
+  // The API server hands no Authorization header on to a pod.
+  const bearer = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
+  const given = bearer ?? String(request.headers[TOKEN_HEADER] ?? '');
   // Of equal length, so that the time it takes tells nothing.
   const [a, b] = [given, token].map((value) => createHash('sha256').update(value).digest()) as [Buffer, Buffer];
   return timingSafeEqual(a, b)
     ? undefined
-    : text(401, 'needs the token of --http-token-file: Authorization: Bearer ...\n');
+    : text(401, `needs the token of --http-token-file: Authorization: Bearer ..., or ${TOKEN_HEADER}: ...\n`);
 }
 
 function makeReply(
@@ -249,7 +259,19 @@ function makeReply(
   if (request.method !== 'GET' && request.method !== 'HEAD') return text(405, 'only GET and HEAD\n');
   const format = query.get('format');
   const page: PageMaker = PAGES[path];
-  return page(providers, { format, isVerbose: query.has('verbose'), accept: request.headers.accept ?? '' });
+  return page(providers, {
+    format,
+    isVerbose: query.has('verbose'),
+    only: policyFilter(query),
+    accept: request.headers.accept ?? '',
+  });
+}
+
+/** `?policy=namespace/name`, `?policies=unsettled`. */
+function policyFilter(query: URLSearchParams): PolicyFilter {
+  const key = query.get('policy');
+  if (key !== null) return { key };
+  return query.get('policies') === 'unsettled' ? 'unsettled' : undefined;
 }
 
 function splitUrl(url: string): { readonly pathname: string; readonly query: URLSearchParams } {

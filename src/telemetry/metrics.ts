@@ -11,9 +11,11 @@ import {
   OBJECT_KINDS,
   type ObjectKind,
 } from '../core/vocabulary.ts';
+import { EVENT_TYPES, type EventType, RESTART_REASONS, type RestartReason } from '../cluster/observe.ts';
 import { type Drift, SYNC_PHASES } from '../dataplane/dataplane.ts';
 import { MONITOR_LOSSES, type MonitorLoss } from '../dataplane/listener.ts';
 import { type Enforcer, ENFORCERS } from '../host/host-findings.ts';
+import { POLICY_STATES, type PolicyState } from './policy-state.ts';
 import { type RuleCounterMetrics, ruleCounterMetrics } from './rule-counters.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
@@ -70,6 +72,10 @@ export interface AgentMetrics extends RuleCounterMetrics {
   sync(result: SyncResult, endedAtMs: number): void;
   /** From the arrival of an event to the end of the commit that took it in. */
   programmed(seconds: number): void;
+  /** A change, from its arrival and from the API's own time stamp to the end of the commit that took it in. */
+  committed(kind: ObjectKind, sinceArrival: number, sinceWrite: number | undefined): void;
+  /** When a change that concerns this node arrived last. */
+  lastQueued(atMs: number): void;
   /** From the moment a new pod's address was known to the end of the commit of its rules. */
   podProgrammed(seconds: number): void;
   podsWaiting(count: number): void;
@@ -77,9 +83,14 @@ export interface AgentMetrics extends RuleCounterMetrics {
   freeEpochs(family: Family, count: number): void;
   /** The newest that was whole in the kernel (SyncOutcome). */
   revision(number: number): void;
+  /** The newest up to which all is in the kernel. */
+  resourceVersion(kind: ObjectKind, version: number): void;
+  policyStates(counts: Readonly<Record<PolicyState, number>>): void;
 
   /** `tool` is the program's name, e.g. `ipset` or `ip6tables-nft-restore`. */
   kernelWrite(tool: string): void;
+  /** The tools that write from now on: their counts begin at 0. */
+  tools(names: readonly string[]): void;
   restoreFailure(tool: string): void;
   xtablesLockWait(seconds: number): void;
   driftRepaired(kind: Drift['kind'], by: DriftAuthor, count?: number): void;
@@ -87,8 +98,8 @@ export interface AgentMetrics extends RuleCounterMetrics {
   /** Those that are there; all others go to 0. */
   otherEnforcers(found: readonly Enforcer[]): void;
 
-  watchEvent(kind: ObjectKind, type: string): void;
-  watchRestart(kind: ObjectKind, reason: string): void;
+  watchEvent(kind: ObjectKind, type: EventType): void;
+  watchRestart(kind: ObjectKind, reason: RestartReason): void;
   watchMissedEvents(kind: ObjectKind, count: number): void;
   watchLastHeard(kind: ObjectKind, atMs: number): void;
   watchStaleness(kind: ObjectKind, seconds: number): void;
@@ -110,6 +121,10 @@ interface MetricsOptions {
 
 /** 1 ms doubling up to 16 s. */
 const SECONDS_BUCKETS = exponentialBuckets(0.001, 2, 15);
+/** 1 ms to 60 s, so that a quantile is right to a quarter or so. */
+const FINE_BUCKETS = [1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700]
+  .map((milliseconds) => milliseconds / 1000)
+  .concat(1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 60);
 /** The library's 10 ms would cost 100 wake-ups a second for nothing. */
 const EVENT_LOOP_PRECISION_MS = 100;
 
@@ -178,7 +193,7 @@ function identityMetrics(
 
 function syncMetrics(
   registry: Registry,
-): Pick<AgentMetrics, 'phase' | 'sync' | 'programmed' | 'podProgrammed' | 'podsWaiting'> {
+): Pick<AgentMetrics, 'phase' | 'sync' | 'programmed' | 'committed' | 'lastQueued' | 'podProgrammed' | 'podsWaiting'> {
   const duration = histogram(registry, 'sync_duration_seconds', 'Time one sync spent in a phase', ['phase']);
   const syncs = counter(registry, 'passes_total', 'Syncs by result: done, later, partial, locked, failed', ['result']);
   const lastSuccess = gauge(
@@ -191,6 +206,26 @@ function syncMetrics(
     registry,
     'programming_duration_seconds',
     'From the arrival of an event to the commit that took it into the kernel',
+    [],
+  );
+  const committed = histogram(
+    registry,
+    'change_commit_duration_seconds',
+    'From the arrival of a change that concerns this node to the end of the commit that took it into the kernel',
+    ['kind'],
+    FINE_BUCKETS,
+  );
+  const age = histogram(
+    registry,
+    'change_age_at_commit_seconds',
+    "From the API's own time stamp of a change, which counts whole seconds, to the end of the commit that took it into the kernel",
+    ['kind'],
+    FINE_BUCKETS,
+  );
+  const queued = gauge(
+    registry,
+    'last_change_queued_timestamp_seconds',
+    'When a change that concerns this node arrived last; 0 before the first after the list',
     [],
   );
   const newPods = histogram(
@@ -206,6 +241,8 @@ function syncMetrics(
     [],
   );
   const byPhase = children(PHASES, (phase) => duration.labels({ phase }));
+  const committedOf = children(OBJECT_KINDS, (kind) => born(committed, kind));
+  const ageOf = children(OBJECT_KINDS, (kind) => born(age, kind));
   // Series that exist from the start let a rate see the first failure.
   const byResult = children(SYNC_RESULTS, (result) => started(syncs.labels({ result })));
   return {
@@ -215,12 +252,20 @@ function syncMetrics(
       if (result === 'done' || result === 'later') lastSuccess.set(endedAtMs / 1000);
     },
     programmed: (seconds) => programming.observe(seconds),
+    committed: (kind, sinceArrival, sinceWrite) => {
+      committedOf[kind].observe(sinceArrival);
+      // A clock that is behind the API server's.
+      if (sinceWrite !== undefined) ageOf[kind].observe(Math.max(0, sinceWrite));
+    },
+    lastQueued: (atMs) => queued.set(atMs / 1000),
     podProgrammed: (seconds) => newPods.observe(seconds),
     podsWaiting: (count) => waiting.set(count),
   };
 }
 
-function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 'freeEpochs' | 'revision'> {
+function rulesetMetrics(
+  registry: Registry,
+): Pick<AgentMetrics, 'rulesetSize' | 'freeEpochs' | 'revision' | 'resourceVersion' | 'policyStates'> {
   const rules = gauge(registry, 'rules', 'Rules of this agent, both address families', []);
   const chains = gauge(registry, 'chains', 'Chains of this agent, both address families', []);
   const sets = gauge(registry, 'sets', 'IP sets of this agent', []);
@@ -245,6 +290,15 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
     'Newest revision of what this node has to enforce that was whole in the kernel; counts up with the changes that concern the node',
     [],
   );
+  const version = gauge(
+    registry,
+    'resource_version',
+    'Newest resourceVersion up to which all objects of the kind are in the kernel, as far as they concern this node',
+    ['kind'],
+  );
+  const states = gauge(registry, 'policy_states', 'Policies by what became of them on this node, as /status has it', [
+    'state',
+  ]);
   const free = gauge(
     registry,
     'free_epochs',
@@ -260,6 +314,10 @@ function rulesetMetrics(registry: Registry): Pick<AgentMetrics, 'rulesetSize' | 
   );
   return {
     revision: (number) => revision.set(number),
+    resourceVersion: (kind, number) => version.set({ kind }, number),
+    policyStates: (counts) => {
+      for (const state of POLICY_STATES) states.set({ state }, counts[state]);
+    },
     freeEpochs: (family, count) => free.set({ family: `IPv${family}` }, count),
     rulesetSize: (size) => {
       rules.set(size.rules);
@@ -282,7 +340,7 @@ function kernelMetrics(
   registry: Registry,
 ): Pick<
   AgentMetrics,
-  'kernelWrite' | 'restoreFailure' | 'xtablesLockWait' | 'driftRepaired' | 'monitorLost' | 'otherEnforcers'
+  'kernelWrite' | 'tools' | 'restoreFailure' | 'xtablesLockWait' | 'driftRepaired' | 'monitorLost' | 'otherEnforcers'
 > {
   const writes = counter(registry, 'kernel_writes_total', 'Commands that wrote to the kernel', ['tool']);
   const failures = counter(registry, 'restore_failures_total', 'Commands that failed to write to the kernel', ['tool']);
@@ -312,6 +370,12 @@ function kernelMetrics(
   const byReason = children(MONITOR_LOSSES, (reason) => started(losses.labels({ reason })));
   return {
     kernelWrite: (tool) => writes.inc({ tool }),
+    tools: (names) => {
+      for (const tool of names) {
+        writes.inc({ tool }, 0);
+        failures.inc({ tool }, 0);
+      }
+    },
     restoreFailure: (tool) => failures.inc({ tool }),
     xtablesLockWait: (seconds) => lockWait.inc(seconds),
     driftRepaired: (kind, by, count = 1) => byKind[kind][by].inc(count),
@@ -345,11 +409,14 @@ function watchMetrics(
     'Objects known, by kind; of pods those that policies can apply to or name as peers',
     ['kind'],
   );
-  const eventOf = remembered((kind: ObjectKind, type: string) => events.labels({ kind, type }));
+  const eventOf = children(OBJECT_KINDS, (kind) =>
+    children(EVENT_TYPES, (type) => started(events.labels({ kind, type }))),
+  );
+  for (const kind of OBJECT_KINDS) for (const reason of RESTART_REASONS) restarts.inc({ kind, reason }, 0);
   const missedOf = children(OBJECT_KINDS, (kind) => started(missed.labels({ kind })));
   const listOf = children(OBJECT_KINDS, (kind) => list.labels({ kind }));
   return {
-    watchEvent: (kind, type) => eventOf(kind, type).inc(),
+    watchEvent: (kind, type) => eventOf[kind][type].inc(),
     watchRestart: (kind, reason) => restarts.inc({ kind, reason }),
     watchMissedEvents: (kind, count) => missedOf[kind].inc(count),
     watchLastHeard: (kind, atMs) => heard.set({ kind }, atMs / 1000),
@@ -367,12 +434,18 @@ function gauge<L extends string>(registry: Registry, name: string, help: string,
   return new Gauge({ name: `portcullis_${name}`, help, labelNames, registers: [registry] });
 }
 
-function histogram<L extends string>(registry: Registry, name: string, help: string, labelNames: L[]): Histogram<L> {
+function histogram<L extends string>(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: L[],
+  buckets = SECONDS_BUCKETS,
+): Histogram<L> {
   return new Histogram({
     name: `portcullis_${name}`,
     help,
     labelNames,
-    buckets: SECONDS_BUCKETS,
+    buckets,
     registers: [registry],
   });
 }
@@ -382,18 +455,10 @@ function children<K extends string, C>(keys: readonly K[], make: (key: K) => C):
   return Object.fromEntries(keys.map((key) => [key, make(key)])) as Record<K, C>;
 }
 
-/** As `children`, for a second label whose values are not known beforehand. */
-function remembered<C>(make: (kind: ObjectKind, type: string) => C): (kind: ObjectKind, type: string) => C {
-  const known = new Map<string, C>();
-  return (kind, type) => {
-    const key = `${kind}/${type}`;
-    let child = known.get(key);
-    if (child === undefined) {
-      child = make(kind, type);
-      known.set(key, child);
-    }
-    return child;
-  };
+/** The child of a histogram, with all its buckets at 0. */
+function born(of: Histogram<'kind'>, kind: ObjectKind): Histogram.Internal<'kind'> {
+  of.zero({ kind });
+  return of.labels({ kind });
 }
 
 function started(child: Counter.Internal): Counter.Internal {

@@ -1,6 +1,7 @@
 /** What the agent's HTTP pages show, of parts that come up one after the other. */
 import { readFile } from 'node:fs/promises';
 import type { AgentStatus } from '../agent/agent.ts';
+import type { ObjectKind } from '../core/vocabulary.ts';
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Condition } from './condition.ts';
 import type { ListenAddress, PagePath, ReadyCondition } from './health.ts';
@@ -8,6 +9,9 @@ import type { Logger } from './log.ts';
 import type { AgentMetrics } from './metrics.ts';
 
 import { startStatusServer } from './health.ts';
+import { POLICY_STATES, policyJudge, type PolicyState } from './policy-state.ts';
+import { type PolicyFilter, type StatusFacts, statusPage } from './status-page.ts';
+import { systemClock } from '../core/clock.ts';
 import { keepServing, type ServingServer } from './keep-serving.ts';
 import {
   commitReady,
@@ -38,12 +42,15 @@ interface StatusPagesOptions {
   /** Null: no token is asked for. */
   readonly tokenFile: string | null;
   readonly sources: StatusSources;
+  readonly nodeName: string;
+  /** Of the agent. */
+  readonly version: string;
   readonly metrics: AgentMetrics;
   readonly log: Logger;
 }
 
 /** What is served on the metrics address. */
-const METRICS_PAGES: readonly PagePath[] = ['/healthz', '/metrics'];
+const METRICS_PAGES: readonly PagePath[] = ['/healthz', '/metrics', '/status'];
 
 export function serveStatusPages(options: StatusPagesOptions): ServingServer {
   const { address, metricsAddress, tokenFile, sources, metrics, log } = options;
@@ -52,6 +59,7 @@ export function serveStatusPages(options: StatusPagesOptions): ServingServer {
     ready: () => readiness(sources),
     details: () => ({ watches: watchDetails(sources.cluster?.status() ?? [], Date.now()) }),
     metrics: () => metrics.scrape(),
+    status: (only: PolicyFilter) => statusPage(statusFacts(options), only),
     plan: () => planPage(sources.agent?.status()),
   };
   const onError = (path: string, error: unknown): void => log.error(`cannot answer ${path}`, { error });
@@ -66,15 +74,40 @@ export function serveStatusPages(options: StatusPagesOptions): ServingServer {
   return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) };
 }
 
+function statusFacts({ sources, nodeName, version }: StatusPagesOptions): StatusFacts {
+  return {
+    agentVersion: version,
+    nodeName,
+    agent: sources.agent?.status(),
+    kinds: sources.cluster?.status() ?? [],
+    conditions: readiness(sources),
+    wallMs: systemClock.wallTime(),
+    nowMs: systemClock.now(),
+  };
+}
+
 function measureSources(metrics: AgentMetrics, sources: StatusSources): void {
   const { agent, cluster } = sources;
   metrics.readyConditions(readiness(sources));
-  metrics.podsWaiting(agent?.status().waitingPods ?? 0);
+  const status = agent?.status();
+  metrics.podsWaiting(status?.waitingPods ?? 0);
+  if (status) measureProgress(metrics, status);
   for (const kind of cluster?.status() ?? []) {
     metrics.objects(kind.kind, kind.objects);
     metrics.watchStaleness(kind.kind, kind.staleMs / 1000);
     if (kind.lastHeardMs > 0) metrics.watchLastHeard(kind.kind, kind.lastHeardMs);
   }
+}
+
+function measureProgress(metrics: AgentMetrics, status: AgentStatus): void {
+  const wall = (ms: number): number => systemClock.wallTime() - (systemClock.now() - ms);
+  if (status.lastQueuedMs !== undefined) metrics.lastQueued(wall(status.lastQueuedMs));
+  for (const [kind, version] of Object.entries(status.versions))
+    if (/^\d+$/.test(version)) metrics.resourceVersion(kind as ObjectKind, Number(version));
+  const judge = policyJudge(status);
+  const counts = Object.fromEntries(POLICY_STATES.map((state) => [state, 0])) as Record<PolicyState, number>;
+  for (const [key, progress] of status.policies) counts[judge(key, progress).state]++;
+  metrics.policyStates(counts);
 }
 
 function readiness({ agent, cluster, startProblem, conditions }: StatusSources): ReadyCondition[] {

@@ -74,6 +74,7 @@ function play() {
       onMode: () => {},
       onProblems: () => {},
       onGate: () => {},
+      onCommitted: () => {},
       onPodsProgrammed: () => {},
       onSync: (_, info) => infos.push(info),
     },

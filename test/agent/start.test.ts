@@ -126,6 +126,7 @@ describe('the start of an agent', () => {
         onProblems: (all) => void problems.push([...all]),
         onSync: () => {},
         onGate: () => {},
+        onCommitted: () => {},
         onPodsProgrammed: () => {},
       },
     });

@@ -13,6 +13,8 @@ import {
   startStatusServer,
 } from '../../src/telemetry/health.ts';
 
+import type { StatusPage } from '../../src/telemetry/status-page.ts';
+
 interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, unknown>>;
@@ -22,6 +24,7 @@ interface Answer {
 const PROVIDERS: StatusProviders = {
   ready: () => [],
   metrics: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'portcullis_rules 1\n' }),
+  status: (only) => ({ only }) as unknown as StatusPage,
   plan: () => ({ text: '-A PCL-FWD -j RETURN\n', value: { steps: 1 } }),
 };
 
@@ -121,6 +124,20 @@ describe('status server', () => {
     }
   });
 
+  it('/status is JSON, of all policies, of one, or of those not as written', async () => {
+    const server = await start();
+    for (const [query, only] of [
+      ['', undefined],
+      ['?policy=x/p', { key: 'x/p' }],
+      ['?policies=unsettled', 'unsettled'],
+      ['?policies=other', undefined],
+    ] as const) {
+      const { status, headers, body } = await ask(server, `/status${query}`);
+      assert.deepEqual([status, headers['content-type']], [200, 'application/json']);
+      assert.deepEqual((JSON.parse(body) as { only: unknown }).only, only);
+    }
+  });
+
   it('/plan is text, or JSON by query or Accept; the query wins', async () => {
     const server = await start();
     const accept = { accept: 'text/html, application/json;q=0.9' };
@@ -155,7 +172,7 @@ describe('status server', () => {
     for (const path of ['/', '/plan/', '/constructor', '/__proto__', '/../healthz', '//healthz']) {
       assert.equal((await ask(server, path)).status, 404, path);
     }
-    assert.match((await ask(server, '/nothing')).body, /\/healthz, \/readyz, \/metrics, \/plan/);
+    assert.match((await ask(server, '/nothing')).body, /\/healthz, \/readyz, \/status, \/metrics, \/plan/);
   });
 
   it('answers 500 when a provider throws, tells its owner, and goes on', async () => {

@@ -7,6 +7,7 @@ import { startStatusServer, type StatusServer } from '../../src/telemetry/health
 const PROVIDERS = {
   ready: () => [],
   metrics: async () => ({ contentType: 'text/plain', body: '' }),
+  status: () => assert.fail(),
   plan: () => undefined,
 };
 

@@ -41,6 +41,20 @@ function feed(metrics: AgentMetrics): void {
   });
   metrics.freeEpochs(4, 12);
   metrics.revision(13);
+  metrics.resourceVersion('pods', 4711);
+  metrics.policyStates({
+    'in-force': 1,
+    'no-pods': 2,
+    audited: 3,
+    partly: 4,
+    'held-back': 5,
+    waiting: 6,
+    'not-enforced': 7,
+  });
+  metrics.committed('pods', 0.004, 1.2);
+  metrics.committed('nodes', 0.004, undefined);
+  metrics.committed('namespaces', 0.004, -0.5);
+  metrics.lastQueued(1_700_000_002_000);
   metrics.kernelWrite('ipset');
   metrics.restoreFailure('iptables-nft-restore');
   metrics.xtablesLockWait(0.25);
@@ -62,7 +76,7 @@ function feed(metrics: AgentMetrics): void {
   ]);
   metrics.watchEvent('pods', 'ADDED');
   metrics.watchEvent('pods', 'ADDED');
-  metrics.watchRestart('nodes', 'closed');
+  metrics.watchRestart('nodes', 'ended');
   metrics.watchMissedEvents('namespaces', 2);
   metrics.watchLastHeard('networkpolicies', 1_700_000_001_000);
   metrics.watchStaleness('networkpolicies', 34);
@@ -127,6 +141,15 @@ describe('createAgentMetrics', () => {
       ['portcullis_passes_total{result="failed"}', 0],
       ['portcullis_last_pass_success_timestamp_seconds', 1_700_000_000.5],
       ['portcullis_programming_duration_seconds_sum', 0.02],
+      ['portcullis_change_commit_duration_seconds_bucket{le="0.003",kind="pods"}', 0],
+      ['portcullis_change_commit_duration_seconds_bucket{le="0.005",kind="pods"}', 1],
+      ['portcullis_change_commit_duration_seconds_bucket{le="60",kind="networkpolicies"}', 0],
+      ['portcullis_change_age_at_commit_seconds_bucket{le="1.5",kind="pods"}', 1],
+      ['portcullis_change_age_at_commit_seconds_count{kind="nodes"}', 0],
+      ['portcullis_change_age_at_commit_seconds_sum{kind="namespaces"}', 0],
+      ['portcullis_last_change_queued_timestamp_seconds', 1_700_000_002],
+      ['portcullis_resource_version{kind="pods"}', 4711],
+      ['portcullis_policy_states{state="held-back"}', 5],
       ['portcullis_rules', 1],
       ['portcullis_chains', 2],
       ['portcullis_sets', 3],
@@ -154,7 +177,7 @@ describe('createAgentMetrics', () => {
       ['portcullis_denied_packets_total{namespace="x",policies="a,b",direction="ingress",flow="live"}', 5],
       ['portcullis_audit_denied_connections_total{namespace="x",policies="a,b",direction="ingress"}', 0],
       ['portcullis_watch_events_total{kind="pods",type="ADDED"}', 2],
-      ['portcullis_watch_restarts_total{kind="nodes",reason="closed"}', 1],
+      ['portcullis_watch_restarts_total{kind="nodes",reason="ended"}', 1],
       ['portcullis_watch_missed_events_total{kind="namespaces"}', 2],
       ['portcullis_watch_last_heard_timestamp_seconds{kind="networkpolicies"}', 1_700_000_001],
       ['portcullis_list_duration_seconds_count{kind="pods"}', 1],
