@@ -1,7 +1,8 @@
 /** One small question to the API server: is the store behind you at least at this version? */
+import { messageOf } from '../core/error-text.ts';
 import { isRecord } from '../policy/raw-values.ts';
 import type { Clock } from '../core/clock.ts';
-import { Deadline } from './deadline.ts';
+import { inTime } from './deadline.ts';
 import { header, parseJson, readBounded, versionOf } from './read-answer.ts';
 import type { ApiResponse, Transport } from './transport.ts';
 import { isOlderVersion } from './relist.ts';
@@ -31,29 +32,16 @@ interface Question {
 }
 
 /** Never rejects. */
-export async function askVersion(question: Question): Promise<VersionAnswer> {
-  const { transport, clock, signal } = question;
-  const controller = new AbortController();
-  const stop = (): void => controller.abort();
-  if (signal.aborted) stop();
-  signal.addEventListener('abort', stop, { once: true });
-  const deadline = new Deadline(clock, controller);
-  deadline.set(QUESTION_MS);
-  try {
-    const response = await transport.open({ path: pathOf(question), signal: controller.signal });
-    return await readAnswer(question, response);
-  } catch (error) {
-    const what = deadline.expired
-      ? `${transport.server}: no answer to a question within ${QUESTION_MS / 1000} s`
-      : error instanceof Error
-        ? error.message
-        : String(error);
-    return { kind: 'no-answer', text: what };
-  } finally {
-    deadline.clear();
-    signal.removeEventListener('abort', stop);
-    controller.abort();
-  }
+export function askVersion(question: Question): Promise<VersionAnswer> {
+  const { transport } = question;
+  return inTime({ ...question, limitMs: QUESTION_MS }, async (signal, deadline) => {
+    try {
+      return await readAnswer(question, await transport.open({ path: pathOf(question), signal }));
+    } catch (error) {
+      const late = `${transport.server}: no answer to a question within ${QUESTION_MS / 1000} s`;
+      return { kind: 'no-answer', text: deadline.expired ? late : messageOf(error) };
+    }
+  });
 }
 
 function pathOf({ path, fieldSelector, version }: Question): string {
@@ -69,7 +57,7 @@ function pathOf({ path, fieldSelector, version }: Question): string {
 async function readAnswer({ version }: Question, response: ApiResponse): Promise<VersionAnswer> {
   const { status } = response;
   const body = parseJson(await readBounded(response, MAX_ANSWER));
-  if (status === 504 && isTooLarge(body)) return { kind: 'went-back', text: messageOf(body) };
+  if (status === 504 && isTooLarge(body)) return { kind: 'went-back', text: textOf(body) };
   if (status !== 200 || !isRecord(body) || header(response, 'content-type')?.includes('json') === false)
     return { kind: 'refused', status };
   const current = versionOf(body);
@@ -87,6 +75,6 @@ function isTooLarge(body: unknown): boolean {
   return typeof body.message === 'string' && /too large resource version/i.test(body.message);
 }
 
-function messageOf(body: unknown): string {
+function textOf(body: unknown): string {
   return isRecord(body) && typeof body.message === 'string' ? body.message.slice(0, 200) : 'too large resource version';
 }

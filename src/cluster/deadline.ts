@@ -1,5 +1,25 @@
 import type { Clock } from '../core/clock.ts';
 
+/** Asks something with a signal that aborts with the given one, when the time is over, and afterwards: nobody reads on then. */
+export async function inTime<T>(
+  { clock, signal, limitMs }: { readonly clock: Clock; readonly signal: AbortSignal; readonly limitMs: number },
+  ask: (signal: AbortSignal, deadline: Deadline) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const stop = (): void => controller.abort();
+  if (signal.aborted) stop();
+  signal.addEventListener('abort', stop, { once: true });
+  const deadline = new Deadline(clock, controller);
+  deadline.set(limitMs);
+  try {
+    return await ask(controller.signal, deadline);
+  } finally {
+    deadline.clear();
+    signal.removeEventListener('abort', stop);
+    stop();
+  }
+}
+
 /** Ends an attempt that hears nothing for too long. */
 export class Deadline {
   expired = false;

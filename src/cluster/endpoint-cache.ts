@@ -7,6 +7,7 @@ import { readFile, rename, writeFile } from 'node:fs/promises';
 import { type HostPort, hostPortText, parseHostPort } from '../net/host-port.ts';
 import { isRecord } from '../policy/raw-values.ts';
 import type { Clock } from '../core/clock.ts';
+import { inTime } from './deadline.ts';
 import { errorCode } from './describe-failure.ts';
 import type { ClusterLog } from './observe.ts';
 import { parseJson, readBounded } from './read-answer.ts';
@@ -85,23 +86,16 @@ async function fetchTargets(
   { transport, clock, log }: EndpointCacheOptions,
   signal: AbortSignal,
 ): Promise<readonly HostPort[]> {
-  const controller = new AbortController();
-  const stop = (): void => controller.abort();
-  signal.addEventListener('abort', stop, { once: true });
-  const cancel = clock.after(ANSWER_MS, stop);
   try {
-    const response = await transport.open({ path: ENDPOINTS_PATH, signal: controller.signal });
-    const body = parseJson(await readBounded(response, MAX_BYTES));
-    if (response.status === 200) return targetsOf(body);
-    log.debug({ status: response.status }, 'the EndpointSlice default/kubernetes cannot be read');
-    return [];
+    return await inTime({ clock, signal, limitMs: ANSWER_MS }, async (ending) => {
+      const response = await transport.open({ path: ENDPOINTS_PATH, signal: ending });
+      const body = parseJson(await readBounded(response, MAX_BYTES));
+      if (response.status !== 200) throw new Error(`the API server answered ${response.status}`);
+      return targetsOf(body);
+    });
   } catch (error) {
     log.debug({ err: error }, 'the EndpointSlice default/kubernetes cannot be read');
     return [];
-  } finally {
-    cancel();
-    signal.removeEventListener('abort', stop);
-    controller.abort();
   }
 }
 
