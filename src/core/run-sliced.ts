@@ -18,13 +18,10 @@ export const REAL_TURNS: Turns = {
 
 /** Runs `work` to its end. It yields wherever it may be interrupted, a millisecond apart at most. */
 export async function runSliced<T>(work: Sliced<T>, turns: Turns = REAL_TURNS, sliceMs = SLICE_MS): Promise<T> {
-  let sliceStarted = turns.now();
   for (;;) {
-    const step = work.next();
+    const { step } = runSlice(work, sliceMs, turns);
     if (step.done) return step.value;
-    if (turns.now() - sliceStarted < sliceMs) continue;
     await turns.next();
-    sliceStarted = turns.now();
   }
 }
 
@@ -39,12 +36,20 @@ export async function runSlicedFor(
 ): Promise<{ readonly isDone: boolean; readonly tookMs: number }> {
   let tookMs = 0;
   for (;;) {
-    const started = turns.now();
-    let isDone = false;
-    do isDone = work.next().done === true;
-    while (!isDone && turns.now() - started < Math.min(SLICE_MS, mostMs - tookMs));
-    tookMs += turns.now() - started;
+    const slice = runSlice(work, Math.min(SLICE_MS, mostMs - tookMs), turns);
+    tookMs += slice.tookMs;
+    const isDone = slice.step.done === true;
     if (isDone || tookMs >= mostMs) return { isDone, tookMs };
     await turns.next();
+  }
+}
+
+/** One step at least. */
+function runSlice<T>(work: Sliced<T>, ms: number, turns: Turns): { step: IteratorResult<void, T>; tookMs: number } {
+  const started = turns.now();
+  for (;;) {
+    const step = work.next();
+    const tookMs = turns.now() - started;
+    if (step.done || tookMs >= ms) return { step, tookMs };
   }
 }

@@ -5,6 +5,7 @@ import type { Step } from '../plan/plan.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
 
 import { deletesChains, writesRules } from '../plan/deletions-last.ts';
+import { watchWrites } from '../drift/watched-kernel.ts';
 
 /** Those who read what rules have counted. */
 export interface RuleCounting {
@@ -35,13 +36,9 @@ async function written(
 ): Promise<readonly string[]> {
   if (!writesRules(step)) return await kernel.apply(step);
   const chains = step.lines.flatMap(({ text }) => (text.startsWith(':') ? [text.slice(1, text.indexOf(' '))] : []));
-  let isDone = false;
-  counting.began(step.family, chains);
-  try {
-    const busy = await kernel.apply(step);
-    isDone = true;
-    return busy;
-  } finally {
-    counting.ended(step.family, chains, isDone);
-  }
+  const counted = watchWrites(kernel, {
+    began: () => counting.began(step.family, chains),
+    ended: (_, isDone) => counting.ended(step.family, chains, isDone),
+  });
+  return await counted.apply(step);
 }
