@@ -10,6 +10,7 @@
  */
 import type { Namespace, Pod } from '../policy/model.ts';
 
+import { Groups } from '../core/groups.ts';
 import { isEligible } from '../policy/address-owners.ts';
 import type { StoredPolicy } from './stored-policy.ts';
 import type { Retention, StoreChange } from './store.ts';
@@ -49,7 +50,7 @@ export class NamespaceTermination implements Retention<StoredPolicy> {
   /** Version of the change with which a namespace began to end; undefined: not heard as an event. */
   readonly #ending = new Map<string, string | undefined>();
   /** By namespace, keys of policies that outlived their deletion. */
-  readonly #retained = new Map<string, Set<string>>();
+  readonly #retained = new Groups<string, string>();
   /** Deleted not long ago, oldest first. */
   #deleted: Deleted[] = [];
   #deletedBytes = 0;
@@ -65,15 +66,12 @@ export class NamespaceTermination implements Retention<StoredPolicy> {
       this.#remember({ key, record, version, atMs: nowMs });
       return false;
     }
-    this.#keep(namespace, key);
+    this.#retained.add(namespace, key);
     return true;
   }
 
   exists(key: string): void {
-    const namespace = namespaceOf(key);
-    const keys = this.#retained.get(namespace);
-    if (!keys?.delete(key)) return;
-    if (keys.size === 0) this.#retained.delete(namespace);
+    this.#retained.remove(namespaceOf(key), key);
   }
 
   /** A namespace came, changed or went. */
@@ -115,17 +113,11 @@ export class NamespaceTermination implements Retention<StoredPolicy> {
     this.#dropOld(nowMs);
     for (const { key, record, version } of this.#deleted) {
       if (record.namespace !== name || policies.records.has(key) || isBefore(version, this.#ending.get(name))) continue;
-      this.#keep(name, key);
+      this.#retained.add(name, key);
       policies.restore(key, record, nowMs);
     }
     this.#deleted = this.#deleted.filter(({ record }) => record.namespace !== name);
     this.#deletedBytes = this.#deleted.reduce((sum, { record }) => sum + bytesOf(record), 0);
-  }
-
-  #keep(namespace: string, key: string): void {
-    const keys = this.#retained.get(namespace);
-    if (keys) keys.add(key);
-    else this.#retained.set(namespace, new Set([key]));
   }
 
   #end(name: string, nowMs: number): void {

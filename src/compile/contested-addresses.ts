@@ -51,14 +51,8 @@ export class ContestedAddresses {
 
   /** One for each group of pods, with all addresses they contest. */
   problems(): readonly Problem[] {
-    const groups = new Map<string, { readonly owner: ContestedPod; readonly addresses: string[] }>();
-    for (const address of [...this.#owners.keys()].sort()) {
-      const owner = this.#owners.get(address)!;
-      const group = groups.get(owner.name);
-      if (group) group.addresses.push(address);
-      else groups.set(owner.name, { owner, addresses: [address] });
-    }
-    return [...groups.values()].map(({ owner, addresses }) => problemOf(owner, addresses));
+    const groups = Map.groupBy([...this.#owners.keys()].sort(), (address) => this.#owners.get(address)!.name);
+    return [...groups.values()].map((addresses) => problemOf(this.#owners.get(addresses[0]!)!, addresses));
   }
 }
 

@@ -19,6 +19,7 @@ import { FAMILIES, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import type { Selector } from '../policy/model.ts';
 import { matches, selectorKey } from '../policy/selector.ts';
 
+import { Groups } from '../core/groups.ts';
 import { JournaledMap } from '../core/versioned-map.ts';
 import { SmallMap } from '../core/small-map.ts';
 
@@ -210,7 +211,7 @@ export class PeerSets {
   /** Those that addresses outside of the selections belong to. */
   readonly #byBlock = new BlockIndex<Part>();
   /** By the one namespace all their selections name; the others under no name. */
-  readonly #byNamespace = new Map<string | undefined, Set<Part>>();
+  readonly #byNamespace = new Groups<string | undefined, Part>();
   #identityCount = 0;
   /** For each set that is being made: identities whose parts were found since. */
   readonly #adding = new Set<Set<Identity>>();
@@ -435,18 +436,12 @@ export class PeerSets {
 
   #index(part: Part): void {
     if (part.blocks) this.#byBlock.add(part.blocks, part);
-    const namespace = namespaceOf(part.union);
-    const inNamespace = this.#byNamespace.get(namespace);
-    if (inNamespace) inNamespace.add(part);
-    else this.#byNamespace.set(namespace, new Set([part]));
+    this.#byNamespace.add(namespaceOf(part.union), part);
   }
 
   #unindex(part: Part): void {
     if (part.blocks) this.#byBlock.remove(part.blocks, part);
-    const namespace = namespaceOf(part.union);
-    const inNamespace = this.#byNamespace.get(namespace);
-    inNamespace?.delete(part);
-    if (inNamespace?.size === 0) this.#byNamespace.delete(namespace);
+    this.#byNamespace.remove(namespaceOf(part.union), part);
   }
 
   /** All parts that may select pods of the namespace, and some that do not. */
@@ -597,12 +592,8 @@ export function addressPortEntries(address: string, pod: Pod, names: PortNames):
 type PortNames = ReadonlyMap<Protocol, ReadonlySet<string>>;
 
 export function portNames(names: readonly NamedPortRef[]): PortNames {
-  const known = new Map<Protocol, Set<string>>();
-  for (const { protocol, name } of names) {
-    const ofProtocol = known.get(protocol);
-    if (ofProtocol) ofProtocol.add(name);
-    else known.set(protocol, new Set([name]));
-  }
+  const known = new Groups<Protocol, string>();
+  for (const { protocol, name } of names) known.add(protocol, name);
   return known;
 }
 

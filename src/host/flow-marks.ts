@@ -67,16 +67,12 @@ function hex(value: number): string {
 
 /** Arguments that pick out listed flows by their original direction, the largest group first. */
 function groups(lines: readonly string[]): readonly (readonly string[])[] {
-  const byEnds = new Map<string, string[][]>();
-  for (const line of lines) {
-    const flow = readFlow(line);
-    if (!flow) continue;
-    const key = flow.ends.join(' ');
-    byEnds.set(key, [...(byEnds.get(key) ?? []), [...flow.ends, ...flow.own]]);
-  }
-  return [...byEnds]
-    .sort(([, a], [, b]) => b.length - a.length)
-    .flatMap(([key, flows]) => (flows.length < MIN_GROUP ? flows : [key.split(' ')]));
+  const flows = lines.flatMap((line) => readFlow(line) ?? []);
+  return [...Map.groupBy(flows, ({ ends }) => ends.join(' ')).values()]
+    .sort((a, b) => b.length - a.length)
+    .flatMap((alike) => {
+      return alike.length < MIN_GROUP ? alike.map(({ ends, own }) => [...ends, ...own]) : [alike[0]!.ends];
+    });
 }
 
 /** `ends`: of the flow and others like it. `own`: what tells it from those. Protocols without ports have nothing of the kind. */

@@ -346,12 +346,8 @@ function placesOf(now: ChainCounters, before: Known | undefined): Places {
 /** By their text: somebody may have put in a rule, or taken one out, and the others count on. Undefined: it is not known. */
 function placesByText(now: ChainCounters, before: Known): Places | undefined {
   if (now.hash === before.hash) return 'same';
-  if (!before.hashes) return undefined;
-  const places = new Map<number, number[]>();
-  before.hashes.forEach((hash, index) => {
-    const same = places.get(hash);
-    if (same) same.push(index);
-    else places.set(hash, [index]);
-  });
+  const { hashes } = before;
+  if (!hashes) return undefined;
+  const places = Map.groupBy(hashes.keys(), (index) => hashes[index]!);
   return now.hashes.map((hash) => places.get(hash)?.shift() ?? -1);
 }

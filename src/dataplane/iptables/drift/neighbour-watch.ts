@@ -150,12 +150,8 @@ export class NeighbourWatch {
 
 /** Jumps first. */
 function byKind(drift: readonly Drift[]): readonly Alike[] {
-  const groups = new Map<string, [Drift, ...Drift[]]>();
-  for (const one of drift) {
-    const key = `${one.kind} ${one.family}`;
-    const group = groups.get(key);
-    if (group) group.push(one);
-    else groups.set(key, [one]);
-  }
-  return [...groups.values()].sort(([a], [b]) => Number(b.kind === 'jump') - Number(a.kind === 'jump'));
+  const groups = Map.groupBy(drift, ({ kind, family }) => `${kind} ${family}`);
+  return ([...groups.values()] as [Drift, ...Drift[]][]).sort(
+    ([a], [b]) => Number(b.kind === 'jump') - Number(a.kind === 'jump'),
+  );
 }

@@ -3,6 +3,7 @@ import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { OwnRule, ParsedRule } from '../rules/parse-rule.ts';
 import type { Match } from '../rules/rule.ts';
 
+import { Groups } from '../../../core/groups.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
 import { lowBits } from '../rules/low-bits.ts';
 import { ChainText } from '../rules/chain.ts';
@@ -135,7 +136,11 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
   }
 
   #findUsage(): SetUsage {
-    const usage = { chains: new Index<string>(), directions: new Index<Direction>(), together: new Index<string>() };
+    const usage = {
+      chains: new Groups<string, string>(),
+      directions: new Groups<string, Direction>(),
+      together: new Groups<string, string>(),
+    };
     for (const [chain, text] of this.texts()) {
       for (const sets of text.sets) {
         for (const set of sets) {
@@ -152,14 +157,6 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
       }
     }
     return usage;
-  }
-}
-
-class Index<V> extends Map<string, Set<V>> {
-  add(key: string, value: V): void {
-    const values = this.get(key);
-    if (values) values.add(value);
-    else this.set(key, new Set([value]));
   }
 }
 

@@ -107,13 +107,7 @@ function nextShift(pods: readonly Pod[], from: number): number | undefined {
 
 /** By their bits under the mask, ascending. */
 function partsOf(pods: readonly Pod[], mask: number): [number, Pod[]][] {
-  const parts = new Map<number, Pod[]>();
-  for (const pod of pods) {
-    const part = parts.get(pod.low & mask);
-    if (part) part.push(pod);
-    else parts.set(pod.low & mask, [pod]);
-  }
-  return [...parts].sort(([a], [b]) => a - b);
+  return [...Map.groupBy(pods, ({ low }) => low & mask)].sort(([a], [b]) => a - b);
 }
 
 /** With security groups for pods the node's own traffic comes back through FORWARD; a pod cannot forge the interface (S-60). */
