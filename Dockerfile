@@ -12,9 +12,9 @@ RUN node scripts/build.ts
 
 # The same Debian as above, so that node finds the libraries it was linked with; without npm and the rest of that image.
 FROM debian:trixie-slim
-# netbase holds /etc/protocols, by which the tools print protocol names; nftables finds other engines and flowtables.
+# netbase holds /etc/protocols, by which the tools print protocol names; nftables finds other engines and flowtables; ulogd2 reads denied packets.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends conntrack iproute2 ipset iptables libstdc++6 netbase nftables \
+    && apt-get install -y --no-install-recommends conntrack iproute2 ipset iptables libstdc++6 netbase nftables ulogd2-json \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local/bin/node /usr/local/bin/node
 COPY --from=build /src/dist /opt/portcullis

@@ -1,6 +1,7 @@
 /** The running agent: cluster changes in, syncs out. Gets its edges as arguments; knows no process, file or socket. */
 import { MODE_KEY, MODES, type ObjectKind } from '../core/vocabulary.ts';
 import type { Problem } from '../policy/model.ts';
+import type { AddressDirectory } from '../compile/address-directory.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { PodInterfaces } from '../host/pod-interfaces.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
@@ -208,6 +209,11 @@ export class Agent {
   /** Lets a sync under way finish and starts no other. The rules stay as they are (S-79). */
   stop(): Promise<void> {
     return this.#loop.stop();
+  }
+
+  /** Whose which address is now, as far as the cluster has told. */
+  directory(): AddressDirectory {
+    return this.#follower.directory;
   }
 
   status(): AgentStatus {

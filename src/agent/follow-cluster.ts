@@ -1,5 +1,6 @@
 /** Keeps a node's compiler up to date with the cluster, change by change, and in slices when there is much to do at once. */
 import type { Namespace, NodeRecord, Pod, Policy } from '../policy/model.ts';
+import type { AddressDirectory } from '../compile/address-directory.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { Sliced } from '../core/sliced.ts';
 import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
@@ -58,6 +59,11 @@ export class ClusterFollower {
 
   get presence(): Pick<NodePresence, 'isPresent' | 'isNamed'> {
     return this.#presence;
+  }
+
+  /** Whose which address is now. */
+  get directory(): AddressDirectory {
+    return this.#compiler.directory();
   }
 
   /** Returns whether this node may have something to do, and what. */

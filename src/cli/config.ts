@@ -75,6 +75,8 @@ export interface AgentConfig {
   /** Contiguous bits of the connection mark, unsigned; null: the mark is not used, changes reach new connections only. */
   readonly connmarkMask: number | null;
   readonly nflogGroup: number;
+  /** Denied flows are told in the log, as far as rules log them. */
+  readonly dropLog: boolean;
   /** Log records per second and final drop rule; 0: drops are counted, not logged. */
   readonly dropLogRatePerSecond: number;
   readonly resyncIntervalMs: number;
@@ -163,7 +165,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_HTTP_ADDRESS',
     '<host:port>',
     '127.0.0.1:9847',
-    'where /healthz, /readyz, /status, /metrics and /plan are served ([...] around an IPv6 address): ' +
+    'where /healthz, /readyz, /status, /metrics, /plan and /denials are served ([...] around an IPv6 address): ' +
       'host:port, :port for all addresses, unix:/path of a socket that only root may use, or off',
     readListenAddress,
   ),
@@ -180,7 +182,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_HTTP_TOKEN_FILE',
     '<file>',
     'none',
-    'file with a token that /metrics, /status and /plan then ask for (Authorization: Bearer ...); ' +
+    'file with a token that /metrics, /status, /plan and /denials then ask for (Authorization: Bearer ...); ' +
       'none: every process in the host network can read them',
     readTokenFile,
   ),
@@ -252,6 +254,15 @@ export const AGENT_FLAGS = {
     'netfilter log group for denied packets, 0 to 65535; the default is the HTTP port again, ' +
       'far from the low groups that ulogd and other agents use',
     integer(0, 65_535, ''),
+  ),
+  dropLog: flag(
+    'drop-log',
+    'PORTCULLIS_DROP_LOG',
+    '<true|false>',
+    'true',
+    'true: the log and /denials tell of each denied flow once a minute, with the policies that isolate and what of their rules does not hold; ' +
+      'needs ulogd',
+    readBoolean,
   ),
   dropLogRate: flag(
     'drop-log-rate',
@@ -349,6 +360,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     'pod-interface-prefix': config.podInterfacePrefixes.join(','),
     'connmark-mask': config.connmarkMask === null ? 'none' : `0x${config.connmarkMask.toString(16).padStart(8, '0')}`,
     'nflog-group': config.nflogGroup,
+    'drop-log': String(config.dropLog),
     'drop-log-rate': config.dropLogRatePerSecond,
     'resync-interval': config.resyncIntervalMs / 1000,
     'sync-share': Math.round(config.syncShare * 100),
@@ -380,6 +392,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     podInterfacePrefixes: value(AGENT_FLAGS.podInterfacePrefix),
     connmarkMask: value(AGENT_FLAGS.connmarkMask),
     nflogGroup: value(AGENT_FLAGS.nflogGroup),
+    dropLog: value(AGENT_FLAGS.dropLog),
     dropLogRatePerSecond: value(AGENT_FLAGS.dropLogRate),
     resyncIntervalMs: value(AGENT_FLAGS.resyncInterval) * 1000,
     syncShare: value(AGENT_FLAGS.syncShare) / 100,

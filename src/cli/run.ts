@@ -31,6 +31,7 @@ import { describeConfig } from './config.ts';
 import { type AgentKernel, createKernel, openKernel } from './open-kernel.ts';
 import { useOwnAddresses } from './own-addresses.ts';
 import { countRules } from './count-rules.ts';
+import { type Denials, logDenials } from './log-denials.ts';
 import { watchNode } from './watch-node.ts';
 
 /** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
@@ -47,7 +48,13 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   metrics.build(manifest.version);
   log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
   const sets = openRestoreSession(WRITE_SETS);
-  const sources: StatusSources = { agent: undefined, cluster: undefined, startProblem: 'starting', conditions: [] };
+  const sources: StatusSources = {
+    agent: undefined,
+    cluster: undefined,
+    denials: undefined,
+    startProblem: 'starting',
+    conditions: [],
+  };
   const { httpAddress: address, metricsAddress, httpTokenFile: tokenFile } = config;
   const server = serveStatusPages({
     address,
@@ -78,7 +85,27 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const counters = countRules(config, kernel, log.child('counters'));
     const dataplane = createDataplane(config, agentKernel, watches, counters);
     const opened = Promise.withResolvers<void>();
-    const agent = createAgent({ config, cluster, dataplane, opened: opened.promise, kernel, watches, metrics, log });
+    const denials = logDenials({
+      config,
+      cluster,
+      dataplane,
+      directory: () => agent.directory(),
+      interfaces: () => watches.interfaces.known(),
+      metrics,
+      log: log.child('denials'),
+    });
+    sources.denials = () => denials.page();
+    const agent = createAgent({
+      config,
+      cluster,
+      dataplane,
+      opened: opened.promise,
+      kernel,
+      watches,
+      denials,
+      metrics,
+      log,
+    });
     agent.start(signal);
     const onProblem = (problem: string): void => {
       sources.startProblem = problem;
@@ -90,7 +117,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
       ok: true,
       reason: kernel.doubt ?? `writing to ${kernel.backend}`,
     }));
-    sources.conditions.push(...watches.conditions);
+    sources.conditions.push(...watches.conditions, denials.condition);
     metrics.beforeScrape(async () => metrics.ruleCounters(await dataplane.counters()));
     sources.agent = agent;
     addCondition(sources, 'node-known', () => nodeReady(config.nodeName, agent.status()));
@@ -103,6 +130,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     watches.stop();
     await agent.stop();
     await counters?.stop();
+    await denials.stop();
     connection.close();
     return 0;
   } catch (error) {
@@ -138,6 +166,7 @@ interface AgentParts {
   readonly opened: Promise<void>;
   readonly kernel: HostKernel;
   readonly watches: NodeWatches;
+  readonly denials: Denials;
   readonly metrics: AgentMetrics;
   readonly log: Logger;
 }
@@ -160,7 +189,8 @@ function createDataplane(
   });
 }
 
-function createAgent({ config, cluster, dataplane, opened, kernel, watches, metrics, log }: AgentParts): Agent {
+function createAgent(parts: AgentParts): Agent {
+  const { config, cluster, dataplane, opened, kernel, watches, denials, metrics, log } = parts;
   const { neighbours, interfaces, checkpoint } = watches;
   const observer = agentObserver(metrics, log, () => kernel.backend);
   return new Agent({
@@ -183,6 +213,8 @@ function createAgent({ config, cluster, dataplane, opened, kernel, watches, metr
       onSync: (outcome, info) => {
         neighbours.synced(outcome, info.resync);
         watches.surveyHost();
+        // Its processes are started behind the first commit.
+        denials.start();
         observer.onSync(outcome, info);
       },
     },

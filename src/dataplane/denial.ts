@@ -1,5 +1,6 @@
 /** What a data plane says of a packet that its rules logged. Types and their values only. */
 import type { Direction } from '../core/vocabulary.ts';
+import type { PolicyRef } from '../policy/model.ts';
 
 /** `would-deny`: let through in audit mode. `live-flow-cut`: of a connection that was let through before a change revoked that. */
 export const DENIAL_VERDICTS = ['denied', 'would-deny', 'live-flow-cut'] as const;
@@ -11,4 +12,6 @@ export interface Denial {
   readonly direction?: Direction;
   /** An answer: source and destination of the packet are the flow's destination and source. */
   readonly isReply: boolean;
+  /** Those whose rules it met, as far as these are still known. */
+  readonly policies?: readonly PolicyRef[];
 }

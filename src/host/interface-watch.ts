@@ -106,6 +106,11 @@ export class InterfaceWatch {
     else this.#lookLater();
   }
 
+  /** Where pods are attached, as found so far. */
+  known(): PodInterfaces['pods'] {
+    return this.#interfaces.pods;
+  }
+
   state(): InterfaceState {
     const unknown = [...new Set(this.#unknown.map(({ pod }) => pod))].sort();
     const isKnown = unknown.length === 0 && this.#problem === undefined;

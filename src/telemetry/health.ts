@@ -1,4 +1,4 @@
-/** The agent's HTTP server: /healthz, /readyz, /status, /metrics and /plan, for reading only. Everything shown comes from provider functions. */
+/** The agent's HTTP server: /healthz, /readyz, /status, /metrics, /plan and /denials, for reading only. Everything shown comes from provider functions. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { chmod, lstat, unlink } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -37,6 +37,8 @@ export interface StatusProviders {
   readonly status: (only: PolicyFilter) => StatusPage;
   /** Absent until the first sync has made a plan. */
   readonly plan: () => PlanPage | undefined;
+  /** The latest denied flows, for JSON. */
+  readonly denials: () => unknown;
 }
 
 export type ListenAddress =
@@ -108,6 +110,7 @@ const PAGES = {
   '/status': (providers, { only }) => json(200, providers.status(only)),
   '/metrics': async (providers) => ({ status: 200, ...(await providers.metrics()) }),
   '/plan': (providers, request) => planPage(providers.plan(), request),
+  '/denials': (providers) => json(200, providers.denials()),
 } satisfies Readonly<Record<string, PageMaker>>;
 
 export type PagePath = keyof typeof PAGES;
@@ -117,7 +120,7 @@ const ALL_PAGES = Object.keys(PAGES) as PagePath[];
 export const TOKEN_HEADER = 'x-portcullis-token';
 
 /** What tells of policies, pods or addresses. */
-const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>(['/metrics', '/status', '/plan']);
+const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>(['/metrics', '/status', '/plan', '/denials']);
 
 /** Starts the server; resolves once it listens. Rejects with `ListenFailed`. */
 export async function startStatusServer(options: StatusServerOptions): Promise<StatusServer> {

@@ -16,6 +16,7 @@ import { type Drift, SYNC_PHASES } from '../dataplane/dataplane.ts';
 import { MONITOR_LOSSES, type MonitorLoss } from '../dataplane/listener.ts';
 import { type Enforcer, ENFORCERS } from '../host/host-findings.ts';
 import { POLICY_STATES, type PolicyState } from './policy-state.ts';
+import { type DenialMetrics, denialMetrics } from './denial-metrics.ts';
 import { type RuleCounterMetrics, ruleCounterMetrics } from './rule-counters.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
@@ -59,7 +60,7 @@ export interface MetricsPage {
 }
 
 /** Durations are in seconds; moments are milliseconds since the epoch and exported in seconds. */
-export interface AgentMetrics extends RuleCounterMetrics {
+export interface AgentMetrics extends RuleCounterMetrics, DenialMetrics {
   build(version: string): void;
   /** The mode in force; the series of every other mode goes to 0. */
   mode(mode: Mode): void;
@@ -140,6 +141,7 @@ export function createAgentMetrics(registry: Registry, options: MetricsOptions):
     ...kernelMetrics(registry),
     ...watchMetrics(registry),
     ...ruleCounterMetrics(registry),
+    ...denialMetrics(registry),
     beforeScrape: (listener) => void listeners.push(listener),
     async scrape() {
       await Promise.all(listeners.map(async (listener) => await listener()));

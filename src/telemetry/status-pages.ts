@@ -28,6 +28,8 @@ import { watchDetails } from './watch-staleness.ts';
 export interface StatusSources {
   agent: { status(): AgentStatus } | undefined;
   cluster: ClusterWatch | undefined;
+  /** The page of denied flows; undefined: nothing reads them yet. */
+  denials: (() => unknown) | undefined;
   /** Why the agent cannot begin; undefined once it has begun. */
   startProblem: string | undefined;
   /** Of parts that answer for themselves. */
@@ -61,6 +63,7 @@ export function serveStatusPages(options: StatusPagesOptions): ServingServer {
     metrics: () => metrics.scrape(),
     status: (only: PolicyFilter) => statusPage(statusFacts(options), only),
     plan: () => planPage(sources.agent?.status()),
+    denials: () => sources.denials?.() ?? { reader: 'starting', denials: [] },
   };
   const onError = (path: string, error: unknown): void => log.error(`cannot answer ${path}`, { error });
   const token = tokenFile === null ? {} : { readToken: async () => (await readFile(tokenFile, 'utf8')).trim() };

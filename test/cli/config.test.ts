@@ -252,6 +252,16 @@ const ROWS: readonly FlagRow[] = [
     defaultValue: [(config) => config.nflogGroup, 9847],
   },
   {
+    flag: 'dropLog',
+    good: [
+      ['true', (config) => config.dropLog, true],
+      ['false', (config) => config.dropLog, false],
+    ],
+    bad: ['on', '0'],
+    allowed: /true or false/,
+    defaultValue: [(config) => config.dropLog, true],
+  },
+  {
     flag: 'dropLogRate',
     good: [['0', (config) => config.dropLogRatePerSecond, 0]],
     bad: ['10001', '-1', '10/s'],

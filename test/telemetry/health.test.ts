@@ -26,6 +26,7 @@ const PROVIDERS: StatusProviders = {
   metrics: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'portcullis_rules 1\n' }),
   status: (only) => ({ only }) as unknown as StatusPage,
   plan: () => ({ text: '-A PCL-FWD -j RETURN\n', value: { steps: 1 } }),
+  denials: () => ({ reader: 'reading', denials: [] }),
 };
 
 function tcp({ address }: StatusServer): { readonly host: string; readonly port: number } {
@@ -234,7 +235,7 @@ describe('status server', () => {
     servers.push(server);
     const status = async (path: string, authorization?: string): Promise<number> =>
       (await ask(server, path, 'GET', authorization === undefined ? {} : { authorization })).status;
-    for (const path of ['/metrics', '/plan', '/plan?format=json']) {
+    for (const path of ['/metrics', '/plan', '/plan?format=json', '/denials']) {
       assert.equal(await status(path), 401, path);
       for (const wrong of ['', 'Bearer', 'Bearer ', 'Bearer s3cre', 'Bearer s3crets', 'Basic s3cret', 's3cret'])
         assert.equal(await status(path, wrong), 401, `${path} ${wrong}`);

@@ -9,6 +9,7 @@ const PROVIDERS = {
   metrics: async () => ({ contentType: 'text/plain', body: '' }),
   status: () => assert.fail(),
   plan: () => undefined,
+  denials: () => ({}),
 };
 
 describe('fault: the status address is taken', () => {

@@ -1,4 +1,6 @@
 /** The data plane of iptables and ipset behind its door: chains, sets and plans stay here. */
+import type { Family } from '../../core/vocabulary.ts';
+import type { Denial } from '../denial.ts';
 import type { DataplaneSize, Dataplane, PlannedChange, SyncOutcome } from '../dataplane.ts';
 import type { CounterWatch } from './counters/counter-watch.ts';
 import type { Standing } from './drift/drift-watch.ts';
@@ -6,6 +8,8 @@ import type { FreeEpochs } from './sync/free-epochs.ts';
 import type { SyncOptions, SyncResult } from './sync/one-sync.ts';
 import type { ObservedState, Plan } from './plan/plan.ts';
 
+import { readJudged } from './counters/counted-rules.ts';
+import { readPrefix } from './rules/log-prefix.ts';
 import { isEmptyPlan, planText } from './plan/plan.ts';
 import { lacksOf } from './rules/features.ts';
 import { epochCount } from './rules/write-text.ts';
@@ -15,6 +19,8 @@ import { Synchronizer } from './sync/synchronizer.ts';
 export interface IptablesDataplane extends Dataplane {
   /** What the kernel should hold between two syncs, for those who look whether it does. */
   standing(): Standing | undefined;
+  /** What our rules say of a packet that they logged with this prefix; undefined: it was not ours. */
+  denial(prefix: string, family: Family): Denial | undefined;
 }
 
 export interface IptablesOptions extends SyncOptions {
@@ -37,7 +43,16 @@ export function createIptablesDataplane(options: IptablesOptions): IptablesDatap
     prepare: (mode) => synchronizer.prepare(mode),
     onWork: (callback) => options.freeEpochs?.onFound(() => callback('free epoch')),
     standing: () => synchronizer.standing(),
+    denial: (prefix, family) => denialOf(prefix, family, synchronizer.standing()),
   };
+}
+
+function denialOf(prefix: string, family: Family, standing: Standing | undefined): Denial | undefined {
+  const read = readPrefix(prefix);
+  if (!read) return undefined;
+  const { chain, ...denial } = read;
+  const judged = readJudged(standing?.written.families[family]?.chains.get(chain) ?? []);
+  return judged?.of.kind === 'policies' ? { ...denial, policies: judged.of.policies } : denial;
 }
 
 /**
