@@ -1,7 +1,7 @@
 /** A matrix as tables for people: predicted beside measured, as many side by side as the width allows. Pure. */
 import type { Matrix, MatrixCell, MatrixPort } from './matrix.ts';
 import type { CellVerdict } from './measure.ts';
-import type { Paint, Style } from './paint.ts';
+import type { Paint, Style } from '../src/cli/paint.ts';
 
 export interface MatrixTextOptions {
   /** Columns of the terminal. */

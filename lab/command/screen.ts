@@ -1,7 +1,6 @@
 /** What `portcullis lab` writes, and where: results on stdout, everything that is not the result of a JSON run on stderr. */
 import type { WriteStream } from 'node:tty';
-import { styleText } from 'node:util';
-import type { Paint, Style } from '../paint.ts';
+import { type Paint, type Style, paintFor } from '../../src/cli/paint.ts';
 
 /** What it needs of stdout and stderr. */
 export type Terminal = Pick<NodeJS.WriteStream, 'write'> & Partial<Pick<WriteStream, 'isTTY' | 'columns'>>;
@@ -94,10 +93,8 @@ export class Screen {
     this.#waiting = undefined;
   }
 
-  #colour(style: Style, text: string, { isTTY = false }: Terminal): string {
-    const { FORCE_COLOR: force, NO_COLOR: no = '', TERM } = this.#options.env;
-    const wanted = force === undefined ? isTTY && no === '' && TERM !== 'dumb' : !['0', 'false'].includes(force);
-    return wanted ? styleText(FORMATS[style], text, { validateStream: false }) : text;
+  #colour(style: Style, text: string, terminal: Terminal): string {
+    return paintFor(terminal, this.#options.env)(style, text);
   }
 
   #write(stream: Terminal, text: string): void {
@@ -105,12 +102,3 @@ export class Screen {
     stream.write(text);
   }
 }
-
-const FORMATS = {
-  bold: 'bold',
-  dim: 'dim',
-  red: 'red',
-  green: 'green',
-  yellow: 'yellow',
-  alarm: ['bold', 'white', 'bgRed'],
-} as const satisfies Record<Style, Parameters<typeof styleText>[0]>;

@@ -1,7 +1,7 @@
 /** The sentences of `portcullis lab`. Pure. */
 import type { Matrix, MatrixCell, MatrixChange } from '../matrix.ts';
 import type { Measurement } from '../measure.ts';
-import type { Paint } from '../paint.ts';
+import type { Paint } from '../../src/cli/paint.ts';
 import type { NetworkPolicyObject } from '../api/objects.ts';
 
 import { describeCell } from '../matrix.ts';

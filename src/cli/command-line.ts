@@ -91,11 +91,12 @@ function parserFor(
     .summary(command.summary)
     .description(command.description)
     .addHelpText('after', `\n${exitCodesText(command.exitCodes ?? {})}`);
-  const operand = command.operand ? [`<${command.operand.name}>`] : [];
-  parser.usage(command.usage ?? [...operand, ...(command.flags.length > 0 ? ['[flags]'] : [])].join(' '));
-  if (command.operand) {
-    const { name, help, choices } = command.operand;
-    parser.addArgument(new Argument(`<${name}>`, help).choices(choices));
+  const operands = command.operands ?? [];
+  const forms = operands.map(({ name }) => `<${name}>`);
+  parser.usage(command.usage ?? [...forms, ...(command.flags.length > 0 ? ['[flags]'] : [])].join(' '));
+  for (const { name, help, choices } of operands) {
+    const argument = new Argument(`<${name}>`, help);
+    parser.addArgument(choices ? argument.choices(choices) : argument);
   }
   const given = new Map<string, string[]>();
   for (const flag of command.flags) {

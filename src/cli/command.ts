@@ -20,12 +20,19 @@ export interface Command {
   /** What follows the name in the first line of the help; absent: flags, and the operand. */
   readonly usage?: string;
   readonly flags: readonly Flag<unknown>[];
-  /** What must follow besides flags. */
-  readonly operand?: { readonly name: string; readonly help: string; readonly choices: readonly string[] };
+  /** What must follow besides flags, in this order. */
+  readonly operands?: readonly Operand[];
   /** Where they mean more than elsewhere. */
   readonly exitCodes?: { readonly ok?: string; readonly failure?: string; readonly usage?: string };
   /** Resolves to the exit code. May throw `UsageProblem`. */
   readonly run: (given: Given, context: CommandContext, operands: readonly string[]) => Promise<number>;
+}
+
+export interface Operand {
+  readonly name: string;
+  readonly help: string;
+  /** Absent: any text. */
+  readonly choices?: readonly string[];
 }
 
 /** The error of a command line, and where help is. `path`: the command as it is called. */

@@ -57,7 +57,7 @@ export const COMPLETION_COMMAND: Command = {
   source <(portcullis completion zsh)         in ~/.zshrc, after compinit
   portcullis completion fish > ~/.config/fish/completions/portcullis.fish`,
   flags: [],
-  operand: { name: 'shell', help: SHELLS.join(', '), choices: SHELLS },
+  operands: [{ name: 'shell', help: SHELLS.join(', '), choices: SHELLS }],
   run: async (_given, { out }, [shell]) => {
     out(SCRIPTS[shell as Shell]);
     return EXIT_OK;
@@ -99,9 +99,9 @@ function possible(
   if (!command) return [];
   const flag = command.flags.find((one) => takesValue(one) && formsOf(one).includes(before.at(-1) ?? ''));
   if (flag) return (flag.read.choices ?? []).map((text) => ({ text, help: '' }));
-  if (current.startsWith('-') || !command.operand)
+  if (current.startsWith('-') || !command.operands)
     return command.flags.map((one) => ({ text: `--${one.name}`, help: firstClause(one.help) }));
-  return (command.operand.choices ?? []).map((text) => ({ text, help: '' }));
+  return (command.operands[before.length]?.choices ?? []).map((text) => ({ text, help: '' }));
 }
 
 function takesValue({ placeholder }: Flag<unknown>): boolean {

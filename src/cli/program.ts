@@ -6,6 +6,7 @@ import { AGENT_FLAGS, type AgentConfig, readAgentConfig } from './config.ts';
 import { usageText } from './command.ts';
 import { ASK, COMPLETION_COMMAND, completionLines } from './completion.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
+import { EXPLAIN_COMMAND } from './explain/explain-command.ts';
 import { UsageProblem } from './flags.ts';
 
 interface ProgramContext extends CommandContext {
@@ -41,7 +42,7 @@ A flag wins over its environment variable, the variable over the default.`,
 
 /** Never rejects: whatever a command throws becomes one line on stderr and exit code 1. */
 export async function runProgram(argv: readonly string[], context: ProgramContext): Promise<number> {
-  const commands = [agentCommand(context.load.agent), ...(context.more ?? []), COMPLETION_COMMAND];
+  const commands = [agentCommand(context.load.agent), EXPLAIN_COMMAND, ...(context.more ?? []), COMPLETION_COMMAND];
   const carryOut = (command: Command, given: Given, operands: readonly string[]): Promise<number> =>
     carryOutIn(context, argv, command, given, operands);
   const [first, ...rest] = argv;
@@ -50,7 +51,7 @@ export async function runProgram(argv: readonly string[], context: ProgramContex
     return EXIT_OK;
   }
   // With its settings in the environment, as in a pod, there is nothing to parse, and no parser is loaded.
-  const alone = argv.length === 1 ? commands.find(({ name, operand }) => name === first && !operand) : undefined;
+  const alone = argv.length === 1 ? commands.find(({ name, operands }) => name === first && !operands) : undefined;
   if (alone) return carryOut(alone, new Map(), []);
   const { runCommandLine } = await import('./command-line.ts');
   return runCommandLine(argv, commands, carryOut, context);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { matrixText, portsText, shorten } from '../../lab/matrix-text.ts';
 import type { CellVerdict } from '../../lab/measure.ts';
-import { plain } from '../../lab/paint.ts';
+import { plain } from '../../src/cli/paint.ts';
 import { type MatrixShape, matrixOf } from './matrices.ts';
 
 const LABELS = ['x/a', 'x/b', 'node-1'];

@@ -3,7 +3,7 @@ import { changeLines, counted, policyList, resultText, stepText } from '../../..
 import type { NetworkPolicyObject } from '../../../lab/api/objects.ts';
 import { compareMatrices } from '../../../lab/matrix.ts';
 import type { CellVerdict, Measurement } from '../../../lab/measure.ts';
-import { plain } from '../../../lab/paint.ts';
+import { plain } from '../../../src/cli/paint.ts';
 import { answer, type MatrixShape, matrixOf } from '../matrices.ts';
 
 const OPTIONS = { width: 80, paint: plain };

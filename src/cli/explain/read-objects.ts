@@ -1,0 +1,55 @@
+/** Manifests or a cluster -> what can be asked about. */
+import { buffer } from 'node:stream/consumers';
+import type { CommandContext } from '../command.ts';
+import type { Inventory } from '../../cluster/inventory.ts';
+import type { ManifestObject } from '../../cluster/read-manifests.ts';
+import type { ObjectSource } from './options.ts';
+
+import { loadConnection } from '../../cluster/connection.ts';
+import { inventoryOf } from '../../cluster/inventory.ts';
+import { readCluster } from '../../cluster/read-cluster.ts';
+import { readManifests } from '../../cluster/read-manifests.ts';
+import { buildKustomization } from '../../host/kustomize.ts';
+import { problemText } from '../../telemetry/problem-log.ts';
+
+const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+/** Undefined: what was given cannot be used, which was said. Warnings go to standard error. */
+export async function readInventory(source: ObjectSource, context: CommandContext): Promise<Inventory | undefined> {
+  const objects = source.files.length > 0 ? await readGiven(source, context) : await readLive(source, context);
+  if (!objects) return undefined;
+  const inventory = inventoryOf(objects, { defaultNamespace: source.namespace, podCidr: source.podCidr });
+  for (const problem of inventory.snapshot.problems) context.err(`! ${problemText(problem)}\n`);
+  return inventory;
+}
+
+async function readGiven(
+  { files, recursive }: ObjectSource,
+  { err }: CommandContext,
+): Promise<readonly ManifestObject[] | undefined> {
+  const options = { recursive, readStdin: () => buffer(process.stdin), kustomize: buildKustomization };
+  const { objects, problems, warnings } = await readManifests(files, options);
+  for (const { object, message } of [...problems, ...warnings]) err(`! ${object.name}: ${message}\n`);
+  // Half of what was meant would give answers about something else.
+  return problems.length > 0 ? undefined : objects;
+}
+
+async function readLive({ kubeconfig }: ObjectSource, context: CommandContext): Promise<readonly ManifestObject[]> {
+  const connection = await loadConnection({
+    env: context.env,
+    serviceAccountDir: SERVICE_ACCOUNT_DIR,
+    ...(kubeconfig === undefined ? {} : { kubeconfig }),
+  });
+  const isTerminal = process.stderr.isTTY;
+  const onProgress = (text: string): void => {
+    if (isTerminal) context.err(`\r\u001B[2K... ${text}`);
+  };
+  try {
+    const { objects, warnings } = await readCluster(connection, context.signal, onProgress);
+    if (isTerminal) context.err('\r\u001B[2K');
+    for (const warning of warnings) context.err(`! ${warning}\n`);
+    return objects;
+  } finally {
+    connection.close();
+  }
+}
