@@ -158,6 +158,7 @@ export function logDropLogState(log: Logger): (state: PacketLogState) => void {
   const tell = logChanges(log, describeState({ kind: 'reading' }));
   return (state) => {
     if (state.kind === 'starting') return;
-    tell(state.kind === 'reading' ? 'info' : 'warn', describeState(state));
+    // That it is not installed is how this node was set up.
+    tell(state.kind === 'taken' || state.kind === 'failing' ? 'warn' : 'info', describeState(state));
   };
 }

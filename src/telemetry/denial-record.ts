@@ -129,7 +129,10 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
   const subject = direction === 'egress' ? 'source' : 'destination';
   const attached = ends[subject].kind === 'pods' ? undefined : podAt(denied.interface, world);
   const { source } = ends;
-  const flow = source.kind === 'node' ? { ...denied.flow, fromNode: source.nodes[0]! } : denied.flow;
+  const flow =
+    source.kind === 'node' && !(attached && subject === 'source')
+      ? { ...denied.flow, fromNode: source.nodes[0]! }
+      : denied.flow;
   const connection = connectionOf(ownersOf(denied.flow, ends, { ...(attached ? { [subject]: attached } : {}) }), flow);
   const explained = explainDenial(world.snapshot, direction, connection);
   const stranger = attached

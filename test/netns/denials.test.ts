@@ -222,7 +222,7 @@ for (const backend of BACKENDS) {
       }
       agent = await t.start('node-1', { env: { PATH: bin } });
       const line = await agent.logged(({ message }) => /install packages ulogd2 and ulogd2-json/.test(message), 'said');
-      assert.equal(line.level, 'warn');
+      assert.equal(line.level, 'info');
       await knock('x/client', 8447);
       const count = (): Promise<number> => agent.metric('portcullis_denied_packets_total', { flow: 'new' });
       await until(async () => (await count()) > 0, 'it is counted', 8_000);

@@ -168,6 +168,8 @@ describe('what is said of a denied packet', () => {
       const said = record([out], spoofed, egress, { interfaces });
       assert.deepEqual(said.policies, [{ policy: 'shop/out', why: 'no rules: allows nothing' }]);
       assert.equal(said.note, 'the source address is not one of pod shop/web, which was judged by its interface');
+      const asNode = record([out], { source: '172.18.0.2' }, egress, { interfaces });
+      assert.deepEqual(asNode.policies, said.policies);
       const answer: Denial = { verdict: 'live-flow-cut', direction: 'egress', isReply: true };
       const swapped = { source: DB, destination: '192.0.2.9', inInterface: 'eni2', outInterface: 'eni1' };
       assert.equal(record([out], swapped, answer, { interfaces }).policies.length, 1);
