@@ -12,7 +12,7 @@ import { namespace, pod, policy, snapshot } from '../support/builders.ts';
 
 /** Of rules, by their length more than is compiled in any sync. */
 const LONG_BYTES = 2 * 1024 * 1024;
-const PEERS = 30;
+const PEERS = 60;
 
 const open = (count: number): object[] =>
   Array.from({ length: count }, (_, n) => ({
