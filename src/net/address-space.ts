@@ -11,12 +11,6 @@ export interface AddressBlock {
   readonly except: readonly Cidr[];
 }
 
-/** Addresses `first`..`last` inclusive. */
-interface AddressRange {
-  readonly first: Address;
-  readonly last: Address;
-}
-
 /** Immutable. Operations on two sets want one family and throw otherwise (caller's bug). */
 export class AddressSpace {
   readonly family: Family;
@@ -111,20 +105,6 @@ export class AddressSpace {
   toCidrs(): readonly Cidr[] {
     return cidrsOf(this.family, this.#boundaries);
   }
-
-  /** The fewest ranges: ascending, neither overlapping nor touching. */
-  toRanges(): readonly AddressRange[] {
-    const { family } = this;
-    const width = ADDRESS_WORDS[family];
-    const ranges: AddressRange[] = [];
-    for (let i = 0; i < this.#boundaries.length; i += 2 * width) {
-      const first = [...this.#boundaries.subarray(i, i + width)];
-      const end = [...this.#boundaries.subarray(i + width, i + 2 * width)];
-      const last = end.length === 0 ? new Array<number>(width).fill(0xffffffff) : wordsBefore(end);
-      ranges.push({ first: { family, words: first }, last: { family, words: last } });
-    }
-    return ranges;
-  }
 }
 
 /** In pairs, then pairs of pairs: each boundary is copied once a round. */
@@ -132,17 +112,4 @@ function unionOfAll(family: Family, spaces: readonly AddressSpace[]): AddressSpa
   if (spaces.length < 2) return spaces[0] ?? AddressSpace.empty(family);
   const middle = spaces.length >>> 1;
   return unionOfAll(family, spaces.slice(0, middle)).union(unionOfAll(family, spaces.slice(middle)));
-}
-
-/** The address before `words`, which is not zero. */
-function wordsBefore(words: readonly number[]): readonly number[] {
-  const before = words.slice();
-  for (let i = before.length - 1; i >= 0; i--) {
-    if (before[i] !== 0) {
-      before[i]!--;
-      break;
-    }
-    before[i] = 0xffffffff;
-  }
-  return before;
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { type AddressBlock, AddressSpace } from '../../src/net/address-space.ts';
 import { type Cidr, cidrCovers, formatCidr, makeCidr, parseCidr } from '../../src/net/cidr.ts';
-import { compareCidrs, compareAddresses } from '../support/cidrs.ts';
+import { compareCidrs } from '../support/cidrs.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
 import { ADDRESS_BITS, ADDRESS_WORDS, type Address, formatAddress, parseAddress } from '../../src/net/ip.ts';
 import { address, blocksHold, cidr, edgesOf, family, manyCidrs } from './arbitraries.ts';
@@ -19,8 +19,15 @@ function space(of: Family, ...blocks: readonly string[]): AddressSpace {
   return AddressSpace.fromBlocks(of, blocks.map(block));
 }
 
+/** The fewest ranges, as text: `first-last`. */
 function rangesOf(of: AddressSpace): string[] {
-  return of.toRanges().map(({ first, last }) => `${formatAddress(first)}-${formatAddress(last)}`);
+  const text = (number: bigint): string => formatAddress({ family: of.family, words: wordsOf(of.family, number) });
+  return mergeNaively(of.toCidrs()).map(([first, end]) => `${text(first)}-${text(end - 1n)}`);
+}
+
+function wordsOf(of: Family, number: bigint): number[] {
+  const count = ADDRESS_WORDS[of];
+  return Array.from({ length: count }, (_, i) => Number((number >> BigInt(32 * (count - 1 - i))) & 0xffffffffn));
 }
 
 /** Blocks whose excepts mostly lie inside, sometimes around or beside. */
@@ -81,11 +88,7 @@ function splitNaively(of: Family, intervals: readonly Interval[], prefixLength =
   const met = intervals.filter((each) => each[0] < first + size && first < each[1]);
   if (met.length === 0) return [];
   if (met[0]![0] <= first && first + size <= met[0]![1]) {
-    const count = ADDRESS_WORDS[of];
-    const words = Array.from({ length: count }, (_, i) =>
-      Number((first >> BigInt(32 * (count - 1 - i))) & 0xffffffffn),
-    );
-    return [{ family: of, words, prefixLength }];
+    return [{ family: of, words: wordsOf(of, first), prefixLength }];
   }
   return [first, first + size / 2n].flatMap((half) => splitNaively(of, met, prefixLength + 1, half));
 }
@@ -93,15 +96,10 @@ function splitNaively(of: Family, intervals: readonly Interval[], prefixLength =
 const manyOfAFamily = family.chain((of) => fc.tuple(fc.constant(of), manyCidrs(of)));
 
 describe('AddressSpace.fromCidrs', () => {
-  it('holds the fewest ranges for many prefixes: repeated, nested, touching, across words', () =>
+  it('holds the same for many prefixes: repeated, nested, touching, across words', () =>
     fc.assert(
       fc.property(manyOfAFamily, ([of, cidrs]) => {
-        const ranges = AddressSpace.fromCidrs(of, cidrs).toRanges();
-        const found = ranges.map(({ first, last }) => [
-          intervalOf({ ...first, prefixLength: ADDRESS_BITS[of] })[0],
-          intervalOf({ ...last, prefixLength: ADDRESS_BITS[of] })[1],
-        ]);
-        assert.deepEqual(found, mergeNaively(cidrs));
+        assert.deepEqual(mergeNaively(AddressSpace.fromCidrs(of, cidrs).toCidrs()), mergeNaively(cidrs));
       }),
       { numRuns: 500 },
     ));
@@ -293,29 +291,9 @@ describe('AddressSpace', () => {
       { numRuns: 300 },
     ));
 
-  it('lists ranges that hold the same, in order and apart', () =>
-    fc.assert(
-      fc.property(
-        family.chain((of) => fc.tuple(fc.constant(of), arbitraryBlocks(of))),
-        ([of, blocks]) => {
-          const all = AddressSpace.fromBlocks(of, blocks);
-          const ranges = all.toRanges();
-          for (const probe of probesOf(blocks)) {
-            const held = ranges.some(
-              ({ first, last }) => compareAddresses(first, probe) <= 0 && compareAddresses(probe, last) <= 0,
-            );
-            assert.equal(held, all.contains(probe), formatAddress(probe));
-          }
-          const ends = ranges.flatMap(({ first, last }) => [first, last]);
-          assert.deepEqual(ends.toSorted(compareAddresses), ends);
-        },
-      ),
-    ));
-
   it('takes thousands of excepts', () => {
     const excepts = Array.from({ length: 20_000 }, (_, i) => makeCidr(6, [0x20010db8, 0, 0, i * 4], 127));
     const all = AddressSpace.fromBlocks(6, [{ cidr: parseCidr('2001:db8::/32')!, except: excepts }]);
-    assert.equal(all.toRanges().length, 20_000);
     const [whole, ...rest] = all.toPrefixTable();
     assert.deepEqual(whole, { cidr: parseCidr('2001:db8::/32')!, match: true });
     assert.deepEqual(
