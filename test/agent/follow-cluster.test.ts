@@ -12,7 +12,7 @@ import { namespace, pod, policy, snapshot } from '../support/builders.ts';
 
 /** Of rules, by their length more than is compiled in any sync. */
 const LONG_BYTES = 2 * 1024 * 1024;
-const PEERS = 60;
+const PEERS = 30;
 
 const open = (count: number): object[] =>
   Array.from({ length: count }, (_, n) => ({
@@ -78,7 +78,7 @@ describe('an edit of a namespace with much to compile', () => {
   });
 
   it('is compiled on beside the syncs if that takes longer, and what others change does not wait for it', async () => {
-    const { follower, edit, nextCompiled } = follow([long('slow/p', 2), short('x/p', 2)], 2);
+    const { follower, edit, nextCompiled } = follow([long('slow/p', 2), short('x/p', 2)], 3);
     await follower.intent('rules');
     edit(long('slow/p', PEERS));
     edit(short('x/p', 1));
@@ -92,7 +92,7 @@ describe('an edit of a namespace with much to compile', () => {
 
   it('fault: many such namespaces: together they hold a sync up no longer than one', async () => {
     const names = Array.from({ length: 12 }, (_, n) => `slow-${n}`);
-    const { follower, edit, elapsed } = follow([...names.map((name) => long(`${name}/p`, 2)), short('x/p', 2)], 2);
+    const { follower, edit, elapsed } = follow([...names.map((name) => long(`${name}/p`, 2)), short('x/p', 2)], 3);
     await follower.intent('rules');
     const took: number[] = [];
     for (let sync = 0; sync < 4; sync++) {
@@ -109,7 +109,7 @@ describe('an edit of a namespace with much to compile', () => {
   });
 
   it('fault: one that is edited without end is begun again when what was begun is at its end, and piles up nothing', async () => {
-    const { follower, edit, nextCompiled, compiled } = follow([long('slow/p', 2)], 2);
+    const { follower, edit, nextCompiled, compiled } = follow([long('slow/p', 2)], 3);
     await follower.intent('rules');
     let done = nextCompiled();
     for (let sync = 0; sync < 6; sync++) {
