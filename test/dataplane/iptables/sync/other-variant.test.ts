@@ -185,3 +185,23 @@ describe('fault: a family that cannot be read', () => {
     assert.deepEqual([outcome.failures, outcome.unread], [[], unread(true)]);
   });
 });
+
+describe('reconcile: a set that is still in use', () => {
+  it('makes nobody forget which variant the rules were written to: what others change is told and repaired', async () => {
+    const kernel = createFakeKernel();
+    const { reconciler } = host(kernel, () => ({}));
+    await reconciler.sync(cluster(), 'enforce', LAYOUT, true);
+    const set = [...kernel.state().sets.keys()].find((name) => name.startsWith('PCL4'))!;
+    kernel.editRules(4, `-A OUTPUT -m set --match-set ${set} src -j RETURN`);
+    const closed = cluster(PODS, [{ ...RED, ingress: [] }]);
+    assert.deepEqual((await reconciler.sync(closed, 'enforce', LAYOUT, false)).busySets, [set]);
+    const chain = [...kernel.state().families[4]!.chains.keys()].find((name) => name.startsWith('PCL-I-'))!;
+    kernel.editRules(4, `-D ${chain} -j DROP`);
+    const { drift } = await reconciler.sync(closed, 'enforce', LAYOUT, true);
+    assert.deepEqual(
+      drift.map(({ object }) => object),
+      [chain],
+    );
+    assert.ok(kernel.state().families[4]!.chains.get(chain)!.includes('-j DROP'));
+  });
+});
