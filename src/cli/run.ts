@@ -16,6 +16,7 @@ import { Agent } from '../agent/agent.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { aborted, systemClock } from '../core/clock.ts';
+import { TidyTimer } from '../dataplane/iptables/sync/tidy-timer.ts';
 import { anyEpoch, createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
 import { cpuMs } from '../host/cpu-time.ts';
@@ -185,6 +186,7 @@ function createDataplane(
     firstEpoch: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
     ...(freeEpochs ? { freeEpochs } : {}),
     ...(counters ? { counters } : {}),
+    tidy: new TidyTimer(systemClock),
     missingFeatures,
   });
 }

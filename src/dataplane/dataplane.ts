@@ -32,6 +32,9 @@ export interface Dataplane {
   onWork(callback: (reason: string) => void): void;
 }
 
+/** The reason of a sync that is asked for to take out rules that were replaced; what is enforced stays the same. */
+export const TIDYING = 'tidying';
+
 export interface SyncRequest {
   readonly mode: Exclude<Mode, 'off'>;
   /** Compare what the kernel holds with what was written, before anything else. */

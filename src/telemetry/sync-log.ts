@@ -4,6 +4,7 @@ import type { Backend } from '../core/vocabulary.ts';
 import type { ChangeCounts, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { Logger } from './log.ts';
 
+import { TIDYING } from '../dataplane/dataplane.ts';
 import { createLockLog } from './lock-log.ts';
 import { MODULES_HINT } from './readiness.ts';
 import { createUnreadLog, isUnread } from './unread-log.ts';
@@ -118,6 +119,8 @@ function logWork(log: Logger, outcome: SyncOutcome, info: SyncInfo, backend: Bac
   if (info.verdict === 'failed' || info.verdict === 'locked')
     log.debug('nothing, or not all, was written', { ...fields, stepsApplied: outcome.stepsApplied });
   else if (info.first) log.info(`first sync done on ${backend}`, fields);
+  else if (changed && info.reasons.every((reason) => reason === TIDYING))
+    log.debug('took rules out of the kernel that were replaced', fields);
   else if (changed && mode !== 'dry-run') log.info('changed the kernel', fields);
   else log.debug('nothing to do', fields);
 }

@@ -157,6 +157,7 @@ class Update {
   readonly node: FakeNode;
   readonly #after: ClusterSnapshot;
   readonly #layout: Omit<Layout, 'mode'>;
+  readonly #tidy: { isDue: boolean; synced(): void };
   readonly #lines: string[] = [];
   #wrong: string | undefined;
   /** Packets with which a connection would begin, and the verdict they meet before and after. */
@@ -166,8 +167,14 @@ class Update {
   readonly #denied: Flowing[] = [];
   readonly #silent: Flowing[] = [];
 
-  private constructor(node: FakeNode, after: ClusterSnapshot, layout: Omit<Layout, 'mode'>) {
+  private constructor(
+    node: FakeNode,
+    after: ClusterSnapshot,
+    layout: Omit<Layout, 'mode'>,
+    tidy: { isDue: boolean; synced(): void },
+  ) {
     this.node = node;
+    this.#tidy = tidy;
     this.#after = after;
     this.#layout = layout;
   }
@@ -175,13 +182,16 @@ class Update {
   static async between(
     [before, after]: readonly [ClusterSnapshot, ClusterSnapshot],
     flows: readonly Flow[],
-    marks: boolean,
-    epochs: readonly number[] = [],
+    { marks, way, epochs = [] }: Circumstances,
   ): Promise<Update> {
     const layout = marks ? LAYOUT : WITHOUT_MARKS;
     const freeEpochs = epochs.length > 0 ? epochsInTurn(...epochs) : undefined;
-    const update = new Update(createFakeNode(NODE, undefined, freeEpochs), after, layout);
+    const tidy = { isDue: way === 'replaces', synced: (): void => {} };
+    const update = new Update(createFakeNode(NODE, undefined, freeEpochs, tidy), after, layout, tidy);
     await enforce(update.node, before, false, layout);
+    // What is dead lies in layers, and some of it comes to life again.
+    for (const between of way === 'adds to dead rules' ? [after, before] : [])
+      await enforce(update.node, between, false, layout);
     const target = createFakeNode(NODE);
     await enforce(target, after, false, layout);
     const [old, future] = [update.node.kernel.state(), target.kernel.state()];
@@ -222,17 +232,27 @@ class Update {
 
   async run(): Promise<void> {
     await enforce(this.node, this.#after, false, this.#layout);
+    this.#lookAtEnd();
+    this.#tidy.isDue = true;
+    await enforce(this.node, this.#after, false, this.#layout);
   }
 
   /** The process is killed so many lines later; a new one, which knows nothing, goes on. */
   async runKilledAfter(lines: number): Promise<void> {
     this.node.kernel.faults.diesAfterLines = lines;
     await this.node.reconciler.sync(this.#after, 'enforce', this.#layout, false);
+    this.#tidy.isDue = true;
+    await this.node.reconciler.sync(this.#after, 'enforce', this.#layout, false);
     this.node.kernel.revive();
     await enforce(createFakeNode(NODE, this.node.kernel), this.#after, true, this.#layout);
   }
 
   assertDone(): void {
+    this.#lookAtEnd();
+    assert.equal(this.#wrong, undefined, this.#wrong);
+  }
+
+  #lookAtEnd(): void {
     const state = this.node.kernel.state();
     for (const flowing of [...this.#denied, ...this.#silent]) {
       if (passing(state, flowing) !== 'none') this.#fail('a live connection goes on that is denied', flowing.packet);
@@ -240,20 +260,33 @@ class Update {
     for (const flowing of this.#allowed) {
       if (passing(state, flowing) !== 'all') this.#fail('a live connection is dropped', flowing.packet);
     }
-    assert.equal(this.#wrong, undefined, this.#wrong);
   }
 }
+
+/** How rules are changed: in place, or by commits that only add, of which there may have been some before. */
+const WAYS = ['replaces', 'adds', 'adds to dead rules'] as const;
+
+interface Circumstances {
+  readonly marks: boolean;
+  readonly way: (typeof WAYS)[number];
+  readonly epochs?: readonly number[];
+}
+
+const circumstances: fc.Arbitrary<Circumstances> = fc.record({ marks: fc.boolean(), way: fc.constantFrom(...WAYS) });
 
 const withFlows = (pairs: typeof clusterPair) =>
   pairs.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
 const updates = withFlows(clusterPair);
 const crowdedUpdates = withFlows(crowdedPair);
 
-describe('property: in the middle of an update', () => {
+describe('property: in the middle of an update', function () {
+  // Each update is looked at line by line, and its end once more.
+  this.timeout(60_000);
+
   it('no packet meets a verdict that is neither the old nor the new one', async () => {
     await fc.assert(
-      fc.asyncProperty(updates, fc.boolean(), async ([pair, flows], marks) => {
-        const update = await Update.between(pair, flows, marks);
+      fc.asyncProperty(updates, circumstances, async ([pair, flows], how) => {
+        const update = await Update.between(pair, flows, how);
         await update.run();
         update.assertDone();
       }),
@@ -264,8 +297,8 @@ describe('property: in the middle of an update', () => {
   it('nor where no epoch is free, before, while or after: every packet is judged', async () => {
     const epochs = fc.array(fc.constantFrom(EVERY_PACKET, EVERY_PACKET, 3, 5, 7), { minLength: 1, maxLength: 12 });
     await fc.assert(
-      fc.asyncProperty(updates, epochs, async ([pair, flows], free) => {
-        const update = await Update.between(pair, flows, true, free);
+      fc.asyncProperty(updates, epochs, fc.constantFrom(...WAYS), async ([pair, flows], free, way) => {
+        const update = await Update.between(pair, flows, { marks: true, way, epochs: free });
         await update.run();
         update.assertDone();
       }),
@@ -276,10 +309,10 @@ describe('property: in the middle of an update', () => {
   it('nor where policies that shared a set are parted, or put together', async () => {
     let regrouped = 0;
     await fc.assert(
-      fc.asyncProperty(crowdedUpdates, fc.boolean(), async ([pair, flows], marks) => {
+      fc.asyncProperty(crowdedUpdates, circumstances, async ([pair, flows], how) => {
         const [before, after] = pair.map((each) => sharedSets(compileNode(each, NODE)));
         if (before!.size > 0 && [...after!].some((key) => !before!.has(key))) regrouped++;
-        const update = await Update.between(pair, flows, marks);
+        const update = await Update.between(pair, flows, how);
         await update.run();
         update.assertDone();
       }),
@@ -290,12 +323,12 @@ describe('property: in the middle of an update', () => {
 
   it('a process may be killed at any line, and the next one ends where it would have', async () => {
     await fc.assert(
-      fc.asyncProperty(updates, fc.boolean(), fc.nat({ max: 60 }), async ([pair, flows], marks, lines) => {
-        const update = await Update.between(pair, flows, marks);
+      fc.asyncProperty(updates, circumstances, fc.nat({ max: 120 }), async ([pair, flows], how, lines) => {
+        const update = await Update.between(pair, flows, how);
         await update.runKilledAfter(lines);
         update.assertDone();
         const alone = createFakeNode(NODE);
-        await enforce(alone, pair[1], false, marks ? LAYOUT : WITHOUT_MARKS);
+        await enforce(alone, pair[1], false, how.marks ? LAYOUT : WITHOUT_MARKS);
         assert.deepEqual(essence(update.node.kernel), essence(alone.kernel));
       }),
       runs(80),

@@ -1,5 +1,6 @@
 /** Several nodes, each with its own kernel in memory and its own reconciler, and packets that travel between them. */
 import type { EpochSource } from '../../src/dataplane/iptables/sync/free-epochs.ts';
+import type { SyncOptions } from '../../src/dataplane/iptables/sync/one-sync.ts';
 import { type SnapshotResult, SnapshotSync } from './snapshot-sync.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
@@ -38,6 +39,7 @@ export function createFakeNode(
   name: string,
   kernel: FakeKernel = createFakeKernel(),
   freeEpochs?: EpochSource,
+  tidy?: SyncOptions['tidy'],
 ): FakeNode {
   const compiler = new NodeCompiler(name);
   let known: ClusterSnapshot | undefined;
@@ -53,6 +55,7 @@ export function createFakeNode(
     firstEpoch: 1,
     compile,
     ...(freeEpochs ? { freeEpochs } : {}),
+    ...(tidy ? { tidy } : {}),
   });
   return { name, kernel, reconciler };
 }

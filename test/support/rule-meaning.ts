@@ -47,6 +47,8 @@ function matchMeaning(match: Match, family: Family, mark: MarkShown | undefined)
       return [{ kind: 'confirmed' }];
     case 'stale-mark':
       return [{ kind: 'connmark', ...judged(mark), invert: true }];
+    case 'current-mark':
+      return [{ kind: 'connmark', ...judged(mark), invert: false }];
     case 'denied-flag':
       return [{ kind: 'connmark', ...denied(mark), invert: !match.set }];
     case 'same-address':

@@ -98,6 +98,7 @@ export function matchSamples(family: Family): Samples<Match> {
     ],
     'conntrack-confirmed': [{ kind: 'conntrack-confirmed' }],
     'stale-mark': [{ kind: 'stale-mark' }],
+    'current-mark': [{ kind: 'current-mark' }],
     'denied-flag': each([true, false], (set) => ({ kind: 'denied-flag', set })),
     'same-address': [{ kind: 'same-address' }],
     icmp: [{ kind: 'icmp' }],

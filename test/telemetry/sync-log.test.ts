@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { TIDYING } from '../../src/dataplane/dataplane.ts';
 import { createIptablesDataplane } from '../../src/dataplane/iptables/iptables-dataplane.ts';
 import { compileNode } from '../support/stages.ts';
 import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
@@ -16,10 +17,20 @@ const CLUSTER = snapshot({
 });
 
 describe('what a sync tells the log', () => {
-  async function told(break_: (kernel: ReturnType<typeof createFakeKernel>) => void, verdict: 'done' | 'failed') {
+  async function told(
+    break_: (kernel: ReturnType<typeof createFakeKernel>) => void,
+    verdict: 'done' | 'failed',
+    reasons: readonly string[] = ['resync'],
+  ) {
     const lines: string[] = [];
     const tell = (level: string) => (message: string) => void lines.push(`${level} ${message}`);
-    const log: Logger = { ...SILENT_LOGGER, info: tell('info'), warn: tell('warn'), error: tell('error') };
+    const log: Logger = {
+      ...SILENT_LOGGER,
+      debug: tell('debug'),
+      info: tell('info'),
+      warn: tell('warn'),
+      error: tell('error'),
+    };
     const kernel = createFakeKernel();
     const metrics = createAgentMetrics(createRegistry(), { processMetrics: false });
     const observer = agentObserver(metrics, { ...log, child: () => log }, () => kernel.backend);
@@ -28,7 +39,7 @@ describe('what a sync tells the log', () => {
     break_(kernel);
     const outcome = await dataplane.sync(intent, { mode: 'enforce', resync: true, interfaces: NO_INTERFACES });
     observer.onSync(outcome, {
-      reasons: ['resync'],
+      reasons,
       resync: true,
       verdict,
       seconds: 0.1,
@@ -43,10 +54,13 @@ describe('what a sync tells the log', () => {
 
   it('fault: that the kernel was changed is said only if it was', async () => {
     assert.deepEqual(await told(() => {}, 'done'), ['info changed the kernel']);
+    assert.deepEqual(await told(() => {}, 'done', [TIDYING, 'policies']), ['info changed the kernel']);
+    const tidied = 'debug took rules out of the kernel that were replaced';
+    assert.deepEqual(await told(() => {}, 'done', [TIDYING]), [tidied]);
     const failed = await told((kernel) => {
       kernel.faults.lockHeld = true;
     }, 'failed');
-    assert.equal(failed.length, 1);
+    assert.deepEqual(failed.slice(1), ['debug nothing, or not all, was written']);
     assert.match(failed[0]!, /^error not written, trying again.*xtables lock/);
   });
 

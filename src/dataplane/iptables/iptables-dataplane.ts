@@ -5,9 +5,11 @@ import type { DataplaneSize, Dataplane, PlannedChange, SyncOutcome } from '../da
 import type { CounterWatch } from './counters/counter-watch.ts';
 import type { Standing } from './drift/drift-watch.ts';
 import type { FreeEpochs } from './sync/free-epochs.ts';
+import type { TidyTimer } from './sync/tidy-timer.ts';
 import type { SyncOptions, SyncResult } from './sync/one-sync.ts';
 import type { ObservedState, Plan } from './plan/plan.ts';
 
+import { TIDYING } from '../dataplane.ts';
 import { readJudged } from './counters/counted-rules.ts';
 import { readPrefix } from './rules/log-prefix.ts';
 import { isEmptyPlan, planText } from './plan/plan.ts';
@@ -28,6 +30,8 @@ export interface IptablesOptions extends SyncOptions {
   readonly freeEpochs?: FreeEpochs;
   /** Absent: nothing is counted. */
   readonly counters?: CounterWatch;
+  /** Absent: every commit deletes what it replaces. */
+  readonly tidy?: TidyTimer;
 }
 
 export function createIptablesDataplane(options: IptablesOptions): IptablesDataplane {
@@ -41,7 +45,10 @@ export function createIptablesDataplane(options: IptablesOptions): IptablesDatap
     counters: async () => (await counters?.counters()) ?? [],
     closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
     prepare: (mode) => synchronizer.prepare(mode),
-    onWork: (callback) => options.freeEpochs?.onFound(() => callback('free epoch')),
+    onWork: (callback) => {
+      options.freeEpochs?.onFound(() => callback('free epoch'));
+      options.tidy?.onDue(() => callback(TIDYING));
+    },
     standing: () => synchronizer.standing(),
     denial: (prefix, family) => denialOf(prefix, family, synchronizer.standing()),
   };

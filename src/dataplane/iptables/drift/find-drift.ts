@@ -8,6 +8,7 @@ import type { SetHeader } from './read-looks.ts';
 import { sameLines } from '../rules/chain.ts';
 import { isOurSet } from '../rules/names.ts';
 import { HOOKS } from '../rules/ruleset.ts';
+import { asInKernel } from '../plan/add-only.ts';
 import { isHookLine } from '../plan/hooks.ts';
 
 /** `written`: the state our own writes left; `found`: the state as read back. */
@@ -19,7 +20,7 @@ export function findDrift(written: ObservedState, found: ObservedState): readonl
 export function findRuleDrift(written: ObservedState, found: ObservedState, family: Family): readonly Drift[] {
   const ours = written.families[family];
   const now = found.families[family];
-  return ours && now ? findFamilyDrift(ours, now, family) : [];
+  return ours && now ? findFamilyDrift(asInKernel(ours), asInKernel(now), family) : [];
 }
 
 export function findFamilyDrift(

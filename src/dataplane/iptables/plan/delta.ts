@@ -13,6 +13,7 @@ import type { ObservedFamily, ObservedSet, ObservedState } from './plan.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { sameLines } from '../rules/chain.ts';
+import { familyOfSet } from '../rules/names.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 
 const MEMBERS_PER_STEP = 2_000;
@@ -65,9 +66,20 @@ export function applied({ desired, actual, pending }: Delta, { families, sets, i
   };
 }
 
-/** With sets beside the desired ones, which the next plan has to find. */
-export function withLeftovers(state: ObservedState, sets: Iterable<readonly [string, ObservedSet]>): ObservedState {
-  return { ...state, sets: withSets(state.sets, sets), reached: { families: state.reached?.families ?? {} } };
+/** With sets that are there besides those of `after`, as they were before: the next plan has to find them. */
+export function withSetsLeft(
+  after: ObservedState,
+  before: ObservedState | undefined,
+  left: readonly string[],
+): ObservedState {
+  if (left.length === 0) return after;
+  const sets = left.map((name) => [name, before?.sets.get(name) ?? unknownSet(name)] as const);
+  return { ...after, sets: withSets(after.sets, sets), reached: { families: after.reached?.families ?? {} } };
+}
+
+/** A set of ours of which only the name is known; it is there to be destroyed. */
+function unknownSet(name: string): ObservedSet {
+  return { name, family: familyOfSet(name), type: '', maxElements: 0, members: new Map() };
 }
 
 function withSets(
@@ -112,7 +124,7 @@ export function* recognise(
 /** Where nothing was touched, the very state that was written. */
 function* recogniseFamily(found: ObservedFamily, written: ObservedFamily): Sliced<ObservedFamily> {
   const chains = new Map<string, readonly string[]>();
-  let isWhole = found.chains.size === written.chains.size;
+  let isWhole = !written.dead && found.chains.size === written.chains.size;
   for (const [name, lines] of found.chains) {
     const ours = written.chains.get(name);
     const isSame = ours !== undefined && sameLines(ours, lines);

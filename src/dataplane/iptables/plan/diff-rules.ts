@@ -304,7 +304,7 @@ function* movesOf(
 /** What one commit changes. */
 interface Restore {
   /** Chains in the place of those of that name, if any. */
-  readonly chains: ReadonlyMap<string, ChainText>;
+  readonly chains: ReadonlyMap<string, Pick<ChainText, 'lines'>>;
   readonly stale?: readonly string[];
   /** Lines that put our rules into the built-in chains. */
   readonly hooks?: readonly PlanLine[];

@@ -9,13 +9,14 @@ import type { RulesDiff } from './diff-rules.ts';
 import type { SetChange, SetsDiff } from './diff-sets.ts';
 import type { Names } from './set-usage.ts';
 import type { ChangeCounts } from '../../dataplane.ts';
-import type { Released, ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, Step } from './plan.ts';
+import type { DeadRules, Released, ObservedFamily, ObservedSet, ObservedState, Plan, PlanLine, Step } from './plan.ts';
 
 import { runSync } from '../../../core/sliced.ts';
-import { releasedSet } from '../rules/names.ts';
+import { familyOfSet, releasedSet } from '../rules/names.ts';
 import { EVERY_PACKET, destroySetText } from '../rules/write-text.ts';
+import { AddOnly, type RulesChange, asInKernel, withoutDead } from './add-only.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
-import { type Delta, applied, deltaOf } from './delta.ts';
+import { type Delta, applied, deltaOf, withSetsLeft } from './delta.ts';
 import { placeHooks } from './hooks.ts';
 import { diffSets } from './diff-sets.ts';
 import { type ReleasedSign, isReleasedSign, releasedSign } from './released.ts';
@@ -36,6 +37,8 @@ interface DiffOptions {
   readonly released?: Released;
   /** `observed` is what our own writes left, not what was read: nobody else had a hand in it. */
   readonly remembered?: boolean;
+  /** Rules go in above those they replace, and nothing is deleted, where that can be (add-only.ts). */
+  readonly addsOnly?: boolean;
   /** Families whose live flows have to be judged again, for what an earlier plan did. */
   readonly unrevoked?: readonly Family[];
   /** Entries at most to fill in sets that no rule refers to; the rest waits. No limit if absent. */
@@ -66,14 +69,18 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
     .map(({ name }) => name)
     .filter((name) => !isReleasedSign(name));
   const asides = new Set(sets.changes.map(({ aside }) => aside));
-  const left = stale.filter((name) => !asides.has(name));
+  const unused = stale.filter((name) => !asides.has(name));
   const signs = families.map(({ sign }) => sign);
   const gone = [
-    ...left,
+    ...unused,
     ...families.flatMap(({ interimSets }) => interimSets),
     ...signs.flatMap(({ destroy }) => destroy),
   ];
-  const destroyed = [...new Set(gone)].sort();
+  // The kernel does not let go of sets that dead rules ask about.
+  const holding = new Set(families.flatMap(({ rules, dead }) => (dead ? [rules.family] : [])));
+  const isHeld = (name: string): boolean => !isReleasedSign(name) && holding.has(familyOfSet(name));
+  const destroyed = [...new Set(gone)].filter((name) => !isHeld(name)).sort();
+  const left = gone.filter(isHeld);
   const fill = [...sets.gate.leave, ...sets.fill, ...families.flatMap((family) => family.fill)];
   const drain = [
     ...families.flatMap(({ late }) => late),
@@ -98,7 +105,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   return {
     steps,
     summary: summarise(families, observed, sets, destroyed.length),
-    after: stateAfter(delta, families, sets, kept, rejected),
+    after: withSetsLeft(stateAfter(delta, families, sets, kept, rejected), observed, left),
     epochs: Object.fromEntries(
       families.flatMap(({ rules }) => (rules.epoch === undefined ? [] : [[rules.family, rules.epoch]])),
     ),
@@ -132,6 +139,9 @@ interface FamilyPlan {
   readonly fill: readonly PlanLine[];
   readonly lines: readonly PlanLine[];
   readonly chainsWritten: number;
+  readonly chainsDeleted: number;
+  /** What judges nothing any more and is left in the kernel. */
+  readonly dead: DeadRules | undefined;
   /** Lines that grant something, but wait for the rules. */
   readonly late: readonly PlanLine[];
   readonly settle: readonly PlanLine[];
@@ -188,21 +198,59 @@ function* planFamily(
   yield;
   const begun = isLate ? rules.after.withEntry(rules.entryBefore!) : rules.after;
   const chains = begun.changedSince(rules.before, interim?.chains);
-  const hooks = rules.hookLines ? placeHooks(rules.hookLines, before) : [];
-  const second = isLate ? { chains: rules.after.changedSince(begun), hooks } : { chains: interim?.plain ?? NO_CHAINS };
+  const hooks = rules.hookLines ? { hooks: rules.hookLines } : {};
+  const first: RulesChange = { chains, stale: rules.stale, ...(isLate ? {} : hooks) };
+  const second: RulesChange = isLate
+    ? { chains: rules.after.changedSince(begun), stale: [], ...hooks }
+    : { chains: interim?.plain ?? NO_CHAINS, stale: [] };
+  const chainOf = (name: string): ChainText | undefined => interim?.chains.get(name) ?? begun.text(name);
+  const commits =
+    (options.addsOnly && addedOnly(rules, before, [first, second])) || replaced(before, first, second, chainOf);
   return {
     rules,
     changes,
     fill: interim ? interim.create : grants,
-    lines: restoreLines({ chains, stale: rules.stale, hooks: isLate ? [] : hooks }),
+    ...commits,
     chainsWritten: chains.size + (isLate ? second.chains.size : 0),
     late: interim ? grants : [],
-    settle: restoreLines(second),
     isLate,
     interimSets: interim ? interim.sets : [],
     released,
     sign,
   };
+}
+
+type Commits = Pick<FamilyPlan, 'lines' | 'settle' | 'chainsDeleted' | 'dead'>;
+
+/** Undefined: the rules cannot be changed so. */
+function addedOnly(
+  { context, epoch }: RulesDiff,
+  before: ObservedFamily,
+  changes: readonly [RulesChange, RulesChange],
+): Commits | undefined {
+  const adding = new AddOnly(before, { ...context, epoch: epoch ?? context.epoch });
+  const [lines, settle] = changes.map((change) => adding.commit(change));
+  return lines && settle && { lines, settle, chainsDeleted: 0, dead: adding.dead() };
+}
+
+/** Chains are written anew, and nothing dead is left. */
+function replaced(
+  before: ObservedFamily,
+  first: RulesChange,
+  second: RulesChange,
+  chainOf: (name: string) => ChainText | undefined,
+): Commits {
+  const whole = withoutDead(first, before, chainOf);
+  const actual = asInKernel(before);
+  const restored = ({ hooks, ...change }: RulesChange): readonly PlanLine[] =>
+    restoreLines({ ...change, hooks: hooks ? placeHooks(hooks, actual) : [] });
+  const [lines, settle] = [restored(whole), restored(second)];
+  const chainsDeleted = whole.stale.length;
+  // Nobody waits for what changes no verdict.
+  const isTidying = before.dead !== undefined && restored(first).length === 0 && settle.length === 0;
+  return isTidying
+    ? { lines: settle, settle: lines, chainsDeleted, dead: undefined }
+    : { lines, settle, chainsDeleted, dead: undefined };
 }
 
 const NO_SETS: ReadonlySet<string> = new Set();
@@ -222,7 +270,7 @@ function summarise(
     families.reduce((sum, family) => sum + pick(family), 0);
   return {
     chainsWritten: total(({ chainsWritten }) => chainsWritten),
-    chainsDeleted: total(({ rules }) => rules.stale.length),
+    chainsDeleted: total(({ chainsDeleted }) => chainsDeleted),
     jumpsRepaired: total(({ rules }) => rules.misplaced.length),
     setsCreated: [...sets.capacities.keys()].filter((name) => !observed.sets.has(name)).length,
     setsDestroyed,
@@ -270,9 +318,9 @@ function stateAfter(
   rejected: ReadonlySet<string>,
 ): ObservedState {
   const families: Partial<Record<Family, ObservedFamily>> = {};
-  for (const { rules } of plans) {
+  for (const { rules, dead } of plans) {
     const { family, after: reading, hooks } = rules;
-    families[family] = { chains: reading, reading, hooks };
+    families[family] = { chains: reading, reading, hooks, ...(dead ? { dead } : {}) };
   }
   const signs = plans.flatMap(({ sign }) => [...sign.after]);
   const sets = new Map([...setsAfter(delta, setsDiff, kept, rejected), ...signs]);

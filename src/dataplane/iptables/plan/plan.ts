@@ -6,10 +6,22 @@ import type { ReleasedAddresses } from '../../../compile/address-directory.ts';
 import type { FamilyRules, Hook, Ruleset } from '../rules/ruleset.ts';
 import type { ReadableChains } from './chain-reading.ts';
 
+/** What judges nothing any more, and chains that judge in the place of others. */
+export interface DeadRules {
+  /** Chains that lead to their overlay from their head -> all their rules. */
+  readonly grown: ReadonlyMap<string, readonly string[]>;
+  /** Overlays, and chains that nothing leads to but dead rules. */
+  readonly chains: ReadonlyMap<string, readonly string[]>;
+  /** All rules of built-in chains with a jump of ours too many. */
+  readonly hooks: Readonly<Partial<Record<Hook, readonly string[]>>>;
+}
+
 /** Our chains in table mangle of one family, and the rules of the built-in chains we hook. */
 export interface ObservedFamily extends ReadableChains {
   /** All rules of the hook's built-in chain, ours and others', in order, without `-A CHAIN`. */
   readonly hooks: Readonly<Record<Hook, readonly string[]>>;
+  /** What the kernel holds besides, as commits that only add left it (add-only.ts); absent: nothing. */
+  readonly dead?: DeadRules;
   /** Our rules in other built-in chains of the table, which only another layout puts there; absent: none. */
   readonly elsewhere?: readonly { readonly chain: string; readonly line: string }[];
 }

@@ -4,12 +4,13 @@ import type { ObservedFamily, ObservedState, Plan, PlanLine, Step } from './plan
 
 import { HOOKS } from '../rules/ruleset.ts';
 import { destroySetText } from '../rules/write-text.ts';
+import { type InKernel, asInKernel } from './add-only.ts';
 import { isHookLine, removeElsewhere } from './hooks.ts';
 
 export function teardown(observed: ObservedState): Plan {
   const families = FAMILIES.flatMap((family) => {
     const before = observed.families[family];
-    return before ? [{ family, before, lines: removalLines(before) }] : [];
+    return before ? [{ family, before, lines: removalLines(asInKernel(before)) }] : [];
   });
   const destroyed = [...observed.sets.keys()].sort();
   const steps: Step[] = [
@@ -64,7 +65,7 @@ export function removeLeftovers({ other, otherTables = [] }: ObservedState): Ste
   });
 }
 
-function removalLines(before: ObservedFamily, table = 'mangle'): PlanLine[] {
+function removalLines(before: InKernel, table = 'mangle'): PlanLine[] {
   const jumps = [
     ...removeElsewhere(before),
     ...HOOKS.flatMap((hook) =>

@@ -23,6 +23,8 @@
  *
  *   PCL-RPL -> PCL-EGR -> buckets -> PCL-ER-<hash>              the same with source and destination exchanged, and PCL-INR...
  *
+ * For a moment after a change a chain may begin with a goto to PCL-O-<hash>, which holds what the chain should (plan/add-only.ts).
+ *
  * What every packet of a live flow meets is in the built-in chain itself: a chain of ours around it would cost it more than the
  * rules do (docs/performance.md). A packet that PCL-FWD has just stamped goes past rule 2.
  *

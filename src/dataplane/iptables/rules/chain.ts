@@ -53,7 +53,7 @@ function isSameText(rules: readonly Rule[], a: TextContext, b: TextContext): boo
 }
 
 function showsEpoch({ matches, target }: Rule): boolean {
-  return target.kind === 'stamp-epoch' || matches.some(({ kind }) => kind === 'stale-mark');
+  return target.kind === 'stamp-epoch' || matches.some(({ kind }) => kind === 'stale-mark' || kind === 'current-mark');
 }
 
 /** A rule of ours with its text. */

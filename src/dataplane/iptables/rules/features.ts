@@ -155,6 +155,7 @@ function featureOfMatch(match: Match): Feature | undefined {
     case 'conntrack-confirmed':
       return 'conntrack';
     case 'stale-mark':
+    case 'current-mark':
     case 'denied-flag':
       return 'connmark';
     case 'same-address':

@@ -15,6 +15,8 @@ export const INPUT_RECHECK_CHAIN = `${INPUT_CHAIN}-RECHECK`;
 /** Where replies of live flows are judged. */
 export const REPLY_CHAIN = `${PREFIX}-RPL`;
 
+const OVERLAY = `${PREFIX}-O-`;
+
 /** 80 bits: two of a million names collide with a chance of about 4e-13. */
 const HASH_LENGTH = 16;
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
@@ -64,6 +66,15 @@ export function replyChain(name: string): string {
 
 export function endpointChain(direction: Direction, content: string): string {
   return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-${hash(content)}`;
+}
+
+/** The chain that judges in the place of another one, from the head of which it is reached, until that is written anew. */
+export function overlayChain(lines: readonly string[]): string {
+  return `${OVERLAY}${hash(lines.join('\n'))}`;
+}
+
+export function isOverlay(chain: string): boolean {
+  return chain.startsWith(OVERLAY);
 }
 
 /** The chain for pods whose own chain cannot be built: everything in that direction is denied. */

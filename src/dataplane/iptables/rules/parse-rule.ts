@@ -128,7 +128,8 @@ function matchForms(family: Family): readonly Form<Match>[] {
     form(`-m connmark (! )?--mark ${MARK}`, ([, not, value, mask], marks) => {
       const bits = markBits(value!, mask!, marks);
       if (bits === 'flag') return { kind: 'denied-flag', set: !not };
-      return bits === 'epoch' && not ? { kind: 'stale-mark' } : undefined;
+      if (bits !== 'epoch') return undefined;
+      return not ? { kind: 'stale-mark' } : { kind: 'current-mark' };
     }),
     form(`-m set (! )?--match-set ([^ ]+) ${DIMENSIONS}`, ([, not, set, dimensions]) => {
       return { kind: not ? 'not-in-set' : 'set', set: set!, dimensions: dimensions as SetDimensions };

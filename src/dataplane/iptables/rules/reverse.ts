@@ -59,6 +59,7 @@ export function reverseMatch(match: Match): Match {
     case 'conntrack-not':
     case 'conntrack-confirmed':
     case 'stale-mark':
+    case 'current-mark':
     case 'denied-flag':
     case 'neighbour-discovery':
     case 'dhcp':

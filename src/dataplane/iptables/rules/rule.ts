@@ -22,6 +22,8 @@ export type Match =
   | { readonly kind: 'conntrack-confirmed' }
   /** Not: the connection's epoch bits equal the current epoch and its denied flag is clear. False without a connection. */
   | { readonly kind: 'stale-mark' }
+  /** The opposite, for a connection: its epoch bits equal the current epoch and its denied flag is clear. */
+  | { readonly kind: 'current-mark' }
   /** The connection's denied flag. */
   | { readonly kind: 'denied-flag'; readonly set: boolean }
   /** Source address = destination address, both as on the wire (xt_bpf). */

@@ -93,6 +93,8 @@ function matchWords(match: Match, context: TextContext): string[] {
     case 'stale-mark':
       if (context.epoch === EVERY_PACKET) return ['-m conntrack --ctstate', statesText(LIVE_STATES)];
       return ['-m connmark ! --mark', `${hex(epochBits(context))}/${hex(marksOf(context).mask)}`];
+    case 'current-mark':
+      return ['-m connmark --mark', `${hex(epochBits(context))}/${hex(marksOf(context).mask)}`];
     case 'denied-flag': {
       const flag = hex(deniedBit(marksOf(context)));
       return ['-m connmark', ...(match.set ? [] : ['!']), '--mark', `${flag}/${flag}`];

@@ -10,6 +10,7 @@ import type { EpochListener, EpochState } from '../../listener.ts';
 import type { ObservedFamily } from '../plan/plan.ts';
 import type { MarkBits } from '../rules/rule.ts';
 
+import { asItJudges } from '../plan/add-only.ts';
 import { readEpoch } from '../plan/epoch.ts';
 import { EVERY_PACKET, deniedBit, epochCount, markOf } from '../rules/write-text.ts';
 import { messageOf } from '../../../core/error-text.ts';
@@ -72,8 +73,10 @@ export class FreeEpochs {
 
   /** Before the first sync: begins to look, as the chains that stamp flows stand. One answer for many epochs is worth more than the oldest. */
   lookAhead(stamping: Readonly<Partial<Record<Family, ObservedFamily>>>): void {
-    for (const family of FAMILIES)
-      if (stamping[family]) this.#rings[family].lookAhead(readEpoch(stamping[family], this.#options.marks));
+    for (const family of FAMILIES) {
+      const found = stamping[family] && asItJudges(stamping[family], family);
+      if (found) this.#rings[family].lookAhead(readEpoch(found, this.#options.marks));
+    }
   }
 
   /** Tells which epoch is in force, EVERY_PACKET included (undefined: no rules yet), and sees to it that the next ones are known. */

@@ -7,20 +7,22 @@ import type { NodeIntent } from '../../../compile/intent.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import type { Drift, SyncFailure, SyncOutcome, SyncPhase, Unread } from '../../dataplane.ts';
 import type { Kernel } from '../kernel/kernel.ts';
-import type { ObservedSet, ObservedState, Plan, Step } from '../plan/plan.ts';
+import type { ObservedFamily, ObservedState, Plan, Step } from '../plan/plan.ts';
 import type { NodeRenderer } from '../render/render-node.ts';
 import type { MissingFeatures } from '../rules/kernel-features.ts';
 import type { IpSet } from '../rules/rule.ts';
 import type { Layout, Ruleset } from '../rules/ruleset.ts';
 import type { RuleCounting } from './counted-kernel.ts';
 import type { EpochSource } from './free-epochs.ts';
+import type { TidyTimer } from './tidy-timer.ts';
 
 import { runSliced } from '../../../core/run-sliced.ts';
 import { findDrift, findRuleDrift } from '../drift/find-drift.ts';
 import type { FeatureQuestion } from '../kernel/probe-features.ts';
 import { StepFailed } from '../kernel/kernel.ts';
+import { asItJudges, deadRules } from '../plan/add-only.ts';
 import { deletionsLast } from '../plan/deletions-last.ts';
-import { recognise, withLeftovers } from '../plan/delta.ts';
+import { recognise, withSetsLeft } from '../plan/delta.ts';
 import { diffInSteps } from '../plan/diff.ts';
 import { readEpoch } from '../plan/epoch.ts';
 import { ENTRIES_PER_SYNC } from '../plan/portion.ts';
@@ -50,6 +52,8 @@ export interface SyncOptions {
   readonly freeEpochs?: EpochSource;
   /** Absent: nothing is counted. Else `kernel` is to be a `countedKernel`. */
   readonly counters?: Pick<RuleCounting, 'rendered'>;
+  /** Says when what commits that only add leave behind has to go; absent: every commit deletes what it replaces. */
+  readonly tidy?: Pick<TidyTimer, 'isDue' | 'synced'>;
   /** What the kernel lacks of the rules' vocabulary; nothing if absent. Asks by writing, so not where nothing may be written. */
   readonly missingFeatures?: (question: FeatureQuestion) => Promise<MissingFeatures>;
 }
@@ -209,7 +213,8 @@ export class OneSync {
   async #read(): Promise<ObservedState> {
     const started = this.#options.now();
     const found = await this.#options.kernel.readBack();
-    const recognised = await runSliced(recognise(found, this.#written, this.#ruleset?.sets ?? new Map()));
+    const judging = asTheyJudge(found);
+    const recognised = await runSliced(recognise(judging, this.#written, this.#ruleset?.sets ?? new Map()));
     this.#addSeconds('observe', started);
     this.#knowOther(recognised);
     return this.#withUnread(recognised);
@@ -265,6 +270,7 @@ export class OneSync {
       released: this.released,
       unrevoked: this.unrevoked,
       remembered,
+      addsOnly: remembered && this.#options.tidy !== undefined && !this.#options.tidy.isDue && this.#isAddingCheap(),
       portion: ENTRIES_PER_SYNC,
     };
     const started = this.#options.now();
@@ -281,6 +287,11 @@ export class OneSync {
     const options = { firstEpoch: this.#options.firstEpoch, lastEpochs: this.epochs, remembered: true };
     this.#plan = await runSliced(diffInSteps(this.#ruleset!, observed, options));
     this.#addSeconds('plan', started);
+  }
+
+  /** With iptables-legacy each commit writes the whole table. */
+  #isAddingCheap(): boolean {
+    return this.#options.kernel.backend === 'iptables-nft';
   }
 
   /** For a plan that was made from memory: it may have been refused because somebody took out what it was to replace. */
@@ -340,9 +351,7 @@ export class OneSync {
 
   /** What the kernel holds now. Sets it would not let go of are still there, and will be planned for again. */
   #afterSuccess(plan: Plan): ObservedState {
-    if (this.#busySets.length === 0) return plan.after;
-    const busy = this.#busySets.map((name) => [name, this.#observed?.sets.get(name) ?? unknownSet(name)] as const);
-    return withLeftovers(plan.after, busy);
+    return withSetsLeft(plan.after, this.#observed, this.#busySets);
   }
 
   fail(error: unknown, object?: string): void {
@@ -355,6 +364,11 @@ export class OneSync {
       policies: rejected === undefined ? [] : this.#isolation.policiesBehind(rejected),
     });
     this.known = undefined;
+  }
+
+  /** Rules in the kernel that judge nothing, as far as that is known. */
+  get deadRules(): number {
+    return Object.values(this.known?.families ?? {}).reduce((sum, family) => sum + deadRules(family), 0);
   }
 
   memory(): SyncMemory {
@@ -384,7 +398,8 @@ export class OneSync {
   }
 }
 
-/** A set of ours of which only the name is known; it is there to be destroyed. */
-function unknownSet(name: string): ObservedSet {
-  return { name, family: familyOfSet(name), type: '', maxElements: 0, members: new Map() };
+function asTheyJudge(found: ObservedState): ObservedState {
+  const families: Partial<Record<Family, ObservedFamily>> = { ...found.families };
+  for (const family of FAMILIES) if (families[family]) families[family] = asItJudges(families[family], family);
+  return { ...found, families };
 }

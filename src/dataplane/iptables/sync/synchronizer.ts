@@ -1,13 +1,15 @@
 /** Syncs one after the other, and what one of them leaves to the next. */
-import type { Mode } from '../../../core/vocabulary.ts';
+import { FAMILIES, type Family, type Mode } from '../../../core/vocabulary.ts';
 import type { NodeIntent } from '../../../compile/intent.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import type { SyncRequest } from '../../dataplane.ts';
 import type { FeatureQuestion } from '../kernel/probe-features.ts';
 import type { MissingFeatures } from '../rules/kernel-features.ts';
+import type { ObservedFamily, ObservedState } from '../plan/plan.ts';
 import type { Standing } from '../drift/drift-watch.ts';
 
 import { NodeCompiler } from '../../../compile/compile-node.ts';
+import { asInKernel } from '../plan/add-only.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { OneSync, type SyncMemory, type SyncOptions, type SyncResult } from './one-sync.ts';
 
@@ -23,6 +25,7 @@ export class Synchronizer {
   #mode: Mode | undefined;
   #isSyncing = false;
   #syncs = 0;
+  #standing: Standing | undefined;
   /** Asked ahead of the next sync. */
   #features: Promise<MissingFeatures> | undefined;
 
@@ -34,7 +37,9 @@ export class Synchronizer {
   standing(): Standing | undefined {
     const { written } = this.#memory;
     const isEnforced = this.#mode === 'enforce' || this.#mode === 'audit';
-    return this.#isSyncing || !isEnforced || !written ? undefined : { written, syncs: this.#syncs };
+    if (this.#isSyncing || !isEnforced || !written) return undefined;
+    this.#standing ??= { written: withDead(written), syncs: this.#syncs };
+    return this.#standing;
   }
 
   /** See Dataplane.closeToNewPods. */
@@ -93,6 +98,8 @@ export class Synchronizer {
     this.#isSyncing = false;
     this.#syncs++;
     this.#memory = run.memory();
+    this.#standing = undefined;
+    this.#options.tidy?.synced(run.deadRules);
     if (resync) this.#lastReadMs = this.#options.now();
     const result = run.result();
     this.#wasRefused = result.failures.some(({ reason }) => reason === 'refused');
@@ -104,4 +111,11 @@ export class Synchronizer {
     const isUnknown = this.#memory.unread.some(({ isKnown }) => !isKnown);
     return isUnknown && this.#options.now() - this.#lastReadMs > READ_AGAIN_MS;
   }
+}
+
+/** With the dead rules where they are. */
+function withDead(written: ObservedState): ObservedState {
+  const families: Partial<Record<Family, ObservedFamily>> = { ...written.families };
+  for (const family of FAMILIES) if (families[family]?.dead) families[family] = asInKernel(families[family]);
+  return { ...written, families };
 }

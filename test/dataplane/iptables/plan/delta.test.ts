@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { findDrift } from '../../../../src/dataplane/iptables/drift/find-drift.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from '../../../../src/dataplane/iptables/plan/plan.ts';
-import { applied, deltaOf, recognise, withLeftovers } from '../../../../src/dataplane/iptables/plan/delta.ts';
+import { applied, deltaOf, recognise, withSetsLeft } from '../../../../src/dataplane/iptables/plan/delta.ts';
 import type { IpSet } from '../../../../src/dataplane/iptables/rules/rule.ts';
 import type { FamilyRules, Ruleset } from '../../../../src/dataplane/iptables/rules/ruleset.ts';
 import { runSync } from '../../../../src/core/sliced.ts';
@@ -112,7 +112,7 @@ describe('what is pending', () => {
 
   it('is every set where some are left that nobody wants, and no rules for that', () => {
     const ruleset = desired();
-    const state = withLeftovers(reachedBy(ruleset), [['PCL4-old', set('PCL4-old', [])]]);
+    const state = withSetsLeft(reachedBy(ruleset), undefined, ['PCL4-old']);
     assert.deepEqual(deltaOf(ruleset, state, true).pending, { sets: 'all', rules: [] });
     assert.ok(state.sets.has('PCL4-old'));
     assert.equal(state.variant, 'iptables-nft');
@@ -120,7 +120,7 @@ describe('what is pending', () => {
 
   it('a set that is gone afterwards is none', () => {
     const ruleset = desired();
-    const from = withLeftovers(reachedBy(ruleset), [['PCL4-old', set('PCL4-old', [])]]);
+    const from = withSetsLeft(reachedBy(ruleset), undefined, ['PCL4-old']);
     const sets = new Map([...from.sets, ['PCL4-old', undefined] as const]);
     const { families } = from;
     const { sets: left } = applied(deltaOf(ruleset, from, true), { families, sets, isWhole: true });

@@ -189,7 +189,7 @@ function otherEnd(asked: ParsedMatch): ParsedMatch {
 
 describe('rules of replies', () => {
   const ONE_WAY: readonly Match['kind'][] = [
-    ...(['conntrack', 'conntrack-not', 'conntrack-confirmed', 'stale-mark', 'denied-flag'] as const),
+    ...(['conntrack', 'conntrack-not', 'conntrack-confirmed', 'stale-mark', 'current-mark', 'denied-flag'] as const),
     ...(['neighbour-discovery', 'dhcp'] as const),
   ];
   for (const family of FAMILIES)

@@ -1,0 +1,57 @@
+/**
+ * When dead rules (plan/add-only.ts) are taken out of the kernel: soon after the last change of rules, and never long after the first
+ * that left some. Meanwhile they cost a table that is a little larger, and a step more for the packets of what changed.
+ */
+import type { MonotonicClock } from '../../../core/clock.ts';
+
+/** Without a change of rules for so long, nobody waits. */
+export const REST_MS = 300;
+/** However many changes there are. */
+export const LONGEST_MS = 1_000;
+/** More than so many are taken out by the next commit. */
+export const MAX_DEAD_RULES = 500;
+
+export class TidyTimer {
+  readonly #clock: MonotonicClock;
+  #onDue = (): void => {};
+  #cancel = (): void => {};
+  /** Since when there are any. */
+  #sinceMs: number | undefined;
+  #dead = 0;
+  #isDue = false;
+
+  constructor(clock: MonotonicClock) {
+    this.#clock = clock;
+  }
+
+  /** Called once when dead rules have waited long enough. */
+  onDue(callback: () => void): void {
+    this.#onDue = callback;
+  }
+
+  /** The next commit has to leave none. */
+  get isDue(): boolean {
+    return this.#isDue || this.#dead > MAX_DEAD_RULES;
+  }
+
+  /** `dead`: rules that are left after a sync; 0 also where it is not known, as the next sync then reads the kernel. */
+  synced(dead: number): void {
+    const isMore = dead > this.#dead;
+    this.#dead = dead;
+    if (dead > 0 && !isMore) return;
+    this.#cancel();
+    this.#cancel = (): void => {};
+    if (dead === 0) {
+      this.#sinceMs = undefined;
+      this.#isDue = false;
+      return;
+    }
+    const nowMs = this.#clock.now();
+    this.#sinceMs ??= nowMs;
+    const waitMs = Math.max(0, Math.min(REST_MS, this.#sinceMs + LONGEST_MS - nowMs));
+    this.#cancel = this.#clock.after(waitMs, () => {
+      this.#isDue = true;
+      this.#onDue();
+    });
+  }
+}
