@@ -13,7 +13,7 @@ const SOURCE = join(import.meta.dirname, '../../src/host/restore-session.ts');
 
 /** `add die` and `add exit` do so once; a mute one answers at the end of its input. */
 const SCRIPT = `
-cd "$(dirname "$0")"
+cd "$(dirname "$0")" || exit 1
 echo "$$ $1" >>started
 [ "$1" = restore ] || { echo read; exit 0; }
 n=0
@@ -96,7 +96,7 @@ describe('an ipset that stays', () => {
     process.kill(started()[0]!, 'SIGKILL');
     await ask('add A 10.0.0.2');
     assert.deepEqual(done(), ['add A 10.0.0.1', 'add A 10.0.0.2']);
-    await sleep(50);
+    await until('another waits', () => isRunning(started().at(-1)!));
     process.kill(started().at(-1)!, 'SIGKILL');
     await sleep(50);
     const before = started().length;
