@@ -2,9 +2,11 @@
 import type { Backend } from '../src/core/vocabulary.ts';
 import type { ChildProcess } from 'node:child_process';
 import { createWriteStream, type WriteStream } from 'node:fs';
+import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { AgentLog } from './agent-log.ts';
+import { type AuditCount, auditCounts } from './audit-counts.ts';
 import type { ContainerLog } from './api/pod-log.ts';
 import type { PodObject } from './api/objects.ts';
 import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from './agent-process.ts';
@@ -12,6 +14,8 @@ import type { LabNetworkDoor } from './network/types.ts';
 
 const READY_POLL_MS = 25;
 const STOP_TIMEOUT_MS = 5_000;
+/** An agent reads the counters of its rules once a second at most. */
+const COUNTERS_READ_MS = 1_200;
 
 export interface LabAgentsOptions {
   readonly network: LabNetworkDoor;
@@ -140,10 +144,32 @@ export class LabAgents {
   async get(node: string, path: string): Promise<Page> {
     let door = this.#doors.get(node);
     if (!door) {
-      door = this.#options.network.reachNodePort(node, AGENT_PORT);
+      door = this.#openDoor(node);
       this.#doors.set(node, door);
     }
     return getPage((await door).path, path);
+  }
+
+  /** Under a name that people can type, too. */
+  async #openDoor(node: string): Promise<{ readonly path: string }> {
+    const door = await this.#options.network.reachNodePort(node, AGENT_PORT);
+    await symlink(door.path, this.pagesSocket(node));
+    return door;
+  }
+
+  /** A unix socket that leads to the agent's own HTTP server, once its pages were asked for. */
+  pagesSocket(node: string): string {
+    return join(this.#options.logDir, `${node}.sock`);
+  }
+
+  /** What the agents have counted until now. */
+  async auditCounts(): Promise<readonly AuditCount[]> {
+    const scrape = (): Promise<string[]> =>
+      Promise.all(this.#options.network.nodes().map(async ({ name }) => (await this.get(name, '/metrics')).body));
+    // An answer may hold what the reading before it found.
+    await scrape();
+    await new Promise((resolve) => setTimeout(resolve, COUNTERS_READ_MS));
+    return auditCounts(await scrape());
   }
 
   /**

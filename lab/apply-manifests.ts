@@ -1,4 +1,5 @@
 /** Manifests into the lab's API server, in an order that works whatever order they were written in. */
+import type { Family } from '../src/core/vocabulary.ts';
 import type { ManifestObject } from '../src/cluster/read-manifests.ts';
 import type { ApiObject } from './api/objects.ts';
 
@@ -6,6 +7,8 @@ import { ApiStore } from './api/api-store.ts';
 import { ApiError } from './api/errors.ts';
 import { isObject } from './api/json.ts';
 import type { ResourceInfo } from './api/resources.ts';
+import { allocateServiceAddresses, NODE_PORTS } from './controllers/service-addresses.ts';
+import { CLUSTER_CIDRS } from './network/address-plan.ts';
 import { servedKind, type ServedKind } from './served-kinds.ts';
 
 export interface ApplyOutcome {
@@ -61,7 +64,10 @@ export function orderForApply(objects: readonly ManifestObject[]): {
 }
 
 /** Tries everything on an API server nobody sees, so that all that is wrong is known before anything is built. */
-export function checkManifests(objects: readonly ManifestObject[]): CheckedManifests {
+export function checkManifests(
+  objects: readonly ManifestObject[],
+  families: readonly Family[] = [4, 6],
+): CheckedManifests {
   const skipped: ManifestNote[] = [];
   const errors: ManifestNote[] = [];
   const known: ManifestObject[] = [];
@@ -77,6 +83,8 @@ export function checkManifests(objects: readonly ManifestObject[]): CheckedManif
   }
   const { others, policies } = orderForApply(known);
   const trial = new ApiStore();
+  const serviceCidrs = families.map((family) => CLUSTER_CIDRS[family].services);
+  const stop = allocateServiceAddresses(trial, { serviceCidrs, nodePorts: NODE_PORTS });
   const checked: CheckedPolicy[] = [];
   for (const from of [...others, ...policies]) {
     try {
@@ -87,6 +95,7 @@ export function checkManifests(objects: readonly ManifestObject[]): CheckedManif
       errors.push(refusalNote(from, error));
     }
   }
+  stop();
   return { policies: checked, others, skipped, errors };
 }
 

@@ -15,6 +15,8 @@ export const LINGER_ANNOTATION = 'lab.portcullis.dev/linger';
 export interface KubeletOptions {
   readonly store: ApiStore;
   readonly network: LabNetworkDoor;
+  /** Ports of nodes that the lab uses itself: nothing of a host-network pod listens there. */
+  readonly nodePortsInUse?: readonly number[];
   /** Something could not be set up; the pod stays Pending with the reason in its status. */
   readonly onProblem: (message: string) => void;
 }
@@ -97,7 +99,8 @@ export class Kubelet {
     for (const key of this.#failed.keys()) if (!wanted.has(key)) this.#failed.delete(key);
     await this.#stopPods(wanted);
     const starting = [...wanted.values()].filter((pod) => !this.#running.has(keyOf(pod)) && !this.#isFailed(pod));
-    await this.#startPods(starting);
+    // Those that ask for an address first: it could be the next one for a pod that does not.
+    await this.#startPods(starting.toSorted((a, b) => Number(!requested(a)) - Number(!requested(b))));
     for (const pod of wanted.values()) await this.#update(pod);
     for (const pod of store.list('pods')) {
       if (isLeaving(pod) && !this.#running.has(keyOf(pod))) store.delete('pods', refOf(pod), { gracePeriodSeconds: 0 });
@@ -120,7 +123,8 @@ export class Kubelet {
   async #startPods(pods: readonly PodObject[]): Promise<void> {
     if (pods.length === 0) return;
     try {
-      const started = await this.#options.network.addPods(pods.map(specOf));
+      const inUse = this.#options.nodePortsInUse ?? [];
+      const started = await this.#options.network.addPods(pods.map((pod) => specOf(pod, inUse)));
       for (const [index, pod] of pods.entries()) {
         const bare = requested(pod) === '';
         this.#report(pod, bare ? await this.#options.network.setPodAddresses(refOf(pod), []) : started[index]!);
@@ -214,9 +218,10 @@ function lingers(pod: PodObject): boolean {
   return pod.metadata.annotations?.[LINGER_ANNOTATION] !== undefined;
 }
 
-function specOf(pod: PodObject): PodSpec {
+function specOf(pod: PodObject, nodePortsInUse: readonly number[]): PodSpec {
   const addresses = requested(pod);
-  const listeners = listenersOf(pod);
+  // A port where nobody listens refuses, which is an answer as well.
+  const listeners = listenersOf(pod).filter(({ port }) => !pod.spec.hostNetwork || !nodePortsInUse.includes(port));
   return {
     ...refOf(pod),
     node: pod.spec.nodeName!,

@@ -20,6 +20,7 @@ import { snapshotFromObjects } from '../src/cluster/read-manifests.ts';
 import { ApiStore } from './api/api-store.ts';
 import { startApiServer } from './api/api-server.ts';
 import { startControllers } from './controllers/start-controllers.ts';
+import { AGENT_PORT } from './agent-process.ts';
 import { LabAgents } from './agents.ts';
 import { Kubelet } from './kubelet.ts';
 import { type TimedChange, timeEnforcement } from './enforcement-time.ts';
@@ -45,6 +46,8 @@ export interface LabOptions {
   readonly agents?: boolean;
   /** Hosts outside of the cluster; one called `world` if absent. */
   readonly outside?: readonly OutsideSpec[];
+  /** Addresses that pods will ask for, outside of the lab's pod CIDRs. */
+  readonly podAddresses?: readonly string[];
   readonly run?: RunCommand;
   /** Who may do what at the API server; agents get the first. Default: one token that may do everything. */
   readonly tokens?: readonly AccessToken[];
@@ -85,6 +88,7 @@ export class Lab {
           families: options.families,
           backend: options.backend === 'iptables-nft' ? 'nft' : 'legacy',
           ...(options.outside ? { outside: options.outside } : {}),
+          ...(options.podAddresses ? { podAddresses: options.podAddresses } : {}),
           run: options.run ?? runCommand,
         }),
         startApiServer({
@@ -141,7 +145,12 @@ export class Lab {
       onExit: (node, why) => options.onProblem?.(`the agent on ${node} ended: ${why}`),
     });
     this.#registerNodes();
-    this.#kubelet = new Kubelet({ store: this.store, network, onProblem: (message) => options.onProblem?.(message) });
+    this.#kubelet = new Kubelet({
+      store: this.store,
+      network,
+      nodePortsInUse: [API_PORT, AGENT_PORT],
+      onProblem: (message) => options.onProblem?.(message),
+    });
     const serviceCidrs = options.families.map((family) => CLUSTER_CIDRS[family].services);
     const controllers = startControllers(this.store, {
       serviceCidrs,

@@ -12,7 +12,7 @@ import {
   parseCidr,
 } from '../src/net/cidr.ts';
 import { ADDRESS_BITS, parseAddress } from '../src/net/ip.ts';
-import { CLUSTER_CIDRS, outsideAddress } from './network/address-plan.ts';
+import { CLUSTER_CIDRS, hostCidr, outsideAddress, RESERVED_CIDRS } from './network/address-plan.ts';
 
 /** Beside `world`. */
 const MAX_HOSTS = 4;
@@ -21,9 +21,9 @@ const OFFSET = 10;
 
 /** Where no host outside of the cluster can be: the cluster itself, and what no router forwards. */
 const RESERVED: readonly Cidr[] = [
-  ...Object.values(CLUSTER_CIDRS).flatMap(({ nodes, pods, services }) => [nodes, pods, services]),
-  ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/8', 'fe80::/10', 'ff00::/8'],
-].map((text) => parseCidr(text)!);
+  ...RESERVED_CIDRS,
+  ...Object.values(CLUSTER_CIDRS).map(({ pods }) => parseCidr(pods)!),
+];
 
 interface Place {
   readonly kind: 'in-block' | 'in-except';
@@ -34,9 +34,14 @@ interface Place {
 
 /**
  * `policies`: NetworkPolicies as the API server has stored them. `world` comes first, with addresses of its own; a host
- * `in-block-1` or `in-except-1` has one address per family, where both families have such a place.
+ * `in-block-1` or `in-except-1` has one address per family, where both families have such a place, and none of `podAddresses`.
  */
-export function outsideHostsFor(policies: readonly unknown[], families: readonly Family[]): readonly OutsideSpec[] {
+export function outsideHostsFor(
+  policies: readonly unknown[],
+  families: readonly Family[],
+  podAddresses: readonly string[] = [],
+): readonly OutsideSpec[] {
+  const notOutside = [...RESERVED, ...podAddresses.map((address) => parseCidr(hostCidr(address))!)];
   const taken = families.map((family) => parseAddress(outsideAddress(0, family)!)!);
   const found = { 'in-block': [[], []], 'in-except': [[], []] } as Record<Place['kind'], [string[], string[]]>;
   for (const { kind, cidr, without } of policies.flatMap(placesOf)) {
@@ -44,7 +49,7 @@ export function outsideHostsFor(policies: readonly unknown[], families: readonly
     const isThere = taken.some(
       (address) => cidrContains(cidr, address) && !without.some((no) => cidrContains(no, address)),
     );
-    const text = isThere ? undefined : addressIn(cidr, [...RESERVED, ...without]);
+    const text = isThere ? undefined : addressIn(cidr, [...notOutside, ...without]);
     if (text === undefined) continue;
     taken.push(parseAddress(text)!);
     found[kind][cidr.family === 4 ? 0 : 1].push(text);

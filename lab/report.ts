@@ -1,6 +1,7 @@
 /** The JSON of `portcullis lab -o json`. Fields are only ever added; docs/lab.md lists them. Pure. */
 import type { NetworkPolicyObject } from './api/objects.ts';
 import type { ManifestNote } from './apply-manifests.ts';
+import type { AuditCount } from './audit-counts.ts';
 import type { Matrix, MatrixCell, MatrixChange } from './matrix.ts';
 import type { Measurement } from './measure.ts';
 
@@ -24,11 +25,13 @@ export interface ReportInput {
   }[];
   readonly matrix: Matrix;
   readonly measurement: Measurement;
+  /** Of agents that audit. */
+  readonly auditDenied?: readonly AuditCount[] | undefined;
   readonly seconds: number;
 }
 
 export function labReport(input: ReportInput): object {
-  const { lab, skipped, policies, steps, matrix, measurement, seconds } = input;
+  const { lab, skipped, policies, steps, matrix, measurement, auditDenied, seconds } = input;
   const count = (verdict: string): number => measurement.cells.filter((cell) => cell.verdict === verdict).length;
   return {
     ok: count('agrees') === matrix.cells.length,
@@ -52,6 +55,7 @@ export function labReport(input: ReportInput): object {
       hostNetwork: hostOf !== undefined,
       addresses,
     })),
+    ...(auditDenied ? { auditDenied } : {}),
     counts: {
       cells: matrix.cells.length,
       agree: count('agrees'),

@@ -1,6 +1,6 @@
 /** `portcullis lab --demo live-download`: a download goes on untouched while a policy does not concern it, and ends with one that does. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LabCommandOptions } from './options.ts';
+import type { LabRunOptions } from './options.ts';
 import type { Screen } from './screen.ts';
 
 import { AGENT_PROGRAM } from './agent-program.ts';
@@ -26,7 +26,7 @@ const policy = (name: string, app: string): object => ({
 });
 
 /** The exit code's truth: untouched by the first policy, cut in time by the second. */
-export async function runDemo(options: LabCommandOptions, screen: Screen, signal: AbortSignal): Promise<boolean> {
+export async function runDemo(options: LabRunOptions, screen: Screen, signal: AbortSignal): Promise<boolean> {
   const { wiring, families, backend, mode } = options;
   screen.say(screen.paint('bold', `Portcullis lab: a live download, ${wiring}, ${backend}, mode ${mode}`));
   screen.waiting('for an API server, two nodes, three pods and the agents');
@@ -60,13 +60,13 @@ export async function runDemo(options: LabCommandOptions, screen: Screen, signal
 
 class Demo {
   readonly #lab: Lab;
-  readonly #options: LabCommandOptions;
+  readonly #options: LabRunOptions;
   readonly #screen: Screen;
   readonly #signal: AbortSignal;
   readonly #lines: { readonly second: number; readonly bytesPerSecond: number }[] = [];
   #startedMs = 0;
 
-  constructor(lab: Lab, options: LabCommandOptions, screen: Screen, signal: AbortSignal) {
+  constructor(lab: Lab, options: LabRunOptions, screen: Screen, signal: AbortSignal) {
     this.#lab = lab;
     this.#options = options;
     this.#screen = screen;

@@ -4,6 +4,7 @@ import { START_MODES, type StartMode } from '../../src/cli/config.ts';
 import { allValues, type Flag, type Given, optionalValue, requiredValue, UsageProblem } from '../../src/cli/flags.ts';
 import { integer, notA, oneOf, readBoolean, type Reading } from '../../src/cli/read-value.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
+import type { DumpShape } from '../adapt-dump.ts';
 import type { MatrixPort } from '../matrix.ts';
 import type { Wiring } from '../network/types.ts';
 
@@ -12,9 +13,11 @@ export interface LabCommandOptions {
   readonly files: readonly string[];
   /** Folders within folders, too. */
   readonly recursive: boolean;
-  readonly nodes: number;
+  /** Absent: as the pods of a dump ask for. */
+  readonly nodes?: number;
   readonly wiring: Wiring;
-  readonly families: readonly Family[];
+  /** Absent: those of a dump's pods. */
+  readonly families?: readonly Family[];
   readonly backend: Backend;
   readonly mode: StartMode;
   /** Ports to probe; empty: those the pods declare. */
@@ -29,6 +32,9 @@ export interface LabCommandOptions {
 }
 
 const MAX_NODES = 20;
+const DEFAULT_NODES = 2;
+/** Each one has an agent. */
+const MAX_DUMP_NODES = 5;
 const DEMOS = ['live-download'] as const;
 
 export const LAB_FLAGS = {
@@ -59,8 +65,9 @@ export const LAB_FLAGS = {
   nodes: {
     name: 'nodes',
     placeholder: '<n>',
-    defaultText: '2',
-    help: `nodes, 1 to ${MAX_NODES}, called node-1 and so on`,
+    help:
+      `nodes, 1 to ${MAX_NODES}, called node-1 and so on; absent: 2, or as many as the pods of a cluster's dump are on, ` +
+      `${MAX_DUMP_NODES} at most`,
     read: integer(1, MAX_NODES, ''),
   },
   wiring: {
@@ -73,8 +80,7 @@ export const LAB_FLAGS = {
   families: {
     name: 'families',
     placeholder: '<list>',
-    defaultText: '4,6',
-    help: '4, 6 or 4,6',
+    help: "4, 6 or 4,6; absent: 4,6, or those of the pods of a cluster's dump",
     read: readFamilies,
   },
   backend: {
@@ -127,6 +133,8 @@ export const LAB_FLAGS = {
 export function readLabOptions(given: Given): LabCommandOptions {
   const value = <T>(flag: Flag<T>): T | undefined => optionalValue(flag, given, {});
   const required = <T>(flag: Flag<T>): T => requiredValue(flag, given, {});
+  const nodes = value(LAB_FLAGS.nodes);
+  const families = value(LAB_FLAGS.families);
   const files = allValues(LAB_FLAGS.file, given);
   const demo = value(LAB_FLAGS.demo);
   const keep = value(LAB_FLAGS.keep) ?? false;
@@ -139,9 +147,7 @@ export function readLabOptions(given: Given): LabCommandOptions {
   return {
     files,
     recursive: value(LAB_FLAGS.recursive) ?? false,
-    nodes: required(LAB_FLAGS.nodes),
     wiring: required(LAB_FLAGS.wiring),
-    families: required(LAB_FLAGS.families),
     backend: required(LAB_FLAGS.backend),
     mode: required(LAB_FLAGS.mode),
     ports: value(LAB_FLAGS.ports) ?? [],
@@ -149,7 +155,22 @@ export function readLabOptions(given: Given): LabCommandOptions {
     keep,
     output: required(LAB_FLAGS.output),
     steps: !value(LAB_FLAGS.noSteps),
+    ...(nodes === undefined ? {} : { nodes }),
+    ...(families === undefined ? {} : { families }),
     ...(demo ? { demo } : {}),
+  };
+}
+
+/** What a lab is built with. */
+export type LabRunOptions = LabCommandOptions & Required<Pick<LabCommandOptions, 'nodes' | 'families'>>;
+
+/** What was not said, by what was read. */
+export function completeOptions(options: LabCommandOptions, dump: DumpShape): LabRunOptions {
+  const { nodes, families } = options;
+  return {
+    ...options,
+    nodes: nodes ?? Math.min(MAX_DUMP_NODES, Math.max(DEFAULT_NODES, dump.nodes.length)),
+    families: families ?? (dump.families.length > 0 ? dump.families : [4, 6]),
   };
 }
 

@@ -1,11 +1,15 @@
 /** `portcullis lab`: brings a cluster in a box up, shows predicted beside measured, and takes it down again. */
+import type { Labels } from '../api/objects.ts';
+import type { AuditCount } from '../audit-counts.ts';
 import type { Matrix, MatrixPort } from '../matrix.ts';
 import type { Measurement, MeasureOptions } from '../measure.ts';
 import type { Manifests } from '../../src/cluster/read-manifests.ts';
 import type { CheckedManifests, CheckedPolicy } from '../apply-manifests.ts';
-import type { LabCommandOptions } from './options.ts';
+import { completeOptions, type LabCommandOptions, type LabRunOptions } from './options.ts';
 import type { StepReport, TextOptions } from './text.ts';
 
+import { type AdaptedDump, adaptDump, dumpShape } from '../adapt-dump.ts';
+import { MODE_KEY } from '../../src/core/vocabulary.ts';
 import { applyObject, checkManifests, noteText } from '../apply-manifests.ts';
 import { Lab, NotSettled } from '../lab.ts';
 import { compareMatrices } from '../matrix.ts';
@@ -19,7 +23,7 @@ import { type Shown, followChanges } from './follow.ts';
 import { AGENT_PROGRAM } from './agent-program.ts';
 import { readGiven } from './read-files.ts';
 import { Screen } from './screen.ts';
-import { counted, policyList, resultText, stepText } from './text.ts';
+import { auditText, counted, policyList, resultText, stepText } from './text.ts';
 
 const AGENTS_TIMEOUT_MS = 60_000;
 const PODS_TIMEOUT_MS = 60_000;
@@ -27,14 +31,16 @@ const MAX_DEFAULT_PORTS = 6;
 /** Agents that drop nothing never will: how long the packets of such a lab are waited for. */
 const NO_ENFORCEMENT_MS = 300;
 
-export async function runLab(options: LabCommandOptions, context: { readonly signal: AbortSignal }): Promise<number> {
+export async function runLab(given: LabCommandOptions, context: { readonly signal: AbortSignal }): Promise<number> {
   const screen = new Screen({
-    output: options.output,
+    output: given.output,
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,
   });
-  const manifests = readyManifests(await readGiven(options), screen);
+  const read = await readGiven(given);
+  const options = completeOptions(given, dumpShape(read.objects));
+  const manifests = readyManifests(read, options, screen);
   if (!manifests) return EXIT_FAILURE;
   const problem = unusableHost();
   if (problem) {
@@ -72,22 +78,35 @@ function unusableHost(): string | undefined {
 }
 
 /** Undefined if something in them cannot be used; that was said then. */
-function readyManifests({ objects, problems, warnings }: Manifests, screen: Screen): CheckedManifests | undefined {
+function readyManifests(
+  { objects, problems, warnings }: Manifests,
+  options: LabRunOptions,
+  screen: Screen,
+): ReadyManifests | undefined {
   for (const { object, message } of [...problems, ...warnings]) {
     const place = `(${object.name}:`;
     const at = message.lastIndexOf(place);
     const line = at < 0 ? '' : `:${message.slice(at + place.length, -1)}`;
     screen.complain(`${object.name}${line}: ${at < 0 ? message : message.slice(0, at - 1)}`);
   }
-  const checked = checkManifests(objects);
+  const dump = adaptDump(objects, { nodes: nodeNames(options), families: options.families, wiring: options.wiring });
+  const checked = checkManifests(dump.objects, options.families);
   for (const error of checked.errors) screen.complain(noteText(error));
   for (const note of checked.skipped) screen.complain(`${noteText(note)}, skipped`);
-  return problems.length + checked.errors.length > 0 ? undefined : checked;
+  return problems.length + checked.errors.length > 0 ? undefined : { ...checked, dump };
+}
+
+interface ReadyManifests extends CheckedManifests {
+  readonly dump: Pick<AdaptedDump, 'notes' | 'addresses'>;
+}
+
+function nodeNames({ nodes }: LabRunOptions): readonly string[] {
+  return Array.from({ length: nodes }, (_, index) => `node-${index + 1}`);
 }
 
 export class LabSession {
-  readonly #options: LabCommandOptions;
-  readonly #manifests: CheckedManifests;
+  readonly #options: LabRunOptions;
+  readonly #manifests: ReadyManifests;
   readonly #screen: Screen;
   readonly #signal: AbortSignal;
   readonly #steps: (StepReport & { readonly matrix: Matrix })[] = [];
@@ -95,7 +114,7 @@ export class LabSession {
   #policiesShown = '';
   #lab: Lab | undefined;
 
-  constructor(options: LabCommandOptions, manifests: CheckedManifests, screen: Screen, signal: AbortSignal) {
+  constructor(options: LabRunOptions, manifests: ReadyManifests, screen: Screen, signal: AbortSignal) {
     this.#options = options;
     this.#manifests = manifests;
     this.#screen = screen;
@@ -144,10 +163,12 @@ export class LabSession {
   async #bringUp(): Promise<Lab> {
     const { nodes, wiring, families, backend, mode } = this.#options;
     const what = `${counted(nodes, 'node', 'nodes')}, ${wiring}, IPv${families.join(' and IPv')}, ${backend}, mode ${mode}`;
+    const { addresses, notes } = this.#manifests.dump;
     this.#screen.say(this.#screen.paint('bold', `Portcullis lab: ${what}`));
+    for (const note of notes) this.#screen.note(this.#screen.paint('dim', `  ${note}`));
     this.#screen.waiting('for an API server and network namespaces');
     this.#lab = await Lab.create({
-      nodes: Array.from({ length: nodes }, (_, index) => `node-${index + 1}`),
+      nodes: nodeNames(this.#options),
       wiring,
       families,
       backend,
@@ -155,7 +176,9 @@ export class LabSession {
       outside: outsideHostsFor(
         this.#manifests.policies.map(({ stored }) => stored.object),
         families,
+        addresses,
       ),
+      podAddresses: addresses,
       program: AGENT_PROGRAM,
       onComplaint: (node, message) => this.#agentComplains(node, message),
       onProblem: (message) => {
@@ -231,8 +254,9 @@ export class LabSession {
   async #show(lab: Lab): Promise<Shown> {
     const matrix = lab.predict(this.#ports(lab));
     const measurement = await this.#measure(lab, matrix);
-    if (this.#options.output === 'json') this.#printJson(lab, matrix, measurement);
-    else this.#printText(lab, matrix, measurement);
+    const auditDenied = auditsSomething(this.#options.mode, lab) ? await lab.agents.auditCounts() : undefined;
+    if (this.#options.output === 'json') this.#printJson(lab, matrix, measurement, auditDenied);
+    else this.#printText(lab, matrix, measurement, auditDenied);
     return { matrix, measurement, ok: isRight(measurement) };
   }
 
@@ -246,15 +270,16 @@ export class LabSession {
     });
   }
 
-  #printText(lab: Lab, matrix: Matrix, measurement: Measurement): void {
+  #printText(lab: Lab, matrix: Matrix, measurement: Measurement, auditDenied: AuditDenied): void {
     const options = this.#textOptions();
     const policies = policyList(lab.store.list('networkpolicies'), options);
     if (policies !== this.#policiesShown) this.#screen.say(`\n${policies}`);
     this.#policiesShown = policies;
     this.#screen.say(`${resultText(matrix, measurement, this.#options.mode, options)} ${this.#clock()}`);
+    if (auditDenied) this.#screen.say(`\n${auditText(auditDenied, options)}`);
   }
 
-  #printJson(lab: Lab, matrix: Matrix, measurement: Measurement): void {
+  #printJson(lab: Lab, matrix: Matrix, measurement: Measurement, auditDenied: AuditDenied): void {
     const { wiring, families, backend, mode, keep } = this.#options;
     const report = labReport({
       lab: {
@@ -270,6 +295,7 @@ export class LabSession {
       steps: this.#steps,
       matrix,
       measurement,
+      auditDenied,
       seconds: this.#screen.seconds,
     });
     // One line each, if there may be several.
@@ -281,6 +307,8 @@ export class LabSession {
     this.#screen.note(
       `\nThe lab stays up and follows what you change. In another terminal, as root:\n\n` +
         `  ${paint('bold', `export KUBECONFIG=${lab.kubeconfig}`)}\n  kubectl get pods -A\n\n` +
+        `Pages of the agents (/readyz?verbose, /status, /plan, /metrics):\n\n` +
+        `  curl --unix-socket ${lab.agents.pagesSocket('node-1')} http://node-1/readyz?verbose\n\n` +
         `Agent logs: ${lab.dir}/<node>.log. Ctrl-C takes everything down.`,
     );
   }
@@ -308,6 +336,17 @@ export class LabSession {
   #clock(): string {
     return this.#screen.paint('dim', `(${this.#screen.seconds.toFixed(1)} s)`);
   }
+}
+
+/** Undefined: no agent counts. */
+type AuditDenied = readonly AuditCount[] | undefined;
+
+/** All agents, or some of them, or some policies. */
+function auditsSomething(mode: string, lab: Lab): boolean {
+  const kinds = ['nodes', 'namespaces', 'networkpolicies'] as const;
+  const marked = kinds.flatMap((kind) => lab.store.list(kind)).map(({ metadata }) => metadata);
+  const audits = (of: Labels | undefined): boolean => of?.[MODE_KEY] === 'audit';
+  return mode === 'audit' || marked.some(({ annotations, labels }) => audits(annotations) || audits(labels));
 }
 
 const WAITS: Readonly<Record<Parameters<NonNullable<MeasureOptions['onWait']>>[0], (cells: number) => string>> = {

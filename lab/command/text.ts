@@ -1,4 +1,5 @@
 /** The sentences of `portcullis lab`. Pure. */
+import type { AuditCount } from '../audit-counts.ts';
 import type { Matrix, MatrixCell, MatrixChange } from '../matrix.ts';
 import type { Measurement } from '../measure.ts';
 import type { Paint } from '../../src/cli/paint.ts';
@@ -126,6 +127,19 @@ export function resultText(matrix: Matrix, measurement: Measurement, mode: strin
   if (mode !== 'enforce')
     lines.push(`The agents run in mode ${mode}, which drops nothing: what differs is what enforcing would stop.`);
   return lines.join('\n');
+}
+
+/** What the agents themselves say, beside what was measured. */
+export function auditText(counts: readonly AuditCount[], { paint }: TextOptions): string {
+  if (counts.length === 0) return 'The agents counted no connection that enforcing would have denied.';
+  const byPolicies = Map.groupBy(counts, ({ namespace, policies }) => `${namespace}/${policies}`);
+  const longest = Math.max(...[...byPolicies.keys()].map((name) => name.length));
+  const lines = [...byPolicies].map(([name, both]) => {
+    const directions = both.map(({ direction, connections }) => `${direction} ${connections}`);
+    return `  ${paint('bold', name.padEnd(longest))}  ${directions.join(', ')}`;
+  });
+  const metric = paint('dim', '(portcullis_audit_denied_connections_total of all nodes)');
+  return ['Connections that enforcing would have denied, as the agents counted them:', ...lines, metric].join('\n');
 }
 
 export function counted(count: number, one: string, many: string): string {

@@ -15,6 +15,9 @@ export interface ServiceAddressOptions {
   readonly nodePorts: readonly [number, number];
 }
 
+/** First and last, as API servers have them. */
+export const NODE_PORTS = [30000, 32767] as const;
+
 type Family = 'IPv4' | 'IPv6';
 
 interface AddressRange {

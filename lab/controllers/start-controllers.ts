@@ -34,7 +34,7 @@ import {
 } from './plan-workloads.ts';
 import { controllerOf, isTerminating } from './pod-state.ts';
 import { Scheduler } from './scheduler.ts';
-import { allocateServiceAddresses } from './service-addresses.ts';
+import { allocateServiceAddresses, NODE_PORTS } from './service-addresses.ts';
 
 export interface ControllerOptions {
   /** One CIDR per family, main family first; default 10.96.0.0/16. */
@@ -56,7 +56,7 @@ export interface Controllers {
   stop(): void;
 }
 
-const DEFAULTS = { serviceCidrs: ['10.96.0.0/16'], nodePorts: [30000, 32767], maxGraceMs: 30_000 } as const;
+const DEFAULTS = { serviceCidrs: ['10.96.0.0/16'], nodePorts: NODE_PORTS, maxGraceMs: 30_000 } as const;
 
 const OWNERS = ['deployments', 'replicasets', 'daemonsets', 'statefulsets', 'jobs', 'services'] as const;
 const DEPENDENTS = ['pods', 'replicasets', 'endpointslices'] as const;

@@ -7,7 +7,7 @@
  *   outside    203.0.113.0/24              2001:db8::/64               hosts that are not of the cluster
  *   gateways   169.254.1.1                 fe80::1                     next hop of nodes, outside hosts and routed pods
  */
-import { cidrContains, parseCidr } from '../../src/net/cidr.ts';
+import { type Cidr, cidrContains, parseCidr } from '../../src/net/cidr.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
 import { familyOf, parseAddress } from '../../src/net/ip.ts';
 
@@ -30,6 +30,18 @@ export const CLUSTER_CIDRS = {
 } as const satisfies Record<Family, { nodes: string; pods: string; services: string }>;
 
 export const OUTSIDE_CIDR = { 4: '203.0.113.0/24', 6: '2001:db8::/64' } as const satisfies Record<Family, string>;
+
+/** Of the cluster's own things, and what no router forwards: nobody else's addresses. */
+export const RESERVED_CIDRS: readonly Cidr[] = [
+  ...Object.values(CLUSTER_CIDRS).flatMap(({ nodes, services }) => [nodes, services]),
+  ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/8', 'fe80::/10', 'ff00::/8'],
+].map((text) => parseCidr(text)!);
+
+/** Where no pod may be, whatever it asks for. */
+export const NO_POD_CIDRS: readonly Cidr[] = [
+  ...RESERVED_CIDRS,
+  ...Object.values(OUTSIDE_CIDR).map((text) => parseCidr(text)!),
+];
 
 /** Address of node `index`, counted from 0. Throws from MAX_NODES on. */
 export function nodeAddress(index: number, family: Family): string {
@@ -68,6 +80,11 @@ export function outsideAddress(index: number, family: Family): string | undefine
 
 /** Address bits of one host route, for `ip route` and `ip addr`. */
 export const HOST_PREFIX_LENGTH = { 4: 32, 6: 128 } as const satisfies Record<Family, number>;
+
+/** The address alone, as a prefix. */
+export function hostCidr(address: string): string {
+  return `${address}/${HOST_PREFIX_LENGTH[familyOf(address)]}`;
+}
 
 /** Of the pods' network on a bridge. */
 export const BRIDGE_PREFIX_LENGTH = { 4: 24, 6: 64 } as const satisfies Record<Family, number>;

@@ -7,7 +7,7 @@ import type { Family } from '../../src/core/vocabulary.ts';
 import { AddressBook } from './address-book.ts';
 import { MAX_NODES, bridgeAddress, nodeAddress, podCidr } from './address-plan.ts';
 import { type LabClaim, claimPrefix, removeLab } from './lab-state.ts';
-import { fabricNetns, hostInterface, nodeNetns, outsideNetns, podNetns } from './names.ts';
+import { fabricNetns, hostInterface, nodeNetns, outsideNetns, podNetns, ROUTED_POD_INTERFACES } from './names.ts';
 import { Namespaces } from './namespaces.ts';
 import * as plumbing from './plumbing.ts';
 import { Prober } from './prober.ts';
@@ -104,6 +104,7 @@ export class LabNetwork implements LabNetworkDoor {
   readonly #namespaces: Namespaces;
   readonly #addresses: AddressBook;
   readonly #listeners: readonly Listener[];
+  readonly #podAddresses: readonly string[];
   readonly #nodes = new Map<string, NodeState>();
   readonly #pods = new Map<EndpointKey, PodState>();
   readonly #outside = new Map<string, OutsideState>();
@@ -140,6 +141,7 @@ export class LabNetwork implements LabNetworkDoor {
     this.#namespaces = new Namespaces(options.run);
     this.#addresses = new AddressBook(options.families, options.wiring);
     this.#listeners = options.listeners ?? DEFAULT_LISTENERS;
+    this.#podAddresses = options.podAddresses ?? [];
     liveNetworks.add(this);
   }
 
@@ -397,7 +399,12 @@ export class LabNetwork implements LabNetworkDoor {
     };
     this.#nodes.set(node.name, state);
     const rules = this.families.map(async (family) => {
-      await this.#namespaces.restore(node, this.backend, family, writeNodeRules(wiring.index, family));
+      await this.#namespaces.restore(
+        node,
+        this.backend,
+        family,
+        writeNodeRules(wiring.index, family, this.#podAddresses),
+      );
       await this.#writeServices(state, family, []);
     });
     await Promise.all([this.#serve(node.key), ...rules]);
@@ -419,10 +426,11 @@ export class LabNetwork implements LabNetworkDoor {
   }
 
   async #writeServices(state: NodeState, family: Family, services: readonly LabService[]): Promise<void> {
-    const here = this.pods().filter((pod) => pod.node === state.node.name);
-    const localAddresses = new Set([...state.node.addresses, ...here.flatMap((pod) => pod.addresses)]);
+    const pods = this.pods().filter((pod) => pod.node === state.node.name);
+    const localAddresses = new Set([...state.node.addresses, ...pods.flatMap((pod) => pod.addresses)]);
     const stale = state.serviceChains.get(family) ?? [];
-    const { input, chains } = writeServiceRules({ localAddresses }, family, services, stale);
+    const here = { localAddresses, ...(this.#podAddresses.length > 0 ? { podInterfaces: ROUTED_POD_INTERFACES } : {}) };
+    const { input, chains } = writeServiceRules(here, family, services, stale);
     await this.#namespaces.restore(state.node, this.backend, family, input);
     state.serviceChains.set(family, chains);
   }

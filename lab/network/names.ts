@@ -22,13 +22,16 @@ export function fabricNetns(prefix: string): string {
   return `${prefix}fabric`;
 }
 
+/** How the names of routed pods' interfaces begin, as with AWS VPC CNI. */
+export const ROUTED_POD_INTERFACES = 'eni';
+
 /**
  * A pod's interface as its node sees it. Routed: `eni` and 11 hexadecimal digits of sha1("namespace.name"), the rule of AWS VPC
  * CNI (and, with another prefix, of Calico); 14 of IFNAMSIZ's 15 bytes. Bridge: `veth` and the same digits.
  */
 export function hostInterface(wiring: Wiring, namespace: string, name: string): string {
   const digits = sha1(`${namespace}.${name}`).slice(0, 11);
-  return wiring === 'routed' ? `eni${digits}` : `veth${digits}`;
+  return wiring === 'routed' ? `${ROUTED_POD_INTERFACES}${digits}` : `veth${digits}`;
 }
 
 /** A locally administered unicast address, fixed by `seed`. */

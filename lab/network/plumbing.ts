@@ -11,8 +11,8 @@ import {
   BRIDGE_PREFIX_LENGTH,
   CLUSTER_CIDRS,
   GATEWAY,
-  HOST_PREFIX_LENGTH,
   bridgeAddress,
+  hostCidr,
   nodeAddress,
   podCidr,
 } from './address-plan.ts';
@@ -275,8 +275,4 @@ export function noPodRoutes(lab: LabWiring, pod: PodWiring): string[] {
 /** Forgets who last had an address; needed on a bridge when an address moves. */
 export function forgetNeighbours(addresses: readonly string[]): string[] {
   return addresses.map((address) => `neigh flush to ${hostCidr(address)} nud all`);
-}
-
-function hostCidr(address: string): string {
-  return `${address}/${HOST_PREFIX_LENGTH[familyOf(address)]}`;
 }

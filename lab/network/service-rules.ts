@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import type { Family } from '../../src/core/vocabulary.ts';
 import { familyOf } from '../../src/net/ip.ts';
-import { CLUSTER_CIDRS, HOST_PREFIX_LENGTH, nodeAddress } from './address-plan.ts';
+import { CLUSTER_CIDRS, hostCidr, nodeAddress } from './address-plan.ts';
 import type { LabService, LabServicePort } from './types.ts';
 
 /** kube-proxy's mark for "source becomes the node". */
@@ -16,6 +16,8 @@ const MASQUERADE_MARK = '0x4000/0x4000';
 export interface ServiceNode {
   /** Of the pods on this node and of the node itself: what `externalTrafficPolicy: Local` may use. */
   readonly localAddresses: ReadonlySet<string>;
+  /** Start of the names of pods' interfaces, where their addresses tell nothing. */
+  readonly podInterfaces?: string;
 }
 
 /** Chains that stay; they are emptied and filled again with each change of Services. */
@@ -25,8 +27,9 @@ const FILTER_CHAINS = ['KUBE-SERVICES', 'KUBE-EXTERNAL-SERVICES'] as const;
 /**
  * Once per node and family: the jumps, the chains by which kubelet and kube-proxy show which backend they use
  * (KUBE-IPTABLES-HINT, the canaries), kube-proxy's early accept in FORWARD, and for IPv4 AWS VPC CNI's source translation.
+ * `podAddresses`: of pods outside of the lab's own pod CIDRs.
  */
-export function writeNodeRules(node: number, family: Family): string {
+export function writeNodeRules(node: number, family: Family, podAddresses: readonly string[] = []): string {
   return [
     ...table('mangle', ['KUBE-IPTABLES-HINT', 'KUBE-KUBELET-CANARY', 'KUBE-PROXY-CANARY'], []),
     ...table(
@@ -37,7 +40,12 @@ export function writeNodeRules(node: number, family: Family): string {
         '-I OUTPUT 1 -j KUBE-SERVICES',
         '-I POSTROUTING 1 -j KUBE-POSTROUTING',
         ...masquerade,
-        ...(family === 4 ? sourceTranslation(node) : []),
+        ...(family === 4
+          ? sourceTranslation(
+              node,
+              podAddresses.filter((address) => familyOf(address) === 4),
+            )
+          : []),
       ],
     ),
     ...table(
@@ -64,11 +72,11 @@ const masquerade = [
 ];
 
 /** Pods leave the cluster with their node's address; IPv6 pods with their own, as on EKS. */
-function sourceTranslation(node: number): string[] {
+function sourceTranslation(node: number, podAddresses: readonly string[]): string[] {
   const { nodes, pods } = CLUSTER_CIDRS[4];
   return [
     `-A POSTROUTING -s ${pods} -j AWS-SNAT-CHAIN-0`,
-    ...[nodes, pods].map((cidr) => `-A AWS-SNAT-CHAIN-0 -d ${cidr} -j RETURN`),
+    ...[nodes, pods, ...podAddresses.map(hostCidr)].map((cidr) => `-A AWS-SNAT-CHAIN-0 -d ${cidr} -j RETURN`),
     `-A AWS-SNAT-CHAIN-0 ! -o vlan+ -m addrtype ! --dst-type LOCAL -j SNAT --to-source ${nodeAddress(node, 4)}`,
   ];
 }
@@ -110,6 +118,11 @@ export function writeServiceRules(
   return { input, chains };
 }
 
+/** As kube-proxy detects local traffic: by the cluster's CIDR, or by the prefix of interfaces. */
+function fromPods({ podInterfaces }: ServiceNode, family: Family): string {
+  return podInterfaces === undefined ? `-s ${CLUSTER_CIDRS[family].pods}` : `-i ${podInterfaces}+`;
+}
+
 interface PortRules {
   readonly chains: readonly string[];
   readonly nat: readonly string[];
@@ -120,18 +133,17 @@ function portRules(node: ServiceNode, family: Family, service: LabService, port:
   const targets = port.targets.filter(({ address }) => familyOf(address) === family);
   const virtual = service.clusterIPs.filter((address) => familyOf(address) === family);
   const key = `${service.key}/${port.protocol}/${port.port}`;
-  const matches = virtual.map((address) => `-d ${address}/${HOST_PREFIX_LENGTH[family]} ${matchPort(port, port.port)}`);
+  const matches = virtual.map((address) => `-d ${hostCidr(address)} ${matchPort(port, port.port)}`);
   const nodePort = port.nodePort === undefined ? undefined : matchPort(port, port.nodePort);
   if (targets.length === 0) return withoutEndpoints(matches, nodePort);
 
   const all = chainName('SVC', key);
   const external = chainName('EXT', key);
   const endpoints = targets.map((target) => endpointRules(key, port, target));
-  const pods = CLUSTER_CIDRS[family].pods;
   const nat = [
     ...matches.map((match) => `-A KUBE-SERVICES ${match} -j ${all}`),
     // Whoever is no pod comes back to the same node only when the backend answers to the node.
-    ...matches.map((match) => `-A ${all} ! -s ${pods} ${match} -j KUBE-MARK-MASQ`),
+    ...matches.map((match) => `-A ${all} ! ${fromPods(node, family)} ${match} -j KUBE-MARK-MASQ`),
     ...spread(all, endpoints),
     ...endpoints.flatMap((endpoint) => endpoint.rules),
   ];
@@ -168,7 +180,7 @@ function endpointRules(key: string, port: LabServicePort, target: { address: str
   const to = family === 6 ? `[${address}]:${target.port}` : `${address}:${target.port}`;
   const rules = [
     // A pod that reaches itself would get an answer from its own address.
-    `-A ${chain} -s ${address}/${HOST_PREFIX_LENGTH[family]} -j KUBE-MARK-MASQ`,
+    `-A ${chain} -s ${hostCidr(address)} -j KUBE-MARK-MASQ`,
     `-A ${chain} ${protocolOf(port)} -j DNAT --to-destination ${to}`,
   ];
   return { chain, address, rules };
@@ -190,7 +202,7 @@ function externalRules(
   const here = endpoints.filter((endpoint) => node.localAddresses.has(endpoint.address));
   const family = familyOf(endpoints[0]!.address);
   const nat = [
-    `-A ${external} -s ${CLUSTER_CIDRS[family].pods} -j ${all}`,
+    `-A ${external} ${fromPods(node, family)} -j ${all}`,
     `-A ${external} -m addrtype --src-type LOCAL -j KUBE-MARK-MASQ`,
     `-A ${external} -m addrtype --src-type LOCAL -j ${all}`,
     `-A ${external} -j ${local}`,

@@ -44,6 +44,8 @@ export interface LabNetworkOptions {
   readonly run: RunCommand;
   /** What pods and outside hosts answer on when their spec names nothing; `DEFAULT_LISTENERS` if absent. */
   readonly listeners?: readonly Listener[];
+  /** Outside of the lab's pod CIDRs, but of pods to come: not translated on their way. Wiring `routed`. */
+  readonly podAddresses?: readonly string[];
 }
 
 export interface PodSpec {

@@ -67,7 +67,12 @@ describe('Kubelet', () => {
     problems = [];
     store.create('namespaces', namespaceObject('x'));
     const door = network as unknown as LabNetworkDoor;
-    kubelet = new Kubelet({ store, network: door, onProblem: (message) => problems.push(message) });
+    kubelet = new Kubelet({
+      store,
+      network: door,
+      nodePortsInUse: [6443],
+      onProblem: (message) => problems.push(message),
+    });
     stop = kubelet.start();
   });
   afterEach(() => stop());
@@ -83,6 +88,24 @@ describe('Kubelet', () => {
 
   const get = (name: string) => store.get('pods', { namespace: 'x', name });
   const addressesOf = (name: string) => get(name)?.status?.podIPs?.map(({ ip }) => ip);
+
+  it('lets a host-network pod listen on no port that the lab has on the node', async () => {
+    const ports = [{ containerPort: 6443 }, { containerPort: 2379 }];
+    const spec = { containers: [{ name: 'c', image: 'i', ports }] };
+    create('host', { spec: { ...spec, hostNetwork: true } });
+    create('own', { spec });
+    await kubelet.idle();
+    const portsOf = (name: string) => network.running.get(`x/${name}`)!.spec.listeners!.map(({ port }) => port);
+    assert.deepEqual([portsOf('host'), portsOf('own')], [[2379], [6443, 2379]]);
+  });
+
+  it('starts pods that ask for an address before those that take the next one', async () => {
+    create('a');
+    create('b', { annotations: { [ADDRESSES_ANNOTATION]: '10.244.0.2' } });
+    create('c', { annotations: { [ADDRESSES_ANNOTATION]: '' } });
+    await kubelet.idle();
+    assert.equal(network.calls[0], 'add b a c');
+  });
 
   it('starts pods that have a node, many at once, and says where they are', async () => {
     create('a');

@@ -21,6 +21,13 @@ describe('outsideHostsFor', () => {
     ]);
   });
 
+  it('puts no host where a pod will be', () => {
+    const hosts = (pods: readonly string[]) => outsideHostsFor([egress({ cidr: '198.51.100.8/30' })], [4], pods);
+    assert.deepEqual(hosts([])[1], { name: 'in-block-1', addresses: ['198.51.100.9'] });
+    assert.deepEqual(hosts(['198.51.100.9', '198.51.100.11'])[1]?.addresses, ['198.51.100.8']);
+    assert.equal(hosts(['198.51.100.8', '198.51.100.9', '198.51.100.10', '198.51.100.11']).length, 1);
+  });
+
   it('puts a host into each except, one address per family', () => {
     const ingress = {
       spec: {

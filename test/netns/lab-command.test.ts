@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { getPage, missingConditions } from '../../lab/agent-process.ts';
 import { labNamespaces, STATE_ROOT, sweep } from '../../lab/network/lab-state.ts';
 
 const MAIN = fileURLToPath(new URL('../../lab/main.ts', import.meta.url));
@@ -218,6 +219,10 @@ describe('portcullis lab', function () {
     assert.match(stdout, /^10 of 12 cells are not as predicted:$/m);
     assert.match(stdout, /vault\/safe -> world TCP 80 IPv4 \(203\.0\.113\.10\): should be dropped, was reached/);
     assert.match(stdout, /mode audit, which drops nothing/);
+    assert.match(
+      stdout,
+      /^Connections that enforcing .*:\n {2}vault\/default-deny {2}egress [1-9]\d*, ingress [1-9]\d*$/m,
+    );
   });
 
   it('brings up every kind of workload, skips what it has no use for, and says so', async () => {
@@ -379,6 +384,9 @@ spec: {nodeSelector: {disk: ssd}, containers: [{name: c, image: i}]}
       const env = { ...process.env, KUBECONFIG: await lab.kubeconfig(), HOME: folder };
       const kubectl = (...args: readonly string[]): string =>
         execFileSync('kubectl', args, { env, encoding: 'utf8', timeout: PATIENCE_MS });
+      const [, socket, url] = await lab.saw(/curl --unix-socket (\S+) (\S+)/);
+      const page = await getPage(socket!, new URL(url!).pathname + new URL(url!).search);
+      assert.deepEqual([page.status, [...missingConditions(page.body)]], [200, []], page.body);
       const pods = kubectl('get', 'pods', '-n', 'kube-system', '-o', 'name').trim().split('\n');
       assert.equal(pods.length, 2, String(pods));
       for (const pod of pods) {

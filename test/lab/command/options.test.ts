@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { LAB_COMMAND } from '../../../lab/command/lab-command.ts';
-import { type LabCommandOptions, readLabOptions } from '../../../lab/command/options.ts';
+import type { DumpShape } from '../../../lab/adapt-dump.ts';
+import { completeOptions, type LabCommandOptions, readLabOptions } from '../../../lab/command/options.ts';
 import { UsageProblem } from '../../../src/cli/flags.ts';
 import { runProgram } from '../../../src/cli/program.ts';
 import { givenBy } from '../../support/command-line.ts';
@@ -28,9 +29,7 @@ describe('arguments of portcullis lab', () => {
     assert.deepEqual(await options(), {
       files: ['a.yaml'],
       recursive: false,
-      nodes: 2,
       wiring: 'routed',
-      families: [4, 6],
       backend: 'iptables-nft',
       mode: 'enforce',
       ports: [],
@@ -39,6 +38,19 @@ describe('arguments of portcullis lab', () => {
       output: 'text',
       steps: true,
     } satisfies LabCommandOptions);
+  });
+
+  it('leave nodes and families to what is read', async () => {
+    const complete = async (dump: DumpShape, ...argv: readonly string[]) => {
+      const { nodes, families } = completeOptions(await options(...argv), dump);
+      return [nodes, families];
+    };
+    const names = (count: number) => Array.from({ length: count }, (_, index) => `worker-${index}`);
+    assert.deepEqual(await complete({ nodes: [], families: [] }), [2, [4, 6]]);
+    assert.deepEqual(await complete({ nodes: names(1), families: [4] }), [2, [4]]);
+    assert.deepEqual(await complete({ nodes: names(3), families: [4, 6] }), [3, [4, 6]]);
+    assert.deepEqual(await complete({ nodes: names(40), families: [6] }), [5, [6]]);
+    assert.deepEqual(await complete({ nodes: names(40), families: [6] }, '--nodes=7', '--families=4'), [7, [4]]);
   });
 
   it('are read', async () => {

@@ -107,6 +107,22 @@ describe('Service rules', () => {
     assert.equal(rules(after.input, 'nat').filter((rule) => rule.startsWith('-X')).length, 2);
   });
 
+  it('tell pods by their interfaces where their addresses tell nothing, and translate none of them to another', () => {
+    const here = { ...HERE, podInterfaces: 'eni' };
+    const targets = [{ address: '10.9.0.2', port: 80 }];
+    const nat = rules(writeServiceRules(here, 4, [service({ nodePort: 30080, targets }, 'Local')], []).input, 'nat');
+    assert.ok(
+      nat.includes('-A KUBE-SVC ! -i eni+ -d 10.96.0.10/32 -p tcp --dport 8080 -j KUBE-MARK-MASQ'),
+      nat.join('\n'),
+    );
+    assert.ok(nat.includes('-A KUBE-EXT -i eni+ -j KUBE-SVC'), nat.join('\n'));
+    const node = rules(writeNodeRules(0, 4, ['10.9.0.2', 'fd00:9::2']), 'nat');
+    assert.deepEqual(
+      node.filter((rule) => rule.startsWith('-A AWS-SNAT-CHAIN-0 -d')),
+      ['10.0.0.0/24', '10.244.0.0/16', '10.9.0.2/32'].map((cidr) => `-A AWS-SNAT-CHAIN-0 -d ${cidr} -j RETURN`),
+    );
+  });
+
   it('show the backend and kube-proxy, and translate the source of IPv4 pods only', () => {
     for (const family of [4, 6] as const) {
       const input = writeNodeRules(2, family);
