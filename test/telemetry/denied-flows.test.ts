@@ -68,6 +68,13 @@ describe('which denied packets get a line', () => {
     assert.deepEqual(reports[lines], { latest: 'again', packets: 1, seconds: 0 });
   });
 
+  it('a hundred lines at once also after a long quiet time', () => {
+    const { clock, reports, flows } = made();
+    clock.advance(3_600_000);
+    for (let port = 0; port < 300; port++) flows.packet(`p${port}`, 'x');
+    assert.equal(reports.length, 100);
+  });
+
   it('never more lines than ten a second over any time', () => {
     const { clock, reports, flows } = made();
     for (let second = 0; second < 300; second++) {
