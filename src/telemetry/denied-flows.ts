@@ -1,4 +1,4 @@
-/** Which denied packets get a line of the log: one line per flow at once, then one a minute, and never too many of all. */
+/** Which denied packets get a line of the log: one line per flow as soon as may be, then one a minute, and never too many of all. */
 import type { MonotonicClock } from '../core/clock.ts';
 
 /** Of one flow, from a line to the next. */
@@ -91,7 +91,18 @@ export class DeniedFlows<T> {
       // It may go on: its next line is due in a minute.
       if (wasBusy && entry.wasTold) this.#flows.set(key, entry);
     }
+    this.#tellWaiting(now);
     this.#cancel = this.#flows.size === 0 ? undefined : clock.after(SWEEP_MS, () => this.#sweep());
+  }
+
+  /** Flows for which no line was left when they began; the oldest first. */
+  #tellWaiting(now: number): void {
+    for (const [key, entry] of this.#flows) {
+      if (entry.wasTold) continue;
+      if (!this.#tell(entry, now)) return;
+      this.#flows.delete(key);
+      this.#flows.set(key, entry);
+    }
   }
 
   #end(entry: Entry<T>, now: number): void {
