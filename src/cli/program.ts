@@ -7,6 +7,7 @@ import { usageText } from './command.ts';
 import { ASK, COMPLETION_COMMAND, completionLines } from './completion.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
 import { EXPLAIN_COMMAND } from './explain/explain-command.ts';
+import { LINT_COMMAND } from './lint/lint-command.ts';
 import { UsageProblem } from './flags.ts';
 
 interface ProgramContext extends CommandContext {
@@ -42,7 +43,13 @@ A flag wins over its environment variable, the variable over the default.`,
 
 /** Never rejects: whatever a command throws becomes one line on stderr and exit code 1. */
 export async function runProgram(argv: readonly string[], context: ProgramContext): Promise<number> {
-  const commands = [agentCommand(context.load.agent), EXPLAIN_COMMAND, ...(context.more ?? []), COMPLETION_COMMAND];
+  const commands = [
+    agentCommand(context.load.agent),
+    EXPLAIN_COMMAND,
+    LINT_COMMAND,
+    ...(context.more ?? []),
+    COMPLETION_COMMAND,
+  ];
   const carryOut = (command: Command, given: Given, operands: readonly string[]): Promise<number> =>
     carryOutIn(context, argv, command, given, operands);
   const [first, ...rest] = argv;

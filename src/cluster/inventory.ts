@@ -32,11 +32,14 @@ export interface Service {
   readonly namespace: string;
   readonly name: string;
   readonly ports: readonly ServicePort[];
+  readonly clusterIPs: readonly string[];
   /** Absent: a Service without selector, whose backends its EndpointSlices name. */
   readonly backends?: readonly Pod[];
 }
 
 export interface Inventory {
+  /** As they were given. */
+  readonly objects: readonly ManifestObject[];
   readonly snapshot: ClusterSnapshot;
   readonly workloads: readonly Workload[];
   readonly services: readonly Service[];
@@ -90,6 +93,7 @@ export function inventoryOf(objects: readonly ManifestObject[], options: Invento
   const podsOf = (namespace: string, selector: Selector): Pod[] =>
     [...snapshot.pods.values()].filter((pod) => pod.namespace === namespace && matches(selector, pod.labels));
   return {
+    objects,
     snapshot,
     workloads: templates.map(({ kind, namespace, name, selector }) => ({
       kind,
@@ -168,6 +172,10 @@ function serviceOf(
   return {
     namespace,
     name: textAt(object, 'metadata', 'name'),
+    clusterIPs: [spec.clusterIP, ...(Array.isArray(spec.clusterIPs) ? spec.clusterIPs : [])].filter(
+      (ip, index, all): ip is string =>
+        typeof ip === 'string' && ip !== '' && ip !== 'None' && all.indexOf(ip) === index,
+    ),
     ports: ports.flatMap((port): ServicePort[] => {
       const protocol = PROTOCOLS.find((each) => each === (port.protocol ?? 'TCP'));
       if (!protocol || typeof port.port !== 'number') return [];

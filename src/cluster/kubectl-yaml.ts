@@ -18,12 +18,20 @@ import {
 } from 'yaml';
 import { messageOf } from '../core/error-text.ts';
 
+/** Both 1-based. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+
 export interface YamlDocument {
   readonly value: unknown;
   /** 1-based, where it starts. */
   readonly line: number;
   /** 1-based line of what a path of keys and indexes leads to; undefined where the text was not read for lines. */
   readonly lineAt: (path: readonly (string | number)[]) => number | undefined;
+  /** The same, with the column: where the value is. */
+  readonly positionAt: (path: readonly (string | number)[]) => Position | undefined;
   /** Keys given twice in one map, the later one counts: as kubectl does, who says nothing of it. */
   readonly duplicates: readonly { readonly key: string; readonly line: number }[];
 }
@@ -46,7 +54,7 @@ export function readYaml(text: string): readonly YamlResult[] {
   return values.map(({ value, offset }, index): YamlDocument => {
     const twin = marked[index];
     if (twin && 'value' in twin) return { ...twin, value };
-    return { value, line: lineOf(bare, offset), lineAt: () => undefined, duplicates: [] };
+    return { value, line: lineOf(bare, offset), lineAt: () => undefined, positionAt: () => undefined, duplicates: [] };
   });
 }
 
@@ -84,7 +92,11 @@ function lineOf(text: string, offset: number): number {
 
 function readDocuments(text: string): readonly YamlResult[] {
   const lines = new LineCounter();
-  const lineAt = (offset: number): number => lines.linePos(offset).line || 1;
+  const positionAt = (offset: number): Position => {
+    const { line, col } = lines.linePos(offset);
+    return { line: line || 1, column: col || 1 };
+  };
+  const lineAt = (offset: number): number => positionAt(offset).line;
   try {
     const parsed = parseAllDocuments(text, {
       lineCounter: lines,
@@ -99,7 +111,7 @@ function readDocuments(text: string): readonly YamlResult[] {
     return documents.map((document, index) => {
       const hidden = index > 0 && document.contents !== null && !document.directives.docStart;
       const line = lineAt(document.contents?.range[0] ?? 0);
-      return hidden ? { error: HIDDEN, line } : readDocument(document, lineAt);
+      return hidden ? { error: HIDDEN, line } : readDocument(document, positionAt);
     });
   } catch (error) {
     // Nested so deeply that the parser's own calls did not fit.
@@ -107,7 +119,8 @@ function readDocuments(text: string): readonly YamlResult[] {
   }
 }
 
-function readDocument(document: Document.Parsed, lineAt: (offset: number) => number): YamlResult {
+function readDocument(document: Document.Parsed, positionAt: (offset: number) => Position): YamlResult {
+  const lineAt = (offset: number): number => positionAt(offset).line;
   const [error] = document.errors;
   if (error) return { error: `is not valid YAML: ${error.message}`, line: lineAt(error.pos[0]) };
   const { contents } = document;
@@ -115,11 +128,11 @@ function readDocument(document: Document.Parsed, lineAt: (offset: number) => num
   const conversion = new Conversion(document, lineAt);
   try {
     const value = conversion.valueOf(contents);
-    const at = (path: readonly (string | number)[]): number | undefined => {
+    const at = (path: readonly (string | number)[]): Position | undefined => {
       const node = nodeAt(contents, path);
-      return node?.range ? lineAt(node.range[0]) : undefined;
+      return node?.range ? positionAt(node.range[0]) : undefined;
     };
-    return { value, line, lineAt: at, duplicates: conversion.duplicates };
+    return { value, line, lineAt: (path) => at(path)?.line, positionAt: at, duplicates: conversion.duplicates };
   } catch (failure) {
     if (failure instanceof Unreadable) return { error: failure.message, line: lineAt(failure.offset) };
     return { error: `cannot be read: ${messageOf(failure)}`, line };

@@ -17,7 +17,7 @@ import {
   projectPolicy,
 } from './project.ts';
 import { Interner } from './interner.ts';
-import { readYaml, type YamlDocument } from './kubectl-yaml.ts';
+import { type Position, readYaml, type YamlDocument } from './kubectl-yaml.ts';
 
 const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
 const KUSTOMIZATIONS = ['kustomization.yaml', 'kustomization.yml', 'Kustomization'];
@@ -35,6 +35,8 @@ export interface ManifestObject {
   readonly part?: string;
   /** 1-based line of a field, by keys and indexes; undefined where it is not known. */
   readonly lineAt?: (path: readonly (string | number)[]) => number | undefined;
+  /** The same, with the column. */
+  readonly positionAt?: (path: readonly (string | number)[]) => Position | undefined;
 }
 
 export interface Manifests {
@@ -242,7 +244,8 @@ function takeApart(document: YamlDocument, file: string, part: string | undefine
     if (!isList(value)) {
       const line = (path.length === 0 ? undefined : document.lineAt(path)) ?? document.line;
       const lineAt = (field: readonly (string | number)[]): number | undefined => document.lineAt([...path, ...field]);
-      found.push({ object: value, file, line, lineAt, ...(where === undefined ? {} : { part: where }) });
+      const positionAt: ManifestObject['positionAt'] = (field) => document.positionAt([...path, ...field]);
+      found.push({ object: value, file, line, lineAt, positionAt, ...(where === undefined ? {} : { part: where }) });
       return;
     }
     const { kind, apiVersion } = value;

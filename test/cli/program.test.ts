@@ -97,7 +97,7 @@ describe('portcullis', () => {
   it('lists no command that it does not have', async () => {
     const { out } = await run(['--help']);
     const listed = [...out.matchAll(/^ {2}([a-z]+) .*/gm)].map((found) => found[1]!);
-    assert.deepEqual(listed, ['agent', 'explain', 'more', 'completion', 'help']);
+    assert.deepEqual(listed, ['agent', 'explain', 'lint', 'more', 'completion', 'help']);
     for (const name of listed.slice(0, -1)) {
       const byFlag = await run([name, '--help']);
       assert.equal(byFlag.code, 0);
@@ -147,12 +147,12 @@ describe('portcullis', () => {
 
 describe('portcullis completion', () => {
   for (const [words, expected] of [
-    [[''], ['agent', 'explain', 'more', 'completion', 'help']],
+    [[''], ['agent', 'explain', 'lint', 'more', 'completion', 'help']],
     [['co'], ['completion']],
     [['xyz', ''], []],
     [
       ['help', ''],
-      ['agent', 'explain', 'more', 'completion'],
+      ['agent', 'explain', 'lint', 'more', 'completion'],
     ],
     [
       ['completion', ''],

@@ -7,7 +7,7 @@ import { EXIT_FAILURE, EXIT_OK } from '../exit-codes.ts';
 import { UsageProblem } from '../flags.ts';
 import { paintFor } from '../paint.ts';
 import { answersFor } from './questions.ts';
-import { readInventory } from './read-objects.ts';
+import { readInventory } from '../source/read-objects.ts';
 import { answersData, answersText } from './text.ts';
 
 /** Throws `UsageProblem` for ends that are not there. */

@@ -14,12 +14,21 @@ import { problemText } from '../../telemetry/problem-log.ts';
 
 const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
 
-/** Undefined: what was given cannot be used, which was said. Warnings go to standard error. */
-export async function readInventory(source: ObjectSource, context: CommandContext): Promise<Inventory | undefined> {
+/**
+ * Undefined: what was given cannot be used, which was said. What is wrong with objects goes to standard error, unless the caller tells of
+ * policies itself.
+ */
+export async function readInventory(
+  source: ObjectSource,
+  context: CommandContext,
+  { tellsOfPolicies = false }: { readonly tellsOfPolicies?: boolean } = {},
+): Promise<Inventory | undefined> {
   const objects = source.files.length > 0 ? await readGiven(source, context) : await readLive(source, context);
   if (!objects) return undefined;
   const inventory = inventoryOf(objects, { defaultNamespace: source.namespace, podCidr: source.podCidr });
-  for (const problem of inventory.snapshot.problems) context.err(`! ${problemText(problem)}\n`);
+  for (const problem of inventory.snapshot.problems) {
+    if (!tellsOfPolicies || problem.object.kind !== 'NetworkPolicy') context.err(`! ${problemText(problem)}\n`);
+  }
   return inventory;
 }
 
