@@ -18,6 +18,8 @@ export interface TestLabOptions {
   readonly outside?: readonly OutsideSpec[];
   /** Rights; agents get the first. */
   readonly tokens?: readonly AccessToken[];
+  /** Absent: the sources. */
+  readonly program?: readonly [string, ...string[]];
   /** False: the test starts its agents (AgentLab). */
   readonly agents?: boolean;
 }
