@@ -17,6 +17,8 @@ const PAGES = [
   'docs/tenants.md',
   'docs/alerts.md',
   'docs/architecture.md',
+  'docs/eks.md',
+  'docs/kind.md',
   'docs/lab.md',
   'docs/metrics.md',
   'docs/performance.md',

@@ -194,7 +194,7 @@ describe('manifests: DaemonSet', () => {
   it('uses the image in the version of package.json, and says so in its labels', () => {
     assert.equal(agentContainer().image, `portcullis:${VERSION}`);
     assert.ok(read('Dockerfile').startsWith(`# docker build -t portcullis:${VERSION} .\n`));
-    assert.ok(read('kind-config.yaml').includes(`kind load docker-image portcullis:${VERSION} `));
+    assert.ok(read('docs/kind.md').includes(`kind load docker-image portcullis:${VERSION}`));
   });
 
   it('asks for no folder that a node may not have, but for those that are made', () => {
