@@ -186,7 +186,7 @@ function createDataplane(
     firstEpoch: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
     ...(freeEpochs ? { freeEpochs } : {}),
     ...(counters ? { counters } : {}),
-    tidy: new TidyTimer(systemClock),
+    tidy: new TidyTimer(systemClock, () => counters?.aheadOfDeletion()),
     missingFeatures,
   });
 }

@@ -62,9 +62,9 @@ export class CounterWatch {
   #readMs = Number.NEGATIVE_INFINITY;
   #tookMs = 0;
   /** Begins and ends of commits that wrote rules. */
-  #changes = 0;
+  readonly #changes: Record<Family, number> = { 4: 0, 6: 0 };
   /** As many there were when the last reading began that succeeded. */
-  #readChanges = 0;
+  #readChanges: Readonly<Record<Family, number>> = { 4: 0, 6: 0 };
   #problem: string | undefined;
   #cancelTimer: (() => void) | undefined;
   #isStopped = false;
@@ -85,20 +85,25 @@ export class CounterWatch {
 
   began(family: Family, chains: readonly string[]): void {
     this.#ledger.began(family, chains);
-    this.#changes++;
+    this.#changes[family]++;
   }
 
   ended(family: Family, chains: readonly string[], isDone: boolean): void {
     this.#ledger.ended(family, chains, isDone);
-    this.#changes++;
+    this.#changes[family]++;
   }
 
   /** Resolves when what the chains counted was read and kept, or soon after if it cannot be. */
-  async beforeDeletion(isLive: boolean): Promise<void> {
+  async beforeDeletion(family: Family, isLive: boolean): Promise<void> {
     // What no packet comes to counts no more.
-    const isRead = !isLive && this.#readChanges === this.#changes;
+    const isRead = !isLive && this.#readChanges[family] === this.#changes[family];
     if (this.#isStopped || isRead) return;
     await this.#within(MAX_WAIT_MS, this.#readAnew());
+  }
+
+  /** Chains are about to go, but not so soon that anybody would have to wait. */
+  async aheadOfDeletion(): Promise<void> {
+    for (const family of this.#options.target().families) await this.beforeDeletion(family, false);
   }
 
   async counters(): Promise<readonly RuleCounter[]> {
@@ -162,7 +167,7 @@ export class CounterWatch {
     const { variant, families } = target();
     if (this.#variant !== undefined && this.#variant !== variant) this.#ledger.moved();
     this.#variant = variant;
-    const changes = this.#changes;
+    const changes = { ...this.#changes };
     let problem: string | undefined;
     for (const family of families) {
       const found = await this.#readFamily(family, isUrgent);

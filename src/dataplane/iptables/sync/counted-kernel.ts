@@ -12,7 +12,7 @@ export interface RuleCounting {
   /** These rules are about to be written. */
   rendered(ruleset: Ruleset): void;
   /** Chains are about to go. `isLive`: packets come to them. Resolves soon, and never rejects. */
-  beforeDeletion(isLive: boolean): Promise<void>;
+  beforeDeletion(family: Family, isLive: boolean): Promise<void>;
   /** A commit begins that writes these chains from their first rule on, where they are there already. */
   began(family: Family, chains: readonly string[]): void;
   /** `isDone`: else nothing of it went in. */
@@ -24,7 +24,7 @@ export function countedKernel(kernel: Kernel, counting: RuleCounting): Kernel {
     if (step.kind !== 'rules' && step.kind !== 'final-rules') return await kernel.apply(step);
     // A commit that changes verdicts is waited for by packets.
     if (deletesChains(step) && (step.kind === 'final-rules' || !writesRules(step)))
-      await counting.beforeDeletion(step.kind === 'rules');
+      await counting.beforeDeletion(step.family, step.kind === 'rules');
     return await written(kernel, counting, step);
   });
 }

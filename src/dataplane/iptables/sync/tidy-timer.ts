@@ -13,6 +13,7 @@ export const MAX_DEAD_RULES = 500;
 
 export class TidyTimer {
   readonly #clock: MonotonicClock;
+  readonly #ahead: () => Promise<void> | undefined;
   #onDue = (): void => {};
   #cancel = (): void => {};
   /** Since when there are any. */
@@ -20,8 +21,10 @@ export class TidyTimer {
   #dead = 0;
   #isDue = false;
 
-  constructor(clock: MonotonicClock) {
+  /** `ahead`: what is to be done before rules are deleted and need not hold up a sync. Never rejects. */
+  constructor(clock: MonotonicClock, ahead: () => Promise<void> | undefined = () => undefined) {
     this.#clock = clock;
+    this.#ahead = ahead;
   }
 
   /** Called once when dead rules have waited long enough. */
@@ -49,9 +52,16 @@ export class TidyTimer {
     const nowMs = this.#clock.now();
     this.#sinceMs ??= nowMs;
     const waitMs = Math.max(0, Math.min(REST_MS, this.#sinceMs + LONGEST_MS - nowMs));
-    this.#cancel = this.#clock.after(waitMs, () => {
-      this.#isDue = true;
-      this.#onDue();
-    });
+    this.#cancel = this.#clock.after(waitMs, () => void this.#fallDue());
+  }
+
+  async #fallDue(): Promise<void> {
+    const dead = this.#dead;
+    await this.#ahead();
+    if (this.#dead === 0 || this.#sinceMs === undefined) return;
+    // Rules changed meanwhile: it is waited for their rest, but not without end.
+    if (this.#dead > dead && this.#clock.now() < this.#sinceMs + LONGEST_MS) return;
+    this.#isDue = true;
+    this.#onDue();
   }
 }

@@ -68,7 +68,8 @@ class Node {
     },
   };
   /** Until it is time, what is replaced stays. */
-  readonly #tidy = new TidyTimer(this.#clock);
+  readonly #tidy = new TidyTimer(this.#clock, () => this.#counters?.aheadOfDeletion());
+  #counters: CounterWatch | undefined;
   #text: string | undefined;
   #dataplane = this.#start();
   #policies: Policies = [];
@@ -97,6 +98,7 @@ class Node {
       store,
       onProblem: (problem) => assert.fail(problem),
     });
+    this.#counters = counters;
     const [kernel, tidy] = [this.#kernel, this.#tidy];
     return createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 5, counters, tidy });
   }
@@ -135,7 +137,10 @@ class Node {
   }
 
   async #tidyUp(): Promise<void> {
-    for (const tidy of this.#due.splice(0)) tidy();
+    const due = this.#due.splice(0);
+    for (const tidy of due) tidy();
+    for (let turn = 0; due.length > 0 && turn < 20 && !this.#tidy.isDue; turn++)
+      await new Promise((resolve) => setImmediate(resolve));
     await this.#sync();
   }
 

@@ -433,6 +433,31 @@ describe('counts of rules, when reading goes wrong', () => {
     assert.ok(!kernel.savedRules(4).includes(`:${old} `));
   });
 
+  it('what was read ahead of a deletion is not read again for it, though rules of the other family are written', async () => {
+    let reads = 0;
+    const counters = new CounterWatch({
+      target: () => ({ variant: 'iptables-nft', families: [4, 6] }),
+      read: async () => {
+        reads++;
+        return '*mangle\nCOMMIT\n';
+      },
+      clock: new VirtualClock(),
+      onProblem: (problem) => assert.fail(problem),
+    });
+    counters.began(6, ['PCL-I-a']);
+    counters.ended(6, ['PCL-I-a'], true);
+    await counters.aheadOfDeletion();
+    assert.equal(reads, 2);
+    counters.began(4, ['PCL-I-b']);
+    counters.ended(4, ['PCL-I-b'], true);
+    await counters.beforeDeletion(6, false);
+    assert.equal(reads, 2);
+    await counters.beforeDeletion(4, false);
+    await counters.beforeDeletion(6, true);
+    assert.equal(reads, 6);
+    await counters.stop();
+  });
+
   it('fault: a reading that hangs holds up the end of the agent for a second', async () => {
     let hangs = false;
     const { sync, dataplane, counters, clock } = bench({

@@ -268,7 +268,7 @@ describe('what commits that only add leave', () => {
     assert.deepEqual(findFamilyDrift(standing, kernel.state().families[4]!, 4), []);
     assert.ok(overlays().length > 0);
     const { rules, chains } = (await sync(BLUE)).size!();
-    clock.advance(REST_MS);
+    await clock.pass(REST_MS);
     assert.deepEqual(asked, ['tidying']);
     const { change, size } = await sync(BLUE);
     const counts = change!.counts;
@@ -276,7 +276,7 @@ describe('what commits that only add leave', () => {
     assert.ok(counts.chainsDeleted > 0 && counts.setsDestroyed > 0);
     assert.deepEqual([size!().rules, size!().chains], [rules, chains]);
     assert.deepEqual(overlays(), []);
-    clock.advance(10 * REST_MS);
+    await clock.pass(10 * REST_MS);
     assert.equal(asked.length, 1);
   });
 

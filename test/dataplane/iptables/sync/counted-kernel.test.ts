@@ -24,7 +24,7 @@ async function told(carried: Step, isRefused = false): Promise<readonly string[]
   };
   const counted = countedKernel(kernel, {
     rendered: () => {},
-    beforeDeletion: async (isLive) => void lines.push(`deletion ${isLive}`),
+    beforeDeletion: async (_family, isLive) => void lines.push(`deletion ${isLive}`),
     began: (family, chains) => lines.push(`began ${family} ${chains.join()}`),
     ended: (family, chains, isDone) => lines.push(`ended ${family} ${chains.join()} ${isDone}`),
   });

@@ -3,39 +3,74 @@ import assert from 'node:assert/strict';
 import { LONGEST_MS, MAX_DEAD_RULES, REST_MS, TidyTimer } from '../../../../src/dataplane/iptables/sync/tidy-timer.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
 
-function bench() {
+function bench(ahead?: () => Promise<void>) {
   const clock = new VirtualClock();
-  const timer = new TidyTimer(clock);
+  const timer = new TidyTimer(clock, ahead);
   let asked = 0;
   timer.onDue(() => asked++);
   return { clock, timer, asked: () => asked };
 }
 
 describe('the timer of dead rules', () => {
-  it('is due once rules rest, whatever other syncs there are meanwhile', () => {
+  it('is due once rules rest, whatever other syncs there are meanwhile', async () => {
     const { clock, timer, asked } = bench();
     timer.synced(0);
-    clock.advance(LONGEST_MS);
+    await clock.pass(LONGEST_MS);
     assert.deepEqual([asked(), timer.isDue, clock.timers], [0, false, 0]);
     timer.synced(10);
-    clock.advance(REST_MS - 1);
+    await clock.pass(REST_MS - 1);
     timer.synced(10);
     assert.deepEqual([asked(), timer.isDue], [0, false]);
-    clock.advance(1);
+    await clock.pass(1);
     assert.deepEqual([asked(), timer.isDue], [1, true]);
     timer.synced(0);
     assert.equal(timer.isDue, false);
-    clock.advance(LONGEST_MS);
+    await clock.pass(LONGEST_MS);
     assert.equal(asked(), 1);
   });
 
-  it('is due after a second, though rules never rest', () => {
+  it('is due after a second, though rules never rest', async () => {
     const { clock, timer, asked } = bench();
     for (let at = 0, dead = 1; at < LONGEST_MS; at += REST_MS / 3, dead++) {
       assert.deepEqual([asked(), timer.isDue], [0, false], `${at} ms`);
       timer.synced(dead);
-      clock.advance(REST_MS / 3);
+      await clock.pass(REST_MS / 3);
     }
+    assert.deepEqual([asked(), timer.isDue], [1, true]);
+  });
+
+  it('is due when what is to be done ahead is done, and not yet if rules changed meanwhile', async () => {
+    let done: () => void = () => {};
+    const { clock, timer, asked } = bench(() => new Promise((resolve) => (done = resolve)));
+    timer.synced(10);
+    await clock.pass(REST_MS);
+    assert.equal(timer.isDue, false);
+    timer.synced(20);
+    done();
+    await clock.pass(0);
+    assert.deepEqual([asked(), timer.isDue], [0, false]);
+    await clock.pass(REST_MS);
+    done();
+    await clock.pass(0);
+    assert.deepEqual([asked(), timer.isDue], [1, true]);
+    timer.synced(0);
+    timer.synced(30);
+    await clock.pass(REST_MS);
+    timer.synced(0);
+    done();
+    await clock.pass(0);
+    assert.deepEqual([asked(), timer.isDue], [1, false]);
+  });
+
+  it('is due a second after the first though rules changed meanwhile', async () => {
+    let done: () => void = () => {};
+    const { clock, timer, asked } = bench(() => new Promise((resolve) => (done = resolve)));
+    timer.synced(10);
+    await clock.pass(REST_MS);
+    await clock.pass(LONGEST_MS - REST_MS);
+    timer.synced(20);
+    done();
+    await clock.pass(0);
     assert.deepEqual([asked(), timer.isDue], [1, true]);
   });
 
@@ -47,11 +82,11 @@ describe('the timer of dead rules', () => {
     assert.equal(timer.isDue, true);
   });
 
-  it('fault: a sync that failed leaves nothing to wait for: the next one reads the kernel', () => {
+  it('fault: a sync that failed leaves nothing to wait for: the next one reads the kernel', async () => {
     const { clock, timer, asked } = bench();
     timer.synced(10);
     timer.synced(0);
-    clock.advance(LONGEST_MS);
+    await clock.pass(LONGEST_MS);
     assert.deepEqual([asked(), timer.isDue, clock.timers], [0, false, 0]);
   });
 });
