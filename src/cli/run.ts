@@ -15,7 +15,7 @@ import type { NodeWatches } from './watch-node.ts';
 import { Agent } from '../agent/agent.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
-import { aborted, systemClock } from '../core/clock.ts';
+import { aborted, afterUnlessExit, systemClock } from '../core/clock.ts';
 import { TidyTimer } from '../dataplane/iptables/sync/tidy-timer.ts';
 import { anyEpoch, createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
@@ -183,6 +183,7 @@ function createDataplane(
     kernel: neighbours.kernel,
     layout: layoutOf(config),
     now: () => systemClock.now(),
+    after: afterUnlessExit,
     firstEpoch: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
     ...(freeEpochs ? { freeEpochs } : {}),
     ...(counters ? { counters } : {}),

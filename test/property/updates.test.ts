@@ -18,8 +18,10 @@ import {
   LAYOUT,
   WITHOUT_MARKS,
 } from '../support/fake-cluster.ts';
+import { pod, policy, snapshot } from '../support/builders.ts';
 import { sharedSets } from '../support/shared-sets.ts';
 import { type Packet, trace } from '../support/tracer.ts';
+import { VirtualClock } from '../support/virtual-clock.ts';
 import {
   cluster,
   type ClusterParts,
@@ -182,15 +184,15 @@ class Update {
   static async between(
     [before, after]: readonly [ClusterSnapshot, ClusterSnapshot],
     flows: readonly Flow[],
-    { marks, way, epochs = [] }: Circumstances,
+    { marks, way, epochs = [], clock }: Circumstances,
   ): Promise<Update> {
     const layout = marks ? LAYOUT : WITHOUT_MARKS;
     const freeEpochs = epochs.length > 0 ? epochsInTurn(...epochs) : undefined;
     const tidy = { isDue: way === 'replaces', synced: (): void => {} };
-    const update = new Update(createFakeNode(NODE, undefined, freeEpochs, tidy), after, layout, tidy);
+    const update = new Update(createFakeNode(NODE, undefined, { freeEpochs, tidy, clock }), after, layout, tidy);
     await enforce(update.node, before, false, layout);
-    // What is dead lies in layers, and some of it comes to life again.
-    for (const between of way === 'adds to dead rules' ? [after, before] : [])
+    // What is dead lies in layers, and some of it comes to life again. With a clock epochs began a moment ago, if these updates advance them.
+    for (const between of way === 'adds to dead rules' || clock ? [after, before] : [])
       await enforce(update.node, between, false, layout);
     const target = createFakeNode(NODE);
     await enforce(target, after, false, layout);
@@ -237,6 +239,21 @@ class Update {
     await enforce(this.node, this.#after, false, this.#layout);
   }
 
+  /** The process may be killed after so many lines; then for as long as an epoch waits nothing happens. Returns whether one waited. */
+  async runSoon(clock: VirtualClock, lines: number): Promise<boolean> {
+    let died = false;
+    this.node.kernel.faults.diesAfterLines = lines;
+    const { plan, failures } = await this.node.reconciler.sync(this.#after, 'enforce', this.#layout, false);
+    if (failures.length > 0) died = true;
+    this.node.kernel.revive();
+    clock.advance(1_000);
+    const next = died ? createFakeNode(NODE, this.node.kernel, { clock }) : this.node;
+    await enforce(next, this.#after, died, this.#layout);
+    this.#tidy.isDue = true;
+    await enforce(next, this.#after, false, this.#layout);
+    return plan!.revokesNext.length > 0;
+  }
+
   /** The process is killed so many lines later; a new one, which knows nothing, goes on. */
   async runKilledAfter(lines: number): Promise<void> {
     this.node.kernel.faults.diesAfterLines = lines;
@@ -270,6 +287,7 @@ interface Circumstances {
   readonly marks: boolean;
   readonly way: (typeof WAYS)[number];
   readonly epochs?: readonly number[];
+  readonly clock?: VirtualClock;
 }
 
 const circumstances: fc.Arbitrary<Circumstances> = fc.record({ marks: fc.boolean(), way: fc.constantFrom(...WAYS) });
@@ -277,6 +295,36 @@ const circumstances: fc.Arbitrary<Circumstances> = fc.record({ marks: fc.boolean
 const withFlows = (pairs: typeof clusterPair) =>
   pairs.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
 const updates = withFlows(clusterPair);
+/** Only pods of other nodes change: come, go, have another role. */
+const remoteUpdates = withFlows(
+  fc
+    .tuple(...Array.from({ length: 5 }, () => fc.tuple(roleOrNone(), roleOrNone())))
+    .map((roles) => [clusterOf(roles.map(([role]) => role)), clusterOf(roles.map(([, role]) => role))] as const),
+);
+
+function roleOrNone(): fc.Arbitrary<string | undefined> {
+  return fc.constantFrom('client', 'server', 'neither', undefined);
+}
+
+function clusterOf(roles: readonly (string | undefined)[]): ClusterSnapshot {
+  const local = ['a', 'b'].map((name, index) =>
+    pod(`x/${name}`, { addresses: [`10.0.0.${index}`, `fd00::${index}`], labels: { name }, nodeName: NODE }),
+  );
+  const remote = roles.flatMap((role, index) => {
+    if (role === undefined) return [];
+    return [
+      pod(`x/r${index}`, { addresses: [`10.1.0.${index}`, `fd00::1:${index}`], labels: { role }, nodeName: 'node-2' }),
+    ];
+  });
+  const peers = (role: string) => [{ podSelector: { matchLabels: { role } } }];
+  const ports = [{ port: 80 }];
+  const policies = [
+    policy('x/in', { podSelector: {}, ingress: [{ from: peers('client'), ports }] }),
+    policy('x/out', { podSelector: { matchLabels: { name: 'a' } }, egress: [{ to: peers('server'), ports }] }),
+  ];
+  return snapshot({ pods: [...local, ...remote], policies });
+}
+
 const crowdedUpdates = withFlows(crowdedPair);
 
 describe('property: in the middle of an update', function () {
@@ -319,6 +367,23 @@ describe('property: in the middle of an update', function () {
       runs(80),
     );
     assert.ok(regrouped > 2, `${regrouped} updates changed what is shared`);
+  });
+
+  it('nor where epochs follow each other so soon that one waits, and the process may be killed', async () => {
+    let waited = 0;
+    await fc.assert(
+      fc.asyncProperty(remoteUpdates, circumstances, fc.nat({ max: 60 }), async ([pair, flows], how, lines) => {
+        const clock = new VirtualClock();
+        const update = await Update.between(pair, flows, { ...how, marks: true, clock });
+        if (await update.runSoon(clock, lines)) waited++;
+        update.assertDone();
+        const alone = createFakeNode(NODE);
+        await enforce(alone, pair[1]);
+        assert.deepEqual(essence(update.node.kernel), essence(alone.kernel));
+      }),
+      runs(150),
+    );
+    assert.ok(waited > 2, `${waited} epochs waited`);
   });
 
   it('a process may be killed at any line, and the next one ends where it would have', async () => {

@@ -2,6 +2,7 @@
 import type { EpochSource } from '../../src/dataplane/iptables/sync/free-epochs.ts';
 import type { SyncOptions } from '../../src/dataplane/iptables/sync/one-sync.ts';
 import { type SnapshotResult, SnapshotSync } from './snapshot-sync.ts';
+import type { MonotonicClock } from '../../src/core/clock.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import type { Direction } from '../../src/core/vocabulary.ts';
@@ -34,12 +35,19 @@ export function epochsInTurn(...answers: readonly number[]): EpochSource {
   };
 }
 
-/** Compiles change by change, as the agent does. Without `freeEpochs` the next number is free. */
+interface FakeNodeOptions {
+  /** Absent: the next number is free. */
+  readonly freeEpochs?: EpochSource | undefined;
+  readonly tidy?: SyncOptions['tidy'] | undefined;
+  /** Absent: no epoch waits. */
+  readonly clock?: MonotonicClock | undefined;
+}
+
+/** Compiles change by change, as the agent does. */
 export function createFakeNode(
   name: string,
   kernel: FakeKernel = createFakeKernel(),
-  freeEpochs?: EpochSource,
-  tidy?: SyncOptions['tidy'],
+  { freeEpochs, tidy, clock }: FakeNodeOptions = {},
 ): FakeNode {
   const compiler = new NodeCompiler(name);
   let known: ClusterSnapshot | undefined;
@@ -51,9 +59,10 @@ export function createFakeNode(
   const reconciler = new SnapshotSync({
     nodeName: name,
     kernel,
-    now: () => 0,
+    now: () => clock?.now() ?? 0,
     firstEpoch: 1,
     compile,
+    ...(clock ? { after: (ms, callback) => clock.after(ms, callback) } : {}),
     ...(freeEpochs ? { freeEpochs } : {}),
     ...(tidy ? { tidy } : {}),
   });

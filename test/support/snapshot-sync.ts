@@ -53,6 +53,10 @@ export class SnapshotSync {
     return { ...(await this.#synchronizer.sync(intent, request)), intent };
   }
 
+  onEpochDue(callback: () => void): void {
+    this.#synchronizer.onEpochDue(callback);
+  }
+
   closeToNewPods(layout: Omit<Layout, 'mode'>): ReturnType<Synchronizer['closeToNewPods']> {
     this.#layout = layout;
     const { nodeName, interfaces } = this.#options;

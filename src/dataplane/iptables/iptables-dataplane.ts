@@ -48,6 +48,7 @@ export function createIptablesDataplane(options: IptablesOptions): IptablesDatap
     onWork: (callback) => {
       options.freeEpochs?.onFound(() => callback('free epoch'));
       options.tidy?.onDue(() => callback(TIDYING));
+      synchronizer.onEpochDue(() => callback('epoch due'));
     },
     standing: () => synchronizer.standing(),
     denial: (prefix, family) => denialOf(prefix, family, synchronizer.standing()),
@@ -71,7 +72,8 @@ export function anyEpoch(mask: number, random: () => number): number {
 }
 
 function outcomeOf({ plan, missing, held, ...told }: SyncResult, asked: number | undefined): SyncOutcome {
-  const isWhole = told.mode !== 'dry-run' && told.failures.length === 0 && plan?.waiting.length === 0;
+  const isAll = plan?.waiting.length === 0 && plan.revokesNext.length === 0;
+  const isWhole = told.mode !== 'dry-run' && told.failures.length === 0 && isAll;
   const revision = isWhole ? asked : undefined;
   return {
     ...told,

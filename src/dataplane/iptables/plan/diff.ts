@@ -17,7 +17,7 @@ import { EVERY_PACKET, destroySetText } from '../rules/write-text.ts';
 import { AddOnly, type RulesChange, asInKernel, withoutDead } from './add-only.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { type Delta, applied, deltaOf, withSetsLeft } from './delta.ts';
-import { placeHooks } from './hooks.ts';
+import { hooksAfter, placeHooks } from './hooks.ts';
 import { diffSets } from './diff-sets.ts';
 import { type ReleasedSign, isReleasedSign, releasedSign } from './released.ts';
 import { removeLeftovers } from './teardown.ts';
@@ -41,6 +41,8 @@ interface DiffOptions {
   readonly addsOnly?: boolean;
   /** Families whose live flows have to be judged again, for what an earlier plan did. */
   readonly unrevoked?: readonly Family[];
+  /** An epoch began a moment ago: one that has to begin only because members left may wait for the next plan. */
+  readonly epochMayWait?: boolean;
   /** Entries at most to fill in sets that no rule refers to; the rest waits. No limit if absent. */
   readonly portion?: number;
 }
@@ -114,6 +116,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
       ...Object.fromEntries(families.map(({ rules, released }) => [rules.family, released])),
     },
     revokesLate: families.flatMap(({ rules, isLate }) => (isLate ? [rules.family] : [])),
+    revokesNext: families.flatMap(({ rules, isWaiting }) => (isWaiting ? [rules.family] : [])),
     degraded: families.flatMap(({ rules }) => rules.degraded),
     waiting: [...sets.waiting.keys()].sort(),
   };
@@ -147,6 +150,8 @@ interface FamilyPlan {
   readonly settle: readonly PlanLine[];
   /** The new epoch begins with `settle`, after members left. */
   readonly isLate: boolean;
+  /** The new epoch begins with a later plan. */
+  readonly isWaiting: boolean;
   readonly interimSets: readonly string[];
   readonly released: ReleasedAddresses | undefined;
   readonly sign: ReleasedSign;
@@ -166,33 +171,43 @@ function* planFamily(
   rejected: ReadonlySet<string>,
 ): Sliced<FamilyPlan> {
   const changes = sets.changes.filter((change) => change.family === family);
-  const ofOther: Names = other ? readingOf(family, other).usage.chains : NO_SETS;
   const gone = options.released?.[family];
   const isReassigned = desired.directory.reassignedSince(gone, options.released?.revision ?? 0);
   // Another process released addresses, and which of them got another pod meanwhile nobody knows.
   const isOfAnother = isSigned && gone === undefined;
   const isTooMany = gone !== undefined && gone.count > MAX_DEPARTED;
   const isUnrevoked = options.unrevoked?.includes(family) ?? false;
-  const revokes = changes.some((change) => change.revokes) || isTooMany || isOfAnother || isReassigned || isUnrevoked;
-  const rules = yield* diffRules(desired, before, desired.families[family], revokes, {
-    isPending: pending.rules.includes(family),
-    rejected,
-    waiting: sets.waiting,
-    lastEpoch: options.lastEpochs?.[family],
-    firstEpoch: options.firstEpoch ?? 1,
-    spareEpoch: options.spareEpochs?.[family],
-  });
+  const isMixedUp = isTooMany || isOfAnother || isReassigned;
+  const revokes = changes.some((change) => change.revokes) || isMixedUp || isUnrevoked;
+  const isPending = pending.rules.includes(family);
+  const ofOther: Names = other ? readingOf(family, other).usage.chains : NO_SETS;
+  const isSeenByOther = changes.some(({ name }) => ofOther.has(name));
+  const isHalfSeen = ({ moves, before: now, after }: RulesDiff): boolean =>
+    isSeenByOther || needsInterimRules(changes, moves, now, after);
+  const begin = (isRevoking: boolean): Sliced<RulesDiff> =>
+    diffRules(desired, before, desired.families[family], isRevoking, {
+      isPending,
+      rejected,
+      waiting: sets.waiting,
+      lastEpoch: options.lastEpochs?.[family],
+      firstEpoch: options.firstEpoch ?? 1,
+      spareEpoch: options.spareEpochs?.[family],
+    });
+  const mayWait = revokes && !isMixedUp && !isPending && (options.epochMayWait ?? false);
+  let rules = yield* begin(revokes && !mayWait);
+  const isWaiting = mayWait && isStamping(rules) && rules.after === rules.before && !isHalfSeen(rules);
+  if (mayWait && !isWaiting) rules = yield* begin(true);
   yield;
-  const isRemembered = rules.marked && !rules.isAdvanced && rules.epoch !== EVERY_PACKET;
+  const isRemembered = isStamping(rules) && !rules.isAdvanced;
   const released = isRemembered ? withReleased(gone, changes.flatMap(leavingAddresses)) : undefined;
   const grants = changes.flatMap((change) => change.grants);
   yield;
-  const isSeenByOther = changes.some(({ name }) => ofOther.has(name));
-  const isHalfSeen = isSeenByOther || needsInterimRules(changes, rules.moves, rules.before, rules.after);
+  const isHalf = isHalfSeen(rules);
   // What is stamped with an epoch was judged as it will be while the epoch lasts: members leave ahead of it, or the rules look past them.
   // A process that dies before a late epoch begins leaves the sign to the next.
-  const isLate = !isHalfSeen && rules.entryBefore !== undefined && changes.some(({ leaving }) => leaving.length > 0);
-  const isInterim = isHalfSeen || (rules.marked && revokes && !isLate);
+  const hasLeaving = changes.some(({ leaving }) => leaving.length > 0);
+  const isLate = !isHalf && rules.entryBefore !== undefined && (hasLeaving || (isUnrevoked && !isMixedUp));
+  const isInterim = isHalf || (rules.marked && revokes && !isLate && !isWaiting);
   const sign = releasedSign(family, released !== undefined, isSigned, isLate);
   const interim = isInterim ? yield* interimRules(changes, rules.after, rules.context) : undefined;
   yield;
@@ -214,6 +229,7 @@ function* planFamily(
     chainsWritten: chains.size + (isLate ? second.chains.size : 0),
     late: interim ? grants : [],
     isLate,
+    isWaiting,
     interimSets: interim ? interim.sets : [],
     released,
     sign,
@@ -242,15 +258,21 @@ function replaced(
 ): Commits {
   const whole = withoutDead(first, before, chainOf);
   const actual = asInKernel(before);
-  const restored = ({ hooks, ...change }: RulesChange): readonly PlanLine[] =>
-    restoreLines({ ...change, hooks: hooks ? placeHooks(hooks, actual) : [] });
-  const [lines, settle] = [restored(whole), restored(second)];
+  const restored = ({ hooks, ...change }: RulesChange, from = actual): readonly PlanLine[] =>
+    restoreLines({ ...change, hooks: hooks ? placeHooks(hooks, from) : [] });
+  const between = whole.hooks ? { chains: actual.chains, hooks: hooksAfter(whole.hooks, actual) } : actual;
+  const [lines, settle] = [restored(whole), restored(second, between)];
   const chainsDeleted = whole.stale.length;
   // Nobody waits for what changes no verdict.
   const isTidying = before.dead !== undefined && restored(first).length === 0 && settle.length === 0;
   return isTidying
     ? { lines: settle, settle: lines, chainsDeleted, dead: undefined }
     : { lines, settle, chainsDeleted, dead: undefined };
+}
+
+/** Flows that pass are judged no more while the epoch lasts. */
+function isStamping({ marked, epoch }: RulesDiff): boolean {
+  return marked && epoch !== EVERY_PACKET;
 }
 
 const NO_SETS: ReadonlySet<string> = new Set();

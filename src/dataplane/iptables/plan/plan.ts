@@ -118,6 +118,8 @@ export interface Plan {
   readonly released: Released;
   /** Families whose live flows are judged again from `final-rules` on: until that is in, the next plan has to see to it. */
   readonly revokesLate: readonly Family[];
+  /** Families whose live flows are not judged again by this plan, as the next epoch waits: a later plan has to see to it. */
+  readonly revokesNext: readonly Family[];
   /** Addresses that stay on an older chain, or are closed, because their own chain or one of its sets is rejected. */
   readonly degraded: readonly Degraded[];
   /** Names of sets that the next plans fill further. Addresses whose chains ask about them stay on an older chain meanwhile, or are closed. */

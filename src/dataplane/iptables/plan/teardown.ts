@@ -45,6 +45,7 @@ export function teardown(observed: ObservedState): Plan {
     epochs: {},
     released: {},
     revokesLate: [],
+    revokesNext: [],
     degraded: [],
     waiting: [],
   };

@@ -54,6 +54,8 @@ export interface SyncOptions {
   readonly counters?: Pick<RuleCounting, 'rendered'>;
   /** Says when what commits that only add leave behind has to go; absent: every commit deletes what it replaces. */
   readonly tidy?: Pick<TidyTimer, 'isDue' | 'synced'>;
+  /** Calls back once after `ms`; the returned function cancels. Absent: no epoch waits for the one before. */
+  readonly after?: (ms: number, callback: () => void) => () => void;
   /** What the kernel lacks of the rules' vocabulary; nothing if absent. Asks by writing, so not where nothing may be written. */
   readonly missingFeatures?: (question: FeatureQuestion) => Promise<MissingFeatures>;
 }
@@ -67,7 +69,7 @@ export interface SyncMemory {
   readonly released: Plan['released'];
   readonly unread: readonly Unread[];
   readonly busyChains: readonly string[];
-  /** Families whose live flows are not judged again yet, though something was taken from them. */
+  /** Families whose live flows are not judged again yet, though something was taken from them: it failed, or the epoch waits. */
   readonly unrevoked: readonly Family[];
 }
 
@@ -88,6 +90,7 @@ export class OneSync {
   #busySets: readonly string[] = [];
   #stepsApplied = 0;
   #missing: MissingFeatures = {};
+  #epochMayWait = false;
   readonly #written: ObservedState | undefined;
   /** What the last plan was made from. */
   #observed: ObservedState | undefined;
@@ -142,7 +145,9 @@ export class OneSync {
     this.fail(new Error(`set ${name}: the kernel has no sets of type ${type}; what needs it is closed`), name);
   }
 
-  async execute(resync: boolean): Promise<void> {
+  /** `epochMayWait`: see DiffOptions. */
+  async execute(resync: boolean, epochMayWait = false): Promise<void> {
+    this.#epochMayWait = epochMayWait;
     const remembered = resync ? undefined : this.#written;
     if (remembered) {
       // An event must not make anybody forget that something is to be read again.
@@ -157,12 +162,12 @@ export class OneSync {
     let mayBeOutdated = remembered !== undefined;
     for (let attempt = 1; ; attempt++) {
       this.epochs = { ...this.epochs, ...plan.epochs };
-      this.unrevoked = [...new Set([...this.unrevoked, ...plan.revokesLate])];
+      this.unrevoked = [...new Set([...this.unrevoked, ...plan.revokesLate, ...plan.revokesNext])];
       const failed = await this.#applyAll(plan.steps);
       if (!failed) {
         this.known = this.#afterSuccess(plan);
         this.released = plan.released;
-        this.unrevoked = [];
+        this.unrevoked = plan.revokesNext;
         // Ahead of time: the next sync shall find them.
         this.#nextEpochs(plan.after);
         if (this.#mode === 'dry-run') await this.#planOnly(this.known);
@@ -271,6 +276,7 @@ export class OneSync {
       unrevoked: this.unrevoked,
       remembered,
       addsOnly: remembered && this.#options.tidy !== undefined && !this.#options.tidy.isDue && this.#isAddingCheap(),
+      epochMayWait: remembered && this.#epochMayWait,
       portion: ENTRIES_PER_SYNC,
     };
     const started = this.#options.now();

@@ -14,6 +14,11 @@ import { NodeRenderer } from '../render/render-node.ts';
 import { OneSync, type SyncMemory, type SyncOptions, type SyncResult } from './one-sync.ts';
 
 const READ_AGAIN_MS = 2_000;
+/**
+ * Epochs that begin only because members left, as where pods of other nodes come and go, are so far apart at least: live flows are judged
+ * again after that long at most. After a pause such an epoch begins at once.
+ */
+const EPOCH_GAP_MS = 250;
 
 export class Synchronizer {
   readonly #options: SyncOptions;
@@ -26,6 +31,9 @@ export class Synchronizer {
   #isSyncing = false;
   #syncs = 0;
   #standing: Standing | undefined;
+  #epochBeganMs = Number.NEGATIVE_INFINITY;
+  #isEpochDue = false;
+  #onEpochDue = (): void => {};
   /** Asked ahead of the next sync. */
   #features: Promise<MissingFeatures> | undefined;
 
@@ -40,6 +48,11 @@ export class Synchronizer {
     if (this.#isSyncing || !isEnforced || !written) return undefined;
     this.#standing ??= { written: withDead(written), syncs: this.#syncs };
     return this.#standing;
+  }
+
+  /** Called when an epoch has waited for long enough. */
+  onEpochDue(callback: () => void): void {
+    this.#onEpochDue = callback;
   }
 
   /** See Dataplane.closeToNewPods. */
@@ -91,7 +104,7 @@ export class Synchronizer {
     this.#isSyncing = true;
     try {
       await prepare(run, resync ? (this.#wasRefused ? 'all' : 'missing') : 'known');
-      await run.execute(resync);
+      await run.execute(resync, this.#options.after !== undefined && this.#msToNextEpoch() > 0);
     } catch (error) {
       run.fail(error);
     }
@@ -103,7 +116,23 @@ export class Synchronizer {
     if (resync) this.#lastReadMs = this.#options.now();
     const result = run.result();
     this.#wasRefused = result.failures.some(({ reason }) => reason === 'refused');
+    this.#seeToEpoch(result);
     return result;
+  }
+
+  #msToNextEpoch(): number {
+    return this.#epochBeganMs + EPOCH_GAP_MS - this.#options.now();
+  }
+
+  #seeToEpoch({ plan, failures }: SyncResult): void {
+    if (!plan || failures.length > 0) return;
+    if (plan.summary.epochsAdvanced > 0) this.#epochBeganMs = this.#options.now();
+    if (plan.revokesNext.length === 0 || this.#isEpochDue) return;
+    this.#isEpochDue = true;
+    this.#options.after?.(Math.max(0, this.#msToNextEpoch()), () => {
+      this.#isEpochDue = false;
+      if (this.#memory.unrevoked.length > 0) this.#onEpochDue();
+    });
   }
 
   /** Something could not be read, and not just now: however many events there are, it is asked again. */

@@ -38,7 +38,7 @@ const FLOW: Packet = { family: 4, source: '10.1.0.2', destination: '10.0.0.1', p
 
 function addingNode(freeEpochs?: EpochSource, kernel = createFakeKernel()) {
   const tidy = { isDue: false, synced: (): void => {} };
-  const node = createFakeNode('node-1', kernel, freeEpochs, tidy);
+  const node = createFakeNode('node-1', kernel, { freeEpochs, tidy });
   return { node, tidy };
 }
 

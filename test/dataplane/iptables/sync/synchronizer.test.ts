@@ -1011,7 +1011,7 @@ describe('reconcile: live flows', () => {
   });
 
   it('the epoch in force is never gone to again, whoever calls it free', async () => {
-    const node = createFakeNode('node-1', createFakeKernel(), epochsInTurn(5));
+    const node = createFakeNode('node-1', createFakeKernel(), { freeEpochs: epochsInTurn(5) });
     await enforce(node, cluster());
     await enforce(node, cluster([policy('x/only-b', { podSelector: { matchLabels: { pod: 'a' } } }), BLOCK]));
     assert.deepEqual(epochOf(node.kernel), [EVERY_PACKET, EVERY_PACKET]);
