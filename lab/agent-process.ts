@@ -4,10 +4,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { realpathSync } from 'node:fs';
 import * as http from 'node:http';
 import { basename } from 'node:path';
+import type { PodObject } from './api/objects.ts';
 import type { LabNetworkDoor } from './network/types.ts';
 
 /** What the agent's own HTTP server listens on inside of its node. */
 export const AGENT_PORT = 9847;
+/** What /metrics and /status are served on besides, at all addresses of the node. */
+export const METRICS_PORT = 9848;
 const PAGE_TIMEOUT_MS = 2_000;
 
 export interface AgentFlags {
@@ -34,8 +37,14 @@ export function agentArguments({ nodeName, serviceAccountDir, backend, more = []
     `--service-account-dir=${serviceAccountDir}`,
     `--backend=${backend}`,
     `--http-address=127.0.0.1:${AGENT_PORT}`,
+    `--metrics-address=:${METRICS_PORT}`,
     ...more,
   ];
+}
+
+/** Pods of the DaemonSet stand for the agents, whichever image they name. */
+export function isAgentPod({ metadata, spec }: PodObject): boolean {
+  return metadata.labels?.['app.kubernetes.io/name'] === 'portcullis' && spec.hostNetwork === true;
 }
 
 /** What the kubelet tells each pod of the API server, `host:port`. */

@@ -9,7 +9,7 @@ import { AgentLog } from './agent-log.ts';
 import { type AuditCount, auditCounts } from './audit-counts.ts';
 import type { ContainerLog } from './api/pod-log.ts';
 import type { PodObject } from './api/objects.ts';
-import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from './agent-process.ts';
+import { AGENT_PORT, getPage, isAgentPod, missingConditions, type Page, startAgent } from './agent-process.ts';
 import type { LabNetworkDoor } from './network/types.ts';
 
 const READY_POLL_MS = 25;
@@ -73,11 +73,9 @@ export class LabAgents {
     void agent.ended.then(() => printed.end());
   }
 
-  /** For `kubectl logs`: pods of the DaemonSet stand for the agents, whichever image they name. */
+  /** For `kubectl logs`. */
   log(pod: PodObject, run: 'present' | 'previous'): ContainerLog | undefined {
-    const { nodeName = '', hostNetwork } = pod.spec;
-    const isAgent = pod.metadata.labels?.['app.kubernetes.io/name'] === 'portcullis' && hostNetwork === true;
-    return isAgent ? this.#printed.get(nodeName)?.[run] : undefined;
+    return isAgentPod(pod) ? this.#printed.get(pod.spec.nodeName ?? '')?.[run] : undefined;
   }
 
   #ending(node: string, child: ChildProcess, isExpected: () => boolean): Promise<void> {

@@ -5,6 +5,7 @@
 import type { ApiStore } from './api/api-store.ts';
 import type { PodObject } from './api/objects.ts';
 import type { LabNetworkDoor, LabPod, Listener, PodSpec } from './network/types.ts';
+import { isAgentPod } from './agent-process.ts';
 import { messageOf } from '../src/core/error-text.ts';
 
 /** Comma-separated addresses the pod asks for; empty: none at all. For address reuse and late addresses. */
@@ -231,8 +232,9 @@ function specOf(pod: PodObject, nodePortsInUse: readonly number[]): PodSpec {
   };
 }
 
-/** Every declared container port answers, in containers and sidecars alike. */
+/** Every declared container port answers, in containers and sidecars alike. Those of an agent are its own. */
 function listenersOf(pod: PodObject): Listener[] {
+  if (isAgentPod(pod)) return [];
   const sidecars = (pod.spec.initContainers ?? []).filter((container) => container.restartPolicy === 'Always');
   const listeners = new Map<string, Listener>();
   for (const container of [...pod.spec.containers, ...sidecars]) {

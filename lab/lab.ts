@@ -72,6 +72,7 @@ export class Lab {
   readonly dir: string;
   readonly kubeconfig: string;
   readonly #kubelet: Kubelet;
+  readonly #podDoors = new Map<string, Promise<{ readonly path: string }>>();
   readonly #stops: (() => void)[];
   #servicesTurn: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
@@ -98,6 +99,8 @@ export class Lab {
           ...(options.tokens ? { tokens: options.tokens } : {}),
           ...(options.now ? { store: new ApiStore({ now: options.now }) } : {}),
           containerLogs: (pod, _container, run) => lab?.agents.log(pod, run),
+          podPorts: (pod, port) =>
+            lab ? lab.#reachPod(pod, port) : Promise.reject(new Error('the lab is not up yet')),
         }),
       ]);
       if (first.status === 'fulfilled') network = first.value;
@@ -160,6 +163,15 @@ export class Lab {
     });
     this.#stops = [() => controllers.stop(), this.#kubelet.start(), this.#followServices()];
     if (options.agents ?? true) this.agents.startAll();
+  }
+
+  /** As the API server would: at the pod's address, which for a host-network pod is its node's. */
+  #reachPod({ spec, status }: PodObject, port: number): Promise<{ readonly path: string }> {
+    const { nodeName = '' } = spec;
+    const key = `${nodeName} ${status?.podIP} ${port}`;
+    const door = this.#podDoors.get(key) ?? this.network.reachNodePort(nodeName, port, status?.podIP);
+    this.#podDoors.set(key, door);
+    return door;
   }
 
   get store(): ApiStore {

@@ -12,6 +12,8 @@ export interface ResourceRequest {
   /** Absent for list, create, deletecollection and most watches. */
   readonly name: string | undefined;
   readonly subresource: Subresource | undefined;
+  /** Of a proxy: what is asked there. */
+  readonly path?: string;
   readonly query: URLSearchParams;
 }
 
@@ -28,7 +30,15 @@ export interface WrongMethod {
 
 export type ParsedRequest = ResourceRequest | PlainRequest | WrongMethod;
 
-const SUBRESOURCES: ReadonlySet<string> = new Set(['status', 'scale', 'binding', 'eviction', 'finalize', 'log']);
+const SUBRESOURCES: ReadonlySet<string> = new Set([
+  'status',
+  'scale',
+  'binding',
+  'eviction',
+  'finalize',
+  'log',
+  'proxy',
+]);
 
 /** A URL that names none of our resources is `plain`. */
 export function parseRequest(method: string, url: URL): ParsedRequest {
@@ -51,7 +61,7 @@ function decodePart(part: string): string {
   }
 }
 
-type Target = Pick<ResourceRequest, 'info' | 'namespace' | 'name' | 'subresource'>;
+type Target = Pick<ResourceRequest, 'info' | 'namespace' | 'name' | 'subresource' | 'path'>;
 
 function parseTarget(parts: readonly string[]): Target | undefined {
   const [root, ...rest] = parts;
@@ -74,13 +84,18 @@ function parseRest(group: string, version: string, rest: readonly string[]): Tar
 function target(info: ResourceInfo, namespace: string | undefined, rest: readonly string[]): Target | undefined {
   const [name, sub, ...more] = rest;
   const subresource = info.subresources.find((known) => known === sub);
+  if (subresource === 'proxy' && namespace !== undefined)
+    return { info, namespace, name, subresource, path: `/${more.map(encodeURIComponent).join('/')}` };
   if (more.length > 0 || (sub !== undefined && !subresource)) return undefined;
   // Objects of a namespaced kind are reached through their namespace only.
   if (name !== undefined && info.namespaced && namespace === undefined) return undefined;
   return { info, namespace, name, subresource };
 }
 
+const PROXY_VERBS: Readonly<Record<string, Verb>> = { GET: 'get', POST: 'create', PUT: 'update', DELETE: 'delete' };
+
 function verbOf(method: string, target: Target, query: URLSearchParams): Verb | undefined {
+  if (target.subresource === 'proxy') return PROXY_VERBS[method];
   if (target.subresource === 'log' && method !== 'GET') return undefined;
   const watch = query.get('watch') === 'true' || query.get('watch') === '1';
   const named = target.name !== undefined;

@@ -26,6 +26,7 @@ import { handleRequest, type Incoming } from './handle-request.ts';
 import { type RealTiming, watchOptions } from './handle-watch.ts';
 import { isObject, textOf } from './json.ts';
 import { type ContainerLogs, sendPodLog } from './pod-log.ts';
+import { type PodPorts, proxyToPod } from './pod-proxy.ts';
 import { ListPages } from './list-pages.ts';
 import type { ResourceName } from './objects.ts';
 import { OPENAPI_V2_ACCEPT, OPENAPI_V2_PROTOBUF, openApiV2Document, openApiV2Protobuf } from './openapi-v2.ts';
@@ -60,6 +61,8 @@ export interface ApiServerOptions {
   readonly progressIntervalMs?: number;
   /** What containers print; absent: no container has a log. */
   readonly containerLogs?: ContainerLogs;
+  /** How pods are reached; absent: none is. */
+  readonly podPorts?: PodPorts;
   /** Told of failures inside the server; default: none is told, the client gets a 500. */
   readonly onError?: (error: unknown) => void;
 }
@@ -153,6 +156,7 @@ class RunningServer {
   readonly #sockets = new Set<Socket>();
   readonly #onError: (error: unknown) => void;
   readonly #containerLogs: ContainerLogs;
+  readonly #podPorts: PodPorts;
   readonly #unsubscribe: () => void;
   readonly #progressTimer: NodeJS.Timeout;
   /** How far the store had got when it last said so. */
@@ -168,6 +172,8 @@ class RunningServer {
     this.#tokens = tokens;
     this.#onError = options.onError ?? (() => {});
     this.#containerLogs = options.containerLogs ?? (() => undefined);
+    this.#podPorts =
+      options.podPorts ?? (() => Promise.reject(serverError(503, 'error trying to reach service: no route to host')));
     this.faults = new Faults(
       {
         dropConnections: () => this.#dropConnections(),
@@ -280,6 +286,7 @@ class RunningServer {
     if (refusal) throw refusal;
     await this.#untilThere(parsed);
     if (parsed.verb === 'watch') return this.#startWatch(request, response, parsed);
+    if (parsed.subresource === 'proxy') return proxyToPod(this.#store, parsed, request, response, this.#podPorts);
     if (parsed.subresource === 'log') return this.#sendLog(response, parsed);
     await this.#answerResource(request, response, parsed);
   }

@@ -24,7 +24,7 @@ const subresourceVerbs = (name: string): readonly string[] =>
     ? SUBRESOURCE_VERBS[name]
     : name === 'finalize'
       ? ['update']
-      : name === 'log'
+      : name === 'log' || name === 'proxy'
         ? GET_ONLY
         : CREATE_ONLY;
 

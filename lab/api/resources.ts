@@ -13,7 +13,7 @@ export interface ResourceInfo {
   readonly subresources: readonly Subresource[];
 }
 
-export type Subresource = 'status' | 'scale' | 'binding' | 'eviction' | 'finalize' | 'log';
+export type Subresource = 'status' | 'scale' | 'binding' | 'eviction' | 'finalize' | 'log' | 'proxy';
 
 interface Extra {
   readonly short?: readonly string[];
@@ -41,7 +41,7 @@ const RBAC = 'rbac.authorization.k8s.io/v1';
 
 export const RESOURCES: readonly ResourceInfo[] = [
   resource('v1', 'namespaces', 'Namespace', { short: ['ns'], sub: ['status', 'finalize'], clusterScoped: true }),
-  resource('v1', 'pods', 'Pod', { short: ['po'], all: true, sub: ['status', 'binding', 'eviction', 'log'] }),
+  resource('v1', 'pods', 'Pod', { short: ['po'], all: true, sub: ['status', 'binding', 'eviction', 'log', 'proxy'] }),
   resource('v1', 'services', 'Service', { short: ['svc'], all: true, sub: ['status'] }),
   resource('v1', 'nodes', 'Node', { short: ['no'], sub: ['status'], clusterScoped: true }),
   resource('v1', 'endpoints', 'Endpoints', { short: ['ep'] }),

@@ -289,11 +289,12 @@ export class LabNetwork implements LabNetworkDoor {
     });
   }
 
-  reachNodePort(node: string, port: number): Promise<{ readonly path: string }> {
+  reachNodePort(node: string, port: number, address?: string): Promise<{ readonly path: string }> {
     return this.#serially(async () => {
       const state = this.#nodeState(node);
-      const path = join(this.#claim.directory, `node${state.wiring.index}-${port}.sock`);
-      await this.#relayOf(state).openOutward(path, port);
+      const place = address === undefined ? '' : `-${address.replaceAll(':', '_')}`;
+      const path = join(this.#claim.directory, `node${state.wiring.index}${place}-${port}.sock`);
+      await this.#relayOf(state).openOutward(path, port, address);
       return { path };
     });
   }

@@ -3,15 +3,15 @@
 # process of the lab's node talks to one outside of the lab although no packet can go from one to the other.
 # Needs no module outside of Debian's perl-base.
 #
-# One command per line on stdin, one answer per line on stdout; ends when stdin does. ENDPOINT: tcp:PORT (127.0.0.1) or
-# unix:PATH.
+# One command per line on stdin, one answer per line on stdout; ends when stdin does. ENDPOINT: tcp:PORT (127.0.0.1),
+# tcp:ADDRESS,PORT or unix:PATH.
 #
 #   open ID LISTEN-ENDPOINT TARGET-ENDPOINT         ID ok | ID error TEXT
 #   close ID OPENED-ID                              ID ok; no more connections, those there are cut
 use strict;
 use warnings;
 use Fcntl qw(F_GETFL F_SETFL O_NONBLOCK);
-use Socket qw(:DEFAULT SOCK_CLOEXEC);
+use Socket qw(:DEFAULT SOCK_CLOEXEC inet_pton pack_sockaddr_in6);
 
 use constant CHUNK => 262144;    # bytes read but not yet written, per connection and direction
 
@@ -24,9 +24,14 @@ sub new_end {
     my ($endpoint) = @_;
     my ($kind, $where) = split /:/, $endpoint, 2;
     my $unix = $kind eq 'unix';
+    my ($address, $port) = !$unix && $where =~ /^(.+),(\d+)$/ ? ($1, $2) : ('127.0.0.1', $where);
+    if (!$unix && $address =~ /:/) {
+        socket my $fh6, AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0 or die "socket: $!\n";
+        return ($fh6, pack_sockaddr_in6($port, inet_pton(AF_INET6, $address)), undef);
+    }
     socket my $fh, $unix ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0 or die "socket: $!\n";
     setsockopt $fh, SOL_SOCKET, SO_REUSEADDR, 1 unless $unix;
-    return ($fh, $unix ? pack_sockaddr_un($where) : pack_sockaddr_in($where, INADDR_LOOPBACK), $unix ? $where : undef);
+    return ($fh, $unix ? pack_sockaddr_un($where) : pack_sockaddr_in($port, inet_pton(AF_INET, $address)), $unix ? $where : undef);
 }
 
 sub open_listener {

@@ -17,9 +17,9 @@ export class Relay {
     return this.#open(`tcp:${port}`, `unix:${path}`);
   }
 
-  /** Connections to the unix socket `path`, which it makes, lead to `127.0.0.1:<port>` of the node. */
-  openOutward(path: string, port: number): Promise<() => Promise<void>> {
-    return this.#open(`unix:${path}`, `tcp:${port}`);
+  /** Connections to the unix socket `path`, which it makes, lead to `<address>:<port>` as the node sees it; default 127.0.0.1. */
+  openOutward(path: string, port: number, address?: string): Promise<() => Promise<void>> {
+    return this.#open(`unix:${path}`, address === undefined ? `tcp:${port}` : `tcp:${address},${port}`);
   }
 
   stop(): Promise<void> {

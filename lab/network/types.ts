@@ -245,8 +245,8 @@ export interface LabNetworkDoor {
 
   nodeCommand(node: string, argv: readonly [string, ...string[]]): NodeCommand;
   publishToNodes(request: PublishRequest): Promise<Publication>;
-  /** A unix socket in the root namespace that leads to `127.0.0.1:<port>` of the node. */
-  reachNodePort(node: string, port: number): Promise<{ readonly path: string }>;
+  /** A unix socket in the root namespace that leads to `<address>:<port>` as the node sees it; default 127.0.0.1. Once for each. */
+  reachNodePort(node: string, port: number, address?: string): Promise<{ readonly path: string }>;
 
   /** Ends the probers, kills what still runs in the lab's namespaces, removes them. Safe to call twice. */
   close(): Promise<void>;

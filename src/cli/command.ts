@@ -1,4 +1,4 @@
-/** A command of the program, as the list in cli/program.ts has it. */
+/** A command of the program, as the list in cli/commands.ts has it. */
 import type { Environment, Flag, Given } from './flags.ts';
 
 /** What the program touches besides its arguments. */

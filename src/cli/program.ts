@@ -4,10 +4,9 @@ import type { Command, CommandContext } from './command.ts';
 
 import { AGENT_FLAGS, type AgentConfig, readAgentConfig } from './config.ts';
 import { usageText } from './command.ts';
+import { COMMANDS } from './commands.ts';
 import { ASK, COMPLETION_COMMAND, completionLines } from './completion.ts';
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
-import { EXPLAIN_COMMAND } from './explain/explain-command.ts';
-import { LINT_COMMAND } from './lint/lint-command.ts';
 import { UsageProblem } from './flags.ts';
 
 interface ProgramContext extends CommandContext {
@@ -43,13 +42,7 @@ A flag wins over its environment variable, the variable over the default.`,
 
 /** Never rejects: whatever a command throws becomes one line on stderr and exit code 1. */
 export async function runProgram(argv: readonly string[], context: ProgramContext): Promise<number> {
-  const commands = [
-    agentCommand(context.load.agent),
-    EXPLAIN_COMMAND,
-    LINT_COMMAND,
-    ...(context.more ?? []),
-    COMPLETION_COMMAND,
-  ];
+  const commands = [agentCommand(context.load.agent), ...COMMANDS, ...(context.more ?? []), COMPLETION_COMMAND];
   const carryOut = (command: Command, given: Given, operands: readonly string[]): Promise<number> =>
     carryOutIn(context, argv, command, given, operands);
   const [first, ...rest] = argv;

@@ -158,6 +158,7 @@ function requestOptions(server: URL, request: ApiRequest, headers: http.Outgoing
     headers: {
       accept: 'application/json',
       ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...request.headers,
       ...headers,
     },
     signal: request.signal,

@@ -6,6 +6,8 @@ export interface ApiRequest {
   readonly method?: string;
   /** Sent as application/json. */
   readonly body?: string;
+  /** Besides those of every request. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Ends the exchange wherever it is; `open` or the body then rejects. */
   readonly signal: AbortSignal;
 }

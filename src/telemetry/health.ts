@@ -34,7 +34,7 @@ export interface StatusProviders {
   readonly details?: () => Readonly<Record<string, unknown>>;
   readonly metrics: () => Promise<MetricsPage>;
   /** As JSON. */
-  readonly status: (only: PolicyFilter) => StatusPage;
+  readonly status: (filter: PolicyFilter) => StatusPage;
   /** Absent until the first sync has made a plan. */
   readonly plan: () => PlanPage | undefined;
   /** The latest denied flows, for JSON. */
@@ -107,7 +107,7 @@ type PageMaker = (providers: StatusProviders, request: PageRequest) => Reply | P
 const PAGES = {
   '/healthz': () => text(200, 'ok\n'),
   '/readyz': (providers, { isVerbose }) => readyPage(providers.ready(), isVerbose ? (providers.details?.() ?? {}) : {}),
-  '/status': (providers, { only }) => json(200, providers.status(only)),
+  '/status': (providers, { policies }) => json(200, providers.status(policies)),
   '/metrics': async (providers) => ({ status: 200, ...(await providers.metrics()) }),
   '/plan': (providers, request) => planPage(providers.plan(), request),
   '/denials': (providers) => json(200, providers.denials()),
@@ -205,7 +205,7 @@ function running(server: Server, options: StatusServerOptions): StatusServer {
 interface PageRequest {
   readonly format: string | null;
   readonly isVerbose: boolean;
-  readonly only: PolicyFilter;
+  readonly policies: PolicyFilter;
   readonly accept: string;
 }
 
@@ -265,16 +265,16 @@ function makeReply(
   return page(providers, {
     format,
     isVerbose: query.has('verbose'),
-    only: policyFilter(query),
+    policies: policyFilter(query),
     accept: request.headers.accept ?? '',
   });
 }
 
-/** `?policy=namespace/name`, `?policies=unsettled`. */
+/** `?policy=namespace/name`, `?policies=unsettled`, or both. */
 function policyFilter(query: URLSearchParams): PolicyFilter {
-  const key = query.get('policy');
-  if (key !== null) return { key };
-  return query.get('policies') === 'unsettled' ? 'unsettled' : undefined;
+  const also = query.get('policy');
+  const which = query.get('policies') === 'unsettled' ? 'unsettled' : also === null ? 'all' : 'none';
+  return { which, ...(also === null ? {} : { also }) };
 }
 
 function splitUrl(url: string): { readonly pathname: string; readonly query: URLSearchParams } {

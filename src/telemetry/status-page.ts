@@ -65,10 +65,15 @@ export interface StatusFacts {
   readonly nowMs: number;
 }
 
-/** `only`: of one policy, `namespace/name`; of those that are in force nowhere here or not as written; absent: all. */
-export type PolicyFilter = { readonly key: string } | 'unsettled' | undefined;
+/** Which policies to show. */
+export interface PolicyFilter {
+  /** `all`; `unsettled`: those that are neither `in-force` nor `no-pods`; `none`. */
+  readonly which: 'all' | 'unsettled' | 'none';
+  /** This one as well, `namespace/name`. */
+  readonly also?: string;
+}
 
-export function statusPage(facts: StatusFacts, only: PolicyFilter): StatusPage {
+export function statusPage(facts: StatusFacts, filter: PolicyFilter): StatusPage {
   const { agent, conditions, nodeName } = facts;
   const wall = (ms: number | undefined): string | null =>
     ms === undefined ? null : new Date(facts.wallMs - (facts.nowMs - ms)).toISOString();
@@ -91,29 +96,29 @@ export function statusPage(facts: StatusFacts, only: PolicyFilter): StatusPage {
       staleMs: Math.round(kind.staleMs),
       problem: kind.problem ?? null,
     })),
-    policies: agent ? policiesOf(agent, only, wall) : [],
+    policies: agent ? policiesOf(agent, filter, wall) : [],
   };
 }
 
 function policiesOf(
   agent: AgentStatus,
-  only: PolicyFilter,
+  { which, also }: PolicyFilter,
   wall: (ms: number | undefined) => string | null,
 ): readonly PolicyPage[] {
   const judge = policyJudge(agent);
   const pages: PolicyPage[] = [];
   const add = (key: string, progress: PolicyProgress): void => {
     const { state, why = null } = judge(key, progress);
-    if (only === 'unsettled' && (state === 'in-force' || state === 'no-pods')) return;
+    const isSettled = state === 'in-force' || state === 'no-pods';
+    if (key !== also && which === 'unsettled' && isSettled) return;
     const [namespace, name] = key.split('/') as [string, string];
     const { generation, writtenAtMs, arrivedAtMs, committedAtMs } = progress;
     const written = writtenAtMs === undefined ? null : new Date(writtenAtMs).toISOString();
     const moments = { written, arrived: wall(arrivedAtMs)!, committed: wall(committedAtMs) };
     pages.push({ namespace, name, generation, state, why, ...moments });
   };
-  if (typeof only === 'object') {
-    const progress = agent.policies.get(only.key);
-    if (progress) add(only.key, progress);
-  } else for (const [key, progress] of agent.policies) add(key, progress);
+  const one = also === undefined ? undefined : agent.policies.get(also);
+  if (which !== 'none') for (const [key, progress] of agent.policies) add(key, progress);
+  else if (one) add(also!, one);
   return pages.sort((a, b) => compareText(`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`));
 }

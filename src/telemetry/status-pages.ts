@@ -61,7 +61,7 @@ export function serveStatusPages(options: StatusPagesOptions): ServingServer {
     ready: () => readiness(sources),
     details: () => ({ watches: watchDetails(sources.cluster?.status() ?? [], Date.now()) }),
     metrics: () => metrics.scrape(),
-    status: (only: PolicyFilter) => statusPage(statusFacts(options), only),
+    status: (filter: PolicyFilter) => statusPage(statusFacts(options), filter),
     plan: () => planPage(sources.agent?.status()),
     denials: () => sources.denials?.() ?? { reader: 'starting', denials: [] },
   };

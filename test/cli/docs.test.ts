@@ -22,6 +22,7 @@ const PAGES = [
   'docs/lab.md',
   'docs/metrics.md',
   'docs/performance.md',
+  'docs/status.md',
   ...DECISIONS,
 ];
 

@@ -24,7 +24,7 @@ interface Answer {
 const PROVIDERS: StatusProviders = {
   ready: () => [],
   metrics: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'portcullis_rules 1\n' }),
-  status: (only) => ({ only }) as unknown as StatusPage,
+  status: (filter) => ({ filter }) as unknown as StatusPage,
   plan: () => ({ text: '-A PCL-FWD -j RETURN\n', value: { steps: 1 } }),
   denials: () => ({ reader: 'reading', denials: [] }),
 };
@@ -127,15 +127,16 @@ describe('status server', () => {
 
   it('/status is JSON, of all policies, of one, or of those not as written', async () => {
     const server = await start();
-    for (const [query, only] of [
-      ['', undefined],
-      ['?policy=x/p', { key: 'x/p' }],
-      ['?policies=unsettled', 'unsettled'],
-      ['?policies=other', undefined],
+    for (const [query, filter] of [
+      ['', { which: 'all' }],
+      ['?policy=x/p', { which: 'none', also: 'x/p' }],
+      ['?policies=unsettled', { which: 'unsettled' }],
+      ['?policies=unsettled&policy=x/p', { which: 'unsettled', also: 'x/p' }],
+      ['?policies=other', { which: 'all' }],
     ] as const) {
       const { status, headers, body } = await ask(server, `/status${query}`);
       assert.deepEqual([status, headers['content-type']], [200, 'application/json']);
-      assert.deepEqual((JSON.parse(body) as { only: unknown }).only, only);
+      assert.deepEqual((JSON.parse(body) as { filter: unknown }).filter, filter);
     }
   });
 

@@ -5,7 +5,7 @@ import type { PolicyProgress } from '../../src/agent/progress.ts';
 import type { KindStatus } from '../../src/cluster/watch-cluster.ts';
 import type { SyncFailure } from '../../src/dataplane/dataplane.ts';
 import { POLICY_STATES } from '../../src/telemetry/policy-state.ts';
-import { type StatusFacts, statusPage } from '../../src/telemetry/status-page.ts';
+import { type PolicyFilter, type StatusFacts, statusPage } from '../../src/telemetry/status-page.ts';
 
 interface Schema {
   readonly const?: unknown;
@@ -42,6 +42,7 @@ function refusals(schema: Schema, value: unknown, at = '$'): readonly string[] {
   ];
 }
 
+const ALL: PolicyFilter = { which: 'all' };
 const POLICY: PolicyProgress = { generation: 3, arrivedAtMs: 900, writtenAtMs: 1_700_000_000_000, committedAtMs: 950 };
 
 function status(more: Partial<AgentStatus> = {}): AgentStatus {
@@ -87,8 +88,8 @@ function facts(agent: AgentStatus | undefined): StatusFacts {
 describe('/status', () => {
   it('is as its schema says, before the first sync as well, and a schema that is not met is noticed', () => {
     for (const agent of [undefined, status(), status({ mode: 'audit' }), status({ lastOutcome: undefined })])
-      assert.deepEqual(refusals(SCHEMA, statusPage(facts(agent), undefined)), []);
-    const page = statusPage(facts(status()), undefined);
+      assert.deepEqual(refusals(SCHEMA, statusPage(facts(agent), ALL)), []);
+    const page = statusPage(facts(status()), ALL);
     assert.notDeepEqual(refusals(SCHEMA, { ...page, version: 2 }), []);
     assert.notDeepEqual(refusals(SCHEMA, { ...page, more: 1 }), []);
     assert.notDeepEqual(refusals(SCHEMA, { ...page, policies: [{ ...page.policies[0], state: 'x' }] }), []);
@@ -96,10 +97,7 @@ describe('/status', () => {
   });
 
   it('tells moments by the wall clock', () => {
-    const { revision, lastQueued, lastSynced, policies, kinds, ready, unready } = statusPage(
-      facts(status()),
-      undefined,
-    );
+    const { revision, lastQueued, lastSynced, policies, kinds, ready, unready } = statusPage(facts(status()), ALL);
     assert.deepEqual(revision, { inKernel: 7, since: '2023-11-14T22:13:29.950Z' });
     assert.deepEqual([lastQueued, lastSynced], ['2023-11-14T22:13:29.900Z', '2023-11-14T22:13:29.950Z']);
     assert.deepEqual(policies, [
@@ -164,7 +162,7 @@ describe('/status', () => {
     ['a part of it cannot be used', { problems }, 'partly', 'spec.ingress[0].from[1] is no peer: ignored'],
   ] as const) {
     it(`a policy is ${state}: ${title}`, () => {
-      const [page] = statusPage(facts(status(more as Partial<AgentStatus>)), undefined).policies;
+      const [page] = statusPage(facts(status(more as Partial<AgentStatus>)), ALL).policies;
       assert.deepEqual([page!.state, page!.why], [state, why]);
     });
   }
@@ -174,11 +172,12 @@ describe('/status', () => {
       ['y/q', open],
       ['x/p', POLICY],
     ]);
-    const names = (only: Parameters<typeof statusPage>[1]): readonly string[] =>
-      statusPage(facts(status({ policies })), only).policies.map(({ namespace, name }) => `${namespace}/${name}`);
-    assert.deepEqual(names(undefined), ['x/p', 'y/q']);
-    assert.deepEqual(names('unsettled'), ['y/q']);
-    assert.deepEqual(names({ key: 'x/p' }), ['x/p']);
-    assert.deepEqual(names({ key: 'x/z' }), []);
+    const names = (filter: PolicyFilter): readonly string[] =>
+      statusPage(facts(status({ policies })), filter).policies.map(({ namespace, name }) => `${namespace}/${name}`);
+    assert.deepEqual(names(ALL), ['x/p', 'y/q']);
+    assert.deepEqual(names({ which: 'unsettled' }), ['y/q']);
+    assert.deepEqual(names({ which: 'unsettled', also: 'x/p' }), ['x/p', 'y/q']);
+    assert.deepEqual(names({ which: 'none', also: 'x/p' }), ['x/p']);
+    assert.deepEqual(names({ which: 'none', also: 'x/z' }), []);
   });
 });
