@@ -36,6 +36,18 @@ export class LongJson {
     }
   }
 
+  /** A member of an object, a long one as LongJson; undefined if there is none, or this is no object. */
+  member(name: string): unknown {
+    try {
+      const { value } = readMembers(this.bytes, 0, (each, from) => {
+        return each === name ? readAt(this.bytes, from, 0) : { value: undefined, end: valueEnd(this.bytes, from) };
+      });
+      return value[name];
+    } catch {
+      return undefined;
+    }
+  }
+
   /** The items of a list, of each the named members only; long ones as LongJson. Undefined if this is no list of objects. */
   items(...names: readonly string[]): readonly RawRecord[] | undefined {
     try {

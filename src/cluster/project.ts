@@ -17,6 +17,7 @@ import {
   UNKNOWN_LABELS,
 } from '../policy/model.ts';
 import { parsePolicy } from '../policy/parse.ts';
+import { readPolicyMode } from '../policy/policy-mode.ts';
 import { type RawRecord, isRecord, quote } from '../policy/raw-values.ts';
 import { FREE_LABEL_BYTES, MAX_LABEL_BYTES, MAX_NAMED_PORTS, MAX_PORT_BYTES, bytesText } from './limits.ts';
 import { LongJson } from './long-json.ts';
@@ -118,11 +119,14 @@ export const projectNamespace: Project<Namespace> = (object, interner) => {
   const labels = isComplete ? given : { ...given, [NAMESPACE_NAME_LABEL]: name };
   const status = isRecord(object) && isRecord(object.status) ? object.status : {};
   const terminating = isTerminating(metadata) || status.phase === 'Terminating';
+  const { mode, problem } = readPolicyMode(withModeOnly(metadata.annotations), 'its policies are');
+  if (problem) report.add(problem.field, problem.message);
   const record: Namespace = {
     name,
     uid: text(metadata.uid),
     labels: interner.labels(labels),
     ...(terminating ? { terminating } : {}),
+    ...(mode ? { mode } : {}),
   };
   return { kind: 'record', key: name, record, problems: report.problems };
 };
@@ -150,21 +154,28 @@ export const projectNode: Project<NodeRecord> = (object) => {
 
 /** Of annotations or labels. */
 function modeIn(raw: unknown): string | undefined {
-  const mode = isRecord(raw) ? raw[MODE_KEY] : undefined;
+  const mode = withModeOnly(raw)[MODE_KEY];
   return typeof mode === 'string' ? mode : undefined;
+}
+
+/** Annotations or labels, however long they are, with the one that sets a mode. */
+export function withModeOnly(raw: unknown): RawRecord {
+  const mode = raw instanceof LongJson ? raw.member(MODE_KEY) : isRecord(raw) ? raw[MODE_KEY] : undefined;
+  return mode === undefined ? {} : { [MODE_KEY]: mode };
 }
 
 /** What the same chart brings into many namespaces is kept once. */
 export const projectPolicy: Project<Policy> = (object, interner) => {
   const { policy, problems } = parsePolicy(object);
   if (!policy) return { kind: 'unusable', problems };
-  const { namespace, name, uid, podSelector, isolates, ingress, egress } = policy;
+  const { namespace, name, uid, podSelector, isolates, ingress, egress, mode } = policy;
   const record: Policy = {
     namespace: interner.text(namespace),
     name: interner.text(name),
     uid,
     podSelector: interner.data(podSelector),
     isolates: interner.data(isolates),
+    ...(mode ? { mode } : {}),
     ingress: interner.data(ingress),
     egress: interner.data(egress),
   };

@@ -2,7 +2,7 @@
  * A policy as the watch keeps it: whom it isolates as data, its rules as text. Most policies of a cluster select no pod of this node,
  * and rules as objects take ten times their text.
  */
-import type { Direction } from '../core/vocabulary.ts';
+import type { Direction, PolicyMode } from '../core/vocabulary.ts';
 import type { Policy, PolicyHead, Problem, Rule, Selector } from '../policy/model.ts';
 import { EVERYTHING } from '../policy/model.ts';
 import { parsePolicyHead, parseRules, policyProblems } from '../policy/parse.ts';
@@ -11,7 +11,7 @@ import type { FieldProblem } from '../policy/selector.ts';
 
 import { LongJson } from './long-json.ts';
 import { POLICY_LIMITS, bytesText } from './limits.ts';
-import { metadataOf, type Project, timestamp } from './project.ts';
+import { metadataOf, type Project, timestamp, withModeOnly } from './project.ts';
 import type { Interner } from './interner.ts';
 
 /** Up to this length the same rules in many namespaces, as one chart brings them, are kept once. */
@@ -43,6 +43,7 @@ export class StoredPolicy implements Policy {
   readonly uid: string;
   readonly podSelector: Selector;
   readonly isolates: Policy['isolates'];
+  readonly mode?: PolicyMode;
   readonly createdAtMs: number;
   readonly generation: number;
   readonly recordBytes: number;
@@ -56,6 +57,7 @@ export class StoredPolicy implements Policy {
     this.uid = kept.uid;
     this.podSelector = kept.podSelector;
     this.isolates = kept.isolates;
+    if (kept.mode) this.mode = kept.mode;
     this.createdAtMs = kept.createdAtMs;
     this.generation = kept.generation;
     this.recordBytes = kept.recordBytes;
@@ -102,13 +104,14 @@ export class StoredPolicy implements Policy {
 /** A policy that isolates every pod of its namespace and allows nothing. Not of the API: the name is none that an object can have. */
 export function closeNamespace(namespace: string, name: string): StoredPolicy {
   const isolates = { ingress: true, egress: true };
-  const head = { namespace, name, uid: '', podSelector: EVERYTHING, isolates };
+  // Of its policies some may ask to be enforced.
+  const head = { namespace, name, uid: '', podSelector: EVERYTHING, isolates, mode: 'enforce' as const };
   return new StoredPolicy({ ...head, createdAtMs: 0, generation: 0, recordBytes: 0, ruleBytes: 0, unread: false });
 }
 
 /** As `projectPolicy`, for keeping. Rules over the limit of one policy are dropped here. */
 export const projectStoredPolicy: Project<StoredPolicy> = (object, interner) => {
-  const { object: checked, problems: tooLong } = withoutLongSelector(object);
+  const { object: checked, problems: tooLong } = withoutLongSelector(withShortAnnotations(object));
   const { head, sections, problems } = parsePolicyHead(checked);
   problems.push(...tooLong);
   if (!head) return { kind: 'unusable', problems: policyProblems(object, problems) };
@@ -159,6 +162,13 @@ const NO_BYTES = Buffer.alloc(0);
 function textOf(bytes: Buffer, interner: Interner): string {
   const text = bytes.toString('latin1');
   return text.length <= MAX_SHARED_BYTES ? interner.text(text) : text;
+}
+
+/** Of its annotations one counts. */
+function withShortAnnotations(object: unknown): unknown {
+  const metadata = metadataOf(object);
+  if (!(metadata.annotations instanceof LongJson)) return object;
+  return { ...(object as RawRecord), metadata: { ...metadata, annotations: withModeOnly(metadata.annotations) } };
 }
 
 /** S-19, for a selector that is too long to be kept: every pod is isolated, and no rule is used. */

@@ -3,7 +3,7 @@
  * touch is the same object as before, and later stages skip it. Its answer depends on the present state only, never on
  * how it came about: a new compiler, given the same snapshot, gives an equal value.
  */
-import { FAMILIES, type Family } from '../core/vocabulary.ts';
+import { FAMILIES, type Family, type PolicyMode } from '../core/vocabulary.ts';
 import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
 import type { AddressDirectory, OwnerChange } from './address-directory.ts';
 import type { EndpointPorts } from './program-compiler.ts';
@@ -21,7 +21,7 @@ import { BYTES_OF_POLICY, ProgramCompiler } from './program-compiler.ts';
 import { ContestedAddresses, type KnownPrograms, contestedLocalEndpoints, endpointsOf } from './contested-addresses.ts';
 import { NAMESPACE_LIMITS, type NamespaceLimits } from './limits.ts';
 import { JournaledMap } from '../core/versioned-map.ts';
-import { NO_PROGRAMS, type NamespacePrograms, namespacePrograms } from './namespace-programs.ts';
+import { NO_PROGRAMS, type NamespaceProgram, type NamespacePrograms, namespacePrograms } from './namespace-programs.ts';
 import { PeerSets, addressPortEntries, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
 import { isSameValue } from '../core/same-value.ts';
@@ -59,6 +59,7 @@ export class NodeCompiler {
   readonly #rules = new RuleReader();
   readonly #policies = new Map<string, Map<string, Policy>>();
   #policyCount = 0;
+  readonly #modes = new Map<string, PolicyMode>();
   readonly #programCompiler: ProgramCompiler;
   /** By namespace, then by pod. */
   readonly #locals = new Map<string, Map<string, Local>>();
@@ -77,6 +78,7 @@ export class NodeCompiler {
   #endpoints: readonly LocalEndpoint[] = [];
   #localAddresses: ReadonlyMap<string, string> = new Map();
   #programs: readonly Program[] = [];
+  #audits: readonly Program[] = [];
   /** Of the policies that apply to local pods. */
   #blocks = new BlockDirectory([]);
   #intent: NodeIntent | undefined;
@@ -119,7 +121,19 @@ export class NodeCompiler {
   }
 
   namespace(name: string, namespace: Namespace | undefined): boolean {
-    return this.#touch(this.#peers.namespaceChanged(name, namespace));
+    const isPeer = this.#peers.namespaceChanged(name, namespace);
+    const isMode = this.#modeChanged(name, namespace?.mode);
+    return this.#touch(isPeer || isMode);
+  }
+
+  /** Of the policies of a namespace that ask for none themselves. */
+  #modeChanged(namespace: string, mode: PolicyMode | undefined): boolean {
+    if (this.#modes.get(namespace) === mode) return false;
+    if (mode) this.#modes.set(namespace, mode);
+    else this.#modes.delete(namespace);
+    if (!this.#locals.has(namespace) || !this.#policies.has(namespace)) return false;
+    this.#markDirty(namespace);
+    return true;
   }
 
   policy(key: string, policy: Policy | undefined): boolean {
@@ -299,6 +313,7 @@ export class NodeCompiler {
         this.#limits,
         setShare,
         policies.values(),
+        this.#modes.get(namespace),
         sorted,
         before?.programs ?? NO_PROGRAMS,
         held,
@@ -355,9 +370,12 @@ export class NodeCompiler {
     for (const one of closed) programs.push(this.#programs.find((known) => isSameValue(known, one)) ?? one);
     programs.sort((a, b) => compareText(a.key, b.key));
     if (!isSameList(programs, this.#programs)) this.#programs = programs;
+    const audits = states.flatMap((state) => [...state.programs.audits.values()].map(({ value }) => value));
+    audits.sort((a, b) => compareText(a.key, b.key));
+    if (!isSameList(audits, this.#audits)) this.#audits = audits;
     const needed = new Set<string>([...this.#underWay.values()].flatMap((held) => [...held]));
     for (const state of states) {
-      for (const { compiled } of state.programs.programs.values()) {
+      for (const { compiled } of allPrograms(state.programs)) {
         for (const key of compiled?.setKeys ?? []) needed.add(key);
       }
     }
@@ -417,6 +435,7 @@ export class NodeCompiler {
       nodeName: this.#nodeName,
       endpoints: this.#endpoints,
       programs: this.#programs,
+      audits: this.#audits,
       localAddresses: this.#localAddresses,
       ...this.#peers.values(),
       directory,
@@ -449,14 +468,18 @@ export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot):
   for (const [key, policy] of snapshot.policies) compiler.policy(key, policy);
 }
 
+function allPrograms({ programs, audits }: NamespacePrograms): readonly NamespaceProgram[] {
+  return [...programs.values(), ...audits.values()];
+}
+
 /** The local pods' own number for each name that ingress rules ask for (S-40). */
 function endpointPortSets(
-  { programs }: NamespacePrograms,
+  programs: NamespacePrograms,
   locals: readonly Local[],
   before: EndpointPortSets | undefined,
 ): EndpointPortSets {
   const sets: EndpointPortSets = new Map();
-  for (const { compiled } of programs.values()) {
+  for (const { compiled } of allPrograms(programs)) {
     for (const endpoint of compiled?.endpointPorts ?? []) {
       for (const family of FAMILIES) {
         const key = endpoint.keys[family];

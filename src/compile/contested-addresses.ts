@@ -77,7 +77,7 @@ export function endpointsOf(owner: Pod | undefined, nodeName: string): readonly 
 
 /**
  * Isolated where one of the claimants is: by its program if that is the only one, else by a program that allows nothing. Programs of pods that
- * are isolated differently are not intersected.
+ * are isolated differently are not intersected, and nothing is audited: what enforcing would do depends on whose the address is.
  */
 export function contestedLocalEndpoints(
   contested: readonly ContestedEndpoint[],
@@ -100,7 +100,7 @@ export function contestedLocalEndpoints(
       const key = one?.key ?? keys[0];
       if (key !== undefined) programs[direction] = key;
     }
-    if (Object.keys(programs).length > 0) endpoints.set(group, { pod, addresses: [address], programs });
+    if (Object.keys(programs).length > 0) endpoints.set(group, { pod, addresses: [address], programs, audits: {} });
   }
   return { endpoints: [...endpoints.values()], closed: [...closed.values()] };
 }

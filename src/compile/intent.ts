@@ -87,7 +87,7 @@ export interface Program {
 /** Which limit (see limits.ts). */
 export type OverLimit = 'rules' | 'sets' | 'node-sets' | 'entries' | 'work';
 
-/** A local pod isolated in at least one direction. */
+/** A local pod that policies, enforced or only audited, select in at least one direction. */
 export interface LocalEndpoint {
   /** `namespace/name`. */
   readonly pod: string;
@@ -95,6 +95,8 @@ export interface LocalEndpoint {
   readonly addresses: readonly string[];
   /** Key of its program; absent: not isolated in that direction. */
   readonly programs: Readonly<Partial<Record<Direction, string>>>;
+  /** Key of the program of the policies that are only audited; absent: none select it in that direction. */
+  readonly audits: Readonly<Partial<Record<Direction, string>>>;
 }
 
 export interface NodeIntent {
@@ -102,7 +104,10 @@ export interface NodeIntent {
   readonly revision: number;
   readonly nodeName: string;
   readonly endpoints: readonly LocalEndpoint[];
+  /** What is enforced: the same as in a cluster without the audited policies. */
   readonly programs: readonly Program[];
+  /** What audited policies would enforce alone. Nobody is isolated by it; what it would change is counted. */
+  readonly audits: readonly Program[];
   /** Every address that a pod of this node owns, isolated or not -> `namespace/name`. The same object while nothing changed. */
   readonly localAddresses: ReadonlyMap<string, string>;
   readonly addressSets: VersionedMap<string, AddressSet>;

@@ -46,6 +46,21 @@ export interface NamespaceLimits {
   readonly work: number;
 }
 
+/** Audited policies have so much of each limit besides, so that what enforced ones get does not depend on them. */
+const AUDIT_SHARE = 1 / 8;
+
+export function auditLimits(limits: NamespaceLimits): NamespaceLimits {
+  const share = (limit: number): number => Math.ceil(limit * AUDIT_SHARE);
+  return {
+    ...limits,
+    rules: share(limits.rules),
+    sets: share(limits.sets),
+    entries: share(limits.entries),
+    comparisons: share(limits.comparisons),
+    work: share(limits.work),
+  };
+}
+
 export const NAMESPACE_LIMITS: NamespaceLimits = {
   programRules: MAX_PROGRAM_RULES,
   rules: MAX_NAMESPACE_RULES,

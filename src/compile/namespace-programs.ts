@@ -3,11 +3,11 @@
  * compiled by itself, again only when it changes, and measured against the limits of one namespace (limits.ts).
  */
 import { createHash } from 'node:crypto';
-import type { Direction } from '../core/vocabulary.ts';
+import type { Direction, PolicyMode } from '../core/vocabulary.ts';
 import type { Pod, Policy, Problem } from '../policy/model.ts';
 import type { ProgramCompiler, CompiledProgram, NeededProgram } from './program-compiler.ts';
 import type { OverLimit, Program, LocalEndpoint } from './intent.ts';
-import type { NamespaceLimits } from './limits.ts';
+import { type NamespaceLimits, auditLimits } from './limits.ts';
 import type { PeerSets, SetCost } from './peer-sets.ts';
 import type { Sliced } from '../core/sliced.ts';
 
@@ -26,7 +26,7 @@ interface Local {
   readonly addresses: ReadonlySet<string>;
 }
 
-interface NamespaceProgram {
+export interface NamespaceProgram {
   readonly value: Program;
   /** Absent: closed. */
   readonly compiled: CompiledProgram | undefined;
@@ -37,7 +37,9 @@ export interface NamespacePrograms {
   readonly endpoints: readonly LocalEndpoint[];
   /** By key, sorted by it. */
   readonly programs: ReadonlyMap<string, NamespaceProgram>;
-  /** Those that are in a program. */
+  /** The same of audited policies; without what is over a limit. */
+  readonly audits: ReadonlyMap<string, NamespaceProgram>;
+  /** Those that are in a program or audit. */
   readonly policies: ReadonlySet<Policy>;
   readonly problems: readonly Problem[];
   /** Sets that its programs ask for, up to the limit of a namespace, whether they got them or not. */
@@ -47,6 +49,7 @@ export interface NamespacePrograms {
 export const NO_PROGRAMS: NamespacePrograms = {
   endpoints: [],
   programs: new Map(),
+  audits: new Map(),
   policies: new Set(),
   problems: [],
   wantedSets: 0,
@@ -59,18 +62,63 @@ const MAX_NAMES_IN_PROBLEM = 10;
 /** Keys of sets up to this length are counted by themselves; by a hash of them beyond. */
 const MAX_COUNTED_KEY = 256;
 
-/** `setShare`: the most sets it may have now, as all namespaces have to fit on the node. `before`: what they were, for what did not change to be the same objects. `held`: gets the keys of the sets it makes. */
+/**
+ * `mode`: of the policies that ask for none. `setShare`: the most sets it may have now, as all namespaces have to fit on the node. `before`: what
+ * they were, for what did not change to be the same objects. `held`: gets the keys of the sets it makes.
+ */
 export function* namespacePrograms(
   compiler: ProgramCompiler,
   peers: PeerSets,
   limits: NamespaceLimits,
   setShare: number,
   policies: Iterable<Policy>,
+  mode: PolicyMode | undefined,
   locals: readonly Local[],
   before: NamespacePrograms,
   held: Set<string>,
 ): Sliced<NamespacePrograms> {
-  const { endpoints, needed } = yield* classify([...policies].sort(byName), locals, before.endpoints);
+  const [enforced, audited] = [[], []] as [Policy[], Policy[]];
+  for (const policy of [...policies].sort(byName))
+    ((policy.mode ?? mode) === 'audit' ? audited : enforced).push(policy);
+  const found = yield* classify(enforced, audited, locals, before.endpoints);
+  const room = new Room(limits, setShare, peers, held);
+  const { programs, closed } = yield* compileAll(compiler, limits, room, found.needed, before.programs);
+  const most = auditLimits(limits);
+  const audits = yield* compileAll(
+    compiler,
+    most,
+    new Room(most, most.sets, peers, held),
+    found.neededAudits,
+    before.audits,
+  );
+  // What is audited needs not be closed.
+  for (const key of audits.closed.keys()) audits.programs.delete(key);
+  const problems = [
+    ...[...closed].map(([key, why]) => problemOf(found.needed.get(key)!, why, limits, setShare)),
+    ...[...audits.closed].map(([key, why]) => auditProblemOf(found.neededAudits.get(key)!, why, most)),
+  ];
+  const selecting = new Set<Policy>();
+  for (const each of [...found.needed.values(), ...found.neededAudits.values()])
+    for (const policy of each.policies) selecting.add(policy);
+  const endpoints = found.endpoints.map((endpoint) => withoutAudits(endpoint, audits.closed));
+  return {
+    endpoints,
+    programs,
+    audits: audits.programs,
+    policies: selecting,
+    problems,
+    wantedSets: room.wantedSets,
+  };
+}
+
+/** By key, sorted by it. */
+function* compileAll(
+  compiler: ProgramCompiler,
+  limits: NamespaceLimits,
+  room: Room,
+  needed: ReadonlyMap<string, NeededProgram>,
+  before: ReadonlyMap<string, NamespaceProgram>,
+): Sliced<{ readonly programs: Map<string, NamespaceProgram>; readonly closed: ReadonlyMap<string, OverLimit> }> {
   const coSelection = { ingress: new CoSelection(), egress: new CoSelection() };
   for (const each of needed.values()) {
     coSelection[each.direction].add(each.policies);
@@ -78,7 +126,6 @@ export function* namespacePrograms(
   }
   const closed = new Map<string, OverLimit>();
   const compiled = new Map<string, CompiledProgram>();
-  const room = new Room(limits, setShare, peers, held);
   // One by one, since what a program is made of takes many times what is left of it.
   for (const each of smallestFirst([...needed.values()], (one) => compiler.bytesOf(one))) {
     if (!room.takeWork(compiler.bytesOf(each))) {
@@ -86,7 +133,7 @@ export function* namespacePrograms(
       continue;
     }
     const coSelected = coSelection[each.direction].groupsOf(each.policies);
-    const known = before.programs.get(each.key)?.compiled;
+    const known = before.get(each.key)?.compiled;
     const isKnown = known && isSameList(known.policies, each.policies) && isSameList(known.coSelected, coSelected);
     const now = isKnown ? known : yield* compiler.compile(each, coSelected, limits.programRules);
     const over = yield* room.admit(now);
@@ -96,46 +143,69 @@ export function* namespacePrograms(
   }
   const programs = new Map<string, NamespaceProgram>();
   for (const key of [...needed.keys()].sort()) {
-    programs.set(key, programOf(needed.get(key)!, compiled.get(key), closed.get(key), before.programs.get(key)));
+    programs.set(key, programOf(needed.get(key)!, compiled.get(key), closed.get(key), before.get(key)));
     yield;
   }
-  const problems = [...closed].map(([key, why]) => problemOf(needed.get(key)!, why, limits, setShare));
-  const selecting = new Set<Policy>();
-  for (const each of needed.values()) for (const policy of each.policies) selecting.add(policy);
-  return { endpoints, programs, policies: selecting, problems, wantedSets: room.wantedSets };
+  return { programs, closed };
 }
 
-/** The pods' program per direction (S-03). Pods with the same labels have the same programs. */
+function withoutAudits(endpoint: LocalEndpoint, closed: ReadonlyMap<string, OverLimit>): LocalEndpoint {
+  if (closed.size === 0) return endpoint;
+  const audits = Object.entries(endpoint.audits).filter(([, key]) => !closed.has(key));
+  return { ...endpoint, audits: Object.fromEntries(audits) };
+}
+
+/** The pods' program per direction (S-03), and that of audited policies. Pods with the same labels have the same programs. */
 function* classify(
-  policies: readonly Policy[],
+  enforced: readonly Policy[],
+  audited: readonly Policy[],
   locals: readonly Local[],
   before: readonly LocalEndpoint[],
-): Sliced<{ readonly endpoints: readonly LocalEndpoint[]; readonly needed: ReadonlyMap<string, NeededProgram> }> {
+): Sliced<{
+  readonly endpoints: readonly LocalEndpoint[];
+  readonly needed: ReadonlyMap<string, NeededProgram>;
+  readonly neededAudits: ReadonlyMap<string, NeededProgram>;
+}> {
   const known = new Map(before.map((endpoint) => [endpoint.pod, endpoint]));
-  const byLabels = new Map<Pod['labels'], readonly NeededProgram[]>();
+  const byLabels = new Map<Pod['labels'], Found>();
   const needed = new Map<string, NeededProgram>();
+  const neededAudits = new Map<string, NeededProgram>();
   const endpoints: LocalEndpoint[] = [];
   for (const { pod, addresses } of locals) {
-    const found =
-      byLabels.get(pod.labels) ??
-      programsOf(
-        policies.filter(({ podSelector }) => mayMatch(podSelector, pod.labels)),
-        pod.labels,
-      );
+    const found = byLabels.get(pod.labels) ?? {
+      programs: programsOf(enforced, pod.labels),
+      audits: programsOf(audited, pod.labels).map((each) => ({ ...each, key: auditKey(each.key) })),
+    };
     byLabels.set(pod.labels, found);
     yield;
-    if (found.length === 0) continue;
-    for (const each of found) needed.set(each.key, each);
-    const programs = Object.fromEntries(found.map(({ direction, key }) => [direction, key]));
-    const endpoint: LocalEndpoint = { pod: objectKey(pod), addresses: [...addresses].sort(), programs };
+    const { programs, audits } = found;
+    if (programs.length + audits.length === 0) continue;
+    for (const each of programs) needed.set(each.key, each);
+    for (const each of audits) neededAudits.set(each.key, each);
+    const endpoint: LocalEndpoint = {
+      pod: objectKey(pod),
+      addresses: [...addresses].sort(),
+      programs: keysOf(programs),
+      audits: keysOf(audits),
+    };
     const same = known.get(endpoint.pod);
     endpoints.push(same && isSameValue(same, endpoint) ? same : endpoint);
   }
-  return { endpoints, needed };
+  return { endpoints, needed, neededAudits };
 }
 
-/** `selecting`: policies that may select pods with these labels. Where that is not sure, they isolate and allow nothing. */
-function programsOf(selecting: readonly Policy[], labels: Pod['labels']): readonly NeededProgram[] {
+interface Found {
+  readonly programs: readonly NeededProgram[];
+  readonly audits: readonly NeededProgram[];
+}
+
+function keysOf(found: readonly NeededProgram[]): LocalEndpoint['programs'] {
+  return Object.fromEntries(found.map(({ direction, key }) => [direction, key]));
+}
+
+/** Of those policies that may select pods with these labels. Where that is not sure, they isolate and allow nothing. */
+function programsOf(all: readonly Policy[], labels: Pod['labels']): readonly NeededProgram[] {
+  const selecting = all.filter(({ podSelector }) => mayMatch(podSelector, labels));
   return DIRECTIONS.flatMap((direction) => {
     const isolating = selecting.filter((policy) => policy.isolates[direction]);
     const policies = isolating.map((policy) => (matches(policy.podSelector, labels) ? policy : withoutRules(policy)));
@@ -143,8 +213,13 @@ function programsOf(selecting: readonly Policy[], labels: Pod['labels']): readon
   });
 }
 
-function withoutRules({ namespace, name, uid, podSelector, isolates }: Policy): Policy {
-  return { namespace, name, uid, podSelector, isolates, ingress: [], egress: [] };
+/** No key of a program. */
+function auditKey(key: string): string {
+  return `audit ${key}`;
+}
+
+function withoutRules({ namespace, name, uid, podSelector, isolates, mode }: Policy): Policy {
+  return { namespace, name, uid, podSelector, isolates, ...(mode ? { mode } : {}), ingress: [], egress: [] };
 }
 
 function programKey(direction: Direction, policies: readonly Policy[], labels: Pod['labels']): string {
@@ -258,14 +333,25 @@ function problemOf(
   limits: NamespaceLimits,
   setShare: number,
 ): Problem {
-  const [first] = policies;
-  const names = policies.slice(0, MAX_NAMES_IN_PROBLEM).map(({ name }) => name);
-  const more = policies.length > names.length ? ` and ${policies.length - names.length} more` : '';
   return {
-    object: { kind: 'NetworkPolicy', namespace: first!.namespace, name: `${names.join(', ')}${more}` },
+    object: namesOf(policies),
     field: `spec.${direction}`,
     message: `${overLimitText(why, limits, setShare)}: the pods they select together are isolated and nothing is allowed to them. Write fewer or simpler rules`,
   };
+}
+
+function auditProblemOf({ direction, policies }: NeededProgram, why: OverLimit, limits: NamespaceLimits): Problem {
+  return {
+    object: namesOf(policies),
+    field: `spec.${direction}`,
+    message: `audited together, ${overLimitText(why, limits, limits.sets)}: nothing is counted for the pods they select together. Audit fewer at once`,
+  };
+}
+
+function namesOf(policies: readonly Policy[]): Problem['object'] {
+  const names = policies.slice(0, MAX_NAMES_IN_PROBLEM).map(({ name }) => name);
+  const more = policies.length > names.length ? ` and ${policies.length - names.length} more` : '';
+  return { kind: 'NetworkPolicy', namespace: policies[0]!.namespace, name: `${names.join(', ')}${more}` };
 }
 
 function overLimitText(why: OverLimit, limits: NamespaceLimits, setShare: number): string {

@@ -18,6 +18,9 @@ export const PROTOCOL_NUMBER = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPv6: 58
 /** What the agent does on its node: drop what policies deny; count and log it; have no rules and show the plan of those there would be; have no rules. */
 export type Mode = 'enforce' | 'audit' | 'dry-run' | 'off';
 export const MODES = ['enforce', 'audit', 'dry-run', 'off'] as const satisfies readonly Mode[];
+/** What becomes of what a policy denies: it is dropped, or counted and let through. */
+export type PolicyMode = Extract<Mode, 'enforce' | 'audit'>;
+export const POLICY_MODES = ['enforce', 'audit'] as const satisfies readonly PolicyMode[];
 /** The annotation that sets a mode, and the label that sets a node's. */
 export const MODE_KEY = 'portcullis.dev/mode';
 

@@ -25,10 +25,14 @@ import {
   UNKNOWN_LABELS,
   type Verdict,
 } from './model.ts';
+import { isAudited } from './policy-mode.ts';
 import { matches, mayMatch } from './selector.ts';
 
 /** What decides besides the two ends of a flow. */
-export type PolicyWorld = Pick<ClusterSnapshot, 'policies' | 'namespaces'>;
+export interface PolicyWorld extends Pick<ClusterSnapshot, 'policies' | 'namespaces'> {
+  /** As if no policy were only audited. */
+  readonly enforcesAudited?: true;
+}
 
 export interface Evaluator {
   evaluate(flow: Flow): Verdict;
@@ -53,14 +57,29 @@ export function connectionOf(owners: AddressOwners, flow: Flow): Connection {
 /** For many flows over one snapshot, which must not change meanwhile. */
 export function createEvaluator(snapshot: ClusterSnapshot): Evaluator {
   const owners = addressOwners(snapshot.pods.values());
+  const { policies, namespaces } = snapshot;
+  const isAnyAudited = [...policies.values()].some((policy) => isAudited(policy, namespaces.get(policy.namespace)));
   return {
     evaluate(flow) {
       const connection = connectionOf(owners, flow);
-      const egress = judgeDirection(snapshot, 'egress', connection);
-      const ingress = judgeDirection(snapshot, 'ingress', connection);
-      return { allowed: letsPass(egress) && letsPass(ingress), egress, ingress };
+      const verdict = judgeBoth(snapshot, connection);
+      if (!isAnyAudited) return verdict;
+      return { ...verdict, ifEnforced: judgeBoth({ policies, namespaces, enforcesAudited: true }, connection) };
     },
   };
+}
+
+function judgeBoth(world: PolicyWorld, connection: Connection): Omit<Verdict, 'ifEnforced'> {
+  const egress = judgeDirection(world, 'egress', connection);
+  const ingress = judgeDirection(world, 'ingress', connection);
+  return { allowed: letsPass(egress) && letsPass(ingress), egress, ingress };
+}
+
+/** What policies that are only audited would change; absent: nothing. */
+export function auditOutcome(verdict: Verdict, direction: Direction): 'would-deny' | 'would-allow' | undefined {
+  const passes = letsPass(verdict[direction]);
+  if (!verdict.ifEnforced || letsPass(verdict.ifEnforced[direction]) === passes) return undefined;
+  return passes ? 'would-deny' : 'would-allow';
 }
 
 /** For a single flow. Addresses that are not IP addresses are an error of the caller and throw. */
@@ -174,8 +193,10 @@ function isSameIsolation(one: Isolation, other: Isolation): boolean {
 
 /** S-03. Sorted by name, so that reasons do not depend on the order of the watch. */
 function isolatingPolicies(snapshot: PolicyWorld, direction: Direction, subject: Pod): Policy[] {
+  const namespace = snapshot.namespaces.get(subject.namespace);
   return [...snapshot.policies.values()]
     .filter((policy) => policy.namespace === subject.namespace)
+    .filter((policy) => snapshot.enforcesAudited || !isAudited(policy, namespace))
     .filter((policy) => policy.isolates[direction] && mayMatch(policy.podSelector, subject.labels))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }

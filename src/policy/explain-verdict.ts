@@ -1,14 +1,29 @@
 /** A Verdict in plain words. */
-import type { Direction } from '../core/vocabulary.ts';
+import { DIRECTIONS, type Direction } from '../core/vocabulary.ts';
 import type { DirectionVerdict, PolicyRef, RuleRef, Verdict } from './model.ts';
 
-/** Three lines without a newline at the end: the answer, then egress, then ingress with their reasons. */
+import { auditOutcome } from './evaluate.ts';
+
+/**
+ * Three lines without a newline at the end: the answer, then egress, then ingress with their reasons. Three more where policies that are only
+ * audited would change one of them.
+ */
 export function explainVerdict(verdict: Verdict): string {
+  const { ifEnforced } = verdict;
+  const isChanged = ifEnforced && DIRECTIONS.some((direction) => auditOutcome(verdict, direction));
+  return [...linesOf(verdict), ...(isChanged ? indented(linesOf(ifEnforced)) : [])].join('\n');
+}
+
+function linesOf({ allowed, egress, ingress }: Omit<Verdict, 'ifEnforced'>): readonly string[] {
   return [
-    verdict.allowed ? 'allowed' : 'denied',
-    `  egress:  ${explainDirection('egress', verdict.egress)}`,
-    `  ingress: ${explainDirection('ingress', verdict.ingress)}`,
-  ].join('\n');
+    allowed ? 'allowed' : 'denied',
+    `  egress:  ${explainDirection('egress', egress)}`,
+    `  ingress: ${explainDirection('ingress', ingress)}`,
+  ];
+}
+
+function indented([first, ...others]: readonly string[]): readonly string[] {
+  return [`if audited policies were enforced: ${first}`, ...others];
 }
 
 const END = { egress: 'source', ingress: 'destination' } as const;

@@ -4,7 +4,7 @@
  */
 import type { Cidr } from '../net/cidr.ts';
 
-import type { Direction, Protocol } from '../core/vocabulary.ts';
+import type { Direction, PolicyMode, Protocol } from '../core/vocabulary.ts';
 export type Labels = Readonly<Record<string, string>>;
 
 /**
@@ -55,6 +55,8 @@ export interface Namespace {
   readonly labels: Labels;
   /** It is being deleted, and so is what is in it (S-78). */
   readonly terminating?: true;
+  /** Of its policies that ask for none themselves; absent: they are enforced. */
+  readonly mode?: PolicyMode;
 }
 
 /** What the agent needs of a Node object. */
@@ -113,6 +115,8 @@ export interface PolicyHead {
   readonly podSelector: Selector;
   /** The effective policyTypes (S-11, S-12). */
   readonly isolates: { readonly ingress: boolean; readonly egress: boolean };
+  /** Absent: that of its namespace. */
+  readonly mode?: PolicyMode;
 }
 
 /** Where rules are kept as text, each access to `ingress` or `egress` parses them anew: ask once. */
@@ -187,4 +191,6 @@ export interface Verdict {
   readonly allowed: boolean;
   readonly egress: DirectionVerdict;
   readonly ingress: DirectionVerdict;
+  /** The verdict if no policy were only audited; absent where none is. */
+  readonly ifEnforced?: Omit<Verdict, 'ifEnforced'>;
 }

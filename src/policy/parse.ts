@@ -21,6 +21,7 @@ import {
   type Rule,
   type Selector,
 } from './model.ts';
+import { readPolicyMode } from './policy-mode.ts';
 import { type RawRecord, isRecord, quote, unknownFields } from './raw-values.ts';
 import { type FieldProblem, parseSelector } from './selector.ts';
 
@@ -68,8 +69,17 @@ export function parsePolicyHead(object: unknown): ParsedHead {
     checkName(name, 'metadata.name', problems);
     return { sections: NO_SECTIONS, problems };
   }
+  const { mode, problem } = readPolicyMode(metadata.annotations, 'the policy is');
+  if (problem) problems.push(problem);
   const { podSelector, isolates, sections } = parseSpec(object.spec ?? {}, problems);
-  const head = { namespace, name, uid: typeof uid === 'string' ? uid : '', podSelector, isolates };
+  const head: PolicyHead = {
+    namespace,
+    name,
+    uid: typeof uid === 'string' ? uid : '',
+    podSelector,
+    isolates,
+    ...(mode ? { mode } : {}),
+  };
   return { head, sections, problems };
 }
 

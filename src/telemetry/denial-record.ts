@@ -4,11 +4,11 @@ import type { AddressDirectory, AddressOwner } from '../compile/address-director
 import type { Denial, DenialVerdict } from '../dataplane/denial.ts';
 import type { LoggedPacket } from '../host/packet-log.ts';
 import type { PodInterface } from '../host/pod-interfaces.ts';
-import type { ClusterSnapshot, Flow, Pod } from '../policy/model.ts';
+import type { ClusterSnapshot, DirectionVerdict, Flow, Pod } from '../policy/model.ts';
 
 import { formatCidr } from '../net/cidr.ts';
 import { ownerAmong } from '../policy/address-owners.ts';
-import { type AddressOwners, connectionOf } from '../policy/evaluate.ts';
+import { type AddressOwners, connectionOf, judgeDirection } from '../policy/evaluate.ts';
 import { explainDenial, protocolName, reasonText } from '../policy/explain-denial.ts';
 import { explainDirection } from '../policy/explain-verdict.ts';
 import { objectKey } from '../policy/model.ts';
@@ -134,7 +134,10 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
       ? { ...denied.flow, fromNode: source.nodes[0]! }
       : denied.flow;
   const connection = connectionOf(ownersOf(denied.flow, ends, { ...(attached ? { [subject]: attached } : {}) }), flow);
-  const explained = explainDenial(world.snapshot, direction, connection);
+  const inForce = explainDenial(world.snapshot, direction, connection);
+  const withAudited = { ...world.snapshot, enforcesAudited: true } as const;
+  const isAudited = verdict === 'would-deny' && inForce.verdict.kind !== 'denied';
+  const explained = isAudited ? explainDenial(withAudited, direction, connection) : inForce;
   const stranger = attached
     ? `the ${subject} address is not one of pod ${objectKey(attached)}, which was judged by its interface`
     : '';
@@ -142,7 +145,9 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
     const policies = explained.policies.map(({ policy, reason }) => {
       return { policy: objectKey(policy), why: reasonText(reason, direction, connection) };
     });
-    return { ...listed(policies), ...(attached ? { note: stranger } : {}) };
+    const notes = [attached ? stranger : '', auditNote(judgeDirection(withAudited, direction, connection))];
+    const note = notes.filter((each) => each !== '').join('; ');
+    return { ...listed(policies), ...(note === '' ? {} : { note }) };
   }
   // An address that is nobody's is judged by its interface, which the packet does not always tell.
   const isKnown = attached !== undefined || ends[subject].kind === 'pods';
@@ -150,6 +155,13 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
   const was = verdict === 'would-deny' ? 'would have been denied' : 'denied';
   const note = isKnown ? `${was} under rules since replaced; now ${now}` : `${was} by the interface of the pod: ${now}`;
   return { ...listed((denied.policies ?? []).map((policy) => ({ policy: objectKey(policy) }))), note };
+}
+
+/** Of a denied flow, by the verdict if no policy were only audited. */
+function auditNote(ifEnforced: DirectionVerdict): string {
+  if (ifEnforced.kind !== 'allowed') return '';
+  const names = new Set(ifEnforced.by.map(({ policy }) => objectKey(policy)));
+  return `would be allowed by ${[...names].slice(0, MAX_POLICIES).join(', ')}, only audited so far`;
 }
 
 function listed(policies: DenialRecord['policies']): Explained {

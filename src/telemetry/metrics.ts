@@ -11,6 +11,7 @@ import {
   OBJECT_KINDS,
   type ObjectKind,
 } from '../core/vocabulary.ts';
+import { compareText } from '../core/compare.ts';
 import { EVENT_TYPES, type EventType, RESTART_REASONS, type RestartReason } from '../cluster/observe.ts';
 import { type Drift, SYNC_PHASES } from '../dataplane/dataplane.ts';
 import { MONITOR_LOSSES, type MonitorLoss } from '../dataplane/listener.ts';
@@ -45,6 +46,8 @@ interface RulesetSize {
   readonly isolatedPods: { readonly ingress: number; readonly egress: number };
   /** Policies that select a pod of this node, and all others. */
   readonly policies: { readonly active: number; readonly inactive: number };
+  /** Policies that select a pod of this node and are only audited, by namespace. */
+  readonly auditedPolicies: ReadonlyMap<string, number>;
   readonly policyProblems: number;
   /** Epoch of the rules in force; 0 where the connection mark is not used, or every packet is judged. */
   readonly epoch: number;
@@ -265,6 +268,16 @@ function syncMetrics(
   };
 }
 
+/** Namespaces that have a series of their own. */
+const MAX_NAMESPACES = 100;
+
+/** Those with the most; the others together, under a name that no namespace has. */
+function bounded(counts: ReadonlyMap<string, number>): readonly (readonly [string, number])[] {
+  const sorted = [...counts].sort(([a, one], [b, other]) => other - one || compareText(a, b));
+  const rest = sorted.slice(MAX_NAMESPACES).reduce((sum, [, count]) => sum + count, 0);
+  return [...sorted.slice(0, MAX_NAMESPACES), ...(rest > 0 ? [['_other', rest] as const] : [])];
+}
+
 function rulesetMetrics(
   registry: Registry,
 ): Pick<AgentMetrics, 'rulesetSize' | 'freeEpochs' | 'revision' | 'resourceVersion' | 'policyStates'> {
@@ -278,6 +291,12 @@ function rulesetMetrics(
     'policies',
     'Policies known: active ones select a pod of this node, inactive ones do not',
     ['state'],
+  );
+  const audited = gauge(
+    registry,
+    'audited_policies',
+    'Policies that select a pod of this node and are only audited: annotated so, they or their namespace',
+    ['namespace'],
   );
   const problems = gauge(registry, 'policy_problems', 'Things wrong in policies, each named in the log', []);
   const epoch = gauge(
@@ -329,6 +348,8 @@ function rulesetMetrics(
       isolated.set({ direction: 'ingress' }, size.isolatedPods.ingress);
       isolated.set({ direction: 'egress' }, size.isolatedPods.egress);
       policies.set({ state: 'active' }, size.policies.active);
+      audited.reset();
+      for (const [namespace, count] of bounded(size.auditedPolicies)) audited.set({ namespace }, count);
       policies.set({ state: 'inactive' }, size.policies.inactive);
       problems.set(size.policyProblems);
       epoch.set(size.epoch);

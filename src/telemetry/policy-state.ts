@@ -2,9 +2,12 @@
 import type { AgentStatus } from '../agent/agent.ts';
 import type { PolicyProgress } from '../agent/progress.ts';
 
+import { auditedPolicies } from './audited-policies.ts';
+
 /**
  * `no-pods`: it selects no pod of this node, so there is nothing to enforce. `partly`: parts of it cannot be used, the rest is in force.
- * `held-back`: the kernel or a limit keeps its rules out. `waiting`: its newest generation is not in the kernel yet. `not-enforced`: the
+ * `audited`: by the mode of the node, or its own or its
+ * namespace's annotation. `held-back`: the kernel or a limit keeps its rules out. `waiting`: its newest generation is not in the kernel yet. `not-enforced`: the
  * mode of the node has no rules.
  */
 export const POLICY_STATES = [
@@ -33,6 +36,7 @@ export function policyJudge(status: AgentStatus): (key: string, progress: Policy
       const key = `${namespace}/${name}`;
       programs.set(key, closed ?? programs.get(key));
     }
+  const audited = auditedPolicies(lastIntent);
   const refused = new Map<string, string>();
   for (const { policies, message } of lastOutcome?.failures ?? [])
     for (const key of policies) if (!refused.has(key)) refused.set(key, message);
@@ -52,6 +56,7 @@ export function policyJudge(status: AgentStatus): (key: string, progress: Policy
       };
     const problem = problems.get(key);
     if (problem !== undefined) return { state: 'partly', why: problem };
+    if (audited.has(key)) return { state: 'audited' };
     if (!programs.has(key)) return { state: 'no-pods' };
     return { state: mode === 'audit' ? 'audited' : 'in-force' };
   };

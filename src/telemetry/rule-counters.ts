@@ -29,17 +29,32 @@ export function ruleCounterMetrics(registry: Registry): RuleCounterMetrics {
   );
   const audited = counter(
     'audit_denied_connections_total',
-    'Connections that enforce mode would deny, let through in audit mode; each once',
+    'Connections that would be denied, each once: by policies of a node in audit mode, or by policies that are audited, were they enforced',
+    labels,
+  );
+  const newlyAllowed = counter(
+    'audit_allowed_packets_total',
+    'Packets denied by the policies in force that these policies, which are audited, would let through; repeats included',
     labels,
   );
   return {
     ruleCounters: (counters) => {
-      for (const metric of [allowed, denied, audited]) metric.reset();
+      for (const metric of [allowed, denied, audited, newlyAllowed]) metric.reset();
       for (const { action, direction, flow, of, packets } of counters) {
         const whose = { ...whoseLabels(of), direction };
-        if (action === 'allow') allowed.inc(whose, packets);
-        else if (action === 'deny') denied.inc({ ...whose, flow }, packets);
-        else audited.inc(whose, packets);
+        switch (action) {
+          case 'allow':
+            allowed.inc(whose, packets);
+            break;
+          case 'deny':
+            denied.inc({ ...whose, flow }, packets);
+            break;
+          case 'would-deny':
+            audited.inc(whose, packets);
+            break;
+          case 'would-allow':
+            newlyAllowed.inc(whose, packets);
+        }
       }
     },
   };

@@ -7,6 +7,7 @@ import type { Logger } from './log.ts';
 import { TIDYING } from '../dataplane/dataplane.ts';
 import { createLockLog } from './lock-log.ts';
 import { MODULES_HINT } from './readiness.ts';
+import { auditedPolicies } from './audited-policies.ts';
 import { createUnreadLog, isUnread } from './unread-log.ts';
 
 /** The log shows where the time went from here on. */
@@ -18,6 +19,7 @@ export function createSyncLog(log: Logger, backend: () => Backend): (outcome: Sy
   const logUnread = createUnreadLog(log, () => performance.now());
   const logLacks = createLackLog(log);
   const logWaits = createWaitLog(log);
+  const logAudits = createAuditLog(log);
   return (outcome, info) => {
     logLacks(outcome);
     logUnread(outcome);
@@ -25,6 +27,7 @@ export function createSyncLog(log: Logger, backend: () => Backend): (outcome: Sy
     logFailures(log, outcome);
     logWork(log, outcome, info, backend());
     logWaits(outcome, info);
+    if (info.intent) logAudits(auditedPolicies(info.intent));
   };
 }
 
@@ -39,6 +42,28 @@ function createLackLog(log: Logger): (outcome: SyncOutcome) => void {
     for (const lack of lacks) log[level](`the kernel lacks ${lack.text}; ${MODULES_HINT}`);
     if (lacks.length === 0) log.info('the kernel takes all rules now');
   };
+}
+
+/** Of policies in one line. */
+const MAX_NAMED = 10;
+
+/** Which policies are only audited, when that changes. */
+function createAuditLog(log: Logger): (audited: ReadonlySet<string>) => void {
+  let before: ReadonlySet<string> = new Set();
+  return (audited) => {
+    const begun = [...audited].filter((policy) => !before.has(policy));
+    const ended = [...before].filter((policy) => !audited.has(policy));
+    before = audited;
+    if (begun.length > 0)
+      log.info('policies are audited: they isolate nobody here, and what they would change is counted', named(begun));
+    if (ended.length > 0) log.info('policies are not audited here any more: they are enforced or gone', named(ended));
+  };
+}
+
+function named(policies: readonly string[]): Readonly<Record<string, unknown>> {
+  const names = [...policies].sort();
+  const more = names.length - MAX_NAMED;
+  return { policies: names.slice(0, MAX_NAMED), ...(more > 0 ? { more } : {}) };
 }
 
 /** What goes on unchanged for long is told once: a plan that is only shown, a set that somebody else uses. */

@@ -6,6 +6,7 @@ import type { DataplaneSize, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { AgentMetrics } from './metrics.ts';
 
 import { SYNC_PHASES } from '../dataplane/dataplane.ts';
+import { auditedPolicies, policiesOf } from './audited-policies.ts';
 
 /** To be called with each sync. What takes looking at everything is counted when somebody asks. */
 export function createSyncMetrics(metrics: AgentMetrics): (outcome: SyncOutcome, info: SyncInfo) => void {
@@ -49,6 +50,7 @@ function measureRuleset(
     ...size,
     isolatedPods: { ingress: isolated('ingress'), egress: isolated('egress') },
     policies: policyCounts(intent),
+    auditedPolicies: auditedCounts(intent),
     policyProblems: problems,
     epoch: (isPlanned ? undefined : change.epoch) ?? 0,
     waitingNamespaces: intent?.waiting.length ?? 0,
@@ -58,8 +60,16 @@ function measureRuleset(
 
 function policyCounts(intent: NodeIntent | undefined): { active: number; inactive: number } {
   if (!intent) return { active: 0, inactive: 0 };
-  const active = new Set(
-    intent.programs.flatMap(({ policies }) => policies.map((ref) => `${ref.namespace}/${ref.name}`)),
-  ).size;
+  const active = policiesOf([...intent.programs, ...intent.audits]).size;
   return { active, inactive: Math.max(0, intent.policyCount - active) };
+}
+
+/** By namespace. */
+function auditedCounts(intent: NodeIntent | undefined): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const key of auditedPolicies(intent)) {
+    const namespace = key.slice(0, key.indexOf('/'));
+    counts.set(namespace, (counts.get(namespace) ?? 0) + 1);
+  }
+  return counts;
 }

@@ -10,7 +10,7 @@ import type {
   Rule,
   Selector,
 } from '../../src/policy/model.ts';
-import { PROTOCOL_NUMBER } from '../../src/core/vocabulary.ts';
+import { PROTOCOL_NUMBER, type PolicyMode } from '../../src/core/vocabulary.ts';
 import { UNKNOWN_LABELS, objectKey } from '../../src/policy/model.ts';
 import { matches } from '../../src/policy/selector.ts';
 import { WIDTH, numberOf, prefixMask } from '../support/address-number.ts';
@@ -104,9 +104,11 @@ const policySpec = fc.record(
   { requiredKeys: ['podSelector', 'policyTypes'] },
 );
 
+const mode = fc.constantFrom<PolicyMode | undefined>(undefined, undefined, undefined, 'enforce', 'audit');
+
 const policy = fc
-  .tuple(fc.constantFrom(...NAMESPACES.slice(0, 2)), fc.constantFrom('p0', 'p1', 'p2'), policySpec)
-  .map(([ns, name, spec]): Policy => policyOf(`${ns}/${name}`, spec));
+  .tuple(fc.constantFrom(...NAMESPACES.slice(0, 2)), fc.constantFrom('p0', 'p1', 'p2'), policySpec, mode)
+  .map(([ns, name, spec, asked]): Policy => policyOf(`${ns}/${name}`, spec, asked));
 
 /** Names may mean several numbers, also within one pod. */
 const namedPorts = fc.array(
@@ -152,10 +154,11 @@ const pod = fc
   });
 
 const namespaceRecord = fc
-  .tuple(fc.constantFrom(...NAMESPACES), labelsOrUnknown)
-  .map(
-    ([name, own]): Namespace => (own === UNKNOWN_LABELS ? { ...namespace(name), labels: own } : namespace(name, own)),
-  );
+  .tuple(fc.constantFrom(...NAMESPACES), labelsOrUnknown, mode)
+  .map(([name, own, asked]): Namespace => {
+    const labelled = own === UNKNOWN_LABELS ? { ...namespace(name), labels: own } : namespace(name, own);
+    return { ...labelled, ...(asked ? { mode: asked } : {}) };
+  });
 
 export interface ClusterParts {
   readonly pods: readonly Pod[];
@@ -326,6 +329,19 @@ export const crowdedCluster: fc.Arbitrary<{ readonly crowded: ClusterSnapshot; r
     crowded: crowd(one, others, how),
     whole: crowd(one, others, { ...how, parted: undefined }),
   }));
+
+/** All policies are audited, and one more denies everything: what any of them allows would be newly let through. */
+export const auditedCluster: fc.Arbitrary<ClusterSnapshot> = fc
+  .oneof(
+    cluster,
+    crowdedCluster.map(({ crowded: one }) => one),
+  )
+  .map((one) => {
+    const audited = [...one.policies.values()].map((each): Policy => ({ ...each, mode: 'audit' }));
+    const policyTypes = ['Ingress', 'Egress'];
+    const closing = NAMESPACES.map((name) => policyOf(`${name}/deny`, { podSelector: {}, policyTypes }, 'enforce'));
+    return { ...one, policies: new Map([...audited, ...closing].map((each) => [objectKey(each), each])) };
+  });
 
 /** A crowd and what became of it: besides what happens to any cluster, pods come and go that part it. */
 export const crowdedPair: fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapshot]> = fc

@@ -1,4 +1,5 @@
 /** What happens in a step: policies as YAML, everything else as one line of a list. */
+import { POLICY_MODES, type PolicyMode } from '../../src/core/vocabulary.ts';
 import type { PodPhase } from '../../src/policy/model.ts';
 import { policyObject } from '../support/builders.ts';
 import { defaultPod } from './read-cluster.ts';
@@ -22,6 +23,16 @@ const LINES: readonly (readonly [form: string, pattern: RegExp, read: Reader])[]
     'delete policy x/p',
     /^delete policy (\S+)$/,
     ([policy], at) => ({ kind: 'delete-policy', policy: podName(policy, at) }),
+  ],
+  [
+    'set mode of policy x/p to audit|enforce|none',
+    /^set mode of policy (\S+) to (\S+)$/,
+    ([policy, mode], at) => ({ kind: 'set-mode', object: podName(policy, at), mode: readMode(mode, at) }),
+  ],
+  [
+    'set mode of namespace x to audit|enforce|none',
+    /^set mode of namespace ([^\s/]+) to (\S+)$/,
+    ([namespace = '', mode], at) => ({ kind: 'set-mode', object: namespace, mode: readMode(mode, at) }),
   ],
   ['delete pod x/a', /^delete pod (\S+)$/, ([pod], at) => ({ kind: 'delete-pod', pod: podName(pod, at) })],
   ['terminate pod x/a', /^terminate pod (\S+)$/, ([pod], at) => ({ kind: 'terminate', pod: podName(pod, at) })],
@@ -73,6 +84,11 @@ function readCreate([key, node, labels, other]: readonly (string | undefined)[],
     pod: { ...pod, ...own },
     ...(other === undefined ? {} : { addressesOf: podName(other, source) }),
   };
+}
+
+function readMode(text: string | undefined, source: Source): PolicyMode | null {
+  const mode = oneOf(text, [...POLICY_MODES, 'none'] as const, source, 'mode');
+  return mode === 'none' ? null : mode;
 }
 
 /** As kubectl has it: `key=value` sets a label, `key-` takes it away. */

@@ -5,7 +5,7 @@
  *
  * Before the first step of a scenario there is no policy and everything reaches everything.
  */
-import type { Protocol } from '../../src/core/vocabulary.ts';
+import type { PolicyMode, Protocol } from '../../src/core/vocabulary.ts';
 import type { Labels, PodPhase } from '../../src/policy/model.ts';
 import type { PolicyObject } from '../support/builders.ts';
 
@@ -77,6 +77,8 @@ export type Change =
   /** Creates or replaces a policy; placeholders are still in it. */
   | { readonly kind: 'apply'; readonly object: PolicyObject }
   | { readonly kind: 'delete-policy'; readonly policy: string }
+  /** Its annotation. `object`: `namespace/name` of a policy, or a namespace; null takes it away. */
+  | { readonly kind: 'set-mode'; readonly object: string; readonly mode: PolicyMode | null }
   /** Merged into what is there; null takes a label away. */
   | { readonly kind: 'label-namespace'; readonly namespace: string; readonly labels: LabelPatch }
   | { readonly kind: 'label-pod'; readonly pod: string; readonly labels: LabelPatch }

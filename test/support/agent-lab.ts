@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Backend, Family } from '../../src/core/vocabulary.ts';
+import { type Backend, type Family, MODE_KEY } from '../../src/core/vocabulary.ts';
 import { CommandFailed, runCommand } from '../../src/host/command.ts';
 import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from '../../lab/agent-process.ts';
 import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
@@ -283,6 +283,13 @@ export class AgentLab {
 
   labelNode(node: string, labels: Readonly<Record<string, string | null>>): void {
     this.lab.store.patch('nodes', { name: node }, 'merge', { metadata: { labels } });
+  }
+
+  /** Of a policy (`namespace/name`) or of a namespace; null takes it away. */
+  annotateMode(object: string, mode: string | null): void {
+    const metadata = { annotations: { [MODE_KEY]: mode } };
+    if (object.includes('/')) this.lab.store.patch('networkpolicies', splitKey(object), 'merge', { metadata });
+    else this.lab.store.patch('namespaces', { name: object }, 'merge', { metadata });
   }
 
   /** Creates the policy, or replaces it. */

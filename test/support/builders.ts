@@ -9,6 +9,7 @@ import {
   type Problem,
 } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
+import { MODE_KEY, type PolicyMode } from '../../src/core/vocabulary.ts';
 
 /** `x/a` -> namespace and name. */
 export function splitKey(key: string): { readonly namespace: string; readonly name: string } {
@@ -59,9 +60,9 @@ export function policyObject(key: string, spec: PolicySpec, metadata: object = {
   return { apiVersion, kind: 'NetworkPolicy', metadata: { ...splitKey(key), ...metadata }, spec };
 }
 
-/** The same, read by the parser; throws if the parser finds anything wrong with it. */
-export function policy(key: string, spec: PolicySpec): Policy {
-  return parsedPolicy(policyObject(key, spec));
+/** The same, read by the parser; throws if the parser finds anything wrong with it. `mode`: annotated. */
+export function policy(key: string, spec: PolicySpec, mode?: PolicyMode): Policy {
+  return parsedPolicy(policyObject(key, spec, mode ? { annotations: { [MODE_KEY]: mode } } : {}));
 }
 
 /** Throws if the parser finds anything wrong with it. */

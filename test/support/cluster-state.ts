@@ -1,5 +1,5 @@
 /** A scenario's cluster as values: steps change it, and it gives the snapshot the agent would have and the flows a probe causes. */
-import type { Direction, Family } from '../../src/core/vocabulary.ts';
+import type { Direction, Family, PolicyMode } from '../../src/core/vocabulary.ts';
 import { PROTOCOL_NUMBER } from '../../src/core/vocabulary.ts';
 import { type ClusterSnapshot, type Flow, type Pod, type Problem, objectKey } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
@@ -61,6 +61,8 @@ export function applyChange(state: ClusterState, change: Change): ClusterState {
       if (!policies.delete(change.policy)) throw new Error(`no policy ${change.policy} to delete`);
       return { ...state, snapshot: { ...state.snapshot, policies } };
     }
+    case 'set-mode':
+      return setMode(state, change.object, change.mode);
     case 'label-namespace': {
       const before = state.snapshot.namespaces.get(change.namespace);
       if (before === undefined) throw new Error(`no namespace ${change.namespace} to label`);
@@ -85,6 +87,19 @@ export function applyChange(state: ClusterState, change: Change): ClusterState {
     case 'create-pod':
       return createPod(state, change.pod, change.addressesOf);
   }
+}
+
+function setMode({ snapshot, ...rest }: ClusterState, key: string, mode: PolicyMode | null): ClusterState {
+  const withMode = <T extends { readonly mode?: PolicyMode }>(all: ReadonlyMap<string, T>): Map<string, T> => {
+    const before = all.get(key);
+    if (before === undefined) throw new Error(`no ${key} to set the mode of`);
+    const { mode: _, ...others } = before;
+    return new Map(all).set(key, { ...others, ...(mode ? { mode } : {}) } as T);
+  };
+  const changed = key.includes('/')
+    ? { policies: withMode(snapshot.policies) }
+    : { namespaces: withMode(snapshot.namespaces) };
+  return { ...rest, snapshot: { ...snapshot, ...changed } };
 }
 
 function applyPolicy(state: ClusterState, object: object): ClusterState {

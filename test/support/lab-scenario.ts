@@ -1,6 +1,6 @@
 /** A scenario on a real kernel: its topology as pods of a running lab, its changes through the API server, its tables as packets. */
 import assert from 'node:assert/strict';
-import type { Family } from '../../src/core/vocabulary.ts';
+import { type Family, MODE_KEY } from '../../src/core/vocabulary.ts';
 import { ADDRESSES_ANNOTATION, LINGER_ANNOTATION } from '../../lab/kubelet.ts';
 import type { Lab } from '../../lab/lab.ts';
 import {
@@ -317,6 +317,13 @@ export class LabScenario {
       case 'delete-policy':
         store.delete('networkpolicies', splitKey(change.policy));
         return;
+      case 'set-mode': {
+        const metadata = { annotations: { [MODE_KEY]: change.mode } };
+        const [name, policy] = change.object.split('/');
+        if (policy === undefined) store.patch('namespaces', { name: name! }, 'merge', { metadata });
+        else store.patch('networkpolicies', splitKey(change.object), 'merge', { metadata });
+        return;
+      }
       case 'label-namespace':
         store.patch('namespaces', { name: change.namespace }, 'merge', { metadata: { labels: change.labels } });
         return;

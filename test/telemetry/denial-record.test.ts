@@ -75,6 +75,19 @@ describe('what is said of a denied packet', () => {
     );
   });
 
+  it('what an audited policy would deny, and what it would newly let through', () => {
+    const spec = { podSelector: {}, policyTypes: ['Ingress'], ingress: [{ ports: [{ port: 8443 }] }] };
+    const audited = policy('data/audited', spec, 'audit');
+    const wouldDeny: Denial = { verdict: 'would-deny', direction: 'ingress', isReply: false };
+    const said = record([audited], { destinationPort: 8080 }, wouldDeny);
+    assert.deepEqual(said.policies, [{ policy: 'data/audited', why: 'ingress[0]: port 8080 not in 8443' }]);
+    assert.equal(said.note, undefined);
+    const denied = record([audited, NONE]);
+    assert.deepEqual(denied.policies, [{ policy: 'data/none', why: 'no rules: allows nothing' }]);
+    assert.equal(denied.note, 'would be allowed by data/audited, only audited so far');
+    assert.equal(record([audited, NONE], { destinationPort: 8080 }).note, undefined);
+  });
+
   it('an answer is of the flow that it answers', () => {
     const reply = { source: DB, destination: WEB, sourcePort: 8443, destinationPort: 40_000 };
     const cut: Denial = { verdict: 'live-flow-cut', direction: 'ingress', isReply: true };

@@ -34,6 +34,7 @@ function feed(metrics: AgentMetrics): void {
     setEntries: 4,
     isolatedPods: { ingress: 5, egress: 6 },
     policies: { active: 7, inactive: 8 },
+    auditedPolicies: new Map([['x', 2]]),
     policyProblems: 9,
     epoch: 10,
     pendingSteps: 11,
@@ -73,6 +74,7 @@ function feed(metrics: AgentMetrics): void {
     { ...both, action: 'allow', flow: 'new', of: { kind: 'other' }, packets: 4 },
     { ...both, action: 'deny', flow: 'live', packets: 5 },
     { ...both, action: 'would-deny', flow: 'new', packets: 0 },
+    { ...both, action: 'would-allow', flow: 'new', packets: 6 },
   ]);
   metrics.watchEvent('pods', 'ADDED');
   metrics.watchEvent('pods', 'ADDED');
@@ -159,6 +161,8 @@ describe('createAgentMetrics', () => {
       ['portcullis_policies{state="active"}', 7],
       ['portcullis_policies{state="inactive"}', 8],
       ['portcullis_policy_problems', 9],
+      ['portcullis_audited_policies{namespace="x"}', 2],
+      ['portcullis_audit_allowed_packets_total{namespace="x",policies="a,b",direction="ingress"}', 6],
       ['portcullis_generation', 10],
       ['portcullis_pending_steps', 11],
       ['portcullis_waiting_namespaces', 12],

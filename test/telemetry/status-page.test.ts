@@ -53,7 +53,7 @@ function status(more: Partial<AgentStatus> = {}): AgentStatus {
     modeSource: 'default',
     inSync: true,
     lastOutcome: { failures: [] },
-    lastIntent: { programs: [{ policies: [ref] }], waiting: [] },
+    lastIntent: { programs: [{ policies: [ref] }], audits: [], waiting: [] },
     inKernel: { revision: 7, sinceMs: 950 },
     policies: new Map([['x/p', POLICY]]),
     versions: { pods: '120' },
@@ -132,8 +132,12 @@ describe('/status', () => {
   const failing = (...policies: string[]): Partial<AgentStatus> => ({
     lastOutcome: { failures: [failure(policies)] } as unknown as NonNullable<AgentStatus['lastOutcome']>,
   });
-  const intent = (programs: readonly object[], waiting: readonly string[] = []): Partial<AgentStatus> => ({
-    lastIntent: { programs, waiting } as unknown as NonNullable<AgentStatus['lastIntent']>,
+  const intent = (
+    programs: readonly object[],
+    waiting: readonly string[] = [],
+    audits: readonly object[] = [],
+  ): Partial<AgentStatus> => ({
+    lastIntent: { programs, audits, waiting } as unknown as NonNullable<AgentStatus['lastIntent']>,
   });
   const { committedAtMs: _, ...open } = POLICY;
   const waiting = { policies: new Map([['x/p', open]]) };
@@ -144,6 +148,7 @@ describe('/status', () => {
   for (const [title, more, state, why] of [
     ['in the kernel', {}, 'in-force', null],
     ['in the kernel of a node in mode audit', { mode: 'audit' }, 'audited', null],
+    ['only audited itself', intent([], [], [{ policies: [ref] }]), 'audited', null],
     ['mode dry-run', { mode: 'dry-run' }, 'not-enforced', 'mode dry-run'],
     ['mode off', { mode: 'off' }, 'not-enforced', 'mode off'],
     ['no pod here is selected', intent([]), 'no-pods', null],

@@ -3,7 +3,7 @@ import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { CountedAction, CountedFlow, CountedFor } from '../../dataplane.ts';
 import type { PolicyRef } from '../../../policy/model.ts';
 import type { Chain } from '../rules/chain.ts';
-import type { Rule } from '../rules/rule.ts';
+import type { Match, Rule } from '../rules/rule.ts';
 
 import { objectKey } from '../../../policy/model.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
@@ -66,23 +66,26 @@ interface Place extends Judged {
   readonly tellsLive: boolean;
 }
 
-function sharesOfRule({ matches, target, by }: Rule, index: number, place: Place): Share[] {
+function sharesOfRule({ matches, target, by, isAudit }: Rule, index: number, place: Place): Share[] {
   const { direction, replies, of, isLast, tellsLive } = place;
   const share = (action: CountedAction, flow: CountedFlow, whose = of, sign: Share['sign'] = 1): Share => {
     return { index, counted: { action, direction, flow, of: whose }, sign };
   };
+  const whose: CountedFor = by ? { kind: 'policies', policies: distinctPolicies(by) } : of;
   switch (target.kind) {
     case 'drop':
-      if (matches.length > 0) return [share('deny', 'invalid')];
+      if (isAudit) return [share('deny', 'new'), share('would-allow', 'new', whose)];
+      if (matches.some(({ kind }) => kind === 'conntrack')) return [share('deny', 'invalid')];
       return [share('deny', replies && !tellsLive ? 'live' : 'new')];
     // Stands ahead of the DROP, which counts the packet again.
     case 'set-denied-flag':
       return [share('deny', 'live'), share('deny', 'new', of, -1)];
     case 'return':
-      // What nothing allowed comes to the last verdict; in audit mode that is this one.
+      if (replies || matches.some(({ kind }) => UNCOUNTED.has(kind))) return [];
+      if (isAudit) return [share('would-deny', 'new'), share('would-allow', 'new', whose)];
+      // What nothing allowed comes to the last verdict; where nothing is denied that is this one.
       if (isLast) return [share('would-deny', 'new')];
-      if (replies || matches.some(({ kind }) => kind === 'same-address')) return [];
-      return [share('allow', 'new', by ? { kind: 'policies', policies: distinctPolicies(by) } : of)];
+      return [share('allow', 'new', whose)];
     case 'jump':
     case 'goto':
     case 'stamp-epoch':
@@ -91,6 +94,9 @@ function sharesOfRule({ matches, target, by }: Rule, index: number, place: Place
       return [];
   }
 }
+
+/** A pod's way to itself, and what is no first packet. */
+const UNCOUNTED: ReadonlySet<Match['kind']> = new Set(['same-address', 'conntrack-confirmed', 'conntrack-not']);
 
 function distinctPolicies(by: NonNullable<Rule['by']>): readonly PolicyRef[] {
   return [...new Map(by.map(({ policy }) => [objectKey(policy), policy])).values()];

@@ -30,15 +30,55 @@ export function effectiveTargets(
   actual: ChainReading,
   unusable: Unusable,
 ): EffectiveTargets {
-  const { dispatch, degraded, waiting, closed } = effectiveDispatch(layout, rules, actual, unusable);
-  const { guards, closed: closedGuards } = usableGuards(layout, rules, unusable.rejected);
+  const uncounted = withoutUnusableAudits(rules, unusable);
+  const { dispatch, degraded, waiting, closed } = effectiveDispatch(layout, uncounted.rules, actual, unusable);
+  const { guards, closed: closedGuards } = usableGuards(layout, uncounted.rules, unusable.rejected);
   const guarded = guards.flatMap(({ targets }) => Object.values(targets));
   const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
   const endpoints = [
     ...[...rules.endpointChains.values()].filter(({ name }) => targeted.has(name)),
     ...[...new Set([...closed, ...closedGuards])].map((direction) => closedEndpoint(direction, layout)),
   ];
-  return { dispatch, guards, offered: rules.guards, endpoints, degraded, waiting };
+  return {
+    dispatch,
+    guards,
+    offered: rules.guards,
+    endpoints,
+    degraded,
+    waiting: waiting + uncounted.addresses,
+  };
+}
+
+/**
+ * What is audited must not keep what is enforced from going in: where the chain that counts cannot be used, the one that only judges is, or
+ * none. `addresses`: of so many.
+ */
+function withoutUnusableAudits(
+  rules: FamilyRules,
+  { rejected, waiting }: Unusable,
+): { readonly rules: FamilyRules; readonly addresses: number } {
+  const instead = new Map<string, string | undefined>();
+  for (const { name, sets, audit } of rules.endpointChains.values())
+    if (audit && (rejected.has(name) || sets.some((set) => rejected.has(set) || waiting.has(set))))
+      instead.set(name, audit.without);
+  if (instead.size === 0) return { rules, addresses: 0 };
+  let addresses = 0;
+  const usable = <K>(targets: Iterable<readonly [K, string]>): Map<K, string> => {
+    const found = new Map<K, string>();
+    for (const [key, desired] of targets) {
+      const target = instead.has(desired) ? instead.get(desired) : desired;
+      if (target !== desired) addresses++;
+      if (target !== undefined) found.set(key, target);
+    }
+    return found;
+  };
+  const dispatch = { egress: usable(rules.dispatch.egress), ingress: usable(rules.dispatch.ingress) };
+  const guards = rules.guards.map((guard): PortGuard => {
+    const targets = usable(Object.entries(guard.targets) as [Direction, string][]);
+    return { ...guard, targets: Object.fromEntries(targets) };
+  });
+  const endpointChains = new Map([...rules.endpointChains].filter(([name]) => !instead.has(name)));
+  return { rules: { ...rules, dispatch, guards, endpointChains }, addresses };
 }
 
 type EffectiveDispatch = Pick<EffectiveTargets, 'dispatch' | 'degraded' | 'waiting'> & {
@@ -64,7 +104,8 @@ function effectiveDispatch(
     for (const [address, desired] of rules.dispatch[direction]) {
       const endpoint = rules.endpointChains.get(desired)!;
       const isRefused = isRejected(endpoint, rejected);
-      if (!isRefused && !namespacesOf(endpoint).some((namespace) => unready.has(namespace))) {
+      const isUnready = isolates(endpoint) && namespacesOf(endpoint).some((namespace) => unready.has(namespace));
+      if (!isRefused && !isUnready) {
         dispatch[direction].set(address, desired);
         continue;
       }
@@ -83,13 +124,18 @@ function effectiveDispatch(
   return { dispatch, degraded, waiting: count, closed };
 }
 
-/** In audit mode no endpoint chain does; else each one does at its end. */
+/** In audit mode no endpoint chain does; else each one that isolates does at its end. */
 function drops({ rules }: ChainText): boolean {
   return rules.some((parsed) => parsed.kind === 'own' && parsed.rule.target.kind === 'drop');
 }
 
 function isRejected({ name, sets }: EndpointChain, rejected: ReadonlySet<string>): boolean {
   return rejected.has(name) || sets.some((set) => rejected.has(set));
+}
+
+/** Else the chain only counts, and its pods are as open as pods without a chain. */
+function isolates({ audit }: EndpointChain): boolean {
+  return !audit || audit.without !== undefined;
 }
 
 /** An endpoint chain is of one namespace. */

@@ -2,6 +2,7 @@
 import type { Sliced } from '../../../core/sliced.ts';
 import type { Chain, ChainText } from '../rules/chain.ts';
 import type { ParsedRule } from '../rules/parse-rule.ts';
+import type { Rule } from '../rules/rule.ts';
 import type { FamilyRules } from '../rules/ruleset.ts';
 import type { ChainReading } from './chain-reading.ts';
 
@@ -42,6 +43,7 @@ function guardsRevoke(desired: ReadonlyMap<string, Chain>, chains: Chains, actua
     const current = new Map((actual.text(name)?.rules ?? []).flatMap(guardOf));
     for (const [match, target] of text.rules.flatMap(guardOf)) {
       const now = current.get(match);
+      if (!mayDeny(chains.get(target))) continue;
       if (now === undefined) return true;
       if (now !== target && revokes(actual.text(now), chains.get(target))) return true;
     }
@@ -64,6 +66,7 @@ function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, act
     const replies = chains.has(replyDispatchChain(direction)) ? actual.targets(direction, true) : undefined;
     yield;
     for (const [address, target] of dispatch[direction]) {
+      if (!mayDeny(chains.get(target))) continue;
       const now = targets.get(address);
       if (now === undefined || (replies && replies.get(address) !== replyChain(now))) return true;
       const pair = `${now} ${target}`;
@@ -91,6 +94,13 @@ export function revokes(from: ChainText | undefined, to: ChainText | undefined):
   const later = new Set(to.rules.filter(mayAllow).map(({ line }) => line));
   return from.rules.some((rule) => mayAllow(rule) && !later.has(rule.line)) || !from.rules.some(isDrop);
 }
+
+/** A chain that counts for audited policies alone does not. */
+function mayDeny(to: ChainText | undefined): boolean {
+  return !to || to.rules.some((parsed) => parsed.kind === 'foreign' || !PASSES.has(parsed.rule.target.kind));
+}
+
+const PASSES: ReadonlySet<Rule['target']['kind']> = new Set(['return', 'log', 'none']);
 
 function mayAllow(parsed: ParsedRule): boolean {
   return parsed.kind === 'foreign' || parsed.rule.target.kind === 'return';

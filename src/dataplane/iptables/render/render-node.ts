@@ -19,6 +19,8 @@
  *     4 goto PCL-FWD
  *   PCL-EG, PCL-IN -> a chain per bucket of addresses (dispatch.ts) -> a chain per policy group
  *   PCL-E-<hash>  INVALID DROP; one RETURN per clause; source = destination RETURN (hairpin, S-62); flag, log, DROP; legend
+ *                 where policies are audited as well: ahead of the last DROP a DROP per clause of theirs, which counts what they would allow
+ *                 where all are: what is no first packet RETURN; one RETURN per clause; hairpin RETURN; log, RETURN, which counts; legend
  *   PCL-E-closed  DROP and nothing else, for pods whose own chain the kernel refused
  *
  *   PCL-RPL -> PCL-EGR -> buckets -> PCL-ER-<hash>              the same with source and destination exchanged, and PCL-INR...
@@ -36,7 +38,14 @@
  */
 import { FAMILIES, type Direction, type Family } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
-import type { AddressSet, CompiledRule, AddressPortSet, NodeIntent, Program } from '../../../compile/intent.ts';
+import type {
+  AddressSet,
+  CompiledRule,
+  AddressPortSet,
+  LocalEndpoint,
+  NodeIntent,
+  Program,
+} from '../../../compile/intent.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { RuleRef } from '../../../policy/model.ts';
 import type { IpSet, Match, Rule } from '../rules/rule.ts';
@@ -44,6 +53,7 @@ import type { EndpointChain, FamilyRules, Hook, Layout, PortGuard, Ruleset } fro
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { acceptRules } from '../../../compile/program.ts';
+import { compareText } from '../../../core/compare.ts';
 import { JournaledMap } from '../../../core/versioned-map.ts';
 import { familyOf } from '../../../net/ip.ts';
 import { runSync } from '../../../core/sliced.ts';
@@ -119,6 +129,7 @@ export class NodeRenderer {
     const sameRules =
       last?.intent.endpoints === intent.endpoints &&
       last.intent.programs === intent.programs &&
+      last.intent.audits === intent.audits &&
       last.interfaces === interfaces;
     const known = last ? this.#chains : new Map<string, RenderedChain>();
     const { families, chains } = sameRules
@@ -139,8 +150,13 @@ export class NodeRenderer {
 /** By key of the set it came from. */
 type RenderedSets = Map<string, { readonly from: AddressSet | AddressPortSet; readonly set: IpSet }>;
 
-interface RenderedChain {
-  readonly from: Program;
+/** What applies to pods in one direction; at least one of both. */
+interface Judging {
+  readonly program: Program | undefined;
+  readonly audit: Program | undefined;
+}
+
+interface RenderedChain extends Judging {
   readonly chain: EndpointChain;
 }
 
@@ -194,24 +210,61 @@ function* renderFamilies(
   known: RenderedChains,
 ): Sliced<{ families: Ruleset['families']; chains: RenderedChains }> {
   const chains = new Map<string, RenderedChain>();
-  const chainOf = (from: Program, family: Family): EndpointChain => {
-    const key = chainKey(from, family);
+  const judgings = yield* judgingsOf(intent);
+  const chainOf: ChainOf = (judging, family) => {
+    const key = chainKey(judging, family);
+    const found = chains.get(key);
+    if (found) return found.chain;
     const before = known.get(key);
-    const nameOf = (set: string): string => sets.get(set)?.set.name ?? setName(family, set);
-    const chain = before?.from === from ? before.chain : renderEndpointChain(from, family, layout, nameOf);
-    chains.set(key, { from, chain });
+    const { program, audit } = judging;
+    const isSame = before && before.program === program && before.audit === audit;
+    const chain = isSame ? before.chain : render(judging, family);
+    chains.set(key, { program, audit, chain });
     return chain;
   };
+  const nameOf = (family: Family) => (set: string) => sets.get(set)?.set.name ?? setName(family, set);
+  const render = (judging: Judging, family: Family): EndpointChain => {
+    const { program, audit } = judging;
+    const plain = audit && program && chainOf({ program, audit: undefined }, family);
+    return renderEndpointChain(judging, plain?.name, family, layout, nameOf(family));
+  };
   const families = {
-    4: yield* renderFamily(intent, 4, layout, interfaces, chainOf),
-    6: yield* renderFamily(intent, 6, layout, interfaces, chainOf),
+    4: yield* renderFamily(intent, 4, layout, interfaces, judgings, chainOf),
+    6: yield* renderFamily(intent, 6, layout, interfaces, judgings, chainOf),
   };
   return { families, chains };
 }
 
-function chainKey(program: Program, family: Family): string {
-  return `${family} ${program.key}`;
+function chainKey({ program, audit }: Judging, family: Family): string {
+  return `${family} ${judgingKey(program?.key, audit?.key)}`;
 }
+
+function judgingKey(program: string | undefined, audit: string | undefined): string {
+  return `${program ?? ''} ${audit ?? ''}`;
+}
+
+/** All that pods are judged by, by key; of those that are audited also what judges them without that. */
+function* judgingsOf({ endpoints, programs, audits }: NodeIntent): Sliced<ReadonlyMap<string, Judging>> {
+  const found = new Map<string, Judging>();
+  for (const program of programs) found.set(judgingKey(program.key, undefined), { program, audit: undefined });
+  if (audits.length === 0) return found;
+  const programOf = new Map(programs.map((program) => [program.key, program]));
+  const auditOf = new Map(audits.map((audit) => [audit.key, audit]));
+  for (const endpoint of endpoints) {
+    for (const direction of JUDGING_ORDER) {
+      const [key, auditKey] = [endpoint.programs[direction], endpoint.audits[direction]];
+      if (auditKey === undefined) continue;
+      const program = key === undefined ? undefined : programOf.get(key);
+      found.set(judgingKey(key, auditKey), { program, audit: auditOf.get(auditKey) });
+    }
+    yield;
+  }
+  return new Map([...found].sort(([a], [b]) => compareText(a, b)));
+}
+
+type ChainOf = (judging: Judging, family: Family) => EndpointChain;
+/** Undefined: nothing judges the pod in that direction. */
+type ChainNameOf = (endpoint: Pick<LocalEndpoint, 'programs' | 'audits'>, direction: Direction) => string | undefined;
 
 /** Key of an address or endpoint set -> its name. */
 type SetNames = (key: string) => string;
@@ -239,23 +292,26 @@ function* renderFamily(
   family: Family,
   layout: Layout,
   interfaces: PodInterfaces,
-  chainFor: (program: Program, family: Family) => EndpointChain,
+  judgings: ReadonlyMap<string, Judging>,
+  chainFor: ChainOf,
 ): Sliced<FamilyRules> {
   const endpointChains = new Map<string, EndpointChain>();
-  const chainOf = new Map<string, string>();
-  for (const program of intent.programs) {
-    const chain = chainFor(program, family);
+  const names = new Map<string, string>();
+  for (const [key, judging] of judgings) {
+    const chain = chainFor(judging, family);
     endpointChains.set(chain.name, chain);
-    chainOf.set(program.key, chain.name);
+    names.set(key, chain.name);
     yield;
   }
+  const chainOf: ChainNameOf = ({ programs, audits }, direction) =>
+    names.get(judgingKey(programs[direction], audits[direction]));
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
   for (const endpoint of intent.endpoints) {
     for (const address of endpoint.addresses) {
       if (familyOf(address) !== family) continue;
       for (const direction of JUDGING_ORDER) {
-        const key = endpoint.programs[direction];
-        if (key !== undefined) dispatch[direction].set(address, chainOf.get(key)!);
+        const chain = chainOf(endpoint, direction);
+        if (chain !== undefined) dispatch[direction].set(address, chain);
       }
     }
     yield;
@@ -264,13 +320,10 @@ function* renderFamily(
   // A policy group may have no pod with an address of this family: nothing would ever refer to its chain and sets.
   const guarded = guards.flatMap(({ targets }) => Object.values(targets));
   const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
-  for (const name of endpointChains.keys()) if (!targeted.has(name)) endpointChains.delete(name);
-  const chains = assembleChains(family, layout, {
-    dispatch,
-    guards,
-    offered: guards,
-    endpoints: [...endpointChains.values()],
-  });
+  const endpoints = [...endpointChains.values()].filter(({ name }) => targeted.has(name));
+  const spare = new Set(endpoints.map(({ audit }) => audit?.without));
+  for (const name of endpointChains.keys()) if (!targeted.has(name) && !spare.has(name)) endpointChains.delete(name);
+  const chains = assembleChains(family, layout, { dispatch, guards, offered: guards, endpoints });
   return {
     family,
     hooks: {
@@ -295,7 +348,7 @@ function* portGuards(
   { endpoints }: NodeIntent,
   family: Family,
   interfaces: PodInterfaces,
-  chainOf: ReadonlyMap<string, string>,
+  chainOf: ChainNameOf,
 ): Sliced<readonly PortGuard[]> {
   if (interfaces.pods.length === 0) return [];
   const endpointOf = new Map(endpoints.map((endpoint) => [endpoint.pod, endpoint]));
@@ -305,9 +358,9 @@ function* portGuards(
     if (!endpoint) continue;
     const targets: Partial<Record<Direction, string>> = {};
     for (const direction of JUDGING_ORDER) {
-      const key = endpoint.programs[direction];
+      const chain = chainOf(endpoint, direction);
       // What is routed to a pod is routed to an address that is the pod's.
-      if (key !== undefined && (direction === 'egress' || via !== 'route')) targets[direction] = chainOf.get(key)!;
+      if (chain !== undefined && (direction === 'egress' || via !== 'route')) targets[direction] = chain;
     }
     if (Object.keys(targets).length === 0) continue;
     const addresses = endpoint.addresses.filter((address) => familyOf(address) === family);
@@ -389,39 +442,57 @@ function replyRules(guards: readonly PortGuard[]): Rule[] {
   ];
 }
 
-function renderEndpointChain(program: Program, family: Family, layout: Layout, setNames: SetNames): EndpointChain {
-  const { direction, policies } = program;
-  const wanted = distinct(acceptRules(program).flatMap((clause) => clauseRules(clause, direction, family, setNames)));
-  const allows = expressible(wanted, family, layout);
-  const legend = expressible(legendRules(program), family, layout);
+/** `without`: the name of the chain that judges the same pods without what is audited, where they are isolated. */
+function renderEndpointChain(
+  { program, audit }: Judging,
+  without: string | undefined,
+  family: Family,
+  layout: Layout,
+  setNames: SetNames,
+): EndpointChain {
+  const { direction, policies } = (program ?? audit)!;
+  const rulesOf = (from: Program | undefined): readonly Rule[] =>
+    from ? distinct(acceptRules(from).flatMap((clause) => clauseRules(clause, direction, family, setNames))) : [];
+  const allows = expressible(rulesOf(program ?? audit), family, layout);
+  const counts = expressible(program ? rulesOf(audit).map((each) => countingRule(each, layout)) : [], family, layout);
+  const legend = expressible([...legendRules(program), ...legendRules(audit, true)], family, layout);
+  const isolates = program !== undefined;
   const tailOf = (chain: string, replies: boolean): readonly Rule[] =>
-    expressible(tailRules({ chain, direction, replies }, layout), family, layout);
-  const meaning = [...allows, ...legend, ...tailOf('', false)].map(({ matches, target }) => ({ matches, target }));
-  const key = JSON.stringify([program.key, family, layout, meaning]);
-  const name = endpointChain(direction, key);
-  const head = expressible(headRules(layout), family, layout);
-  const rules = [...head, ...allows, ...tailOf(name, false), ...legend];
+    expressible(tailRules({ chain, direction, replies, isolates }, layout), family, layout);
+  const told = [...allows, ...counts, ...legend, ...tailOf('', false)];
+  const meaning = told.map(({ matches, target }) => ({ matches, target }));
+  const keys = audit ? [program?.key ?? null, audit.key] : [program!.key];
+  const name = endpointChain(direction, JSON.stringify([...keys, family, layout, meaning]));
+  const head = expressible(isolates ? headRules(layout) : auditHeadRules(layout), family, layout);
+  const tail = tailOf(name, false);
+  const rules = [...head, ...allows, ...tail.slice(0, -1), ...counts, ...tail.slice(-1), ...legend];
   const sets = new Set(rules.flatMap((r) => r.matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))));
   const role = { kind: 'endpoint', endpoint: name, direction, replies: false } as const;
+  const replies = isolates ? [...allows.map(reverse), ...tailOf(name, true)] : [rule([], RETURN)];
   return {
     name,
     direction,
     policies,
+    ...(audit ? { audit: { policies: audit.policies, ...(without === undefined ? {} : { without }) } } : {}),
     sets: [...sets].sort(),
     chain: new Chain(name, role, rules),
-    ...(judgesReplies(layout)
-      ? {
-          reply: new Chain(replyChain(name), { ...role, replies: true }, [
-            ...allows.map(reverse),
-            ...tailOf(name, true),
-          ]),
-        }
-      : {}),
+    ...(judgesReplies(layout) ? { reply: new Chain(replyChain(name), { ...role, replies: true }, replies) } : {}),
   };
+}
+
+/** Meets what no policy in force allows, ahead of the verdict on that. */
+function countingRule({ matches, by }: Rule, { mode }: Layout): Rule {
+  return { matches, target: mode === 'audit' ? RETURN : DROP, ...(by ? { by } : {}), isAudit: true };
 }
 
 function headRules(layout: Layout): Rule[] {
   return layout.mode === 'enforce' ? [rule([{ kind: 'conntrack', states: ['INVALID'] }], DROP)] : [];
+}
+
+/** Of a chain that only counts: each connection once. In audit mode no other packet comes here. */
+function auditHeadRules(layout: Layout): Rule[] {
+  if (layout.mode === 'audit') return [];
+  return [rule([{ kind: 'conntrack-confirmed' }], RETURN), rule([{ kind: 'conntrack-not', states: ['NEW'] }], RETURN)];
 }
 
 interface Tail {
@@ -429,6 +500,8 @@ interface Tail {
   readonly chain: string;
   readonly direction: Direction;
   readonly replies: boolean;
+  /** Else it only counts for audited policies. */
+  readonly isolates: boolean;
 }
 
 /**
@@ -437,7 +510,8 @@ interface Tail {
  */
 function tailRules(tail: Tail, layout: Layout): Rule[] {
   const hairpin = rule([{ kind: 'same-address' }], RETURN);
-  if (layout.mode === 'audit') return [hairpin, ...logRules('would-deny', tail, layout), rule([], RETURN)];
+  if (layout.mode === 'audit' || !tail.isolates)
+    return [hairpin, ...logRules('would-deny', tail, layout), rule([], RETURN)];
   if (!stamps(layout)) return [hairpin, ...logRules('denied', tail, layout), rule([], DROP)];
   const isLive: Match = { kind: 'conntrack', states: LIVE };
   const log = tail.replies
@@ -462,7 +536,8 @@ function logRules(
 }
 
 /** Never evaluated (they stand behind the last verdict): they name the policies for whoever lists the chain. */
-function legendRules(program: Program): Rule[] {
+function legendRules(program: Program | undefined, isAudit = false): Rule[] {
+  if (!program) return [];
   const { direction, policies, closed } = program;
   const indexes = new Map<string, Set<number>>(policies.map((policy) => [objectKey(policy), new Set()]));
   for (const { by } of acceptRules(program))
@@ -470,7 +545,7 @@ function legendRules(program: Program): Rule[] {
   const named = [...indexes].slice(0, MAX_LEGEND);
   const texts = named.map(([name, found]) => {
     const allows = found.size === 0 ? 'no rule' : `rules ${[...found].sort((a, b) => a - b).join(',')}`;
-    return `${name} ${direction} ${closed ? 'closed' : allows}`;
+    return `${name} ${direction} ${isAudit ? 'audit: ' : ''}${closed ? 'closed' : allows}`;
   });
   if (closed) texts.unshift('closed: these policies ask for more than one namespace gets; see the agent log');
   if (indexes.size > MAX_LEGEND) texts.push(`and ${indexes.size - MAX_LEGEND} more policies`);

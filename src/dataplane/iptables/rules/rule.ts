@@ -86,6 +86,8 @@ export interface Rule {
   readonly target: Target;
   /** The policy rules that it stands for, in the order of the policies; absent for what no policy asks for. Not in its text. */
   readonly by?: readonly RuleRef[];
+  /** It counts what audited policies would let through, and gives it the verdict that the chain ends in. */
+  readonly isAudit?: true;
 }
 
 export const SET_TYPES = ['hash:ip', 'hash:net', 'hash:ip,port', 'hash:net,port'] as const;

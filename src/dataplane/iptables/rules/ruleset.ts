@@ -12,7 +12,14 @@ import type { IpSet, MarkBits } from './rule.ts';
 export interface EndpointChain {
   readonly name: string;
   readonly direction: Direction;
+  /** That isolate the pods; of a chain that isolates nobody, those that are audited. */
   readonly policies: readonly PolicyRef[];
+  /** Present: it counts for audited policies as well, or for these alone. */
+  readonly audit?: {
+    readonly policies: readonly PolicyRef[];
+    /** The chain that gives the same verdicts and counts nothing for them; absent: the chain isolates nobody. */
+    readonly without?: string;
+  };
   readonly chain: Chain;
   /** Judges the replies of live flows; absent where replies are not judged. */
   readonly reply?: Chain;
@@ -48,7 +55,7 @@ export interface FamilyRules {
   readonly dispatch: Readonly<Record<Direction, Dispatch>>;
   /** By name; empty where no interface of an isolated pod is known. */
   readonly guards: readonly PortGuard[];
-  /** Of the pods that any address or interface of `dispatch` and `guards` belongs to, by name. */
+  /** Of the pods that any address or interface of `dispatch` and `guards` belongs to, and those to have without audits, by name. */
   readonly endpointChains: ReadonlyMap<string, EndpointChain>;
   /** Every chain behind the entry, in the order in which they are written, where nothing is held back. */
   readonly chains: ReadonlyMap<string, Chain>;
@@ -57,7 +64,7 @@ export interface FamilyRules {
 /** The endpoint chain of that name, or the one whose replies the chain judges. */
 export function endpointOf({ chains, endpointChains }: FamilyRules, chain: string): EndpointChain | undefined {
   const role = chains.get(chain)?.role;
-  return role?.kind === 'endpoint' ? endpointChains.get(role.endpoint) : undefined;
+  return endpointChains.get(role?.kind === 'endpoint' ? role.endpoint : chain);
 }
 
 /** Whether the chain finds pods by their interfaces. */

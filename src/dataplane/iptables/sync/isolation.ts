@@ -145,7 +145,8 @@ export class Isolation {
     for (const family of FAMILIES) {
       for (const chain of this.#options.ruleset?.families[family].endpointChains.values() ?? []) {
         if (chain.name !== endpoint && !chain.sets.includes(object)) continue;
-        for (const policy of chain.policies) names.add(`${policy.namespace}/${policy.name}`);
+        for (const policy of [...chain.policies, ...(chain.audit?.policies ?? [])])
+          names.add(`${policy.namespace}/${policy.name}`);
       }
     }
     const sorted = [...names].sort();

@@ -78,8 +78,9 @@ function endpointChainsOf({ families }: Ruleset): readonly EndpointChain[] {
   return FAMILIES.flatMap((family) => [...families[family].endpointChains.values()]);
 }
 
-function concerns({ name, sets }: EndpointChain, object: string): boolean {
-  return name === object || sets.includes(object);
+/** What is audited is no reason to leave out what is enforced. */
+function concerns({ name, sets, audit }: EndpointChain, object: string): boolean {
+  return !audit && (name === object || sets.includes(object));
 }
 
 /** A policy group is of one namespace. */

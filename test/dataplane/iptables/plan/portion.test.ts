@@ -1,4 +1,5 @@
 /** Sets that no rule refers to are filled in portions, and nothing is open or closed for good by it. */
+import { isReleasedSign } from '../../../../src/dataplane/iptables/plan/released.ts';
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { compileNode, renderNode } from '../../../support/stages.ts';
@@ -34,22 +35,25 @@ const rulesetOf = (cluster: ClusterSnapshot, nodeName: string = NODE): Ruleset =
 /** Plans until nothing waits. */
 function* inPortions(desired: Ruleset, before: ObservedState, portion: number): Generator<Plan> {
   let observed = before;
+  let released: Plan['released'] = {};
   for (let count = 0; ; count++) {
-    const plan = diff(desired, observed, { remembered: true, portion });
+    const plan = diff(desired, observed, { remembered: true, portion, released });
     yield plan;
     observed = plan.after;
+    released = plan.released;
     if (plan.waiting.length === 0) return;
     assert.ok(count < 3000 && plan.steps.length > 0, 'it does not come to an end');
   }
 }
 
-/** Rules and sets but for the epoch, which may have advanced more often. */
+/** Rules and sets but for the epoch, which may have advanced more often, and the sign that goes with it. */
 function essence({ families, sets }: ObservedState): unknown {
   const text = (line: string): string => line.replace(/0x[0-9a-f]+\/0xff000000/, 'GENERATION');
   const rules = Object.values(families).map(({ chains }) =>
     [...chains].map(([name, lines]) => [name, lines.map(text)] as const).sort(([a], [b]) => (a < b ? -1 : 1)),
   );
-  const members = [...sets].map(
+  const own = [...sets].filter(([name]) => !isReleasedSign(name));
+  const members = own.map(
     ([name, { type, members: all }]) =>
       [name, type, [...all].map(([member, match]) => `${member} ${match}`).sort()] as const,
   );

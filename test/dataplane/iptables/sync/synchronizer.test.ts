@@ -682,6 +682,99 @@ describe('reconcile: modes', () => {
   });
 });
 
+describe('reconcile: policies that are audited', () => {
+  const PEER = { podSelector: { matchLabels: { pod: 'b' } } };
+  const only = (name: string, port: number, mode?: 'audit' | 'enforce'): Policy =>
+    policy(
+      `x/${name}`,
+      { podSelector: { matchLabels: { pod: 'a' } }, ingress: [{ from: [PEER], ports: [{ port }] }] },
+      mode,
+    );
+  const epochs = async (made: Bench, ...steps: readonly (readonly Policy[])[]): Promise<boolean[]> => {
+    const advanced: boolean[] = [];
+    for (const policies of steps) {
+      const before = made.kernel.commands.length > 0 ? epochOf(made.kernel)[0] : undefined;
+      await made.enforce(cluster(policies));
+      advanced.push(before !== undefined && epochOf(made.kernel)[0] !== before);
+    }
+    return advanced;
+  };
+
+  it('isolate nobody, beside others that do', async () => {
+    const { kernel, enforce } = bench();
+    await enforce(cluster([only('p', 80, 'audit')]));
+    assert.deepEqual(passes(kernel, C, A), [true, true]);
+    await enforce(cluster([only('p', 80, 'audit'), only('q', 81)]));
+    assert.deepEqual(
+      [passes(kernel, B, A, 80), passes(kernel, B, A, 81)],
+      [
+        [false, false],
+        [true, true],
+      ],
+    );
+    await enforce(cluster([only('p', 80), only('q', 81)]));
+    assert.deepEqual(passes(kernel, B, A, 80), [true, true]);
+  });
+
+  it('live flows are judged again when one is enforced from now on, not when it is audited from now on', async () => {
+    const audited = only('p', 80, 'audit');
+    const enforced = only('p', 80);
+    assert.deepEqual(await epochs(bench(), [enforced, only('z', 1)], [audited], [enforced], [audited], []), [
+      false,
+      // Of the two that isolated the pod nothing is left in force.
+      false,
+      true,
+      false,
+      false,
+    ]);
+  });
+
+  it('beside one in force: auditing a policy takes away what it allowed, enforcing it gives that', async () => {
+    const other = only('q', 81);
+    const steps = [[other, only('p', 80)], [other, only('p', 80, 'audit')], [other, only('p', 80)], [other]];
+    assert.deepEqual(await epochs(bench(), ...steps), [false, true, false, true]);
+  });
+
+  it('a set of theirs that the kernel refuses leaves all verdicts as they are, and is named', async () => {
+    for (const others of [[], [only('q', 81)]]) {
+      const { kernel, pass, enforce } = bench();
+      const blocks = Array.from({ length: 3 }, (_, index) => ({ ipBlock: { cidr: `203.0.113.${index * 64}/26` } }));
+      const audited = policy('x/p', { podSelector: {}, ingress: [{ from: blocks }] }, 'audit');
+      kernel.faults.refuse = (line) => line.includes('hash:net');
+      const { failures } = await pass(cluster([audited, ...others]));
+      assert.ok(failures.length > 0);
+      assert.ok(
+        failures.every(({ policies }) => policies.includes('x/p')),
+        JSON.stringify(failures),
+      );
+      const open = others.length === 0;
+      assert.deepEqual(passes(kernel, C, A), [open, open]);
+      assert.deepEqual(passes(kernel, B, A, 81), [true, true]);
+      assert.deepEqual(passes(kernel, A, C), [true, true]);
+      kernel.faults.refuse = () => false;
+      await enforce(cluster([audited, ...others]), { readBack: true });
+      const alone = bench();
+      await alone.enforce(cluster([audited, ...others]));
+      assert.deepEqual(essence(kernel.state()), essence(alone.kernel.state()));
+    }
+  });
+
+  it('a chain of theirs that the kernel refuses leaves all verdicts as they are', async () => {
+    const { kernel, pass } = bench();
+    kernel.faults.refuse = (line) => line.includes('--dport 80 ') && line.includes('PCL-I-');
+    const { failures } = await pass(cluster([only('p', 80, 'audit'), only('q', 81)]));
+    assert.ok(failures.length > 0);
+    assert.deepEqual(
+      [passes(kernel, B, A, 81), passes(kernel, C, A, 81), passes(kernel, B, A, 80)],
+      [
+        [true, true],
+        [false, false],
+        [false, false],
+      ],
+    );
+  });
+});
+
 describe('reconcile: live flows', () => {
   const live = (connection: { mark: number }, direction: 'ORIGINAL' | 'REPLY', from: Pod = B): Packet => ({
     ...(direction === 'ORIGINAL'
