@@ -53,18 +53,19 @@ describe('an event of a remote pod', () => {
     const renderer = new NodeRenderer();
     const empty = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
     let observed: ObservedState = { families: { 4: empty, 6: empty }, sets: new Map() };
-    const pass = (): Plan => {
+    const pass = (addsOnly = false): Plan => {
       const plan = diff(renderer.render(compiler.intent(), { ...LAYOUT, mode: 'enforce' }), observed, {
         remembered: true,
+        addsOnly,
       });
       observed = plan.after;
       return plan;
     };
     pass();
     const labels = { peer: 'p1' };
-    const put = (name: string, address: string): Plan => {
+    const put = (name: string, address: string, addsOnly = false): Plan => {
       compiler.pod(name, { ...pod(name, { nodeName: 'node-2', addresses: [address] }), labels });
-      return pass();
+      return pass(addsOnly);
     };
     put('x/first', '10.0.2.1');
     let plan: Plan | undefined;
@@ -75,6 +76,18 @@ describe('an event of a remote pod', () => {
     );
     assert.equal(listings, 0);
     assert.ok(countListings(() => new Map(observed.sets)) > 0, 'the count sees nothing');
+
+    // A set that nobody wants any more stays for now, as rules ask about it that judge nothing.
+    compiler.policy('x/p9', undefined);
+    pass(true);
+    const sets = observed.sets.size;
+    assert.equal(
+      countListings(() => (plan = put('x/third', '10.0.2.3', true))),
+      0,
+    );
+    assert.deepEqual([plan!.summary.setsDestroyed, observed.sets.size], [0, sets]);
+    assert.equal(put('x/fourth', '10.0.2.4').summary.setsDestroyed, 1);
+    assert.equal(observed.sets.size, sets - 1);
   });
 
   it('a state that is planned from twice is the same the second time', () => {

@@ -3,7 +3,8 @@
  *
  *   desired   the ruleset
  *   actual    the kernel: as our writes left it (`applied`), or as it was read (`recognise`)
- *   pending   what of the desired may not be actual: where it is known which rules and sets were `reached`, what changed since then
+ *   pending   what of the desired may not be actual: where it is known which rules and sets were `reached`, what changed since then; and
+ *             what is actual and not desired
  */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { Sliced } from '../../../core/sliced.ts';
@@ -27,6 +28,8 @@ export interface Delta {
 interface Pending {
   /** To be compared; `all`, and what is there besides them, where it is not known what changed, or a set came or went. */
   readonly sets: readonly IpSet[] | 'all';
+  /** Names of all other sets there are, where not all are to be compared. */
+  readonly left: readonly string[];
   /** Families whose rules are to be compared. */
   readonly rules: readonly Family[];
 }
@@ -35,7 +38,8 @@ interface Pending {
 export function deltaOf(desired: Ruleset, actual: ObservedState, isWhole: boolean): Delta {
   const reached = isWhole ? actual.reached : undefined;
   const rules = FAMILIES.filter((family) => reached?.families[family] !== desired.families[family]);
-  return { desired, actual, pending: { sets: changedSets(desired.sets, reached?.sets), rules } };
+  const { sets, left = [] } = reached ?? {};
+  return { desired, actual, pending: { sets: changedSets(desired.sets, sets), left, rules } };
 }
 
 function changedSets(desired: Ruleset['sets'], reached: Ruleset['sets'] | undefined): Pending['sets'] {
@@ -58,10 +62,12 @@ interface Left {
 export function applied({ desired, actual, pending }: Delta, { families, sets, isWhole }: Left): ObservedState {
   const present = (): (readonly [string, ObservedSet])[] =>
     [...sets].flatMap(([name, set]) => (set ? [[name, set]] : []));
+  const after = pending.sets === 'all' ? versionedMap(present()) : withSets(actual.sets, sets);
+  const left = pending.sets === 'all' ? [] : pending.left.filter((name) => after.has(name));
   return {
     families,
-    sets: pending.sets === 'all' ? versionedMap(present()) : withSets(actual.sets, sets),
-    ...(isWhole ? { reached: { families: desired.families, sets: desired.sets } } : {}),
+    sets: after,
+    ...(isWhole ? { reached: { families: desired.families, sets: desired.sets, left } } : {}),
     ...(actual.variant ? { variant: actual.variant } : {}),
   };
 }
@@ -73,8 +79,12 @@ export function withSetsLeft(
   left: readonly string[],
 ): ObservedState {
   if (left.length === 0) return after;
-  const sets = left.map((name) => [name, before?.sets.get(name) ?? unknownSet(name)] as const);
-  return { ...after, sets: withSets(after.sets, sets), reached: { families: after.reached?.families ?? {} } };
+  // A past version is only asked for what is gone: it would be copied for that.
+  const known = (name: string): ObservedSet => after.sets.get(name) ?? before?.sets.get(name) ?? unknownSet(name);
+  const sets = left.map((name) => [name, known(name)] as const);
+  const { reached } = after;
+  const all = [...new Set([...(reached?.left ?? []), ...left])];
+  return { ...after, sets: withSets(after.sets, sets), ...(reached ? { reached: { ...reached, left: all } } : {}) };
 }
 
 /** A set of ours of which only the name is known; it is there to be destroyed. */

@@ -66,7 +66,8 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   yield;
   const inUse = families.map(({ rules }) => rules.after.usage.chains);
   const kept: Names = { has: (name) => inUse.some((names) => names.has(name)) };
-  const stale = [...(delta.pending.sets === 'all' ? observed.sets.values() : [])]
+  const { sets: pending, left: besides } = delta.pending;
+  const stale = [...(pending === 'all' ? observed.sets.values() : besides.map((name) => observed.sets.get(name)!))]
     .filter(({ name, family }) => !desired.sets.has(name) && !kept.has(name) && !isUnknown(observed, family))
     .map(({ name }) => name)
     .filter((name) => !isReleasedSign(name));
@@ -107,7 +108,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
   return {
     steps,
     summary: summarise(families, observed, sets, destroyed.length),
-    after: withSetsLeft(stateAfter(delta, families, sets, kept, rejected), observed, left),
+    after: withSetsLeft(stateAfter(delta, families, sets, destroyed, kept, rejected), observed, left),
     epochs: Object.fromEntries(
       families.flatMap(({ rules }) => (rules.epoch === undefined ? [] : [[rules.family, rules.epoch]])),
     ),
@@ -336,6 +337,7 @@ function stateAfter(
   delta: Delta,
   plans: readonly FamilyPlan[],
   setsDiff: SetsDiff,
+  destroyed: readonly string[],
   kept: Names,
   rejected: ReadonlySet<string>,
 ): ObservedState {
@@ -345,6 +347,7 @@ function stateAfter(
     families[family] = { chains: reading, reading, hooks, ...(dead ? { dead } : {}) };
   }
   const signs = plans.flatMap(({ sign }) => [...sign.after]);
-  const sets = new Map([...setsAfter(delta, setsDiff, kept, rejected), ...signs]);
+  const gone = destroyed.map((name) => [name, undefined] as const);
+  const sets = new Map([...setsAfter(delta, setsDiff, kept, rejected), ...gone, ...signs]);
   return applied(delta, { families, sets, isWhole: rejected.size === 0 && setsDiff.waiting.size === 0 });
 }

@@ -53,12 +53,14 @@ export interface OtherTable {
   readonly rules: ObservedFamily;
 }
 
-/** What was desired when the actual state was all of it, and nothing else: what is the same now need not be compared (delta.ts). */
+/** What was desired when the actual state was all of it: what is the same now need not be compared (delta.ts). */
 export interface Reached {
   /** Undisturbed ones. */
   readonly families: Readonly<Partial<Record<Family, FamilyRules>>>;
   /** Absent once the kernel was read. */
   readonly sets?: Ruleset['sets'];
+  /** Names of sets that are there besides these, and have to go. */
+  readonly left?: readonly string[];
 }
 
 export interface ObservedState {

@@ -68,21 +68,25 @@ describe('what is pending', () => {
   };
 
   it('is everything where the kernel was read', () => {
-    assert.deepEqual(deltaOf(desired(), readBack(), true).pending, { sets: 'all', rules: [4, 6] });
+    assert.deepEqual(deltaOf(desired(), readBack(), true).pending, { sets: 'all', left: [], rules: [4, 6] });
   });
 
   it('is nothing of what was applied', () => {
     const ruleset = desired();
     const state = reachedBy(ruleset);
-    assert.deepEqual(deltaOf(ruleset, state, true).pending, { sets: [], rules: [] });
+    assert.deepEqual(deltaOf(ruleset, state, true).pending, { sets: [], left: [], rules: [] });
     assert.deepEqual([...state.sets.keys()], ['PCL4-a', 'PCL4-b']);
     assert.equal(state.variant, 'iptables-nft');
   });
 
   it('is everything as long as something is left out, now or then', () => {
     const ruleset = desired();
-    assert.deepEqual(deltaOf(ruleset, reachedBy(ruleset), false).pending, { sets: 'all', rules: [4, 6] });
-    assert.deepEqual(deltaOf(ruleset, reachedBy(ruleset, false), true).pending, { sets: 'all', rules: [4, 6] });
+    assert.deepEqual(deltaOf(ruleset, reachedBy(ruleset), false).pending, { sets: 'all', left: [], rules: [4, 6] });
+    assert.deepEqual(deltaOf(ruleset, reachedBy(ruleset, false), true).pending, {
+      sets: 'all',
+      left: [],
+      rules: [4, 6],
+    });
   });
 
   it('is the sets with other members, and the family with other rules', () => {
@@ -90,10 +94,10 @@ describe('what is pending', () => {
     const changed = ipSet('PCL4-b', '10.0.0.9');
     all.set('PCL4-b', changed);
     const delta = deltaOf(desired({ ...FAMILIES, 6: rulesOf(6) }), state, true);
-    assert.deepEqual(delta.pending, { sets: [changed], rules: [6] });
+    assert.deepEqual(delta.pending, { sets: [changed], left: [], rules: [6] });
     const sets = new Map([['PCL4-b', observed(changed)]]);
     const later = applied(delta, { families: state.families, sets, isWhole: true });
-    assert.deepEqual(deltaOf(delta.desired, later, true).pending, { sets: [], rules: [] });
+    assert.deepEqual(deltaOf(delta.desired, later, true).pending, { sets: [], left: [], rules: [] });
     assert.deepEqual(
       [...later.sets.values()].map(({ members }) => [...members.keys()]),
       [['10.0.0.1'], ['10.0.0.9']],
@@ -110,27 +114,28 @@ describe('what is pending', () => {
     assert.equal(deltaOf(desired(), more, true).pending.sets, 'all');
   });
 
-  it('is every set where some are left that nobody wants, and no rules for that', () => {
+  it('is the sets that are left besides the desired ones, until they are gone', () => {
     const ruleset = desired();
-    const state = withSetsLeft(reachedBy(ruleset), undefined, ['PCL4-old']);
-    assert.deepEqual(deltaOf(ruleset, state, true).pending, { sets: 'all', rules: [] });
-    assert.ok(state.sets.has('PCL4-old'));
-    assert.equal(state.variant, 'iptables-nft');
+    const one = withSetsLeft(reachedBy(ruleset), undefined, ['PCL4-old']);
+    const both = withSetsLeft(one, undefined, ['PCL4-old', 'PCL4-older']);
+    assert.deepEqual(deltaOf(ruleset, both, true).pending, { sets: [], left: ['PCL4-old', 'PCL4-older'], rules: [] });
+    assert.ok(both.sets.has('PCL4-old') && both.sets.has('PCL4-older'));
+    assert.equal(both.variant, 'iptables-nft');
+    const gone = new Map([['PCL4-older', undefined]]);
+    const { families } = both;
+    const after = applied(deltaOf(ruleset, both, true), { families, sets: gone, isWhole: true });
+    assert.deepEqual(deltaOf(ruleset, after, true).pending, { sets: [], left: ['PCL4-old'], rules: [] });
+    assert.deepEqual([...after.sets.keys()], ['PCL4-a', 'PCL4-b', 'PCL4-old']);
   });
 
-  it('a set that is gone afterwards is none', () => {
+  it('is everything where sets are left and nothing was reached', () => {
     const ruleset = desired();
-    const from = withSetsLeft(reachedBy(ruleset), undefined, ['PCL4-old']);
-    const sets = new Map([...from.sets, ['PCL4-old', undefined] as const]);
-    const { families } = from;
-    const { sets: left } = applied(deltaOf(ruleset, from, true), { families, sets, isWhole: true });
-    assert.deepEqual([...left.keys()], ['PCL4-a', 'PCL4-b']);
-    const some = applied(deltaOf(ruleset, reachedBy(ruleset), true), {
-      families,
-      sets: new Map([['PCL4-b', undefined]]),
-      isWhole: true,
-    });
-    assert.deepEqual([...some.sets.keys()], ['PCL4-a']);
+    const state = withSetsLeft(reachedBy(ruleset, false), undefined, ['PCL4-old']);
+    assert.equal(deltaOf(ruleset, state, true).pending.sets, 'all');
+    const sets = new Map([...state.sets, ['PCL4-old', undefined] as const]);
+    const after = applied(deltaOf(ruleset, state, true), { families: state.families, sets, isWhole: true });
+    assert.deepEqual([...after.sets.keys()], ['PCL4-a', 'PCL4-b']);
+    assert.deepEqual(deltaOf(ruleset, after, true).pending.left, []);
   });
 });
 
