@@ -91,7 +91,7 @@ export function policyProblems(object: unknown, found: readonly FieldProblem[]):
 }
 
 /** Looser than the API (DNS-1123), but a name that passes is safe in a `namespace/name` key and on one line. */
-function isUsableName(value: unknown): value is string {
+export function isUsableName(value: unknown): value is string {
   return typeof value === 'string' && value.length <= MAX_NAME && /^[^\s/\p{Cc}]+$/u.test(value);
 }
 
