@@ -28,6 +28,8 @@ import { auditText, counted, policyList, resultText, stepText } from './text.ts'
 const AGENTS_TIMEOUT_MS = 60_000;
 const PODS_TIMEOUT_MS = 60_000;
 const MAX_DEFAULT_PORTS = 6;
+/** About ten seconds of probes. */
+const MANY_CELLS = 50_000;
 /** Agents that drop nothing never will: how long the packets of such a lab are waited for. */
 const NO_ENFORCEMENT_MS = 300;
 
@@ -253,6 +255,10 @@ export class LabSession {
 
   async #show(lab: Lab): Promise<Shown> {
     const matrix = lab.predict(this.#ports(lab));
+    if (matrix.cells.length > MANY_CELLS)
+      this.#screen.complain(
+        `${matrix.cells.length} probes take a while: ask for fewer with --ports, or for some namespaces (kubectl get -n)`,
+      );
     const measurement = await this.#measure(lab, matrix);
     const auditDenied = auditsSomething(this.#options.mode, lab) ? await lab.agents.auditCounts() : undefined;
     if (this.#options.output === 'json') this.#printJson(lab, matrix, measurement, auditDenied);

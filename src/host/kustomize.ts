@@ -3,6 +3,8 @@ import { CommandFailed, runCommand } from './command.ts';
 
 /** Remote resources of a kustomization are fetched by kubectl. */
 const BUILD_TIMEOUT_MS = 60_000;
+/** The error where nothing was tried. */
+export const NO_KUBECTL = 'there is no kubectl on PATH';
 
 export async function buildKustomization(
   folder: string,
@@ -12,7 +14,7 @@ export async function buildKustomization(
     return { text: stdout };
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
-    if (error.reason === 'not-found') return { error: 'there is no kubectl on PATH' };
+    if (error.reason === 'not-found') return { error: NO_KUBECTL };
     return { error: error.stderr.trim().split('\n').at(-1) || error.message };
   }
 }

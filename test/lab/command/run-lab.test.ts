@@ -1,7 +1,7 @@
 /** What `portcullis lab` says before it needs root or Linux. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -66,6 +66,31 @@ spec: {containers: []}
       lines.some((line) => line.startsWith(`! ${file}:9: document 2: `) && /"a".*spec\.containers/.test(line)),
       stderr,
     );
+  });
+
+  it('builds kustomizations by kubectl, by itself where there is none, and says what neither can', () => {
+    const at = join(folder, 'kustomized');
+    const bin = join(folder, 'bin');
+    for (const made of [at, bin]) mkdirSync(made);
+    // The one thing wrong with what is built tells that it was.
+    writeFileSync(join(at, 'pod.yaml'), 'apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: []}\n');
+    const kustomization = (text: string): void => writeFileSync(join(at, 'kustomization.yaml'), text);
+    const run = (path: string) =>
+      spawnSync(process.execPath, [MAIN, 'lab', '-f', at], { encoding: 'utf8', env: { PATH: path }, timeout: 20_000 });
+    kustomization('resources: [pod.yaml]\nlabels: [{pairs: {team: x}}]\n');
+    assert.match(run(bin).stderr, /kustomized \(built\):1: item 1: Pod "a" is invalid: spec\.containers/);
+    kustomization('resources: [pod.yaml]\nnamePrefix: x-\n');
+    const refused = run(bin);
+    assert.deepEqual([refused.status, refused.stdout], [1, '']);
+    assert.match(
+      refused.stderr,
+      /no kubectl on PATH, and for the lab alone it is too much: .*namePrefix.*; give what it builds: kubectl kustomize /,
+    );
+    const script = (text: string): void => writeFileSync(join(bin, 'kubectl'), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    script(`echo 'kind: Pod'; echo 'apiVersion: v1'; echo "metadata: {name: '$1'}"`);
+    assert.match(run(bin).stderr, /kustomized \(built\):1: Pod "kustomize" is invalid: spec\.containers/);
+    script('echo "Error: accumulating resources: nothing there" >&2; exit 1');
+    assert.match(run(bin).stderr, /cannot be built here: Error: accumulating resources: nothing there; give what/);
   });
 
   it('ends with 1 on a file that is not there', () => {
