@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { projectStoredPolicy, type StoredPolicy } from '../../src/cluster/stored-policy.ts';
+import { closeNamespace, projectStoredPolicy, type StoredPolicy } from '../../src/cluster/stored-policy.ts';
 import { LONG_VALUE_BYTES } from '../../src/cluster/long-json.ts';
+import { projectNamespace, projectNode } from '../../src/cluster/project.ts';
+import { MODE_KEY } from '../../src/core/vocabulary.ts';
 import { POLICY_LIMITS } from '../../src/cluster/limits.ts';
 import { readEvent } from '../../src/cluster/read-answer.ts';
 import { Interner } from '../../src/cluster/interner.ts';
@@ -110,4 +112,41 @@ describe('a policy as it is kept', () => {
       assert.equal(problems[0]!.field, 'spec.podSelector');
     });
   }
+});
+
+describe('the mode of what is kept', () => {
+  const long = { 'kubectl.kubernetes.io/last-applied-configuration': 'x'.repeat(3 * LONG_VALUE_BYTES) };
+
+  it('of a policy, also among annotations that are too long to be looked at', () => {
+    for (const others of [{}, long]) {
+      const metadata = (mode: string) => ({ namespace: 'x', name: 'p', annotations: { ...others, [MODE_KEY]: mode } });
+      const { policy, problems } = keep({ ...apiPolicy('p'), metadata: metadata('audit') });
+      assert.deepEqual([policy.mode, policy.withoutRules().mode, problems], ['audit', 'audit', []]);
+      const misspelt = keep({ ...apiPolicy('p'), metadata: metadata('audti') });
+      assert.equal(misspelt.policy.mode, 'enforce');
+      assert.deepEqual(
+        misspelt.problems.map(({ field }) => field),
+        ['metadata.annotations[portcullis.dev/mode]'],
+      );
+      const { policy: without } = keep({ ...apiPolicy('p'), metadata: { ...metadata(''), annotations: others } });
+      assert.equal(without.mode, undefined);
+    }
+  });
+
+  it('of a namespace and of a node, the same', () => {
+    for (const others of [{}, long]) {
+      const metadata = { name: 'x', annotations: { ...others, [MODE_KEY]: 'audit' } };
+      const read = readEvent(Buffer.from(JSON.stringify({ type: 'ADDED', object: { metadata } })))!.object;
+      const [namespace, node] = [projectNamespace(read, new Interner()), projectNode(read, new Interner())];
+      assert.ok(namespace.kind === 'record' && node.kind === 'record');
+      assert.deepEqual([namespace.record.mode, node.record.modeAnnotation], ['audit', 'audit']);
+      const misspelt = projectNamespace({ metadata: { name: 'x', annotations: { [MODE_KEY]: 'x' } } }, new Interner());
+      assert.ok(misspelt.kind === 'record' && misspelt.record.mode === 'enforce');
+      assert.match(misspelt.problems[0]!.message, /its policies are enforced$/);
+    }
+  });
+
+  it('a namespace that is closed for what is in it is closed whatever it is annotated with', () => {
+    assert.equal(closeNamespace('x', '(closed)').mode, 'enforce');
+  });
 });

@@ -110,6 +110,28 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
     assert.deepEqual(closedOf(compiled({ comparisons: 60 }, cluster(everybody))), []);
   });
 
+  it('audited policies have an eighth of their own: what is beyond is not counted, and named; what is enforced is as without them', () => {
+    const audited = numbers(60).map((n) =>
+      policy(`x/audited-${n}`, { podSelector: {}, policyTypes: ['Ingress'], ingress: [wide(n)] }, 'audit'),
+    );
+    const { pods, policies } = CLUSTER;
+    const more = snapshot({ pods: [...pods.values()], policies: [...policies.values(), ...audited] });
+    // Room for all that is enforced, and for ten of the audited ones' sixty rules.
+    const [intent, without] = [compiled({ sets: 90 }, more), compiled({ sets: 90 })];
+    assert.deepEqual([intent.programs, closedOf(intent)], [without.programs, []]);
+    assert.deepEqual([intent.audits, intent.addressSets.size], [[], without.addressSets.size]);
+    assert.deepEqual(
+      intent.endpoints.map(({ audits }) => audits),
+      [{}, {}, {}],
+    );
+    const [problem, ...others] = intent.problems;
+    assert.deepEqual(others, []);
+    assert.equal(problem!.object.kind, 'NetworkPolicy');
+    assert.match(problem!.object.name, /^audited-0, audited-1, .* and 50 more$/);
+    assert.match(problem!.message, /^audited together, .* nothing is counted/);
+    assert.equal(compiled({}, more).audits.length, 1);
+  });
+
   it('is open again once it fits', () => {
     const compiler = new NodeCompiler('node-1', undefined, { ...NAMESPACE_LIMITS, sets: 50 });
     loadSnapshot(compiler, CLUSTER);

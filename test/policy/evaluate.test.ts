@@ -1,6 +1,6 @@
 /** Reasons, exemptions and edges; who reaches whom in general is what the scenario tables ask. */
 import assert from 'node:assert/strict';
-import { createEvaluator, evaluate } from '../../src/policy/evaluate.ts';
+import { auditOutcome, createEvaluator, evaluate } from '../../src/policy/evaluate.ts';
 import { explainVerdict } from '../../src/policy/explain-verdict.ts';
 import type { ClusterSnapshot, Flow, Verdict } from '../../src/policy/model.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
@@ -159,6 +159,57 @@ describe('evaluate: what the snapshot does not know', () => {
     ]) {
       assert.equal(createEvaluator(snapshot({ pods, policies: [open] })).evaluate(flow(B, A)).allowed, false);
     }
+  });
+});
+
+describe('evaluate: policies that are only audited', () => {
+  const fromA = policy(
+    'x/from-a',
+    { podSelector: podIs('b'), ingress: [{ from: [{ podSelector: podIs('a') }] }] },
+    'audit',
+  );
+  const none = policy('x/none', { podSelector: podIs('b') });
+
+  it('says nothing more where none is', () => {
+    assert.equal(evaluate(cluster(none), flow(A, B)).ifEnforced, undefined);
+  });
+
+  it('isolate nobody, and what they would deny is the other verdict', () => {
+    const verdict = evaluate(cluster(fromA), flow(OUTSIDE, B));
+    assert.deepEqual([verdict.allowed, verdict.ingress], [true, { kind: 'not-isolated' }]);
+    const isolatedBy = [{ namespace: 'x', name: 'from-a' }];
+    assert.deepEqual(
+      [verdict.ifEnforced!.allowed, verdict.ifEnforced!.ingress],
+      [false, { kind: 'denied', isolatedBy }],
+    );
+    assert.deepEqual([auditOutcome(verdict, 'ingress'), auditOutcome(verdict, 'egress')], ['would-deny', undefined]);
+    assert.equal(auditOutcome(evaluate(cluster(fromA), flow(A, B)), 'ingress'), undefined);
+  });
+
+  it('allow nothing beside one in force, and what they would allow is the other verdict', () => {
+    const verdict = evaluate(cluster(fromA, none), flow(A, B));
+    assert.deepEqual(verdict.ingress, { kind: 'denied', isolatedBy: [{ namespace: 'x', name: 'none' }] });
+    assert.equal(auditOutcome(verdict, 'ingress'), 'would-allow');
+    assert.equal(auditOutcome(evaluate(cluster(fromA, none), flow(OUTSIDE, B)), 'ingress'), undefined);
+    assert.equal(
+      explainVerdict(verdict),
+      [
+        'denied',
+        '  egress:  open: no policy isolates the source for egress',
+        '  ingress: denied: the destination is isolated by x/none, and no rule there allows this',
+        'if audited policies were enforced: allowed',
+        '  egress:  open: no policy isolates the source for egress',
+        '  ingress: allowed by x/from-a spec.ingress[0]',
+      ].join('\n'),
+    );
+  });
+
+  it('of an audited namespace all are, but for those that ask to be enforced', () => {
+    const { policies, ...rest } = cluster(policy('x/q', { podSelector: podIs('a') }, 'enforce'), none);
+    const namespaces = new Map([['x', { ...rest.namespaces.get('x')!, mode: 'audit' as const }]]);
+    const { ingress, ifEnforced } = evaluate({ ...rest, policies, namespaces }, flow(OUTSIDE, B));
+    assert.deepEqual([ingress.kind, ifEnforced!.ingress.kind], ['not-isolated', 'denied']);
+    assert.equal(evaluate({ ...rest, policies, namespaces }, flow(OUTSIDE, A)).ingress.kind, 'denied');
   });
 });
 
