@@ -159,8 +159,11 @@ for (const backend of BACKENDS) {
       const sent = await inOrderSent(toggled);
       await toggled.stop();
       assert.ok(sent.length < 300, 'the prober remembers no more');
+      // One that was let through and is cut ahead of its first answer, at each change that revokes.
+      assert.ok(sent.filter((outcome) => outcome === 'error').length <= 4);
+      const settled = sent.filter((outcome) => outcome !== 'error');
       assert.deepEqual(
-        sent.filter((outcome, at) => outcome !== sent[at - 1]),
+        settled.filter((outcome, at) => outcome !== settled[at - 1]),
         ['reached', 'blocked', 'reached', 'blocked', 'reached', 'blocked', 'reached', 'blocked'],
       );
       assert.ok((await live.status()).longestSilenceMs < 500);
@@ -204,10 +207,14 @@ for (const backend of BACKENDS) {
     it('a restart keeps what is audited, and its counts', async () => {
       t.annotateMode('x', 'audit');
       await t.expect(['x/stranger -> x/server', 'x/stranger -> x/other']);
+      const tidied = (): Promise<unknown> =>
+        until(async () => !(await t.kernelText()).includes('PCL-O-'), 'what was replaced is gone', 10_000);
+      await tidied();
       const text = await t.restingText();
       await agent.end('SIGTERM');
       const flow = await t.flow('x/stranger', 'x/server');
       agent = await t.start();
+      await tidied();
       assert.equal(await t.restingText(), text);
       assert.ok((await flow.status()).longestSilenceMs < 500);
       await flow.close();
