@@ -56,6 +56,11 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     this.size = body.size + [...entry.keys()].filter((name) => !body.has(name)).length;
   }
 
+  /** See `ReadableChains`. */
+  get reading(): this {
+    return this;
+  }
+
   /** With other chains where packets come in. */
   withEntry(entry: ReadonlyMap<string, ChainText>): ChainReading {
     return new ChainReading(this.#body, entry, this.#findings);
@@ -162,15 +167,13 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
 
 /** Our chains of one family as they were read, or as we left them. */
 export interface ReadableChains {
-  /** Chain name -> rules in order, each as `iptables-save` prints it without `-A CHAIN`. Ours only. */
-  readonly chains: ReadonlyMap<string, readonly string[]>;
-  /** `chains`, where they are known as values. */
-  readonly reading?: ChainReading;
+  /** Chain name -> rules in order, each as `iptables-save` prints it without `-A CHAIN`. Ours only. `reading`: the same as values. */
+  readonly chains: ReadonlyMap<string, readonly string[]> & { readonly reading?: ChainReading };
 }
 
 /** One chain alone, without a look at the others. */
-export function textOf(family: Family, { chains, reading }: ReadableChains, name: string): ChainText | undefined {
-  if (reading && reading === chains) return reading.text(name);
+export function textOf(family: Family, { chains }: ReadableChains, name: string): ChainText | undefined {
+  if (chains.reading) return chains.reading.text(name);
   const lines = chains.get(name);
   return lines && new ChainText(lines, family);
 }
@@ -181,7 +184,7 @@ export function readingOf(
   observed: ReadableChains,
   written?: ReadonlyMap<string, ChainText>,
 ): ChainReading {
-  if (observed.reading && observed.reading === observed.chains) return observed.reading;
+  if (observed.chains.reading) return observed.chains.reading;
   const chains = [...observed.chains].map(([name, lines]): [string, ChainText] => {
     const ours = written?.get(name);
     return [name, ours?.equals(lines) ? ours : new ChainText(lines, family)];

@@ -144,9 +144,7 @@ function* recogniseFamily(found: ObservedFamily, written: ObservedFamily): Slice
   }
   if (!isWhole) return { ...found, chains };
   const sameHooks = !found.elsewhere && HOOKS.every((hook) => sameLines(written.hooks[hook], found.hooks[hook]));
-  return sameHooks
-    ? written
-    : { ...found, chains: written.chains, ...(written.reading ? { reading: written.reading } : {}) };
+  return sameHooks ? written : { ...found, chains: written.chains };
 }
 
 function* recogniseSet(

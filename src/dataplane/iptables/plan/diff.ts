@@ -343,8 +343,8 @@ function stateAfter(
 ): ObservedState {
   const families: Partial<Record<Family, ObservedFamily>> = {};
   for (const { rules, dead } of plans) {
-    const { family, after: reading, hooks } = rules;
-    families[family] = { chains: reading, reading, hooks, ...(dead ? { dead } : {}) };
+    const { family, after: chains, hooks } = rules;
+    families[family] = { chains, hooks, ...(dead ? { dead } : {}) };
   }
   const signs = plans.flatMap(({ sign }) => [...sign.after]);
   const gone = destroyed.map((name) => [name, undefined] as const);
