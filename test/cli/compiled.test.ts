@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { IMAGE_ENV, IMAGE_FLAGS } from '../../scripts/image.ts';
+import { IMAGE_ENV, IMAGE_FLAGS, IMAGE_TOOLS } from '../../scripts/image.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const DOCKERFILE = readFileSync(join(ROOT, 'Dockerfile'), 'utf8');
@@ -130,6 +130,14 @@ describe('the bundle and what is kept compiled of it', function () {
 });
 
 describe('scripts/image.ts', () => {
+  it('names packages that the Dockerfile installs in a version, but for those of every Debian', () => {
+    const pinned = [...DOCKERFILE.matchAll(/'([a-z0-9-]+)=[\d:]+[.\d]*(?:-\d+)?\*'/g)].map(([, name]) => name!);
+    const named = IMAGE_TOOLS.map((tool) => tool.package).filter((name) => !['coreutils', 'dash'].includes(name));
+    assert.deepEqual(pinned.sort(), named.sort());
+    const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { readonly version: string };
+    assert.ok(DOCKERFILE.includes(`org.opencontainers.image.version="${version}"`));
+  });
+
   it('says what the Dockerfile says', () => {
     const entry = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(DOCKERFILE)![1]!) as string[];
     assert.deepEqual(entry, ['node', ...IMAGE_FLAGS, '/opt/portcullis/portcullis.mjs']);
