@@ -1,5 +1,5 @@
 /** What this process and the commands it ran have used of the processor. */
-import { readFileSync } from 'node:fs';
+import { openSync, readSync } from 'node:fs';
 
 /** /proc counts in ticks of USER_HZ, which is 100 on all architectures of Linux that Node.js runs on. */
 const MS_PER_TICK = 10;
@@ -13,9 +13,15 @@ export function cpuMs(): number {
   return (user + system) / 1000 + childrenCpuMs();
 }
 
+/** Kept open: it is asked twice a sync. What is read from its start is as of now. */
+let stat: number | undefined;
+/** More than the line is long. */
+const buffer = Buffer.alloc(2_048);
+
 function childrenCpuMs(): number {
   try {
-    return childrenMsOf(readFileSync('/proc/self/stat', 'latin1'));
+    stat ??= openSync('/proc/self/stat', 'r');
+    return childrenMsOf(buffer.toString('latin1', 0, readSync(stat, buffer, 0, buffer.length, 0)));
   } catch {
     return 0;
   }

@@ -220,8 +220,10 @@ function* planFamily(
     ? { chains: rules.after.changedSince(begun), stale: [], ...hooks }
     : { chains: interim?.plain ?? NO_CHAINS, stale: [] };
   const chainOf = (name: string): ChainText | undefined => interim?.chains.get(name) ?? begun.text(name);
-  const commits =
-    (options.addsOnly && addedOnly(rules, before, [first, second])) || replaced(before, first, second, chainOf);
+  // For an epoch that begins after all else is in nobody waits: one commit, and nothing to tidy.
+  const isEpochLast = isLate && chains.size === 0 && before.dead === undefined;
+  const mayAdd = options.addsOnly && !isEpochLast;
+  const commits = (mayAdd && addedOnly(rules, before, [first, second])) || replaced(before, first, second, chainOf);
   return {
     rules,
     changes,

@@ -52,14 +52,25 @@ describe('a late epoch', () => {
     assert.ok(![...node.kernel.state().sets.keys()].some((name) => name.endsWith('-released')));
   });
 
+  it('leaves no dead rules, as nobody waits for it', async () => {
+    const tidy = { isDue: false, synced: (): void => {} };
+    const { node } = await withLiveFlows(createFakeNode('node-1', undefined, { tidy }));
+    const { plan } = await enforce(node, AFTER);
+    assert.equal(plan!.summary.epochsAdvanced, 2);
+    assert.deepEqual([plan!.after.families[4]!.dead, plan!.after.families[6]!.dead], [undefined, undefined]);
+  });
+
   it('takes out dead rules that are due, among them the jump that the epoch replaces', async () => {
     const tidy = { isDue: false, synced: (): void => {} };
     const { node, flows } = await withLiveFlows(createFakeNode('node-1', undefined, { tidy }));
-    await enforce(node, AFTER);
+    const denied = policy('x/deny', { podSelector: {}, policyTypes: ['Egress'] });
+    await enforce(node, snapshot({ pods: [LOCAL, FRIEND], policies: [FROM_FRIENDS, denied] }));
     await enforce(node, BEFORE);
     assert.equal(node.kernel.state().families[4]!.hooks.FORWARD.filter((line) => line.includes('RECHECK')).length, 2);
     tidy.isDue = true;
-    await enforce(node, AFTER);
+    const { plan, stepsApplied } = await enforce(node, AFTER);
+    // None was refused and planned anew.
+    assert.equal(stepsApplied, plan!.steps.length);
     assert.equal(node.kernel.state().families[4]!.hooks.FORWARD.filter((line) => line.includes('RECHECK')).length, 1);
     assert.deepEqual(
       verdicts(
