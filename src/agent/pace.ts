@@ -51,9 +51,14 @@ export class Pace {
 
   /** `usedMs`: of CPU. */
   ended(lane: Lane, nowMs: number, usedMs: number): void {
+    this.charge(lane, nowMs, usedMs);
+    this.#lastEndMs[lane] = nowMs;
+  }
+
+  /** For work that follows from what the lane wrote before: it is paid for, and what changes next waits no longer for its end. */
+  charge(lane: Lane, nowMs: number, usedMs: number): void {
     this.#pay(nowMs);
     this.#debts[lane] += usedMs;
-    this.#lastEndMs[lane] = nowMs;
   }
 
   #pay(nowMs: number): void {

@@ -8,6 +8,7 @@
  */
 
 import type { MonotonicClock } from '../core/clock.ts';
+import { TIDYING } from '../dataplane/dataplane.ts';
 import { type Lane, Pace } from './pace.ts';
 
 interface LoopOptions {
@@ -143,12 +144,15 @@ export class SyncLoop {
     this.#isFirst = false;
     this.#lastTurnMs = clock.now();
     const { resync, lane } = request;
-    if (!resync) this.#pace.started(lane, this.#lastTurnMs);
+    const isTidying = !resync && request.reasons.every((reason) => reason === TIDYING);
+    if (!resync && !isTidying) this.#pace.started(lane, this.#lastTurnMs);
     const before = cpuMs();
     const verdict = await this.#options.sync(request);
     this.#lastEndMs = clock.now();
     this.#lastTurnMs = this.#lastEndMs;
-    if (!resync) this.#pace.ended(lane, this.#lastEndMs, cpuMs() - before);
+    const usedMs = cpuMs() - before;
+    if (isTidying) this.#pace.charge(lane, this.#lastEndMs, usedMs);
+    else if (!resync) this.#pace.ended(lane, this.#lastEndMs, usedMs);
     this.#settle(verdict);
     if (resync || !this.#timers.resync) this.#scheduleResync();
   }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { BURST_MS, LONGEST_PAUSE_MS } from '../../src/agent/pace.ts';
+import { TIDYING } from '../../src/dataplane/dataplane.ts';
 import { type LoopRequest, type LoopVerdict, SyncLoop, type Want } from '../../src/agent/sync-loop.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 
@@ -489,6 +490,29 @@ describe('pauses for what syncs cost', () => {
     const times = syncs.filter(({ lane, resync }) => lane === 'rules' && !resync).map(({ atMs }) => atMs);
     const gaps = times.slice(1).map((atMs, index) => atMs - times[index]!);
     assert.ok(gaps.length >= 9 && gaps.every((gap) => gap <= LONGEST_PAUSE_MS + 5), gaps.join(' '));
+  });
+
+  it('what only tidies waits for its turn and is paid for, but no change waits longer as it ended later', async () => {
+    const { clock, loop, syncs } = bench([], { used: ({ resync }) => (resync ? 0 : 4 * BURST_MS), minGapMs: 0 });
+    loop.request('pods');
+    await clock.pass(1_000);
+    loop.request('policies');
+    await clock.pass(100);
+    loop.request(TIDYING);
+    await clock.pass(LONGEST_PAUSE_MS - 50);
+    loop.request('policies');
+    await clock.pass(1);
+    loop.request('policies');
+    await clock.pass(1_000);
+    assert.deepEqual(
+      syncs.slice(1).map(({ atMs, reasons }) => [atMs - 1_000, ...reasons]),
+      [
+        [0, 'policies'],
+        [LONGEST_PAUSE_MS, TIDYING],
+        [LONGEST_PAUSE_MS + 50, 'policies'],
+        [2 * LONGEST_PAUSE_MS + 50, 'policies'],
+      ],
+    );
   });
 
   it('a failure holds up every lane', async () => {
