@@ -1,9 +1,15 @@
 /** The commands beside `agent`, as the program knows them. What each does is loaded when it is asked for. */
+import { release } from 'node:os';
 import type { Command } from './command.ts';
 
+import { CLEANUP_FLAGS, readCleanupFlags } from './cleanup-flags.ts';
+import { AGENT_FLAGS, readAgentConfig } from './config.ts';
+import { EXIT_OK } from './exit-codes.ts';
+import { type Flag, requiredValue } from './flags.ts';
+import { readText } from './read-value.ts';
 import { EXPLAIN_COMMAND } from './explain/explain-command.ts';
 import { LINT_COMMAND } from './lint/lint-command.ts';
-import { readStatusFlags, STATUS_FLAGS } from './status-flags.ts';
+import { OUTPUT_FLAG, readStatusFlags, STATUS_FLAGS } from './status-flags.ts';
 
 const STATUS: Command = {
   name: 'status',
@@ -27,5 +33,58 @@ what the API server has. Needs the rights to list nodes, networkpolicies and the
   },
 };
 
+const VERSION: Command = {
+  name: 'version',
+  summary: 'the versions of program, Node.js and kernel',
+  description: 'Of this program and what it runs on. What the agents of a cluster are: portcullis status -o json.',
+  flags: [OUTPUT_FLAG],
+  run: async (given, { version, env, out }) => {
+    const found = { portcullis: version, node: process.version, kernel: release(), arch: process.arch };
+    const isJson = requiredValue(OUTPUT_FLAG, given, env) === 'json';
+    const text = `portcullis ${version}, Node.js ${found.node}, Linux ${found.kernel}, ${found.arch}`;
+    out(`${isJson ? JSON.stringify(found, null, 2) : text}\n`);
+    return EXIT_OK;
+  },
+};
+
+const CLEANUP: Command = {
+  name: 'cleanup',
+  summary: 'take every trace of ours off this node',
+  description: `Removes chains, jumps and sets of this and other versions from both iptables variants and both families, and the files that
+the agent keeps; nothing of others. Needs root in the node's network namespace. May be repeated. For a node whose agent is
+gone; where one runs, the annotation portcullis.dev/mode=off does the same.`,
+  flags: CLEANUP_FLAGS,
+  exitCodes: { ok: 'nothing of ours is left', failure: 'something is left, or an agent runs here' },
+  run: async (given, context) => {
+    const flags = readCleanupFlags(given, context.env);
+    const { runCleanup } = await import('./cleanup.ts');
+    return runCleanup(flags, context);
+  },
+};
+
+const BUNDLE_FILE = {
+  name: 'file',
+  short: 'f',
+  placeholder: '<file>',
+  defaultText: '-',
+  help: 'where to write it; -: standard output',
+  read: readText,
+} as const satisfies Flag<string>;
+
+const BUNDLE: Command = {
+  name: 'bundle',
+  summary: 'one file of this node for whoever helps, without secrets',
+  description: `Versions, the agent's settings, its pages and the end of its log, all rules and sets, policies, labels of namespaces and of
+this node's pods, as JSON. No token, no annotation, no environment of a pod. Runs where the agent runs, with the same settings:
+
+  kubectl -n kube-system exec POD -- node /opt/portcullis/portcullis.mjs bundle > node.json`,
+  flags: [BUNDLE_FILE, ...Object.values(AGENT_FLAGS)],
+  run: async (given, context) => {
+    const config = readAgentConfig(given, context.env);
+    const { runBundle } = await import('./bundle.ts');
+    return runBundle({ file: requiredValue(BUNDLE_FILE, given, context.env), config }, context);
+  },
+};
+
 /** In the order in which help lists them. */
-export const COMMANDS: readonly Command[] = [STATUS, EXPLAIN_COMMAND, LINT_COMMAND];
+export const COMMANDS: readonly Command[] = [STATUS, EXPLAIN_COMMAND, LINT_COMMAND, BUNDLE, CLEANUP, VERSION];

@@ -66,6 +66,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     version: manifest.version,
     metrics,
     log,
+    logTail: () => agentLog.tail.text(),
   });
   try {
     const connection = await connect(config, log.child('watch'), signal);

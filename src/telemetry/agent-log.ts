@@ -6,10 +6,13 @@ import type { AgentMetrics } from './metrics.ts';
 
 import { createLogger, lineOf } from './log.ts';
 import { LogOutput } from './log-output.ts';
+import { LogTail } from './log-tail.ts';
 import { neverBlock, standardOutput } from './standard-streams.ts';
 
 interface AgentLog {
   readonly log: Logger;
+  /** The last lines, written or lost. */
+  readonly tail: LogTail;
   /** Writes what standard output takes now; the rest is lost. */
   close(): void;
 }
@@ -23,12 +26,18 @@ export function openAgentLog(level: LogLevel, metrics: AgentMetrics): AgentLog {
     lossLine: (count) => lineOf('warn', `${count} log lines were lost here: standard output was not read`),
   });
   metrics.beforeScrape(() => metrics.logLinesDropped(output.dropped));
-  const log = createLogger({ level, destination: output });
+  const tail = new LogTail();
+  const write = (line: string): void => {
+    tail.write(line);
+    output.write(line);
+  };
+  const log = createLogger({ level, destination: { write } });
   const warn = ({ name, message }: Error): void => log.warn(`${name}: ${message}`);
   process.removeAllListeners('warning');
   process.on('warning', warn);
   return {
     log,
+    tail,
     close: () => {
       process.off('warning', warn);
       output.flush();

@@ -35,6 +35,8 @@ export interface StatusProviders {
   readonly metrics: () => Promise<MetricsPage>;
   /** As JSON. */
   readonly status: (filter: PolicyFilter) => StatusPage;
+  /** The end of the log, lines of JSON. */
+  readonly log: () => string;
   /** Absent until the first sync has made a plan. */
   readonly plan: () => PlanPage | undefined;
   /** The latest denied flows, for JSON. */
@@ -111,6 +113,7 @@ const PAGES = {
   '/metrics': async (providers) => ({ status: 200, ...(await providers.metrics()) }),
   '/plan': (providers, request) => planPage(providers.plan(), request),
   '/denials': (providers) => json(200, providers.denials()),
+  '/log': (providers) => text(200, providers.log()),
 } satisfies Readonly<Record<string, PageMaker>>;
 
 export type PagePath = keyof typeof PAGES;
@@ -120,7 +123,7 @@ const ALL_PAGES = Object.keys(PAGES) as PagePath[];
 export const TOKEN_HEADER = 'x-portcullis-token';
 
 /** What tells of policies, pods or addresses. */
-const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>(['/metrics', '/status', '/plan', '/denials']);
+const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>(['/metrics', '/status', '/plan', '/denials', '/log']);
 
 /** Starts the server; resolves once it listens. Rejects with `ListenFailed`. */
 export async function startStatusServer(options: StatusServerOptions): Promise<StatusServer> {

@@ -49,6 +49,8 @@ interface StatusPagesOptions {
   readonly version: string;
   readonly metrics: AgentMetrics;
   readonly log: Logger;
+  /** The end of what was logged. */
+  readonly logTail: () => string;
 }
 
 /** What is served on the metrics address. */
@@ -63,6 +65,7 @@ export function serveStatusPages(options: StatusPagesOptions): ServingServer {
     metrics: () => metrics.scrape(),
     status: (filter: PolicyFilter) => statusPage(statusFacts(options), filter),
     plan: () => planPage(sources.agent?.status()),
+    log: options.logTail,
     denials: () => sources.denials?.() ?? { reader: 'starting', denials: [] },
   };
   const onError = (path: string, error: unknown): void => log.error(`cannot answer ${path}`, { error });

@@ -23,6 +23,7 @@ const PAGES = [
   'docs/metrics.md',
   'docs/performance.md',
   'docs/status.md',
+  'docs/troubleshooting.md',
   ...DECISIONS,
 ];
 

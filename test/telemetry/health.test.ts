@@ -27,6 +27,7 @@ const PROVIDERS: StatusProviders = {
   status: (filter) => ({ filter }) as unknown as StatusPage,
   plan: () => ({ text: '-A PCL-FWD -j RETURN\n', value: { steps: 1 } }),
   denials: () => ({ reader: 'reading', denials: [] }),
+  log: () => '{"message":"starting"}\n',
 };
 
 function tcp({ address }: StatusServer): { readonly host: string; readonly port: number } {
@@ -236,7 +237,7 @@ describe('status server', () => {
     servers.push(server);
     const status = async (path: string, authorization?: string): Promise<number> =>
       (await ask(server, path, 'GET', authorization === undefined ? {} : { authorization })).status;
-    for (const path of ['/metrics', '/plan', '/plan?format=json', '/denials']) {
+    for (const path of ['/metrics', '/status', '/plan', '/plan?format=json', '/denials', '/log']) {
       assert.equal(await status(path), 401, path);
       for (const wrong of ['', 'Bearer', 'Bearer ', 'Bearer s3cre', 'Bearer s3crets', 'Basic s3cret', 's3cret'])
         assert.equal(await status(path, wrong), 401, `${path} ${wrong}`);

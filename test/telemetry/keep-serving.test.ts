@@ -10,6 +10,7 @@ const PROVIDERS = {
   status: () => assert.fail(),
   plan: () => undefined,
   denials: () => ({}),
+  log: () => '',
 };
 
 describe('fault: the status address is taken', () => {

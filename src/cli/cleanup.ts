@@ -1,0 +1,112 @@
+/** `portcullis cleanup`: takes every trace of ours off this node, in both iptables variants and families, and nothing else. */
+import { rm } from 'node:fs/promises';
+import type { ChangeCounts, SyncOutcome } from '../dataplane/dataplane.ts';
+import type { CommandContext } from './command.ts';
+import type { CleanupFlags } from './cleanup-flags.ts';
+
+import { sleep, systemClock } from '../core/clock.ts';
+import { messageOf } from '../core/error-text.ts';
+import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
+import { createHostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
+import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-rules.ts';
+import { runCommand } from '../host/command.ts';
+import { AGENT_FLAGS } from './config.ts';
+import { EXIT_FAILURE, EXIT_OK } from './exit-codes.ts';
+import { answersAt } from './running-agent.ts';
+
+/** A set that the kernel still uses for a moment, a chain that a rule of others leads to. */
+const TRIES = 5;
+const BETWEEN_MS = 1_000;
+
+export async function runCleanup(flags: CleanupFlags, { out, err, signal }: CommandContext): Promise<number> {
+  const fail = (problem: string): number => {
+    err(`portcullis cleanup: ${problem}\n`);
+    return EXIT_FAILURE;
+  };
+  if (process.getuid?.() !== 0) return fail('needs root: it changes the rules of this node');
+  if (!flags.force && flags.httpAddress !== null && (await answersAt(flags.httpAddress, signal)))
+    return fail(
+      'an agent runs on this node and would write its rules again: stop it first (annotate the node with portcullis.dev/mode=off, ' +
+        'or delete the DaemonSet); --force: go on all the same',
+    );
+  const removed = await removeRules(flags.lockWaitSeconds, signal);
+  out(countsText(removed.counts));
+  const files = await removeFiles([flags.endpointsFile, flags.countersFile]);
+  for (const file of files.removed) out(`removed ${file}\n`);
+  const left = [...removed.left, ...files.left];
+  if (left.length > 0) return fail(`not all is gone:\n  ${left.join('\n  ')}`);
+  out('nothing of Portcullis is left on this node\n');
+  return EXIT_OK;
+}
+
+interface Removed {
+  readonly counts: Readonly<Record<'chains' | 'sets', number>>;
+  /** What could not be removed, and why. */
+  readonly left: readonly string[];
+}
+
+/** Read back and removed until a look finds nothing. */
+async function removeRules(lockWaitSeconds: number, signal: AbortSignal): Promise<Removed> {
+  const kernel = createHostKernel({
+    choice: 'auto',
+    run: runCommand,
+    read: runCommand,
+    readTableNames,
+    hasIpv6: hostHasIpv6,
+    lockWaitSeconds,
+    onBackend: () => {},
+  });
+  await kernel.open();
+  const dataplane = createIptablesDataplane({
+    kernel,
+    layout: { trunkInterfacePrefix: AGENT_FLAGS.trunkInterfacePrefix.defaultText! },
+    now: () => systemClock.now(),
+    firstEpoch: 1,
+  });
+  const counts = { chains: 0, sets: 0 };
+  for (let tries = 1; ; tries++) {
+    const outcome = await dataplane.remove({ resync: true });
+    const { chainsDeleted = 0, setsDestroyed = 0 }: Partial<ChangeCounts> = outcome.change?.counts ?? {};
+    if (outcome.change?.isEmpty) return { counts, left: [] };
+    if (outcome.failures.length === 0) {
+      counts.chains += chainsDeleted - outcome.busyChains.length;
+      counts.sets += setsDestroyed - outcome.busySets.length;
+    }
+    if (tries === TRIES || signal.aborted) return { counts, left: leftOf(outcome) };
+    if (leftOf(outcome).length > 0) await sleep(BETWEEN_MS, signal);
+  }
+}
+
+function leftOf({ failures, busySets, busyChains }: SyncOutcome): readonly string[] {
+  return [
+    ...failures.map(
+      ({ message }) => `${message.trim()} (a rule of others that leads into a chain of ours must go first)`,
+    ),
+    ...busyChains.map((chain) => `chain ${chain}: a rule of others leads there; remove that rule`),
+    ...busySets.map((set) => `set ${set}: a rule of others uses it; remove that rule`),
+  ];
+}
+
+/** Empty: there was nothing. */
+function countsText({ chains, sets }: Removed['counts']): string {
+  return chains + sets === 0 ? '' : `removed ${chains} chains and ${sets} sets\n`;
+}
+
+async function removeFiles(
+  files: readonly (string | null)[],
+): Promise<{ readonly removed: readonly string[]; readonly left: readonly string[] }> {
+  const removed: string[] = [];
+  const left: string[] = [];
+  for (const file of files) {
+    if (file === null) continue;
+    for (const each of [file, `${file}.new`])
+      try {
+        await rm(each);
+        removed.push(each);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code !== 'ENOENT' && code !== 'ENOTDIR') left.push(`${each}: ${messageOf(error)}`);
+      }
+  }
+  return { removed, left };
+}
