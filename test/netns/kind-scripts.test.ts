@@ -131,8 +131,10 @@ describe('scripts for kind, against the lab', function () {
       const rule = `POSTROUTING -s ${subnet} ! -d ${subnet} -j MASQUERADE`;
       assert.ok(lines.includes(`docker exec ${node.name} iptables -w 5 -t nat -A ${rule}`));
     }
-    assert.ok(lines.includes(`docker build -t portcullis:${VERSION} .`));
-    assert.ok(lines.includes(`kind load docker-image --name portcullis portcullis:${VERSION}`));
+    const image = `docker.io/library/portcullis:${VERSION}`;
+    assert.ok(lines.includes(`docker build -t ${image} .`));
+    assert.ok(lines.some((line) => /^docker save -o \S+\/image\.tar /.test(line) && line.endsWith(` ${image}`)));
+    assert.ok(lines.some((line) => /^kind load image-archive --name portcullis \S+\/image\.tar$/.test(line)));
     assert.ok(lab.store.get('daemonsets', { namespace: 'kube-system', name: 'portcullis' }));
   });
 
