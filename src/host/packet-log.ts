@@ -2,7 +2,7 @@
  * Packets that rules sent to a netfilter log group, as `ulogd` of packages ulogd2 and ulogd2-json prints them: a JSON object a line
  * (docs/decisions/reading-the-drop-log.md). It runs beside the agent, and is started again when it ends.
  */
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MonotonicClock } from '../core/clock.ts';
@@ -61,6 +61,8 @@ const MAX_LINES_PER_SECOND = 1_000;
 export class PacketLog {
   readonly #options: PacketLogOptions;
   #program: LineProgram | undefined;
+  /** For the program that is being started. */
+  #folder: string | undefined;
   #state: PacketLogState = { kind: 'starting' };
   #restartMs = RESTART_FIRST_MS;
   #cancel = (): void => {};
@@ -89,21 +91,27 @@ export class PacketLog {
     this.#cancel();
     this.#program?.kill();
     this.#program = undefined;
+    this.#removeFolder();
+  }
+
+  /** Nearly always the shell has done that; not where a program is missing that it needs, or it was ended before. */
+  #removeFolder(): void {
+    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
+    this.#folder = undefined;
   }
 
   #run(): void {
     const { group, clock, start = startLineProgram } = this.#options;
     const startedAt = clock.now();
     this.#sequence = undefined;
-    let argv: readonly [string, ...string[]];
     try {
-      argv = commandLine(group);
+      this.#folder = folderWith(configText(group));
     } catch (error) {
       this.#ended({ isMissing: false, complaint: messageOf(error) }, 0);
       return;
     }
     const program: LineProgram = start({
-      argv,
+      argv: ['sh', '-c', RUN, 'sh', this.#folder],
       guarded: true,
       onLine: (line) => program === this.#program && this.#line(line),
       ended: (how) => program === this.#program && this.#ended(how, clock.now() - startedAt),
@@ -140,6 +148,7 @@ export class PacketLog {
   #ended({ isMissing, complaint }: { isMissing: boolean; complaint: string }, livedMs: number): void {
     this.#cancel();
     this.#program = undefined;
+    this.#removeFolder();
     if (this.#stopped) return;
     if (livedMs >= STARTUP_MS) {
       this.#restartMs = RESTART_FIRST_MS;
@@ -176,10 +185,6 @@ const STAMP = /^.*<\d> \S+:\d+ /;
 const RUN =
   'exec 4<"$1/conf" && mkfifo "$1/lines" && { cat "$1/lines" & } && exec >"$1/lines" && rm -r "$1" && ' +
   'exec ulogd -v -c /proc/self/fd/4';
-
-function commandLine(group: number): readonly [string, ...string[]] {
-  return ['sh', '-c', RUN, 'sh', folderWith(configText(group))];
-}
 
 /** Everything of ulogd that is installed is loaded: where its parts are depends on the system. */
 function configText(group: number): string {

@@ -1,6 +1,6 @@
 /** The reader of logged packets; the program it runs is played, or is a script. */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -172,10 +172,15 @@ describe('the program that reads packets', () => {
   /** Runs the reader with a script in place of ulogd; gives what it read within a second. */
   async function withUlogd(
     script: string,
+    missing?: string,
   ): Promise<{ readonly packets: LoggedPacket[]; readonly state: PacketLogState }> {
     const folder = mkdtempSync(join(tmpdir(), 'portcullis-test-'));
     writeFileSync(join(folder, 'ulogd'), `#!/bin/sh\n${script}\n`);
     chmodSync(join(folder, 'ulogd'), 0o755);
+    if (missing !== undefined) {
+      writeFileSync(join(folder, missing), `#!/bin/sh\necho 'sh: 1: ${missing}: not found' >&2\nexit 127\n`);
+      chmodSync(join(folder, missing), 0o755);
+    }
     const path = process.env.PATH;
     process.env.PATH = `${folder}:${path}`;
     const packets: LoggedPacket[] = [];
@@ -201,12 +206,11 @@ describe('the program that reads packets', () => {
   const print = `printf '%s\\n' '${JSON.stringify(SYN)}'`;
 
   it('reads its configuration more than once, and prints by the name of its output', async () => {
-    const before = folders();
     const twice = 'grep -q "^group=4711$" "$3" && grep -q "^stack=.*JSON$" "$3"';
     const { packets, state } = await withUlogd(`${twice} && ${print} >>/dev/stdout; exec sleep 60`);
     assert.equal(packets.length, 1);
     assert.deepEqual(state, { kind: 'reading' });
-    assert.deepEqual(folders(), before);
+    assert.deepEqual(leftovers(), []);
   });
 
   it('that ends at once is not taken for one that reads', async () => {
@@ -214,10 +218,17 @@ describe('the program that reads packets', () => {
     assert.deepEqual(state, { kind: 'taken' });
   });
 
-  /** Of readers, wherever they are made. */
-  function folders(): string[] {
-    return ['/dev/shm', tmpdir()].flatMap((folder) =>
-      readdirSync(folder).filter((name) => /^portcullis-[A-Za-z0-9]{6}$/.test(name)),
-    );
+  it('fault: a program that starts the reader of denied packets is missing: said, and nothing is left of each try', async () => {
+    const { state } = await withUlogd('exec sleep 60', 'mkfifo');
+    assert.deepEqual(state, { kind: 'missing', complaint: 'sh: 1: mkfifo: not found' });
+    assert.deepEqual(leftovers(), []);
+  });
+
+  /** Folders that these readers made. */
+  function leftovers(): string[] {
+    return ['/dev/shm', tmpdir()]
+      .flatMap((place) => readdirSync(place).map((name) => join(place, name, 'conf')))
+      .filter((file) => file.includes('portcullis-') && existsSync(file))
+      .filter((file) => readFileSync(file, 'utf8').includes('\ngroup=4711\n'));
   }
 });
