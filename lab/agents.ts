@@ -37,6 +37,11 @@ export interface LabAgentsOptions {
   readonly onExit: (node: string, why: string) => void;
 }
 
+/** Of `/status`. */
+interface StatusKinds {
+  readonly kinds: readonly { readonly kind: string; readonly inKernel: string | null }[];
+}
+
 interface RunningAgent {
   readonly child: ChildProcess;
   readonly ended: Promise<void>;
@@ -158,6 +163,27 @@ export class LabAgents {
   /** A unix socket that leads to the agent's own HTTP server, once its pages were asked for. */
   pagesSocket(node: string): string {
     return join(this.#options.logDir, `${node}.sock`);
+  }
+
+  /**
+   * Resolves when the kernels of all nodes hold every object of these kinds up to these resourceVersions, as `/status` tells, and after
+   * `timeoutMs` whatever it tells.
+   */
+  async followed(versions: Readonly<Record<string, number>>, timeoutMs: number): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    for (const { name } of this.#options.network.nodes()) {
+      while (Date.now() < deadline && !(await this.#hasFollowed(name, versions)))
+        await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
+    }
+  }
+
+  async #hasFollowed(node: string, versions: Readonly<Record<string, number>>): Promise<boolean> {
+    try {
+      const { kinds } = JSON.parse((await this.get(node, '/status')).body) as StatusKinds;
+      return kinds.every(({ kind, inKernel }) => Number(inKernel ?? 0) >= (versions[kind] ?? 0));
+    } catch {
+      return false;
+    }
   }
 
   /** What the agents have counted until now. */

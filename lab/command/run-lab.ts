@@ -259,8 +259,11 @@ export class LabSession {
       this.#screen.complain(
         `${matrix.cells.length} probes take a while: ask for fewer with --ports, or for some namespaces (kubectl get -n)`,
       );
+    const audits = auditsSomething(this.#options.mode, lab);
+    // No packet tells whether rules that drop nothing are in.
+    if (audits) await lab.agents.followed(newestVersions(lab), this.#options.timeoutMs);
     const measurement = await this.#measure(lab, matrix);
-    const auditDenied = auditsSomething(this.#options.mode, lab) ? await lab.agents.auditCounts() : undefined;
+    const auditDenied = audits ? await lab.agents.auditCounts() : undefined;
     if (this.#options.output === 'json') this.#printJson(lab, matrix, measurement, auditDenied);
     else this.#printText(lab, matrix, measurement, auditDenied);
     return { matrix, measurement, ok: isRight(measurement) };
@@ -342,6 +345,12 @@ export class LabSession {
   #clock(): string {
     return this.#screen.paint('dim', `(${this.#screen.seconds.toFixed(1)} s)`);
   }
+}
+
+function newestVersions({ store }: Lab): Readonly<Record<string, number>> {
+  const newest = (kind: 'networkpolicies' | 'namespaces'): number =>
+    Math.max(0, ...store.list(kind).map(({ metadata }) => Number(metadata.resourceVersion)));
+  return { networkpolicies: newest('networkpolicies'), namespaces: newest('namespaces') };
 }
 
 /** Undefined: no agent counts. */

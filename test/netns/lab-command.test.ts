@@ -225,6 +225,22 @@ describe('portcullis lab', function () {
     );
   });
 
+  it('shows what one audited policy would deny, as the agents counted it', async () => {
+    const file = join(folder, 'audited.yaml');
+    const text = readFileSync(join(EXAMPLES, 'default-deny/default-deny.yaml'), 'utf8');
+    writeFileSync(
+      file,
+      text.replace('  name: default-deny\n', '  name: default-deny\n  annotations: {portcullis.dev/mode: audit}\n'),
+    );
+    const { code, stdout } = await run('-f', file, '--families', '4');
+    assert.equal(code, 0, stdout);
+    assert.match(stdout, /^1 vault\/safe +- \. \. \. +- \. \. \.$/m);
+    assert.match(
+      stdout,
+      /^Connections that enforcing .*:\n {2}vault\/default-deny {2}egress [1-9]\d*, ingress [1-9]\d*$/m,
+    );
+  });
+
   it('brings up every kind of workload, skips what it has no use for, and says so', async () => {
     const file = join(folder, 'kinds.yaml');
     const template = (name: string, more = ''): string =>
