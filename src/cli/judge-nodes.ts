@@ -79,7 +79,8 @@ function whyNot(page: StatusPage, policy: PolicyPage | null, wanted: Wanted): st
   const behind = whyBehind(page, policy, wanted);
   if (behind !== undefined) return behind;
   if (mode.inForce === 'audit') return `mode audit, by ${sourceText(mode.source)}: counted, and nothing is dropped`;
-  return wanted.only ? undefined : firstReason(page);
+  if (!wanted.only) return firstReason(page);
+  return policy?.state === 'audited' ? 'only audited: counted, and nothing is dropped' : undefined;
 }
 
 function whyBehind({ policies, kinds }: StatusPage, policy: PolicyPage | null, wanted: Wanted): string | undefined {

@@ -215,6 +215,14 @@ describe('portcullis status', () => {
     });
   }
 
+  it('a policy that is only audited is in force nowhere, and is no fault of the node', async () => {
+    await node('a', answering(page({ policies: [policy({ state: 'audited' })] })));
+    const { code, out } = await status('--policy=x/p');
+    assert.equal(code, 1);
+    assert.match(out, /a {2}only audited: counted, and nothing is dropped/);
+    assert.equal((await status()).code, 0);
+  });
+
   it('asked about one policy, what is wrong with others does not count', async () => {
     await node(
       'a',
