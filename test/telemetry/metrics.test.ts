@@ -15,7 +15,7 @@ function fresh(): AgentMetrics {
 }
 
 /** Calls every feeding function once. */
-function feed(metrics: AgentMetrics): void {
+function feed(metrics: AgentMetrics, auditedPolicies: ReadonlyMap<string, number> = new Map([['x', 2]])): void {
   metrics.build('1.2.3');
   metrics.mode('audit');
   metrics.backend('iptables-legacy');
@@ -34,7 +34,7 @@ function feed(metrics: AgentMetrics): void {
     setEntries: 4,
     isolatedPods: { ingress: 5, egress: 6 },
     policies: { active: 7, inactive: 8 },
-    auditedPolicies: new Map([['x', 2]]),
+    auditedPolicies,
     policyProblems: 9,
     epoch: 10,
     pendingSteps: 11,
@@ -124,6 +124,17 @@ function describedByDocs(): Described[] {
 }
 
 describe('createAgentMetrics', () => {
+  it('audited policies have series for a hundred namespaces, and one for all others', async () => {
+    const metrics = fresh();
+    feed(metrics, new Map(Array.from({ length: 120 }, (_, n) => [`n${n}`, n + 1])));
+    const shown = await samples(metrics);
+    const series = [...shown].filter(([name]) => name.startsWith('portcullis_audited_policies'));
+    assert.equal(series.length, 101);
+    // Those with the fewest: 1 + 2 + ... + 20.
+    assert.equal(shown.get('portcullis_audited_policies{namespace="_other"}'), 210);
+    assert.equal(shown.get('portcullis_audited_policies{namespace="n119"}'), 120);
+  });
+
   it('shows what it was fed', async () => {
     const metrics = fresh();
     feed(metrics);

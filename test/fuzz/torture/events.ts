@@ -1,6 +1,7 @@
 /** Random things that happen to a cluster, each in words and as an act on the lab's API server. */
 import type { Lab } from '../../../lab/lab.ts';
 import type { NetworkPolicyObject, PodObject } from '../../../lab/api/objects.ts';
+import { MODE_KEY } from '../../../src/core/vocabulary.ts';
 import { ADDRESSES_ANNOTATION } from '../../../lab/kubelet.ts';
 import type { Dice } from './dice.ts';
 import {
@@ -57,6 +58,7 @@ export function someEvent(scene: Scene, networkToo: boolean): Event | undefined 
     [4, () => applyPolicy(scene)],
     [3, () => editPolicy(scene)],
     [2, () => deletePolicy(scene)],
+    [2, () => setMode(scene)],
     [4, () => labelPod(scene)],
     [2, () => labelNamespace(scene)],
   ];
@@ -122,6 +124,26 @@ function deletePolicy(scene: Scene): Event | undefined {
   return {
     text: `delete policy ${ref.namespace}/${ref.name}`,
     act: () => void lab.store.delete('networkpolicies', ref),
+  };
+}
+
+/** A policy, or all of a namespace, is only audited from now on, or enforced again. */
+function setMode({ dice, lab }: Scene): Event | undefined {
+  const policies = policiesOf(lab);
+  if (policies.length === 0) return undefined;
+  const { metadata } = dice.pick(policies);
+  const mode = dice.pick(['audit', 'audit', 'enforce', null]);
+  const annotations = { metadata: { annotations: { [MODE_KEY]: mode } } };
+  const namespace = metadata.namespace!;
+  const { store } = lab;
+  if (dice.chance(0.3))
+    return {
+      text: `mode of namespace ${namespace}: ${mode}`,
+      act: () => void store.patch('namespaces', { name: namespace }, 'merge', annotations),
+    };
+  return {
+    text: `mode of policy ${namespace}/${metadata.name}: ${mode}`,
+    act: () => void store.patch('networkpolicies', { namespace, name: metadata.name }, 'merge', annotations),
   };
 }
 

@@ -3,6 +3,7 @@
  * what the reference evaluator says, every node must hold what a fresh agent would write, and whatever was allowed, or denied, by
  * every state the cluster was in must have been so all the time. A seed and a number repeat a round.
  */
+import { MODE_KEY } from '../../../src/core/vocabulary.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lab } from '../../../lab/lab.ts';
 import type { LabFlow, LabRepeat, ProbeResult } from '../../../lab/network/types.ts';
@@ -435,10 +436,12 @@ async function clear(lab: Lab): Promise<void> {
   for (const { metadata } of store.list('pods'))
     store.delete('pods', { namespace: metadata.namespace!, name: metadata.name }, { gracePeriodSeconds: 0 });
   for (const name of NAMESPACES) {
-    const own = Object.keys(store.get('namespaces', { name })?.metadata.labels ?? {});
+    const namespace = store.get('namespaces', { name });
+    if (!namespace) continue;
+    const own = Object.keys(namespace.metadata.labels ?? {});
     const gone = own.filter((key) => !key.startsWith('kubernetes.io/')).map((key) => [key, null]);
-    if (gone.length > 0)
-      store.patch('namespaces', { name }, 'merge', { metadata: { labels: Object.fromEntries(gone) } });
+    const metadata = { labels: Object.fromEntries(gone), annotations: { [MODE_KEY]: null } };
+    store.patch('namespaces', { name }, 'merge', { metadata });
   }
   await lab.settle();
 }

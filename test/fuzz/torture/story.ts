@@ -52,10 +52,13 @@ function objectsOf(lab: Lab, wrong: readonly Wrong[]): string {
   );
   const policies = selected.map(({ namespace, name }) => {
     const { metadata, spec } = store.get('networkpolicies', { namespace, name })!;
-    return stringify({ kind: 'NetworkPolicy', namespace: metadata.namespace, name, spec });
+    const { annotations } = metadata;
+    return stringify({ kind: 'NetworkPolicy', namespace: metadata.namespace, name, annotations, spec });
   });
   return [
-    ...[...snapshot.namespaces.values()].map(({ name, labels }) => `namespace ${name} ${JSON.stringify(labels)}`),
+    ...[...snapshot.namespaces.values()].map(({ name, labels, mode = 'enforce' }) => {
+      return `namespace ${name} ${mode} ${JSON.stringify(labels)}`;
+    }),
     ...[...snapshot.pods.values()].map((pod) => `pod ${JSON.stringify(pod)}`),
     ...policies,
   ].join('\n');
