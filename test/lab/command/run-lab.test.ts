@@ -91,7 +91,7 @@ spec: {containers: []}
     assert.match(run(bin).stderr, /kustomized \(built\):1: Pod "kustomize" is invalid: spec\.containers/);
     script('echo "Error: accumulating resources: nothing there" >&2; exit 1');
     assert.match(run(bin).stderr, /cannot be built here: Error: accumulating resources: nothing there; give what/);
-  });
+  }).timeout(60_000);
 
   it('ends with 1 on a file that is not there', () => {
     const { status, stderr } = lab('-f', join(folder, 'nothing.yaml'));
