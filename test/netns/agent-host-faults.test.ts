@@ -117,6 +117,7 @@ describe('fault: the host fails under the agent', function () {
     const agent = await start({}, '--max-old-space-size=64');
     lab.policy('x/deny', DENY);
     await lab.expect(['x/a -x x/b']);
+    await lab.restingText();
     fail('hungry');
     const { code, signal } = await agent.ended;
     assert.ok(code !== 0 && (code !== null || signal !== null));

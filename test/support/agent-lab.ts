@@ -175,6 +175,10 @@ export type Reach = `${string} -> ${string}` | `${string} -x ${string}`;
 
 /** How a rule begins its mark while no free epoch is known: each packet of live flows is judged. */
 const EVERY_PACKET = '--set-xmark 0x0/';
+/** A chain that shows packets past rules that wait to be deleted. */
+const OVERLAY = ':PCL-O-';
+/** A sync that deletes what was replaced comes 300 ms after the last change. */
+const LONGER_THAN_TIDYING_WAITS_MS = 450;
 
 export class AgentLab {
   readonly lab: Lab;
@@ -447,14 +451,20 @@ export class AgentLab {
     return [...parts, sets.sort().join('\n')].join('\n');
   }
 
-  /** As `kernelText`, once a free epoch was found and nothing changes by itself any more. */
+  /** As `kernelText`, once a free epoch was found, what was replaced is gone, and nothing changes by itself any more. */
   async restingText(node = 'node-1'): Promise<string> {
     let text = '';
-    await until(async () => {
-      const before = text;
-      text = await this.kernelText(node);
-      return text === before && !text.includes(EVERY_PACKET);
-    }, 'the rules come to rest');
+    await until(
+      async () => {
+        const before = text;
+        text = await this.kernelText(node);
+        if (text === before) return !text.includes(EVERY_PACKET) && !text.includes(OVERLAY);
+        await sleep(LONGER_THAN_TIDYING_WAITS_MS);
+        return false;
+      },
+      'the rules come to rest',
+      10_000,
+    );
     return text;
   }
 
