@@ -52,7 +52,7 @@ const RULES: Readonly<Record<ResourceName, KindRules>> = {
   },
   nodes: PLAIN,
   endpoints: PLAIN,
-  events: PLAIN,
+  events: { name: dnsSubdomain, validate: validateEvent },
   configmaps: PLAIN,
   secrets: { name: dnsSubdomain, defaults: defaultSecret },
   serviceaccounts: PLAIN,
@@ -110,6 +110,17 @@ function validateMetadataUpdate(metadata: Fields, before: Fields): Cause[] {
   if (added.length === 0) return [];
   const why = `no new finalizers can be added if the object is being deleted, found new finalizers ${JSON.stringify(added)}`;
   return [cause.forbidden('metadata.finalizers', why)];
+}
+
+// ---- events
+
+/** An Event is in the namespace of its object, one on an object of the cluster in `default`. */
+function validateEvent(event: Fields): Cause[] {
+  const { namespace = '' } = fieldsOf(event.metadata);
+  const field = 'involvedObject.namespace';
+  const involved = fieldsOf(event.involvedObject).namespace ?? '';
+  const isRight = involved === namespace || (involved === '' && namespace === 'default');
+  return isRight ? [] : [cause.invalid(field, involved, 'does not match event.namespace')];
 }
 
 // ---- namespaces, secrets

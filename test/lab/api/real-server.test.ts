@@ -469,4 +469,16 @@ describe('the API server, as a Kubernetes 1.34 API server', () => {
       assert.equal((await create({}, '?fieldManager=a%01b')).code, 422);
     });
   });
+
+  it('an Event is in the namespace of its object, and in default where that has none', async () => {
+    const create = (involved: object, namespace: string): Promise<Reply> =>
+      client.call('POST', `/api/v1/namespaces/${namespace}/events`, {
+        metadata: { name: newName() },
+        involvedObject: { kind: 'Namespace', name: 'kube-system', ...involved },
+      });
+    assert.equal((await create({}, 'default')).code, 201);
+    assert.equal((await create({ namespace: 'kube-system' }, 'kube-system')).code, 201);
+    for (const refused of [await create({}, 'kube-system'), await create({ namespace: 'default' }, 'kube-system')])
+      assert.deepEqual([refused.code, causesOf(refused)], [422, ['FieldValueInvalid involvedObject.namespace']]);
+  });
 });
