@@ -87,6 +87,8 @@ export interface AgentConfig {
   readonly policyCounters: boolean;
   /** Null: counts end with the agent. */
   readonly policyCountersFile: string | null;
+  /** Problems with objects and audited policies are told as Events on them. */
+  readonly events: boolean;
   /** Count as ready although kube-proxy's IPVS mode sends service traffic past the rules. */
   readonly allowKubeProxyIpvs: boolean;
 }
@@ -321,6 +323,15 @@ export const AGENT_FLAGS = {
     'where these counts are kept for the next agent of this boot, or off; its folder must exist',
     readFileOrOff,
   ),
+  events: flag(
+    'events',
+    'PORTCULLIS_EVENTS',
+    '<true|false>',
+    'true',
+    'true: what is wrong with a policy, namespace, pod or node, and which policies are audited, is told as Events on them, ' +
+      'by one agent for all',
+    readBoolean,
+  ),
   allowKubeProxyIpvs: flag(
     'allow-kube-proxy-ipvs',
     'PORTCULLIS_ALLOW_KUBE_PROXY_IPVS',
@@ -368,6 +379,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     'xtables-lock-wait': config.xtablesLockWaitSeconds,
     'policy-counters': String(config.policyCounters),
     'policy-counters-file': config.policyCountersFile ?? 'off',
+    events: String(config.events),
     'allow-kube-proxy-ipvs': String(config.allowKubeProxyIpvs),
   };
 }
@@ -400,6 +412,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     xtablesLockWaitSeconds: value(AGENT_FLAGS.xtablesLockWait),
     policyCounters: value(AGENT_FLAGS.policyCounters),
     policyCountersFile: value(AGENT_FLAGS.policyCountersFile),
+    events: value(AGENT_FLAGS.events),
     allowKubeProxyIpvs: value(AGENT_FLAGS.allowKubeProxyIpvs),
   };
 }

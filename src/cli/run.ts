@@ -25,6 +25,7 @@ import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
 import { nodeReady } from '../telemetry/readiness.ts';
 import { agentObserver } from '../telemetry/agent-observer.ts';
+import { writeEvents } from '../telemetry/event-writer.ts';
 import { clusterLog, clusterObserver } from '../telemetry/cluster-observer.ts';
 import { serveStatusPages } from '../telemetry/status-pages.ts';
 import { logStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
@@ -126,6 +127,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     sources.startProblem = undefined;
     opened.resolve();
     watches.neighbours.follow({ standing: () => dataplane.standing(), resync: (reason) => agent.resync(reason) });
+    if (config.events) tellOnObjects({ connection, config, agent, cluster, metrics, log }, signal);
     await aborted(signal);
     log.info('stopping: the rules stay in the kernel');
     stopTelling();
@@ -159,6 +161,29 @@ async function connect(config: AgentConfig, log: Logger, signal: AbortSignal): P
   });
   await useOwnAddresses(connection, config, log, signal);
   return connection;
+}
+
+interface EventParts {
+  readonly connection: Connection;
+  readonly config: AgentConfig;
+  readonly agent: Agent;
+  readonly cluster: ClusterWatch;
+  readonly metrics: AgentMetrics;
+  readonly log: Logger;
+}
+
+/** Nobody waits for it: it looks at what there is once syncs have begun, and ends with the signal. */
+function tellOnObjects({ connection, config, agent, cluster, metrics, log }: EventParts, signal: AbortSignal): void {
+  const look = (): ReturnType<Parameters<typeof writeEvents>[0]['look']> => {
+    const { programmed, problems } = agent.status();
+    if (!programmed) return undefined;
+    const snapshot = cluster.snapshot();
+    // Those of the last sync hold the watch's, as it knew them then.
+    return { cluster: snapshot, problems: [...new Set([...snapshot.problems, ...problems])] };
+  };
+  const { nodeName } = config;
+  const clock = systemClock;
+  void writeEvents({ transport: connection, nodeName, look, clock, metrics, log: log.child('events') }, signal);
 }
 
 interface AgentParts {

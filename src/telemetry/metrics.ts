@@ -36,6 +36,9 @@ const DRIFT_KINDS = ['chain', 'jump', 'set', 'member'] as const satisfies readon
 const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
 export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
 
+const OBJECT_EVENT_RESULTS = ['created', 'repeated', 'failed'] as const;
+type ObjectEventResult = (typeof OBJECT_EVENT_RESULTS)[number];
+
 /** What the node's rules amount to after a sync. */
 interface RulesetSize {
   /** Over both address families. */
@@ -110,6 +113,9 @@ export interface AgentMetrics extends RuleCounterMetrics, DenialMetrics {
   listDuration(kind: ObjectKind, seconds: number): void;
   objects(kind: ObjectKind, count: number): void;
 
+  /** On an object of the API: created, told again, or neither. */
+  objectEvent(result: ObjectEventResult): void;
+
   /** Of the agent's log, since the start. */
   logLinesDropped(total: number): void;
 
@@ -145,6 +151,7 @@ export function createAgentMetrics(registry: Registry, options: MetricsOptions):
     ...watchMetrics(registry),
     ...ruleCounterMetrics(registry),
     ...denialMetrics(registry),
+    ...objectEventMetrics(registry),
     beforeScrape: (listener) => void listeners.push(listener),
     async scrape() {
       await Promise.all(listeners.map(async (listener) => await listener()));
@@ -266,6 +273,17 @@ function syncMetrics(
     podProgrammed: (seconds) => newPods.observe(seconds),
     podsWaiting: (count) => waiting.set(count),
   };
+}
+
+function objectEventMetrics(registry: Registry): Pick<AgentMetrics, 'objectEvent'> {
+  const written = counter(
+    registry,
+    'object_events_total',
+    'Events on objects of the API by what became of them: created, repeated, failed',
+    ['result'],
+  );
+  const byResult = children(OBJECT_EVENT_RESULTS, (result) => started(written.labels({ result })));
+  return { objectEvent: (result) => byResult[result].inc() };
 }
 
 /** Namespaces that have a series of their own. */

@@ -317,6 +317,16 @@ const ROWS: readonly FlagRow[] = [
     defaultValue: [(config) => config.policyCountersFile, '/run/portcullis/policy-counters.json'],
   },
   {
+    flag: 'events',
+    good: [
+      ['true', (config) => config.events, true],
+      ['false', (config) => config.events, false],
+    ],
+    bad: ['no', '0'],
+    allowed: /true or false/,
+    defaultValue: [(config) => config.events, true],
+  },
+  {
     flag: 'allowKubeProxyIpvs',
     good: [
       ['true', (config) => config.allowKubeProxyIpvs, true],

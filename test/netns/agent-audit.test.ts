@@ -72,6 +72,22 @@ for (const backend of BACKENDS) {
       assert.deepEqual(line.policies, ['x/p']);
     });
 
+    it('its owner sees it as an Event on it, and a misspelt mode of another as well', async () => {
+      const events = (): readonly (string | undefined)[] =>
+        t.lab.store
+          .list('events', { namespace: 'x' })
+          .map(({ type, reason, involvedObject }) => `${type} ${reason} ${involvedObject?.name}`)
+          .sort();
+      await until(() => events().length > 0, 'an Event', 10_000);
+      assert.deepEqual(events(), ['Normal Audited p']);
+      t.annotateMode('x/q', 'adit');
+      await until(() => events().length > 1, 'another Event', 10_000);
+      assert.deepEqual(events(), ['Normal Audited p', 'Warning InvalidMode q']);
+      t.annotateMode('x/q', null);
+      assert.equal(await agent.metric('portcullis_object_events_total', { result: 'created' }), 2);
+      assert.equal(await agent.metric('portcullis_object_events_total', { result: 'failed' }), 0);
+    });
+
     it('under load: the counts are what the prober sent, each connection once, and nobody is denied', async () => {
       const before = await counted(DENIED);
       const [audited, free, unanswered] = await Promise.all([
