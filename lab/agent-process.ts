@@ -37,7 +37,6 @@ export function agentArguments({ nodeName, serviceAccountDir, backend, more = []
     `--service-account-dir=${serviceAccountDir}`,
     `--backend=${backend}`,
     `--http-address=127.0.0.1:${AGENT_PORT}`,
-    `--metrics-address=:${METRICS_PORT}`,
     ...more,
   ];
 }
@@ -61,7 +60,14 @@ export function apiServerEnvironment(
 /** In the node's network namespace. The programs that bring it there become the agent: the process id is its own. */
 export function startAgent({ network, program, apiServer, ...flags }: AgentStart): ChildProcess {
   const command = network.nodeCommand(flags.nodeName, [...program, ...agentArguments(flags)]);
-  const env = { ...process.env, ...command.env, KUBECONFIG: undefined, ...apiServerEnvironment(apiServer) };
+  const env = {
+    ...process.env,
+    ...command.env,
+    KUBECONFIG: undefined,
+    // A version that does not know the setting yet passes over it, which it would not over a flag.
+    PORTCULLIS_METRICS_ADDRESS: `:${METRICS_PORT}`,
+    ...apiServerEnvironment(apiServer),
+  };
   const [argv0, ...args] = withoutOrphans(command.argv);
   // A session of its own: Ctrl-C is for the lab, which then stops the agents in its order.
   return spawn(argv0, args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
