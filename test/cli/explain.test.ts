@@ -6,32 +6,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { startApiServer } from '../../lab/api/api-server.ts';
-import { runProgram } from '../../src/cli/program.ts';
+import { type CommandRun, runCommand } from '../support/command-line.ts';
 
 const THREE_TIER = fileURLToPath(new URL('../../examples/three-tier', import.meta.url));
 
-interface Run {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function explain(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
-  const written = { out: '', err: '' };
-  const code = await runProgram(['explain', ...argv], {
-    env: { NO_COLOR: '1', ...env },
-    version: '1.2.3',
-    signal: new AbortController().signal,
-    out: (text) => {
-      written.out += text;
-    },
-    err: (text) => {
-      written.err += text;
-    },
-    load: { agent: () => Promise.reject(new Error('not asked for')) },
-  });
-  return { code, ...written };
-}
+const explain = (argv: readonly string[]): Promise<CommandRun> => runCommand(['explain', ...argv]);
 
 describe('portcullis explain', () => {
   it('tells of a denial every policy, its nearest rule, what of that does not hold, and what would allow it', async () => {

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { runProgram } from '../../src/cli/program.ts';
+import { type CommandRun, runCommand } from '../support/command-line.ts';
 
 const MANIFESTS = `apiVersion: v1
 kind: Namespace
@@ -42,22 +42,7 @@ describe('portcullis lint', () => {
 
   after(() => rmSync(folder, { recursive: true }));
 
-  async function lint(...argv: readonly string[]): Promise<{ code: number; out: string; err: string }> {
-    const written = { out: '', err: '' };
-    const code = await runProgram(['lint', '-f', file, ...argv], {
-      env: { NO_COLOR: '1' },
-      version: '1.2.3',
-      signal: new AbortController().signal,
-      out: (text) => {
-        written.out += text;
-      },
-      err: (text) => {
-        written.err += text;
-      },
-      load: { agent: () => Promise.reject(new Error('not asked for')) },
-    });
-    return { code, ...written };
-  }
+  const lint = (...argv: readonly string[]): Promise<CommandRun> => runCommand(['lint', '-f', file, ...argv]);
 
   it('tells file, line and column, the object, why it matters and what to do', async () => {
     const { code, out, err } = await lint();

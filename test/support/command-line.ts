@@ -3,7 +3,35 @@ import type { Command } from '../../src/cli/command.ts';
 import type { Given } from '../../src/cli/flags.ts';
 
 import { runCommandLine } from '../../src/cli/command-line.ts';
+import { runProgram } from '../../src/cli/program.ts';
 import { UsageProblem } from '../../src/cli/flags.ts';
+
+export interface CommandRun {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command of the program, in this process and without colours. */
+export async function runCommand(
+  argv: readonly [command: string, ...string[]],
+  env: Readonly<Record<string, string>> = {},
+): Promise<CommandRun> {
+  const written = { out: '', err: '' };
+  const code = await runProgram(argv, {
+    env: { NO_COLOR: '1', ...env },
+    version: '1.2.3',
+    signal: new AbortController().signal,
+    out: (text) => {
+      written.out += text;
+    },
+    err: (text) => {
+      written.err += text;
+    },
+    load: { agent: () => Promise.reject(new Error('not asked for')) },
+  });
+  return { code, ...written };
+}
 
 /** What `argv` gives `command`; throws `UsageProblem` with what the program says of it, without the name of the command. */
 export async function givenBy(command: Command, argv: readonly string[]): Promise<Given> {
