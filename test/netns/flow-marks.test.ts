@@ -17,17 +17,19 @@ const carried = (epoch: number) => ({ value: mark(epoch), mask: MASK });
 describe('fault: marks of live flows, real conntrack', function () {
   this.timeout(60_000);
   const namespace = `pclmarks-${process.pid}`;
-  const folder = mkdtempSync(join(tmpdir(), 'portcullis-marks-'));
+  let folder: string;
   const run = (request: CommandRequest) =>
     runCommand({ ...request, argv: ['ip', 'netns', 'exec', namespace, ...request.argv] });
   const marks = createFlowMarks(run);
 
   before(async function () {
     skipUnlessRoot.call(this);
+    // Not before: the file is also read for the names of its tests.
+    folder = mkdtempSync(join(tmpdir(), 'portcullis-marks-'));
     await runCommand({ argv: ['ip', 'netns', 'add', namespace], timeoutMs: TIMEOUT_MS });
   });
   after(async () => {
-    rmSync(folder, { recursive: true, force: true });
+    if (folder) rmSync(folder, { recursive: true, force: true });
     await runCommand({ argv: ['ip', 'netns', 'delete', namespace], timeoutMs: TIMEOUT_MS }).catch(() => {});
   });
 
