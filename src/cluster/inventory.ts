@@ -259,8 +259,3 @@ function labelsOf(object: RawRecord): Readonly<Record<string, string>> {
     Object.entries(labels).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
   );
 }
-
-/** `namespace/name` of a workload, as people write it. */
-export function workloadKey({ kind, namespace, name }: Workload): string {
-  return `${namespace}/${kind.toLowerCase()}/${name}`;
-}

@@ -6,6 +6,7 @@ import { canonicalAddress } from '../net/ip.ts';
 import { isEligible } from '../policy/address-owners.ts';
 import { MODE_KEY, type Protocol, PROTOCOLS } from '../core/vocabulary.ts';
 import {
+  NAMESPACE_NAME_LABEL,
   type Labels,
   type NamedPort,
   type Namespace,
@@ -22,8 +23,6 @@ import { type RawRecord, isRecord, quote } from '../policy/raw-values.ts';
 import { FREE_LABEL_BYTES, MAX_LABEL_BYTES, MAX_NAMED_PORTS, MAX_PORT_BYTES, bytesText } from './limits.ts';
 import { LongJson } from './long-json.ts';
 import type { Interner } from './interner.ts';
-
-export const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
 
 /** Of one object: the first ones tell the story. */
 const MAX_PROBLEMS = 20;

@@ -4,11 +4,18 @@
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
+import {
+  type ClusterSnapshot,
+  NAMESPACE_NAME_LABEL,
+  type Namespace,
+  type NodeRecord,
+  type Pod,
+  type Policy,
+  type Problem,
+} from '../policy/model.ts';
 import { isRecord, quote } from '../policy/raw-values.ts';
 import { describeFileFailure } from './describe-failure.ts';
 import {
-  NAMESPACE_NAME_LABEL,
   type ObjectRecord,
   type Project,
   projectNamespace,
@@ -268,7 +275,8 @@ function kindOf(object: unknown): string {
   return isRecord(object) ? `${String(object.apiVersion)}/${String(object.kind)}` : '';
 }
 
-function withNamespace(object: unknown, namespace: string): unknown {
+/** The object, in `namespace` if it names none. */
+export function withNamespace(object: unknown, namespace: string): unknown {
   if (!isRecord(object) || !isRecord(object.metadata)) return object;
   const given = object.metadata.namespace;
   if (given !== undefined && given !== null && given !== '') return object;

@@ -10,7 +10,8 @@ import { cidrContains, formatCidr } from '../net/cidr.ts';
 import { parseAddress } from '../net/ip.ts';
 import { addressOwners, isEligible } from './address-owners.ts';
 import { policyMeaning, ruleCovers, selectorCovers } from './covers.ts';
-import { connectionOf, judgeDirection, letsPass } from './evaluate.ts';
+import { connectionOf, judgeDirection, letsPass, peerMatches } from './evaluate.ts';
+import { NAMESPACE_NAME_LABEL } from './model.ts';
 import { isRecord, type RawRecord } from './raw-values.ts';
 import { matches, mayMatch } from './selector.ts';
 
@@ -199,13 +200,8 @@ function ports(
 
 function isPeer(pod: Pod, { peers: list }: Rule, policy: Policy, snapshot: ClusterSnapshot): boolean {
   if (list === 'any') return true;
-  const labels = snapshot.namespaces.get(pod.namespace)?.labels ?? {};
-  return list.some(
-    (peer) =>
-      peer.kind === 'pods' &&
-      (peer.namespaces === 'own' ? pod.namespace === policy.namespace : matches(peer.namespaces, labels)) &&
-      matches(peer.pods, pod.labels),
-  );
+  const end = { pod, address: parseAddress(pod.addresses[0]!)! };
+  return list.some((peer) => peer.kind === 'pods' && peerMatches(snapshot, peer, policy, end));
 }
 
 // ---------------------------------------------------------------------------------------------------------------- peers
@@ -249,8 +245,6 @@ function alternatives(list: readonly unknown[], path: FieldPath, report: Report)
   }
 }
 
-const NAME_LABEL = 'kubernetes.io/metadata.name';
-
 function namespaceSelector(
   selector: Selector,
   path: FieldPath,
@@ -259,7 +253,7 @@ function namespaceSelector(
 ): void {
   if (!isWhole || selector.kind !== 'all-of' || selector.requirements.length === 0) return;
   const { namespaces } = snapshot;
-  const named = selector.requirements.filter(({ key, operator }) => key === NAME_LABEL && operator === 'In');
+  const named = selector.requirements.filter(({ key, operator }) => key === NAMESPACE_NAME_LABEL && operator === 'In');
   const missing = named.flatMap(({ values }) => values.filter((name) => !namespaces.has(name)));
   if (missing.length > 0) {
     report(
@@ -276,7 +270,7 @@ function namespaceSelector(
     'matches-no-namespace',
     path,
     `no namespace has such labels (${keys})`,
-    `label the namespaces, or select them by ${NAME_LABEL}`,
+    `label the namespaces, or select them by ${NAMESPACE_NAME_LABEL}`,
   );
 }
 

@@ -13,6 +13,9 @@ export type Labels = Readonly<Record<string, string>>;
  */
 export const UNKNOWN_LABELS: Labels = Object.freeze({ '?': '' });
 
+/** The label of each namespace that the API server adds (S-21). */
+export const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
+
 export interface NamedPort {
   readonly name: string;
   readonly protocol: Protocol;

@@ -11,7 +11,7 @@ import { ADDRESS_BITS, formatAddress, parseAddress } from '../net/ip.ts';
 import { parseCidr } from '../net/cidr.ts';
 import { type Connection, isolationsOf, judgeDirection, letsPass, type PolicyWorld } from './evaluate.ts';
 import { explainDenial } from './explain-denial.ts';
-import { EVERYTHING, objectKey } from './model.ts';
+import { EVERYTHING, NAMESPACE_NAME_LABEL, objectKey } from './model.ts';
 
 /** Parts of a policy as people write them. */
 export type Remedy =
@@ -162,7 +162,7 @@ function peerOf(policy: PolicyRef, direction: Direction, connection: Connection)
   const { selector: pods, written: podSelector } = selectorOf(pod);
   if (pod.namespace === policy.namespace)
     return { value: { kind: 'pods', namespaces: 'own', pods }, entry: { podSelector } };
-  const key = 'kubernetes.io/metadata.name';
+  const key = NAMESPACE_NAME_LABEL;
   const namespaces = {
     kind: 'all-of',
     requirements: [{ key, operator: 'In', values: [pod.namespace] }],

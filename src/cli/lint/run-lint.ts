@@ -1,13 +1,13 @@
 import { stringify } from 'yaml';
 import type { Inventory } from '../../cluster/inventory.ts';
-import type { ManifestObject } from '../../cluster/read-manifests.ts';
+import { type ManifestObject, withNamespace } from '../../cluster/read-manifests.ts';
 import type { Level, WrittenPolicy } from '../../policy/lint.ts';
 import type { CommandContext } from '../command.ts';
 import type { LintOptions } from './options.ts';
 
 import { CHECKS, LEVELS, lintPolicies } from '../../policy/lint.ts';
 import { parsePolicy } from '../../policy/parse.ts';
-import { isRecord, type RawRecord } from '../../policy/raw-values.ts';
+import { isRecord } from '../../policy/raw-values.ts';
 import { EXIT_FAILURE, EXIT_OK } from '../exit-codes.ts';
 import { paintFor } from '../paint.ts';
 import { readInventory } from '../source/read-objects.ts';
@@ -57,10 +57,9 @@ function policyIn(
 ): (WrittenPolicy & { readonly from: ManifestObject })[] {
   const { object } = from;
   if (!isRecord(object) || object.kind !== 'NetworkPolicy' || object.apiVersion !== 'networking.k8s.io/v1') return [];
-  const metadata = isRecord(object.metadata) ? object.metadata : {};
-  const raw: RawRecord = { ...object, metadata: { ...metadata, namespace: metadata.namespace || defaultNamespace } };
+  const raw = withNamespace(object, defaultNamespace);
   const { policy, problems } = parsePolicy(raw);
-  return policy ? [{ raw, policy, problems, from }] : [];
+  return policy && isRecord(raw) ? [{ raw, policy, problems, from }] : [];
 }
 
 /** Manifests with the namespace of the system's own pods are those of a whole cluster. */

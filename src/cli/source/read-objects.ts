@@ -12,8 +12,6 @@ import { readManifests } from '../../cluster/read-manifests.ts';
 import { buildKustomization } from '../../host/kustomize.ts';
 import { problemText } from '../../telemetry/problem-log.ts';
 
-const SERVICE_ACCOUNT_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
-
 /**
  * Undefined: what was given cannot be used, which was said. What is wrong with objects goes to standard error, unless the caller tells of
  * policies itself.
@@ -46,7 +44,6 @@ async function readGiven(
 async function readLive({ kubeconfig }: ObjectSource, context: CommandContext): Promise<readonly ManifestObject[]> {
   const connection = await loadConnection({
     env: context.env,
-    serviceAccountDir: SERVICE_ACCOUNT_DIR,
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
   });
   const isTerminal = process.stderr.isTTY;
