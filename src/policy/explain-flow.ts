@@ -23,7 +23,7 @@ export interface FlowExplanation {
 export function explainFlow(world: PolicyWorld, connection: Connection): FlowExplanation {
   const directions = (['egress', 'ingress'] as const).map((direction): DirectionExplanation => {
     const explanation = explainDenial(world, direction, connection);
-    const remedy = remedyFor(world, direction, connection);
+    const remedy = remedyFor(world, direction, connection, explanation.policies);
     return { direction, ...explanation, ...(remedy ? { remedy } : {}) };
   });
   return { connection, allowed: directions.every(({ verdict }) => letsPass(verdict)), directions };

@@ -10,7 +10,6 @@ import { PROTOCOLS, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import { ADDRESS_BITS, formatAddress, parseAddress } from '../net/ip.ts';
 import { parseCidr } from '../net/cidr.ts';
 import { type Connection, isolationsOf, judgeDirection, letsPass, type PolicyWorld } from './evaluate.ts';
-import { explainDenial } from './explain-denial.ts';
 import { EVERYTHING, NAMESPACE_NAME_LABEL, objectKey } from './model.ts';
 
 /** Parts of a policy as people write them. */
@@ -27,15 +26,20 @@ export type Remedy =
 
 type Written = Readonly<Record<string, unknown>>;
 
-/** Undefined: no addition helps, or the flow is not denied in that direction. */
-export function remedyFor(world: PolicyWorld, direction: Direction, connection: Connection): Remedy | undefined {
-  const { policies } = explainDenial(world, direction, connection);
+/** `policies`: of the explanation of that direction. Undefined: no addition helps, or the flow is not denied there. */
+export function remedyFor(
+  world: PolicyWorld,
+  direction: Direction,
+  connection: Connection,
+  policies: readonly PolicyReason[],
+): Remedy | undefined {
+  if (policies.length === 0) return undefined;
   const changes = policies.flatMap(({ policy: ref, reason }): Change[] => {
     const policy = world.policies.get(objectKey(ref));
     return policy ? changesOf(policy, reason, direction, connection) : [];
   });
   const subject = isolationsOf(world, direction, connection)[0]?.subject;
-  if (subject && policies.length > 0) changes.push(newPolicyFor(subject, direction, connection, world));
+  if (subject) changes.push(newPolicyFor(subject, direction, connection, world));
   for (const { policy, remedy } of changes.toSorted((a, b) => a.cost - b.cost)) {
     const changed = new Map(world.policies).set(objectKey(policy), policy);
     if (letsPass(judgeDirection({ ...world, policies: changed }, direction, connection))) return remedy;

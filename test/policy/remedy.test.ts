@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { addressOwners } from '../../src/policy/address-owners.ts';
 import { connectionOf, createEvaluator } from '../../src/policy/evaluate.ts';
+import { explainDenial } from '../../src/policy/explain-denial.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import { remedyFor, type Remedy } from '../../src/policy/remedy.ts';
@@ -28,7 +29,8 @@ const flow = (parts: Partial<Flow> = {}): Flow => ({
 });
 
 function remedyOf(cluster: ClusterSnapshot, asked: Flow): Remedy | undefined {
-  return remedyFor(cluster, 'ingress', connectionOf(addressOwners(cluster.pods.values()), asked));
+  const connection = connectionOf(addressOwners(cluster.pods.values()), asked);
+  return remedyFor(cluster, 'ingress', connection, explainDenial(cluster, 'ingress', connection).policies);
 }
 
 /** What the change is worth once it was written into the object and read again. */
