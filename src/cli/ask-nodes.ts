@@ -6,6 +6,7 @@ import type { NodeAnswer, Wanted } from './judge-nodes.ts';
 import { messageOf } from '../core/error-text.ts';
 import { isOlderVersion } from '../cluster/relist.ts';
 import { parseJson, readBounded, readStatus } from '../cluster/read-answer.ts';
+import { readList } from '../cluster/read-list.ts';
 import { isRecord } from '../policy/raw-values.ts';
 import { TOKEN_HEADER } from '../telemetry/health.ts';
 import { STATUS_VERSION } from '../telemetry/status-page.ts';
@@ -171,14 +172,9 @@ function portOf({ spec }: ListedPod): number | undefined {
 
 async function list(options: AskOptions, path: string, what: string): Promise<readonly unknown[]> {
   try {
-    const response = await options.connection.open({ path, signal: limited(options) });
-    if (response.status !== 200) {
-      const { said } = await readStatus(response);
-      throw new Error(`HTTP ${response.status}: ${said}`);
-    }
-    const body = parseJson(await readBounded(response, MAX_ANSWER));
-    if (isRecord(body) && Array.isArray(body.items)) return body.items;
-    throw new Error('the answer is no list');
+    const page = await readList(options.connection, { path, signal: limited(options) }, MAX_ANSWER);
+    if (page.kind === 'list') return page.items;
+    throw new Error(page.kind === 'refused' ? `HTTP ${page.status}: ${page.said}` : 'the answer is no list');
   } catch (error) {
     if (options.signal.aborted) throw error;
     const why = error instanceof DOMException ? `no answer within ${options.timeoutMs / 1000} s` : messageOf(error);

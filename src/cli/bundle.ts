@@ -8,13 +8,14 @@ import type { CommandContext } from './command.ts';
 import type { AgentConfig } from './config.ts';
 
 import { loadConnection } from '../cluster/connection.ts';
-import { parseJson, readBounded } from '../cluster/read-answer.ts';
+import { readList } from '../cluster/read-list.ts';
 import { messageOf } from '../core/error-text.ts';
 import { runCommand } from '../host/command.ts';
 import { isRecord, type RawRecord } from '../policy/raw-values.ts';
 import { describeConfig } from './config.ts';
 import { EXIT_FAILURE, EXIT_OK } from './exit-codes.ts';
 import { redact } from './redact.ts';
+import { pagesAt } from './running-agent.ts';
 
 const BUNDLE_VERSION = 1;
 const PAGES = ['/readyz?verbose', '/status', '/metrics', '/plan', '/denials', '/log'] as const;
@@ -95,16 +96,17 @@ async function output(argv: readonly [string, ...string[]]): Promise<string> {
 function ask(config: AgentConfig, path: string, token: string | undefined, signal: AbortSignal): Promise<string> {
   const { httpAddress: address } = config;
   if (address === null) throw new Error('the agent has no pages: --http-address=off');
-  const where =
-    'path' in address ? { socketPath: address.path } : { host: address.host || '127.0.0.1', port: address.port };
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   return new Promise((resolve, reject) => {
-    const asked = request({ ...where, path, headers, agent: false, timeout: TIMEOUT_MS, signal }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
-    });
+    const asked = request(
+      { ...pagesAt(address), path, headers, agent: false, timeout: TIMEOUT_MS, signal },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
+      },
+    );
     asked.on('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
     asked.on('error', reject);
     asked.end();
@@ -147,11 +149,10 @@ function podFacts({ spec, status }: RawRecord): RawRecord {
 }
 
 async function items(connection: Connection, path: string, signal: AbortSignal): Promise<readonly RawRecord[]> {
-  const response = await connection.open({ path, signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) });
-  const body = parseJson(await readBounded(response, MAX_BYTES));
-  if (response.status !== 200 || !isRecord(body) || !Array.isArray(body.items))
-    throw new Error(`${path}: HTTP ${response.status}`);
-  return body.items.filter(isRecord);
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
+  const page = await readList(connection, { path, signal: limited }, MAX_BYTES);
+  if (page.kind === 'list') return page.items.filter(isRecord);
+  throw new Error(`${path}: HTTP ${page.kind === 'refused' ? page.status : 200}`);
 }
 
 /** What must not be in the file, wherever it comes from. */

@@ -3,7 +3,7 @@ import type { ManifestObject } from './read-manifests.ts';
 import type { Transport } from './transport.ts';
 
 import { isRecord } from '../policy/raw-values.ts';
-import { parseJson, readBounded, readStatus } from './read-answer.ts';
+import { readList } from './read-list.ts';
 
 /** What is asked for besides kinds without which nothing can be said. */
 const KINDS = [
@@ -46,9 +46,11 @@ export async function readCluster(
     do {
       onProgress(`reading ${plural}${found.length > 0 ? `: ${found.length} so far` : ''}`);
       const query = new URLSearchParams({ limit: `${PAGE}`, ...(next === '' ? {} : { continue: next }) });
-      const page = await readPage(transport, `${path}/${plural}?${query.toString()}`, signal);
-      if ('problem' in page) {
-        const problem = `${plural} cannot be read from ${transport.server}: ${page.problem}`;
+      const request = { path: `${path}/${plural}?${query.toString()}`, signal };
+      const page = await readList(transport, request, MAX_PAGE_BYTES);
+      if (page.kind !== 'list') {
+        const why = page.kind === 'refused' ? `${page.status} ${page.said}` : 'the answer is no list';
+        const problem = `${plural} cannot be read from ${transport.server}: ${why}`;
         if (isNeeded) throw new Error(problem);
         warnings.push(problem);
         break;
@@ -61,18 +63,4 @@ export async function readCluster(
     for (const each of found) objects.push(each);
   }
   return { objects, warnings };
-}
-
-type Page = { readonly items: readonly unknown[]; readonly next: string } | { readonly problem: string };
-
-async function readPage(transport: Transport, path: string, signal: AbortSignal): Promise<Page> {
-  const response = await transport.open({ path, signal });
-  if (response.status !== 200) {
-    const { said } = await readStatus(response);
-    return { problem: `${response.status} ${said}` };
-  }
-  const body = parseJson(await readBounded(response, MAX_PAGE_BYTES));
-  if (!isRecord(body) || !Array.isArray(body.items)) return { problem: 'the answer is no list' };
-  const next = isRecord(body.metadata) && typeof body.metadata.continue === 'string' ? body.metadata.continue : '';
-  return { items: body.items, next };
 }
