@@ -203,7 +203,7 @@ function* planFamily(
   const released = isRemembered ? withReleased(gone, changes.flatMap(leavingAddresses)) : undefined;
   const grants = changes.flatMap((change) => change.grants);
   yield;
-  const isHalf = isHalfSeen(rules);
+  const isHalf = !isWaiting && isHalfSeen(rules);
   // What is stamped with an epoch was judged as it will be while the epoch lasts: members leave ahead of it, or the rules look past them.
   // A process that dies before a late epoch begins leaves the sign to the next.
   const hasLeaving = changes.some(({ leaving }) => leaving.length > 0);
