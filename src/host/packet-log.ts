@@ -6,10 +6,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MonotonicClock } from '../core/clock.ts';
+import type { startLineProgram } from './line-program.ts';
 
-import { messageOf } from '../core/error-text.ts';
 import { formatAddress, parseAddress } from '../net/ip.ts';
-import { type LineProgram, startLineProgram } from './line-program.ts';
+import { type SupervisedEnd, Supervisor } from './supervised-program.ts';
 
 export interface LoggedPacket {
   readonly prefix: string;
@@ -49,9 +49,6 @@ interface PacketLogOptions {
 
 /** It says that it listens before; one that ends sooner never did. */
 const STARTUP_MS = 500;
-const RESTART_FIRST_MS = 200;
-/** Somebody may end the other reader, or install the package. */
-const RESTART_MAX_MS = 30_000;
 /**
  * A line costs 10 us: a percent of a core at most. What comes beyond says nothing new, as lines of the log are for flows, of which a hundred
  * are told a minute.
@@ -60,13 +57,10 @@ const MAX_LINES_PER_SECOND = 1_000;
 
 export class PacketLog {
   readonly #options: PacketLogOptions;
-  #program: LineProgram | undefined;
+  readonly #program: Supervisor;
   /** For the program that is being started. */
   #folder: string | undefined;
   #state: PacketLogState = { kind: 'starting' };
-  #restartMs = RESTART_FIRST_MS;
-  #cancel = (): void => {};
-  #stopped = true;
   #second = Number.NEGATIVE_INFINITY;
   #lines = 0;
   /** Of the packet before. */
@@ -74,6 +68,16 @@ export class PacketLog {
 
   constructor(options: PacketLogOptions) {
     this.#options = options;
+    const { clock, start } = options;
+    this.#program = new Supervisor({
+      prepare: () => this.#prepare(),
+      startupMs: STARTUP_MS,
+      onLine: (line) => this.#line(line),
+      onBegun: () => this.#become({ kind: 'reading' }),
+      onEnd: (end) => this.#ended(end),
+      clock,
+      ...(start ? { start } : {}),
+    });
   }
 
   get state(): PacketLogState {
@@ -81,16 +85,11 @@ export class PacketLog {
   }
 
   start(): void {
-    if (!this.#stopped) return;
-    this.#stopped = false;
-    this.#run();
+    this.#program.start();
   }
 
   stop(): void {
-    this.#stopped = true;
-    this.#cancel();
-    this.#program?.kill();
-    this.#program = undefined;
+    this.#program.stop();
     this.#removeFolder();
   }
 
@@ -100,24 +99,10 @@ export class PacketLog {
     this.#folder = undefined;
   }
 
-  #run(): void {
-    const { group, clock, start = startLineProgram } = this.#options;
-    const startedAt = clock.now();
+  #prepare(): readonly [string, ...string[]] {
     this.#sequence = undefined;
-    try {
-      this.#folder = folderWith(configText(group));
-    } catch (error) {
-      this.#ended({ isMissing: false, complaint: messageOf(error) }, 0);
-      return;
-    }
-    const program: LineProgram = start({
-      argv: ['sh', '-c', RUN, 'sh', this.#folder],
-      guarded: true,
-      onLine: (line) => program === this.#program && this.#line(line),
-      ended: (how) => program === this.#program && this.#ended(how, clock.now() - startedAt),
-    });
-    this.#program = program;
-    this.#cancel = clock.after(STARTUP_MS, () => this.#become({ kind: 'reading' }));
+    this.#folder = folderWith(configText(this.#options.group));
+    return ['sh', '-c', RUN, 'sh', this.#folder];
   }
 
   #line(line: string): void {
@@ -145,17 +130,9 @@ export class PacketLog {
     return Math.max(0, sequence - before - 1);
   }
 
-  #ended({ isMissing, complaint }: { isMissing: boolean; complaint: string }, livedMs: number): void {
-    this.#cancel();
-    this.#program = undefined;
+  #ended({ hasBegun, isMissing, complaint }: SupervisedEnd): void {
     this.#removeFolder();
-    if (this.#stopped) return;
-    if (livedMs >= STARTUP_MS) {
-      this.#restartMs = RESTART_FIRST_MS;
-      this.#become({ kind: 'starting' });
-    } else this.#become(stateOf(isMissing, complaint));
-    this.#cancel = this.#options.clock.after(this.#restartMs, () => this.#run());
-    this.#restartMs = Math.min(RESTART_MAX_MS, this.#restartMs * 2);
+    this.#become(hasBegun ? { kind: 'starting' } : stateOf(isMissing, complaint));
   }
 
   #become(state: PacketLogState): void {

@@ -58,8 +58,7 @@ export class NeighbourWatch {
       onLoss: (loss, complaint) => this.#lost(family, loss, complaint),
       onListening: () => this.#drift?.listening(family),
       onMissing: () => this.#giveUp('missing', ''),
-      after: (ms, action) => this.#clock.after(ms, action),
-      now: () => this.#clock.now(),
+      clock: this.#clock,
     });
   }
 

@@ -4,11 +4,13 @@
  * too, tells that somebody wrote, and costs next to nothing (docs/decisions/noticing-drift.md).
  */
 import type { Family } from '../../../core/vocabulary.ts';
+import type { MonotonicClock } from '../../../core/clock.ts';
+import type { startLineProgram } from '../../../host/line-program.ts';
 import type { MonitorLoss } from '../../listener.ts';
 import type { NetfilterChange } from './read-events.ts';
 
+import { type SupervisedEnd, Supervisor } from '../../../host/supervised-program.ts';
 import { ChangeReader } from './read-events.ts';
-import { type LineProgram, startLineProgram } from '../../../host/line-program.ts';
 
 /**
  * Until 1.8.10 it buffers what it prints into a pipe, and ends at the first IPv6 rule with a match that IPv4 lacks; hence one for each
@@ -17,15 +19,8 @@ import { type LineProgram, startLineProgram } from '../../../host/line-program.t
 const argvOf = (family: Family) => ['stdbuf', '-oL', 'xtables-monitor', '--event', `-${family}`] as const;
 /** It says nothing when it begins to listen. */
 const STARTUP_MS = 300;
-const RESTART_FIRST_MS = 200;
-/** It ends often: at too much at once, at a rule it cannot print, at one whose set is gone already. */
-const RESTART_MAX_MS = 1_000;
 /** It ended at a rule that it was told of and cannot print, so it did listen. */
 const AT_A_RULE = /Parsing nftables rule failed/;
-/** One that lived so long starts the back-off anew. */
-const LONG_LIFE_MS = 2_000;
-/** One that cannot even begin is tried less often. */
-const STILLBORN_MAX_MS = 30_000;
 
 interface NetfilterMonitorOptions {
   readonly family: Family;
@@ -35,23 +30,34 @@ interface NetfilterMonitorOptions {
   readonly onListening: () => void;
   /** The program is not there; it is not looked for again. */
   readonly onMissing: () => void;
-  /** Calls back once after `ms`; the returned function cancels. */
-  readonly after: (ms: number, callback: () => void) => () => void;
-  readonly now: () => number;
+  readonly clock: MonotonicClock;
   readonly start?: typeof startLineProgram;
 }
 
 export class NetfilterMonitor {
   readonly #options: NetfilterMonitorOptions;
-  #program: LineProgram | undefined;
+  readonly #program: Supervisor;
+  #reader: ChangeReader;
   #listening = false;
   #isDeaf = false;
-  #restartMs = RESTART_FIRST_MS;
-  #cancel = (): void => {};
-  #stopped = true;
 
   constructor(options: NetfilterMonitorOptions) {
     this.#options = options;
+    const { family, clock, start } = options;
+    this.#reader = new ChangeReader(family);
+    this.#program = new Supervisor({
+      prepare: () => {
+        this.#reader = new ChangeReader(family);
+        return argvOf(family);
+      },
+      startupMs: STARTUP_MS,
+      hasBegun: (complaint) => AT_A_RULE.test(complaint),
+      onLine: (line) => this.#line(line),
+      onBegun: () => this.#begun(),
+      onEnd: (end) => this.#ended(end),
+      clock,
+      ...(start ? { start } : {}),
+    });
   }
 
   /** Whether each commit is told of now. */
@@ -60,64 +66,40 @@ export class NetfilterMonitor {
   }
 
   start(): void {
-    if (!this.#stopped) return;
-    this.#stopped = false;
-    this.#run();
+    this.#program.start();
   }
 
   stop(): void {
-    this.#stopped = true;
     this.#listening = false;
-    this.#cancel();
-    this.#program?.kill();
-    this.#program = undefined;
+    this.#program.stop();
   }
 
   /** It missed something that was certainly written: another one may hear it. */
   replace(): void {
-    if (!this.#program) return;
+    if (!this.#program.isRunning) return;
     this.#isDeaf = true;
-    this.#program.kill();
+    this.#program.replace();
   }
 
-  #run(): void {
-    const { family, onChange, onListening, after, now, start = startLineProgram } = this.#options;
-    const reader = new ChangeReader(family);
-    const startedAt = now();
-    const program = start({
-      argv: argvOf(family),
-      guarded: true,
-      onLine: (line) => {
-        const change = reader.line(line);
-        if (change && program === this.#program) onChange(change);
-      },
-      ended: (how) => program === this.#program && this.#ended(how, now() - startedAt),
-    });
-    this.#program = program;
-    this.#cancel = after(STARTUP_MS, () => {
-      this.#listening = true;
-      onListening();
-    });
+  #begun(): void {
+    this.#listening = true;
+    this.#options.onListening();
   }
 
-  #ended({ isMissing, complaint }: { isMissing: boolean; complaint: string }, livedMs: number): void {
-    const { onLoss, onMissing, after } = this.#options;
-    this.#cancel();
+  #line(line: string): void {
+    const change = this.#reader.line(line);
+    if (change) this.#options.onChange(change);
+  }
+
+  #ended({ isMissing, hasBegun, complaint }: SupervisedEnd): void {
     this.#listening = false;
-    this.#program = undefined;
-    if (this.#stopped) return;
     if (isMissing) {
-      this.#stopped = true;
-      onMissing();
+      this.stop();
+      this.#options.onMissing();
       return;
     }
-    const hasBegun = livedMs >= STARTUP_MS || AT_A_RULE.test(complaint);
-    if (livedMs > LONG_LIFE_MS) this.#restartMs = RESTART_FIRST_MS;
-    else if (hasBegun) this.#restartMs = Math.min(RESTART_MAX_MS, this.#restartMs);
-    this.#cancel = after(this.#restartMs, () => this.#run());
-    this.#restartMs = Math.min(hasBegun ? RESTART_MAX_MS : STILLBORN_MAX_MS, this.#restartMs * 2);
     const loss = this.#isDeaf ? 'deaf' : complaint.includes('No buffer space') ? 'overrun' : 'ended';
     this.#isDeaf = false;
-    onLoss(hasBegun || loss !== 'ended' ? loss : 'stillborn', complaint);
+    this.#options.onLoss(hasBegun || loss !== 'ended' ? loss : 'stillborn', complaint);
   }
 }

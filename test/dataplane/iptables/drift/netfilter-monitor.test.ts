@@ -15,8 +15,7 @@ function bench() {
     onLoss: (loss) => told.push(loss),
     onListening: () => told.push('listening'),
     onMissing: () => told.push('missing'),
-    after: (ms, callback) => clock.after(ms, callback),
-    now: () => clock.now(),
+    clock,
     start: (options) => {
       const program = { ...options, killed: false };
       started.push(program);
