@@ -1,4 +1,4 @@
-/** Asks the agents of all nodes for /status, by the API server's pod proxy and with the rights of whoever asks. */
+/** Asks the agents of all nodes for /status, or another page, by the API server's pod proxy and with the rights of whoever asks. */
 import type { Connection } from '../cluster/connection.ts';
 import type { StatusPage } from '../telemetry/status-page.ts';
 import type { NodeAnswer, Wanted } from './judge-nodes.ts';
@@ -81,12 +81,7 @@ function isOlder(a: Listed, b: Listed): boolean {
 
 /** Throws `CannotAsk`. */
 export async function askNodes(options: AskOptions, wanted: Wanted): Promise<readonly NodeAnswer[]> {
-  const { namespace, selector } = options;
-  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods?labelSelector=${encodeURIComponent(selector)}`;
-  const [pods, nodes] = await Promise.all([list(options, path, 'pods'), list(options, '/api/v1/nodes', 'nodes')]);
-  if (pods.length === 0)
-    throw new CannotAsk(`no agent: namespace ${namespace} has no pod with ${selector}; see --namespace and --selector`);
-  const agents = (pods as ListedPod[]).filter(({ spec }) => spec?.nodeName !== undefined);
+  const [agents, nodes] = await Promise.all([listAgents(options), list(options, '/api/v1/nodes', 'nodes')]);
   const served = new Set(agents.map(({ spec }) => spec!.nodeName!));
   const missing = (nodes as Listed[]).filter(
     ({ metadata }) => !served.has(metadata.name) && mayHaveAgent(metadata.labels),
@@ -111,43 +106,82 @@ function newestOf(answers: readonly NodeAnswer[]): readonly NodeAnswer[] {
 }
 
 async function askPod(options: AskOptions, pod: ListedPod, wanted: Wanted): Promise<NodeAnswer> {
-  const { name } = pod.metadata;
-  const node = pod.spec!.nodeName!;
-  const { phase = 'Unknown' } = pod.status ?? {};
-  if (phase !== 'Running')
-    return { node, pod: name, answer: { problem: `its agent is not running: pod ${name} is ${phase}` } };
+  const answer = await askedOf(options, pod, () => askPage(options, pod, wanted));
+  return { node: pod.spec!.nodeName!, pod: pod.metadata.name, answer };
+}
+
+async function askedOf<T>(
+  options: AskOptions,
+  { metadata: { name }, status }: ListedPod,
+  ask: () => Promise<T>,
+): Promise<T | { readonly problem: string }> {
+  const { phase = 'Unknown' } = status ?? {};
+  if (phase !== 'Running') return { problem: `its agent is not running: pod ${name} is ${phase}` };
   try {
-    return { node, pod: name, answer: await askPage(options, pod, wanted) };
+    return await ask();
   } catch (error) {
     if (options.signal.aborted) throw error;
     const isLate = error instanceof DOMException;
     const why = isLate ? `the agent does not answer within ${options.timeoutMs / 1000} s` : messageOf(error);
-    return { node, pod: name, answer: { problem: `${why}; see kubectl -n ${options.namespace} logs ${name}` } };
+    return { problem: `${why}; see kubectl -n ${options.namespace} logs ${name}` };
   }
 }
 
 async function askPage(options: AskOptions, pod: ListedPod, { policy, only }: Wanted): Promise<NodeAnswer['answer']> {
-  const { namespace, token } = options;
   const query = new URLSearchParams({
     ...(only ? {} : { policies: 'unsettled' }),
     ...(policy ? { policy: policy.key } : {}),
   });
-  const target = `${pod.metadata.name}:${portOf(pod) ?? options.port}`;
-  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${target}/proxy/status?${query.toString()}`;
-  const headers = token === undefined ? {} : { headers: { [TOKEN_HEADER]: token } };
-  const response = await options.connection.open({ path, signal: limited(options), ...headers });
-  if (response.status !== 200) {
-    const { said } = await readStatus(response);
-    return { problem: refusalText(response.status, said, namespace) };
-  }
-  const page = parseJson(await readBounded(response, MAX_ANSWER));
+  const answer = await readPage(options, pod, `/status?${query.toString()}`);
+  if ('problem' in answer) return answer;
+  const page = parseJson(answer.body);
   if (!isRecord(page) || !('version' in page)) return { problem: 'what answers at its port is no agent' };
   if (page.version !== STATUS_VERSION)
     return { problem: `its agent answers in format ${String(page.version)}, this program reads ${STATUS_VERSION}` };
   return { page: page as unknown as StatusPage };
 }
 
-function refusalText(status: number, said: string, namespace: string): string {
+type PageAnswer = { readonly body: Buffer } | { readonly problem: string };
+
+async function readPage(options: AskOptions, pod: ListedPod, page: string): Promise<PageAnswer> {
+  const { namespace, token } = options;
+  const target = `${pod.metadata.name}:${portOf(pod) ?? options.port}`;
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${target}/proxy${page}`;
+  const headers = token === undefined ? {} : { headers: { [TOKEN_HEADER]: token } };
+  const response = await options.connection.open({ path, signal: limited(options), ...headers });
+  if (response.status === 200) return { body: await readBounded(response, MAX_ANSWER) };
+  const { said } = await readStatus(response);
+  return { problem: refusalText(response.status, said, namespace, page.split('?', 1)[0]!) };
+}
+
+export interface AgentPage {
+  readonly node: string;
+  readonly answer: PageAnswer;
+}
+
+/** One page of the agents of these nodes; absent: of all that have one. Throws `CannotAsk`. */
+export async function readPages(
+  options: AskOptions,
+  page: string,
+  nodes?: readonly string[],
+): Promise<readonly AgentPage[]> {
+  const agents = (await listAgents(options)).filter(({ spec }) => nodes?.includes(spec!.nodeName!) ?? true);
+  return inParallel(agents, async (pod) => ({
+    node: pod.spec!.nodeName!,
+    answer: await askedOf(options, pod, () => readPage(options, pod, page)),
+  }));
+}
+
+async function listAgents(options: AskOptions): Promise<readonly ListedPod[]> {
+  const { namespace, selector } = options;
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods?labelSelector=${encodeURIComponent(selector)}`;
+  const pods = (await list(options, path, 'pods')) as readonly ListedPod[];
+  if (pods.length === 0)
+    throw new CannotAsk(`no agent: namespace ${namespace} has no pod with ${selector}; see --namespace and --selector`);
+  return pods.filter(({ spec }) => spec?.nodeName !== undefined);
+}
+
+function refusalText(status: number, said: string, namespace: string, page: string): string {
   switch (status) {
     case 401:
       return said.includes(TOKEN_HEADER)
@@ -156,7 +190,9 @@ function refusalText(status: number, said: string, namespace: string): string {
     case 403:
       return `you may not ask it: ${said} (verb get on pods/proxy in namespace ${namespace})`;
     case 404:
-      return `its agent has no /status: an older version? (${said})`;
+      return page === '/status'
+        ? `its agent has no ${page}: an older version? (${said})`
+        : `its agent does not show ${page} to other hosts: it does with --http-token-file and --metrics-address (${said})`;
     case 502:
     case 503:
       return `the API server does not reach its agent: ${said}; is --metrics-address open to it?`;

@@ -11,6 +11,7 @@ import { loadConnection } from '../cluster/connection.ts';
 import { readList } from '../cluster/read-list.ts';
 import { messageOf } from '../core/error-text.ts';
 import { runCommand } from '../host/command.ts';
+import { HOST_FACTS } from '../host/read-interfaces.ts';
 import { isRecord, type RawRecord } from '../policy/raw-values.ts';
 import { describeConfig } from './config.ts';
 import { EXIT_FAILURE, EXIT_OK } from './exit-codes.ts';
@@ -19,7 +20,9 @@ import { pagesAt } from './running-agent.ts';
 
 const BUNDLE_VERSION = 1;
 const PAGES = ['/readyz?verbose', '/status', '/metrics', '/plan', '/denials', '/log'] as const;
-const COMMANDS: Readonly<Record<string, readonly [string, ...string[]]>> = {
+/** By the names under which a bundle has what they printed. */
+export const BUNDLE_COMMANDS: Readonly<Record<string, readonly [string, ...string[]]>> = {
+  ...HOST_FACTS,
   'iptables-nft': ['iptables-nft-save', '-c'],
   'ip6tables-nft': ['ip6tables-nft-save', '-c'],
   'iptables-legacy': ['iptables-legacy-save', '-c'],
@@ -44,7 +47,7 @@ export async function runBundle(
   const secrets = await readSecrets(config);
   const [pages, commands, objects] = await Promise.all([
     eachPart(PAGES, (page) => ask(config, page, secrets.httpToken, signal)),
-    eachPart(Object.keys(COMMANDS), (name) => output(COMMANDS[name]!)),
+    eachPart(Object.keys(BUNDLE_COMMANDS), (name) => output(BUNDLE_COMMANDS[name]!)),
     part(() => readObjects(config, env, signal)),
   ]);
   const about = { portcullis: version, node: process.version, kernel: release(), arch: arch(), host: hostname() };

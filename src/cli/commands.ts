@@ -9,6 +9,7 @@ import { type Flag, requiredValue } from './flags.ts';
 import { readText } from './read-value.ts';
 import { EXPLAIN_COMMAND } from './explain/explain-command.ts';
 import { LINT_COMMAND } from './lint/lint-command.ts';
+import { RENDER_COMMAND } from './render/render-command.ts';
 import { OUTPUT_FLAG, readStatusFlags, STATUS_FLAGS } from './status-flags.ts';
 
 const STATUS: Command = {
@@ -87,4 +88,12 @@ this node's pods, as JSON. No token, no annotation, no environment of a pod. Run
 };
 
 /** In the order in which help lists them. */
-export const COMMANDS: readonly Command[] = [STATUS, EXPLAIN_COMMAND, LINT_COMMAND, BUNDLE, CLEANUP, VERSION];
+export const COMMANDS: readonly Command[] = [
+  STATUS,
+  EXPLAIN_COMMAND,
+  LINT_COMMAND,
+  RENDER_COMMAND,
+  BUNDLE,
+  CLEANUP,
+  VERSION,
+];

@@ -59,7 +59,7 @@ export interface AgentConfig {
   readonly backend: BackendChoice;
   /** Null: no HTTP server. */
   readonly httpAddress: ListenAddress | null;
-  /** For /metrics, /status and /healthz alone; null: they are with the other pages only. */
+  /** For other hosts; null: all pages are at `httpAddress` only. */
   readonly metricsAddress: ListenAddress | null;
   /** Null: /metrics, /status and /plan are shown to everybody who reaches the address. */
   readonly httpTokenFile: string | null;
@@ -176,7 +176,8 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_METRICS_ADDRESS',
     '<host:port>',
     'off',
-    'where /metrics, /status and /healthz are served besides, and no other page, for scrapes from other hosts; forms as in --http-address',
+    'where /metrics, /status and /healthz are served besides, and with --http-token-file /plan and /denials, for other hosts; ' +
+      'forms as in --http-address',
     readListenAddress,
   ),
   httpTokenFile: flag(

@@ -3,7 +3,7 @@ import manifest from '../../package.json' with { type: 'json' };
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Connection } from '../cluster/connection.ts';
 import type { CounterWatch } from '../dataplane/iptables/counters/counter-watch.ts';
-import type { IptablesDataplane, IptablesOptions } from '../dataplane/iptables/iptables-dataplane.ts';
+import type { IptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -33,11 +33,9 @@ import { describeConfig } from './config.ts';
 import { type AgentKernel, createKernel, openKernel } from './open-kernel.ts';
 import { useOwnAddresses } from './own-addresses.ts';
 import { countRules } from './count-rules.ts';
+import { layoutOf } from './layout.ts';
 import { type Denials, logDenials } from './log-denials.ts';
 import { watchNode } from './watch-node.ts';
-
-/** With the default rate a burst of this many seconds' worth is logged before the limit bites. */
-const LOG_BURST_SECONDS = 2;
 
 /**
  * Runs the agent until `signal` aborts; resolves to the exit code. On the way out the rules stay in the kernel (S-79).
@@ -248,14 +246,4 @@ function createAgent(parts: AgentParts): Agent {
       },
     },
   });
-}
-
-function layoutOf(config: AgentConfig): IptablesOptions['layout'] {
-  const perSecond = config.dropLogRatePerSecond;
-  return {
-    trunkInterfacePrefix: config.trunkInterfacePrefix,
-    ...(config.newPods === 'closed' ? { newPods: { interfacePrefixes: config.podInterfacePrefixes } } : {}),
-    ...(config.connmarkMask === null ? {} : { marks: { mask: config.connmarkMask } }),
-    ...(perSecond === 0 ? {} : { log: { group: config.nflogGroup, perSecond, burst: perSecond * LOG_BURST_SECONDS } }),
-  };
 }

@@ -1,5 +1,5 @@
 /** What `ip` and `bridge` (iproute2) tell of this host's links, routes, neighbours and bridges. */
-import type { RunCommand } from './command.ts';
+import type { CommandRequest, RunCommand } from './command.ts';
 import type { HostFacts, HostLink } from './pod-interfaces.ts';
 
 import { type Cidr, parseCidr } from '../net/cidr.ts';
@@ -7,20 +7,29 @@ import { canonicalAddress } from '../net/ip.ts';
 
 const TIMEOUT_MS = 5_000;
 
+/** By what they tell of. */
+export const HOST_FACTS = {
+  links: ['ip', '-j', '-d', 'link', 'show'],
+  'routes (IPv4)': ['ip', '-4', '-j', 'route', 'show', 'table', 'all'],
+  'routes (IPv6)': ['ip', '-6', '-j', 'route', 'show', 'table', 'all'],
+  neighbours: ['ip', '-j', 'neigh', 'show'],
+  stations: ['bridge', '-j', 'fdb', 'show'],
+} as const satisfies Readonly<Record<string, CommandRequest['argv']>>;
+
 /** Rejects with CommandFailed, or where a tool prints something else than it should. */
 export async function readHostFacts(run: RunCommand): Promise<HostFacts> {
-  const list = async (...argv: [string, ...string[]]): Promise<readonly Entry[]> =>
-    entriesOf(argv, await run({ argv, timeoutMs: TIMEOUT_MS }));
+  const list = async (what: keyof typeof HOST_FACTS): Promise<readonly Entry[]> => {
+    const argv = HOST_FACTS[what];
+    return entriesOf(argv, await run({ argv, timeoutMs: TIMEOUT_MS }));
+  };
   const [linkEntries, ...routeEntries] = await Promise.all([
-    list('ip', '-j', '-d', 'link', 'show'),
-    list('ip', '-4', '-j', 'route', 'show', 'table', 'all'),
-    list('ip', '-6', '-j', 'route', 'show', 'table', 'all'),
+    list('links'),
+    list('routes (IPv4)'),
+    list('routes (IPv6)'),
   ]);
   const links = linkEntries.map(linkOf);
   const isBridged = links.some(({ master }) => master !== undefined);
-  const [neighbours, stations] = isBridged
-    ? await Promise.all([list('ip', '-j', 'neigh', 'show'), list('bridge', '-j', 'fdb', 'show')])
-    : [[], []];
+  const [neighbours, stations] = isBridged ? await Promise.all([list('neighbours'), list('stations')]) : [[], []];
   return {
     links,
     ...routesOf(routeEntries.flat()),

@@ -55,6 +55,8 @@ interface StatusPagesOptions {
 
 /** What is served on the metrics address. */
 const METRICS_PAGES: readonly PagePath[] = ['/healthz', '/metrics', '/status'];
+/** And what besides to those who have the token: it tells of single flows and addresses. */
+const WITH_TOKEN: readonly PagePath[] = ['/plan', '/denials'];
 
 export function serveStatusPages(options: StatusPagesOptions): ServingServer {
   const { address, metricsAddress, tokenFile, sources, metrics, log } = options;
@@ -74,7 +76,8 @@ export function serveStatusPages(options: StatusPagesOptions): ServingServer {
   const servers: ServingServer[] = [];
   if (address !== null) servers.push(keepServing(() => startStatusServer({ ...address, ...common }), log));
   if (metricsAddress !== null) {
-    const own = { ...metricsAddress, ...common, flag: 'metrics-address', only: METRICS_PAGES };
+    const only = tokenFile === null ? METRICS_PAGES : [...METRICS_PAGES, ...WITH_TOKEN];
+    const own = { ...metricsAddress, ...common, flag: 'metrics-address', only };
     servers.push(keepServing(() => startStatusServer(own), log));
   }
   return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) };

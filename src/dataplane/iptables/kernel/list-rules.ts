@@ -83,6 +83,15 @@ const SAVE_EACH = 'for table; do "$0" -t "$table" || exit; done';
 /** What the shell ends with where a program is not installed. */
 const SHELL_NOT_FOUND = 127;
 
+/** What a command that lists rules asks of which program; undefined: it is none. */
+export function tablesAsked(
+  argv: readonly string[],
+): { readonly program: string; readonly tables: readonly string[] } | undefined {
+  const [program = '', , second, save = '', ...tables] = argv;
+  if (second === SAVE_EACH) return { program: save, tables };
+  return program.endsWith('-save') && second !== undefined ? { program, tables: [second] } : undefined;
+}
+
 function saveTool(backend: Backend, family: Family): string {
   const variant = backend === 'iptables-nft' ? 'nft' : 'legacy';
   return `${family === 4 ? 'iptables' : 'ip6tables'}-${variant}-save`;

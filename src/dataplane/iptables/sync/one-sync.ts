@@ -56,6 +56,8 @@ export interface SyncOptions {
   readonly tidy?: Pick<TidyTimer, 'isDue' | 'synced'>;
   /** Calls back once after `ms`; the returned function cancels. Absent: no epoch waits for the one before. */
   readonly after?: (ms: number, callback: () => void) => () => void;
+  /** How many entries of sets go in with one sync; absent: as many as a kernel takes without others having to wait. */
+  readonly portion?: number;
   /** What the kernel lacks of the rules' vocabulary; nothing if absent. Asks by writing, so not where nothing may be written. */
   readonly missingFeatures?: (question: FeatureQuestion) => Promise<MissingFeatures>;
 }
@@ -277,7 +279,7 @@ export class OneSync {
       remembered,
       addsOnly: remembered && this.#options.tidy !== undefined && !this.#options.tidy.isDue && this.#isAddingCheap(),
       epochMayWait: remembered && this.#epochMayWait,
-      portion: ENTRIES_PER_SYNC,
+      portion: this.#options.portion ?? ENTRIES_PER_SYNC,
     };
     const started = this.#options.now();
     const isWanted = this.#ruleset && this.#mode !== 'dry-run';

@@ -1,0 +1,75 @@
+/** What is on a node, as it was saved: a bundle, or the text of the tools that save rules and sets. */
+import { readFile } from 'node:fs/promises';
+import { buffer } from 'node:stream/consumers';
+
+import { messageOf } from '../../core/error-text.ts';
+import { readSavedText, type SavedText } from '../../dataplane/iptables/kernel/saved-host.ts';
+import { isRecord } from '../../policy/raw-values.ts';
+import { BUNDLE_COMMANDS } from '../bundle.ts';
+
+export interface Observed {
+  readonly saved: SavedText;
+  /** What other commands printed, by their words. */
+  readonly others: ReadonlyMap<string, string>;
+  /** Of the agent that a bundle is of. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** `-` among the files: standard input. */
+export async function readObserved(files: readonly string[]): Promise<Observed | { readonly problem: string }> {
+  const texts: string[] = [];
+  const others = new Map<string, string>();
+  let settings = {};
+  for (const file of files) {
+    const text = await textOf(file);
+    if (typeof text !== 'string') return { problem: `${file}: ${text.problem}` };
+    const bundle = bundleIn(text);
+    if (!bundle) {
+      const read = readSavedText(text);
+      if ('problem' in read) return { problem: `${file}: ${read.problem}` };
+      texts.push(text);
+      continue;
+    }
+    for (const [argv, found] of bundle.printed) others.set(argv, found);
+    texts.push(...bundle.printed.flatMap(([argv, found]) => (/save( -c)?$/.test(argv) ? [found] : [])));
+    settings = bundle.settings;
+  }
+  const saved = readSavedText(texts.join('\n'));
+  return 'problem' in saved ? { problem: `${files.join(', ')}: ${saved.problem}` } : { saved, others, settings };
+}
+
+async function textOf(file: string): Promise<string | { readonly problem: string }> {
+  try {
+    return file === '-' ? (await buffer(process.stdin)).toString('utf8') : await readFile(file, 'utf8');
+  } catch (error) {
+    return { problem: messageOf(error) };
+  }
+}
+
+interface Bundle {
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly printed: readonly (readonly [argv: string, text: string])[];
+}
+
+/** Undefined: it is none. */
+function bundleIn(text: string): Bundle | undefined {
+  if (!text.startsWith('{')) return undefined;
+  const value: unknown = parsed(text);
+  if (!isRecord(value) || !isRecord(value.commands)) return undefined;
+  const { commands, config } = value;
+  return {
+    settings: isRecord(config) ? config : {},
+    printed: Object.entries(BUNDLE_COMMANDS).flatMap(([name, argv]) => {
+      const part = commands[name];
+      return isRecord(part) && typeof part.found === 'string' ? [[argv.join(' '), part.found] as const] : [];
+    }),
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
