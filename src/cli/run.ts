@@ -4,6 +4,7 @@ import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Connection } from '../cluster/connection.ts';
 import type { CounterWatch } from '../dataplane/iptables/counters/counter-watch.ts';
 import type { IptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
+import type { TracePlace } from '../dataplane/dataplane.ts';
 import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -19,6 +20,8 @@ import { aborted, afterUnlessExit, systemClock } from '../core/clock.ts';
 import { TidyTimer } from '../dataplane/iptables/sync/tidy-timer.ts';
 import { anyEpoch, createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
+import { traceReads } from '../dataplane/iptables/kernel/trace-reads.ts';
+import { runCommand } from '../host/command.ts';
 import { cpuMs } from '../host/cpu-time.ts';
 import { openRestoreSession } from '../host/restore-session.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
@@ -52,6 +55,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     agent: undefined,
     cluster: undefined,
     denials: undefined,
+    trace: undefined,
     startProblem: 'starting',
     conditions: [],
   };
@@ -121,6 +125,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     sources.conditions.push(...watches.conditions, denials.condition);
     metrics.beforeScrape(async () => metrics.ruleCounters(await dataplane.counters()));
     sources.agent = agent;
+    sources.trace = (flows) => dataplane.trace(flows, placeOf(config.nodeName, cluster, agent, watches));
     addCondition(sources, 'node-known', () => nodeReady(config.nodeName, agent.status()));
     sources.startProblem = undefined;
     opened.resolve();
@@ -144,6 +149,16 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     await server.close();
     agentLog.close();
   }
+}
+
+/** As the last sync knew it. */
+function placeOf(nodeName: string, cluster: ClusterWatch, agent: Agent, { interfaces }: NodeWatches): TracePlace {
+  const localAddresses = agent.status().lastIntent?.localAddresses ?? new Map<string, string>();
+  return {
+    nodeAddresses: cluster.snapshot().nodes.get(nodeName)?.addresses ?? [],
+    localAddresses,
+    interfaces: interfaces.of(localAddresses),
+  };
 }
 
 function addCondition({ conditions }: StatusSources, name: string, state: () => ConditionState): void {
@@ -198,7 +213,7 @@ interface AgentParts {
 
 function createDataplane(
   config: AgentConfig,
-  { missingFeatures }: AgentKernel,
+  { kernel, missingFeatures }: AgentKernel,
   watches: NodeWatches,
   counters: CounterWatch | undefined,
 ): IptablesDataplane {
@@ -211,6 +226,7 @@ function createDataplane(
     firstEpoch: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
     ...(freeEpochs ? { freeEpochs } : {}),
     ...(counters ? { counters } : {}),
+    reads: traceReads(runCommand, () => kernel.backend),
     tidy: new TidyTimer(systemClock, () => counters?.aheadOfDeletion()),
     missingFeatures,
   });

@@ -4,12 +4,13 @@
  *
  *   NodeIntent, SyncRequest --> sync --> SyncOutcome      desired state against what the kernel holds, made equal without a gap (S-09)
  *                               counters                  what the rules have counted, by policies
+ *                               trace                     what the rules do with a flow, as the kernel holds them now
  *                               remove                    nothing of ours is left
  */
-import type { Direction, Family, Mode } from '../core/vocabulary.ts';
+import type { Direction, Family, Mode, Protocol } from '../core/vocabulary.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { PodInterfaces } from '../host/pod-interfaces.ts';
-import type { PolicyRef } from '../policy/model.ts';
+import type { PolicyRef, RuleRef } from '../policy/model.ts';
 
 export interface Dataplane {
   /** Brings the kernel to the intent. One at a time. Never rejects for what the kernel or a tool does: the outcome tells. */
@@ -19,6 +20,11 @@ export interface Dataplane {
    * read in time is as it was read last. Never rejects.
    */
   counters(): Promise<readonly RuleCounter[]>;
+  /**
+   * What the rules in the kernel, as read back now, do with the first packet of each flow. Beside a sync, and never in its way. Never
+   * rejects: what cannot be read or followed is `unknown`.
+   */
+  trace(flows: readonly TracedFlow[], place: TracePlace): Promise<readonly TracedVerdict[]>;
   /** Takes everything of ours out of the kernel. */
   remove(request: Pick<SyncRequest, 'resync'>): Promise<SyncOutcome>;
   /**
@@ -187,3 +193,42 @@ export type CountedFor =
   | { readonly kind: 'closed' }
   /** Those that came when as many were counted as there is room for. */
   | { readonly kind: 'other' };
+
+/** As a pod would begin it, between canonical addresses of one family. */
+export interface TracedFlow {
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: Protocol;
+  /** At the destination. */
+  readonly port: number;
+}
+
+/** What a node knows of the ends of flows. */
+export interface TracePlace {
+  /** Canonical. */
+  readonly nodeAddresses: readonly string[];
+  /** Address of a local pod -> `namespace/name`. */
+  readonly localAddresses: ReadonlyMap<string, string>;
+  readonly interfaces: PodInterfaces;
+}
+
+export interface TracedVerdict {
+  readonly kind: 'passes' | 'dropped' | 'unknown';
+  /** Why it is not known, or why no rule was asked. */
+  readonly why?: string;
+  /** The rules that it met and that matched, in order, as this data plane prints them. */
+  readonly path: readonly string[];
+  /** Rules of others on the way, which were not followed. */
+  readonly others: readonly string[];
+  /** What rules of ours on the way decided, and for whom; `would-` ones decide nothing, and count. */
+  readonly decided: readonly TracedDecision[];
+}
+
+export interface TracedDecision {
+  readonly direction: Direction;
+  readonly action: CountedAction;
+  /** Whose rule it is: all that isolate the pod, or the policies that ask for it. Empty: of none in particular. */
+  readonly policies: readonly PolicyRef[];
+  /** What of these policies it stands for, where that is known. */
+  readonly rules: readonly RuleRef[];
+}

@@ -1,11 +1,14 @@
-/** The agent's HTTP server: /healthz, /readyz, /status, /metrics, /plan and /denials, for reading only. Everything shown comes from provider functions. */
+/** The agent's HTTP server: /healthz, /readyz, /status, /trace, /metrics, /plan and /denials, for reading only. Everything shown comes from provider functions. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { chmod, lstat, unlink } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { type HostPort, hostPortText } from '../net/host-port.ts';
 import type { MetricsPage } from './metrics.ts';
+import type { TracedFlow } from '../dataplane/dataplane.ts';
 import type { PolicyFilter, StatusPage } from './status-page.ts';
+import type { TracePage } from './trace-page.ts';
+import { readTracedFlows } from './trace-page.ts';
 import { messageOf } from '../core/error-text.ts';
 
 export interface ConditionState {
@@ -35,6 +38,8 @@ export interface StatusProviders {
   readonly metrics: () => Promise<MetricsPage>;
   /** As JSON. */
   readonly status: (filter: PolicyFilter) => StatusPage;
+  /** What the node's rules do with these flows; undefined: it was asked a moment ago. */
+  readonly trace: (flows: readonly TracedFlow[]) => Promise<TracePage | undefined>;
   /** The end of the log, lines of JSON. */
   readonly log: () => string;
   /** Absent until the first sync has made a plan. */
@@ -113,6 +118,7 @@ const PAGES = {
   '/metrics': async (providers) => ({ status: 200, ...(await providers.metrics()) }),
   '/plan': (providers, request) => planPage(providers.plan(), request),
   '/denials': (providers) => json(200, providers.denials()),
+  '/trace': (providers, { query }) => tracedPage(providers, query),
   '/log': (providers) => text(200, providers.log()),
 } satisfies Readonly<Record<string, PageMaker>>;
 
@@ -123,7 +129,14 @@ const ALL_PAGES = Object.keys(PAGES) as PagePath[];
 export const TOKEN_HEADER = 'x-portcullis-token';
 
 /** What tells of policies, pods or addresses. */
-const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>(['/metrics', '/status', '/plan', '/denials', '/log']);
+const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>([
+  '/metrics',
+  '/status',
+  '/trace',
+  '/plan',
+  '/denials',
+  '/log',
+]);
 
 /** Starts the server; resolves once it listens. Rejects with `ListenFailed`. */
 export async function startStatusServer(options: StatusServerOptions): Promise<StatusServer> {
@@ -209,6 +222,7 @@ interface PageRequest {
   readonly format: string | null;
   readonly isVerbose: boolean;
   readonly policies: PolicyFilter;
+  readonly query: URLSearchParams;
   readonly accept: string;
 }
 
@@ -269,6 +283,7 @@ function makeReply(
     format,
     isVerbose: query.has('verbose'),
     policies: policyFilter(query),
+    query,
     accept: request.headers.accept ?? '',
   });
 }
@@ -288,6 +303,15 @@ function splitUrl(url: string): { readonly pathname: string; readonly query: URL
 function readyPage(conditions: readonly ReadyCondition[], details: Readonly<Record<string, unknown>>): Reply {
   const ready = conditions.every((condition) => condition.ok);
   return json(ready ? 200 : 503, { ready, conditions, ...details });
+}
+
+async function tracedPage({ trace }: StatusProviders, query: URLSearchParams): Promise<Reply> {
+  const flows = readTracedFlows(query);
+  if (typeof flows === 'string') return text(400, `${flows}\n`);
+  const page = await trace(flows);
+  return page
+    ? json(200, page)
+    : text(429, 'was asked within the last second, and reads the kernel each time; ask again\n');
 }
 
 function planPage(plan: PlanPage | undefined, request: PageRequest): Reply {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { AgentStatus } from '../agent/agent.ts';
 import type { ObjectKind } from '../core/vocabulary.ts';
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
+import type { TracedFlow, TracedVerdict } from '../dataplane/dataplane.ts';
 import type { Condition } from './condition.ts';
 import type { ListenAddress, PagePath, ReadyCondition } from './health.ts';
 import type { Logger } from './log.ts';
@@ -11,6 +12,7 @@ import type { AgentMetrics } from './metrics.ts';
 import { startStatusServer } from './health.ts';
 import { POLICY_STATES, policyJudge, type PolicyState } from './policy-state.ts';
 import { type PolicyFilter, type StatusFacts, statusPage } from './status-page.ts';
+import { TraceGate, type TracePage, tracePage } from './trace-page.ts';
 import { systemClock } from '../core/clock.ts';
 import { keepServing, type ServingServer } from './keep-serving.ts';
 import {
@@ -30,6 +32,8 @@ export interface StatusSources {
   cluster: ClusterWatch | undefined;
   /** The page of denied flows; undefined: nothing reads them yet. */
   denials: (() => unknown) | undefined;
+  /** Traces flows through the rules of this node; undefined: nothing can be read yet. */
+  trace: ((flows: readonly TracedFlow[]) => Promise<readonly TracedVerdict[]>) | undefined;
   /** Why the agent cannot begin; undefined once it has begun. */
   startProblem: string | undefined;
   /** Of parts that answer for themselves. */
@@ -54,18 +58,20 @@ interface StatusPagesOptions {
 }
 
 /** What is served on the metrics address. */
-const METRICS_PAGES: readonly PagePath[] = ['/healthz', '/metrics', '/status'];
+const METRICS_PAGES: readonly PagePath[] = ['/healthz', '/metrics', '/status', '/trace'];
 /** And what besides to those who have the token: it tells of single flows and addresses. */
 const WITH_TOKEN: readonly PagePath[] = ['/plan', '/denials'];
 
 export function serveStatusPages(options: StatusPagesOptions): ServingServer {
   const { address, metricsAddress, tokenFile, sources, metrics, log } = options;
   metrics.beforeScrape(() => measureSources(metrics, sources));
+  const gate = new TraceGate(() => systemClock.now());
   const providers = {
     ready: () => readiness(sources),
     details: () => ({ watches: watchDetails(sources.cluster?.status() ?? [], Date.now()) }),
     metrics: () => metrics.scrape(),
     status: (filter: PolicyFilter) => statusPage(statusFacts(options), filter),
+    trace: (flows: readonly TracedFlow[]) => gate.run(() => traced(options, flows)),
     plan: () => planPage(sources.agent?.status()),
     log: options.logTail,
     denials: () => sources.denials?.() ?? { reader: 'starting', denials: [] },
@@ -81,6 +87,12 @@ export function serveStatusPages(options: StatusPagesOptions): ServingServer {
     servers.push(keepServing(() => startStatusServer(own), log));
   }
   return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) };
+}
+
+async function traced({ sources, nodeName }: StatusPagesOptions, flows: readonly TracedFlow[]): Promise<TracePage> {
+  const before = sources.agent?.status();
+  if (!sources.trace) throw new Error(sources.startProblem ?? 'the agent has not begun');
+  return tracePage(flows, { nodeName, agent: before, verdicts: await sources.trace(flows) });
 }
 
 function statusFacts({ sources, nodeName, version }: StatusPagesOptions): StatusFacts {

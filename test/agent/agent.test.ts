@@ -49,6 +49,7 @@ function play() {
     closeToNewPods: async () => 'closed',
     onWork: () => {},
     counters: async () => [],
+    trace: async () => [],
     prepare: () => {},
   };
   const agent = new Agent({

@@ -1,11 +1,15 @@
 /** Several nodes, each with its own kernel in memory and its own reconciler, and packets that travel between them. */
+import assert from 'node:assert/strict';
 import type { EpochSource } from '../../src/dataplane/iptables/sync/free-epochs.ts';
 import type { SyncOptions } from '../../src/dataplane/iptables/sync/one-sync.ts';
 import { type SnapshotResult, SnapshotSync } from './snapshot-sync.ts';
 import type { MonotonicClock } from '../../src/core/clock.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
-import type { Direction } from '../../src/core/vocabulary.ts';
+import { type Direction, PROTOCOL_NUMBER, PROTOCOLS } from '../../src/core/vocabulary.ts';
+import { firstPacket } from '../../src/dataplane/iptables/trace/first-packet.ts';
+import { walkChains } from '../../src/dataplane/iptables/trace/walk-chains.ts';
+import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import type { Hook, Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import { type FakeKernel, createFakeKernel } from './fake-kernel.ts';
@@ -130,6 +134,7 @@ export function travel(
     const node = nodes.get(name)!;
     const connection = { mark: 0 };
     const walked = traceRules(node.kernel.state(), { ...packet, hook, connection });
+    assertProductAgrees(node, flow, hook, walked.verdict);
     why.push(`${name} ${hook}: ${walked.verdict}\n  ${walked.matched.join('\n  ')}`);
     if (walked.verdict === 'dropped') return { reaches: false, why: why.join('\n') };
     passed.push({ node, hook, connection });
@@ -150,6 +155,19 @@ export function travel(
     if (walked.verdict === 'dropped') throw new Error(`the answer was dropped:\n  ${walked.matched.join('\n  ')}`);
   }
   return { reaches: true, why: why.join('\n') };
+}
+
+/** What the product traces for `explain --verify` says the same of a flow with ports. */
+function assertProductAgrees(node: FakeNode, flow: Flow, hook: Hook, verdict: string): void {
+  const protocol = PROTOCOLS.find((each) => PROTOCOL_NUMBER[each] === flow.protocol);
+  if (!protocol) return;
+  const { families, sets } = node.kernel.state();
+  const nodeAddresses = hook === 'INPUT' ? [flow.destination] : [];
+  const place = { nodeAddresses, localAddresses: new Map<string, string>(), interfaces: NO_INTERFACES };
+  const packet = firstPacket({ ...flow, protocol }, place)!;
+  const walked = walkChains(families[packet.family]!, new Map(sets), packet).next();
+  const said = walked.done ? walked.value.verdict : 'asks for a set that is not there';
+  assert.equal(said, verdict === 'passed' ? 'passes' : 'dropped', JSON.stringify([flow, walked.value]));
 }
 
 function packetOf({ source, destination, protocol, port }: Flow): Packet {

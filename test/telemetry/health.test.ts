@@ -13,6 +13,7 @@ import {
   startStatusServer,
 } from '../../src/telemetry/health.ts';
 
+import type { TracePage } from '../../src/telemetry/trace-page.ts';
 import type { StatusPage } from '../../src/telemetry/status-page.ts';
 
 interface Answer {
@@ -26,6 +27,7 @@ const PROVIDERS: StatusProviders = {
   metrics: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'portcullis_rules 1\n' }),
   status: (filter) => ({ filter }) as unknown as StatusPage,
   plan: () => ({ text: '-A PCL-FWD -j RETURN\n', value: { steps: 1 } }),
+  trace: async () => undefined,
   denials: () => ({ reader: 'reading', denials: [] }),
   log: () => '{"message":"starting"}\n',
 };
@@ -124,6 +126,43 @@ describe('status server', () => {
       );
       assert.equal(found[2]![1], 'no such page; there are /healthz, /metrics\n');
     }
+  });
+
+  it('/trace asks about flows as they are written, and says what is wrong with a question', async () => {
+    const server = await start({
+      trace: async (flows) => ({
+        version: 1,
+        node: 'n',
+        mode: { inForce: 'enforce', source: 'default' },
+        settled: true,
+        flows: flows.map((flow) => ({ ...flow, verdict: 'passes', why: null, path: [], others: [], decided: [] })),
+      }),
+    });
+    const { status, body } = await ask(server, '/trace?flow=TCP,10.0.0.1,10.0.0.2,80&flow=UDP,fd00:0::1,fd00::2,53');
+    assert.equal(status, 200);
+    assert.deepEqual(
+      (JSON.parse(body) as TracePage).flows.map(({ protocol, source, port }) => [protocol, source, port]),
+      [
+        ['TCP', '10.0.0.1', 80],
+        ['UDP', 'fd00::1', 53],
+      ],
+    );
+    const wrong = [
+      '',
+      'flow=',
+      'flow=TCP,10.0.0.1,10.0.0.2',
+      'flow=TCP,10.0.0.1,10.0.0.2,0',
+      'flow=TCP,10.0.0.1,10.0.0.2,65536',
+    ];
+    const more = ['flow=ICMP,10.0.0.1,10.0.0.2,8', 'flow=TCP,10.0.0.1,fd00::1,80', 'flow=TCP,10.0.0.1,10.0.0.2,80,1'];
+    const many = 'flow=TCP,10.0.0.1,10.0.0.2,80&'.repeat(65);
+    for (const query of [...wrong, ...more, many]) {
+      const refused = await ask(server, `/trace?${query}`);
+      assert.equal(refused.status, 400, query);
+      assert.match(refused.body, /PROTOCOL,SOURCE,DESTINATION,PORT/);
+    }
+    const busy = await ask(await start(), '/trace?flow=TCP,10.0.0.1,10.0.0.2,80');
+    assert.equal(busy.status, 429);
   });
 
   it('/status is JSON, of all policies, of one, or of those not as written', async () => {

@@ -9,6 +9,7 @@ const PROVIDERS = {
   metrics: async () => ({ contentType: 'text/plain', body: '' }),
   status: () => assert.fail(),
   plan: () => undefined,
+  trace: async () => undefined,
   denials: () => ({}),
   log: () => '',
 };

@@ -30,7 +30,14 @@ describe('serveStatusPages', () => {
 
   async function statuses(tokenFile: string | null, headers?: Record<string, string>): Promise<unknown> {
     const metrics = createAgentMetrics(createRegistry(), { processMetrics: false });
-    const sources = { agent: undefined, cluster: undefined, denials: undefined, startProblem: '', conditions: [] };
+    const sources = {
+      agent: undefined,
+      cluster: undefined,
+      denials: undefined,
+      trace: undefined,
+      startProblem: '',
+      conditions: [],
+    };
     const server = serveStatusPages({
       address: null,
       metricsAddress: { path: join(folder, 'sock') },

@@ -7,7 +7,8 @@ import type { Standing } from './drift/drift-watch.ts';
 import type { FreeEpochs } from './sync/free-epochs.ts';
 import type { TidyTimer } from './sync/tidy-timer.ts';
 import type { SyncOptions, SyncResult } from './sync/one-sync.ts';
-import type { ObservedState, Plan } from './plan/plan.ts';
+import type { Kernel } from './kernel/kernel.ts';
+import type { ObservedFamily, ObservedState, Plan } from './plan/plan.ts';
 
 import { TIDYING } from '../dataplane.ts';
 import { readJudged } from './counters/counted-rules.ts';
@@ -17,6 +18,7 @@ import { lacksOf } from './rules/features.ts';
 import { epochCount } from './rules/write-text.ts';
 import { countedKernel } from './sync/counted-kernel.ts';
 import { Synchronizer } from './sync/synchronizer.ts';
+import { type TraceReads, traceFlows } from './trace/trace-flows.ts';
 
 export interface IptablesDataplane extends Dataplane {
   /** What the kernel should hold between two syncs, for those who look whether it does. */
@@ -32,10 +34,12 @@ export interface IptablesOptions extends SyncOptions {
   readonly counters?: CounterWatch;
   /** Absent: every commit deletes what it replaces. */
   readonly tidy?: TidyTimer;
+  /** For traces; absent: the kernel is read as a whole. */
+  readonly reads?: TraceReads;
 }
 
 export function createIptablesDataplane(options: IptablesOptions): IptablesDataplane {
-  const { counters } = options;
+  const { counters, reads = wholeReads(options.kernel) } = options;
   const synchronizer = new Synchronizer(
     counters ? { ...options, kernel: countedKernel(options.kernel, counters) } : options,
   );
@@ -43,6 +47,7 @@ export function createIptablesDataplane(options: IptablesOptions): IptablesDatap
     sync: async (intent, request) => outcomeOf(await synchronizer.sync(intent, request), intent.revision),
     remove: async (request) => outcomeOf(await synchronizer.remove(request), undefined),
     counters: async () => (await counters?.counters()) ?? [],
+    trace: (flows, place) => traceFlows(reads, synchronizer.written, flows, place),
     closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
     prepare: (mode) => synchronizer.prepare(mode),
     onWork: (callback) => {
@@ -54,6 +59,15 @@ export function createIptablesDataplane(options: IptablesOptions): IptablesDatap
     denial: (prefix, family) => denialOf(prefix, family, synchronizer.standing()),
   };
 }
+
+function wholeReads(kernel: Kernel): TraceReads {
+  return {
+    rules: async (family) => (await kernel.readBack()).families[family] ?? NO_RULES,
+    sets: async () => new Map((await kernel.readBack()).sets),
+  };
+}
+
+const NO_RULES: ObservedFamily = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
 
 function denialOf(prefix: string, family: Family, standing: Standing | undefined): Denial | undefined {
   const read = readPrefix(prefix);

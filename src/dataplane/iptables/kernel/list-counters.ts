@@ -6,7 +6,7 @@ import { toolName } from './linux-kernel.ts';
 
 const TIMEOUT_MS = 10_000;
 /** The kernel hands out a table as a whole: to read it no version of the tools needs the host's lock, and none shall hold up a writer. */
-const ENV = { XTABLES_LOCKFILE: '/dev/null' };
+export const WITHOUT_LOCK = { XTABLES_LOCKFILE: '/dev/null' };
 
 /** What `iptables-save -c` prints. `isUrgent`: does not wait for a processor that others want. Rejects with CommandFailed. */
 export async function listCounters(
@@ -16,6 +16,11 @@ export async function listCounters(
   isUrgent: boolean,
 ): Promise<string> {
   const argv = [toolName(variant, family, 'save'), '-c', '-t', 'mangle'] as const;
-  const { stdout } = await run({ argv, timeoutMs: TIMEOUT_MS, env: ENV, ...(isUrgent ? {} : { background: true }) });
+  const { stdout } = await run({
+    argv,
+    timeoutMs: TIMEOUT_MS,
+    env: WITHOUT_LOCK,
+    ...(isUrgent ? {} : { background: true }),
+  });
   return stdout;
 }

@@ -50,6 +50,11 @@ export class Synchronizer {
     return this.#standing;
   }
 
+  /** What was written last, for those who only look something up in it. */
+  get written(): ObservedState | undefined {
+    return this.#memory.written;
+  }
+
   /** Called when an epoch has waited for long enough. */
   onEpochDue(callback: () => void): void {
     this.#onEpochDue = callback;
