@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeMachine } from './machine.ts';
 import { type Measured, type MeasureOptions, measure, TRAFFIC, type Traffic } from './packet/measure.ts';
-import { type Shape, shapes } from './packet/shapes.ts';
-import { packetTables, type ShapeResult } from './packet/tables.ts';
-import { closeAll, openVariants } from './packet/variants.ts';
+import { DENIED, type Shape, shapes } from './packet/shapes.ts';
+import { denialTable, packetTables, type ShapeResult } from './packet/tables.ts';
+import { closeAll, FOR_DENIALS, openVariants } from './packet/variants.ts';
 import type { SuiteOptions, SuiteResult } from './types.ts';
 
 const ROUNDS = 40;
@@ -27,18 +27,23 @@ export async function run(options: SuiteOptions): Promise<SuiteResult> {
     const traffic = shape.onlyNew ? WHAT_BEGINS : TRAFFIC;
     results.push({ shape, variants: await measureShape(shape, { ...how, traffic }) });
   }
+  const denied = await measureShape(DENIED, { ...how, traffic: ['denied'] }, FOR_DENIALS);
   return {
     suite: 'packet',
     machine: describeMachine(),
-    tables: packetTables(results),
-    raw: { ...how, results },
+    tables: [...packetTables(results), denialTable(DENIED, denied)],
+    raw: { ...how, results, denied },
   };
 }
 
-async function measureShape(shape: Shape, options: MeasureOptions): Promise<readonly Measured[]> {
+async function measureShape(
+  shape: Shape,
+  options: MeasureOptions,
+  wanted?: typeof FOR_DENIALS,
+): Promise<readonly Measured[]> {
   const directory = mkdtempSync(join(tmpdir(), 'portcullis-packet-'));
   try {
-    const variants = await openVariants(shape, directory);
+    const variants = await openVariants(shape, directory, wanted);
     try {
       return await measure(variants, options);
     } finally {

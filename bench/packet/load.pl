@@ -13,8 +13,9 @@
 #   dns N    N times: a new UDP socket, one datagram there and back, close
 #   bulk N   N MiB on an open TCP connection, until the other side has read them all
 #   new N    N datagrams that nobody answers: each is the first of its flow to whoever looks at its state
+#   denied N the same to the next port
 #
-# Every kind of traffic goes to the same port, so that the same rules let it through.
+# Every other kind of traffic goes to the same port, so that the same rules let it through.
 use strict;
 use warnings;
 use Config;
@@ -148,8 +149,11 @@ sub client {
     send($datagrams, 'silence', 0) and recv($datagrams, my $answer, 16, 0);
     my $silent = datagram_socket(pack_sockaddr_in($SILENT_PORT, INADDR_ANY));
     connect($silent, $target) or die "connect: $!\n";
-    my %open = (udp => $datagrams, new => $silent, rr => open_stream('r'), bulk => open_stream('b'));
-    my %run = (rr => \&ping_pong, udp => \&ping_pong, crr => \&connect_close, dns => \&ask_once, bulk => \&write_all, new => \&send_all);
+    my $denied = datagram_socket(pack_sockaddr_in(0, INADDR_ANY));
+    connect($denied, pack_sockaddr_in($port + 1, inet_aton($address))) or die "connect: $!\n";
+    my %open = (udp => $datagrams, new => $silent, denied => $denied, rr => open_stream('r'), bulk => open_stream('b'));
+    my %run = (rr => \&ping_pong, udp => \&ping_pong, crr => \&connect_close, dns => \&ask_once, bulk => \&write_all);
+    $run{$_} = \&send_all for qw(new denied);
     print "ready\n";
     while (my $line = <STDIN>) {
         my ($kind, $count, $parts) = split ' ', $line;

@@ -3,7 +3,8 @@ import { median } from '../statistics.ts';
 import type { Rules, Variant } from './variants.ts';
 
 export const TRAFFIC = ['rr', 'udp', 'bulk', 'crr', 'dns', 'new'] as const;
-export type Traffic = (typeof TRAFFIC)[number];
+/** `denied` is not let through, so there is nothing to measure without rules. */
+export type Traffic = (typeof TRAFFIC)[number] | 'denied';
 
 /** Nanoseconds per operation (for `bulk`: per MiB), one per round; all arrays of a run are equally long, or empty if not measured. */
 export type Samples = Readonly<Record<Traffic, readonly number[]>>;
@@ -31,7 +32,7 @@ export async function measure(variants: readonly Variant[], options: MeasureOpti
   for (let round = -1; round < options.rounds; round++) {
     for (const traffic of options.traffic) {
       for (const index of shuffled(variants.length)) {
-        const nanoseconds = await slice(variants[index]!, traffic, counts[traffic], options.parts);
+        const nanoseconds = await slice(variants[index]!, traffic, counts.get(traffic)!, options.parts);
         if (round >= 0) collected[index]![traffic].push(nanoseconds);
       }
     }
@@ -46,7 +47,7 @@ export async function measure(variants: readonly Variant[], options: MeasureOpti
 }
 
 function emptySamples(): Record<Traffic, number[]> {
-  return { rr: [], udp: [], bulk: [], crr: [], dns: [], new: [] };
+  return { rr: [], udp: [], bulk: [], crr: [], dns: [], new: [], denied: [] };
 }
 
 async function slice(variant: Variant, traffic: Traffic, count: number, parts: number): Promise<number> {
@@ -54,17 +55,15 @@ async function slice(variant: Variant, traffic: Traffic, count: number, parts: n
   return Math.round(Number(answer) / count);
 }
 
-/** How many operations fill a part where there are no rules. */
-async function calibrate(
-  variant: Variant,
-  { partMs }: Pick<MeasureOptions, 'partMs'>,
-): Promise<Readonly<Record<Traffic, number>>> {
-  const took = emptySamples();
-  for (const traffic of TRAFFIC) {
-    for (let round = 0; round < 3; round++) took[traffic].push(await slice(variant, traffic, 20, 1));
+/** How many operations fill a part in the first variant. */
+async function calibrate(variant: Variant, { traffic, partMs }: MeasureOptions): Promise<ReadonlyMap<Traffic, number>> {
+  const counts = new Map<Traffic, number>();
+  for (const each of traffic) {
+    const took: number[] = [];
+    for (let round = 0; round < 3; round++) took.push(await slice(variant, each, 20, 1));
+    counts.set(each, Math.max(4, Math.round((partMs * 1e6) / median(took))));
   }
-  const fill = (traffic: Traffic): number => Math.max(4, Math.round((partMs * 1e6) / median(took[traffic])));
-  return { rr: fill('rr'), udp: fill('udp'), bulk: fill('bulk'), crr: fill('crr'), dns: fill('dns'), new: fill('new') };
+  return counts;
 }
 
 function shuffled(count: number): number[] {

@@ -28,6 +28,9 @@ export const MANY_POLICIES: Shape = { pods: 250, classes: 40, policies: 20, peer
 /** The target for new connections is set for this one. */
 export const MANY_PODS: Shape = { pods: 1_000, classes: 50, policies: 20, peers: 200 };
 
+/** What is denied meets every rule of its pod, so there are few. */
+export const DENIED: Shape = { pods: 110, classes: 20, policies: 1, peers: 200 };
+
 const CURVE = { pods: 110, classes: 20, peers: 200 } as const;
 
 const QUICK: readonly Shape[] = [

@@ -64,6 +64,24 @@ function costTable(results: readonly ShapeResult[]): Table {
   };
 }
 
+/** Each against the rules without a log rule, in the same round. */
+export function denialTable(shape: Shape, variants: readonly Measured[]): Table {
+  return {
+    title: `a denied packet; ${shapeText(shape)}`,
+    note: 'Nanoseconds to send a datagram that is dropped, and how many more than where nothing logs it: median of the rounds, and between what half of them lie. "again" is noise.',
+    columns: ['rules', 'ns', 'extra ns', 'half of them'],
+    rows: variants.map((variant) => {
+      const { denied } = variants.find(({ rules, backend }) => {
+        return backend === variant.backend && rules === 'ours, not logged';
+      })!.samples;
+      const own = variant.samples.denied;
+      const { median, quartiles } = summarise(own.map((ns, round) => ns - denied[round]!));
+      const half = quartiles.map((value) => Math.round(value)).join('..');
+      return [nameOf(variant), Math.round(summarise(own).median), Math.round(median), half];
+    }),
+  };
+}
+
 function targets(results: readonly ShapeResult[]): readonly Table[] {
   const wanted = [
     { shape: MANY_POLICIES, traffic: 'rr', limit: 1.05, kind: 'at-most', what: 'round trip of an established flow' },

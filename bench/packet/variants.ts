@@ -15,7 +15,7 @@ import { LineProcess, type Testbed, openTestbed } from './testbed.ts';
 export const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
 
 /** `none` and `none again` have no rules, only connection tracking: what differs between them is noise. */
-export type Rules = 'none' | 'none again' | 'linear' | 'ours';
+export type Rules = 'none' | 'none again' | 'linear' | 'ours' | 'ours, not logged' | 'ours, not logged, again';
 
 export interface Variant {
   readonly rules: Rules;
@@ -36,15 +36,28 @@ const LAYOUT: Layout = {
   log: { group: 9847, perSecond: 10, burst: 20 },
 };
 
+const { log: _, ...NOT_LOGGED } = LAYOUT;
+
+type Wanted = readonly (readonly [Rules, Backend | undefined])[];
+
+const FOR_TRAFFIC: Wanted = [
+  ['none', undefined],
+  ['none again', undefined],
+  ...BACKENDS.flatMap((backend) => [['linear', backend] as const, ['ours', backend] as const]),
+];
+/** For what is denied. */
+export const FOR_DENIALS: Wanted = BACKENDS.flatMap((backend) =>
+  (['ours', 'ours, not logged', 'ours, not logged, again'] as const).map((rules) => [rules, backend] as const),
+);
+
 /** Builds all of them, or none. */
-export async function openVariants(shape: Shape, directory: string): Promise<readonly Variant[]> {
+export async function openVariants(
+  shape: Shape,
+  directory: string,
+  wanted: Wanted = FOR_TRAFFIC,
+): Promise<readonly Variant[]> {
   const cluster = makeCluster(shape);
   const opened: Variant[] = [];
-  const wanted: readonly (readonly [Rules, Backend | undefined])[] = [
-    ['none', undefined],
-    ['none again', undefined],
-    ...BACKENDS.flatMap((backend) => [['linear', backend] as const, ['ours', backend] as const]),
-  ];
   try {
     for (const [rules, backend] of wanted) {
       const lockFile = join(directory, `xtables-${opened.length}.lock`);
@@ -107,6 +120,7 @@ function loadRules(
 ): Promise<number> {
   if (rules === 'linear') return loadLinear(backend!, cluster, testbed);
   if (rules === 'ours') return loadOurs(backend!, cluster, testbed);
+  if (backend !== undefined) return loadOurs(backend, cluster, testbed, NOT_LOGGED);
   return loadNothing(testbed);
 }
 
@@ -125,9 +139,14 @@ async function loadLinear(backend: Backend, { snapshot }: MeasuredCluster, { run
 }
 
 /** As the agent does it: compile, render, plan against what the kernel holds, apply. */
-async function loadOurs(backend: Backend, { snapshot }: MeasuredCluster, { run }: Testbed): Promise<number> {
+async function loadOurs(
+  backend: Backend,
+  { snapshot }: MeasuredCluster,
+  { run }: Testbed,
+  layout: Layout = LAYOUT,
+): Promise<number> {
   const kernel = createOneVariantKernel({ backend, families: [4], run, lockWaitSeconds: 10 });
-  const plan = diff(renderNode(compileNode(snapshot, NODE_NAME), LAYOUT), await kernel.readBack());
+  const plan = diff(renderNode(compileNode(snapshot, NODE_NAME), layout), await kernel.readBack());
   for (const step of plan.steps) await kernel.apply(step);
   return [...plan.after.families[4]!.chains.values()].reduce((sum, chain) => sum + chain.length, 0);
 }
