@@ -49,6 +49,8 @@ export interface DenialRecord {
   /** All that isolate the pod, up to sixteen, each with what of its nearest rule does not hold. */
   readonly policies: readonly { readonly policy: string; readonly why?: string }[];
   readonly morePolicies?: number;
+  /** Of a denied flow, the audited policies that would let it through, up to sixteen. */
+  readonly wouldAllow?: readonly string[];
   /** What else there is to know, such as that the rules have changed since. */
   readonly note?: string;
 }
@@ -120,7 +122,7 @@ function endOf(address: string, owner: AddressOwner): FlowEnd {
 }
 
 type Ends = Readonly<Record<'source' | 'destination', AddressOwner>>;
-type Explained = Pick<DenialRecord, 'policies' | 'morePolicies' | 'note'>;
+type Explained = Pick<DenialRecord, 'policies' | 'morePolicies' | 'wouldAllow' | 'note'>;
 
 function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Explained {
   const { direction, verdict } = denied;
@@ -145,9 +147,8 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
     const policies = explained.policies.map(({ policy, reason }) => {
       return { policy: objectKey(policy), why: reasonText(reason, direction, connection) };
     });
-    const notes = [attached ? stranger : '', auditNote(judgeDirection(withAudited, direction, connection))];
-    const note = notes.filter((each) => each !== '').join('; ');
-    return { ...listed(policies), ...(note === '' ? {} : { note }) };
+    const allowed = allowedBy(judgeDirection(withAudited, direction, connection));
+    return { ...listed(policies), ...allowed, ...(stranger === '' ? {} : { note: stranger }) };
   }
   // An address that is nobody's is judged by its interface, which the packet does not always tell.
   const isKnown = attached !== undefined || ends[subject].kind === 'pods';
@@ -158,10 +159,10 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
 }
 
 /** Of a denied flow, by the verdict if no policy were only audited. */
-function auditNote(ifEnforced: DirectionVerdict): string {
-  if (ifEnforced.kind !== 'allowed') return '';
+function allowedBy(ifEnforced: DirectionVerdict): Pick<DenialRecord, 'wouldAllow'> {
+  if (ifEnforced.kind !== 'allowed') return {};
   const names = new Set(ifEnforced.by.map(({ policy }) => objectKey(policy)));
-  return `would be allowed by ${[...names].slice(0, MAX_POLICIES).join(', ')}, only audited so far`;
+  return { wouldAllow: [...names].slice(0, MAX_POLICIES) };
 }
 
 function listed(policies: DenialRecord['policies']): Explained {
@@ -195,12 +196,13 @@ export function denialText({
   icmpType,
   ...rest
 }: DenialRecord): string {
-  const { policies, morePolicies = 0, note } = rest;
+  const { policies, morePolicies = 0, wouldAllow, note } = rest;
   const what =
     port === undefined ? (icmpType === undefined ? protocol : `${protocol} type ${icmpType}`) : `${protocol} ${port}`;
   const judged = direction === undefined ? '' : `, ${direction}`;
   const reasons = policies.map(({ policy, why }) => (why === undefined ? policy : `${policy} ${why}`));
   if (morePolicies > 0) reasons.push(`${morePolicies} more policies`);
+  if (wouldAllow) reasons.push(`would be allowed by ${wouldAllow.join(', ')}, only audited so far`);
   const because = [...reasons, ...(note === undefined ? [] : [note])];
   return `${verdict}: ${endText(source)} to ${endText(destination)}, ${what}${judged}: ${because.join('; ')}`;
 }

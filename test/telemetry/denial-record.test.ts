@@ -81,11 +81,12 @@ describe('what is said of a denied packet', () => {
     const wouldDeny: Denial = { verdict: 'would-deny', direction: 'ingress', isReply: false };
     const said = record([audited], { destinationPort: 8080 }, wouldDeny);
     assert.deepEqual(said.policies, [{ policy: 'data/audited', why: 'ingress[0]: port 8080 not in 8443' }]);
-    assert.equal(said.note, undefined);
+    assert.deepEqual([said.note, said.wouldAllow], [undefined, undefined]);
     const denied = record([audited, NONE]);
     assert.deepEqual(denied.policies, [{ policy: 'data/none', why: 'no rules: allows nothing' }]);
-    assert.equal(denied.note, 'would be allowed by data/audited, only audited so far');
-    assert.equal(record([audited, NONE], { destinationPort: 8080 }).note, undefined);
+    assert.deepEqual(denied.wouldAllow, ['data/audited']);
+    assert.match(denialText(denied), /; would be allowed by data\/audited, only audited so far$/);
+    assert.equal(record([audited, NONE], { destinationPort: 8080 }).wouldAllow, undefined);
   });
 
   it('an answer is of the flow that it answers', () => {
