@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import {
   ALONE,
   againAlone,
+  LONGEST,
   readOptions,
   rounds,
   type SuiteResult,
@@ -107,7 +108,18 @@ describe('scripts/run-tests: rounds', () => {
     assert.deepEqual(againAlone(['test/a.test.ts', alone], 1), []);
   });
 
+  it('begins with what takes longest', () => {
+    const [longest = '', next = ''] = LONGEST;
+    assert.deepEqual(rounds(['test/a.test.ts', next, 'test/b.test.ts', longest]), [
+      [longest, next, 'test/a.test.ts', 'test/b.test.ts'],
+    ]);
+  });
+
   it('names files that are there', () => {
-    for (const file of ALONE) assert.ok(existsSync(file), file);
+    for (const file of [...ALONE, ...LONGEST]) assert.ok(existsSync(file), file);
+    assert.deepEqual(
+      LONGEST.filter((file) => ALONE.has(file)),
+      [],
+    );
   });
 });

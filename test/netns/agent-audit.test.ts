@@ -72,7 +72,10 @@ for (const backend of BACKENDS) {
       assert.deepEqual(line.policies, ['x/p']);
     });
 
-    it('its owner sees it as an Event on it, and a misspelt mode of another as well', async () => {
+    /** What asks nothing of the kernel. */
+    const once = backend === 'iptables-nft' ? it : (): void => {};
+
+    once('its owner sees it as an Event on it, and a misspelt mode of another as well', async () => {
       const events = (): readonly (string | undefined)[] =>
         t.lab.store
           .list('events', { namespace: 'x' })

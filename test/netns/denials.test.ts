@@ -169,6 +169,9 @@ for (const backend of BACKENDS) {
       }
     });
 
+    // Who reads, and how much, is the same in both variants: rules hand packets to the same part of the kernel.
+    if (backend === 'iptables-legacy') return;
+
     it('fault: the reader of denied packets is killed: it is started again, and the next packet is told', async () => {
       await start();
       process.kill(readerOf(agent.pid), 'SIGKILL');
@@ -214,7 +217,7 @@ for (const backend of BACKENDS) {
         const line = await agent.logged(({ message }) => /another program reads the netfilter/.test(message), 'said');
         assert.equal(line.level, 'warn');
         assert.match((await agent.get('/readyz?verbose')).body, /another program reads the netfilter log group/);
-        await sleep(2_000);
+        await sleep(1_000);
       } finally {
         other.kill();
       }

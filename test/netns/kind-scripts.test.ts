@@ -150,7 +150,7 @@ describe('scripts for kind, against the lab', function () {
     if (lab === undefined) return;
     for (const name of NODES)
       lab.store.patch('nodes', { name }, 'merge', { metadata: { annotations: { 'portcullis.dev/mode': 'audit' } } });
-    const { code, out } = await run('kind-test', { PORTCULLIS_SMOKE_PATIENCE: '2' });
+    const { code, out } = await run('kind-test', { PORTCULLIS_SMOKE_PATIENCE: '1' });
     assert.equal(code, 1, out);
     assert.match(out, /WRONG {2}stranger -> server-1:8080 {2}yes, expected no/);
     assert.match(out, /, 5 wrong\n$/);
