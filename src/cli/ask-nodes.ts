@@ -141,7 +141,8 @@ async function askPage(options: AskOptions, pod: ListedPod, { policy, only }: Wa
   return { page: page as unknown as StatusPage };
 }
 
-type PageAnswer = { readonly body: Buffer } | { readonly problem: string };
+/** `status`: of an answer that is none. */
+type PageAnswer = { readonly body: Buffer } | { readonly problem: string; readonly status?: number };
 
 async function readPage(options: AskOptions, pod: ListedPod, page: string): Promise<PageAnswer> {
   const { namespace, token } = options;
@@ -151,7 +152,8 @@ async function readPage(options: AskOptions, pod: ListedPod, page: string): Prom
   const response = await options.connection.open({ path, signal: limited(options), ...headers });
   if (response.status === 200) return { body: await readBounded(response, MAX_ANSWER) };
   const { said } = await readStatus(response);
-  return { problem: refusalText(response.status, said, namespace, page.split('?', 1)[0]!) };
+  const { status } = response;
+  return { status, problem: refusalText(status, said, namespace, page.split('?', 1)[0]!) };
 }
 
 export interface AgentPage {
@@ -190,7 +192,7 @@ function refusalText(status: number, said: string, namespace: string, page: stri
     case 403:
       return `you may not ask it: ${said} (verb get on pods/proxy in namespace ${namespace})`;
     case 404:
-      return page === '/status'
+      return page === '/status' || page === '/trace'
         ? `its agent has no ${page}: an older version? (${said})`
         : `its agent does not show ${page} to other hosts: it does with --http-token-file and --metrics-address (${said})`;
     case 502:

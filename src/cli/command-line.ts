@@ -7,7 +7,7 @@ import type { Command } from './command.ts';
 import type { Flag, Given } from './flags.ts';
 
 import { usageText } from './command.ts';
-import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
+import { EXIT_DISAGREES, EXIT_FAILURE, EXIT_OK, EXIT_UNKNOWN, EXIT_USAGE } from './exit-codes.ts';
 
 interface CommandLineContext {
   readonly version: string;
@@ -126,6 +126,8 @@ function exitCodesText(own: NonNullable<Command['exitCodes']>): string {
     [EXIT_OK, own.ok ?? 'success'],
     [EXIT_FAILURE, own.failure ?? 'failure, or a difference where one was asked about'],
     [EXIT_USAGE, own.usage ?? 'wrong usage: unknown command or flag, missing or bad value'],
+    ...(own.disagrees === undefined ? [] : [[EXIT_DISAGREES, own.disagrees] as const]),
+    ...(own.unknown === undefined ? [] : [[EXIT_UNKNOWN, own.unknown] as const]),
   ];
   return `Exit codes:\n${texts.map(([code, meaning]) => `  ${code}  ${meaning}`).join('\n')}`;
 }

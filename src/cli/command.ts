@@ -23,7 +23,13 @@ export interface Command {
   /** What must follow besides flags, in this order. */
   readonly operands?: readonly Operand[];
   /** Where they mean more than elsewhere. */
-  readonly exitCodes?: { readonly ok?: string; readonly failure?: string; readonly usage?: string };
+  readonly exitCodes?: {
+    readonly ok?: string;
+    readonly failure?: string;
+    readonly usage?: string;
+    readonly disagrees?: string;
+    readonly unknown?: string;
+  };
   /** Resolves to the exit code. May throw `UsageProblem`. */
   readonly run: (given: Given, context: CommandContext, operands: readonly string[]) => Promise<number>;
 }

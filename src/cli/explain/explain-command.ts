@@ -17,13 +17,19 @@ that would allow the flow. Of several pods each pair is judged.
 
   portcullis explain -f policies/ -f app.yaml shop/web shop/db --port 5432
   kubectl get ns,no,po,svc,netpol,deploy -A -o yaml | portcullis explain -f - api service/db
-  portcullis explain shop/app=web external --port 443     asks the cluster of your kubeconfig`,
+  portcullis explain shop/app=web external --port 443     asks the cluster of your kubeconfig
+  portcullis explain shop/web shop/db --port 5432 --verify   and the rules in the kernels of both nodes`,
   flags: Object.values(EXPLAIN_FLAGS),
   operands: [
     { name: 'source', help: 'where the connection starts' },
     { name: 'destination', help: 'where it goes' },
   ],
-  exitCodes: { ok: 'every flow that was asked about is allowed', failure: 'one is denied, or something failed' },
+  exitCodes: {
+    ok: 'every flow that was asked about is allowed',
+    failure: 'one is denied, or something failed',
+    disagrees: "with --verify: a node's rules do something else than policies and mode ask for",
+    unknown: 'with --verify: a node that judges it could not be asked',
+  },
   run: async (given, context, operands) => {
     const options = readExplainOptions(given, context.env, operands);
     const { runExplain } = await import('./run-explain.ts');

@@ -3,8 +3,9 @@ import type { Reading } from '../read-value.ts';
 import type { AskedPort } from './questions.ts';
 
 import { PROTOCOLS } from '../../core/vocabulary.ts';
-import { allValues, requiredValue } from '../flags.ts';
-import { notA, oneOf } from '../read-value.ts';
+import { allValues, optionalValue, requiredValue, UsageProblem } from '../flags.ts';
+import { notA, oneOf, readBoolean, readText } from '../read-value.ts';
+import { AGENT_POD_FLAGS, type AgentPods, readAgentPods } from '../source/agents.ts';
 import { type ObjectSource, readObjectSource, SOURCE_FLAGS } from '../source/options.ts';
 
 const OUTPUTS = ['text', 'json', 'yaml'] as const;
@@ -13,6 +14,9 @@ export interface ExplainOptions extends ObjectSource {
   readonly source: string;
   readonly destination: string;
   readonly ports: readonly AskedPort[];
+  readonly verify: boolean;
+  readonly against: readonly string[];
+  readonly agents: AgentPods;
   readonly output: (typeof OUTPUTS)[number];
 }
 
@@ -25,6 +29,18 @@ export const EXPLAIN_FLAGS = {
     read: readPort,
   },
   ...SOURCE_FLAGS,
+  verify: {
+    name: 'verify',
+    help: 'ask the agents of the nodes that judge it what the rules in their kernels do with it',
+    read: readBoolean,
+  },
+  against: {
+    name: 'against',
+    placeholder: '<file>',
+    help: 'with --verify: a bundle of a node, or what iptables-save, ip6tables-save and ipset save print, in the place of its agent',
+    read: readText,
+  },
+  ...AGENT_POD_FLAGS,
   output: {
     name: 'output',
     short: 'o',
@@ -38,10 +54,16 @@ export const EXPLAIN_FLAGS = {
 /** Throws `UsageProblem`. */
 export function readExplainOptions(given: Given, env: Environment, operands: readonly string[]): ExplainOptions {
   const [source = '', destination = ''] = operands;
+  const verify = optionalValue(EXPLAIN_FLAGS.verify, given, env) ?? false;
+  const against = allValues(EXPLAIN_FLAGS.against, given);
+  if (against.length > 0 && !verify) throw new UsageProblem('--against: goes with --verify');
   return {
     source,
     destination,
     ports: allValues(EXPLAIN_FLAGS.port, given),
+    verify,
+    against,
+    agents: readAgentPods(given, env),
     output: requiredValue(EXPLAIN_FLAGS.output, given, env),
     ...readObjectSource(given, env, 'explain'),
   };

@@ -2,13 +2,14 @@
 import { stringify } from 'yaml';
 import type { Remedy } from '../../policy/remedy.ts';
 import type { DirectionExplanation } from '../../policy/explain-flow.ts';
-import type { Answer, Answers } from './questions.ts';
+import type { VerifiedAnswer as Answer, VerifiedAnswers } from './programmed.ts';
 import type { Paint } from '../paint.ts';
 
 import { ASSUMED_NODE } from '../../cluster/inventory.ts';
 import { letsPass } from '../../policy/evaluate.ts';
 import { reasonText } from '../../policy/explain-denial.ts';
 import { explainDirection } from '../../policy/explain-verdict.ts';
+import { programmedData, programmedKey, programmedLines } from './programmed-text.ts';
 import type { Inventory } from '../../cluster/inventory.ts';
 
 export const EXPLANATION = { apiVersion: 'portcullis.dev/v1alpha1', kind: 'FlowExplanation' } as const;
@@ -17,7 +18,7 @@ export const EXPLANATION = { apiVersion: 'portcullis.dev/v1alpha1', kind: 'FlowE
 const MAX_NAMED = 6;
 
 /** Flows with the same reasons are told together, denied ones first. */
-export function answersText({ answers, notes }: Answers, inventory: Inventory, paint: Paint): string {
+export function answersText({ answers, notes }: VerifiedAnswers, inventory: Inventory, paint: Paint): string {
   const groups = Map.groupBy(answers, (answer) => JSON.stringify([answer.explanation.allowed, ...reasonsOf(answer)]));
   const sorted = [...groups.values()].sort(
     ([a], [b]) => Number(a!.explanation.allowed) - Number(b!.explanation.allowed),
@@ -40,6 +41,7 @@ function groupText(group: readonly Answer[], inventory: Inventory, paint: Paint)
     ...named,
     ...(more > 0 ? [`and ${more} more, for the same reasons`] : []),
     ...directions.flatMap((direction) => directionLines(first, direction, inventory, paint)),
+    ...(first.programmed ? programmedLines(first.programmed, paint) : []),
   ].join('\n');
 }
 
@@ -86,9 +88,10 @@ function placeOf({ source, destination }: Answer, direction: 'egress' | 'ingress
   return `judged on ${pod.nodeName}${how}`;
 }
 
-function reasonsOf({ protocol, explanation: { directions, connection } }: Answer): unknown[] {
+function reasonsOf({ protocol, programmed, explanation: { directions, connection } }: Answer): unknown[] {
   return [
     protocol,
+    programmedKey(programmed),
     ...directions.map(({ direction, verdict, policies, remedy }) => [
       verdict,
       policies.map(({ reason }) => reasonText(reason, direction, connection)),
@@ -98,11 +101,11 @@ function reasonsOf({ protocol, explanation: { directions, connection } }: Answer
 }
 
 /** Stable: fields are added, and keep their meaning, within one `apiVersion`. */
-export function answersData({ answers, notes }: Answers, { assumed }: Inventory): unknown {
+export function answersData({ answers, notes }: VerifiedAnswers, { assumed }: Inventory): unknown {
   return {
     ...EXPLANATION,
     allowed: answers.every(({ explanation }) => explanation.allowed),
-    flows: answers.map(({ source, destination, protocol, port, servicePort, families, explanation }) => ({
+    flows: answers.map(({ source, destination, protocol, port, servicePort, families, explanation, programmed }) => ({
       source: endData(source, assumed),
       destination: endData(destination, assumed),
       protocol,
@@ -110,6 +113,7 @@ export function answersData({ answers, notes }: Answers, { assumed }: Inventory)
       ...(servicePort === undefined ? {} : { servicePort }),
       families: families.map((family) => `IPv${family}`),
       allowed: explanation.allowed,
+      ...(programmed ? { programmed: programmed.map(programmedData) } : {}),
       directions: explanation.directions.map(({ direction, verdict, policies, remedy }) => ({
         direction,
         passes: letsPass(verdict),

@@ -1,7 +1,9 @@
 /** A node's rules as its agent would write them, by the agent's own data plane on a host that was saved, or that holds nothing. */
 import type { Family } from '../../core/vocabulary.ts';
 import type { NodeIntent } from '../../compile/intent.ts';
-import type { SyncOutcome } from '../../dataplane/dataplane.ts';
+import type { SyncOutcome, TracedFlow, TracedVerdict } from '../../dataplane/dataplane.ts';
+import type { HostKernel } from '../../dataplane/iptables/kernel/host-kernel.ts';
+import type { SavedHost } from '../../dataplane/iptables/kernel/saved-host.ts';
 import type { PodInterfaces } from '../../host/pod-interfaces.ts';
 import type { ClusterSnapshot } from '../../policy/model.ts';
 import type { Observed } from './observed.ts';
@@ -36,20 +38,11 @@ export async function rulesOfNode(
   observed: Observed | undefined,
 ): Promise<NodeRules> {
   const settings = settingsWith(observed?.settings ?? {});
-  const compiler = new NodeCompiler(node);
-  loadSnapshot(compiler, snapshot);
-  const intent = compiler.intent();
+  const intent = intentOf(snapshot, node);
   const variant = settings.backend === 'auto' ? 'iptables-nft' : settings.backend;
   const host = savedHost(observed?.saved ?? nothingSaved(variant), observed?.others);
   const interfaces = await interfacesOn(host.run, intent, settings);
-  const kernel = createHostKernel({
-    ...host,
-    choice: settings.backend,
-    read: host.run,
-    lockWaitSeconds: 0,
-    onBackend: () => {},
-  });
-  await kernel.open();
+  const kernel = await openedKernel(host, settings.backend);
   const dataplane = createIptablesDataplane({
     kernel,
     layout: layoutOf(settings),
@@ -61,10 +54,48 @@ export async function rulesOfNode(
   return { intent, outcome, families: kernel.families, interfaces };
 }
 
+/** What the rules that were saved of a node do with flows. */
+export async function tracesOfSaved(
+  snapshot: ClusterSnapshot,
+  node: string,
+  flows: readonly TracedFlow[],
+  { saved, others }: Observed,
+): Promise<readonly TracedVerdict[]> {
+  const { localAddresses } = intentOf(snapshot, node);
+  const host = savedHost(saved, others);
+  const kernel = await openedKernel(host, 'auto');
+  const dataplane = createIptablesDataplane({
+    kernel,
+    layout: { trunkInterfacePrefix: '' },
+    now: () => 0,
+    firstEpoch: FIRST_EPOCH,
+  });
+  const interfaces = (await interfacesOn(host.run, { localAddresses }, SAVED_INTERFACES)) ?? NO_INTERFACES;
+  const nodeAddresses = snapshot.nodes.get(node)?.addresses ?? [];
+  return dataplane.trace(flows, { nodeAddresses, localAddresses, interfaces });
+}
+
+/** Whatever an interface with a pod behind it is called. */
+const SAVED_INTERFACES = { podInterfacePrefixes: [''], trunkInterfacePrefix: '' };
+
+function intentOf(snapshot: ClusterSnapshot, node: string): NodeIntent {
+  const compiler = new NodeCompiler(node);
+  loadSnapshot(compiler, snapshot);
+  return compiler.intent();
+}
+
+async function openedKernel(host: SavedHost, choice: RenderSettings['backend']): Promise<HostKernel> {
+  const kernel = createHostKernel({ ...host, choice, read: host.run, lockWaitSeconds: 0, onBackend: () => {} });
+  await kernel.open();
+  return kernel;
+}
+
+type InterfaceSettings = Pick<RenderSettings, 'podInterfacePrefixes' | 'trunkInterfacePrefix'>;
+
 async function interfacesOn(
   run: Parameters<typeof readHostFacts>[0],
-  { localAddresses }: NodeIntent,
-  { podInterfacePrefixes: prefixes, trunkInterfacePrefix: trunkPrefix }: RenderSettings,
+  { localAddresses }: Pick<NodeIntent, 'localAddresses'>,
+  { podInterfacePrefixes: prefixes, trunkInterfacePrefix: trunkPrefix }: InterfaceSettings,
 ): Promise<PodInterfaces | undefined> {
   try {
     const facts = await readHostFacts(run);
