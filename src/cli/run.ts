@@ -17,8 +17,10 @@ import { Agent } from '../agent/agent.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { aborted, afterUnlessExit, systemClock } from '../core/clock.ts';
-import { TidyTimer } from '../dataplane/iptables/sync/tidy-timer.ts';
-import { anyEpoch, createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
+import { stampedEpochs } from '../dataplane/iptables/sync/stamped-epochs.ts';
+import { TidyTimer } from '../dataplane/tidy-timer.ts';
+import { anyEpoch } from '../dataplane/mark-bits.ts';
+import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
 import { traceReads } from '../dataplane/iptables/kernel/trace-reads.ts';
 import { runCommand } from '../host/command.ts';
@@ -117,7 +119,8 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     };
     const stamping = await openKernel({ kernel, log: kernelLog, onProblem, signal });
     if (!stamping) return 0;
-    if (config.mode !== 'dry-run') watches.freeEpochs?.lookAhead(stamping);
+    if (config.mode !== 'dry-run' && config.connmarkMask !== null)
+      watches.freeEpochs?.lookAhead(stampedEpochs(stamping, { mask: config.connmarkMask }));
     addCondition(sources, 'iptables-variant', () => ({
       ok: true,
       reason: kernel.doubt ?? `writing to ${kernel.backend}`,

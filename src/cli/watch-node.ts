@@ -7,7 +7,7 @@ import type { AgentConfig } from './config.ts';
 
 import { afterUnlessExit, systemClock as clock } from '../core/clock.ts';
 import { NeighbourWatch } from '../dataplane/iptables/drift/neighbour-watch.ts';
-import { FreeEpochs } from '../dataplane/iptables/sync/free-epochs.ts';
+import { FreeEpochs } from '../dataplane/free-epochs.ts';
 import { CheckpointWatch } from '../host/checkpoint-watch.ts';
 import { runCommand } from '../host/command.ts';
 import { createFlowMarks } from '../host/flow-marks.ts';

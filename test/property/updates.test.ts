@@ -8,7 +8,7 @@ import { type ObservedState, planText } from '../../src/dataplane/iptables/plan/
 import { addressOwners } from '../../src/policy/address-owners.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import type { Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
-import { EVERY_PACKET } from '../../src/dataplane/iptables/rules/write-text.ts';
+import { EVERY_PACKET } from '../../src/dataplane/mark-bits.ts';
 import type { FakeKernel } from '../support/fake-kernel.ts';
 import {
   createFakeNode,

@@ -1,6 +1,6 @@
 /** Several nodes, each with its own kernel in memory and its own reconciler, and packets that travel between them. */
 import assert from 'node:assert/strict';
-import type { EpochSource } from '../../src/dataplane/iptables/sync/free-epochs.ts';
+import type { EpochSource } from '../../src/dataplane/free-epochs.ts';
 import type { SyncOptions } from '../../src/dataplane/iptables/sync/one-sync.ts';
 import { type SnapshotResult, SnapshotSync } from './snapshot-sync.ts';
 import type { MonotonicClock } from '../../src/core/clock.ts';

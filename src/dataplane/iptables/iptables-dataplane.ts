@@ -4,18 +4,17 @@ import type { Denial } from '../denial.ts';
 import type { DataplaneSize, Dataplane, PlannedChange, SyncOutcome } from '../dataplane.ts';
 import type { CounterWatch } from './counters/counter-watch.ts';
 import type { Standing } from './drift/drift-watch.ts';
-import type { FreeEpochs } from './sync/free-epochs.ts';
-import type { TidyTimer } from './sync/tidy-timer.ts';
+import type { FreeEpochs } from '../free-epochs.ts';
+import type { TidyTimer } from '../tidy-timer.ts';
 import type { SyncOptions, SyncResult } from './sync/one-sync.ts';
 import type { Kernel } from './kernel/kernel.ts';
 import type { ObservedFamily, ObservedState, Plan } from './plan/plan.ts';
 
 import { TIDYING } from '../dataplane.ts';
 import { readJudged } from './counters/counted-rules.ts';
-import { readPrefix } from './rules/log-prefix.ts';
+import { readPrefix } from '../log-prefix.ts';
 import { isEmptyPlan, planText } from './plan/plan.ts';
 import { lacksOf } from './rules/features.ts';
-import { epochCount } from './rules/write-text.ts';
 import { countedKernel } from './sync/counted-kernel.ts';
 import { Synchronizer } from './sync/synchronizer.ts';
 import { type TraceReads, traceFlows } from './trace/trace-flows.ts';
@@ -75,14 +74,6 @@ function denialOf(prefix: string, family: Family, standing: Standing | undefined
   const { chain, ...denial } = read;
   const judged = readJudged(standing?.written.families[family]?.chains.get(chain) ?? []);
   return judged?.of.kind === 'policies' ? { ...denial, policies: judged.of.policies } : denial;
-}
-
-/**
- * Any epoch that the mark's bits can hold, to begin with on a host that has none: stamps left by an uninstalled agent are then unlikely to
- * count. `random`: 0..1, without 1.
- */
-export function anyEpoch(mask: number, random: () => number): number {
-  return 1 + Math.floor(random() * epochCount({ mask }));
 }
 
 function outcomeOf({ plan, missing, held, ...told }: SyncResult, asked: number | undefined): SyncOutcome {

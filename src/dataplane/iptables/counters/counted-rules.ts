@@ -7,7 +7,7 @@ import type { Match, Rule } from '../rules/rule.ts';
 
 import { objectKey } from '../../../policy/model.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
-import { closedChain, replyChain } from '../rules/names.ts';
+import { closedChain, replyChain } from '../../chain-names.ts';
 import { parseRule } from '../rules/parse-rule.ts';
 
 /** What a count is a count of. */

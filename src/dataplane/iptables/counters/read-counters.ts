@@ -1,7 +1,7 @@
 /** The text of `iptables-save -c` -> the counters of our chains. */
 import type { Sliced } from '../../../core/sliced.ts';
 
-import { isOurChain } from '../rules/names.ts';
+import { isOurChain } from '../../chain-names.ts';
 
 /** The rules of one chain, in order. */
 export interface ChainCounters {

@@ -1,7 +1,7 @@
 /** What `xtables-monitor --event` prints -> which of our chains a transaction of nf_tables touched. Reads line by line, keeps flags only. */
 import type { Family } from '../../../core/vocabulary.ts';
 
-import { PREFIX, isOurChain } from '../rules/names.ts';
+import { PREFIX, isOurChain } from '../../chain-names.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 
 /** Nobody jumps to it: what the kernel can do is tried out in it, for a moment. */

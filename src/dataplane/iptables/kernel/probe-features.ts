@@ -9,7 +9,7 @@ import type { CommandRequest, RunCommand } from '../../../host/command.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { FEATURES } from '../rules/kernel-features.ts';
-import { PREFIX } from '../rules/names.ts';
+import { PREFIX } from '../../chain-names.ts';
 import { type TextContext, createSetText, destroySetText, ruleText } from '../rules/write-text.ts';
 import { CommandFailed } from '../../../host/command.ts';
 

@@ -21,7 +21,7 @@ import { type ChainText, ownRule, sameLines } from '../rules/chain.ts';
 import { isOverlay, overlayChain } from '../rules/names.ts';
 import { leadsTo, parseRule } from '../rules/parse-rule.ts';
 import { HOOKS } from '../rules/ruleset.ts';
-import { EVERY_PACKET } from '../rules/write-text.ts';
+import { EVERY_PACKET } from '../../mark-bits.ts';
 import { restoreLines } from './diff-rules.ts';
 import { isHookLine } from './hooks.ts';
 

@@ -12,12 +12,15 @@ import type { EffectiveTargets, Unusable } from './effective-targets.ts';
 
 import { assembleChains } from '../render/assemble.ts';
 import type { ChainText } from '../rules/chain.ts';
-import { JUDGING_ORDER, stamps } from '../rules/layout.ts';
-import { FORWARD_CHAIN, guardChain, replyChain } from '../rules/names.ts';
-import { EVERY_PACKET } from '../rules/write-text.ts';
+import { JUDGING_ORDER } from '../../judgings.ts';
+import { stamps } from '../rules/layout.ts';
+import { FORWARD_CHAIN, guardChain } from '../rules/names.ts';
+import { replyChain } from '../../chain-names.ts';
+import { EVERY_PACKET } from '../../mark-bits.ts';
 import { ChainReading, readingOf } from './chain-reading.ts';
 import { effectiveTargets } from './effective-targets.ts';
-import { nextEpoch, readEpoch } from './epoch.ts';
+import { nextEpoch } from '../../mark-bits.ts';
+import { readEpoch } from './epoch.ts';
 import { hooksAfter, misplacedHooks } from './hooks.ts';
 import { rulesRevoke } from './revokes.ts';
 

@@ -13,7 +13,8 @@ import type { DeadRules, Released, ObservedFamily, ObservedSet, ObservedState, P
 
 import { runSync } from '../../../core/sliced.ts';
 import { familyOfSet, releasedSet } from '../rules/names.ts';
-import { EVERY_PACKET, destroySetText } from '../rules/write-text.ts';
+import { EVERY_PACKET } from '../../mark-bits.ts';
+import { destroySetText } from '../rules/write-text.ts';
 import { AddOnly, type RulesChange, asInKernel, withoutDead } from './add-only.ts';
 import { diffRules, restoreLines } from './diff-rules.ts';
 import { type Delta, applied, deltaOf, withSetsLeft } from './delta.ts';

@@ -6,7 +6,7 @@ import type { ChainText } from '../rules/chain.ts';
 import type { ChainReading } from './chain-reading.ts';
 import type { Degraded } from '../../dataplane.ts';
 
-import { JUDGING_ORDER } from '../rules/layout.ts';
+import { JUDGING_ORDER } from '../../judgings.ts';
 import { closedEndpoint } from '../render/assemble.ts';
 import { isGuard } from '../rules/ruleset.ts';
 

@@ -1,9 +1,9 @@
-/** Epochs of judged flows (see the layout in render-node.ts): reading the one in force, and the next. */
-import type { MarkBits } from '../rules/rule.ts';
+/** Epochs of judged flows (see the layout in render-node.ts): reading the one in force. */
+import type { MarkBits } from '../../mark-bits.ts';
 import type { ObservedFamily } from './plan.ts';
 
+import { epochCount } from '../../mark-bits.ts';
 import { FORWARD_CHAIN, INPUT_CHAIN } from '../rules/names.ts';
-import { epochCount } from '../rules/write-text.ts';
 import { textOf } from './chain-reading.ts';
 
 /** The epoch in force, from a live stamp rule, or EVERY_PACKET; undefined if there is none under this mask. */
@@ -16,8 +16,4 @@ export function readEpoch(before: ObservedFamily, marks: MarkBits): number | und
     if (isOurs && epoch! <= epochCount(marks)) return epoch;
   }
   return undefined;
-}
-
-export function nextEpoch(current: number, marks: MarkBits): number {
-  return (current % epochCount(marks)) + 1;
 }

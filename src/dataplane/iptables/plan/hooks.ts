@@ -3,7 +3,7 @@ import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, PlanLine } from './plan.ts';
 
 import { sameLines } from '../rules/chain.ts';
-import { isOurChain } from '../rules/names.ts';
+import { isOurChain } from '../../chain-names.ts';
 import { leadsTo } from '../rules/parse-rule.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 

@@ -4,7 +4,8 @@ import type { Sliced } from '../../../core/sliced.ts';
 import type { Hook } from '../rules/ruleset.ts';
 import type { ObservedFamily, ObservedSet } from './plan.ts';
 
-import { isOurChain, isOurSet } from '../rules/names.ts';
+import { isOurChain } from '../../chain-names.ts';
+import { isOurSet } from '../rules/names.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 import { isHookLine } from './hooks.ts';
 

@@ -6,8 +6,9 @@ import type { Rule } from '../rules/rule.ts';
 import type { FamilyRules } from '../rules/ruleset.ts';
 import type { ChainReading } from './chain-reading.ts';
 
-import { JUDGING_ORDER } from '../rules/layout.ts';
-import { replyChain, replyDispatchChain } from '../rules/names.ts';
+import { JUDGING_ORDER } from '../../judgings.ts';
+import { replyChain } from '../../chain-names.ts';
+import { replyDispatchChain } from '../rules/names.ts';
 import { isDispatchRule } from './chain-reading.ts';
 
 type Chains = ReadonlyMap<string, ChainText>;

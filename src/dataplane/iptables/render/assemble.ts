@@ -5,7 +5,7 @@ import type { EndpointChain, FamilyRules, Layout, PortGuard } from '../rules/rul
 import { Chain } from '../rules/chain.ts';
 import { expressibleChains } from '../rules/features.ts';
 import { judgesReplies } from '../rules/layout.ts';
-import { closedChain, replyChain } from '../rules/names.ts';
+import { closedChain, replyChain } from '../../chain-names.ts';
 import { dispatchChains } from './dispatch.ts';
 import { emptyGuardChains, guardChains } from './guards.ts';
 

@@ -15,9 +15,11 @@ import type { Dispatch, FamilyRules, Layout } from '../rules/ruleset.ts';
 
 import { Chain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';
-import { JUDGING_ORDER, judgesReplies } from '../rules/layout.ts';
+import { JUDGING_ORDER } from '../../judgings.ts';
+import { judgesReplies } from '../rules/layout.ts';
 import { lowBits } from '../rules/low-bits.ts';
-import { bucketChain, dispatchChain, replyChain, replyDispatchChain } from '../rules/names.ts';
+import { bucketChain, dispatchChain, replyDispatchChain } from '../rules/names.ts';
+import { replyChain } from '../../chain-names.ts';
 
 /** Fewer pods are searched one by one sooner than they are divided once more. */
 export const MAX_BUCKET = 32;

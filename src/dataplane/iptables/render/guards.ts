@@ -17,8 +17,10 @@ import type { Match, Rule } from '../rules/rule.ts';
 import type { Layout, PortGuard } from '../rules/ruleset.ts';
 
 import { Chain } from '../rules/chain.ts';
-import { JUDGING_ORDER, judgesReplies } from '../rules/layout.ts';
-import { guardChain, replyChain } from '../rules/names.ts';
+import { JUDGING_ORDER } from '../../judgings.ts';
+import { judgesReplies } from '../rules/layout.ts';
+import { guardChain } from '../rules/names.ts';
+import { replyChain } from '../../chain-names.ts';
 
 /** More interfaces than these are parted by the next character of their names. */
 export const MAX_PORTS = 16;

@@ -18,7 +18,7 @@ import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { familyOf } from '../../../net/ip.ts';
 import { Chain } from '../rules/chain.ts';
-import { writePrefix } from '../rules/log-prefix.ts';
+import { writePrefix } from '../../log-prefix.ts';
 import { MULTICAST_AND_LINK_LOCAL, NEW_POD_CHAINS, programmedSet } from '../rules/names.ts';
 
 const RETURN = { kind: 'return' } as const;

@@ -53,7 +53,6 @@ import type { EndpointChain, FamilyRules, Hook, Layout, PortGuard, Ruleset } fro
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { acceptRules } from '../../../compile/program.ts';
-import { compareText } from '../../../core/compare.ts';
 import { JournaledMap } from '../../../core/versioned-map.ts';
 import { familyOf } from '../../../net/ip.ts';
 import { runSync } from '../../../core/sliced.ts';
@@ -62,7 +61,8 @@ import { assembleChains } from './assemble.ts';
 import { Chain } from '../rules/chain.ts';
 import { expressible, expressibleChains } from '../rules/features.ts';
 import { guardsInUse } from './guards.ts';
-import { JUDGING_ORDER, judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
+import { type Judging, JUDGING_ORDER, judgingKey, judgingsOf } from '../../judgings.ts';
+import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
 import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
 import { NO_INTERFACES } from '../../../host/pod-interfaces.ts';
 import {
@@ -72,15 +72,14 @@ import {
   INPUT_CHAIN,
   NEW_POD_CHAINS,
   REPLY_CHAIN,
-  endpointChain,
   dispatchChain,
   guardChain,
   programmedSet,
   replyDispatchChain,
-  replyChain,
   setName,
 } from '../rules/names.ts';
-import { type LogStage, writePrefix } from '../rules/log-prefix.ts';
+import { endpointChain, replyChain } from '../../chain-names.ts';
+import { type LogStage, writePrefix } from '../../log-prefix.ts';
 import { reverse } from '../rules/reverse.ts';
 
 /** xt_multiport XT_MULTI_PORTS. */
@@ -149,12 +148,6 @@ export class NodeRenderer {
 
 /** By key of the set it came from. */
 type RenderedSets = Map<string, { readonly from: AddressSet | AddressPortSet; readonly set: IpSet }>;
-
-/** What applies to pods in one direction; at least one of both. */
-interface Judging {
-  readonly program: Program | undefined;
-  readonly audit: Program | undefined;
-}
 
 interface RenderedChain extends Judging {
   readonly chain: EndpointChain;
@@ -237,29 +230,6 @@ function* renderFamilies(
 
 function chainKey({ program, audit }: Judging, family: Family): string {
   return `${family} ${judgingKey(program?.key, audit?.key)}`;
-}
-
-function judgingKey(program: string | undefined, audit: string | undefined): string {
-  return `${program ?? ''} ${audit ?? ''}`;
-}
-
-/** All that pods are judged by, by key; of those that are audited also what judges them without that. */
-function* judgingsOf({ endpoints, programs, audits }: NodeIntent): Sliced<ReadonlyMap<string, Judging>> {
-  const found = new Map<string, Judging>();
-  for (const program of programs) found.set(judgingKey(program.key, undefined), { program, audit: undefined });
-  if (audits.length === 0) return found;
-  const programOf = new Map(programs.map((program) => [program.key, program]));
-  const auditOf = new Map(audits.map((audit) => [audit.key, audit]));
-  for (const endpoint of endpoints) {
-    for (const direction of JUDGING_ORDER) {
-      const [key, auditKey] = [endpoint.programs[direction], endpoint.audits[direction]];
-      if (auditKey === undefined) continue;
-      const program = key === undefined ? undefined : programOf.get(key);
-      found.set(judgingKey(key, auditKey), { program, audit: auditOf.get(auditKey) });
-    }
-    yield;
-  }
-  return new Map([...found].sort(([a], [b]) => compareText(a, b)));
 }
 
 type ChainOf = (judging: Judging, family: Family) => EndpointChain;

@@ -1,9 +1,5 @@
 /** What follows from a layout, for all who render or plan by it. */
-import type { Direction } from '../../../core/vocabulary.ts';
 import type { Layout } from './ruleset.ts';
-
-/** A packet's egress is judged ahead of its ingress, and chains are made in the same order. */
-export const JUDGING_ORDER = ['egress', 'ingress'] as const satisfies readonly Direction[];
 
 export function sameLayout(a: Layout, b: Layout): boolean {
   return a === b || JSON.stringify(a) === JSON.stringify(b);

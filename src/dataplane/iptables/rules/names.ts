@@ -1,9 +1,8 @@
 /** Chain and set names: our prefix, then a hash of the full key, within the kernel's limits. */
-import { createHash } from 'node:crypto';
-
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 
-export const PREFIX = 'PCL';
+import { NEW_PODS_DENIED, PREFIX, shortHash } from '../../chain-names.ts';
+
 /** iptables XT_EXTENSION_MAXNAMELEN (29) less the NUL. */
 export const MAX_CHAIN_NAME = 28;
 
@@ -16,10 +15,6 @@ export const INPUT_RECHECK_CHAIN = `${INPUT_CHAIN}-RECHECK`;
 export const REPLY_CHAIN = `${PREFIX}-RPL`;
 
 const OVERLAY = `${PREFIX}-O-`;
-
-/** 80 bits: two of a million names collide with a chance of about 4e-13. */
-const HASH_LENGTH = 16;
-const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
 
 /** The chain that sends each isolated pod's packets to its bucket. */
 export function dispatchChain(direction: Direction): string {
@@ -40,7 +35,7 @@ export function guardChain(direction: Direction, replies = false): string {
 export const NEW_POD_CHAINS = {
   source: `${PREFIX}-NEW-S`,
   destination: `${PREFIX}-NEW-D`,
-  denied: `${PREFIX}-NEW-X`,
+  denied: NEW_PODS_DENIED,
 } as const;
 
 /** The set of addresses of pods whose rules are in the kernel. */
@@ -59,31 +54,17 @@ export function replyDispatchChain(direction: Direction): string {
   return `${dispatchChain(direction)}R`;
 }
 
-/** The chain that judges replies where the endpoint chain `name` judges the original direction. */
-export function replyChain(name: string): string {
-  return name.replace(/^(PCL-[EI])-/, '$1R-');
-}
-
-export function endpointChain(direction: Direction, content: string): string {
-  return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-${hash(content)}`;
-}
-
 /** The chain that judges in the place of another one, from the head of which it is reached, until that is written anew. */
 export function overlayChain(lines: readonly string[]): string {
-  return `${OVERLAY}${hash(lines.join('\n'))}`;
+  return `${OVERLAY}${shortHash(lines.join('\n'))}`;
 }
 
 export function isOverlay(chain: string): boolean {
   return chain.startsWith(OVERLAY);
 }
 
-/** The chain for pods whose own chain cannot be built: everything in that direction is denied. */
-export function closedChain(direction: Direction): string {
-  return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-closed`;
-}
-
 export function setName(family: Family, meaning: string): string {
-  return `${PREFIX}${family}-${hash(meaning)}`;
+  return `${PREFIX}${family}-${shortHash(meaning)}`;
 }
 
 /** An empty set that is there while addresses were released since the last epoch. */
@@ -96,21 +77,6 @@ export function familyOfSet(name: string): Family {
   return name.startsWith(`${PREFIX}6-`) ? 6 : 4;
 }
 
-export function isOurChain(name: string): boolean {
-  return name.startsWith(`${PREFIX}-`);
-}
-
 export function isOurSet(name: string): boolean {
   return name.startsWith(`${PREFIX}4-`) || name.startsWith(`${PREFIX}6-`);
-}
-
-/** First 80 bits of SHA-256, in RFC 4648 base32, lower case. */
-function hash(key: string): string {
-  const digest = createHash('sha256').update(key).digest();
-  let text = '';
-  for (let bit = 0; text.length < HASH_LENGTH; bit += 5) {
-    const value = (digest.readUInt16BE(bit >> 3) >> (11 - (bit & 7))) & 31;
-    text += ALPHABET[value];
-  }
-  return text;
 }

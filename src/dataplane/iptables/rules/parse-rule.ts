@@ -7,7 +7,8 @@ import type { PortRange } from '../../../net/port-range.ts';
 import type { ConntrackState, Match, Rule, SetDimensions, Target } from './rule.ts';
 
 import { lowBits } from './low-bits.ts';
-import { DEFAULT_LIMIT_BURST, DHCP, NEIGHBOUR_DISCOVERY, SAME_ADDRESS, deniedBit } from './write-text.ts';
+import { DEFAULT_LIMIT_BURST, DHCP, NEIGHBOUR_DISCOVERY, SAME_ADDRESS } from './write-text.ts';
+import { deniedBit } from '../../mark-bits.ts';
 
 export type ParsedRule = OwnRule | ForeignRule;
 

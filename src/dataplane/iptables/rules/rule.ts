@@ -107,8 +107,3 @@ export interface IpSet {
   /** Who is in it passes a gate: members join behind the commit of rules and leave ahead of it. */
   readonly opens?: boolean;
 }
-
-/** How connection-mark bits are used: `mask` is contiguous; its lowest bit is the denied flag, the rest the epoch. */
-export interface MarkBits {
-  readonly mask: number;
-}

@@ -6,7 +6,8 @@ import type { AddressDirectory } from '../../../compile/address-directory.ts';
 import type { PolicyRef } from '../../../policy/model.ts';
 import type { Chain } from './chain.ts';
 import type { MissingFeatures } from './kernel-features.ts';
-import type { IpSet, MarkBits } from './rule.ts';
+import type { IpSet } from './rule.ts';
+import type { MarkBits } from '../../mark-bits.ts';
 
 /** Judges the pods of one policy group; the name is a hash of all that its chain holds, so an edit makes a new chain. */
 export interface EndpointChain {

@@ -3,8 +3,9 @@
  * Rules are written exactly as `iptables-save` prints them (iptables 1.8, both variants), so reading back is a comparison of text.
  */
 import type { Family } from '../../../core/vocabulary.ts';
-import type { ConntrackState, IpSet, MarkBits, Match, Rule, Target } from './rule.ts';
+import type { ConntrackState, IpSet, Match, Rule, Target } from './rule.ts';
 
+import { EVERY_PACKET, type MarkBits, deniedBit, markOf } from '../../mark-bits.ts';
 import { neighbourDiscoveryProgram } from './neighbour-discovery.ts';
 import { lowBitsText } from './low-bits.ts';
 
@@ -15,12 +16,6 @@ export interface TextContext {
   /** Current epoch (epoch), 1..epochCount(marks); or EVERY_PACKET. */
   readonly epoch: number;
 }
-
-/**
- * In the place of an epoch: no flow is taken for judged, each packet of a live flow is. The bits of the mark become 0 with the first
- * packet that is let through.
- */
-export const EVERY_PACKET = 0;
 
 /** Order in which `iptables-save` prints connection states. */
 const STATE_ORDER: readonly ConntrackState[] = ['INVALID', 'NEW', 'RELATED', 'ESTABLISHED'];
@@ -203,22 +198,8 @@ function marksOf(context: TextContext): MarkBits {
   return context.marks;
 }
 
-/** How many epochs the bits hold; 0 means "never judged" and is not stamped, but for EVERY_PACKET. */
-export function epochCount(marks: MarkBits): number {
-  return ((marks.mask >>> 0) / deniedBit(marks) - 1) / 2;
-}
-
-export function deniedBit(marks: MarkBits): number {
-  return (marks.mask & -marks.mask) >>> 0;
-}
-
 function epochBits(context: TextContext): number {
   return markOf(context.epoch, marksOf(context));
-}
-
-/** What the bits of `marks.mask` are in the mark of a flow that was judged, and not denied, in an epoch. */
-export function markOf(epoch: number, marks: MarkBits): number {
-  return (epoch * deniedBit(marks) * 2) >>> 0;
 }
 
 function hex(value: number): string {

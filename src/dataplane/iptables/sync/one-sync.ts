@@ -13,8 +13,8 @@ import type { MissingFeatures } from '../rules/kernel-features.ts';
 import type { IpSet } from '../rules/rule.ts';
 import type { Layout, Ruleset } from '../rules/ruleset.ts';
 import type { RuleCounting } from './counted-kernel.ts';
-import type { EpochSource } from './free-epochs.ts';
-import type { TidyTimer } from './tidy-timer.ts';
+import type { EpochSource } from '../../free-epochs.ts';
+import type { TidyTimer } from '../../tidy-timer.ts';
 
 import { runSliced } from '../../../core/run-sliced.ts';
 import { findDrift, findRuleDrift } from '../drift/find-drift.ts';

@@ -11,7 +11,7 @@ import { createCountStore } from '../../../../src/dataplane/iptables/counters/co
 import { CounterWatch } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';
 import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';
 import { listCounters } from '../../../../src/dataplane/iptables/kernel/list-counters.ts';
-import { REST_MS, TidyTimer } from '../../../../src/dataplane/iptables/sync/tidy-timer.ts';
+import { REST_MS, TidyTimer } from '../../../../src/dataplane/tidy-timer.ts';
 import { objectKey } from '../../../../src/policy/model.ts';
 import { NO_INTERFACES } from '../../../../src/host/pod-interfaces.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';

@@ -1,6 +1,6 @@
 /** Commits that only add, and the one that takes out later what they replaced. */
 import assert from 'node:assert/strict';
-import type { EpochSource } from '../../../../src/dataplane/iptables/sync/free-epochs.ts';
+import type { EpochSource } from '../../../../src/dataplane/free-epochs.ts';
 import type { Policy } from '../../../../src/policy/model.ts';
 import type { Step } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import { compileNode } from '../../../support/stages.ts';
@@ -8,9 +8,9 @@ import { AddOnly, asInKernel, asItJudges } from '../../../../src/dataplane/iptab
 import { readingOf } from '../../../../src/dataplane/iptables/plan/chain-reading.ts';
 import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';
 import { findFamilyDrift } from '../../../../src/dataplane/iptables/drift/find-drift.ts';
-import { MAX_DEAD_RULES, REST_MS, TidyTimer } from '../../../../src/dataplane/iptables/sync/tidy-timer.ts';
+import { MAX_DEAD_RULES, REST_MS, TidyTimer } from '../../../../src/dataplane/tidy-timer.ts';
 import { NO_INTERFACES } from '../../../../src/host/pod-interfaces.ts';
-import { EVERY_PACKET } from '../../../../src/dataplane/iptables/rules/write-text.ts';
+import { EVERY_PACKET } from '../../../../src/dataplane/mark-bits.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { type FakeNode, LAYOUT, createFakeNode, enforce, epochsInTurn } from '../../../support/fake-cluster.ts';
 import { createFakeKernel } from '../../../support/fake-kernel.ts';

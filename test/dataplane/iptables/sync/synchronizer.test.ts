@@ -8,7 +8,7 @@ import type { ObservedFamily, ObservedState } from '../../../../src/dataplane/ip
 import type { ClusterSnapshot, Pod, Policy } from '../../../../src/policy/model.ts';
 import { planText } from '../../../../src/dataplane/iptables/plan/plan.ts';
 import { readEpoch } from '../../../../src/dataplane/iptables/plan/epoch.ts';
-import { EVERY_PACKET } from '../../../../src/dataplane/iptables/rules/write-text.ts';
+import { EVERY_PACKET } from '../../../../src/dataplane/mark-bits.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT, createFakeNode, enforce, epochsInTurn } from '../../../support/fake-cluster.ts';
 import { type FakeKernel, createFakeKernel } from '../../../support/fake-kernel.ts';

@@ -5,15 +5,12 @@
  * at a time with pauses between; a change never waits for it. Where no epoch is known to be free, every packet of live flows is judged
  * until one is (EVERY_PACKET): that costs time, never a verdict.
  */
-import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
-import type { EpochListener, EpochState } from '../../listener.ts';
-import type { ObservedFamily } from '../plan/plan.ts';
-import type { MarkBits } from '../rules/rule.ts';
+import type { Family } from '../core/vocabulary.ts';
+import type { EpochListener, EpochState } from './listener.ts';
+import type { MarkBits } from './mark-bits.ts';
 
-import { asItJudges } from '../plan/add-only.ts';
-import { readEpoch } from '../plan/epoch.ts';
-import { EVERY_PACKET, deniedBit, epochCount, markOf } from '../rules/write-text.ts';
-import { messageOf } from '../../../core/error-text.ts';
+import { EVERY_PACKET, deniedBit, epochCount, markOf } from './mark-bits.ts';
+import { messageOf } from '../core/error-text.ts';
 
 /** Of host/flow-marks.ts. */
 interface FlowMarks {
@@ -71,12 +68,12 @@ export class FreeEpochs {
     this.#onFound = callback;
   }
 
-  /** Before the first sync: begins to look, as the chains that stamp flows stand. One answer for many epochs is worth more than the oldest. */
-  lookAhead(stamping: Readonly<Partial<Record<Family, ObservedFamily>>>): void {
-    for (const family of FAMILIES) {
-      const found = stamping[family] && asItJudges(stamping[family], family);
-      if (found) this.#rings[family].lookAhead(readEpoch(found, this.#options.marks));
-    }
+  /**
+   * Before the first sync: begins to look, by the epochs with which rules stamp flows now (undefined: with none). One answer for many epochs
+   * is worth more than the oldest.
+   */
+  lookAhead(stamped: ReadonlyMap<Family, number | undefined>): void {
+    for (const [family, epoch] of stamped) this.#rings[family].lookAhead(epoch);
   }
 
   /** Tells which epoch is in force, EVERY_PACKET included (undefined: no rules yet), and sees to it that the next ones are known. */

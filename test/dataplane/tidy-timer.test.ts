@@ -1,7 +1,7 @@
 /** When dead rules are taken out. */
 import assert from 'node:assert/strict';
-import { LONGEST_MS, MAX_DEAD_RULES, REST_MS, TidyTimer } from '../../../../src/dataplane/iptables/sync/tidy-timer.ts';
-import { VirtualClock } from '../../../support/virtual-clock.ts';
+import { LONGEST_MS, MAX_DEAD_RULES, REST_MS, TidyTimer } from '../../src/dataplane/tidy-timer.ts';
+import { VirtualClock } from '../support/virtual-clock.ts';
 
 function bench(ahead?: () => Promise<void>) {
   const clock = new VirtualClock();

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { Family } from '../../../../src/core/vocabulary.ts';
-import type { EpochState } from '../../../../src/dataplane/listener.ts';
-import { FreeEpochs } from '../../../../src/dataplane/iptables/sync/free-epochs.ts';
-import { EVERY_PACKET, deniedBit, epochCount, markOf } from '../../../../src/dataplane/iptables/rules/write-text.ts';
-import { VirtualClock } from '../../../support/virtual-clock.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
+import type { EpochState } from '../../src/dataplane/listener.ts';
+import { FreeEpochs } from '../../src/dataplane/free-epochs.ts';
+import { EVERY_PACKET, deniedBit, epochCount, markOf } from '../../src/dataplane/mark-bits.ts';
+import { VirtualClock } from '../support/virtual-clock.ts';
 
 const THREE = { mask: 0x70000000 };
 const MANY = { mask: 0xff000000 | 0 };
-const NO_CHAINS = { chains: new Map(), hooks: { FORWARD: [], INPUT: [] } };
 
 interface Flow {
   readonly family: Family;
@@ -208,7 +207,7 @@ describe('free epochs', () => {
 
   it('a look ahead of the first sync asks for many at once; what it found holds if the same rules stand then', async () => {
     const { clock, table, epochs } = bench(MANY);
-    epochs.lookAhead({ 4: NO_CHAINS });
+    epochs.lookAhead(new Map([[4, undefined]]));
     await clock.pass(10);
     assert.deepEqual(table.asked, ['IPv4 64+63']);
     epochs.inForce(4, undefined);
@@ -221,7 +220,7 @@ describe('free epochs', () => {
   it('a look ahead passes on to the next largest where some are carried', async () => {
     const { clock, table, epochs } = bench(MANY);
     table.add(markOf(64, MANY));
-    epochs.lookAhead({ 4: NO_CHAINS });
+    epochs.lookAhead(new Map([[4, undefined]]));
     const look = epochs.firstLook([4]);
     await clock.pass(10);
     await look;

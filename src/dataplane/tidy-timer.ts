@@ -1,8 +1,8 @@
 /**
- * When dead rules (plan/add-only.ts) are taken out of the kernel: soon after the last change of rules, and never long after the first
+ * When dead rules (objects that nothing leads to) are taken out of the kernel: soon after the last change of rules, and never long after the first
  * that left some. Meanwhile they cost a table that is a little larger, and a step more for the packets of what changed.
  */
-import type { MonotonicClock } from '../../../core/clock.ts';
+import type { MonotonicClock } from '../core/clock.ts';
 
 /** Without a change of rules for so long, nobody waits. */
 export const REST_MS = 300;

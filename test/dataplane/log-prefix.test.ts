@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { readPrefix, writePrefix } from '../../../../src/dataplane/iptables/rules/log-prefix.ts';
-import { endpointChain } from '../../../../src/dataplane/iptables/rules/names.ts';
+import { readPrefix, writePrefix } from '../../src/dataplane/log-prefix.ts';
+import { endpointChain } from '../../src/dataplane/chain-names.ts';
 
 describe('prefix of logged packets', () => {
   it('reads back what is written, within the 63 characters that iptables takes', () => {

@@ -1,9 +1,9 @@
 /** What a log rule writes ahead of a packet: a word for what becomes of it, the direction that was judged, and the chain. */
-import type { Direction } from '../../../core/vocabulary.ts';
-import type { Denial } from '../../denial.ts';
+import type { Direction } from '../core/vocabulary.ts';
+import type { Denial } from './denial.ts';
 
-import { DIRECTIONS } from '../../../core/vocabulary.ts';
-import { isOurChain } from './names.ts';
+import { DIRECTIONS } from '../core/vocabulary.ts';
+import { isOurChain } from './chain-names.ts';
 
 /** Every word that a prefix may begin with. */
 const STAGES = {
