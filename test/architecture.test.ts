@@ -91,12 +91,13 @@ function readRooms(page: string): ReadonlyMap<string, Room> {
     .filter((row) => row !== '')
     .map((row) => row.split(/ +/));
   const names = rows.map(([name]) => name!);
-  const whole = (name: string): string =>
-    names.find((each) => each === name || each.endsWith(`iptables/${name}`)) ?? name;
+  // Of the same data plane, else of the one with iptables.
+  const whole = (name: string, row: string): string =>
+    [name, join(dirname(row), name), `dataplane/iptables/${name}`].find((each) => names.includes(each)) ?? name;
   return new Map(
     rows.map(([name, kind, ...imports]) => {
       assert.ok(kind === 'pure' || kind === 'edge', `row ${name}: it is neither pure nor an edge`);
-      return [name!, { kind, imports: new Set(imports.map(whole)) }];
+      return [name!, { kind, imports: new Set(imports.map((each) => whole(each, name!))) }];
     }),
   );
 }

@@ -1,8 +1,8 @@
 /** Exact sets of addresses of one family: what ipBlocks allow, and algebra on it. */
 import { type Boundaries, boundariesOf, combine, countUpTo } from './boundaries.ts';
-import { type Cidr, wholeFamily } from './cidr.ts';
+import { type Cidr, formatNetMember, lastWords, wholeFamily } from './cidr.ts';
 import type { Family } from '../core/vocabulary.ts';
-import { ADDRESS_WORDS, type Address } from './ip.ts';
+import { ADDRESS_WORDS, type Address, formatWords } from './ip.ts';
 import { type PrefixEntry, cidrsOf, prefixTableOf } from './prefix-table.ts';
 
 /** The addresses in `cidr` and in none of its own `except` (S-28). */
@@ -104,6 +104,20 @@ export class AddressSpace {
   /** The fewest disjoint prefixes, ascending; the whole family is one `/0`. */
   toCidrs(): readonly Cidr[] {
     return cidrsOf(this.family, this.#boundaries);
+  }
+
+  /** Disjoint ranges that do not touch, ascending: `10.0.0.0/8` where one prefix is all of it, else `10.0.0.0-10.0.0.5`. */
+  toRanges(): readonly string[] {
+    const ranges: string[] = [];
+    const width = ADDRESS_WORDS[this.family];
+    const lists = this.#boundaries;
+    for (let at = 0; at < lists.length; at += 2 * width) {
+      const range = new AddressSpace(this.family, lists.slice(at, at + 2 * width)).toCidrs();
+      const [first, last] = [range[0]!, range.at(-1)!];
+      const isPrefix = range.length === 1;
+      ranges.push(isPrefix ? formatNetMember(first) : `${formatWords(first.words)}-${formatWords(lastWords(last))}`);
+    }
+    return ranges;
   }
 }
 

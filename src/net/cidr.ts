@@ -125,6 +125,11 @@ function sharesPrefix(a: readonly number[], b: readonly number[], bits: number):
   return true;
 }
 
+/** The last address of the prefix. */
+export function lastWords({ words, prefixLength }: Cidr): readonly number[] {
+  return words.map((word, i) => (word | (maskWord(0xffffffff, prefixLength - 32 * i) ^ 0xffffffff)) >>> 0);
+}
+
 /** The lower and the upper half; undefined for a single address. */
 export function halvesOf(cidr: Cidr): readonly [Cidr, Cidr] | undefined {
   const { family, words, prefixLength } = cidr;

@@ -8,7 +8,7 @@ import type { Hook } from '../rules/ruleset.ts';
 
 import { cidrContains, parseCidr } from '../../../net/cidr.ts';
 import { type Address, canonicalAddress, parseAddress } from '../../../net/ip.ts';
-import { deniedBit, markOf } from '../rules/write-text.ts';
+import { deniedBit, markOf } from '../../mark-bits.ts';
 
 interface PacketEnd {
   /** Canonical. */

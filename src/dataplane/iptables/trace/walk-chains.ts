@@ -7,9 +7,10 @@ import type { ObservedFamily, ObservedSet } from '../plan/plan.ts';
 import type { MarkShown } from '../rules/parse-rule.ts';
 import type { Match, Target } from '../rules/rule.ts';
 
-import { isOurChain, isOurSet } from '../rules/names.ts';
+import { isOurChain } from '../../chain-names.ts';
+import { isOurSet } from '../rules/names.ts';
 import { mentionedSets, parseRule } from '../rules/parse-rule.ts';
-import { deniedBit, markOf } from '../rules/write-text.ts';
+import { deniedBit, markOf } from '../../mark-bits.ts';
 import { type Carried, type FirstPacket, holds } from './first-packet.ts';
 import { isMember } from './set-member.ts';
 

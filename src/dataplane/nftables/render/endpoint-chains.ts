@@ -1,0 +1,226 @@
+/** The chains that judge pods: one for each policy group, direction and family, and one for the replies of its live flows. */
+import type { CompiledRule, Program } from '../../../compile/intent.ts';
+import type { Direction, Family } from '../../../core/vocabulary.ts';
+import type { PolicyRef, RuleRef } from '../../../policy/model.ts';
+import type { CountedAction, CountedFlow, CountedFor } from '../../dataplane.ts';
+import type { Judging } from '../../judgings.ts';
+import type { LogStage } from '../../log-prefix.ts';
+import type { Counted } from '../table/counted.ts';
+import type { End, Match, Rule, Target } from '../table/rule.ts';
+import type { PortRange } from '../../../net/port-range.ts';
+
+import { acceptRules } from '../../../compile/program.ts';
+import { objectKey } from '../../../policy/model.ts';
+import { closedChain, endpointChain, replyChain } from '../../chain-names.ts';
+import { writePrefix } from '../../log-prefix.ts';
+import { deniedBit } from '../../mark-bits.ts';
+import { itselfSet } from '../table/names.ts';
+import { type Chain, type Layout, chainOf, stamps } from '../table/table.ts';
+import { reverse } from './reverse.ts';
+
+const RETURN = { kind: 'return' } as const;
+const DROP = { kind: 'drop' } as const;
+const LIVE: Match = { kind: 'state', states: ['established', 'related'] };
+const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
+
+export interface EndpointChain {
+  readonly chain: Chain;
+  /** Absent where replies are not judged. */
+  readonly reply?: Chain;
+}
+
+/** The sets that hold what a set of NodeIntent means, by its key: an address is in one of them. */
+export type SetNames = (key: string) => readonly string[];
+
+export function endpointChains(judging: Judging, family: Family, layout: Layout, names: SetNames): EndpointChain {
+  const { program, audit } = judging;
+  const { direction, policies } = (program ?? audit)!;
+  const of: Judged = { family, direction, layout, policies, isolates: program !== undefined };
+  const allows = distinct(rulesOf(program ?? audit, family, names)).map((rule) => counting(rule, 'allow', of));
+  const audited = program ? distinct(rulesOf(audit, family, names)).map((rule) => auditing(rule, of)) : [];
+  const rulesIn = (name: string): readonly Rule[] => [
+    ...headRules(of),
+    ...allows,
+    ...tailRules(of, name),
+    ...audited,
+    verdict(of),
+  ];
+  const keys = [program?.key ?? null, audit?.key ?? null, family];
+  const name = endpointChain(direction, JSON.stringify([keys, chainOf('', rulesIn('')).lines]));
+  const chain = chainOf(name, rulesIn(name), { policies, denies: of.isolates && layout.mode === 'enforce' });
+  if (!stamps(layout)) return { chain };
+  const replies = of.isolates ? [...allows.map(reverse).map(uncounted), ...replyTail(of, name)] : [rule([], RETURN)];
+  return { chain, reply: chainOf(replyChain(name), replies, { policies, denies: of.isolates }) };
+}
+
+/** Judges pods whose own chain could not be built. It must go in whatever the kernel refuses, so it asks nothing. */
+export function closedEndpoint(direction: Direction, layout: Layout): EndpointChain {
+  const name = closedChain(direction);
+  const denies = layout.mode === 'enforce';
+  const rules = (flow: CountedFlow): readonly Rule[] => {
+    const counts = { action: denies ? 'deny' : 'would-deny', direction, flow, of: { kind: 'closed' } } as const;
+    return [{ matches: [], target: denies ? DROP : RETURN, counts }];
+  };
+  const chain = chainOf(name, rules('new'), { denies });
+  return stamps(layout) ? { chain, reply: chainOf(replyChain(name), rules('live'), { denies }) } : { chain };
+}
+
+interface Judged {
+  readonly family: Family;
+  readonly direction: Direction;
+  readonly layout: Layout;
+  readonly policies: readonly PolicyRef[];
+  /** Else it only counts for audited policies. */
+  readonly isolates: boolean;
+}
+
+function rule(matches: readonly Match[], target: Target): Rule {
+  return { matches, target };
+}
+
+/** In audit mode no other packets come here than the first of connections. */
+function headRules(of: Judged): Rule[] {
+  if (of.layout.mode === 'audit') return [];
+  if (of.isolates)
+    return [{ ...rule([{ kind: 'state', states: ['invalid'] }], DROP), counts: countedFor(of, 'deny', 'invalid') }];
+  return [rule([{ kind: 'confirmed' }], RETURN), rule([{ kind: 'state', states: ['new'], not: true }], RETURN)];
+}
+
+/** What happens to a packet that no rule allows, ahead of the verdict. */
+function tailRules(of: Judged, chain: string): Rule[] {
+  const { layout, isolates, family } = of;
+  const hairpin = rule([{ kind: 'pair-in-set', family, set: itselfSet(family) }], RETURN);
+  if (layout.mode === 'audit' || !isolates) return [hairpin, ...logRules(of, 'would-deny', chain)];
+  return [
+    hairpin,
+    ...flagRules(layout),
+    ...logRules(of, 'cut', chain, [LIVE]),
+    { ...rule([LIVE], DROP), counts: countedFor(of, 'deny', 'live') },
+    ...logRules(of, 'denied', chain),
+  ];
+}
+
+function replyTail(of: Judged, chain: string): Rule[] {
+  const { layout, family } = of;
+  return [
+    rule([{ kind: 'pair-in-set', family, set: itselfSet(family) }], RETURN),
+    ...flagRules(layout),
+    ...logRules(of, 'cut-reply', chain),
+    { ...rule([], DROP), counts: countedFor(of, 'deny', 'live') },
+  ];
+}
+
+/** The last rule of a chain: what comes to it is allowed by nobody. In audit its counter is one per connection that would be denied. */
+function verdict(of: Judged): Rule {
+  const isDenied = of.layout.mode === 'enforce' && of.isolates;
+  const comment = `${of.isolates ? 'isolated' : 'audited'} by ${of.policies.map(objectKey).join(', ')}`;
+  return {
+    ...rule([], isDenied ? DROP : RETURN),
+    counts: countedFor(of, isDenied ? 'deny' : 'would-deny', 'new'),
+    comment,
+  };
+}
+
+function flagRules(layout: Layout): Rule[] {
+  if (!stamps(layout)) return [];
+  const bit = deniedBit(layout.marks);
+  return [rule([LIVE], { kind: 'set-mark', mask: bit, bits: bit })];
+}
+
+function logRules({ layout, direction }: Judged, stage: LogStage, chain: string, which: readonly Match[] = []): Rule[] {
+  if (!layout.log) return [];
+  const { group, perSecond, burst } = layout.log;
+  const prefix = writePrefix(stage, direction, chain);
+  return [rule([...which, { kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix })];
+}
+
+function countedFor({ direction, policies }: Judged, action: CountedAction, flow: CountedFlow): Counted {
+  return { action, direction, flow, of: { kind: 'policies', policies } };
+}
+
+function counting(each: Rule, action: CountedAction, of: Judged): Rule {
+  return { ...each, counts: { ...countedFor(of, action, 'new'), of: askedBy(each) } };
+}
+
+/** Meets what no policy in force allows, ahead of the verdict on that, and gives it the same. */
+function auditing(each: Rule, of: Judged): Rule {
+  const isDenied = of.layout.mode === 'enforce';
+  const also = { action: 'would-allow', of: askedBy(each) } as const;
+  const counts = { ...countedFor(of, isDenied ? 'deny' : 'would-deny', 'new'), also };
+  return { ...each, target: isDenied ? DROP : RETURN, counts };
+}
+
+function uncounted({ counts: _counts, ...each }: Rule): Rule {
+  return each;
+}
+
+function askedBy({ by = [] }: Rule): CountedFor {
+  return { kind: 'policies', policies: [...new Map(by.map(({ policy }) => [objectKey(policy), policy])).values()] };
+}
+
+// --------------------------------------------------------------------------------------------------------- allow rules
+
+function rulesOf(program: Program | undefined, family: Family, names: SetNames): Rule[] {
+  return program ? acceptRules(program).flatMap((each) => allowRules(each, program.direction, family, names)) : [];
+}
+
+function allowRules(each: CompiledRule, direction: Direction, family: Family, names: SetNames): Rule[] {
+  const peers = peerMatches(each, direction === 'egress' ? 'destination' : 'source', family, names);
+  return portMatches(each, family, names).flatMap((ports) =>
+    peers.map(
+      (peer): Rule => ({ matches: [...ports, ...peer], target: RETURN, by: each.by, comment: comment(each.by) }),
+    ),
+  );
+}
+
+function comment(by: readonly RuleRef[]): string {
+  return by.map(({ policy, index }) => `${objectKey(policy)} ${index}`).join(', ');
+}
+
+/** Alternatives, each a list of matches that must all hold. */
+function peerMatches({ peers }: CompiledRule, end: End, family: Family, names: SetNames): Match[][] {
+  const peer = peers[family];
+  switch (peer.kind) {
+    case 'none':
+      return [];
+    case 'any':
+      return [[]];
+    case 'block':
+      return [[{ kind: 'block', family, end, cidr: peer.cidr }]];
+    case 'set':
+      return names(peer.key).map((set) => [{ kind: 'in-set', family, end, set }]);
+  }
+}
+
+/** The same of ports. They come first: a port is compared sooner than a set is asked. */
+function portMatches({ ports }: CompiledRule, family: Family, names: SetNames): Match[][] {
+  switch (ports.kind) {
+    case 'any':
+      return [[]];
+    case 'address-port':
+      return names(ports.set[family]).map((set) => [
+        { kind: 'in-port-set', family, address: ports.address, port: 'destination', set },
+      ]);
+    case 'ranges': {
+      const isWhole = ports.ranges.some(
+        ({ first, last }) => first <= WHOLE_PROTOCOL.first && last >= WHOLE_PROTOCOL.last,
+      );
+      return [[{ kind: 'ports', protocol: ports.protocol, end: 'destination', ranges: isWhole ? [] : ports.ranges }]];
+    }
+  }
+}
+
+/** Two policies may allow the same thing; one rule is enough, and knows both. */
+function distinct(rules: readonly Rule[]): Rule[] {
+  const seen = new Map<string, Rule>();
+  for (const each of rules) {
+    const key = JSON.stringify(each.matches);
+    const by = distinctRefs([...(seen.get(key)?.by ?? []), ...each.by!]);
+    seen.set(key, { ...each, by, comment: comment(by) });
+  }
+  return [...seen.values()];
+}
+
+function distinctRefs(refs: readonly RuleRef[]): readonly RuleRef[] {
+  return [...new Map(refs.map((ref) => [`${objectKey(ref.policy)} ${ref.index}`, ref])).values()];
+}

@@ -1,0 +1,214 @@
+/** The chains ahead of those that judge pods: which packets come to these, and where they find theirs. Drawn in render-node.ts. */
+import { type Direction, FAMILIES } from '../../../core/vocabulary.ts';
+import type { End, Match, Rule, Target } from '../table/rule.ts';
+import type { MarkBits } from '../../mark-bits.ts';
+import type { Chain, Layout } from '../table/table.ts';
+
+import { NEW_PODS_DENIED } from '../../chain-names.ts';
+import { JUDGING_ORDER } from '../../judgings.ts';
+import { writePrefix } from '../../log-prefix.ts';
+import { deniedBit, markOf } from '../../mark-bits.ts';
+import {
+  dispatchChain,
+  dispatchMap,
+  epochSet,
+  firstChain,
+  guardChain,
+  guardMap,
+  HOOKS,
+  type Hook,
+  listedSet,
+  NEW_PODS_CHAINS,
+  programmedSet,
+  recheckChain,
+  REPLIES_CHAIN,
+  STAMP_MAP,
+  stampChain,
+} from '../table/names.ts';
+import { chainOf, stamps } from '../table/table.ts';
+import { otherEnd, reverse } from './reverse.ts';
+
+const RETURN = { kind: 'return' } as const;
+const DROP = { kind: 'drop' } as const;
+const STAMP: Rule = { matches: [], target: { kind: 'verdict-map', key: { kind: 'family' }, map: STAMP_MAP } };
+const LIVE = ['established', 'related'] as const;
+
+/** Addresses of no pod in particular: unspecified (a DHCP client), link-local, multicast, limited broadcast. */
+const NOBODYS = {
+  4: ['0.0.0.0/32', '169.254.0.0/16', '224.0.0.0/4', '255.255.255.255/32'],
+  6: ['::/128', 'fe80::/10', 'ff00::/8'],
+} as const;
+
+/** `guarded`: the directions in which interfaces of pods are guarded. */
+export function entryChains(layout: Layout, guarded: readonly Direction[]): readonly Chain[] {
+  return [
+    ...HOOKS.flatMap((hook) => [hookChain(hook, layout), firstPackets(hook, layout, guarded)]),
+    ...JUDGING_ORDER.map((direction) => dispatch(direction, false, layout)),
+    ...guarded.map((direction) => guards(direction, false)),
+    ...(stamps(layout) ? replyChains(layout, guarded) : []),
+    ...(isClosed(layout) ? newPodChains(layout) : []),
+  ];
+}
+
+/** Whether first packets have to pass the gate for pods that are not programmed yet. */
+export function isClosed(layout: Layout): layout is Layout & Required<Pick<Layout, 'newPods'>> {
+  return layout.newPods !== undefined && layout.mode === 'enforce';
+}
+
+/** Stamps flows with an epoch. */
+export function stampingChain(epoch: number, marks: MarkBits): Chain {
+  const bits = markOf(epoch, marks);
+  return chainOf(stampChain(bits), [rule([], { kind: 'set-mark', mask: marks.mask, bits })]);
+}
+
+function rule(matches: readonly Match[], target: Target): Rule {
+  return { matches, target };
+}
+
+function jump(chain: string): Rule {
+  return rule([], { kind: 'jump', chain });
+}
+
+function hookChain(hook: Hook, layout: Layout): Chain {
+  const first: Target = { kind: 'jump', chain: firstChain(hook) };
+  const base = { hook: `type filter hook ${hook} priority mangle; policy accept;` };
+  if (layout.mode === 'audit') return chainOf(hook, [rule([{ kind: 'state', states: ['new'] }], first)], base);
+  const entry = rule([{ kind: 'state', states: LIVE, not: true }], first);
+  if (!stamps(layout)) return chainOf(hook, [entry], base);
+  const stale = FAMILIES.map((family) =>
+    rule(
+      [
+        { kind: 'family', family },
+        { kind: 'stale-mark', mask: layout.marks.mask >>> 0, set: epochSet(family) },
+      ],
+      { kind: 'jump', chain: recheckChain(hook) },
+    ),
+  );
+  return chainOf(hook, [entry, ...stale], base);
+}
+
+function firstPackets(hook: Hook, layout: Layout, guarded: readonly Direction[]): Chain {
+  const isJudged = (direction: Direction): boolean => hook === 'forward' || direction === 'egress';
+  const { source, destination } = NEW_PODS_CHAINS;
+  const gates = hook === 'forward' ? [source, destination] : [source];
+  return chainOf(firstChain(hook), [
+    // Once per connection: a datagram that nobody answers, or a repeated SYN, is new each time.
+    ...(layout.mode === 'audit' ? [rule([{ kind: 'confirmed' }], RETURN)] : []),
+    rule([{ kind: 'neighbour-discovery' }], RETURN),
+    rule([{ kind: 'listener-discovery' }], RETURN),
+    ...(isClosed(layout) ? gates.map(jump) : []),
+    ...guarded.filter(isJudged).map((direction) => jump(guardChain(direction, false))),
+    ...JUDGING_ORDER.filter(isJudged).map((direction) => jump(dispatchChain(direction, false))),
+    ...(stamps(layout) ? [STAMP] : []),
+  ]);
+}
+
+/** Of a pod's own address: where it sends from, or what it gets. */
+function ownEnd(direction: Direction, replies: boolean): End {
+  return (direction === 'egress') === replies ? 'destination' : 'source';
+}
+
+function dispatch(direction: Direction, replies: boolean, layout: Layout): Chain {
+  const end = ownEnd(direction, replies);
+  const exemption = direction === 'ingress' ? trunkExemption(layout) : [];
+  return chainOf(dispatchChain(direction, replies), [
+    ...(replies ? exemption.map(reverse) : exemption),
+    ...FAMILIES.map((family) => {
+      const map = dispatchMap(direction, replies, family);
+      return rule([], { kind: 'verdict-map', key: { kind: 'address', family, end }, map });
+    }),
+  ]);
+}
+
+/** With security groups for pods the node's own traffic comes back through the forward hook; a pod cannot forge the interface (S-60). */
+function trunkExemption({ trunkInterfacePrefix: name }: Layout): Rule[] {
+  if (name === '') return [];
+  return [
+    rule(
+      [
+        { kind: 'interface', end: 'source', name, isPrefix: true },
+        { kind: 'local', end: 'source' },
+      ],
+      RETURN,
+    ),
+  ];
+}
+
+/** By interface: what is at no address that is listed as the pod's (S-56). */
+function guards(direction: Direction, replies: boolean): Chain {
+  const end = ownEnd(direction, replies);
+  const message = direction === 'egress' ? 'request' : 'answer';
+  return chainOf(guardChain(direction, replies), [
+    ...(replies ? [] : FAMILIES.map((family) => rule([{ kind: 'dhcp', family, message }], RETURN))),
+    ...FAMILIES.flatMap((family) => [
+      rule([{ kind: 'interface-in-set', family, end, set: listedSet(family) }], RETURN),
+      rule([{ kind: 'family', family }], {
+        kind: 'verdict-map',
+        key: { kind: 'interface', end },
+        map: guardMap(direction, replies, family),
+      }),
+    ]),
+  ]);
+}
+
+/** For packets of live flows, which have a connection. */
+function replyChains(layout: Layout & Required<Pick<Layout, 'marks'>>, guarded: readonly Direction[]): Chain[] {
+  const isError: readonly Match[] = [{ kind: 'icmp' }, { kind: 'state', states: ['related'] }];
+  const flag = { kind: 'flag', bit: deniedBit(layout.marks), isSet: false } as const;
+  return [
+    ...HOOKS.map((hook) =>
+      chainOf(recheckChain(hook), [
+        rule([...isError, flag], RETURN),
+        rule(isError, DROP),
+        rule([{ kind: 'reply' }], hook === 'forward' ? { kind: 'goto', chain: REPLIES_CHAIN } : RETURN),
+        rule([], { kind: 'goto', chain: firstChain(hook) }),
+      ]),
+    ),
+    chainOf(REPLIES_CHAIN, [
+      ...guarded.map((direction) => jump(guardChain(direction, true))),
+      ...JUDGING_ORDER.map((direction) => jump(dispatchChain(direction, true))),
+      STAMP,
+    ]),
+    ...JUDGING_ORDER.map((direction) => dispatch(direction, true, layout)),
+    ...guarded.map((direction) => guards(direction, true)),
+  ];
+}
+
+/** The gate for new pods (S-75): what comes from or goes to a pod's interface at an address that is not programmed yet is dropped. */
+function newPodChains(layout: Layout & Required<Pick<Layout, 'newPods'>>): Chain[] {
+  return [gate('source', layout), gate('destination', layout), chainOf(NEW_PODS_DENIED, deniedRules(layout))];
+}
+
+function gate(end: End, { newPods, trunkInterfacePrefix }: Layout & Required<Pick<Layout, 'newPods'>>): Chain {
+  const unknown = newPods.interfacePrefixes.flatMap((name) =>
+    FAMILIES.map((family) =>
+      rule(
+        [
+          { kind: 'interface', end, name, isPrefix: true },
+          { kind: 'in-set', family, end, set: programmedSet(family), not: true },
+        ],
+        { kind: 'goto', chain: NEW_PODS_DENIED },
+      ),
+    ),
+  );
+  const nobodys = FAMILIES.flatMap((family) =>
+    NOBODYS[family].map((cidr) => rule([{ kind: 'block', family, end, cidr }], RETURN)),
+  );
+  return chainOf(NEW_PODS_CHAINS[end], [...trunkRules(end, trunkInterfacePrefix), ...nobodys, ...unknown]);
+}
+
+/** A trunk's name may begin as pods' interfaces do; what comes by one comes from elsewhere, and from the node as well (S-60). */
+function trunkRules(end: End, name: string): Rule[] {
+  if (name === '') return [];
+  const at = (side: End): Match => ({ kind: 'interface', end: side, name, isPrefix: true });
+  if (end === 'source') return [rule([at('source')], RETURN)];
+  return [rule([at('source'), { kind: 'local', end: 'source' }], RETURN), rule([at(otherEnd('source'))], RETURN)];
+}
+
+function deniedRules({ log }: Layout): readonly Rule[] {
+  const drop = rule([], DROP);
+  if (!log) return [drop];
+  const { group, perSecond, burst } = log;
+  const prefix = writePrefix('denied', undefined, NEW_PODS_DENIED);
+  return [rule([{ kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix }), drop];
+}

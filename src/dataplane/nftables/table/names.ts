@@ -1,0 +1,85 @@
+/** Names in our table. Those of the chains that judge pods are in chain-names.ts. */
+import type { Direction, Family } from '../../../core/vocabulary.ts';
+
+import { markText } from './rule-text.ts';
+import { shortHash } from '../../chain-names.ts';
+
+export const HOOKS = ['forward', 'input'] as const;
+export type Hook = (typeof HOOKS)[number];
+
+/** Where the first packets of flows go. */
+export function firstChain(hook: Hook): string {
+  return `${hook}-first`;
+}
+
+/** Where packets of live flows go that the rules in force have not judged. */
+export function recheckChain(hook: Hook): string {
+  return `${hook}-recheck`;
+}
+
+export const REPLIES_CHAIN = 'replies';
+export const NEW_PODS_CHAINS = { source: 'new-pods-source', destination: 'new-pods-destination' } as const;
+
+/** Finds a pod by its address. */
+export function dispatchChain(direction: Direction, replies: boolean): string {
+  return replies ? `${direction}-replies` : direction;
+}
+
+/** Finds a pod by its interface. */
+export function guardChain(direction: Direction, replies: boolean): string {
+  return `${dispatchChain(direction, replies)}-ports`;
+}
+
+/** Of addresses, or of interfaces, to the chains that judge their pods. */
+export function dispatchMap(direction: Direction, replies: boolean, family: Family): string {
+  return `${dispatchChain(direction, replies)}${family}`;
+}
+
+export function guardMap(direction: Direction, replies: boolean, family: Family): string {
+  return `${guardChain(direction, replies)}${family}`;
+}
+
+/** (Interface, address) of pods whose interfaces are guarded. */
+export function listedSet(family: Family): string {
+  return `listed${family}`;
+}
+
+/** (Address, the same address) of local pods: a pod's way to itself. */
+export function itselfSet(family: Family): string {
+  return `itself${family}`;
+}
+
+/** Addresses of pods whose rules are in force. */
+export function programmedSet(family: Family): string {
+  return `programmed${family}`;
+}
+
+/** The mark of flows that were judged, and not denied, in the epoch in force; empty: there is none. */
+export function epochSet(family: Family): string {
+  return `epoch${family}`;
+}
+
+/** Leads to the chain that stamps flows with the epoch in force. */
+export const STAMP_MAP = 'stamp';
+
+/** Families in which addresses left sets since the last epoch without a new one. */
+export const RELEASED_SET = 'released';
+
+export function stampChain(bits: number): string {
+  return `${STAMPS}${markText(bits).slice(2)}`;
+}
+
+export function isStampChain(name: string): boolean {
+  return name.startsWith(STAMPS);
+}
+
+const STAMPS = 'stamp-';
+
+/** `part`: what of the meaning it holds. */
+export function peerSet(
+  part: 'pods' | 'blocks' | 'pod-ports' | 'block-ports',
+  family: Family,
+  meaning: string,
+): string {
+  return `${part}${family}-${shortHash(meaning)}`;
+}
