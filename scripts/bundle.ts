@@ -67,6 +67,17 @@ const LEFT_OUT: Plugin = {
   },
 };
 
+/** Modules that read files beside them: the bundle has what they read. */
+const TEXTS: Plugin = {
+  name: 'texts',
+  setup: (bundler) => {
+    bundler.onLoad({ filter: /\/src\/cli\/page\/page-parts\.ts$/ }, async ({ path }) => {
+      const values = Object.entries((await import(path)) as object);
+      return { contents: values.map(([name, text]) => `export const ${name} = ${JSON.stringify(text)};`).join('\n') };
+    });
+  },
+};
+
 const COMMON: BuildOptions = {
   absWorkingDir: ROOT,
   bundle: true,
@@ -100,7 +111,7 @@ export async function bundle(folder: string): Promise<readonly string[]> {
     outdir: folder,
     outExtension: { '.js': '.cjs' },
     splitting: true,
-    plugins: [BUILT_INS, LATE, LEFT_OUT],
+    plugins: [BUILT_INS, LATE, LEFT_OUT, TEXTS],
     metafile: true,
     write: false,
   });

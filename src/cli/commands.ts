@@ -9,6 +9,7 @@ import { type Flag, requiredValue } from './flags.ts';
 import { readText } from './read-value.ts';
 import { EXPLAIN_COMMAND } from './explain/explain-command.ts';
 import { LINT_COMMAND } from './lint/lint-command.ts';
+import { MATRIX_COMMAND } from './matrix/matrix-command.ts';
 import { RENDER_COMMAND } from './render/render-command.ts';
 import { OUTPUT_FLAG, readStatusFlags, STATUS_FLAGS } from './status-flags.ts';
 
@@ -91,6 +92,7 @@ this node's pods, as JSON. No token, no annotation, no environment of a pod. Run
 export const COMMANDS: readonly Command[] = [
   STATUS,
   EXPLAIN_COMMAND,
+  MATRIX_COMMAND,
   LINT_COMMAND,
   RENDER_COMMAND,
   BUNDLE,

@@ -127,6 +127,15 @@ describe('the bundle and what is kept compiled of it', function () {
     const { stdout } = spawnSync(process.execPath, [...argv, '--http-address', 'off'], { encoding: 'utf8' });
     assert.match(stdout, /current-context \\"nowhere\\" names no cluster/);
   });
+
+  it('a page is the same as from the sources: its script and style are in the bundle', () => {
+    const argv = ['matrix', '-f', join(ROOT, 'examples/three-tier'), '-o', 'html'];
+    const pages = [join(folder, 'portcullis.mjs'), join(ROOT, 'src/main.ts')].map((program) =>
+      execFileSync(process.execPath, [program, ...argv], { encoding: 'utf8' }),
+    );
+    assert.ok(pages[0]!.length > 20_000);
+    assert.equal(pages[0], pages[1]);
+  });
 });
 
 describe('scripts/image.ts', () => {
