@@ -10,6 +10,7 @@ import { readText } from './read-value.ts';
 import { EXPLAIN_COMMAND } from './explain/explain-command.ts';
 import { LINT_COMMAND } from './lint/lint-command.ts';
 import { MATRIX_COMMAND } from './matrix/matrix-command.ts';
+import { RECOMMEND_COMMAND } from './recommend/recommend-command.ts';
 import { RENDER_COMMAND } from './render/render-command.ts';
 import { OUTPUT_FLAG, readStatusFlags, STATUS_FLAGS } from './status-flags.ts';
 
@@ -95,6 +96,7 @@ export const COMMANDS: readonly Command[] = [
   MATRIX_COMMAND,
   LINT_COMMAND,
   RENDER_COMMAND,
+  RECOMMEND_COMMAND,
   BUNDLE,
   CLEANUP,
   VERSION,

@@ -2,6 +2,7 @@
 import type { Pod } from '../policy/model.ts';
 import type { Inventory } from './inventory.ts';
 
+import { lastingLabels } from '../policy/lasting-labels.ts';
 import { objectKey, UNKNOWN_LABELS } from '../policy/model.ts';
 import { isRecord } from '../policy/raw-values.ts';
 
@@ -13,18 +14,6 @@ export interface PodOwner {
 
 /** The kinds that people write come before those that controllers make. */
 const KINDS = ['Deployment', 'StatefulSet', 'DaemonSet', 'CronJob', 'Job', 'ReplicationController', 'ReplicaSet'];
-
-/** Labels that controllers give, which tell pods of one workload apart. */
-const OF_CONTROLLERS = new Set([
-  'pod-template-hash',
-  'controller-revision-hash',
-  'pod-template-generation',
-  'statefulset.kubernetes.io/pod-name',
-  'apps.kubernetes.io/pod-index',
-  'batch.kubernetes.io/controller-uid',
-  'batch.kubernetes.io/job-completion-index',
-  'controller-uid',
-]);
 
 /** By pod. */
 export function podOwners(inventory: Inventory): ReadonlyMap<string, PodOwner> {
@@ -94,8 +83,7 @@ function nameByLabels(namespace: string, pods: readonly Pod[], owners: Map<strin
 /** Without those that controllers give. */
 function ownLabels({ labels }: Pod): readonly string[] {
   if (labels === UNKNOWN_LABELS) return [];
-  return Object.entries(labels)
-    .filter(([key]) => !OF_CONTROLLERS.has(key))
+  return Object.entries(lastingLabels(labels))
     .map(([key, value]) => `${key}=${value}`)
     .sort();
 }

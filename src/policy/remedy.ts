@@ -4,11 +4,12 @@
  */
 import type { Direction } from '../core/vocabulary.ts';
 import type { PolicyReason } from './explain-denial.ts';
-import type { Labels, Peer, Pod, Policy, PolicyRef, PortMatch, Rule, Selector } from './model.ts';
+import type { Peer, Pod, Policy, PolicyRef, PortMatch, Rule, Selector } from './model.ts';
 
 import { PROTOCOLS, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import { ADDRESS_BITS, formatAddress, parseAddress } from '../net/ip.ts';
 import { parseCidr } from '../net/cidr.ts';
+import { identityLabels } from './lasting-labels.ts';
 import { type Connection, isolationsOf, judgeDirection, letsPass, type PolicyWorld } from './evaluate.ts';
 import { EVERYTHING, NAMESPACE_NAME_LABEL, objectKey } from './model.ts';
 
@@ -179,37 +180,11 @@ function peerOf(policy: PolicyRef, direction: Direction, connection: Connection)
 
 /** Selects the pod, and those that are as it is. */
 function selectorOf(pod: Pod): { readonly selector: Selector; readonly written: Written } {
-  const labels = lastingLabels(pod);
+  const labels = identityLabels(pod.labels);
   const requirements = Object.entries(labels).map(
     ([key, value]) => ({ key, operator: 'In', values: [value] }) as const,
   );
   return requirements.length === 0
     ? { selector: EVERYTHING, written: {} }
     : { selector: { kind: 'all-of', requirements }, written: { matchLabels: labels } };
-}
-
-/** Set by controllers, and another with each rollout or pod. */
-const PASSING_LABELS = new Set([
-  'pod-template-hash',
-  'controller-revision-hash',
-  'pod-template-generation',
-  'statefulset.kubernetes.io/pod-name',
-  'apps.kubernetes.io/pod-index',
-  'controller-uid',
-  'batch.kubernetes.io/controller-uid',
-  'batch.kubernetes.io/job-completion-index',
-]);
-/** The first of these says what a pod is; where none is there, all its labels do. */
-const IDENTITY_LABELS = ['app.kubernetes.io/name', 'k8s-app', 'app'];
-
-/** The labels that say which pods are meant, as a person would write them. */
-function lastingLabels({ labels }: Pod): Labels {
-  const lasting = Object.entries(labels).filter(([key]) => !PASSING_LABELS.has(key));
-  const identity = IDENTITY_LABELS.find((key) => lasting.some(([each]) => each === key));
-  return Object.fromEntries(identity === undefined ? lasting : lasting.filter(([key]) => isOfIdentity(key, identity)));
-}
-
-/** One chart may be installed twice, and holds several components. */
-function isOfIdentity(key: string, identity: string): boolean {
-  return key === identity || key === 'app.kubernetes.io/instance' || key === 'app.kubernetes.io/component';
 }

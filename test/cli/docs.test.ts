@@ -22,6 +22,8 @@ const PAGES = [
   'docs/lab.md',
   'docs/metrics.md',
   'docs/performance.md',
+  'docs/recommend.md',
+  'docs/render.md',
   'docs/status.md',
   'docs/troubleshooting.md',
   ...DECISIONS,
