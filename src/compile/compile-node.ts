@@ -24,6 +24,7 @@ import { JournaledMap } from '../core/versioned-map.ts';
 import { NO_PROGRAMS, type NamespaceProgram, type NamespacePrograms, namespacePrograms } from './namespace-programs.ts';
 import { PeerSets, addressPortEntries, portNames } from './peer-sets.ts';
 import { RuleReader } from './read-rules.ts';
+import { SetUses } from './set-uses.ts';
 import { isSameValue } from '../core/same-value.ts';
 import { runSync } from '../core/sliced.ts';
 import type { SharingLimits } from './shared-peers.ts';
@@ -31,6 +32,8 @@ import { compareText, isSameList } from '../core/compare.ts';
 
 /** A local pod with the addresses it owns. */
 interface Local {
+  /** `namespace/name`. */
+  readonly key: string;
   readonly pod: Pod;
   readonly addresses: Set<string>;
 }
@@ -58,12 +61,15 @@ export class NodeCompiler {
   readonly #peers = new PeerSets();
   readonly #rules = new RuleReader();
   readonly #policies = new Map<string, Map<string, Policy>>();
+  /** The same of namespaces that were compiled. */
+  readonly #followed = new Map<string, JournaledMap<string, Policy>>();
   #policyCount = 0;
   readonly #modes = new Map<string, PolicyMode>();
   readonly #programCompiler: ProgramCompiler;
   /** By namespace, then by pod. */
   readonly #locals = new Map<string, Map<string, Local>>();
   readonly #namespaces = new Map<string, NamespaceState>();
+  readonly #setUses = new SetUses();
   /** Namespaces whose local pods, or policies that concern them, changed: their programs must be found again. */
   readonly #dirty = new Set<string>();
   /** Namespaces that are being compiled, with the keys of the sets that were made for them. */
@@ -147,6 +153,7 @@ export class NodeCompiler {
     if (policy) inNamespace.set(name, policy);
     else inNamespace.delete(name);
     if (inNamespace.size === 0) this.#policies.delete(namespace);
+    this.#followed.get(namespace)?.set(name, policy);
     if (this.#locals.has(namespace)) this.#markDirty(namespace);
     return this.#touch(true);
   }
@@ -181,7 +188,7 @@ export class NodeCompiler {
   #addLocal(pod: Pod, address: string): void {
     const inNamespace = this.#locals.get(pod.namespace) ?? new Map<string, Local>();
     const key = objectKey(pod);
-    inNamespace.set(key, { pod, addresses: new Set([...(inNamespace.get(key)?.addresses ?? []), address]) });
+    inNamespace.set(key, { key, pod, addresses: new Set([...(inNamespace.get(key)?.addresses ?? []), address]) });
     this.#locals.set(pod.namespace, inNamespace);
     this.#markDirty(pod.namespace);
   }
@@ -291,6 +298,7 @@ export class NodeCompiler {
     try {
       yield* this.#compileAfresh(namespace, held);
     } finally {
+      this.#setUses.made(held);
       if (this.#underWay.get(namespace) === held) this.#underWay.delete(namespace);
     }
   }
@@ -299,10 +307,13 @@ export class NodeCompiler {
     const locals = this.#locals.get(namespace);
     const policies = this.#policies.get(namespace);
     if (!locals || !policies) {
-      this.#namespaces.delete(namespace);
+      this.#followed.delete(namespace);
+      this.#become(namespace, undefined);
       this.#shareSets();
       return;
     }
+    const followed = this.#followed.get(namespace) ?? new JournaledMap(policies);
+    this.#followed.set(namespace, followed);
     try {
       const setShare = this.#setShare;
       const before = this.#namespaces.get(namespace);
@@ -312,14 +323,14 @@ export class NodeCompiler {
         this.#peers,
         this.#limits,
         setShare,
-        policies.values(),
+        followed.snapshot(),
         this.#modes.get(namespace),
         sorted,
         before?.programs ?? NO_PROGRAMS,
         held,
       );
       if (this.#underWay.get(namespace) !== held) return;
-      this.#namespaces.set(namespace, {
+      this.#become(namespace, {
         programs,
         endpointPortSets: endpointPortSets(programs, this.#withCommonPorts(sorted), before?.endpointPortSets),
         setShare,
@@ -331,13 +342,22 @@ export class NodeCompiler {
     }
   }
 
+  #become(namespace: string, state: NamespaceState | undefined): void {
+    const before = setKeysOf(this.#namespaces.get(namespace));
+    const after = setKeysOf(state);
+    for (const keys of after) if (!before.has(keys)) this.#setUses.add(keys);
+    for (const keys of before) if (!after.has(keys)) this.#setUses.remove(keys);
+    if (state) this.#namespaces.set(namespace, state);
+    else this.#namespaces.delete(namespace);
+  }
+
   /** Of a contested address, the ports that all its claimants name alike. */
   #withCommonPorts(locals: readonly Local[]): readonly Local[] {
     if (this.#contested.size === 0) return locals;
-    return locals.flatMap(({ pod, addresses }) =>
+    return locals.flatMap(({ key, pod, addresses }) =>
       [...addresses].map((address) => {
         const namedPorts = this.#addresses.owner(address)?.namedPorts ?? [];
-        return { pod: { ...pod, namedPorts }, addresses: new Set([address]) };
+        return { key, pod: { ...pod, namedPorts }, addresses: new Set([address]) };
       }),
     );
   }
@@ -373,13 +393,8 @@ export class NodeCompiler {
     const audits = states.flatMap((state) => [...state.programs.audits.values()].map(({ value }) => value));
     audits.sort((a, b) => compareText(a.key, b.key));
     if (!isSameList(audits, this.#audits)) this.#audits = audits;
-    const needed = new Set<string>([...this.#underWay.values()].flatMap((held) => [...held]));
-    for (const state of states) {
-      for (const { compiled } of allPrograms(state.programs)) {
-        for (const key of compiled?.setKeys ?? []) needed.add(key);
-      }
-    }
-    this.#peers.keepOnly(needed);
+    const held = [...this.#underWay.values()];
+    this.#peers.drop(this.#setUses.takeUnused((key) => held.some((keys) => keys.has(key))));
     const policies = new Set(states.flatMap(({ programs }) => [...programs.policies]));
     this.#rules.keepOnly(policies);
     if (!isSameList([...policies], this.#blocks.policies)) this.#blocks = new BlockDirectory([...policies]);
@@ -470,6 +485,11 @@ export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot):
 
 function allPrograms({ programs, audits }: NamespacePrograms): readonly NamespaceProgram[] {
   return [...programs.values(), ...audits.values()];
+}
+
+/** The keys of the sets that each of its programs speaks of; the same list as long as the program stays. */
+function setKeysOf(state: NamespaceState | undefined): ReadonlySet<readonly string[]> {
+  return new Set(state && allPrograms(state.programs).flatMap(({ compiled }) => (compiled ? [compiled.setKeys] : [])));
 }
 
 /** The local pods' own number for each name that ingress rules ask for (S-40). */

@@ -3,25 +3,26 @@
  * compiled by itself, again only when it changes, and measured against the limits of one namespace (limits.ts).
  */
 import { createHash } from 'node:crypto';
-import type { Direction, PolicyMode } from '../core/vocabulary.ts';
+import type { PolicyMode } from '../core/vocabulary.ts';
 import type { Pod, Policy, Problem } from '../policy/model.ts';
 import type { ProgramCompiler, CompiledProgram, NeededProgram } from './program-compiler.ts';
 import type { OverLimit, Program, LocalEndpoint } from './intent.ts';
 import { type NamespaceLimits, auditLimits } from './limits.ts';
 import type { PeerSets, SetCost } from './peer-sets.ts';
 import type { Sliced } from '../core/sliced.ts';
+import type { VersionedMap } from '../core/versioned-map.ts';
 
-import { DIRECTIONS } from '../core/vocabulary.ts';
-import { UNKNOWN_LABELS, objectKey } from '../policy/model.ts';
-import { matches, mayMatch } from '../policy/selector.ts';
 import { networkPolicyStage } from './program.ts';
 import { refOf } from './program-compiler.ts';
 import { CoSelection } from './co-selection.ts';
 import { isSameValue } from '../core/same-value.ts';
 import { compareText, isSameList } from '../core/compare.ts';
+import { NO_SELECTION, type Selected, type Selection, select } from './selected.ts';
 
 /** A local pod with the addresses it owns. */
 interface Local {
+  /** `namespace/name`. */
+  readonly key: string;
   readonly pod: Pod;
   readonly addresses: ReadonlySet<string>;
 }
@@ -33,6 +34,7 @@ export interface NamespaceProgram {
 }
 
 export interface NamespacePrograms {
+  readonly selection: Selection;
   /** Sorted by pod. */
   readonly endpoints: readonly LocalEndpoint[];
   /** By key, sorted by it. */
@@ -47,6 +49,7 @@ export interface NamespacePrograms {
 }
 
 export const NO_PROGRAMS: NamespacePrograms = {
+  selection: NO_SELECTION,
   endpoints: [],
   programs: new Map(),
   audits: new Map(),
@@ -55,12 +58,13 @@ export const NO_PROGRAMS: NamespacePrograms = {
   wantedSets: 0,
 };
 
-/** Names in the key of a program up to this many policies; a hash of them beyond. */
-const MAX_NAMES_IN_KEY = 64;
 /** Names in a Problem. */
 const MAX_NAMES_IN_PROBLEM = 10;
 /** Keys of sets up to this length are counted by themselves; by a hash of them beyond. */
 const MAX_COUNTED_KEY = 256;
+/** Between two places to stop at. */
+const PODS_PER_STEP = 100;
+const KEYS_PER_STEP = 100;
 
 /**
  * `mode`: of the policies that ask for none. `setShare`: the most sets it may have now, as all namespaces have to fit on the node. `before`: what
@@ -71,44 +75,41 @@ export function* namespacePrograms(
   peers: PeerSets,
   limits: NamespaceLimits,
   setShare: number,
-  policies: Iterable<Policy>,
+  policies: VersionedMap<string, Policy>,
   mode: PolicyMode | undefined,
   locals: readonly Local[],
   before: NamespacePrograms,
   held: Set<string>,
 ): Sliced<NamespacePrograms> {
-  const [enforced, audited] = [[], []] as [Policy[], Policy[]];
-  for (const policy of [...policies].sort(byName))
-    ((policy.mode ?? mode) === 'audit' ? audited : enforced).push(policy);
-  const found = yield* classify(enforced, audited, locals, before.endpoints);
+  const selection = yield* select(policies, mode, labelsOf(locals), before.selection);
+  const { needed, neededAudits } = yield* neededBy(selection.byLabels.values());
   const room = new Room(limits, setShare, peers, held);
-  const { programs, closed } = yield* compileAll(compiler, limits, room, found.needed, before.programs);
+  const { programs, closed } = yield* compileAll(compiler, limits, room, needed, before.programs);
   const most = auditLimits(limits);
-  const audits = yield* compileAll(
-    compiler,
-    most,
-    new Room(most, most.sets, peers, held),
-    found.neededAudits,
-    before.audits,
-  );
+  const auditRoom = new Room(most, most.sets, peers, held);
+  const audits = yield* compileAll(compiler, most, auditRoom, neededAudits, before.audits);
   // What is audited needs not be closed.
   for (const key of audits.closed.keys()) audits.programs.delete(key);
   const problems = [
-    ...[...closed].map(([key, why]) => problemOf(found.needed.get(key)!, why, limits, setShare)),
-    ...[...audits.closed].map(([key, why]) => auditProblemOf(found.neededAudits.get(key)!, why, most)),
+    ...[...closed].map(([key, why]) => problemOf(needed.get(key)!, why, limits, setShare)),
+    ...[...audits.closed].map(([key, why]) => auditProblemOf(neededAudits.get(key)!, why, most)),
   ];
   const selecting = new Set<Policy>();
-  for (const each of [...found.needed.values(), ...found.neededAudits.values()])
+  for (const each of [...needed.values(), ...neededAudits.values()])
     for (const policy of each.policies) selecting.add(policy);
-  const endpoints = found.endpoints.map((endpoint) => withoutAudits(endpoint, audits.closed));
   return {
-    endpoints,
+    selection,
+    endpoints: yield* endpointsOf(locals, selection, audits.closed, before.endpoints),
     programs,
     audits: audits.programs,
     policies: selecting,
     problems,
     wantedSets: room.wantedSets,
   };
+}
+
+function* labelsOf(locals: readonly Local[]): Iterable<Pod['labels']> {
+  for (const { pod } of locals) yield pod.labels;
 }
 
 /** By key, sorted by it. */
@@ -119,20 +120,16 @@ function* compileAll(
   needed: ReadonlyMap<string, NeededProgram>,
   before: ReadonlyMap<string, NamespaceProgram>,
 ): Sliced<{ readonly programs: Map<string, NamespaceProgram>; readonly closed: ReadonlyMap<string, OverLimit> }> {
-  const coSelection = { ingress: new CoSelection(), egress: new CoSelection() };
-  for (const each of needed.values()) {
-    coSelection[each.direction].add(each.policies);
-    yield;
-  }
+  const coSelectedIn = yield* coSelections(needed, before);
   const closed = new Map<string, OverLimit>();
   const compiled = new Map<string, CompiledProgram>();
   // One by one, since what a program is made of takes many times what is left of it.
-  for (const each of smallestFirst([...needed.values()], (one) => compiler.bytesOf(one))) {
-    if (!room.takeWork(compiler.bytesOf(each))) {
+  for (const [bytes, each] of smallestFirst([...needed.values()], (one) => compiler.bytesOf(one))) {
+    if (!room.takeWork(bytes)) {
       closed.set(each.key, 'work');
       continue;
     }
-    const coSelected = coSelection[each.direction].groupsOf(each.policies);
+    const coSelected = coSelectedIn(each);
     const known = before.get(each.key)?.compiled;
     const isKnown = known && isSameList(known.policies, each.policies) && isSameList(known.coSelected, coSelected);
     const now = isKnown ? known : yield* compiler.compile(each, coSelected, limits.programRules);
@@ -149,93 +146,86 @@ function* compileAll(
   return { programs, closed };
 }
 
+/** For each program, which of its policies are co-selected. Keys name the policies of a program: the same keys, the same answers. */
+function* coSelections(
+  needed: ReadonlyMap<string, NeededProgram>,
+  before: ReadonlyMap<string, NamespaceProgram>,
+): Sliced<(program: NeededProgram) => readonly number[]> {
+  const knownIn = (key: string): readonly number[] | undefined => before.get(key)?.compiled?.coSelected;
+  const areKnown = needed.size === before.size && [...needed.keys()].every((key) => knownIn(key) !== undefined);
+  if (areKnown) return ({ key }) => knownIn(key)!;
+  const coSelection = { ingress: new CoSelection(), egress: new CoSelection() };
+  for (const { direction, policies } of needed.values()) {
+    coSelection[direction].add(policies);
+    yield;
+  }
+  return ({ direction, policies }) => coSelection[direction].groupsOf(policies);
+}
+
+/** Programs by key, and those of audited policies. */
+interface Needed {
+  readonly needed: ReadonlyMap<string, NeededProgram>;
+  readonly neededAudits: ReadonlyMap<string, NeededProgram>;
+}
+
+function* neededBy(selected: Iterable<Selected>): Sliced<Needed> {
+  const needed = new Map<string, NeededProgram>();
+  const neededAudits = new Map<string, NeededProgram>();
+  for (const { programs, audits } of selected) {
+    for (const each of programs) needed.set(each.key, each);
+    for (const each of audits) neededAudits.set(each.key, each);
+    yield;
+  }
+  return { needed, neededAudits };
+}
+
+/** Of the pods that any policy selects. */
+function* endpointsOf(
+  locals: readonly Local[],
+  { byLabels }: Selection,
+  closedAudits: ReadonlyMap<string, OverLimit>,
+  before: readonly LocalEndpoint[],
+): Sliced<readonly LocalEndpoint[]> {
+  const known = new Map(before.map((endpoint) => [endpoint.pod, endpoint]));
+  const endpoints: LocalEndpoint[] = [];
+  for (const [at, local] of locals.entries()) {
+    const { policies, keys } = byLabels.get(local.pod.labels)!;
+    if (at % PODS_PER_STEP === 0) yield;
+    if (policies.length === 0) continue;
+    const endpoint = endpointOf(local, keys, known.get(local.key));
+    endpoints.push(closedAudits.size === 0 ? endpoint : withoutAudits(endpoint, closedAudits));
+  }
+  return endpoints;
+}
+
+function endpointOf(
+  { key, addresses }: Local,
+  keys: Selected['keys'],
+  before: LocalEndpoint | undefined,
+): LocalEndpoint {
+  if (before && isStill(before, addresses, keys)) return before;
+  const endpoint = { pod: key, addresses: [...addresses].sort(), ...keys };
+  return before && isSameValue(before, endpoint) ? before : endpoint;
+}
+
+function isStill(endpoint: LocalEndpoint, addresses: ReadonlySet<string>, keys: Selected['keys']): boolean {
+  if (endpoint.programs !== keys.programs || endpoint.audits !== keys.audits) return false;
+  return endpoint.addresses.length === addresses.size && endpoint.addresses.every((each) => addresses.has(each));
+}
+
 function withoutAudits(endpoint: LocalEndpoint, closed: ReadonlyMap<string, OverLimit>): LocalEndpoint {
   if (closed.size === 0) return endpoint;
   const audits = Object.entries(endpoint.audits).filter(([, key]) => !closed.has(key));
   return { ...endpoint, audits: Object.fromEntries(audits) };
 }
 
-/** The pods' program per direction (S-03), and that of audited policies. Pods with the same labels have the same programs. */
-function* classify(
-  enforced: readonly Policy[],
-  audited: readonly Policy[],
-  locals: readonly Local[],
-  before: readonly LocalEndpoint[],
-): Sliced<{
-  readonly endpoints: readonly LocalEndpoint[];
-  readonly needed: ReadonlyMap<string, NeededProgram>;
-  readonly neededAudits: ReadonlyMap<string, NeededProgram>;
-}> {
-  const known = new Map(before.map((endpoint) => [endpoint.pod, endpoint]));
-  const byLabels = new Map<Pod['labels'], Found>();
-  const needed = new Map<string, NeededProgram>();
-  const neededAudits = new Map<string, NeededProgram>();
-  const endpoints: LocalEndpoint[] = [];
-  for (const { pod, addresses } of locals) {
-    const found = byLabels.get(pod.labels) ?? {
-      programs: programsOf(enforced, pod.labels),
-      audits: programsOf(audited, pod.labels).map((each) => ({ ...each, key: auditKey(each.key) })),
-    };
-    byLabels.set(pod.labels, found);
-    yield;
-    const { programs, audits } = found;
-    if (programs.length + audits.length === 0) continue;
-    for (const each of programs) needed.set(each.key, each);
-    for (const each of audits) neededAudits.set(each.key, each);
-    const endpoint: LocalEndpoint = {
-      pod: objectKey(pod),
-      addresses: [...addresses].sort(),
-      programs: keysOf(programs),
-      audits: keysOf(audits),
-    };
-    const same = known.get(endpoint.pod);
-    endpoints.push(same && isSameValue(same, endpoint) ? same : endpoint);
-  }
-  return { endpoints, needed, neededAudits };
-}
-
-interface Found {
-  readonly programs: readonly NeededProgram[];
-  readonly audits: readonly NeededProgram[];
-}
-
-function keysOf(found: readonly NeededProgram[]): LocalEndpoint['programs'] {
-  return Object.fromEntries(found.map(({ direction, key }) => [direction, key]));
-}
-
-/** Of those policies that may select pods with these labels. Where that is not sure, they isolate and allow nothing. */
-function programsOf(all: readonly Policy[], labels: Pod['labels']): readonly NeededProgram[] {
-  const selecting = all.filter(({ podSelector }) => mayMatch(podSelector, labels));
-  return DIRECTIONS.flatMap((direction) => {
-    const isolating = selecting.filter((policy) => policy.isolates[direction]);
-    const policies = isolating.map((policy) => (matches(policy.podSelector, labels) ? policy : withoutRules(policy)));
-    return policies.length === 0 ? [] : [{ key: programKey(direction, policies, labels), direction, policies }];
-  });
-}
-
-/** No key of a program. */
-function auditKey(key: string): string {
-  return `audit ${key}`;
-}
-
-function withoutRules({ namespace, name, uid, podSelector, isolates, mode }: Policy): Policy {
-  return { namespace, name, uid, podSelector, isolates, ...(mode ? { mode } : {}), ingress: [], egress: [] };
-}
-
-function programKey(direction: Direction, policies: readonly Policy[], labels: Pod['labels']): string {
-  const all = policies.map((policy) => [policy.namespace, policy.name]);
-  const names = labels === UNKNOWN_LABELS ? [...all, ['labels unknown']] : all;
-  if (names.length <= MAX_NAMES_IN_KEY) return JSON.stringify([direction, ...names]);
-  const hash = createHash('sha256').update(JSON.stringify(names)).digest('hex');
-  return JSON.stringify([direction, policies[0]!.namespace, names.length, hash]);
-}
-
 function smallestFirst<T extends { readonly key: string }>(
   all: readonly T[],
   sizeOf: (one: T) => number,
-): readonly T[] {
-  const sizes = new Map(all.map((one) => [one, sizeOf(one)]));
-  return all.toSorted((a, b) => sizes.get(a)! - sizes.get(b)! || compareText(a.key, b.key));
+): readonly (readonly [size: number, one: T])[] {
+  return all
+    .map((one) => [sizeOf(one), one] as const)
+    .sort(([size, one], [other, another]) => size - other || compareText(one.key, another.key));
 }
 
 /** What is left of the limits. Sets that several programs share count once. */
@@ -274,10 +264,9 @@ class Room {
   /** Makes the sets of the program if it fits; else the limit it is over. */
   *admit(one: CompiledProgram): Sliced<OverLimit | undefined> {
     if (one.ruleCount > this.#limits.programRules) return 'rules';
-    const keys = [...new Set(allSetKeys(one))];
-    yield* this.#want(keys);
+    yield* this.#want(one.allKeys);
     if (one.ruleCount > this.#rules) return 'rules';
-    const fresh = keys.filter((set) => !this.#used.has(set));
+    const fresh = one.allKeys.filter((set) => !this.#used.has(set));
     const sets = this.#used.size + fresh.length;
     if (sets > this.#limits.sets) return 'sets';
     if (sets > this.#setShare) return 'node-sets';
@@ -293,16 +282,12 @@ class Room {
   }
 
   *#want(keys: readonly string[]): Sliced<void> {
-    for (const key of keys) {
+    for (const [at, key] of keys.entries()) {
       if (this.#wanted.size >= this.#limits.sets) return;
       this.#wanted.add(key.length <= MAX_COUNTED_KEY ? key : createHash('sha256').update(key).digest('base64'));
-      yield;
+      if (at % KEYS_PER_STEP === 0) yield;
     }
   }
-}
-
-function allSetKeys({ setKeys, endpointPorts }: CompiledProgram): readonly string[] {
-  return [...setKeys, ...endpointPorts.flatMap(({ keys }) => [keys[4], keys[6]])];
 }
 
 function programOf(
@@ -367,8 +352,4 @@ function overLimitText(why: OverLimit, limits: NamespaceLimits, setShare: number
     case 'work':
       return `with the namespace's other policies for pods of this node, has more than ${limits.work} bytes of rules to compile, counted for every combination of policies they are part of`;
   }
-}
-
-function byName(a: Policy, b: Policy): number {
-  return compareText(a.name, b.name);
 }

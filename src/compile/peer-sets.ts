@@ -217,15 +217,11 @@ export class PeerSets {
   readonly #adding = new Set<Set<Identity>>();
   /** Endpoint sets that are made elsewhere. */
   #others: ReadonlyMap<string, AddressPortSet> = new Map();
-  /** The sets as values, by key so that how they came about does not show; undefined after one came or went. */
-  #values:
-    | {
-        readonly addressSets: JournaledMap<string, AddressSet>;
-        readonly addressPortSets: JournaledMap<string, AddressPortSet>;
-      }
-    | undefined;
-  /** What is not up to date in `#values`. */
+  readonly #addressSets = new JournaledMap<string, AddressSet>();
+  readonly #addressPortSets = new JournaledMap<string, AddressPortSet>();
+  /** What is not up to date in these: sets that came, or whose members changed, and values of sets that went. */
   readonly #changed = new Set<JournaledMap<string, boolean>>();
+  readonly #gone = new Set<AddressSet | AddressPortSet>();
 
   // ------------------------------------------------------------------------------------------------------------ events
 
@@ -296,7 +292,7 @@ export class PeerSets {
 
   /**
    * Makes the sets that are not there yet, by the plan, and returns what they all cost. If that is more than `most`, undefined: it has
-   * stopped there, and some sets may have been made in vain (see `keepOnly`).
+   * stopped there, and some sets may have been made in vain (see `drop`).
    */
   *provide(keys: readonly string[], plan: SetPlan, most: SetCost): Sliced<SetCost | undefined> {
     let entries = 0;
@@ -361,75 +357,72 @@ export class PeerSets {
       set.members.dropHistory();
       this.#sets.set(set.key, set);
       this.#setOf.set(set.members, set);
-      this.#values = undefined;
+      this.#changed.add(set.members);
     }
     return fits;
   }
 
-  /** A superset of the identities the union selects; all of them unless every selection names its namespace. */
-  *#candidates(union: PeerUnion): Iterable<Identity> {
-    const named = union.kind === 'union' && union.blocks[4].isEmpty() && union.blocks[6].isEmpty();
+  /** A superset of the identities with addresses in the union: all of them where it has blocks. */
+  #candidates(union: PeerUnion): Iterable<Identity> {
+    const hasBlocks = union.kind === 'union' && !(union.blocks[4].isEmpty() && union.blocks[6].isEmpty());
+    return hasBlocks ? this.#selectable({ kind: 'any' }) : this.#selectable(union);
+  }
+
+  /** A superset of the identities that the union selects, by their namespaces. */
+  *#selectable(union: PeerUnion): Iterable<Identity> {
     const namespaces = new Set<string>();
-    for (const { namespaces: wanted } of named ? union.selections : []) {
+    for (const { namespaces: wanted } of union.kind === 'any' ? [] : union.selections) {
       if ('name' in wanted) namespaces.add(wanted.name);
       else for (const name of this.#identities.keys()) if (this.#selectsNamespace(wanted, name)) namespaces.add(name);
     }
-    for (const name of named ? namespaces : this.#identities.keys()) yield* this.#identities.get(name)?.values() ?? [];
+    const all = union.kind === 'any' ? this.#identities.keys() : namespaces;
+    for (const name of all) yield* this.#identities.get(name)?.values() ?? [];
   }
 
-  /** Drops the sets nothing needs any more. */
-  keepOnly(keys: ReadonlySet<string>): void {
-    const stale = [...this.#sets.values()].filter((set) => !keys.has(set.key));
-    if (stale.length > 0) this.#drop(stale);
-  }
-
-  #drop(stale: readonly LiveSet[]): void {
-    for (const { key, members } of stale) {
+  /** Sets that nothing needs any more. */
+  drop(keys: Iterable<string>): void {
+    for (const key of keys) {
+      const set = this.#sets.get(key);
+      if (!set) continue;
       this.#sets.delete(key);
-      this.#setOf.delete(members);
+      this.#setOf.delete(set.members);
+      this.#gone.add(set.value);
+      this.#forgetParts(set.parts);
     }
-    this.#values = undefined;
-    this.#forgetParts(stale.flatMap(({ parts }) => parts));
   }
 
   #forgetParts(parts: readonly Part[]): void {
-    const dropped = new Set(parts);
-    for (const part of dropped) this.#unindex(part);
-    for (const inNamespace of this.#identities.values()) {
-      for (const identity of inNamespace.values()) {
-        if (identity.parts.some((part) => dropped.has(part)))
-          identity.parts = identity.parts.filter((part) => !dropped.has(part));
-      }
+    for (const part of parts) {
+      this.#unindex(part);
+      for (const identity of this.#selectable(part.union))
+        if (identity.parts.includes(part)) identity.parts = identity.parts.filter((each) => each !== part);
     }
   }
 
   /** Endpoint sets that are made elsewhere and belong to `values` as they are. */
   include(others: ReadonlyMap<string, AddressPortSet>): void {
+    for (const [key, set] of this.#others) if (!others.has(key)) this.#gone.add(set);
     this.#others = others;
-    this.#values = undefined;
   }
 
-  /**
-   * All sets as values; those whose membership did not change are the same objects as last time. Versions of one history as long as
-   * there are the same sets, so that nobody has to look for what changed.
-   */
+  /** All sets as values, versions of one history; those whose membership did not change are the same objects as last time. */
   values(): Pick<NodeIntent, 'addressSets' | 'addressPortSets'> {
-    const values = this.#values ?? {
-      addressSets: new JournaledMap<string, AddressSet>(),
-      addressPortSets: new JournaledMap<string, AddressPortSet>(),
-    };
-    const outdated = this.#values
-      ? [...this.#changed].flatMap((members) => this.#setOf.get(members) ?? [])
-      : [...this.#sets.keys()].sort().map((key) => this.#sets.get(key)!);
-    for (const set of outdated) {
+    for (const set of this.#gone) this.#put(set, false);
+    for (const members of this.#changed) {
+      const set = this.#setOf.get(members);
+      if (!set) continue;
       if (set.value.members !== set.members.snapshot()) set.value = set.refresh(set);
-      if ('kind' in set.value) values.addressSets.set(set.key, set.value);
-      else values.addressPortSets.set(set.key, set.value);
+      this.#put(set.value, true);
     }
-    if (!this.#values) for (const [key, set] of this.#others) values.addressPortSets.set(key, set);
+    for (const set of this.#others.values()) this.#put(set, true);
+    this.#gone.clear();
     this.#changed.clear();
-    this.#values = values;
-    return { addressSets: values.addressSets.snapshot(), addressPortSets: values.addressPortSets.snapshot() };
+    return { addressSets: this.#addressSets.snapshot(), addressPortSets: this.#addressPortSets.snapshot() };
+  }
+
+  #put(set: AddressSet | AddressPortSet, isThere: boolean): void {
+    if ('kind' in set) this.#addressSets.set(set.key, isThere ? set : undefined);
+    else this.#addressPortSets.set(set.key, isThere ? set : undefined);
   }
 
   // --------------------------------------------------------------------------------------------------------- selection

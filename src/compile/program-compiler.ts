@@ -56,6 +56,8 @@ export interface CompiledProgram {
   /** How to make them; empty once they are made. */
   readonly plan: SetPlan;
   readonly endpointPorts: readonly EndpointPorts[];
+  /** Of all its sets, each once. */
+  readonly allKeys: readonly string[];
   /** Of its chain in one family, at most. */
   readonly ruleCount: number;
 }
@@ -127,7 +129,8 @@ export class ProgramCompiler {
     const rules = list.list(({ place, index }) => refs[place]![index]!);
     const value = { key, direction, policies: policies.map(refOf), stages: [networkPolicyStage(rules)] };
     const setKeys = [...plan.keys()];
-    return { policies, coSelected, value, setKeys, plan, endpointPorts, ruleCount: ruleCount(rules) };
+    const allKeys = [...new Set([...setKeys, ...endpointPorts.flatMap(({ keys }) => [keys[4], keys[6]])])];
+    return { policies, coSelected, value, setKeys, plan, endpointPorts, allKeys, ruleCount: ruleCount(rules) };
   }
 
   /** One object per rule, whatever the number of programs its policy is in. */

@@ -74,6 +74,33 @@ describe('fault: slow work of one namespace delays another', () => {
     assert.deepEqual(rulesOf(compiler.current()), { evil: 1, x: 1 });
   });
 
+  it('a set that it has found stays, though the others that had it give it up meanwhile', () => {
+    const shared = { from: [{ namespaceSelector: {}, podSelector: { matchLabels: { peer: 'shared' } } }] };
+    const compiler = started();
+    compiler.policy('x/p', policy('x/p', { podSelector: {}, ingress: [shared] }));
+    compiler.intent();
+    const rules = [shared, ...Array.from({ length: 4 }, (_, n) => from(n))];
+    compiler.policy('evil/p', long(policy('evil/p', { podSelector: {}, ingress: rules })));
+    for (let steps = 1, isDone = false; !isDone; steps++) {
+      const slow = compiler.slowWork();
+      for (let step = 0; step < steps && !isDone; step++) isDone = slow.next().done === true;
+      compiler.policy('x/p', undefined);
+      runSync(compiler.work(MUCH));
+      runSync(slow);
+      runSync(compiler.work(MUCH));
+      const { addressSets, programs } = compiler.current();
+      const keys = programs.flatMap((program) => acceptRules(program).map(({ peers }) => peers[4]));
+      assert.ok(keys.every((peer) => peer.kind !== 'set' || addressSets.has(peer.key)));
+      compiler.policy('x/p', policy('x/p', { podSelector: {}, ingress: [shared] }));
+      runSync(compiler.work(MUCH));
+      compiler.policy('evil/p', evil(1));
+      runSync(compiler.work(0));
+      runSync(compiler.slowWork());
+      runSync(compiler.work(MUCH));
+      compiler.policy('evil/p', long(policy('evil/p', { podSelector: {}, ingress: rules })));
+    }
+  });
+
   it('an address that a pod elsewhere has by now is not judged by what was', () => {
     const compiler = started();
     compiler.policy('evil/p', evil(5));

@@ -26,9 +26,9 @@ export interface Delta {
 }
 
 interface Pending {
-  /** To be compared; `all`, and what is there besides them, where it is not known what changed, or a set came or went. */
+  /** To be compared; `all`, and what is there besides them, where it is not known what changed. */
   readonly sets: readonly IpSet[] | 'all';
-  /** Names of all other sets there are, where not all are to be compared. */
+  /** Names of all other sets there may be that are not desired, where not all are to be compared. */
   readonly left: readonly string[];
   /** Families whose rules are to be compared. */
   readonly rules: readonly Family[];
@@ -38,15 +38,12 @@ interface Pending {
 export function deltaOf(desired: Ruleset, actual: ObservedState, isWhole: boolean): Delta {
   const reached = isWhole ? actual.reached : undefined;
   const rules = FAMILIES.filter((family) => reached?.families[family] !== desired.families[family]);
-  const { sets, left = [] } = reached ?? {};
-  return { desired, actual, pending: { sets: changedSets(desired.sets, sets), left, rules } };
-}
-
-function changedSets(desired: Ruleset['sets'], reached: Ruleset['sets'] | undefined): Pending['sets'] {
-  const changes = desired.changesSince(reached?.version);
-  if (changes === 'all') return 'all';
-  const sets = changes.flatMap(({ before, after }) => (before && after ? [after] : []));
-  return sets.length === changes.length ? sets : 'all';
+  const changes = desired.sets.changesSince(reached?.sets?.version);
+  if (changes === 'all') return { desired, actual, pending: { sets: changes, left: [], rules } };
+  const sets = changes.flatMap(({ after }) => after ?? []);
+  const gone = changes.flatMap(({ key, after }) => (after ? [] : [key]));
+  const left = new Set([...(reached?.left ?? []), ...gone]);
+  return { desired, actual, pending: { sets, left: [...left].filter((name) => actual.sets.has(name)), rules } };
 }
 
 /** What a plan leaves. */

@@ -6,6 +6,7 @@ import type { Ruleset } from '../rules/ruleset.ts';
 import type { Delta } from './delta.ts';
 import type { ObservedSet, ObservedState, PlanLine } from './plan.ts';
 
+import { compareText } from '../../../core/compare.ts';
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { type ToFill, portionsOf } from './portion.ts';
 import type { Names } from './set-usage.ts';
@@ -81,7 +82,9 @@ export function* diffSets({ desired, actual: observed, pending }: Delta, memory:
   const gate = { leave: [] as PlanLine[], join: [] as PlanLine[] };
   let added = 0;
   let deleted = 0;
-  for (const set of pending.sets === 'all' ? desired.sets.values() : pending.sets) {
+  // However they came about: the same cluster gives the same bytes.
+  const sets = [...(pending.sets === 'all' ? desired.sets.values() : pending.sets)];
+  for (const set of sets.sort((a, b) => compareText(a.name, b.name))) {
     const { name } = set;
     const before = observed.sets.get(name);
     if (before?.members !== set.members) yield;

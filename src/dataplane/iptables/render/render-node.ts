@@ -38,14 +38,7 @@
  */
 import { FAMILIES, type Direction, type Family } from '../../../core/vocabulary.ts';
 import type { PortRange } from '../../../net/port-range.ts';
-import type {
-  AddressSet,
-  CompiledRule,
-  AddressPortSet,
-  LocalEndpoint,
-  NodeIntent,
-  Program,
-} from '../../../compile/intent.ts';
+import type { CompiledRule, LocalEndpoint, NodeIntent, Program } from '../../../compile/intent.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { RuleRef } from '../../../policy/model.ts';
 import type { IpSet, Match, Rule } from '../rules/rule.ts';
@@ -53,7 +46,7 @@ import type { EndpointChain, FamilyRules, Hook, Layout, PortGuard, Ruleset } fro
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { acceptRules } from '../../../compile/program.ts';
-import { JournaledMap } from '../../../core/versioned-map.ts';
+import { versionedMap } from '../../../core/versioned-map.ts';
 import { familyOf } from '../../../net/ip.ts';
 import { runSync } from '../../../core/sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
@@ -64,6 +57,7 @@ import { guardsInUse } from './guards.ts';
 import { type Judging, JUDGING_ORDER, judgingKey, judgingsOf } from '../../judgings.ts';
 import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
 import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
+import { type RenderedSets, UsedSets, renderSets } from './rendered-sets.ts';
 import { NO_INTERFACES } from '../../../host/pod-interfaces.ts';
 import {
   FORWARD_RECHECK_CHAIN,
@@ -98,33 +92,18 @@ interface Rendered {
 /** Renders again and again; what the intent did not change is the same object as last time, and the planner skips it. */
 export class NodeRenderer {
   #last: Rendered | undefined;
-  #sets: RenderedSets = new Map();
-  /** Those that rules speak of, by name. */
-  #used = new JournaledMap<string, IpSet>();
+  #sets: RenderedSets = versionedMap();
+  #used = new UsedSets();
   #chains: RenderedChains = new Map();
 
   render(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
     return runSync(this.renderInSteps(intent, layout, interfaces));
   }
 
-  /** The addresses that may pass where nobody else may. */
-  #letIn(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces, last: Rendered | undefined): void {
-    if (!isClosed(layout)) return;
-    const isSame =
-      last?.intent.localAddresses === intent.localAddresses && last.interfaces.broadcasts === interfaces.broadcasts;
-    for (const family of FAMILIES) {
-      const name = programmedSet(family);
-      if (isSame && this.#used.get(name)) continue;
-      const known = isSame ? last.ruleset.sets.get(name) : undefined;
-      this.#used.set(name, known ?? programmedAddresses(family, intent.localAddresses, interfaces));
-    }
-  }
-
   /** Begun, but not brought to its end, it leaves nothing behind. */
   *renderInSteps(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Sliced<Ruleset> {
     const last = this.#last && sameLayout(this.#last.layout, layout) ? this.#last : undefined;
-    const { rendered, changed } =
-      changedSets(last?.intent, intent, this.#sets) ?? (yield* renderSets(intent, this.#sets));
+    const rendered = yield* renderSets(last?.intent, intent, this.#sets);
     const sameRules =
       last?.intent.endpoints === intent.endpoints &&
       last.intent.programs === intent.programs &&
@@ -134,11 +113,10 @@ export class NodeRenderer {
     const { families, chains } = sameRules
       ? { families: last.ruleset.families, chains: known }
       : yield* renderFamilies(intent, layout, interfaces, rendered, known);
-    if (!sameRules || changed === 'others') this.#used = new JournaledMap(usedSets(rendered, families));
-    else for (const set of changed) if (this.#used.get(set.name)) this.#used.set(set.name, set);
-    this.#letIn(intent, layout, interfaces, last);
+    if (!last) this.#used = new UsedSets();
+    const sets = this.#used.update(rendered, families, gatesOf(intent, layout, interfaces, last));
     const { revision, directory } = intent;
-    const ruleset = { families, sets: this.#used.snapshot(), layout, revision, directory };
+    const ruleset = { families, sets, layout, revision, directory };
     this.#last = { intent, layout, interfaces, ruleset };
     this.#sets = rendered;
     this.#chains = chains;
@@ -146,8 +124,21 @@ export class NodeRenderer {
   }
 }
 
-/** By key of the set it came from. */
-type RenderedSets = Map<string, { readonly from: AddressSet | AddressPortSet; readonly set: IpSet }>;
+/** The addresses that may pass where nobody else may. */
+function gatesOf(
+  intent: NodeIntent,
+  layout: Layout,
+  interfaces: PodInterfaces,
+  last: Rendered | undefined,
+): readonly IpSet[] {
+  if (!isClosed(layout)) return [];
+  const isSame =
+    last?.intent.localAddresses === intent.localAddresses && last.interfaces.broadcasts === interfaces.broadcasts;
+  return FAMILIES.map((family) => {
+    const known = isSame ? last.ruleset.sets.get(programmedSet(family)) : undefined;
+    return known ?? programmedAddresses(family, intent.localAddresses, interfaces);
+  });
+}
 
 interface RenderedChain extends Judging {
   readonly chain: EndpointChain;
@@ -155,45 +146,6 @@ interface RenderedChain extends Judging {
 
 /** By `chainKey`. */
 type RenderedChains = ReadonlyMap<string, RenderedChain>;
-
-interface SetsRendered {
-  readonly rendered: RenderedSets;
-  /** The sets that are not what they were, or that there are other sets than before. */
-  readonly changed: readonly IpSet[] | 'others';
-}
-
-/** Without looking at all of them, where the intent tells what changed. */
-function changedSets(last: NodeIntent | undefined, intent: NodeIntent, known: RenderedSets): SetsRendered | undefined {
-  const addresses = intent.addressSets.changesSince(last?.addressSets.version);
-  const endpoints = intent.addressPortSets.changesSince(last?.addressPortSets.version);
-  if (addresses === 'all' || endpoints === 'all') return undefined;
-  const changed: IpSet[] = [];
-  for (const { key, before, after } of [...addresses, ...endpoints]) {
-    if (!before || !after) return undefined;
-    const set = renderSet(after, known.get(key)!.set.name);
-    known.set(key, { from: after, set });
-    changed.push(set);
-  }
-  return { rendered: known, changed };
-}
-
-function* renderSets({ addressSets, addressPortSets }: NodeIntent, known: RenderedSets): Sliced<SetsRendered> {
-  const changed: IpSet[] = [];
-  const rendered: RenderedSets = new Map();
-  let others = known.size !== addressSets.size + addressPortSets.size;
-  for (const sets of [addressSets, addressPortSets]) {
-    for (const from of sets.values()) {
-      const before = known.get(from.key);
-      const now = before?.from === from ? before : { from, set: renderSet(from, before?.set.name) };
-      rendered.set(from.key, now);
-      if (now === before) continue;
-      others ||= before === undefined;
-      changed.push(now.set);
-      yield;
-    }
-  }
-  return { rendered, changed: others ? 'others' : changed };
-}
 
 function* renderFamilies(
   intent: NodeIntent,
@@ -215,7 +167,7 @@ function* renderFamilies(
     chains.set(key, { program, audit, chain });
     return chain;
   };
-  const nameOf = (family: Family) => (set: string) => sets.get(set)?.set.name ?? setName(family, set);
+  const nameOf = (family: Family) => (set: string) => sets.get(set)?.name ?? setName(family, set);
   const render = (judging: Judging, family: Family): EndpointChain => {
     const { program, audit } = judging;
     const plain = audit && program && chainOf({ program, audit: undefined }, family);
@@ -238,24 +190,6 @@ type ChainNameOf = (endpoint: Pick<LocalEndpoint, 'programs' | 'audits'>, direct
 
 /** Key of an address or endpoint set -> its name. */
 type SetNames = (key: string) => string;
-
-function renderSet(from: AddressSet | AddressPortSet, name: string | undefined): IpSet {
-  const holdsAddresses = ('kind' in from ? from.kind : from.holds) === 'addresses';
-  const type =
-    'kind' in from ? (holdsAddresses ? 'hash:ip' : 'hash:net') : holdsAddresses ? 'hash:ip,port' : 'hash:net,port';
-  const { family, members, key: meaning } = from;
-  return { name: name ?? setName(family, meaning), family, type, members, meaning };
-}
-
-/** A set no rule speaks of (the family's rules may not need it) is not made. */
-function usedSets(sets: RenderedSets, families: Ruleset['families']): ReadonlyMap<string, IpSet> {
-  const used = new Set(
-    [families[4], families[6]].flatMap(({ endpointChains }) =>
-      [...endpointChains.values()].flatMap((chain) => chain.sets),
-    ),
-  );
-  return new Map([...sets.values()].flatMap(({ set }) => (used.has(set.name) ? [[set.name, set]] : [])));
-}
 
 function* renderFamily(
   intent: NodeIntent,

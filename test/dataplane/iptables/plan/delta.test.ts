@@ -105,13 +105,14 @@ describe('what is pending', () => {
     assert.equal(state.sets.get('PCL4-b')?.members.size, 0, 'the state before stays what it was');
   });
 
-  it('is every set where one came or went', () => {
+  it('is the set that came, and the name of the one that went', () => {
     const state = reachedBy(desired());
-    all.set('PCL4-c', ipSet('PCL4-c'));
-    assert.equal(deltaOf(desired(), state, true).pending.sets, 'all');
+    const fresh = ipSet('PCL4-c');
+    all.set('PCL4-c', fresh);
+    assert.deepEqual(deltaOf(desired(), state, true).pending, { sets: [fresh], left: [], rules: [] });
     const more = reachedBy(desired());
     all.set('PCL4-c', undefined);
-    assert.equal(deltaOf(desired(), more, true).pending.sets, 'all');
+    assert.deepEqual(deltaOf(desired(), more, true).pending, { sets: [], left: ['PCL4-c'], rules: [] });
   });
 
   it('is the sets that are left besides the desired ones, until they are gone', () => {
