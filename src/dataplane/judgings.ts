@@ -1,6 +1,6 @@
 /** Which programs judge the pods of a node, for data planes that give each of them a chain. */
 import type { Direction } from '../core/vocabulary.ts';
-import type { NodeIntent, Program } from '../compile/intent.ts';
+import type { LocalEndpoint, NodeIntent, Program } from '../compile/intent.ts';
 import type { Sliced } from '../core/sliced.ts';
 
 import { compareText } from '../core/compare.ts';
@@ -12,6 +12,38 @@ export const JUDGING_ORDER = ['egress', 'ingress'] as const satisfies readonly D
 export interface Judging {
   readonly program: Program | undefined;
   readonly audit: Program | undefined;
+}
+
+/** Undefined: nothing judges the pod in that direction. */
+export type JudgingOf = (endpoint: LocalEndpoint, direction: Direction) => Judging | undefined;
+
+/** By program, then by audit. */
+export class ByJudging<T> {
+  readonly #values = new Map<Program | undefined, Map<Program | undefined, T>>();
+
+  of({ program, audit }: Judging): T | undefined {
+    return this.#values.get(program)?.get(audit);
+  }
+
+  set({ program, audit }: Judging, value: T): T {
+    const values = this.#values.get(program) ?? new Map<Program | undefined, T>();
+    this.#values.set(program, values.set(audit, value));
+    return value;
+  }
+}
+
+/** The same object for pods that are judged alike. */
+export function judgingIn({ programs, audits }: NodeIntent): JudgingOf {
+  const programOf = new Map(programs.map((program) => [program.key, program]));
+  const auditOf = new Map(audits.map((audit) => [audit.key, audit]));
+  const known = new ByJudging<Judging>();
+  return (endpoint, direction) => {
+    const program = programOf.get(endpoint.programs[direction] ?? '');
+    const audit = auditOf.get(endpoint.audits[direction] ?? '');
+    if (!program && !audit) return undefined;
+    const judging = { program, audit };
+    return known.of(judging) ?? known.set(judging, judging);
+  };
 }
 
 export function judgingKey(program: string | undefined, audit: string | undefined): string {

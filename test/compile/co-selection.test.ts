@@ -38,7 +38,11 @@ const stranger = endpoint('x/stranger', 2, { 'word-0': '' });
 const sizes = (intent: NodeIntent): number[] =>
   [...intent.addressSets.values()].filter(({ family }) => family === 4).map(({ members }) => members.size);
 const asText = ({ programs, endpoints, addressSets }: NodeIntent): string =>
-  JSON.stringify([programs, endpoints, [...addressSets.values()].map(({ key, members }) => [key, ...members]).sort()]);
+  JSON.stringify([
+    programs,
+    endpoints,
+    [...addressSets.values()].map(({ key, members }) => JSON.stringify([key, ...members])).sort(),
+  ]);
 
 describe('policies that occur together', () => {
   it('are those in the same programs, each named by the place of the first', () => {

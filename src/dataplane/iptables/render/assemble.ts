@@ -2,7 +2,7 @@
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { EndpointChain, FamilyRules, Layout, PortGuard } from '../rules/ruleset.ts';
 
-import { Chain } from '../rules/chain.ts';
+import { Chain, sameChain } from '../rules/chain.ts';
 import { expressibleChains } from '../rules/features.ts';
 import { judgesReplies } from '../rules/layout.ts';
 import { closedChain, replyChain } from '../../chain-names.ts';
@@ -19,12 +19,18 @@ export interface Targets {
   readonly endpoints: readonly EndpointChain[];
 }
 
-/** By name, in the order in which they are written. */
-export function assembleChains(family: Family, layout: Layout, targets: Targets): ReadonlyMap<string, Chain> {
+/** By name, in the order in which they are written. `known`: chains of before, which are used again where they are the same. */
+export function assembleChains(
+  family: Family,
+  layout: Layout,
+  targets: Targets,
+  known: ReadonlyMap<string, Chain> = new Map(),
+): ReadonlyMap<string, Chain> {
+  const guards = expressibleChains(guardChains(targets.guards, layout), family, layout);
   const chains = [
-    ...dispatchChains(targets.dispatch, family, layout),
+    ...dispatchChains(targets.dispatch, family, layout, known),
     ...emptyGuardChains(targets.offered, layout),
-    ...expressibleChains(guardChains(targets.guards, layout), family, layout),
+    ...guards.map((chain) => sameChain(known.get(chain.name), chain)),
     ...targets.endpoints.flatMap(({ chain, reply }) => (reply ? [chain, reply] : [chain])),
   ];
   return new Map(chains.map((chain) => [chain.name, chain]));

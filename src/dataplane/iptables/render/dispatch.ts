@@ -13,7 +13,8 @@ import type { ChainRole } from '../rules/chain.ts';
 import type { Match, Rule } from '../rules/rule.ts';
 import type { Dispatch, FamilyRules, Layout } from '../rules/ruleset.ts';
 
-import { Chain } from '../rules/chain.ts';
+import { compareText } from '../../../core/compare.ts';
+import { Chain, sameChain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';
 import { JUDGING_ORDER } from '../../judgings.ts';
 import { judgesReplies } from '../rules/layout.ts';
@@ -30,73 +31,115 @@ const LOW_BITS = 16;
 
 /**
  * The chains that lead from the entry chains to the endpoint chains, for any dispatch (the planner may hold pods back).
- * Empty buckets get neither a chain nor a rule.
+ * Empty buckets get neither a chain nor a rule. `known`: chains of before, which are used again where they are the same.
  */
-export function dispatchChains(dispatch: FamilyRules['dispatch'], family: Family, layout: Layout): readonly Chain[] {
-  return JUDGING_ORDER.flatMap((direction) => {
-    const original = directionChains(direction, dispatch[direction], false, family, layout);
-    return judgesReplies(layout)
-      ? [...original, ...directionChains(direction, dispatch[direction], true, family, layout)]
-      : original;
-  });
-}
-
-function directionChains(
-  direction: Direction,
-  dispatch: Dispatch,
-  replies: boolean,
+export function dispatchChains(
+  dispatch: FamilyRules['dispatch'],
   family: Family,
   layout: Layout,
-): Chain[] {
-  const side = (direction === 'egress') !== replies ? 'source' : 'destination';
-  const pods = [...dispatch.keys()].sort().map((address): Pod => {
-    const target = dispatch.get(address)!;
-    const match: Match = { kind: side, address };
-    return {
-      low: lowBits(address),
-      rule: { matches: [match], target: { kind: 'goto', chain: replies ? replyChain(target) : target } },
+  known: KnownChains = NO_CHAINS,
+): readonly Chain[] {
+  return JUDGING_ORDER.flatMap((direction) => {
+    const buckets = divided(podsOf(dispatch[direction]), 0, FIRST_BITS);
+    const chains = (replies: boolean): Chain[] => {
+      const exemption = direction === 'ingress' ? expressible(trunkExemption(layout, replies), family, layout) : [];
+      const name = replies ? replyDispatchChain(direction) : dispatchChain(direction);
+      return [...chainsOf(name, buckets, sideOf(direction, replies, known), exemption)];
     };
+    return judgesReplies(layout) ? [...chains(false), ...chains(true)] : chains(false);
   });
-  const name = replies ? replyDispatchChain(direction) : dispatchChain(direction);
-  const role = { kind: 'dispatch', direction, replies } as const;
-  const [top, ...parts] = divided(name, pods, 0, FIRST_BITS, { role, kind: `${side}-bucket` });
-  const exemption = direction === 'ingress' ? expressible(trunkExemption(layout, replies), family, layout) : [];
-  return [new Chain(name, role, [...exemption, ...top!.rules]), ...parts];
 }
 
+type KnownChains = ReadonlyMap<string, Chain>;
+const NO_CHAINS: KnownChains = new Map();
+
 interface Pod {
+  readonly address: string;
   readonly low: number;
-  /** Sends its packets to its endpoint chain. */
-  readonly rule: Rule;
+  /** Name of its endpoint chain. */
+  readonly target: string;
+}
+
+/** Pods by some of their bits, ascending; where these are many, by further bits. */
+interface Buckets {
+  readonly mask: number;
+  readonly shift: number;
+  readonly parts: readonly (readonly [bits: number, inside: Buckets | readonly Pod[]])[];
+}
+
+/** Sorted by address. */
+function podsOf(dispatch: Dispatch): readonly Pod[] {
+  const pods = [...dispatch].map(([address, target]): Pod => ({ address, low: lowBits(address), target }));
+  return pods.sort((a, b) => compareText(a.address, b.address));
+}
+
+/** By `count` bits from bit `shift` on. */
+function divided(pods: readonly Pod[], shift: number, count: number): Buckets {
+  const mask = ((1 << count) - 1) << shift;
+  const parts = partsOf(pods, mask).map(([bits, inside]): Buckets['parts'][number] => {
+    const next = inside.length > MAX_BUCKET ? nextShift(inside, shift + count) : undefined;
+    return [bits, next === undefined ? inside : divided(inside, next, NEXT_BITS)];
+  });
+  return { mask, shift, parts };
 }
 
 interface Side {
   readonly role: ChainRole;
-  readonly kind: 'source-bucket' | 'destination-bucket';
+  readonly pod: 'source' | 'destination';
+  readonly bucket: 'source-bucket' | 'destination-bucket';
+  /** The chain that judges what comes from this side, by name of the endpoint chain. */
+  readonly judging: (target: string) => string;
+  readonly known: KnownChains;
 }
 
-/** The chain `name`, which sends pods to parts by `count` bits from bit `shift` on, and the chains of the parts. */
-function divided(name: string, pods: readonly Pod[], shift: number, count: number, of: Side): Chain[] {
-  const { role, kind } = of;
-  const mask = ((1 << count) - 1) << shift;
-  const parts = partsOf(pods, mask);
+function sideOf(direction: Direction, replies: boolean, known: KnownChains): Side {
+  const pod = (direction === 'egress') !== replies ? 'source' : 'destination';
+  const role = { kind: 'dispatch', direction, replies } as const;
+  return { role, pod, bucket: `${pod}-bucket`, judging: replies ? replyNames() : (target) => target, known };
+}
+
+/** Many pods share an endpoint chain. */
+function replyNames(): (target: string) => string {
+  const names = new Map<string, string>();
+  return (target) => {
+    const name = names.get(target) ?? replyChain(target);
+    names.set(target, name);
+    return name;
+  };
+}
+
+/** The chain `name`, which sends pods to parts, and the chains of the parts. */
+function* chainsOf(
+  name: string,
+  { mask, shift, parts }: Buckets,
+  side: Side,
+  first: readonly Rule[] = [],
+): Iterable<Chain> {
   const rules = parts.map(([bits]): Rule => {
-    return { matches: [{ kind, bits, mask }], target: { kind: 'goto', chain: bucketChain(name, bits >> shift) } };
+    const match: Match = { kind: side.bucket, bits, mask };
+    return { matches: [match], target: { kind: 'goto', chain: bucketChain(name, bits >> shift) } };
   });
-  const chains = parts.flatMap(([bits, inside]) => {
+  yield sameChain(side.known.get(name), new Chain(name, side.role, [...first, ...rules]));
+  for (const [bits, inside] of parts) {
     const part = bucketChain(name, bits >> shift);
-    const next = inside.length > MAX_BUCKET ? nextShift(inside, shift + count) : undefined;
-    return next === undefined
-      ? [
-          new Chain(
-            part,
-            role,
-            inside.map(({ rule }) => rule),
-          ),
-        ]
-      : divided(part, inside, next, NEXT_BITS, of);
+    if ('parts' in inside) yield* chainsOf(part, inside, side);
+    else yield podChain(part, inside, side);
+  }
+}
+
+/** Sends each pod's packets to its endpoint chain. */
+function podChain(name: string, pods: readonly Pod[], { role, pod, judging, known }: Side): Chain {
+  const before = known.get(name);
+  const leads = (rule: Rule | undefined, { address, target }: Pod): boolean => {
+    const [match] = rule?.matches ?? [];
+    const isPod = match?.kind === pod && match.address === address;
+    return isPod && rule?.target.kind === 'goto' && rule.target.chain === judging(target);
+  };
+  if (before?.rules.length === pods.length && pods.every((each, at) => leads(before.rules[at], each))) return before;
+  const rules = pods.map(({ address, target }): Rule => {
+    return { matches: [{ kind: pod, address }], target: { kind: 'goto', chain: judging(target) } };
   });
-  return [new Chain(name, role, rules), ...chains];
+  return new Chain(name, role, rules);
 }
 
 /** Where the next bits begin that tell these pods apart; undefined if none do. */

@@ -46,15 +46,16 @@ import type { EndpointChain, FamilyRules, Hook, Layout, PortGuard, Ruleset } fro
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 
 import { acceptRules } from '../../../compile/program.ts';
+import { compareText, isSameList } from '../../../core/compare.ts';
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { familyOf } from '../../../net/ip.ts';
 import { runSync } from '../../../core/sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { assembleChains } from './assemble.ts';
-import { Chain } from '../rules/chain.ts';
+import { Chain, sameChain } from '../rules/chain.ts';
 import { expressible, expressibleChains } from '../rules/features.ts';
 import { guardsInUse } from './guards.ts';
-import { type Judging, JUDGING_ORDER, judgingKey, judgingsOf } from '../../judgings.ts';
+import { ByJudging, type Judging, JUDGING_ORDER, type JudgingOf, judgingIn } from '../../judgings.ts';
 import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
 import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
 import { type RenderedSets, UsedSets, renderSets } from './rendered-sets.ts';
@@ -78,6 +79,8 @@ import { reverse } from '../rules/reverse.ts';
 
 /** xt_multiport XT_MULTI_PORTS. */
 const MAX_MULTIPORT_SLOTS = 15;
+/** Between two places to stop at. */
+const PODS_PER_STEP = 100;
 /** Policies that a chain's legend names, a rule each: what is only read by people must not make up most of a table. */
 const MAX_LEGEND = 50;
 const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
@@ -87,6 +90,7 @@ interface Rendered {
   readonly layout: Layout;
   readonly interfaces: PodInterfaces;
   readonly ruleset: Ruleset;
+  readonly chains: RenderedChains;
 }
 
 /** Renders again and again; what the intent did not change is the same object as last time, and the planner skips it. */
@@ -94,7 +98,6 @@ export class NodeRenderer {
   #last: Rendered | undefined;
   #sets: RenderedSets = versionedMap();
   #used = new UsedSets();
-  #chains: RenderedChains = new Map();
 
   render(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
     return runSync(this.renderInSteps(intent, layout, interfaces));
@@ -109,17 +112,15 @@ export class NodeRenderer {
       last.intent.programs === intent.programs &&
       last.intent.audits === intent.audits &&
       last.interfaces === interfaces;
-    const known = last ? this.#chains : new Map<string, RenderedChain>();
     const { families, chains } = sameRules
-      ? { families: last.ruleset.families, chains: known }
-      : yield* renderFamilies(intent, layout, interfaces, rendered, known);
+      ? { families: last.ruleset.families, chains: last.chains }
+      : yield* renderFamilies(intent, layout, interfaces, rendered, last);
     if (!last) this.#used = new UsedSets();
     const sets = this.#used.update(rendered, families, gatesOf(intent, layout, interfaces, last));
     const { revision, directory } = intent;
     const ruleset = { families, sets, layout, revision, directory };
-    this.#last = { intent, layout, interfaces, ruleset };
+    this.#last = { intent, layout, interfaces, ruleset, chains };
     this.#sets = rendered;
-    this.#chains = chains;
     return ruleset;
   }
 }
@@ -140,32 +141,24 @@ function gatesOf(
   });
 }
 
-interface RenderedChain extends Judging {
-  readonly chain: EndpointChain;
-}
+type RenderedChains = Readonly<Record<Family, ByJudging<EndpointChain>>>;
 
-/** By `chainKey`. */
-type RenderedChains = ReadonlyMap<string, RenderedChain>;
+function noChains(): RenderedChains {
+  return { 4: new ByJudging(), 6: new ByJudging() };
+}
 
 function* renderFamilies(
   intent: NodeIntent,
   layout: Layout,
   interfaces: PodInterfaces,
   sets: RenderedSets,
-  known: RenderedChains,
+  last: Rendered | undefined,
 ): Sliced<{ families: Ruleset['families']; chains: RenderedChains }> {
-  const chains = new Map<string, RenderedChain>();
-  const judgings = yield* judgingsOf(intent);
+  const chains = noChains();
   const chainOf: ChainOf = (judging, family) => {
-    const key = chainKey(judging, family);
-    const found = chains.get(key);
-    if (found) return found.chain;
-    const before = known.get(key);
-    const { program, audit } = judging;
-    const isSame = before && before.program === program && before.audit === audit;
-    const chain = isSame ? before.chain : render(judging, family);
-    chains.set(key, { program, audit, chain });
-    return chain;
+    const found = chains[family].of(judging) ?? last?.chains[family].of(judging) ?? render(judging, family);
+    chains[family].set(judging, found);
+    return found;
   };
   const nameOf = (family: Family) => (set: string) => sets.get(set)?.name ?? setName(family, set);
   const render = (judging: Judging, family: Family): EndpointChain => {
@@ -173,78 +166,129 @@ function* renderFamilies(
     const plain = audit && program && chainOf({ program, audit: undefined }, family);
     return renderEndpointChain(judging, plain?.name, family, layout, nameOf(family));
   };
-  const families = {
-    4: yield* renderFamily(intent, 4, layout, interfaces, judgings, chainOf),
-    6: yield* renderFamily(intent, 6, layout, interfaces, judgings, chainOf),
-  };
-  return { families, chains };
-}
-
-function chainKey({ program, audit }: Judging, family: Family): string {
-  return `${family} ${judgingKey(program?.key, audit?.key)}`;
+  const judgingOf = judgingIn(intent);
+  const inFamily = (family: Family): Sliced<FamilyRules> =>
+    renderFamily(intent, family, layout, interfaces, judgingOf, chainOf, last?.ruleset.families[family]);
+  return { families: { 4: yield* inFamily(4), 6: yield* inFamily(6) }, chains };
 }
 
 type ChainOf = (judging: Judging, family: Family) => EndpointChain;
-/** Undefined: nothing judges the pod in that direction. */
-type ChainNameOf = (endpoint: Pick<LocalEndpoint, 'programs' | 'audits'>, direction: Direction) => string | undefined;
+type ChainNameOf = (endpoint: LocalEndpoint, direction: Direction) => string | undefined;
 
 /** Key of an address or endpoint set -> its name. */
 type SetNames = (key: string) => string;
 
+/** `last`: the rules of before, which stay the same object where nothing of them changed. */
 function* renderFamily(
   intent: NodeIntent,
   family: Family,
   layout: Layout,
   interfaces: PodInterfaces,
-  judgings: ReadonlyMap<string, Judging>,
+  judgingOf: JudgingOf,
   chainFor: ChainOf,
+  last: FamilyRules | undefined,
 ): Sliced<FamilyRules> {
-  const endpointChains = new Map<string, EndpointChain>();
-  const names = new Map<string, string>();
-  for (const [key, judging] of judgings) {
-    const chain = chainFor(judging, family);
-    endpointChains.set(chain.name, chain);
-    names.set(key, chain.name);
+  const used = yield* judgingsInUse(intent, family, interfaces, judgingOf);
+  const chainsOf = new Map<Judging, EndpointChain>();
+  for (const judging of used) {
+    chainsOf.set(judging, chainFor(judging, family));
     yield;
   }
-  const chainOf: ChainNameOf = ({ programs, audits }, direction) =>
-    names.get(judgingKey(programs[direction], audits[direction]));
+  const nameOf: ChainNameOf = (endpoint, direction) => chainsOf.get(judgingOf(endpoint, direction)!)?.name;
+  const dispatch = yield* dispatchOf(intent, family, nameOf);
+  const guards = yield* portGuards(intent, family, interfaces, nameOf);
+  const guarded = guards.flatMap(({ targets }) => Object.values(targets));
+  const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
+  const judging = [...chainsOf].filter(([, { name }]) => targeted.has(name));
+  const endpoints = judging.map(([, chain]) => chain);
+  const spare = judging.flatMap(([{ program, audit }]) =>
+    program && audit ? [chainFor({ program, audit: undefined }, family)] : [],
+  );
+  const targets = { dispatch, guards, offered: guards, endpoints };
+  const rules = {
+    family,
+    ...waysIn(family, layout, interfaces, guards, last),
+    dispatch,
+    guards,
+    endpointChains: new Map([...endpoints, ...spare].map((chain) => [chain.name, chain])),
+    chains: assembleChains(family, layout, targets, last?.chains),
+  };
+  return last && isSameFamily(last, rules) ? last : rules;
+}
+
+/** What judges pods with addresses of the family, or with interfaces, sorted: nothing would ever refer to the chains of others. */
+function* judgingsInUse(
+  { endpoints }: NodeIntent,
+  family: Family,
+  { pods }: PodInterfaces,
+  judgingOf: JudgingOf,
+): Sliced<readonly Judging[]> {
+  const attached = new Set(pods.map(({ pod }) => pod));
+  const used = new Set<Judging>();
+  for (const [at, endpoint] of endpoints.entries()) {
+    if (at % PODS_PER_STEP === 0) yield;
+    if (!attached.has(endpoint.pod) && !endpoint.addresses.some((address) => familyOf(address) === family)) continue;
+    for (const direction of JUDGING_ORDER) {
+      const judging = judgingOf(endpoint, direction);
+      if (judging) used.add(judging);
+    }
+  }
+  const key = (one: Program | undefined): string => one?.key ?? '';
+  const byKeys = (a: Judging, b: Judging): number =>
+    compareText(key(a.program), key(b.program)) || compareText(key(a.audit), key(b.audit));
+  return [...used].sort(byKeys);
+}
+
+function* dispatchOf({ endpoints }: NodeIntent, family: Family, nameOf: ChainNameOf): Sliced<FamilyRules['dispatch']> {
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
-  for (const endpoint of intent.endpoints) {
+  for (const [at, endpoint] of endpoints.entries()) {
+    if (at % PODS_PER_STEP === 0) yield;
     for (const address of endpoint.addresses) {
       if (familyOf(address) !== family) continue;
       for (const direction of JUDGING_ORDER) {
-        const chain = chainOf(endpoint, direction);
+        const chain = nameOf(endpoint, direction);
         if (chain !== undefined) dispatch[direction].set(address, chain);
       }
     }
-    yield;
   }
-  const guards = yield* portGuards(intent, family, interfaces, chainOf);
-  // A policy group may have no pod with an address of this family: nothing would ever refer to its chain and sets.
-  const guarded = guards.flatMap(({ targets }) => Object.values(targets));
-  const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
-  const endpoints = [...endpointChains.values()].filter(({ name }) => targeted.has(name));
-  const spare = new Set(endpoints.map(({ audit }) => audit?.without));
-  for (const name of endpointChains.keys()) if (!targeted.has(name) && !spare.has(name)) endpointChains.delete(name);
-  const chains = assembleChains(family, layout, { dispatch, guards, offered: guards, endpoints });
+  return dispatch;
+}
+
+/** Where packets come in. */
+function waysIn(
+  family: Family,
+  layout: Layout,
+  interfaces: PodInterfaces,
+  guards: readonly PortGuard[],
+  last: FamilyRules | undefined,
+): Pick<FamilyRules, 'hooks' | 'entry'> {
+  const known = new Map(last?.entry.map((chain) => [chain.name, chain]));
+  const entry = [
+    new Chain(FORWARD_CHAIN, ENTRY, expressible(entryRules(family, layout, 'FORWARD', guards), family, layout)),
+    new Chain(INPUT_CHAIN, ENTRY, expressible(entryRules(family, layout, 'INPUT', guards), family, layout)),
+    ...(judgesReplies(layout) ? recheckChains(guards) : []),
+    ...expressibleChains(newPodChains(family, layout, interfaces), family, layout),
+  ];
   return {
-    family,
-    hooks: {
+    hooks: last?.hooks ?? {
       FORWARD: new Chain('FORWARD', HOOK, hookRules(family, layout, FORWARD_CHAIN, FORWARD_RECHECK_CHAIN)),
       INPUT: new Chain('INPUT', HOOK, hookRules(family, layout, INPUT_CHAIN, INPUT_RECHECK_CHAIN)),
     },
-    entry: [
-      new Chain(FORWARD_CHAIN, ENTRY, expressible(entryRules(family, layout, 'FORWARD', guards), family, layout)),
-      new Chain(INPUT_CHAIN, ENTRY, expressible(entryRules(family, layout, 'INPUT', guards), family, layout)),
-      ...(judgesReplies(layout) ? recheckChains(guards) : []),
-      ...expressibleChains(newPodChains(family, layout, interfaces), family, layout),
-    ],
-    dispatch,
-    guards,
-    endpointChains,
-    chains,
+    entry: entry.map((chain) => sameChain(known.get(chain.name), chain)),
   };
+}
+
+/** Dispatch and guards are told by the chains that are made of them. */
+function isSameFamily(last: FamilyRules, rules: FamilyRules): boolean {
+  if (last.hooks !== rules.hooks || !isSameList(last.entry, rules.entry)) return false;
+  return isSameMap(last.chains, rules.chains) && isSameMap(last.endpointChains, rules.endpointChains);
+}
+
+/** By identity. */
+function isSameMap<V>(a: ReadonlyMap<string, V>, b: ReadonlyMap<string, V>): boolean {
+  if (a.size !== b.size) return false;
+  for (const [key, value] of a) if (b.get(key) !== value) return false;
+  return true;
 }
 
 /** Also where the pod has no address of the family: what it sends or gets in it has none that is listed. */

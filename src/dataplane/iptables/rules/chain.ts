@@ -2,6 +2,7 @@
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { Rule } from './rule.ts';
 
+import { isSameValue } from '../../../core/same-value.ts';
 import { type OwnRule, type ParsedRule, mentionedSets, parseRule, setsOf } from './parse-rule.ts';
 import { type TextContext, ruleText } from './write-text.ts';
 
@@ -44,6 +45,12 @@ export class Chain {
     this.#written = { context, text };
     return text;
   }
+}
+
+/** The chain of before where it is the same: its text is made already. */
+export function sameChain(before: Chain | undefined, chain: Chain): Chain {
+  const isSame = before?.name === chain.name && isSameValue(before.role, chain.role);
+  return isSame && isSameValue(before.rules, chain.rules) ? before : chain;
 }
 
 function isSameText(rules: readonly Rule[], a: TextContext, b: TextContext): boolean {
