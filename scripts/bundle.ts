@@ -39,13 +39,27 @@ const LATE: Plugin = {
   },
 };
 
+const KUBECONFIG_CLIENT = '@kubernetes/client-node';
+
 /** Parts of packages that the program does not use, and which they load with the rest: [package, part]. */
 const UNUSED: readonly (readonly [importer: string, path: string])[] = [
   ['prom-client', './lib/cluster'],
   ['prom-client', './lib/pushgateway'],
   ['prom-client', '@opentelemetry/api'],
   ['pino', 'thread-stream'],
+  // Requests are the program's own: of the client it takes what reads a kubeconfig and finds credentials.
+  [KUBECONFIG_CLIENT, './gen/index.js'],
+  [KUBECONFIG_CLIENT, 'undici'],
 ];
+
+/** Of its file with KubeConfig, not of its index, which loads all kinds of the API, tar, and web sockets. */
+const CREDENTIALS_ONLY: Plugin = {
+  name: 'credentials-only',
+  setup: (bundler) => {
+    const path = join(ROOT, 'node_modules', KUBECONFIG_CLIENT, 'dist/config.js');
+    bundler.onResolve({ filter: new RegExp(`^${KUBECONFIG_CLIENT}$`) }, () => ({ path }));
+  },
+};
 
 const LEFT_OUT: Plugin = {
   name: 'left-out',
@@ -111,7 +125,7 @@ export async function bundle(folder: string): Promise<readonly string[]> {
     outdir: folder,
     outExtension: { '.js': '.cjs' },
     splitting: true,
-    plugins: [BUILT_INS, LATE, LEFT_OUT, TEXTS],
+    plugins: [BUILT_INS, LATE, CREDENTIALS_ONLY, LEFT_OUT, TEXTS],
     metafile: true,
     write: false,
   });

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { IMAGE_ENV, IMAGE_FLAGS, IMAGE_TOOLS } from '../../scripts/image.ts';
@@ -136,6 +146,34 @@ describe('the bundle and what is kept compiled of it', function () {
     assert.ok(pages[0]!.length > 20_000);
     assert.equal(pages[0], pages[1]);
   });
+
+  for (const proxy of ['http', 'socks5']) {
+    it(`a kubeconfig with a plugin for credentials and a proxy (${proxy}) needs nothing that was left out`, () => {
+      const [file, asked] = [join(directory, 'with-plugin'), join(directory, `asked-${proxy}`)];
+      const credential = {
+        apiVersion: 'client.authentication.k8s.io/v1',
+        kind: 'ExecCredential',
+        status: { token: 't' },
+      };
+      const args = ['-c', `touch ${asked}; echo '${JSON.stringify(credential)}'`];
+      const exec = { apiVersion: credential.apiVersion, interactiveMode: 'Never', command: 'sh', args };
+      const config = {
+        apiVersion: 'v1',
+        kind: 'Config',
+        // Nobody listens there.
+        clusters: [{ name: 'c', cluster: { server: 'https://127.0.0.1:9', 'proxy-url': `${proxy}://127.0.0.1:9` } }],
+        users: [{ name: 'u', user: { exec } }],
+        contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+        'current-context': 'x',
+      };
+      writeFileSync(file, JSON.stringify(config));
+      const { stderr } = spawnSync(process.execPath, [join(folder, 'portcullis.mjs'), 'status', '--kubeconfig', file], {
+        encoding: 'utf8',
+      });
+      assert.match(stderr, /cannot list networkpolicies: .*ECONNREFUSED 127\.0\.0\.1:9/);
+      assert.ok(existsSync(asked));
+    });
+  }
 });
 
 describe('scripts/image.ts', () => {
