@@ -7,6 +7,7 @@ import { AGENT_FLAGS, readAgentConfig } from './config.ts';
 import { EXIT_OK } from './exit-codes.ts';
 import { type Flag, requiredValue } from './flags.ts';
 import { readText } from './read-value.ts';
+import { DIFF_COMMAND } from './diff/diff-command.ts';
 import { EXPLAIN_COMMAND } from './explain/explain-command.ts';
 import { LINT_COMMAND } from './lint/lint-command.ts';
 import { MATRIX_COMMAND } from './matrix/matrix-command.ts';
@@ -94,6 +95,7 @@ export const COMMANDS: readonly Command[] = [
   STATUS,
   EXPLAIN_COMMAND,
   MATRIX_COMMAND,
+  DIFF_COMMAND,
   LINT_COMMAND,
   RENDER_COMMAND,
   RECOMMEND_COMMAND,

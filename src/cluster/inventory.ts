@@ -54,6 +54,8 @@ interface InventoryOptions {
   readonly defaultNamespace: string;
   /** Where assumed addresses are from. */
   readonly podCidr: Cidr;
+  /** Of the same cluster in another state: its pods keep what they were given there. */
+  readonly before?: Inventory;
 }
 
 /** Kinds whose `spec.template` is that of a pod, and CronJob. */
@@ -84,10 +86,11 @@ export function inventoryOf(objects: readonly ManifestObject[], options: Invento
   const addresses = new AssumedAddresses(
     options.podCidr,
     rawPods.map(({ object }) => object),
+    options.before && assumedIn(options.before),
   );
   const completed = [...objects.filter(({ object }) => !isPod(object)), ...rawPods.map(({ from }) => from), ...made];
   const snapshot = snapshotFromObjects(
-    completed.map((from) => addresses.given(from)),
+    completed.map((from) => addresses.given(from, namespaceOf)),
     options,
   );
   const podsOf = (namespace: string, selector: Selector): Pod[] =>
@@ -189,20 +192,30 @@ function serviceOf(
 
 // ------------------------------------------------------------------------------------------------------------ addresses
 
+/** By pod. */
+function assumedIn({ snapshot, assumed }: Inventory): ReadonlyMap<string, string> {
+  const found = [...snapshot.pods].map(([key, { addresses }]) => [key, addresses[0] ?? ''] as const);
+  return new Map(found.filter(([, address]) => assumed.has(address)));
+}
+
 /** Hands out what no pod shows. */
 class AssumedAddresses {
   readonly assumed = new Set<string>();
   readonly #cidr: Cidr;
   readonly #shown: ReadonlySet<string>;
+  readonly #before: ReadonlyMap<string, string>;
+  readonly #kept: ReadonlySet<string>;
   #next = 0;
 
-  constructor(cidr: Cidr, pods: readonly RawRecord[]) {
+  constructor(cidr: Cidr, pods: readonly RawRecord[], before: ReadonlyMap<string, string> = new Map()) {
     this.#cidr = cidr;
     this.#shown = new Set(pods.flatMap(addressesIn));
+    this.#before = before;
+    this.#kept = new Set(before.values());
   }
 
   /** A pod without an address gets one, and a node; everything else stays as it is. */
-  given(from: ManifestObject): ManifestObject {
+  given(from: ManifestObject, namespaceOf: (object: RawRecord) => string): ManifestObject {
     const { object } = from;
     if (!isRecord(object) || object.kind !== 'Pod' || addressesIn(object).length > 0) return from;
     const spec = recordAt(object, 'spec');
@@ -210,8 +223,9 @@ class AssumedAddresses {
     const status = recordAt(object, 'status');
     // Finished pods keep none (S-71).
     if (status.phase === 'Succeeded' || status.phase === 'Failed') return from;
-    const ip = this.#free();
+    const ip = this.#keptBy(`${namespaceOf(object)}/${textAt(object, 'metadata', 'name')}`) ?? this.#free();
     if (ip === undefined) return from;
+    this.assumed.add(ip);
     const nodeName = spec.nodeName || ASSUMED_NODE;
     return { ...from, object: { ...object, spec: { ...spec, nodeName }, status: { ...status, podIPs: [{ ip }] } } };
   }
@@ -223,11 +237,14 @@ class AssumedAddresses {
       const last = words.length - 1;
       const moved = words.map((word, index) => (index === last ? (word + this.#next) >>> 0 : word));
       const ip = formatAddress({ family, words: moved } satisfies Address);
-      if (this.#shown.has(ip)) continue;
-      this.assumed.add(ip);
-      return ip;
+      if (!this.#shown.has(ip) && !this.#kept.has(ip)) return ip;
     }
     return undefined;
+  }
+
+  #keptBy(pod: string): string | undefined {
+    const ip = this.#before.get(pod);
+    return ip === undefined || this.#shown.has(ip) ? undefined : ip;
   }
 }
 

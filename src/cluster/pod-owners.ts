@@ -69,8 +69,7 @@ function nameByLabels(namespace: string, pods: readonly Pod[], owners: Map<strin
   for (const label of alike.flatMap(([first]) => ownLabels(first!))) counts.set(label, (counts.get(label) ?? 0) + 1);
   for (const same of alike) {
     const labels = ownLabels(same[0]!);
-    const telling = labels.filter((label) => counts.get(label)! < alike.length);
-    const name = (telling.length > 0 ? telling : labels).join(',');
+    const name = tellingAmong(labels, counts, alike.length).join(',');
     const isKnown = same.length > 1 && name !== '';
     for (const pod of same)
       owners.set(
@@ -78,6 +77,14 @@ function nameByLabels(namespace: string, pods: readonly Pod[], owners: Map<strin
         isKnown ? { kind: 'Pods', namespace, name } : { kind: 'Pod', namespace, name: pod.name },
       );
   }
+}
+
+/** One label that no others have, the shortest; else those that not all have; else all. */
+function tellingAmong(labels: readonly string[], counts: ReadonlyMap<string, number>, all: number): readonly string[] {
+  const [only] = labels.filter((label) => counts.get(label) === 1).sort((a, b) => a.length - b.length);
+  if (only !== undefined) return [only];
+  const telling = labels.filter((label) => counts.get(label)! < all);
+  return telling.length > 0 ? telling : labels;
 }
 
 /** Without those that controllers give. */

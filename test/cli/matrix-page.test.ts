@@ -40,8 +40,10 @@ describe('the page of portcullis matrix', function () {
     }
   });
 
-  const open = async (...argv: readonly string[]): Promise<Page> => {
-    const { code, out, err } = await runCommand(['matrix', ...argv, '-o', 'html']);
+  const open = async (...argv: readonly string[]): Promise<Page> => openOf('matrix', ...argv);
+
+  const openOf = async (command: 'matrix' | 'diff', ...argv: readonly string[]): Promise<Page> => {
+    const { code, out, err } = await runCommand([command, ...argv, '-o', 'html']);
     assert.deepEqual([code, err], [0, '']);
     const file = join(folder, `${pages.length}.html`);
     writeFileSync(file, out);
@@ -164,6 +166,37 @@ describe('the page of portcullis matrix', function () {
       await type(page, 'scheme', scheme === 'light' ? 'dark' : 'light');
       assert.notEqual(await page.ask(`getComputedStyle(document.querySelector('.pm')).backgroundColor`), paper);
     });
+
+  it('shows what a change of policies changes, and nothing else unless that is asked', async () => {
+    const open5432 = join(folder, 'changed.yaml');
+    const policies = readFileSync(join(THREE_TIER, '01-policies.yaml'), 'utf8');
+    writeFileSync(
+      open5432,
+      policies.replace(
+        '{ tier: api } } }]\n      ports: [{ port: sql }]',
+        '{ tier: web } } }]\n      ports: [{ port: sql }]',
+      ),
+    );
+    assert.notEqual(readFileSync(open5432, 'utf8'), policies);
+    const page = await openOf('diff', '-b', THREE_TIER, '-f', open5432, '--as', 'apply');
+    assert.deepEqual(await labels(page), ['shop/api to shop/db: newly denied']);
+    await page.ask(`document.querySelector('[role=gridcell]').click()`);
+    assert.match(
+      await text(page, 'details'),
+      /5432\nnewly denied\nbefore: egress\nallowed by shop\/d-api egress\[0\]\nbefore: ingress\nallowed by shop\/e-db ingress\[0\]\nafter: egress\n.*\nafter: ingress\ndenied: isolated by/,
+    );
+    await page.ask(AXE);
+    const { violations } = await page.ask<{ violations: { id: string }[] }>(
+      `axe.run(document, { resultTypes: ['violations'] })`,
+    );
+    assert.deepEqual(
+      violations.map(({ id }) => id),
+      [],
+    );
+    await page.ask(`document.querySelector('[data-part=changes] input').click()`);
+    assert.equal((await labels(page)).length, 25);
+    assert.equal((await labels(page)).filter((label) => label.includes('unchanged')).length, 19);
+  });
 
   it('text of a cluster is text, whatever it looks like', async () => {
     const file = join(folder, 'odd.json');

@@ -5,6 +5,10 @@ import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import { addressOwners, claimantsOf } from '../../src/policy/address-owners.ts';
 import { connectionOf, createEvaluator } from '../../src/policy/evaluate.ts';
 import { explainFlow } from '../../src/policy/explain-flow.ts';
+import { familyOf } from '../../src/net/ip.ts';
+import { changesBetween } from '../../src/policy/matrix/changes.ts';
+import { groupEnds } from '../../src/policy/matrix/groups.ts';
+import { objectKey } from '../../src/policy/model.ts';
 import { FlowMatrix } from '../../src/policy/matrix/matrix.ts';
 import { cluster, clusterPair, contestedCluster, crowdedCluster, flowsAtEdges } from './clusters.ts';
 import { runs } from './runs.ts';
@@ -14,6 +18,11 @@ const any = fc.oneof(
   contestedCluster,
   crowdedCluster.map(({ crowded }) => crowded),
 );
+
+/** The same pods under other policies. */
+const otherPolicies = fc
+  .tuple(cluster, cluster)
+  .map(([one, { policies }]): readonly [ClusterSnapshot, ClusterSnapshot] => [one, { ...one, policies }]);
 
 describe('property: the matrix of flows', () => {
   it('says of every flow what the evaluator and explanations say', () => {
@@ -25,9 +34,9 @@ describe('property: the matrix of flows', () => {
         compare(snapshot, matrix, 0, [...flows, ...nodeFlows(snapshot, flows)], seen);
         seen.grouped += matrix.classes.filter(({ members }) => members.length > 1).length;
       }),
-      runs(150),
+      runs(80),
     );
-    assert.ok(seen.allowed > 1000 && seen.denied > 300 && seen.grouped > 30, JSON.stringify(seen));
+    assert.ok(seen.allowed > 1000 && seen.denied > 300 && seen.grouped > 20, JSON.stringify(seen));
   });
 
   it('says it of two states of a cluster at once', () => {
@@ -38,9 +47,29 @@ describe('property: the matrix of flows', () => {
         const matrix = new FlowMatrix(pair);
         for (const [world, snapshot] of pair.entries()) compare(snapshot, matrix, world, flows, seen);
       }),
-      runs(100),
+      runs(50),
     );
-    assert.ok(seen.allowed > 1000 && seen.denied > 300, JSON.stringify(seen));
+    assert.ok(seen.allowed > 1000 && seen.denied > 150, JSON.stringify(seen));
+  });
+
+  it('finds the changes that the evaluator finds between the pods of two states, pair by pair and port by port', () => {
+    const seen = { 'newly-allowed': 0, 'newly-denied': 0 };
+    fc.assert(
+      fc.property(fc.oneof(clusterPair, otherPolicies), (pair) => {
+        const matrix = new FlowMatrix(pair);
+        const groups = groupEnds(matrix, (kind, member) => ({ kind, namespace: '', name: member }));
+        const pods = groups.filter(({ type, name }) => type === 'pod' && !name.includes(' and '));
+        const ports = [...matrix.ports.keys()];
+        const found = [...changesBetween(matrix, pods, pods, ports)].flatMap(({ change, from, to, ports: at, pairs }) =>
+          at.map((port) => `${from.name} ${to.name} ${port} ${change} ${pairs}`),
+        );
+        const expected = expectedChanges(pair, matrix);
+        assert.deepEqual(found.sort(), expected.sort());
+        for (const line of expected) seen[line.includes('newly-allowed') ? 'newly-allowed' : 'newly-denied']++;
+      }),
+      runs(60),
+    );
+    assert.ok(seen['newly-allowed'] > 200 && seen['newly-denied'] > 100, JSON.stringify(seen));
   });
 
   it('judges as if audited policies were enforced, where that is asked', () => {
@@ -58,11 +87,42 @@ describe('property: the matrix of flows', () => {
           if (verdict.ifEnforced && verdict.ifEnforced.allowed !== verdict.allowed) changed++;
         }
       }),
-      runs(80),
+      runs(60),
     );
-    assert.ok(changed > 30, `${changed} flows`);
+    assert.ok(changed > 20, `${changed} flows`);
   });
 });
+
+/** `from to port change pairs`, by the evaluator alone. A pod is the same in both states by its name; each of its families is an end. */
+function expectedChanges(pair: readonly ClusterSnapshot[], { ports }: FlowMatrix): string[] {
+  const worlds = pair.map((snapshot) => {
+    const byPod = new Map<string, string>();
+    for (const [address, owner] of addressOwners(snapshot.pods.values()))
+      if (claimantsOf(owner).length === 1) byPod.set(`${objectKey(owner)} ${familyOf(address)}`, address);
+    return { byPod, evaluator: createEvaluator(snapshot) };
+  });
+  const allowed = (world: number, from: string, to: string, port: number): boolean | undefined => {
+    const { byPod, evaluator } = worlds[world]!;
+    const [source, destination] = [byPod.get(from), byPod.get(to)];
+    if (source === undefined || destination === undefined) return undefined;
+    const { number, port: at } = ports[port]!;
+    return evaluator.evaluate({ source, destination, protocol: number, port: at }).allowed;
+  };
+  const ends = [...worlds[1]!.byPod.keys()];
+  const counts = new Map<string, number>();
+  for (const from of ends) {
+    for (const to of ends) {
+      if (from === to || from.at(-1) !== to.at(-1)) continue;
+      for (const port of ports.keys()) {
+        const [was, is] = [allowed(0, from, to, port) ?? false, allowed(1, from, to, port)!];
+        if (was === is) continue;
+        const key = `${from.slice(0, -2)} ${to.slice(0, -2)} ${port} ${is ? 'newly-allowed' : 'newly-denied'}`;
+        counts.set(key, (counts.get(key) ?? 0) + 1);
+      }
+    }
+  }
+  return [...counts].map(([key, count]) => `${key} ${count}`);
+}
 
 function compare(
   snapshot: ClusterSnapshot,

@@ -146,8 +146,12 @@ globalThis.portcullisMatrix = (root, data) => {
 
   function changeOf(row, column) {
     const seen = { allowed: false, denied: false };
+    if (!row.groups.some(({ sendsAnew }) => sendsAnew) && !column.groups.some(({ receivesAnew }) => receivesAnew))
+      return 'same';
     for (const { source, destination } of pairsOf(row, column)) {
       const [old, next] = [model.rowsBetween(before, source, destination), model.rowsBetween(now, source, destination)];
+      // What is gone has no flows that could be denied.
+      if (!next || (old?.egress === next.egress && old.ingress === next.ingress)) continue;
       for (const port of ports()) {
         const [was, is] = [passesAt(old, port), passesAt(next, port)];
         if (is && !was) seen.allowed = true;
@@ -627,24 +631,16 @@ function readModel(data) {
     for (let at = 0; at < flat.length; at += 2) rowOf[flat[at]] = flat[at + 1];
     return rowOf;
   };
-  const tables = data.worlds.map((world) =>
-    Object.fromEntries(
-      ['egress', 'ingress'].map((direction) => {
-        const { programOf, programs } = world[direction];
-        return [
-          direction,
-          {
-            programOf,
-            programs: programs.map(({ rows, others }) => ({ rows, rowOf: dense(data.families.length, others) })),
-          },
-        ];
-      }),
-    ),
-  );
-  const rowOf = ({ programOf, programs }, judged, other) => {
+  // What is equal is one object.
+  const programs = data.programs.map(({ rows, others }) => ({
+    rows: rows.map((row) => data.rows[row]),
+    rowOf: dense(data.families.length, others),
+  }));
+  const rowOf = (programOf, judged, other) => {
     const program = programs[programOf[judged]];
     return program && programOf[other] >= 0 ? program.rows[program.rowOf[other]] : undefined;
   };
+  const differs = (direction, index) => new Set(data.worlds.map((world) => world[direction][index])).size > 1;
   return {
     namespaces,
     shown: data.shown,
@@ -652,10 +648,12 @@ function readModel(data) {
     groups: data.groups.map((group) => ({
       ...group,
       search: [group.title, group.kind, ...group.members].join('\n').toLowerCase(),
+      sendsAnew: group.parts.some(([index]) => differs('egress', index)),
+      receivesAnew: group.parts.some(([index]) => differs('ingress', index)),
     })),
     rowsBetween(world, source, destination) {
-      const egress = rowOf(tables[world].egress, source, destination);
-      const ingress = rowOf(tables[world].ingress, destination, source);
+      const egress = rowOf(data.worlds[world].egress, source, destination);
+      const ingress = rowOf(data.worlds[world].ingress, destination, source);
       return egress && ingress && { egress, ingress };
     },
   };

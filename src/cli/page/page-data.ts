@@ -1,6 +1,6 @@
 /** What a page knows of a matrix: the same tables, so that pairs are put together where they are looked at. */
 import type { DirectionVerdict } from '../../policy/model.ts';
-import type { DirectionTable } from '../../policy/matrix/programs.ts';
+import type { DirectionTable, Program } from '../../policy/matrix/programs.ts';
 import type { PortClass } from '../../policy/matrix/ports.ts';
 import type { MatrixView } from '../matrix/view.ts';
 
@@ -13,6 +13,11 @@ export function pageData(
   summary: string,
 ): object {
   const [from, to] = [new Set(sources), new Set(destinations)];
+  const [rows, programs] = [new Ids<readonly number[]>(), new Ids<Program>()];
+  const worlds = matrix.tables.map(({ egress, ingress }) => ({
+    egress: programsOf(egress, programs),
+    ingress: programsOf(ingress, programs),
+  }));
   return {
     title,
     summary,
@@ -31,7 +36,12 @@ export function pageData(
       isDestination: to.has(group),
     })),
     verdicts: matrix.verdicts.map(verdictData),
-    worlds: matrix.tables.map(({ egress, ingress }) => ({ egress: tableData(egress), ingress: tableData(ingress) })),
+    worlds,
+    programs: programs.list.map((program) => ({
+      rows: program.rows.map((row) => rows.of(row)),
+      others: [...program.rowOf].flat(),
+    })),
+    rows: rows.list,
   };
 }
 
@@ -40,8 +50,21 @@ function askText({ port, protocol }: PortClass): string {
   return protocol === 'TCP' ? `${port}` : `${port}/${protocol}`;
 }
 
-function tableData({ programOf, programs }: DirectionTable): object {
-  return { programOf, programs: programs.map(({ rows, rowOf }) => ({ rows, others: [...rowOf].flat() })) };
+/** What is equal is one object, and is written once. */
+class Ids<T> {
+  readonly list: T[] = [];
+  readonly #ids = new Map<T, number>();
+
+  of(value: T): number {
+    const id = this.#ids.get(value) ?? this.list.push(value) - 1;
+    this.#ids.set(value, id);
+    return id;
+  }
+}
+
+/** By class; -1: it is not there. */
+function programsOf({ programOf, programs }: DirectionTable, ids: Ids<Program>): readonly number[] {
+  return programOf.map((index) => (index < 0 ? -1 : ids.of(programs[index]!)));
 }
 
 function verdictData(verdict: DirectionVerdict): object {

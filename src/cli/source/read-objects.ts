@@ -21,13 +21,25 @@ export async function readInventory(
   context: CommandContext,
   { tellsOfPolicies = false }: { readonly tellsOfPolicies?: boolean } = {},
 ): Promise<Inventory | undefined> {
-  const objects = source.files.length > 0 ? await readGiven(source, context) : await readLive(source, context);
+  const objects = await readObjects(source, context);
   if (!objects) return undefined;
   const inventory = inventoryOf(objects, { defaultNamespace: source.namespace, podCidr: source.podCidr });
-  for (const problem of inventory.snapshot.problems) {
-    if (!tellsOfPolicies || problem.object.kind !== 'NetworkPolicy') context.err(`! ${problemText(problem)}\n`);
-  }
+  tellProblems(inventory, context, tellsOfPolicies);
   return inventory;
+}
+
+export function tellProblems({ snapshot }: Inventory, { err }: CommandContext, tellsOfPolicies = false): void {
+  for (const problem of snapshot.problems) {
+    if (!tellsOfPolicies || problem.object.kind !== 'NetworkPolicy') err(`! ${problemText(problem)}\n`);
+  }
+}
+
+/** Of the files, or of the cluster where there are none. Undefined: they cannot be used, which was said. */
+export async function readObjects(
+  source: ObjectSource,
+  context: CommandContext,
+): Promise<readonly ManifestObject[] | undefined> {
+  return source.files.length > 0 ? readGiven(source, context) : readLive(source, context);
 }
 
 async function readGiven(

@@ -5,6 +5,7 @@
  *
  * The evaluator judges one flow of each row. Pairs of classes are put together from both directions when they are asked for.
  */
+import type { Direction } from '../../core/vocabulary.ts';
 import type { ClusterSnapshot, DirectionVerdict, Flow, Policy } from '../model.ts';
 import type { DirectionTable } from './programs.ts';
 
@@ -17,6 +18,12 @@ import { ProgramWriter, Verdicts } from './programs.ts';
 interface VerdictPair {
   readonly egress: number;
   readonly ingress: number;
+}
+
+/** By class of ports: indexes into the matrix's verdicts. */
+export interface VerdictRows {
+  readonly egress: readonly number[];
+  readonly ingress: readonly number[];
 }
 
 export interface FlowVerdict {
@@ -39,14 +46,15 @@ export class FlowMatrix {
   /** By world. */
   readonly tables: readonly { readonly egress: DirectionTable; readonly ingress: DirectionTable }[];
   readonly #portClasses: PortClasses;
-  readonly #endOf: (world: number, address: string, isNode: boolean) => number | undefined;
+  /** The class of an address in one world; `isNode`: a flow comes from the node that has it. Undefined: there is no such end. */
+  readonly endOf: (world: number, address: string, isNode: boolean) => number | undefined;
 
   /** `snapshots`: states of one cluster, which share classes of ends and of ports. */
   constructor(snapshots: readonly ClusterSnapshot[], { asked = [], enforcesAudited = false }: MatrixOptions = {}) {
     const worlds = snapshots.map((world) => ({ ...world, policies: parsedOnce(world.policies) }));
     const { classes, indexOf } = endClassesOf(worlds);
     this.classes = classes;
-    this.#endOf = indexOf;
+    this.endOf = indexOf;
     this.#portClasses = new PortClasses(worlds, asked);
     this.ports = this.#portClasses.classes;
     const verdicts = new Verdicts();
@@ -58,16 +66,21 @@ export class FlowMatrix {
     this.passes = verdicts.list.map(letsPass);
   }
 
-  /** By class of ports; undefined: one of both ends is not there. Of a pod and itself nothing is said: it always reaches itself. */
-  rowsBetween(
-    world: number,
-    source: number,
-    destination: number,
-  ): { readonly egress: readonly number[]; readonly ingress: readonly number[] } | undefined {
+  /** Undefined: one of both ends is not there. Rows that say the same are one object. Of a pod and itself nothing is said: it always reaches itself. */
+  rowsBetween(world: number, source: number, destination: number): VerdictRows | undefined {
     const { egress, ingress } = this.tables[world]!;
     const out = rowOf(egress, source, destination);
     const into = rowOf(ingress, destination, source);
     return out && into && { egress: out, ingress: into };
+  }
+
+  /** Whether another program judges a class in another world, or it is not in both. */
+  differs(direction: Direction, index: number): boolean {
+    const [first, ...others] = this.tables.map((table) => {
+      const { programOf, programs } = table[direction];
+      return programs[programOf[index]!];
+    });
+    return others.some((other) => other !== first);
   }
 
   /** Undefined: the ends of the flow are not there. A flow from a node to a pod of its own is not looked at. */
@@ -78,10 +91,15 @@ export class FlowMatrix {
     return pair && { egress: this.verdicts[pair.egress]!, ingress: this.verdicts[pair.ingress]! };
   }
 
+  /** An index into `ports`. */
+  portOf(protocolNumber: number, port: number): number {
+    return this.#portClasses.indexOf(protocolNumber, port);
+  }
+
   #pairOf(world: number, { source, destination, protocol, port, fromNode }: Flow): VerdictPair | undefined {
-    const [from, to] = [this.#endOf(world, source, fromNode !== undefined), this.#endOf(world, destination, false)];
+    const [from, to] = [this.endOf(world, source, fromNode !== undefined), this.endOf(world, destination, false)];
     const rows = from === undefined || to === undefined ? undefined : this.rowsBetween(world, from, to);
-    const at = this.#portClasses.indexOf(protocol, port);
+    const at = this.portOf(protocol, port);
     return rows && { egress: rows.egress[at]!, ingress: rows.ingress[at]! };
   }
 }

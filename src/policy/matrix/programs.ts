@@ -35,10 +35,26 @@ export interface DirectionTable {
   readonly programs: readonly Program[];
 }
 
-/** Each verdict once. */
+/** Each verdict once, each row of them, and each program: what is equal is one object, in all worlds. */
 export class Verdicts {
   readonly list: DirectionVerdict[] = [];
   readonly #ids = new Map<string, number>();
+  readonly #rows = new Map<string, readonly number[]>();
+  readonly #programs = new Map<string, Program>();
+
+  rowOf(ids: readonly number[]): readonly number[] {
+    const key = ids.join();
+    const known = this.#rows.get(key) ?? ids;
+    this.#rows.set(key, known);
+    return known;
+  }
+
+  programOf(program: Program): Program {
+    const key = JSON.stringify([program.rows, [...program.rowOf]]);
+    const known = this.#programs.get(key) ?? program;
+    this.#programs.set(key, known);
+    return known;
+  }
 
   idOf(verdict: DirectionVerdict): number {
     const key = JSON.stringify(verdict);
@@ -119,7 +135,7 @@ export class ProgramWriter {
     const named = direction === 'egress' && ports.some(({ kind }) => kind === 'named');
     const { rowOf, first } = partition(this.#present, named ? [...peers, ...this.#classesByPortNames()] : peers);
     const rows = first.map((other) => this.#row(world, direction, subject, this.#at[other]!, ports));
-    return { rowOf, rows };
+    return this.#verdicts.programOf({ rowOf, rows });
   }
 
   #row(
@@ -130,7 +146,7 @@ export class ProgramWriter {
     matches: readonly PortMatch[],
   ): readonly number[] {
     const known = new Map<string, number>();
-    return this.#ports.map((port) => {
+    const ids = this.#ports.map((port) => {
       const asked = connection(direction, subject, other, port);
       const meaning = matches.map((match) => (portMatches(match, asked) ? 1 : 0)).join('');
       let id = known.get(meaning);
@@ -138,6 +154,7 @@ export class ProgramWriter {
       known.set(meaning, id);
       return id;
     });
+    return this.#verdicts.rowOf(ids);
   }
 
   #classesMatching(direction: Direction, peer: Peer, policy: Policy): readonly number[] {

@@ -1,0 +1,103 @@
+/** Connections that are there, and which of them a change would cut. */
+import { readFile } from 'node:fs/promises';
+import { text as textOf } from 'node:stream/consumers';
+import type { Inventory } from '../../cluster/inventory.ts';
+import type { EndGroup } from '../../policy/matrix/groups.ts';
+import type { Flow } from '../../policy/model.ts';
+import type { MatrixView } from '../matrix/view.ts';
+
+import { messageOf } from '../../core/error-text.ts';
+import { addressOwners } from '../../policy/address-owners.ts';
+import { createEvaluator, type Evaluator, letsPass } from '../../policy/evaluate.ts';
+import { objectKey } from '../../policy/model.ts';
+import { distinctFlows } from '../../policy/recommend/observed.ts';
+import { UsageProblem } from '../flags.ts';
+import { nothingRead, readFlowText } from '../recommend/flow-lines.ts';
+import { resolveFlows } from '../recommend/resolve-flows.ts';
+
+export interface CutConnections {
+  readonly from: EndGroup;
+  readonly to: EndGroup;
+  /** Of `matrix.ports`. */
+  readonly port: number;
+  readonly count: number;
+}
+
+export interface LiveConnections {
+  /** That could be judged. */
+  readonly total: number;
+  readonly cut: number;
+  /** Most first. */
+  readonly cuts: readonly CutConnections[];
+  /** What could not be read, or has an end that is gone. */
+  readonly leftOut: number;
+}
+
+/** Throws `UsageProblem`. `inventories`: before and after. */
+export async function judgeConnections(
+  files: readonly string[],
+  view: MatrixView,
+  [before, after]: readonly [Inventory, Inventory],
+): Promise<LiveConnections> {
+  const read = nothingRead();
+  for (const file of files) readFlowText(await readText(file), file === '-' ? 'stdin' : file, read);
+  const { flows, leftOut } = resolveFlows(read.flows, before, [], false);
+  const evaluators = [createEvaluator(before.snapshot), createEvaluator(after.snapshot)] as const;
+  const cuts = new Map<string, { readonly cut: Omit<CutConnections, 'count'>; count: number }>();
+  const groupOf = groupFinder(view, before);
+  const count = { total: 0, cut: 0, gone: 0 };
+  for (const { flow, count: times } of distinctFlows(flows)) {
+    const [was, is] = [allowed(view, evaluators[0], 0, flow), allowed(view, evaluators[1], 1, flow)];
+    if (was === undefined || is === undefined) count.gone += times;
+    else count.total += times;
+    if (was !== true || is !== false) continue;
+    count.cut += times;
+    const [from, to] = [groupOf(flow.source, flow.fromNode !== undefined), groupOf(flow.destination, false)];
+    const cut = { from, to, port: view.matrix.portOf(flow.protocol, flow.port) };
+    const key = [view.groups.indexOf(from), view.groups.indexOf(to), cut.port].join(' ');
+    const known = cuts.get(key) ?? { cut, count: 0 };
+    known.count += times;
+    cuts.set(key, known);
+  }
+  const gone = [...leftOut.values()].reduce((sum, each) => sum + each, count.gone);
+  return {
+    total: count.total,
+    cut: count.cut,
+    cuts: [...cuts.values()]
+      .map(({ cut, count: times }) => ({ ...cut, count: times }))
+      .sort((a, b) => b.count - a.count),
+    leftOut: read.unread.length + gone,
+  };
+}
+
+/** A node's own pods are another matter than the pods of others, which the matrix tells of. */
+function allowed({ matrix }: MatrixView, evaluator: Evaluator, world: number, flow: Flow): boolean | undefined {
+  if (flow.fromNode !== undefined) return evaluator.evaluate(flow).allowed;
+  const verdict = matrix.judge(world, flow);
+  return verdict && letsPass(verdict.egress) && letsPass(verdict.ingress);
+}
+
+/** Of an address before the change: the group that it is in. */
+function groupFinder(
+  { matrix, groups }: MatrixView,
+  { snapshot }: Inventory,
+): (address: string, isNode: boolean) => EndGroup {
+  const owners = addressOwners(snapshot.pods.values());
+  const byMember = new Map(
+    groups.flatMap((group) => group.members.map((member) => [`${group.type} ${member}`, group])),
+  );
+  const byClass = new Map(groups.flatMap((group) => group.parts.map(({ index }) => [index, group])));
+  return (address, isNode) => {
+    const owner = owners.get(address);
+    const known = owner && byMember.get(`pod ${objectKey(owner)}`);
+    return known ?? byClass.get(matrix.endOf(0, address, isNode)!)!;
+  };
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return file === '-' ? await textOf(process.stdin) : await readFile(file, 'utf8');
+  } catch (error) {
+    throw new UsageProblem(`--connections: ${messageOf(error)}`);
+  }
+}
