@@ -176,14 +176,13 @@ class EpochRing {
   }
 
   next(): number {
-    const [first = EVERY_PACKET] = this.#others().filter((epoch) => this.#free.has(epoch));
-    this.#offered = first;
-    return first;
+    this.#offered = this.#oldestFree() ?? EVERY_PACKET;
+    return this.#offered;
   }
 
   async recheck(): Promise<void> {
     const version = this.#version;
-    const epoch = this.#others().find((each) => this.#free.has(each));
+    const epoch = this.#oldestFree();
     if (epoch === undefined || this.#isSearching || this.#options.now() - this.#foundAtMs < FRESH_MS) return;
     try {
       if ((await this.#countOf(epoch, 1)) === 0 || version !== this.#version || !this.#free.has(epoch)) return;
@@ -212,9 +211,21 @@ class EpochRing {
   }
 
   /** All but the one in force, the oldest first. */
-  #others(): readonly number[] {
-    const all = Array.from({ length: this.#count }, (_, index) => ((this.#last + index) % this.#count) + 1);
-    return all.filter((epoch) => epoch !== this.#current);
+  *#others(): Iterable<number> {
+    for (let index = 0; index < this.#count; index++) {
+      const epoch = ((this.#last + index) % this.#count) + 1;
+      if (epoch !== this.#current) yield epoch;
+    }
+  }
+
+  /** Asked with each sync. */
+  #oldestFree(): number | undefined {
+    if (this.#free.size > 0) for (const epoch of this.#others()) if (this.#free.has(epoch)) return epoch;
+    return undefined;
+  }
+
+  #notKnownFree(): readonly number[] {
+    return [...this.#others()].filter((epoch) => !this.#free.has(epoch));
   }
 
   #forget(): void {
@@ -262,7 +273,7 @@ class EpochRing {
   async #lookAround(): Promise<void> {
     const version = this.#version;
     const bySize = (left: Block, right: Block): number => right.size - left.size;
-    const queue = [...blocks(this.#others().filter((epoch) => !this.#free.has(epoch)))];
+    const queue = [...blocks(this.#notKnownFree())];
     if (this.#isAhead) queue.sort(bySize);
     for (let queries = 0; queue.length > 0 && queries < MAX_QUERIES && this.#free.size < MAX_FREE; queries++) {
       const { first, size } = queue.shift()!;
@@ -284,12 +295,7 @@ class EpochRing {
 
   /** Takes their marks off the flows of some old epochs: they are judged with their next packet. */
   async #makeFree(): Promise<void> {
-    const carried = [
-      ...blocks(
-        this.#others().filter((epoch) => !this.#free.has(epoch)),
-        this.#mostToClear,
-      ),
-    ];
+    const carried = [...blocks(this.#notKnownFree(), this.#mostToClear)];
     const start = this.#nextToClear;
     let goes = CLEARING_GOES;
     for (let place = 0; place < carried.length && goes > 0 && this.#free.size < this.#leastToClear; place++) {

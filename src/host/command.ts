@@ -64,6 +64,13 @@ export type RunCommand = (request: CommandRequest) => Promise<CommandResult>;
 type Cut = 'timeout' | 'aborted' | 'enough';
 type End = { readonly code: number | null; readonly signal: NodeJS.Signals | null } | { readonly error: Error };
 
+let ended = 0;
+
+/** How many commands of `runCommand` have ended so far. */
+export function commandsEnded(): number {
+  return ended;
+}
+
 /** Runs one command. Rejects with `CommandFailed` unless it exits 0. */
 export const runCommand: RunCommand = async (request) => {
   const { argv, env, signal, background = false, stopAfterBytes = Number.POSITIVE_INFINITY } = request;
@@ -107,6 +114,7 @@ export const runCommand: RunCommand = async (request) => {
   const timer = setTimeout(() => kill('timeout'), request.timeoutMs);
   if (stdin) void writeLines(stdin, inParts(request));
   const how = await end;
+  ended++;
   clearTimeout(timer);
   signal?.removeEventListener('abort', onAbort);
   const failure = failureOf(request, how, cut, complaints);

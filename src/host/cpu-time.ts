@@ -1,6 +1,8 @@
 /** What this process and the commands it ran have used of the processor. */
 import { openSync, readSync } from 'node:fs';
 
+import { commandsEnded } from './command.ts';
+
 /** /proc counts in ticks of USER_HZ, which is 100 on all architectures of Linux that Node.js runs on. */
 const MS_PER_TICK = 10;
 /** proc(5): cutime and cstime are fields 16 and 17; what follows the name in parentheses begins with field 3. */
@@ -13,12 +15,20 @@ export function cpuMs(): number {
   return (user + system) / 1000 + childrenCpuMs();
 }
 
-/** Kept open: it is asked twice a sync. What is read from its start is as of now. */
+/** Of the commands that had ended when it was read: it is asked twice a sync, and most syncs run none. */
+let children = { commands: 0, ms: 0 };
+/** Kept open. What is read from its start is as of now. */
 let stat: number | undefined;
 /** More than the line is long. */
 const buffer = Buffer.alloc(2_048);
 
 function childrenCpuMs(): number {
+  const commands = commandsEnded();
+  if (commands !== children.commands) children = { commands, ms: readChildrenMs() };
+  return children.ms;
+}
+
+function readChildrenMs(): number {
   try {
     stat ??= openSync('/proc/self/stat', 'r');
     return childrenMsOf(buffer.toString('latin1', 0, readSync(stat, buffer, 0, buffer.length, 0)));

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { runCommand } from '../../src/host/command.ts';
 import { childrenMsOf, cpuMs } from '../../src/host/cpu-time.ts';
 
 describe('CPU time', () => {
@@ -14,7 +13,7 @@ describe('CPU time', () => {
   it('counts commands that ended, and no waiting', async () => {
     const run = async (script: string): Promise<number> => {
       const before = cpuMs();
-      await once(spawn('sh', ['-c', script]), 'exit');
+      await runCommand({ argv: ['sh', '-c', script], timeoutMs: 20_000 });
       return cpuMs() - before;
     };
     const worked = await run('i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done');
