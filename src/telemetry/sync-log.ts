@@ -12,20 +12,27 @@ import { createUnreadLog, isUnread } from './unread-log.ts';
 
 /** The log shows where the time went from here on. */
 const SLOW_SYNC_SECONDS = 0.5;
+/** So far apart are lines about syncs that changed nothing but who is in a set. */
+const MEMBERS_LINE_MS = 1_000;
 
-/** To be called with each sync. `backend`: the one written to now. */
-export function createSyncLog(log: Logger, backend: () => Backend): (outcome: SyncOutcome, info: SyncInfo) => void {
-  const logLock = createLockLog(log, () => performance.now());
-  const logUnread = createUnreadLog(log, () => performance.now());
+/** To be called with each sync. `backend`: the one written to now; `now`: monotonic milliseconds. */
+export function createSyncLog(
+  log: Logger,
+  backend: () => Backend,
+  now: () => number = () => performance.now(),
+): (outcome: SyncOutcome, info: SyncInfo) => void {
+  const logLock = createLockLog(log, now);
+  const logUnread = createUnreadLog(log, now);
   const logLacks = createLackLog(log);
   const logWaits = createWaitLog(log);
   const logAudits = createAuditLog(log);
+  const logWork = createWorkLog(log, now);
   return (outcome, info) => {
     logLacks(outcome);
     logUnread(outcome);
     logLock(outcome.failures);
     logFailures(log, outcome);
-    logWork(log, outcome, info, backend());
+    logWork(outcome, info, backend());
     logWaits(outcome, info);
     if (info.intent) logAudits(auditedPolicies(info.intent));
   };
@@ -126,28 +133,60 @@ function logFailures(log: Logger, outcome: SyncOutcome): void {
     });
 }
 
-function logWork(log: Logger, outcome: SyncOutcome, info: SyncInfo, backend: Backend): void {
-  const { change, mode } = outcome;
+function createWorkLog(
+  log: Logger,
+  now: () => number,
+): (outcome: SyncOutcome, info: SyncInfo, backend: Backend) => void {
+  const logChange = createChangeLog(log, now);
+  return (outcome, info, backend) => {
+    const { change, mode } = outcome;
+    const changed = change !== undefined && !change.isEmpty && !change.onlyWaits;
+    const fields = fieldsOf(outcome, info);
+    if (mode === 'dry-run' && outcome.stepsApplied > 0)
+      log.info('dry-run: what there was of ours was taken out of the kernel; no policy denies anything here now');
+    if (info.verdict === 'failed' || info.verdict === 'locked')
+      log.debug('nothing, or not all, was written', { ...fields, stepsApplied: outcome.stepsApplied });
+    else if (info.first) log.info(`first sync done on ${backend}`, fields);
+    else if (changed && info.reasons.every((reason) => reason === TIDYING))
+      log.debug('took rules out of the kernel that were replaced', fields);
+    else if (changed && mode !== 'dry-run') logChange(change.counts, fields);
+    else log.debug('nothing to do', fields);
+  };
+}
+
+type LogFields = Readonly<Record<string, unknown>>;
+
+/** Where pods of other nodes come and go there is a sync for each. Those without a line at level info are counted in the next. */
+function createChangeLog(log: Logger, now: () => number): (counts: ChangeCounts, fields: LogFields) => void {
+  let toldMs = Number.NEGATIVE_INFINITY;
+  let untold = 0;
+  return (counts, fields) => {
+    if (isOfMembers(counts) && now() - toldMs < MEMBERS_LINE_MS) {
+      untold++;
+      log.debug('changed the kernel', fields);
+      return;
+    }
+    log.info('changed the kernel', { ...fields, ...(untold > 0 ? { syncsNotLogged: untold } : {}) });
+    toldMs = now();
+    untold = 0;
+  };
+}
+
+function isOfMembers({ chainsWritten, chainsDeleted, jumpsRepaired }: ChangeCounts): boolean {
+  return chainsWritten + chainsDeleted + jumpsRepaired === 0;
+}
+
+function fieldsOf({ change, mode, seconds }: SyncOutcome, info: SyncInfo): LogFields {
   const waiting = change?.setsToFill ?? 0;
-  const changed = change !== undefined && !change.isEmpty && !change.onlyWaits;
-  const fields = {
+  return {
     mode,
     reasons: info.reasons,
     ms: Math.round(info.seconds * 1000),
     ...(info.programmingSeconds === undefined ? {} : { sinceChangeMs: Math.round(info.programmingSeconds * 1000) }),
     ...(change && mode !== 'dry-run' ? nonZero(change.counts) : {}),
     ...(waiting > 0 ? { setsToFill: waiting } : {}),
-    ...(info.seconds > SLOW_SYNC_SECONDS ? { phases: { compile: info.compileSeconds, ...outcome.seconds } } : {}),
+    ...(info.seconds > SLOW_SYNC_SECONDS ? { phases: { compile: info.compileSeconds, ...seconds } } : {}),
   };
-  if (mode === 'dry-run' && outcome.stepsApplied > 0)
-    log.info('dry-run: what there was of ours was taken out of the kernel; no policy denies anything here now');
-  if (info.verdict === 'failed' || info.verdict === 'locked')
-    log.debug('nothing, or not all, was written', { ...fields, stepsApplied: outcome.stepsApplied });
-  else if (info.first) log.info(`first sync done on ${backend}`, fields);
-  else if (changed && info.reasons.every((reason) => reason === TIDYING))
-    log.debug('took rules out of the kernel that were replaced', fields);
-  else if (changed && mode !== 'dry-run') log.info('changed the kernel', fields);
-  else log.debug('nothing to do', fields);
 }
 
 function nonZero(counts: ChangeCounts): Record<string, number> {
