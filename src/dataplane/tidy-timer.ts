@@ -6,10 +6,10 @@ import type { MonotonicClock } from '../core/clock.ts';
 
 /** Without a change of rules for so long, nobody waits. */
 export const REST_MS = 300;
-/** However many changes there are. */
+/** However many changes there are; so long as well where rules were taken out this long ago or less, as each time all counters are read. */
 export const LONGEST_MS = 1_000;
 /** More than so many are taken out by the next commit. */
-export const MAX_DEAD_RULES = 500;
+export const MAX_DEAD_RULES = 2_000;
 
 export class TidyTimer {
   readonly #clock: MonotonicClock;
@@ -19,6 +19,7 @@ export class TidyTimer {
   /** Since when there are any. */
   #sinceMs: number | undefined;
   #dead = 0;
+  #tidiedMs = Number.NEGATIVE_INFINITY;
   #isDue = false;
 
   /** `ahead`: what is to be done before rules are deleted and need not hold up a sync. Never rejects. */
@@ -40,6 +41,8 @@ export class TidyTimer {
   /** `dead`: rules that are left after a sync; 0 also where it is not known, as the next sync then reads the kernel. */
   synced(dead: number): void {
     const isMore = dead > this.#dead;
+    const nowMs = this.#clock.now();
+    if (dead === 0 && this.#dead > 0) this.#tidiedMs = nowMs;
     this.#dead = dead;
     if (dead > 0 && !isMore) return;
     this.#cancel();
@@ -49,9 +52,9 @@ export class TidyTimer {
       this.#isDue = false;
       return;
     }
-    const nowMs = this.#clock.now();
     this.#sinceMs ??= nowMs;
-    const waitMs = Math.max(0, Math.min(REST_MS, this.#sinceMs + LONGEST_MS - nowMs));
+    const restMs = nowMs - this.#tidiedMs > LONGEST_MS ? REST_MS : LONGEST_MS;
+    const waitMs = Math.max(0, Math.min(restMs, this.#sinceMs + LONGEST_MS - nowMs));
     this.#cancel = this.#clock.after(waitMs, () => void this.#fallDue());
   }
 

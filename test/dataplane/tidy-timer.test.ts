@@ -29,6 +29,24 @@ describe('the timer of dead rules', () => {
     assert.equal(asked(), 1);
   });
 
+  it('is due a second later where rules were taken out a moment ago, and soon again after a rest', async () => {
+    const { clock, timer, asked } = bench();
+    timer.synced(10);
+    await clock.pass(REST_MS);
+    timer.synced(0);
+    await clock.pass(LONGEST_MS);
+    timer.synced(10);
+    await clock.pass(LONGEST_MS - 1);
+    assert.equal(asked(), 1);
+    await clock.pass(1);
+    assert.deepEqual([asked(), timer.isDue], [2, true]);
+    timer.synced(0);
+    await clock.pass(LONGEST_MS + 1);
+    timer.synced(10);
+    await clock.pass(REST_MS);
+    assert.equal(asked(), 3);
+  });
+
   it('is due after a second, though rules never rest', async () => {
     const { clock, timer, asked } = bench();
     for (let at = 0, dead = 1; at < LONGEST_MS; at += REST_MS / 3, dead++) {
@@ -54,6 +72,7 @@ describe('the timer of dead rules', () => {
     await clock.pass(0);
     assert.deepEqual([asked(), timer.isDue], [1, true]);
     timer.synced(0);
+    await clock.pass(LONGEST_MS + 1);
     timer.synced(30);
     await clock.pass(REST_MS);
     timer.synced(0);

@@ -180,7 +180,7 @@ export function asInKernel(family: ObservedFamily): InKernel {
 }
 
 /** Every packet of live flows meets a dead jump, and nearly none the other dead rules. */
-const RULES_PER_JUMP = 25;
+const RULES_PER_JUMP = 100;
 
 /** How many rules there are that judge nothing, a jump counted as so many as it is a burden. */
 export function deadRules({ dead, hooks }: Pick<ObservedFamily, 'dead' | 'hooks'>): number {

@@ -297,7 +297,7 @@ describe('what commits that only add leave', () => {
     const { sync, kernel } = bench();
     let most = 0;
     const policies: Policy[] = [];
-    for (let port = 1; port < 40; port++) {
+    for (let port = 1; port < 60; port++) {
       // Grants alone: no epoch begins.
       policies.push(policy(`x/${port}`, { podSelector: {}, ingress: [{ ports: [{ port: 2 * port }] }] }));
       await sync(clusterOf(...policies));
@@ -307,6 +307,6 @@ describe('what commits that only add leave', () => {
         [...chains.values()].reduce((sum, lines) => sum + lines.length, 0),
       );
     }
-    assert.ok(most > MAX_DEAD_RULES / 2 && most < MAX_DEAD_RULES * 1.5, `${most} rules`);
+    assert.ok(most > MAX_DEAD_RULES / 4 && most < MAX_DEAD_RULES, `${most} rules, jumps counted once`);
   });
 });
