@@ -4,7 +4,16 @@
  * how it came about: a new compiler, given the same snapshot, gives an equal value.
  */
 import { FAMILIES, type Family, type PolicyMode } from '../core/vocabulary.ts';
-import type { ClusterSnapshot, Namespace, NodeRecord, Pod, Policy, Problem } from '../policy/model.ts';
+import type {
+  ClusterPolicy,
+  ClusterSnapshot,
+  LabelledNode,
+  Namespace,
+  NodeRecord,
+  Pod,
+  Policy,
+  Problem,
+} from '../policy/model.ts';
 import type { AddressDirectory, OwnerChange } from './address-directory.ts';
 import type { EndpointPorts } from './program-compiler.ts';
 import type { AddressPortSet, NodeIntent, Program, LocalEndpoint } from './intent.ts';
@@ -29,6 +38,8 @@ import { isSameValue } from '../core/same-value.ts';
 import { runSync } from '../core/sliced.ts';
 import type { SharingLimits } from './shared-peers.ts';
 import { compareText, isSameList } from '../core/compare.ts';
+import { ClusterTiers } from './tiers/cluster-tiers.ts';
+import { type TieredEndpoints, tieredEndpoints } from './tiers/tiered-endpoints.ts';
 
 /** A local pod with the addresses it owns. */
 interface Local {
@@ -66,10 +77,13 @@ export class NodeCompiler {
   #policyCount = 0;
   readonly #modes = new Map<string, PolicyMode>();
   readonly #programCompiler: ProgramCompiler;
+  readonly #tiers: ClusterTiers;
   /** By namespace, then by pod. */
   readonly #locals = new Map<string, Map<string, Local>>();
   readonly #namespaces = new Map<string, NamespaceState>();
   readonly #setUses = new SetUses();
+  /** Keys of those that cluster-wide policies speak of. */
+  #tierSets: readonly string[] = [];
   /** Namespaces whose local pods, or policies that concern them, changed: their programs must be found again. */
   readonly #dirty = new Set<string>();
   /** Namespaces that are being compiled, with the keys of the sets that were made for them. */
@@ -102,6 +116,7 @@ export class NodeCompiler {
     this.#limits = limits;
     this.#setShare = limits.sets;
     this.#programCompiler = new ProgramCompiler(this.#rules, sharing);
+    this.#tiers = new ClusterTiers(nodeName, this.#peers, sharing);
   }
 
   /** A compiler that knows nothing yet; its intents count on from those of this one. */
@@ -127,9 +142,12 @@ export class NodeCompiler {
   }
 
   namespace(name: string, namespace: Namespace | undefined): boolean {
+    const hadDoubts = this.#hasDoubts;
     const isPeer = this.#peers.namespaceChanged(name, namespace);
+    const isSubject = this.#tiers.namespace(name, namespace) && this.#locals.has(name);
+    const isTiered = (isSubject || hadDoubts !== this.#hasDoubts) && this.#touchTiers();
     const isMode = this.#modeChanged(name, namespace?.mode);
-    return this.#touch(isPeer || isMode);
+    return this.#touch(isPeer || isMode || isTiered);
   }
 
   /** Of the policies of a namespace that ask for none themselves. */
@@ -158,12 +176,37 @@ export class NodeCompiler {
     return this.#touch(true);
   }
 
+  clusterPolicy(name: string, policy: ClusterPolicy | undefined): boolean {
+    this.#tiers.policy(name, policy);
+    this.#ruleChanges++;
+    return this.#touch(true);
+  }
+
+  /** As rules may select it; `node` tells whose its addresses are. */
+  labelledNode(name: string, node: LabelledNode | undefined): boolean {
+    if (!this.#tiers.node(name, node)) return false;
+    this.#ruleChanges++;
+    return this.#touch(true);
+  }
+
+  /** Something that cluster-wide policies depend on changed. Returns whether there are any. */
+  #touchTiers(): boolean {
+    if (!this.#tiers.isEmpty) this.#ruleChanges++;
+    return !this.#tiers.isEmpty;
+  }
+
+  /** Of some pod it is not known which selectors match it, or which ports it names. */
+  get #hasDoubts(): boolean {
+    return this.#peers.hasDoubts || this.#contested.size > 0;
+  }
+
   node(name: string, node: NodeRecord | undefined): boolean {
     return this.#ownersChanged(this.#addresses.node(name, node?.addresses));
   }
 
   #ownersChanged(changes: readonly OwnerChange[]): boolean {
     let changed = false;
+    const hadDoubts = this.#hasDoubts;
     for (const change of changes) {
       // Flows of the pod before may still be let through: they have to be judged again, whatever the new one may do.
       changed = this.#addresses.noteReuse(change) || changed;
@@ -174,7 +217,8 @@ export class NodeCompiler {
       changed = this.#peers.ownerChanged(change) || changed;
       changed = this.#localChanged(change) || changed;
     }
-    return this.#touch(changed);
+    const isTiered = hadDoubts !== this.#hasDoubts && this.#touchTiers();
+    return this.#touch(changed || isTiered);
   }
 
   #localChanged({ address, from, to }: OwnerChange): boolean {
@@ -238,8 +282,13 @@ export class NodeCompiler {
     // Twice: what one namespace asks for may change how many sets others get.
     const compiled = (yield* this.#compileDirty(most)) + (yield* this.#compileDirty(most));
     if (compiled === 0 && this.#gatheredChanges === this.#ruleChanges && !this.#isUngathered) return;
+    yield* this.#tiers.prepare(this.#localPods(), this.#hasDoubts);
     this.#gather();
     this.#intent = undefined;
+  }
+
+  *#localPods(): Iterable<Pod> {
+    for (const inNamespace of this.#locals.values()) for (const { pod } of inNamespace.values()) yield pod;
   }
 
   /** Result: how many namespaces. */
@@ -382,17 +431,29 @@ export class NodeCompiler {
     this.#isUngathered = false;
     this.#gatheredChanges = this.#ruleChanges;
     const states = [...this.#namespaces.values()];
-    const { endpoints, closed } = this.#endpointsNow();
+    const untiered = this.#endpointsNow();
+    const own = [
+      ...states.flatMap((state) => [...state.programs.programs.values()].map(({ value }) => value)),
+      ...untiered.closed,
+    ];
+    const tiered = this.#withTiers(untiered.endpoints, own);
+    const { endpoints } = tiered;
     if (!isSameList(endpoints, this.#endpoints)) this.#endpoints = endpoints;
     const localAddresses = this.#addressesNow();
     if (!sameEntries(localAddresses, this.#localAddresses)) this.#localAddresses = localAddresses;
-    const programs = states.flatMap((state) => [...state.programs.programs.values()].map(({ value }) => value));
-    for (const one of closed) programs.push(this.#programs.find((known) => isSameValue(known, one)) ?? one);
+    const programs = tiered.programs.map((one) => {
+      const isMade = untiered.closed.includes(one) || tiered.closed.includes(one);
+      return (isMade && this.#programs.find((known) => isSameValue(known, one))) || one;
+    });
     programs.sort((a, b) => compareText(a.key, b.key));
     if (!isSameList(programs, this.#programs)) this.#programs = programs;
     const audits = states.flatMap((state) => [...state.programs.audits.values()].map(({ value }) => value));
     audits.sort((a, b) => compareText(a.key, b.key));
     if (!isSameList(audits, this.#audits)) this.#audits = audits;
+    this.#setUses.made(tiered.made);
+    this.#setUses.add(tiered.setKeys);
+    this.#setUses.remove(this.#tierSets);
+    this.#tierSets = tiered.setKeys;
     const held = [...this.#underWay.values()];
     this.#peers.drop(this.#setUses.takeUnused((key) => held.some((keys) => keys.has(key))));
     const policies = new Set(states.flatMap(({ programs }) => [...programs.policies]));
@@ -400,7 +461,21 @@ export class NodeCompiler {
     if (!isSameList([...policies], this.#blocks.policies)) this.#blocks = new BlockDirectory([...policies]);
     this.#peers.include(
       new Map(states.flatMap((state) => [...state.endpointPortSets].map(([key, { value }]) => [key, value]))),
+      tiered.nodeSets,
     );
+  }
+
+  #withTiers(endpoints: readonly LocalEndpoint[], programs: readonly Program[]): TieredEndpoints {
+    const locals = [...this.#locals.values()].flatMap((inNamespace) => [...inNamespace.values()]);
+    const contested = this.#contested.endpoints(this.#nodeName);
+    return tieredEndpoints(this.#tiers, {
+      endpoints,
+      programs,
+      locals,
+      contested,
+      before: this.#endpoints,
+      hasDoubts: this.#hasDoubts,
+    });
   }
 
   /** Sorted by pod; `closed`: programs of theirs that are of no namespace. */
@@ -464,7 +539,12 @@ export class NodeCompiler {
     const overLimits = [...this.#namespaces.keys()]
       .sort()
       .flatMap((name) => this.#namespaces.get(name)!.programs.problems);
-    const problems: Problem[] = [...this.#rules.problems(), ...overLimits, ...this.#contested.problems()];
+    const problems: Problem[] = [
+      ...this.#rules.problems(),
+      ...overLimits,
+      ...this.#contested.problems(),
+      ...this.#tiers.problems(),
+    ];
     for (const [address, pod] of this.#addresses.wronglyClaimed()) {
       problems.push({
         object: { kind: 'Pod', namespace: pod.namespace, name: pod.name },
@@ -481,6 +561,8 @@ export function loadSnapshot(compiler: NodeCompiler, snapshot: ClusterSnapshot):
   for (const [name, namespace] of snapshot.namespaces) compiler.namespace(name, namespace);
   for (const [key, pod] of snapshot.pods) compiler.pod(key, pod);
   for (const [key, policy] of snapshot.policies) compiler.policy(key, policy);
+  for (const [name, policy] of snapshot.clusterPolicies ?? []) compiler.clusterPolicy(name, policy);
+  for (const [name, node] of snapshot.labelledNodes ?? []) compiler.labelledNode(name, node);
 }
 
 function allPrograms({ programs, audits }: NamespacePrograms): readonly NamespaceProgram[] {

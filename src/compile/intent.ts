@@ -6,7 +6,7 @@
 import type { Direction, Family, Protocol } from '../core/vocabulary.ts';
 import type { VersionedMap } from '../core/versioned-map.ts';
 import type { PortRange } from '../net/port-range.ts';
-import type { PolicyRef, Problem, RuleRef } from '../policy/model.ts';
+import type { Action, PolicyRef, Problem, RuleRef, Tier } from '../policy/model.ts';
 import type { AddressDirectory } from './address-directory.ts';
 
 /** The union of one rule's peers within one family, as a set whose membership follows the cluster. */
@@ -14,8 +14,8 @@ export interface AddressSet {
   /** Says what the set means (selectors and blocks), never who is in it now; equal meaning, equal key. */
   readonly key: string;
   readonly family: Family;
-  /** `addresses`: pods only. `prefixes`: blocks are involved; entries resolve by longest prefix match. */
-  readonly kind: 'addresses' | 'prefixes';
+  /** `addresses`: pods only. `prefixes`: blocks are involved; entries resolve by longest prefix match. `nodes`: nodes only. */
+  readonly kind: 'addresses' | 'prefixes' | 'nodes';
   /**
    * Canonical text (an address, or a CIDR for `prefixes`) -> true: in the set, false: carved out (`nomatch`).
    */
@@ -51,9 +51,9 @@ export type PeerClause =
   | { readonly kind: 'block'; readonly cidr: string }
   | { readonly kind: 'set'; readonly key: string };
 
-/** One thing a program lets through: flows that match both ports and peers. */
+/** What a stage does with flows that match both ports and peers. */
 export interface CompiledRule {
-  readonly action: 'Accept';
+  readonly action: Action;
   /** The policy rules it stands for, in the order of the program's policies and of their rules; never empty. */
   readonly by: readonly RuleRef[];
   readonly ports: PortClause;
@@ -64,21 +64,29 @@ export interface CompiledRule {
 interface UnionStage {
   readonly tier: 'NetworkPolicy';
   readonly order: 'union';
-  /** No two with the same ports and peers. */
+  /** Accept, all of them; no two with the same ports and peers. */
   readonly rules: readonly CompiledRule[];
   readonly otherwise: 'Deny';
 }
 
-/** What one tier of policies says about a flow. Tiers whose rules have an order (Accept, Deny, Pass; the first match decides) are further members. */
-export type Stage = UnionStage;
+/** The first of its rules that matches decides (N-61): Pass leaves the flow to the next stage, as do flows that none matches. */
+interface FirstMatchStage {
+  readonly tier: Tier;
+  readonly order: 'first-match';
+  readonly rules: readonly CompiledRule[];
+  readonly otherwise: 'next';
+}
+
+/** What one tier of policies says about a flow. */
+export type Stage = UnionStage | FirstMatchStage;
 
 /** The local pods with the same list of applicable policies in one direction share one of these. */
 export interface Program {
   readonly key: string;
   readonly direction: Direction;
-  /** Sorted by namespace/name; never empty. */
+  /** In the order of its stages; of NetworkPolicy sorted by namespace/name. Never empty. */
   readonly policies: readonly PolicyRef[];
-  /** A flow goes through them one by one until one of them decides. */
+  /** A flow goes through them one by one until one of them decides; one that none decides is allowed. At most one of a tier: Admin, NetworkPolicy, Baseline. */
   readonly stages: readonly Stage[];
   /** Present: its policies ask for more than a node can give one namespace. It has no rules and lets nothing through. */
   readonly closed?: OverLimit;
@@ -87,13 +95,13 @@ export interface Program {
 /** Which limit (see limits.ts). */
 export type OverLimit = 'rules' | 'sets' | 'node-sets' | 'entries' | 'work';
 
-/** A local pod that policies, enforced or only audited, select in at least one direction. */
+/** A local pod that policies, enforced or only audited, select in at least one direction, or rules of cluster-wide policies. */
 export interface LocalEndpoint {
   /** `namespace/name`. */
   readonly pod: string;
   /** The addresses this pod owns (S-73), canonical text. */
   readonly addresses: readonly string[];
-  /** Key of its program; absent: not isolated in that direction. */
+  /** Key of its program; absent: nothing is denied to it in that direction. */
   readonly programs: Readonly<Partial<Record<Direction, string>>>;
   /** Key of the program of the policies that are only audited; absent: none select it in that direction. */
   readonly audits: Readonly<Partial<Record<Direction, string>>>;

@@ -17,7 +17,9 @@ import { formatCidr, formatNetMember } from '../net/cidr.ts';
 import { familyOf, parseAddress } from '../net/ip.ts';
 import { FAMILIES, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import type { Selector } from '../policy/model.ts';
-import { matches, selectorKey } from '../policy/selector.ts';
+import { UNKNOWN_LABELS } from '../policy/model.ts';
+import { claimantsOf, isContested } from '../policy/address-owners.ts';
+import { bothHold, certainty, matches, selectorKey } from '../policy/selector.ts';
 
 import { Groups } from '../core/groups.ts';
 import { JournaledMap } from '../core/versioned-map.ts';
@@ -38,6 +40,8 @@ export type PeerUnion =
       readonly selections: readonly PodSelection[];
       readonly blocks: Readonly<Record<Family, AddressSpace>>;
       readonly selectionKeys: readonly string[];
+      /** Only the pods of which it is not known whether they are selected. No blocks. */
+      readonly inDoubt?: true;
     };
 
 /** Sets that rules speak of, by key, to be made when it is known that they are wanted. `size`: entries that blocks and ports make. */
@@ -70,6 +74,13 @@ export function selectPeers(policyNamespace: string, peers: readonly Peer[] | 'a
   return { kind: 'union', selections: selectionKeys.map((each) => selections.get(each)!), blocks, selectionKeys };
 }
 
+/** Pods of which it is not known whether the union holds them: those with unknown labels, or of unknown namespaces. */
+export function inDoubt(union: PeerUnion): PeerUnion {
+  if (union.kind === 'any')
+    return { kind: 'union', selections: [], blocks: NO_BLOCKS, selectionKeys: [], inDoubt: true };
+  return { ...union, blocks: NO_BLOCKS, inDoubt: true };
+}
+
 /** The peers of one family's part of the union. */
 export function peerClause(union: PeerUnion, family: Family, plan: SetPlan): PeerClause {
   if (union.kind === 'any' || union.blocks[family].isFull()) return { kind: 'any' };
@@ -78,7 +89,8 @@ export function peerClause(union: PeerUnion, family: Family, plan: SetPlan): Pee
   const table = space.toPrefixTable();
   const [first, second] = table;
   if (union.selections.length === 0 && second === undefined) return { kind: 'block', cidr: formatCidr(first!.cidr) };
-  const key = JSON.stringify(['addresses', family, union.selectionKeys, tableText(table)]);
+  const kind = union.inDoubt ? 'in doubt' : 'addresses';
+  const key = JSON.stringify([kind, family, union.selectionKeys, tableText(table)]);
   plan.set(key, { size: table.length, make: () => addressSet(key, union, family, space) });
   return { kind: 'set', key };
 }
@@ -95,6 +107,70 @@ export function peerEndpoints(
     plan.set(keys[family], { size: 0, make: () => addressPortSet(keys[family], union, family, known) });
   }
   return keys;
+}
+
+/** What the pods that several claimants of an address are taken for have not in common: ports that only some of them name so (S-73). */
+export function doubtfulPeerEndpoints(
+  union: PeerUnion,
+  names: readonly NamedPortRef[],
+  plan: SetPlan,
+): Readonly<Record<Family, string>> {
+  const keys = addressPortKeys(['peers in doubt', union.kind === 'any' ? 'any' : unionKey(union), names]);
+  const known = portNames(names);
+  for (const family of FAMILIES) {
+    const make = (): LiveSet => {
+      const members = new JournaledMap<string, boolean>();
+      const sure = { ...podPart(members, family, (address, pod) => uncommonEntries(address, pod, known)), union };
+      const doubt = {
+        ...podPart(members, family, (address, pod) => claimedEntries(address, pod, known)),
+        union: inDoubt(union),
+      };
+      return endpointsOf(keys[family], family, members, [sure, doubt]);
+    };
+    plan.set(keys[family], { size: 0, make });
+  }
+  return keys;
+}
+
+/** The ports of this node's pods by name, for rules about whatever comes to them. `isDoubtful`: of several claimants what only some name so. */
+export function localEndpoints(
+  nodeName: string,
+  names: readonly NamedPortRef[],
+  isDoubtful: boolean,
+  plan: SetPlan,
+): Readonly<Record<Family, string>> {
+  const keys = addressPortKeys(['local', nodeName, isDoubtful, names]);
+  const known = portNames(names);
+  const entriesOf = isDoubtful ? uncommonEntries : addressPortEntries;
+  for (const family of FAMILIES) {
+    const make = (): LiveSet => {
+      const members = new JournaledMap<string, boolean>();
+      const part = podPart(members, family, (address, pod) => {
+        return claimantsOf(pod).some((each) => each.nodeName === nodeName) ? entriesOf(address, pod, known) : [];
+      });
+      return endpointsOf(keys[family], family, members, [{ ...part, union: { kind: 'any' } }]);
+    };
+    plan.set(keys[family], { size: 0, make });
+  }
+  return keys;
+}
+
+function podPart(members: Part['members'], family: Family, entriesOf: Part['entriesOf']): Omit<Part, 'union'> {
+  return {
+    members,
+    entriesOf: (address, pod) => (familyOf(address) === family ? entriesOf(address, pod) : NO_ENTRIES),
+    baseOf: () => undefined,
+  };
+}
+
+function claimedEntries(address: string, pod: Pod, names: PortNames): readonly string[] {
+  return [...new Set(claimantsOf(pod).flatMap((claimant) => addressPortEntries(address, claimant, names)))];
+}
+
+function uncommonEntries(address: string, pod: Pod, names: PortNames): readonly string[] {
+  if (!isContested(pod)) return NO_ENTRIES;
+  const common = new Set(addressPortEntries(address, pod, names));
+  return claimedEntries(address, pod, names).filter((entry) => !common.has(entry));
 }
 
 type PortUnion = readonly [port: string, union: PeerUnion];
@@ -213,10 +289,13 @@ export class PeerSets {
   /** By the one namespace all their selections name; the others under no name. */
   readonly #byNamespace = new Groups<string | undefined, Part>();
   #identityCount = 0;
+  /** Those with addresses of which labels, or the namespace, are not known. */
+  readonly #doubtful = new Set<Identity>();
   /** For each set that is being made: identities whose parts were found since. */
   readonly #adding = new Set<Set<Identity>>();
   /** Endpoint sets that are made elsewhere. */
   #others: ReadonlyMap<string, AddressPortSet> = new Map();
+  #otherAddresses: ReadonlyMap<string, AddressSet> = new Map();
   readonly #addressSets = new JournaledMap<string, AddressSet>();
   readonly #addressPortSets = new JournaledMap<string, AddressPortSet>();
   /** What is not up to date in these: sets that came, or whose members changed, and values of sets that went. */
@@ -250,6 +329,7 @@ export class PeerSets {
     if (identity.owned.size > 0) return;
     const inNamespace = this.#identities.get(identity.namespace)!;
     if (inNamespace.delete(identity.labels)) this.#identityCount--;
+    this.#doubtful.delete(identity);
     if (inNamespace.size === 0) this.#identities.delete(identity.namespace);
   }
 
@@ -262,12 +342,29 @@ export class PeerSets {
     let identity = inNamespace.get(pod.labels);
     if (!identity) {
       identity = { namespace: pod.namespace, labels: pod.labels, owned: new SmallMap(), parts: NO_PARTS };
+      this.#noteDoubt(identity);
       identity.parts = this.#partsOf(identity);
       inNamespace.set(pod.labels, identity);
       this.#identityCount++;
       for (const complete of this.#adding) complete.add(identity);
     }
     return identity;
+  }
+
+  #noteDoubt(identity: Identity): void {
+    const isKnown = this.#namespaceLabels(identity.namespace) !== undefined && identity.labels !== UNKNOWN_LABELS;
+    if (isKnown) this.#doubtful.delete(identity);
+    else this.#doubtful.add(identity);
+  }
+
+  #namespaceLabels(name: string): Labels | undefined {
+    const labels = this.#namespaces.get(name)?.labels;
+    return labels === UNKNOWN_LABELS ? undefined : labels;
+  }
+
+  /** Of some pod it is not known which selectors match it. */
+  get hasDoubts(): boolean {
+    return this.#doubtful.size > 0;
   }
 
   /** Returns whether any set changed. */
@@ -277,6 +374,7 @@ export class PeerSets {
     let changed = false;
     for (const identity of this.#identities.get(name)?.values() ?? []) {
       const before = new Set(identity.parts);
+      this.#noteDoubt(identity);
       identity.parts = this.#partsOf(identity);
       for (const complete of this.#adding) complete.add(identity);
       const after = new Set(identity.parts);
@@ -370,6 +468,7 @@ export class PeerSets {
 
   /** A superset of the identities that the union selects, by their namespaces. */
   *#selectable(union: PeerUnion): Iterable<Identity> {
+    if (union.kind === 'union' && union.inDoubt) return yield* this.#doubtful;
     const namespaces = new Set<string>();
     for (const { namespaces: wanted } of union.kind === 'any' ? [] : union.selections) {
       if ('name' in wanted) namespaces.add(wanted.name);
@@ -399,10 +498,12 @@ export class PeerSets {
     }
   }
 
-  /** Endpoint sets that are made elsewhere and belong to `values` as they are. */
-  include(others: ReadonlyMap<string, AddressPortSet>): void {
+  /** Sets that are made elsewhere and belong to `values` as they are. */
+  include(others: ReadonlyMap<string, AddressPortSet>, addresses: ReadonlyMap<string, AddressSet>): void {
     for (const [key, set] of this.#others) if (!others.has(key)) this.#gone.add(set);
+    for (const [key, set] of this.#otherAddresses) if (!addresses.has(key)) this.#gone.add(set);
     this.#others = others;
+    this.#otherAddresses = addresses;
   }
 
   /** All sets as values, versions of one history; those whose membership did not change are the same objects as last time. */
@@ -414,7 +515,7 @@ export class PeerSets {
       if (set.value.members !== set.members.snapshot()) set.value = set.refresh(set);
       this.#put(set.value, true);
     }
-    for (const set of this.#others.values()) this.#put(set, true);
+    for (const set of [...this.#others.values(), ...this.#otherAddresses.values()]) this.#put(set, true);
     this.#gone.clear();
     this.#changed.clear();
     return { addressSets: this.#addressSets.snapshot(), addressPortSets: this.#addressPortSets.snapshot() };
@@ -456,12 +557,24 @@ export class PeerSets {
 
   #selects(union: PeerUnion, identity: Identity): boolean {
     if (union.kind === 'any') return true;
+    if (union.inDoubt) return this.#doubtful.has(identity) && this.#maySelect(union.selections, identity);
     return union.selections.some(
       ({ namespaces, pods }) =>
         ('name' in namespaces
           ? namespaces.name === identity.namespace
           : this.#selectsNamespace(namespaces, identity.namespace)) && matches(pods, identity.labels),
     );
+  }
+
+  /** And is not known to. */
+  #maySelect(selections: readonly PodSelection[], { namespace, labels }: Identity): boolean {
+    const inNamespace = this.#namespaceLabels(namespace);
+    const certainties = selections.map(({ namespaces, pods }) => {
+      const named =
+        'name' in namespaces ? (namespaces.name === namespace ? 'yes' : 'no') : certainty(namespaces, inNamespace);
+      return bothHold(named, certainty(pods, labels));
+    });
+    return certainties.includes('maybe') && !certainties.includes('yes');
   }
 
   /** `{}` also reaches pods whose Namespace object has not been seen; no other selector does (S-22). */

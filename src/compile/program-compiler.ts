@@ -73,7 +73,7 @@ export const BYTES_OF_POLICY = 50;
 const BYTES_OF_RULE = 50;
 const MERGED_PER_STEP = 100;
 
-const ANY_PEER: FamilyPeers = { 4: { kind: 'any' }, 6: { kind: 'any' } };
+export const ANY_PEER: FamilyPeers = { 4: { kind: 'any' }, 6: { kind: 'any' } };
 
 export class ProgramCompiler {
   readonly #rules: RuleReader;
@@ -175,7 +175,7 @@ function* letsThrough(
   return { ports: { kind: 'address-port', set, address: 'destination' }, peers: known };
 }
 
-function* letsThroughByPort(
+export function* letsThroughByPort(
   namespace: string,
   direction: Direction,
   { peers, peersByPort }: Extract<Allowed, { kind: 'by-port' }>,
@@ -196,7 +196,7 @@ function* letsThroughByPort(
 }
 
 /** Where rules for them would be many, and the ports are no more than a few times as many as their ranges, they are a set. */
-function portClause(ports: NumericPorts, plan: SetPlan): PortClause {
+export function portClause(ports: NumericPorts, plan: SetPlan): PortClause {
   if (ports === 'any') return { kind: 'any' };
   const { protocol, ranges } = ports;
   const slots = slotCount(ranges);
@@ -210,7 +210,7 @@ function slotCount(ranges: readonly PortRange[]): number {
   return ranges.reduce((sum, { first, last }) => sum + (first === last ? 1 : 2), 0);
 }
 
-function peerClausesOf(union: PeerUnion, plan: SetPlan): FamilyPeers {
+export function peerClausesOf(union: PeerUnion, plan: SetPlan): FamilyPeers {
   return { 4: peerClause(union, 4, plan), 6: peerClause(union, 6, plan) };
 }
 

@@ -1,6 +1,6 @@
 /** The rules of a program while they are collected: policy rules that let the same through become one compiled rule with all their origins. */
 import type { Family } from '../core/vocabulary.ts';
-import type { RuleRef } from '../policy/model.ts';
+import type { Action, RuleRef } from '../policy/model.ts';
 import type { CompiledRule, PeerClause, PortClause } from './intent.ts';
 import type { Origin } from './shared-peers.ts';
 
@@ -26,10 +26,10 @@ export class RuleList {
   }
 
   /** In the order in which they came first. */
-  list(refOf: (origin: Origin) => RuleRef): readonly CompiledRule[] {
+  list(refOf: (origin: Origin) => RuleRef, action: Action = 'Accept'): readonly CompiledRule[] {
     return [...this.#rules.values()].map(({ what, by }) => ({
-      action: 'Accept',
-      by: distinctOrigins(by).map(refOf),
+      action,
+      by: [...new Set(distinctOrigins(by).map(refOf))],
       ...what,
     }));
   }

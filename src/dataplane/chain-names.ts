@@ -13,9 +13,9 @@ export function endpointChain(direction: Direction, content: string): string {
   return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-${shortHash(content)}`;
 }
 
-/** The chain that judges replies where the endpoint chain `name` judges the original direction. */
+/** The chain that judges replies where the endpoint chain `name`, or part of one, judges the original direction. */
 export function replyChain(name: string): string {
-  return name.replace(/^(PCL-[EI])-/, '$1R-');
+  return name.replace(/^(PCL-[EI][NXWA]?)-/, '$1R-');
 }
 
 /** The chain for pods whose own chain cannot be built: everything in that direction is denied. */

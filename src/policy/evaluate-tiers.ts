@@ -2,10 +2,10 @@
  * The reference evaluator with cluster-wide policies: tier Admin, NetworkPolicy, tier Baseline, point by point (N-40 to N-73). Slow and obvious on
  * purpose, as evaluate.ts, and it shares nothing with the compiler.
  *
- * Where labels or the owner of an address are not known, a rule only may match. Both ways are then followed, and what either of them denies is denied.
+ * Where labels or the owner of an address are not known, a rule only may match: one that accepts then does not, and one that denies or passes
+ * denies, as one that is not understood does (N-90).
  */
 import type { Direction } from '../core/vocabulary.ts';
-import type { Action, ClusterPeer, ClusterPolicy, ClusterRule, Tier } from './cluster-policy.ts';
 
 import { cidrContains } from '../net/cidr.ts';
 import { addressOwners, claimantsOf } from './address-owners.ts';
@@ -21,29 +21,18 @@ import {
   portMatches,
 } from './evaluate.ts';
 import {
+  type ClusterPeer,
+  type ClusterRule,
   type ClusterSnapshot,
   type DirectionVerdict,
   type Flow,
-  type Labels,
   type Pod,
   type PortMatch,
   type Selector,
-  UNKNOWN_LABELS,
+  type Tier,
+  TIERS,
 } from './model.ts';
-import { matches } from './selector.ts';
-
-export interface LabelledNode {
-  readonly name: string;
-  /** Canonical text: of `status.addresses` what is an address (N-44). */
-  readonly addresses: readonly string[];
-  readonly labels: Labels;
-}
-
-export interface TieredSnapshot extends ClusterSnapshot {
-  /** By name. */
-  readonly clusterPolicies: ReadonlyMap<string, ClusterPolicy>;
-  readonly labelledNodes: readonly LabelledNode[];
-}
+import { bothHold, type Certainty, certainty } from './selector.ts';
 
 export interface TieredFlow extends Flow {
   /** A pod reached itself by way of a Service (N-71). */
@@ -76,7 +65,7 @@ export interface TieredVerdicts {
 }
 
 /** For many flows over one snapshot, which must not change meanwhile. */
-export function createTieredEvaluator(snapshot: TieredSnapshot): { evaluate(flow: TieredFlow): TieredVerdicts } {
+export function createTieredEvaluator(snapshot: ClusterSnapshot): { evaluate(flow: TieredFlow): TieredVerdicts } {
   const owners: AddressOwners = addressOwners(snapshot.pods.values());
   return {
     evaluate(flow) {
@@ -94,7 +83,7 @@ export function isAllowed(verdict: TieredVerdict): boolean {
 }
 
 function judgeTiers(
-  snapshot: TieredSnapshot,
+  snapshot: ClusterSnapshot,
   direction: Direction,
   connection: Connection,
   flow: TieredFlow,
@@ -109,21 +98,28 @@ function judgeTiers(
     verdict.kind === 'exempt'
       ? isolationsOf(snapshot, direction, connection).length > 0
       : verdict.kind !== 'not-isolated';
-  const verdicts = subjects.flatMap((subject) => {
-    const inTier = (tier: Tier): readonly Outcome[] =>
-      outcomes(rulesFor(snapshot, tier, direction, subject), snapshot, connection);
-    return inTier('Admin').flatMap((admin): TieredVerdict[] => {
-      if (admin.action !== undefined) return [decided(admin.action, admin.by, [])];
-      // N-65: where NetworkPolicy isolates, its answer is final.
-      if (isIsolated) return [{ kind: 'network-policy', verdict, passedBy: admin.passedBy }];
-      return inTier('Baseline').map((baseline) => {
-        const passedBy = [...admin.passedBy, ...baseline.passedBy];
-        if (baseline.action === undefined) return { kind: 'network-policy', verdict, passedBy };
-        return decided(baseline.action, baseline.by, passedBy);
-      });
-    });
-  });
-  return verdicts.find((one) => !isAllowed(one)) ?? verdicts[0]!;
+  const lists = subjects.map((subject) => TIERS.map((tier) => rulesFor(snapshot, tier, direction, subject)));
+  const [admin = [], baseline = []] = lists[0]!;
+  // As S-73: where several pods claim the address and are not subjects of the same rules, nothing is allowed but the way to itself.
+  if (!lists.every((list) => isSameList(list, lists[0]!)))
+    return isOwnService
+      ? { kind: 'network-policy', verdict, passedBy: [] }
+      : decided('Deny', lists.flat(2)[0]!.ref, []);
+  const first = outcome(admin, snapshot, connection);
+  if (first.action !== undefined) return decided(first.action, first.by, []);
+  // N-65: where NetworkPolicy isolates, its answer is final.
+  if (isIsolated) return { kind: 'network-policy', verdict, passedBy: first.passedBy };
+  const last = outcome(baseline, snapshot, connection);
+  const passedBy = [...first.passedBy, ...last.passedBy];
+  if (last.action === undefined) return { kind: 'network-policy', verdict, passedBy };
+  return decided(last.action, last.by, passedBy);
+}
+
+type Lists = readonly (readonly OrderedRule[])[];
+
+function isSameList(one: Lists, other: Lists): boolean {
+  const text = (lists: Lists): string => JSON.stringify(lists.flat().map(({ ref, concerns }) => [ref, concerns]));
+  return text(one) === text(other);
 }
 
 function decided(action: 'Accept' | 'Deny', by: ClusterRuleRef, passedBy: readonly ClusterRuleRef[]): TieredVerdict {
@@ -137,8 +133,6 @@ function subjectsOf(direction: Direction, { sourcePod, destinationPod }: Connect
   );
 }
 
-type Certainty = 'yes' | 'maybe' | 'no';
-
 interface OrderedRule {
   readonly ref: ClusterRuleRef;
   readonly rule: ClusterRule;
@@ -147,12 +141,13 @@ interface OrderedRule {
 }
 
 /** N-61: in order of priority, then of the list; N-67: of equal priorities in order of name. */
-function rulesFor(snapshot: TieredSnapshot, tier: Tier, direction: Direction, subject: Pod): readonly OrderedRule[] {
-  return [...snapshot.clusterPolicies.values()]
+function rulesFor(snapshot: ClusterSnapshot, tier: Tier, direction: Direction, subject: Pod): readonly OrderedRule[] {
+  return [...(snapshot.clusterPolicies?.values() ?? [])]
     .filter((policy) => policy.tier === tier)
     .sort((a, b) => a.priority - b.priority || (a.name < b.name ? -1 : 1))
     .flatMap((policy) => {
       const concerns = selectsPod(snapshot, policy.subject.namespaces, policy.subject.pods, subject);
+      if (concerns === 'no') return [];
       return policy[direction].map((rule, index): OrderedRule => {
         const named = rule.name === undefined ? {} : { name: rule.name };
         return { rule, concerns, ref: { tier, policy: policy.name, direction, index, ...named } };
@@ -165,26 +160,25 @@ type Outcome =
   | { readonly action: 'Accept' | 'Deny'; readonly by: ClusterRuleRef; readonly passedBy: readonly [] }
   | { readonly action: undefined; readonly passedBy: readonly ClusterRuleRef[] };
 
-/** N-61: of the first rule that matches. More than one where rules before it only may match. */
-function outcomes(rules: readonly OrderedRule[], snapshot: TieredSnapshot, connection: Connection): readonly Outcome[] {
-  const found: Outcome[] = [];
+/** N-61: of the first rule that matches; N-90, N-93: in doubt nothing is accepted or passed. */
+function outcome(rules: readonly OrderedRule[], snapshot: ClusterSnapshot, connection: Connection): Outcome {
   for (const { ref, rule, concerns } of rules) {
-    const certainty = both(concerns, ruleMatches(snapshot, rule, ref.direction, connection));
-    if (certainty === 'no') continue;
-    found.push(outcomeOf(rule.action, ref));
-    if (certainty === 'yes') return found;
+    const certainty = bothHold(concerns, ruleMatches(snapshot, rule, ref.direction, connection));
+    if (certainty === 'no' || (certainty === 'maybe' && rule.action === 'Accept')) continue;
+    if (certainty === 'maybe') return { action: 'Deny', by: ref, passedBy: [] };
+    return outcomeOf(rule.action, ref);
   }
-  return [...found, { action: undefined, passedBy: [] }];
+  return { action: undefined, passedBy: [] };
 }
 
 /** N-62, N-63. */
-function outcomeOf(action: Action, ref: ClusterRuleRef): Outcome {
+function outcomeOf(action: ClusterRule['action'], ref: ClusterRuleRef): Outcome {
   return action === 'Pass' ? { action: undefined, passedBy: [ref] } : { action, by: ref, passedBy: [] };
 }
 
 /** N-50, N-56. */
 function ruleMatches(
-  snapshot: TieredSnapshot,
+  snapshot: ClusterSnapshot,
   rule: ClusterRule,
   direction: Direction,
   connection: Connection,
@@ -194,18 +188,13 @@ function ruleMatches(
   const text = direction === 'ingress' ? connection.flow.source : connection.flow.destination;
   const pairs = (peers === 'any' ? [undefined] : peers).flatMap((peer) =>
     (ports === 'any' ? [undefined] : ports).map((port) =>
-      both(
+      bothHold(
         peer === undefined ? 'yes' : peerMatches(snapshot, peer, end, text),
         port === undefined ? 'yes' : portCertainty(port, peer, connection),
       ),
     ),
   );
   return best(pairs);
-}
-
-function both(a: Certainty, b: Certainty): Certainty {
-  if (a === 'no' || b === 'no') return 'no';
-  return a === 'maybe' || b === 'maybe' ? 'maybe' : 'yes';
 }
 
 /** N-51 to N-55: names are those of the destination pod, and never of a node or network (N-33). */
@@ -218,25 +207,27 @@ function portCertainty(port: PortMatch, peer: ClusterPeer | undefined, connectio
 }
 
 /** N-41, N-44, N-45. */
-function peerMatches(snapshot: TieredSnapshot, peer: ClusterPeer, { pod, address }: OtherEnd, text: string): Certainty {
+function peerMatches(
+  snapshot: ClusterSnapshot,
+  peer: ClusterPeer,
+  { pod, address }: OtherEnd,
+  text: string,
+): Certainty {
   switch (peer.kind) {
     case 'nothing':
       return 'no';
     case 'ip-block':
       return cidrContains(peer.cidr, address) ? 'yes' : 'no';
     case 'nodes': {
-      const nodes = snapshot.labelledNodes.filter(({ addresses }) => addresses.includes(text));
-      return best(nodes.map(({ labels }) => selects(peer.nodes, labels)));
+      const all = [...(snapshot.labelledNodes?.values() ?? [])];
+      const nodes = all.filter(({ addresses }) => addresses.includes(text));
+      return best(nodes.map(({ labels }) => certainty(peer.nodes, labels)));
     }
     case 'pods': {
       const { namespaces } = peer;
       if (pod === undefined || namespaces === 'own') return 'no';
-      const claims = claimantsOf(pod).map((claimant) => selectsPod(snapshot, namespaces, peer.pods, claimant));
-      return claims.every((claim) => claim === 'yes')
-        ? 'yes'
-        : claims.every((claim) => claim === 'no')
-          ? 'no'
-          : 'maybe';
+      // Of several claimants it is what they have in common: in doubt where they differ.
+      return selectsPod(snapshot, namespaces, peer.pods, pod);
     }
   }
 }
@@ -245,13 +236,6 @@ function best(certainties: readonly Certainty[]): Certainty {
   return certainties.includes('yes') ? 'yes' : certainties.includes('maybe') ? 'maybe' : 'no';
 }
 
-function selectsPod(snapshot: TieredSnapshot, namespaces: Selector, pods: Selector, pod: Pod): Certainty {
-  return both(selects(namespaces, snapshot.namespaces.get(pod.namespace)?.labels), selects(pods, pod.labels));
-}
-
-/** Of labels that are not known anything may be so, but that they match what matches everything. */
-function selects(selector: Selector, labels: Labels | undefined): Certainty {
-  if (labels !== undefined && labels !== UNKNOWN_LABELS) return matches(selector, labels) ? 'yes' : 'no';
-  if (selector.kind === 'nothing') return 'no';
-  return selector.requirements.length === 0 ? 'yes' : 'maybe';
+function selectsPod(snapshot: ClusterSnapshot, namespaces: Selector, pods: Selector, pod: Pod): Certainty {
+  return bothHold(certainty(namespaces, snapshot.namespaces.get(pod.namespace)?.labels), certainty(pods, pod.labels));
 }

@@ -135,6 +135,53 @@ export interface Policy extends PolicyHead {
   ruleProblems?(): readonly Problem[];
 }
 
+// ------------------------------------------------------------------------------------------------ cluster-wide policies
+// ClusterNetworkPolicy v1alpha2: rules with an action, in order. N-numbers are points of docs/decisions/cluster-wide-policies.md.
+
+export const TIERS = ['Admin', 'Baseline'] as const;
+export type Tier = (typeof TIERS)[number];
+
+export const ACTIONS = ['Accept', 'Deny', 'Pass'] as const;
+export type Action = (typeof ACTIONS)[number];
+
+/** N-41, N-44, N-45: `pods` never says `own`, `ip-block` has no exceptions. */
+export type ClusterPeer =
+  | Peer
+  /** Addresses of the nodes with these labels. */
+  | { readonly kind: 'nodes'; readonly nodes: Selector };
+
+export interface ClusterRule {
+  /** Of a rule that has one: for messages, not unique (N-14). */
+  readonly name?: string;
+  readonly action: Action;
+  readonly ports: readonly PortMatch[] | 'any';
+  /** 'any' only where a rule that cannot be understood denies everything (N-90). */
+  readonly peers: readonly ClusterPeer[] | 'any';
+}
+
+export interface ClusterPolicy {
+  readonly name: string;
+  readonly uid: string;
+  readonly tier: Tier;
+  /** The lower one is looked at first (N-11). */
+  readonly priority: number;
+  /** N-40. */
+  readonly subject: { readonly namespaces: Selector; readonly pods: Selector };
+  /** In order; the index is the position in the object's own list. */
+  readonly ingress: readonly ClusterRule[];
+  readonly egress: readonly ClusterRule[];
+}
+
+/** A node as rules may select it (N-44). */
+export interface LabelledNode {
+  readonly name: string;
+  /** Canonical text: of `status.addresses` what is an address. */
+  readonly addresses: readonly string[];
+  readonly labels: Labels;
+}
+
+// --------------------------------------------------------------------------------------------------------------------
+
 /** Something wrong with an object, in words for the person who wrote it. */
 export interface Problem {
   readonly object: { readonly kind: string; readonly namespace?: string; readonly name: string };
@@ -144,9 +191,11 @@ export interface Problem {
   readonly message: string;
 }
 
+/** A policy with a tier is of the whole cluster: its namespace is empty. */
 export interface PolicyRef {
   readonly namespace: string;
   readonly name: string;
+  readonly tier?: Tier;
 }
 
 export interface RuleRef {
@@ -154,6 +203,8 @@ export interface RuleRef {
   readonly direction: Direction;
   /** Position in `spec.ingress` or `spec.egress`. */
   readonly index: number;
+  /** Of a cluster-wide policy's rule that has one (N-14). */
+  readonly name?: string;
 }
 
 /** Everything the agent knows of the cluster at one moment. Maps are keyed `namespace/name` (pods, policies) or `name`. */
@@ -162,6 +213,10 @@ export interface ClusterSnapshot {
   readonly namespaces: ReadonlyMap<string, Namespace>;
   readonly policies: ReadonlyMap<string, Policy>;
   readonly nodes: ReadonlyMap<string, NodeRecord>;
+  /** By name; absent: there are none. */
+  readonly clusterPolicies?: ReadonlyMap<string, ClusterPolicy>;
+  /** By name, all nodes of the cluster; absent where no rule asks for nodes. */
+  readonly labelledNodes?: ReadonlyMap<string, LabelledNode>;
   readonly problems: readonly Problem[];
 }
 

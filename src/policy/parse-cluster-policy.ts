@@ -14,9 +14,12 @@ import {
   type ClusterPeer,
   type ClusterPolicy,
   type ClusterRule,
+  EVERYTHING,
+  type PortMatch,
+  type Problem,
+  type Selector,
   TIERS,
-} from './cluster-policy.ts';
-import { EVERYTHING, type PortMatch, type Problem, type Selector } from './model.ts';
+} from './model.ts';
 import { isUsableName, MAX_PROBLEMS } from './parse.ts';
 import { isRecord, quote, type RawRecord, unknownFields } from './raw-values.ts';
 import { type FieldProblem, parseSelector } from './selector.ts';

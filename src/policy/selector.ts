@@ -33,6 +33,21 @@ export function mayMatch(selector: Selector, labels: Labels): boolean {
   return labels === UNKNOWN_LABELS ? selector.kind !== 'nothing' : matches(selector, labels);
 }
 
+/** Whether something is so, where it may not be known. */
+export type Certainty = 'yes' | 'maybe' | 'no';
+
+/** Of labels that are not known anything may be so, but that they match what matches everything. */
+export function certainty(selector: Selector, labels: Labels | undefined): Certainty {
+  if (labels !== undefined && labels !== UNKNOWN_LABELS) return matches(selector, labels) ? 'yes' : 'no';
+  if (selector.kind === 'nothing') return 'no';
+  return selector.requirements.length === 0 ? 'yes' : 'maybe';
+}
+
+export function bothHold(a: Certainty, b: Certainty): Certainty {
+  if (a === 'no' || b === 'no') return 'no';
+  return a === 'maybe' || b === 'maybe' ? 'maybe' : 'yes';
+}
+
 /** S-17: of one term. */
 export function holds(requirement: Requirement, labels: Labels): boolean {
   // Labels are plain objects and keys are what users wrote: `constructor` must not find Object.prototype.

@@ -3,9 +3,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import type { Family, Protocol } from '../../src/core/vocabulary.ts';
 import { PROTOCOL_NUMBER } from '../../src/core/vocabulary.ts';
-import type { ClusterPolicy } from '../../src/policy/cluster-policy.ts';
-import { createTieredEvaluator, type TieredSnapshot } from '../../src/policy/evaluate-tiers.ts';
-import type { Namespace, Pod, Policy } from '../../src/policy/model.ts';
+import { createTieredEvaluator } from '../../src/policy/evaluate-tiers.ts';
+import type { ClusterPolicy, ClusterSnapshot, LabelledNode, Namespace, Pod, Policy } from '../../src/policy/model.ts';
 import { parseClusterPolicy } from '../../src/policy/parse-cluster-policy.ts';
 import { namespace, parsedPolicy, pod, snapshot } from '../support/builders.ts';
 
@@ -103,7 +102,7 @@ class Fixture {
     }
   }
 
-  snapshot(): TieredSnapshot {
+  snapshot(): ClusterSnapshot {
     const namespaces: Namespace[] = COLOURS.map((team) => namespace(`cnp-${team}`, this.#labels.get(team)));
     const pods = COLOURS.flatMap((team) => [0, 1].map((index) => this.#pod(team, index)));
     const clusterPolicies = new Map<string, ClusterPolicy>();
@@ -116,11 +115,10 @@ class Fixture {
         clusterPolicies.set(raw.metadata.name, policy!);
       }
     }
-    const labelledNodes = NODES.map((name, index) => ({
-      name,
-      addresses: [nodeAddress(index, this.#family)],
-      labels: { 'kubernetes.io/os': 'linux' },
-    }));
+    const nodes = NODES.map((name, index): LabelledNode => {
+      return { name, addresses: [nodeAddress(index, this.#family)], labels: { 'kubernetes.io/os': 'linux' } };
+    });
+    const labelledNodes = new Map(nodes.map((node) => [node.name, node]));
     return { ...snapshot({ pods, namespaces, policies }), clusterPolicies, labelledNodes };
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import type { ClusterPolicy, ClusterRule } from '../../src/policy/cluster-policy.ts';
+import type { ClusterPolicy, ClusterRule } from '../../src/policy/model.ts';
 import { EVERYTHING } from '../../src/policy/model.ts';
 import { parseClusterPolicy } from '../../src/policy/parse-cluster-policy.ts';
 

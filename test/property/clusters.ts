@@ -1,8 +1,10 @@
 /** Arbitrary clusters that are hostile but valid, and the flows at the edges of what they say. */
 import fc from 'fast-check';
 import type {
+  ClusterPolicy,
   ClusterSnapshot,
   Flow,
+  LabelledNode,
   Namespace,
   NodeRecord,
   Pod,
@@ -12,6 +14,7 @@ import type {
 } from '../../src/policy/model.ts';
 import { PROTOCOL_NUMBER, type PolicyMode } from '../../src/core/vocabulary.ts';
 import { UNKNOWN_LABELS, objectKey } from '../../src/policy/model.ts';
+import { parseClusterPolicy } from '../../src/policy/parse-cluster-policy.ts';
 import { matches } from '../../src/policy/selector.ts';
 import { WIDTH, numberOf, prefixMask } from '../support/address-number.ts';
 import { namespace, policy as policyOf } from '../support/builders.ts';
@@ -164,6 +167,8 @@ export interface ClusterParts {
   readonly pods: readonly Pod[];
   readonly namespaces: readonly Namespace[];
   readonly policies: readonly Policy[];
+  readonly clusterPolicies?: readonly ClusterPolicy[];
+  readonly labelledNodes?: readonly LabelledNode[];
 }
 
 export const clusterParts: fc.Arbitrary<ClusterParts> = fc.record({
@@ -172,17 +177,27 @@ export const clusterParts: fc.Arbitrary<ClusterParts> = fc.record({
   policies: fc.array(policy, { minLength: 1, maxLength: 4 }),
 });
 
-export function partsOf({ pods, namespaces, policies }: ClusterSnapshot): ClusterParts {
-  return { pods: [...pods.values()], namespaces: [...namespaces.values()], policies: [...policies.values()] };
+export function partsOf(snapshot: ClusterSnapshot): ClusterParts {
+  const { pods, namespaces, policies, clusterPolicies, labelledNodes } = snapshot;
+  return {
+    pods: [...pods.values()],
+    namespaces: [...namespaces.values()],
+    policies: [...policies.values()],
+    ...(clusterPolicies ? { clusterPolicies: [...clusterPolicies.values()] } : {}),
+    ...(labelledNodes ? { labelledNodes: [...labelledNodes.values()] } : {}),
+  };
 }
 
 /** In the order given; of two objects of one name the later wins. */
-export function snapshotOf({ pods, namespaces, policies }: ClusterParts): ClusterSnapshot {
+export function snapshotOf({ pods, namespaces, policies, ...more }: ClusterParts): ClusterSnapshot {
+  const { clusterPolicies, labelledNodes } = more;
   return {
     pods: new Map(pods.map((each) => [objectKey(each), each])),
     namespaces: new Map(namespaces.map((each) => [each.name, each])),
     policies: new Map(policies.map((each) => [objectKey(each), each])),
     nodes: new Map(NODES.map((each) => [each.name, each])),
+    ...(clusterPolicies ? { clusterPolicies: new Map(clusterPolicies.map((each) => [each.name, each])) } : {}),
+    ...(labelledNodes ? { labelledNodes: new Map(labelledNodes.map((each) => [each.name, each])) } : {}),
     problems: [],
   };
 }
@@ -190,9 +205,10 @@ export function snapshotOf({ pods, namespaces, policies }: ClusterParts): Cluste
 export const cluster: fc.Arbitrary<ClusterSnapshot> = clusterParts.map(snapshotOf);
 
 /** Most pods show one of two addresses, and seldom does anything tell whose it is (S-73). */
-export const contestedCluster: fc.Arbitrary<ClusterSnapshot> = fc
-  .tuple(clusterParts, fc.array(fc.nat({ max: 5 }), { minLength: 7, maxLength: 7 }))
-  .map(([parts, choices]) => {
+export const contestedCluster = contestedFrom(clusterParts);
+
+function contestedFrom(of: fc.Arbitrary<ClusterParts>): fc.Arbitrary<ClusterSnapshot> {
+  return fc.tuple(of, fc.array(fc.nat({ max: 5 }), { minLength: 7, maxLength: 7 })).map(([parts, choices]) => {
     const pods = parts.pods.map((each, index) => {
       const plan = POD_ADDRESSES[choices[index]! < 5 ? choices[index]! % 2 : index]!;
       const isPlain = each.hostNetwork || each.addresses.length === 0;
@@ -200,28 +216,115 @@ export const contestedCluster: fc.Arbitrary<ClusterSnapshot> = fc
     });
     return snapshotOf({ ...parts, pods });
   });
+}
+
+// --- cluster-wide policies ---
+
+const podPeer = fc.oneof(
+  fc.record({ namespaces: selector }),
+  fc.record({
+    pods: fc.record({ podSelector: selector, namespaceSelector: selector }, { requiredKeys: ['podSelector'] }),
+  }),
+);
+
+const farPeer = fc.oneof(
+  { weight: 12, arbitrary: podPeer },
+  { weight: 8, arbitrary: fc.record({ networks: fc.subarray(CIDRS, { minLength: 1, maxLength: 3 }) }) },
+  { weight: 4, arbitrary: fc.record({ nodes: selector }) },
+  // What the agent does not support (N-90).
+  { weight: 1, arbitrary: fc.constant({ domainNames: ['a.example'] }) },
+);
+
+const destinationPort = fc.oneof(
+  fc.constantFrom(...PORTS).map((number) => ({ number })),
+  fc
+    .tuple(fc.constantFrom(...PORTS), fc.constantFrom(...PORTS))
+    .map(([a, b]) => ({ range: { start: Math.min(a, b), end: Math.max(a, b) } })),
+);
+
+const protocolEntry = fc.oneof(
+  fc.record({ tcp: fc.record({ destinationPort }) }),
+  fc.record({ udp: fc.record({ destinationPort }) }),
+  fc.record({ sctp: fc.record({ destinationPort }, { requiredKeys: [] }) }),
+  fc.record({ destinationNamedPort: fc.constantFrom(...PORT_NAMES) }),
+);
+
+const tierRule = (side: 'from' | 'to') =>
+  fc.record(
+    {
+      action: fc.constantFrom('Accept', 'Deny', 'Pass'),
+      [side]: fc.array(side === 'to' ? farPeer : podPeer, { minLength: 1, maxLength: 3 }),
+      protocols: fc.array(protocolEntry, { minLength: 1, maxLength: 3 }),
+    },
+    { requiredKeys: ['action', side] },
+  );
+
+const tierSpec = fc.record(
+  {
+    tier: fc.constantFrom('Admin', 'Admin', 'Baseline'),
+    priority: fc.nat({ max: 2 }),
+    subject: podPeer,
+    ingress: fc.array(tierRule('from'), { maxLength: 4 }),
+    egress: fc.array(tierRule('to'), { maxLength: 4 }),
+  },
+  { requiredKeys: ['tier', 'priority', 'subject'] },
+);
+
+const clusterPolicy = fc
+  .tuple(fc.constantFrom('c0', 'c1', 'c2', 'c3'), tierSpec)
+  .map(([name, spec]) => parseClusterPolicy({ metadata: { name }, spec }).policy!);
+
+const labelledNode = fc
+  .tuple(fc.constantFrom(...NODES), labels)
+  .map(([{ name, addresses }, own]): LabelledNode => ({ name, addresses, labels: own }));
+
+export const tieredParts: fc.Arbitrary<ClusterParts> = fc
+  .record({
+    parts: clusterParts,
+    clusterPolicies: fc.array(clusterPolicy, { minLength: 1, maxLength: 4 }),
+    labelledNodes: fc.array(labelledNode, { maxLength: 2 }),
+  })
+  .map(({ parts, ...tiers }) => ({ ...parts, policies: parts.policies.slice(0, 2), ...tiers }));
+
+export const tieredCluster: fc.Arbitrary<ClusterSnapshot> = tieredParts.map(snapshotOf);
+export const contestedTiers = contestedFrom(tieredParts);
 
 /** A cluster and what became of it: objects came, went and changed. */
-export const clusterPair: fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapshot]> = fc
-  .tuple(clusterParts, clusterParts, fc.array(fc.nat({ max: 3 }), { minLength: 32, maxLength: 32 }))
-  .map(([before, other, choices]) => {
-    let at = 0;
-    const next = (): number => choices[at++ % choices.length]!;
-    const mixed = <T>(ours: readonly T[], theirs: readonly T[]): T[] => [
-      ...ours.filter(() => next() > 0),
-      ...theirs.filter(() => next() === 0),
-    ];
-    // What happens most: the same pods, other labels.
-    const relabelled = before.pods.map((each, index) =>
-      next() === 0 ? { ...each, labels: other.pods[index % other.pods.length]!.labels } : each,
-    );
-    const after = {
-      pods: mixed(relabelled, other.pods),
-      namespaces: mixed(before.namespaces, other.namespaces),
-      policies: mixed(before.policies, other.policies),
-    };
-    return [snapshotOf(before), snapshotOf(after)] as const;
-  });
+export const clusterPair = pairOf(clusterParts);
+export const tieredPair = pairOf(
+  fc.oneof({ weight: 6, arbitrary: tieredParts }, { weight: 1, arbitrary: clusterParts }),
+);
+
+function pairOf(parts: fc.Arbitrary<ClusterParts>): fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapshot]> {
+  return fc
+    .tuple(parts, parts, fc.array(fc.nat({ max: 3 }), { minLength: 32, maxLength: 32 }))
+    .map(([before, other, choices]) => {
+      let at = 0;
+      const next = (): number => choices[at++ % choices.length]!;
+      const mixed = <T>(ours: readonly T[], theirs: readonly T[]): T[] => [
+        ...ours.filter(() => next() > 0),
+        ...theirs.filter(() => next() === 0),
+      ];
+      // What happens most: the same pods, other labels.
+      const relabelled = before.pods.map((each, index) =>
+        next() === 0 ? { ...each, labels: other.pods[index % other.pods.length]!.labels } : each,
+      );
+      const tiers =
+        (before.clusterPolicies ?? other.clusterPolicies)
+          ? {
+              clusterPolicies: mixed(before.clusterPolicies ?? [], other.clusterPolicies ?? []),
+              labelledNodes: mixed(before.labelledNodes ?? [], other.labelledNodes ?? []),
+            }
+          : {};
+      const after = {
+        ...tiers,
+        pods: mixed(relabelled, other.pods),
+        namespaces: mixed(before.namespaces, other.namespaces),
+        policies: mixed(before.policies, other.policies),
+      };
+      return [snapshotOf(before), snapshotOf(after)] as const;
+    });
+}
 
 // --- many policies for the same pods ---
 

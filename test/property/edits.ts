@@ -2,20 +2,24 @@
 import fc from 'fast-check';
 import type { NodeCompiler } from '../../src/compile/compile-node.ts';
 import {
+  type ClusterPolicy,
   type ClusterSnapshot,
+  type LabelledNode,
   type Namespace,
   type NodeRecord,
   objectKey,
   type Pod,
   type Policy,
 } from '../../src/policy/model.ts';
-import { type ClusterParts, clusterParts, crowdedPair, partsOf, snapshotOf } from './clusters.ts';
+import { type ClusterParts, clusterParts, crowdedPair, partsOf, snapshotOf, tieredParts } from './clusters.ts';
 
 export type Edit =
   | { readonly kind: 'pod'; readonly key: string; readonly value: Pod | undefined }
   | { readonly kind: 'namespace'; readonly key: string; readonly value: Namespace | undefined }
   | { readonly kind: 'policy'; readonly key: string; readonly value: Policy | undefined }
-  | { readonly kind: 'node'; readonly key: string; readonly value: NodeRecord | undefined };
+  | { readonly kind: 'node'; readonly key: string; readonly value: NodeRecord | undefined }
+  | { readonly kind: 'cluster-policy'; readonly key: string; readonly value: ClusterPolicy | undefined }
+  | { readonly kind: 'labelled-node'; readonly key: string; readonly value: LabelledNode | undefined };
 
 /** Objects of several clusters put one over the other, one at a time, some of them taken away in between. */
 const editsOf = (clusters: fc.Arbitrary<readonly ClusterParts[]>): fc.Arbitrary<readonly Edit[]> =>
@@ -27,6 +31,8 @@ const editsOf = (clusters: fc.Arbitrary<readonly ClusterParts[]>): fc.Arbitrary<
         ...parts.pods.map((value): Edit => ({ kind: 'pod', key: objectKey(value), value })),
         ...parts.namespaces.map((value): Edit => ({ kind: 'namespace', key: value.name, value })),
         ...parts.policies.map((value): Edit => ({ kind: 'policy', key: objectKey(value), value })),
+        ...(parts.clusterPolicies ?? []).map((value): Edit => ({ kind: 'cluster-policy', key: value.name, value })),
+        ...(parts.labelledNodes ?? []).map((value): Edit => ({ kind: 'labelled-node', key: value.name, value })),
         ...[...nodes].map(([key, value]): Edit => ({ kind: 'node', key, value })),
       ];
       return puts
@@ -37,7 +43,12 @@ const editsOf = (clusters: fc.Arbitrary<readonly ClusterParts[]>): fc.Arbitrary<
     });
   });
 
-export const edits = editsOf(fc.array(clusterParts, { minLength: 1, maxLength: 4 }));
+export const edits = editsOf(
+  fc.array(fc.oneof({ weight: 3, arbitrary: clusterParts }, { weight: 2, arbitrary: tieredParts }), {
+    minLength: 1,
+    maxLength: 4,
+  }),
+);
 /** Of a crowd, and then of the pods and policies it becomes another one by. */
 export const crowdedEdits = editsOf(crowdedPair.map((pair) => pair.map(partsOf)));
 
@@ -52,6 +63,10 @@ export function tell(compiler: NodeCompiler, edit: Edit): boolean {
       return compiler.policy(edit.key, edit.value);
     case 'node':
       return compiler.node(edit.key, edit.value);
+    case 'cluster-policy':
+      return compiler.clusterPolicy(edit.key, edit.value);
+    case 'labelled-node':
+      return compiler.labelledNode(edit.key, edit.value);
   }
 }
 
@@ -71,6 +86,10 @@ export function edited(snapshot: ClusterSnapshot, edit: Edit): ClusterSnapshot {
       return { ...snapshot, policies: put(snapshot.policies, edit.value) };
     case 'node':
       return { ...snapshot, nodes: put(snapshot.nodes, edit.value) };
+    case 'cluster-policy':
+      return { ...snapshot, clusterPolicies: put(snapshot.clusterPolicies ?? new Map(), edit.value) };
+    case 'labelled-node':
+      return { ...snapshot, labelledNodes: put(snapshot.labelledNodes ?? new Map(), edit.value) };
   }
 }
 

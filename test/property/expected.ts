@@ -1,7 +1,6 @@
 /** What one node must do with a flow, by the reference evaluator. */
 import { addressOwners, claimantsOf } from '../../src/policy/address-owners.ts';
-import { createEvaluator, letsPass } from '../../src/policy/evaluate.ts';
-import { explainVerdict } from '../../src/policy/explain-verdict.ts';
+import { createTieredEvaluator, isAllowed } from '../../src/policy/evaluate-tiers.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import type { Packet } from '../support/tracer.ts';
 import { NODE } from './clusters.ts';
@@ -11,14 +10,15 @@ export function expectedHere(
   snapshot: ClusterSnapshot,
 ): (flow: Flow) => { readonly passes: boolean; readonly why: string } {
   const owners = addressOwners(snapshot.pods.values());
-  const evaluator = createEvaluator(snapshot);
+  const evaluator = createTieredEvaluator(snapshot);
   const isHere = (address: string): boolean =>
     claimantsOf(owners.get(address)).some(({ nodeName }) => nodeName === NODE);
   return (flow) => {
-    const verdict = evaluator.evaluate(flow);
-    const egress = !isHere(flow.source) || letsPass(verdict.egress);
-    const ingress = !isHere(flow.destination) || letsPass(verdict.ingress);
-    return { passes: egress && ingress, why: explainVerdict(verdict) };
+    // What a pod sends to itself is forwarded only if it came by way of a Service (N-71).
+    const verdict = evaluator.evaluate({ ...flow, viaService: true });
+    const egress = !isHere(flow.source) || isAllowed(verdict.egress);
+    const ingress = !isHere(flow.destination) || isAllowed(verdict.ingress);
+    return { passes: egress && ingress, why: JSON.stringify(verdict) };
   };
 }
 

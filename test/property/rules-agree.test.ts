@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { Family } from '../../src/core/vocabulary.ts';
-import { judgedBy, sharesOf } from '../../src/dataplane/iptables/counters/counted-rules.ts';
+import { judgedBy, policiesOf, sharesOf } from '../../src/dataplane/iptables/counters/counted-rules.ts';
 import type { Ruleset } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import { addressOwners, claimantsOf, isContested } from '../../src/policy/address-owners.ts';
 import { auditOutcome, createEvaluator, letsPass } from '../../src/policy/evaluate.ts';
@@ -11,7 +11,15 @@ import { isAudited } from '../../src/policy/policy-mode.ts';
 import { compileNode, renderNode } from '../support/stages.ts';
 import { createFakeNode, enforce, LAYOUT } from '../support/fake-cluster.ts';
 import { traceRules, traceValues } from '../support/tracer.ts';
-import { auditedCluster, cluster, contestedCluster, flowsAtEdges, NODE } from './clusters.ts';
+import {
+  auditedCluster,
+  cluster,
+  contestedCluster,
+  contestedTiers,
+  flowsAtEdges,
+  NODE,
+  tieredCluster,
+} from './clusters.ts';
 import { expectedHere, packetOf } from './expected.ts';
 import { runs } from './runs.ts';
 
@@ -19,6 +27,12 @@ describe('property: traced rules agree with the evaluator', () => {
   it('on flows at the edges of what any cluster says', () => agree(cluster, 150, { passed: 1000, dropped: 400 }));
 
   it('on addresses that several pods show (S-73)', () => agree(contestedCluster, 150, { passed: 1000, dropped: 400 }));
+});
+
+describe('property: with tiers of cluster-wide policies', () => {
+  it('traced rules agree with the evaluator', () => agree(tieredCluster, 150, { passed: 1000, dropped: 400 }));
+
+  it('also on addresses that several pods show', () => agree(contestedTiers, 100, { passed: 600, dropped: 400 }));
 });
 
 describe('property: policies that are only audited', () => {
@@ -81,8 +95,8 @@ function countsOf({ families }: Ruleset, family: Family, matched: readonly strin
       const chain = chains.get(name!);
       if (chain?.role.kind !== 'endpoint') return [];
       const index = chain.rules.findIndex((each) => JSON.stringify(each) === rule);
-      const judged = judgedBy(chain, endpointChains.get(chain.role.endpoint)!.policies)!;
-      return sharesOf(chain.rules, judged).filter((share) => share.index === index);
+      const judged = judgedBy(chain, policiesOf(endpointChains.get(chain.role.endpoint), chain.role.part));
+      return !judged ? [] : sharesOf(chain.rules, judged).filter((share) => share.index === index);
     })
     .flatMap(({ counted: { action, direction, of } }) => {
       if (action !== 'would-deny' && action !== 'would-allow') return [];

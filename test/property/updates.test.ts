@@ -32,6 +32,8 @@ import {
   flowsAtEdges,
   NODE,
   snapshotOf,
+  tieredCluster,
+  tieredPair,
 } from './clusters.ts';
 import { packetOf } from './expected.ts';
 import { runs } from './runs.ts';
@@ -92,6 +94,7 @@ describe('property: any sequence of snapshots', () => {
     const sequence = fc.array(
       fc.oneof(
         { weight: 5, arbitrary: cluster },
+        { weight: 2, arbitrary: tieredCluster },
         { weight: 1, arbitrary: crowdedCluster.map(({ crowded }) => crowded) },
         { weight: 1, arbitrary: fc.constant(snapshotOf(EMPTY)) },
       ),
@@ -294,7 +297,7 @@ const circumstances: fc.Arbitrary<Circumstances> = fc.record({ marks: fc.boolean
 
 const withFlows = (pairs: typeof clusterPair) =>
   pairs.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
-const updates = withFlows(clusterPair);
+const updates = withFlows(fc.oneof({ weight: 3, arbitrary: clusterPair }, { weight: 2, arbitrary: tieredPair }));
 /** Only pods of other nodes change: come, go, have another role. */
 const remoteUpdates = withFlows(
   fc

@@ -87,6 +87,9 @@ function feed(compiler: NodeCompiler, before: ClusterSnapshot | undefined, after
   changed(before?.pods, after.pods, (key, pod) => compiler.pod(key, pod));
   changed(before?.namespaces, after.namespaces, (key, namespace) => compiler.namespace(key, namespace));
   changed(before?.nodes, after.nodes, (key, node) => compiler.node(key, node));
+  const { clusterPolicies = new Map(), labelledNodes = new Map() } = after;
+  changed(before?.clusterPolicies, clusterPolicies, (key, policy) => compiler.clusterPolicy(key, policy));
+  changed(before?.labelledNodes, labelledNodes, (key, node) => compiler.labelledNode(key, node));
 }
 
 const { marks: _marks, ...withoutMarks } = LAYOUT;

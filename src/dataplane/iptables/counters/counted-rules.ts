@@ -3,11 +3,14 @@ import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { CountedAction, CountedFlow, CountedFor } from '../../dataplane.ts';
 import type { PolicyRef } from '../../../policy/model.ts';
 import type { Chain } from '../rules/chain.ts';
+import type { ChainPart } from '../rules/names.ts';
 import type { Match, Rule } from '../rules/rule.ts';
+import type { EndpointChain } from '../rules/ruleset.ts';
 
 import { objectKey } from '../../../policy/model.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
 import { closedChain, replyChain } from '../../chain-names.ts';
+import { partOf } from '../rules/names.ts';
 import { parseRule } from '../rules/parse-rule.ts';
 
 /** What a count is a count of. */
@@ -36,8 +39,15 @@ export interface Judged {
 /** Undefined: the chain judges no pods. `policies`: of its endpoint chain. */
 export function judgedBy({ role }: Chain, policies: readonly PolicyRef[]): Judged | undefined {
   if (role.kind !== 'endpoint' && role.kind !== 'closed') return undefined;
+  // What leads there was counted where it came from.
+  if (role.kind === 'endpoint' && (role.part === 'denied' || role.part === 'would-deny')) return undefined;
   const of: CountedFor = role.kind === 'closed' ? { kind: 'closed' } : { kind: 'policies', policies };
   return { direction: role.direction, replies: role.replies, of };
+}
+
+/** Whose counts the chain's are, or the part's of a chain. */
+export function policiesOf(endpoint: EndpointChain | undefined, part?: ChainPart): readonly PolicyRef[] {
+  return (part === 'counted' ? endpoint?.audit?.policies : endpoint?.policies) ?? [];
 }
 
 /** A chain for pods whose own could not be made: it is not among the rules wanted, and has no legend. */
@@ -52,7 +62,9 @@ export function judgedWhenClosed(chain: string): Judged | undefined {
 
 /** `rules`: of a chain, in order; undefined: one that is not ours. */
 export function sharesOf(rules: readonly (Rule | undefined)[], judged: Judged): readonly Share[] {
-  const last = rules.findLastIndex((rule) => rule?.target.kind === 'return' || rule?.target.kind === 'drop');
+  const last = rules.findLastIndex(
+    (rule) => !rule?.by && (rule?.target.kind === 'return' || rule?.target.kind === 'drop'),
+  );
   const tellsLive = rules.some((rule) => rule?.target.kind === 'set-denied-flag');
   return rules.flatMap((rule, index) => {
     return rule ? sharesOfRule(rule, index, { ...judged, isLast: index === last, tellsLive }) : [];
@@ -86,8 +98,12 @@ function sharesOfRule({ matches, target, by, isAudit }: Rule, index: number, pla
       // What nothing allowed comes to the last verdict; where nothing is denied that is this one.
       if (isLast) return [share('would-deny', 'new')];
       return [share('allow', 'new', whose)];
+    case 'goto': {
+      const part = partOf(target.chain);
+      if (part === 'denied') return [share('deny', replies ? 'live' : 'new', whose)];
+      return part === 'would-deny' && !replies ? [share('would-deny', 'new', whose)] : [];
+    }
     case 'jump':
-    case 'goto':
     case 'stamp-epoch':
     case 'log':
     case 'none':

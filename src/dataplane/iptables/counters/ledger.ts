@@ -15,6 +15,7 @@ import { FAMILIES } from '../../../core/vocabulary.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { leadsTo } from '../rules/parse-rule.ts';
 import {
+  policiesOf,
   type Counted,
   type Judged,
   judgedBy,
@@ -115,8 +116,10 @@ export class Ledger {
       for (const { name } of entry) others.add(name);
       for (const chain of chains.values()) {
         const { role } = chain;
-        const policies = role.kind === 'endpoint' ? (endpointChains.get(role.endpoint)?.policies ?? []) : [];
-        const judged = judgedBy(chain, policies);
+        const judged = judgedBy(
+          chain,
+          role.kind === 'endpoint' ? policiesOf(endpointChains.get(role.endpoint), role.part) : [],
+        );
         const key = chainKey(family, chain.name);
         if (!judged) others.add(chain.name);
         else if (this.#rendered.get(key)?.chain !== chain) {

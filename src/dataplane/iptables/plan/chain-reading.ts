@@ -7,7 +7,8 @@ import { Groups } from '../../../core/groups.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
 import { lowBits } from '../rules/low-bits.ts';
 import { ChainText } from '../rules/chain.ts';
-import { dispatchChain, guardChain, replyDispatchChain } from '../rules/names.ts';
+import { chainsOfEndpoint, dispatchChain, guardChain, partOf, replyDispatchChain } from '../rules/names.ts';
+import { setsOf } from '../rules/parse-rule.ts';
 
 /** What rules ask of sets. */
 interface SetUsage {
@@ -17,6 +18,10 @@ interface SetUsage {
   readonly directions: ReadonlyMap<string, ReadonlySet<Direction>>;
   /** Set -> sets that some rule asks about together with it. */
   readonly together: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Set -> endpoint chains that ask about it in rules of which the first that matches decides. */
+  readonly ordered: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Sets of rules that deny, or pass on to others: who joins may lose what was allowed. */
+  readonly denying: ReadonlySet<string>;
 }
 
 /** Where packets go from one chain on, as far as addresses and interfaces decide. */
@@ -36,6 +41,7 @@ interface Findings {
 }
 
 const NONE: ReadonlyMap<string, ChainText> = new Map();
+const NO_RULES = { rules: [] as readonly ParsedRule[] };
 
 /** As a map: the exact lines of each chain. */
 export class ChainReading implements ReadonlyMap<string, readonly string[]> {
@@ -134,6 +140,25 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     return this.#findings.usage;
   }
 
+  #partsOf(endpoint: string): readonly ChainText[] {
+    return chainsOfEndpoint(endpoint).flatMap((name) => (partOf(name) ? (this.text(name) ?? []) : []));
+  }
+
+  #findOrdered(
+    endpoint: string,
+    parts: readonly ChainText[],
+    usage: { ordered: Groups<string, string>; denying: Set<string> },
+  ): void {
+    for (const { rules } of [this.text(endpoint) ?? NO_RULES, ...parts]) {
+      for (const parsed of rules) {
+        const sets = setsOf(parsed);
+        for (const set of sets) usage.ordered.add(set, endpoint);
+        const isPlain = parsed.kind === 'own' && parsed.rule.target.kind === 'return';
+        if (!isPlain) for (const set of sets) usage.denying.add(set);
+      }
+    }
+  }
+
   #way(top: string): Way {
     const known = this.#findings.ways.get(top) ?? follow(this, top);
     this.#findings.ways.set(top, known);
@@ -145,6 +170,8 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
       chains: new Groups<string, string>(),
       directions: new Groups<string, Direction>(),
       together: new Groups<string, string>(),
+      ordered: new Groups<string, string>(),
+      denying: new Set<string>(),
     };
     for (const [chain, text] of this.texts()) {
       for (const sets of text.sets) {
@@ -157,7 +184,10 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     for (const direction of DIRECTIONS) {
       for (const top of [dispatchChain(direction), guardChain(direction)]) {
         for (const end of this.#way(top).ends) {
-          for (const sets of this.text(end)?.sets ?? []) for (const set of sets) usage.directions.add(set, direction);
+          const parts = this.#partsOf(end);
+          for (const set of [this.text(end), ...parts].flatMap((text) => text?.sets ?? []).flat())
+            usage.directions.add(set, direction);
+          if (parts.length > 0) this.#findOrdered(end, parts, usage);
         }
       }
     }

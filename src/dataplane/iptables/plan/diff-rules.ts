@@ -14,8 +14,7 @@ import { assembleChains } from '../render/assemble.ts';
 import type { ChainText } from '../rules/chain.ts';
 import { JUDGING_ORDER } from '../../judgings.ts';
 import { stamps } from '../rules/layout.ts';
-import { FORWARD_CHAIN, guardChain } from '../rules/names.ts';
-import { replyChain } from '../../chain-names.ts';
+import { FORWARD_CHAIN, chainsOfEndpoint, guardChain } from '../rules/names.ts';
 import { EVERY_PACKET } from '../../mark-bits.ts';
 import { ChainReading, readingOf } from './chain-reading.ts';
 import { effectiveTargets } from './effective-targets.ts';
@@ -177,7 +176,7 @@ function* newBody(
 /** Chains that addresses are sent to, and were before: those that wait for a chain that was refused stay there. */
 function chainsHeldTo(dispatch: FamilyRules['dispatch'], before: ChainReading): string[] {
   return [...new Set([...dispatch.egress.values(), ...dispatch.ingress.values()])]
-    .flatMap((name) => [name, replyChain(name)])
+    .flatMap(chainsOfEndpoint)
     .filter((name) => before.has(name));
 }
 

@@ -31,7 +31,7 @@ export interface SetChange {
   /** Lines that let more match, then lines that let less match. */
   readonly grants: readonly PlanLine[];
   readonly removals: readonly PlanLine[];
-  /** Something leaves that live flows may come from or go to: they have to be judged again. */
+  /** Something leaves that live flows may come from or go to, or joins what is denied: they have to be judged again. */
   readonly revokes: boolean;
   /** The set it is filled in, which the lines themselves destroy. */
   readonly aside?: string;
@@ -76,6 +76,7 @@ interface Unseen {
 
 export function* diffSets({ desired, actual: observed, pending }: Delta, memory: SetsMemory): Sliced<SetsDiff> {
   const referred = referredSets(observed);
+  const denying = denyingSets(observed);
   const unseen: Unseen[] = [];
   const changes: SetChange[] = [];
   const capacities = new Map<string, number>();
@@ -105,7 +106,7 @@ export function* diffSets({ desired, actual: observed, pending }: Delta, memory:
     }
     const change = changeOf(set, before, observed, memory, desired.directory);
     if (!change) continue;
-    changes.push(change);
+    changes.push(denying(name) && change.joining.length > 0 ? { ...change, revokes: true } : change);
     if (change.aside !== undefined) capacities.set(name, maxElements(set.members.size));
     added += change.joining.length;
     deleted += change.leaving.length;
@@ -180,6 +181,14 @@ function referredSets({ families, other }: ObservedState): Names {
   return { has: (name) => all.some((names) => names.has(name)) };
 }
 
+/** Who joins a set that rules deny or pass by was judged without them before. */
+function denyingSets({ families }: ObservedState): (set: string) => boolean {
+  const usages = FAMILIES.flatMap((family) =>
+    families[family] ? [readingOf(family, families[family]).usage.denying] : [],
+  );
+  return (set) => usages.some((denying) => denying.has(set));
+}
+
 function unseenOf(set: IpSet, found: ObservedSet | undefined): Unseen {
   const { name, members } = set;
   const isUsable = found?.type === set.type && found.family === set.family && found.maxElements >= members.size;
@@ -241,7 +250,7 @@ function changeOf(
   const revokes = leaving.some((member) => {
     const [address = '', rest] = member.split(/[,/]/, 2);
     const isPrefix = rest !== undefined && member.includes('/');
-    return !memory.remembered || isPrefix || directory.ownerOf(address) !== undefined;
+    return !memory.remembered || isPrefix || set.isOfNodes || directory.ownerOf(address) !== undefined;
   });
   return { name, family, desired: set, joining, leaving, ...lines, revokes };
 }

@@ -8,6 +8,7 @@ import type { Degraded } from '../../dataplane.ts';
 
 import { JUDGING_ORDER } from '../../judgings.ts';
 import { closedEndpoint } from '../render/assemble.ts';
+import { partOf } from '../rules/names.ts';
 import { isGuard } from '../rules/ruleset.ts';
 
 export interface Unusable {
@@ -124,9 +125,13 @@ function effectiveDispatch(
   return { dispatch, degraded, waiting: count, closed };
 }
 
-/** In audit mode no endpoint chain does; else each one that isolates does at its end. */
+/** In audit mode no endpoint chain does; else each one that isolates does at its end, and others where their rules deny. */
 function drops({ rules }: ChainText): boolean {
-  return rules.some((parsed) => parsed.kind === 'own' && parsed.rule.target.kind === 'drop');
+  return rules.some(({ kind, ...parsed }) => {
+    if (kind !== 'own' || !('rule' in parsed)) return false;
+    const { target } = parsed.rule;
+    return target.kind === 'drop' || (target.kind === 'goto' && partOf(target.chain) === 'denied');
+  });
 }
 
 function isRejected({ name, sets }: EndpointChain, rejected: ReadonlySet<string>): boolean {
@@ -138,9 +143,10 @@ function isolates({ audit }: EndpointChain): boolean {
   return !audit || audit.without !== undefined;
 }
 
-/** An endpoint chain is of one namespace. */
-function namespacesOf({ policies: [first] }: EndpointChain): string[] {
-  return first ? [first.namespace] : [];
+/** Of NetworkPolicies all are of one namespace; cluster-wide policies come ahead of them, and are of none. */
+function namespacesOf({ policies }: EndpointChain): string[] {
+  const [first, last] = [policies[0], policies.at(-1)];
+  return first && last ? [...new Set([first.namespace, last.namespace])] : [];
 }
 
 /** Interfaces whose endpoint chain is rejected are closed: what is at no listed address has no claim to the rules before. */

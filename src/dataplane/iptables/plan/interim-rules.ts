@@ -15,6 +15,7 @@ import type { ChainReading } from './chain-reading.ts';
 import type { SetChange } from './diff-sets.ts';
 import type { PlanLine } from './plan.ts';
 
+import { Groups } from '../../../core/groups.ts';
 import { compareText } from '../../../core/compare.ts';
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { ChainText, ownRule } from '../rules/chain.ts';
@@ -51,6 +52,7 @@ export function needsInterimRules(
   if (changes.length === 0) return false;
   const usages = [...new Set([before.usage, after.usage])];
   if (usages.some(({ together }) => areAskedTogether(changes, together))) return true;
+  if (usages.some(({ ordered }) => areInOrder(changes, ordered))) return true;
   const sides = { egress: { joins: false, leaves: false }, ingress: { joins: false, leaves: false } };
   for (const { name, joining, leaving } of changes) {
     if (moves.egress.sets.has(name) || moves.ingress.sets.has(name)) return true;
@@ -58,8 +60,10 @@ export function needsInterimRules(
       // The member is the far end of these flows; its own rules are those of the other direction.
       const far = moves[OTHER[direction]];
       if (touches([...joining, ...leaving], far.addresses)) return true;
-      sides[direction].joins ||= touches(joining, far.subjects);
-      sides[direction].leaves ||= touches(leaving, far.subjects);
+      // Who joins a set of a rule that denies may be allowed less, who leaves it more.
+      const mayDeny = usages.some(({ denying }) => denying.has(name));
+      sides[direction].joins ||= touches(mayDeny ? [...joining, ...leaving] : joining, far.subjects);
+      sides[direction].leaves ||= touches(mayDeny ? [...joining, ...leaving] : leaving, far.subjects);
     }
   }
   return (sides.egress.joins && sides.ingress.leaves) || (sides.egress.leaves && sides.ingress.joins);
@@ -76,6 +80,24 @@ function areAskedTogether(changes: readonly SetChange[], together: ReadonlyMap<s
     const others = together.get(name);
     return others !== undefined && changes.some((change) => others.has(change.name));
   });
+}
+
+/**
+ * One member joins or leaves two of the sets of an endpoint chain whose first matching rule decides: with one of them changed, a rule
+ * between them may decide that does so neither before nor after.
+ */
+function areInOrder(changes: readonly SetChange[], ordered: ReadonlyMap<string, ReadonlySet<string>>): boolean {
+  const changed = new Groups<string, string>();
+  for (const { name, joining, leaving } of changes) {
+    const members = [...joining, ...leaving].map((member) => (member.includes('/') ? '*' : member.split(',', 1)[0]!));
+    for (const endpoint of ordered.get(name) ?? NOBODY) {
+      const known = changed.get(endpoint);
+      if (known && (known.has('*') || members.includes('*') || members.some((member) => known.has(member))))
+        return true;
+      for (const member of new Set(members)) changed.add(endpoint, member);
+    }
+  }
+  return false;
 }
 
 interface InterimRules {

@@ -10,6 +10,7 @@ import { JUDGING_ORDER } from '../../judgings.ts';
 import { replyChain } from '../../chain-names.ts';
 import { replyDispatchChain } from '../rules/names.ts';
 import { isDispatchRule } from './chain-reading.ts';
+import { judgedBy, revokes } from './judgement.ts';
 
 type Chains = ReadonlyMap<string, ChainText>;
 
@@ -46,7 +47,7 @@ function guardsRevoke(desired: ReadonlyMap<string, Chain>, chains: Chains, actua
       const now = current.get(match);
       if (!mayDeny(chains.get(target))) continue;
       if (now === undefined) return true;
-      if (now !== target && revokes(actual.text(now), chains.get(target))) return true;
+      if (now !== target && revokes(judgedBy(now, actual), judgedBy(target, chains))) return true;
     }
   }
   return false;
@@ -73,7 +74,7 @@ function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, act
       const pair = `${now} ${target}`;
       let less = known.get(pair);
       if (less === undefined) {
-        less = revokes(actual.text(now), chains.get(target)) || repliesRevoke(now, target, chains, actual);
+        less = revokes(judgedBy(now, actual), judgedBy(target, chains)) || repliesRevoke(now, target, chains, actual);
         known.set(pair, less);
         yield;
       }
@@ -85,15 +86,8 @@ function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, act
 
 /** The same of the replies, where they are judged. */
 function repliesRevoke(now: string, target: string, chains: Chains, actual: ChainReading): boolean {
-  const to = chains.get(replyChain(target));
-  return to !== undefined && revokes(actual.text(replyChain(now)), to);
-}
-
-/** In a union of allow rules: some rule is not among the later ones. What others wrote may allow anything; so does a chain without a DROP. */
-export function revokes(from: ChainText | undefined, to: ChainText | undefined): boolean {
-  if (!from || !to) return true;
-  const later = new Set(to.rules.filter(mayAllow).map(({ line }) => line));
-  return from.rules.some((rule) => mayAllow(rule) && !later.has(rule.line)) || !from.rules.some(isDrop);
+  const to = judgedBy(replyChain(target), chains);
+  return to !== undefined && revokes(judgedBy(replyChain(now), actual), to);
 }
 
 /** A chain that counts for audited policies alone does not. */
@@ -102,11 +96,3 @@ function mayDeny(to: ChainText | undefined): boolean {
 }
 
 const PASSES: ReadonlySet<Rule['target']['kind']> = new Set(['return', 'log', 'none']);
-
-function mayAllow(parsed: ParsedRule): boolean {
-  return parsed.kind === 'foreign' || parsed.rule.target.kind === 'return';
-}
-
-function isDrop(parsed: ParsedRule): boolean {
-  return parsed.kind === 'own' && parsed.rule.target.kind === 'drop' && parsed.rule.matches.length === 0;
-}

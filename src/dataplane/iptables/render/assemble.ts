@@ -31,7 +31,7 @@ export function assembleChains(
     ...dispatchChains(targets.dispatch, family, layout, known),
     ...emptyGuardChains(targets.offered, layout),
     ...guards.map((chain) => sameChain(known.get(chain.name), chain)),
-    ...targets.endpoints.flatMap(({ chain, reply }) => (reply ? [chain, reply] : [chain])),
+    ...targets.endpoints.flatMap(({ chain, reply, parts = [] }) => [chain, ...(reply ? [reply] : []), ...parts]),
   ];
   return new Map(chains.map((chain) => [chain.name, chain]));
 }

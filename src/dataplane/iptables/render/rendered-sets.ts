@@ -46,7 +46,15 @@ function renderSet(from: AddressSet | AddressPortSet, name: string | undefined):
   const type =
     'kind' in from ? (holdsAddresses ? 'hash:ip' : 'hash:net') : holdsAddresses ? 'hash:ip,port' : 'hash:net,port';
   const { family, members, key: meaning } = from;
-  return { name: name ?? setName(family, meaning), family, type, members, meaning };
+  const isOfNodes = 'kind' in from && from.kind === 'nodes';
+  return {
+    name: name ?? setName(family, meaning),
+    family,
+    type,
+    members,
+    meaning,
+    ...(isOfNodes ? { isOfNodes } : {}),
+  };
 }
 
 /** The sets that rules speak of: one that no rule does (the family's rules may not need it) is not made. */

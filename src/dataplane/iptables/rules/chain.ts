@@ -1,5 +1,6 @@
 /** Chains: as values, and as the tools read and print them. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
+import type { ChainPart } from './names.ts';
 import type { Rule } from './rule.ts';
 
 import { isSameValue } from '../../../core/same-value.ts';
@@ -21,7 +22,14 @@ export type ChainRole =
   /** Finds an endpoint chain by address (dispatch.ts), or by interface (guards.ts). */
   | { readonly kind: 'dispatch' | 'guard'; readonly direction: Direction; readonly replies: boolean }
   /** Judges the pods of one policy group; `endpoint`: the name of its endpoint chain. */
-  | { readonly kind: 'endpoint'; readonly endpoint: string; readonly direction: Direction; readonly replies: boolean }
+  | {
+      readonly kind: 'endpoint';
+      readonly endpoint: string;
+      readonly direction: Direction;
+      readonly replies: boolean;
+      /** Absent: the chain that packets come to first. */
+      readonly part?: ChainPart;
+    }
   /** Judges pods whose own chain is not there. */
   | { readonly kind: 'closed'; readonly direction: Direction; readonly replies: boolean };
 

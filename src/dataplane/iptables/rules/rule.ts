@@ -104,6 +104,8 @@ export interface IpSet {
   readonly members: VersionedMap<string, boolean>;
   /** What the set means; the name is a hash of it. */
   readonly meaning: string;
+  /** Its members are addresses of nodes: no pod that comes or goes makes them join or leave. */
+  readonly isOfNodes?: boolean;
   /** Who is in it passes a gate: members join behind the commit of rules and leave ahead of it. */
   readonly opens?: boolean;
 }

@@ -24,6 +24,8 @@ export interface EndpointChain {
   readonly chain: Chain;
   /** Judges the replies of live flows; absent where replies are not judged. */
   readonly reply?: Chain;
+  /** Chains that these two lead to and no other does; absent: none. */
+  readonly parts?: readonly Chain[];
   /** Names of the sets its rules refer to. */
   readonly sets: readonly string[];
 }

@@ -83,9 +83,9 @@ function concerns({ name, sets, audit }: EndpointChain, object: string): boolean
   return !audit && (name === object || sets.includes(object));
 }
 
-/** A policy group is of one namespace. */
+/** A policy group is of one namespace; where only cluster-wide policies are in it, of none. */
 function namespaceOf({ policies }: EndpointChain): string {
-  return policies[0]?.namespace ?? '';
+  return policies.at(-1)?.namespace ?? '';
 }
 
 function isThere(chain: string, observed: ObservedState | undefined): boolean {

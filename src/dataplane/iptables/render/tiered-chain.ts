@@ -1,0 +1,191 @@
+/**
+ * A program with tiers of cluster-wide policies -> an endpoint chain and its parts (drawn at the head of render-node.ts). Rules are asked in
+ * the order of the program; every hop between the parts is a goto, so that a RETURN in any of them leaves the direction's judgement as allowed.
+ */
+import type { Direction, Family } from '../../../core/vocabulary.ts';
+import type { CompiledRule, Program, Stage } from '../../../compile/intent.ts';
+import type { ChainPart } from '../rules/names.ts';
+import type { Match, Rule } from '../rules/rule.ts';
+import type { EndpointChain, Layout } from '../rules/ruleset.ts';
+import type { Judging } from '../../judgings.ts';
+import type { SetNames } from './endpoint-chain.ts';
+
+import { isolates } from '../../../compile/program.ts';
+import { Chain } from '../rules/chain.ts';
+import { expressible } from '../rules/features.ts';
+import { judgesReplies } from '../rules/layout.ts';
+import { endpointChain, replyChain } from '../../chain-names.ts';
+import { partChain } from '../rules/names.ts';
+import { reverse } from '../rules/reverse.ts';
+import {
+  allowRules,
+  auditHeadRules,
+  clauseRules,
+  countingRule,
+  headRules,
+  legendRules,
+  rule,
+  tailRules,
+} from './endpoint-chain.ts';
+
+const RETURN = { kind: 'return' } as const;
+
+interface Given extends Judging {
+  readonly program: Program;
+  readonly family: Family;
+  readonly layout: Layout;
+  readonly setNames: SetNames;
+}
+
+/** The rules of one endpoint chain, part by part; `main` is where packets come in. */
+type Parts = Readonly<Partial<Record<ChainPart, readonly Rule[]>> & { main: readonly Rule[] }>;
+
+/** `without`: the name of the chain that gives the same verdicts and counts nothing for what is audited. */
+export function renderTieredChain(
+  { program, audit }: Judging,
+  without: string | undefined,
+  family: Family,
+  layout: Layout,
+  setNames: SetNames,
+): EndpointChain {
+  const given: Given = { program: program!, audit, family, layout, setNames };
+  const { key, direction, policies } = given.program;
+  const keys = [key, ...(audit ? [audit.key] : [])];
+  const meaning = Object.values(partsOf(given, '', false)).map((rules) =>
+    rules.map(({ matches, target }) => ({ matches, target })),
+  );
+  const name = endpointChain(direction, JSON.stringify([...keys, family, layout, meaning]));
+  const { main, ...parts } = partsOf(given, name, false);
+  const replies = judgesReplies(layout) ? partsOf(given, name, true) : undefined;
+  const sets = new Set(
+    [main, ...Object.values(parts)]
+      .flat()
+      .flatMap(({ matches }) => matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))),
+  );
+  const role = { kind: 'endpoint', endpoint: name, direction, replies: false } as const;
+  return {
+    name,
+    direction,
+    policies,
+    ...(audit ? { audit: { policies: audit.policies, ...(without === undefined ? {} : { without }) } } : {}),
+    sets: [...sets].sort(),
+    chain: new Chain(name, role, main),
+    ...(replies ? { reply: new Chain(replyChain(name), { ...role, replies: true }, replies.main) } : {}),
+    parts: [
+      ...partChains(name, direction, parts, false),
+      ...(replies ? partChains(name, direction, replies, true) : []),
+    ],
+  };
+}
+
+function partChains(endpoint: string, direction: Direction, parts: Partial<Parts>, replies: boolean): readonly Chain[] {
+  return Object.entries(parts).flatMap(([part, rules]) => {
+    if (part === 'main') return [];
+    const name = partChain(endpoint, part as ChainPart);
+    const role = { kind: 'endpoint', endpoint, direction, replies, part: part as ChainPart } as const;
+    return [new Chain(replies ? replyChain(name) : name, role, rules)];
+  });
+}
+
+/** `name`: of the endpoint chain, which the parts are named after. */
+function partsOf(given: Given, name: string, replies: boolean): Parts {
+  const { program, audit, family, layout } = given;
+  const to = (part: ChainPart): Rule['target'] => {
+    const chain = partChain(name, part);
+    return { kind: 'goto', chain: replies ? replyChain(chain) : chain };
+  };
+  const end = layout.mode === 'audit' ? 'would-deny' : 'denied';
+  const isIsolated = isolates(program);
+  const [first, ...rest] = program.stages as [Stage, ...Stage[]];
+  const isAudited = audit !== undefined && !isIsolated && !replies;
+  const count = isAudited ? [rule([], { kind: 'jump', chain: partChain(name, 'counted') })] : [];
+  const targets = { Accept: RETURN, Deny: to(end), Pass: RETURN };
+  const isPassed =
+    first.tier === 'Admin' && (rest.length > 0 || isAudited) && first.rules.some(({ action }) => action === 'Pass');
+  const ahead =
+    first.tier === 'Admin'
+      ? orderedRules(given, first.rules, isPassed ? { ...targets, Pass: to('next') } : targets)
+      : [];
+  const behind = (first.tier === 'Admin' ? rest : [first]).flatMap((stage) =>
+    stage.order === 'union' ? isolatingRules(given, name, replies) : orderedRules(given, stage.rules, targets),
+  );
+  const denies = program.stages.some(({ rules }) => rules.some(({ action }) => action !== 'Accept'));
+  const next = [...count, ...directed(behind, replies)];
+  const head = isIsolated && !replies ? expressible(headRules(layout), family, layout) : [];
+  const legend = replies ? [] : expressible([...legendRules(program), ...legendRules(audit, true)], family, layout);
+  return {
+    main: [
+      ...head,
+      ...directed(ahead, replies),
+      ...(isPassed ? [rule([], to('next'))] : next),
+      ...(isIsolated && !isPassed ? legend : []),
+    ],
+    ...(isPassed ? { next: [...next, ...(isIsolated ? legend : [])] } : {}),
+    ...(denies || !isIsolated ? { [end]: [...deniedRules(given, name, replies), ...(isIsolated ? [] : legend)] } : {}),
+    ...(isAudited ? { counted: countedRules(given, name) } : {}),
+  };
+}
+
+/** Of replies the same is asked with source and destination exchanged; what a tail asks tells nothing of a direction. */
+function directed(rules: readonly Rule[], replies: boolean): readonly Rule[] {
+  return replies ? rules.map((each) => (each.by ? reverse(each) : each)) : rules;
+}
+
+/** N-61. A rule that asks the same as one ahead of it decides nothing. */
+function orderedRules(
+  { program, family, layout, setNames }: Given,
+  rules: readonly CompiledRule[],
+  targets: Readonly<Record<CompiledRule['action'], Rule['target']>>,
+): readonly Rule[] {
+  const all = rules.flatMap((each) => {
+    const made = clauseRules(each, program.direction, family, setNames, targets[each.action]);
+    if (each.action === 'Accept') return expressible(made, family, layout);
+    return made.flatMap((one) => deniedAtLeast(one, targets.Deny, family, layout));
+  });
+  const asked = new Map<string, Rule>();
+  for (const each of all) {
+    const key = JSON.stringify(each.matches);
+    if (!asked.has(key)) asked.set(key, each);
+  }
+  return [...asked.values()];
+}
+
+/** Where the kernel cannot ask all that a Deny or Pass rule asks, it denies whatever matches the rest (N-93). */
+function deniedAtLeast(one: Rule, deny: Rule['target'], family: Family, layout: Layout): readonly Rule[] {
+  const asked = expressible([one], family, layout);
+  if (asked.length > 0) return asked;
+  const canAsk = (match: Match): boolean => expressible([{ ...one, matches: [match] }], family, layout).length > 0;
+  return [{ ...one, matches: one.matches.filter(canAsk), target: deny }];
+}
+
+/** The stage of NetworkPolicy, to its last verdict. */
+function isolatingRules(
+  { program, audit, family, layout, setNames }: Given,
+  chain: string,
+  replies: boolean,
+): readonly Rule[] {
+  const { direction } = program;
+  const allows = expressible(allowRules(program, family, setNames), family, layout);
+  const tail = expressible(tailRules({ chain, direction, replies, isolates: true }, layout), family, layout);
+  const counts = replies ? [] : allowRules(audit, family, setNames).map((each) => countingRule(each, layout));
+  return [...allows, ...tail.slice(0, -1), ...expressible(counts, family, layout), ...tail.slice(-1)];
+}
+
+/** A pod's way to itself is judged as any other here (N-71). */
+function deniedRules(
+  { program: { direction }, family, layout }: Given,
+  chain: string,
+  replies: boolean,
+): readonly Rule[] {
+  const [, ...tail] = tailRules({ chain, direction, replies, isolates: true }, layout);
+  return expressible(tail, family, layout);
+}
+
+/** What policies that are only audited would change, were they asked between the tiers. It gives no verdict. */
+function countedRules(
+  { audit, program: { direction }, family, layout, setNames }: Given,
+  chain: string,
+): readonly Rule[] {
+  const tail = tailRules({ chain, direction, replies: false, isolates: false }, layout);
+  return expressible([...auditHeadRules(layout), ...allowRules(audit, family, setNames), ...tail], family, layout);
+}
