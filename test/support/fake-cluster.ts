@@ -13,7 +13,7 @@ import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import type { Hook, Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import { type FakeKernel, createFakeKernel } from './fake-kernel.ts';
-import { type Connection, type Packet, traceRules } from './tracer.ts';
+import { type Connection, type Packet, type Trace, traceRules } from './tracer.ts';
 
 /** As the agent's own defaults (src/cli/config.ts). */
 export const LAYOUT: Omit<Layout, 'mode'> = {
@@ -22,7 +22,13 @@ export const LAYOUT: Omit<Layout, 'mode'> = {
   log: { group: 7, perSecond: 10, burst: 20 },
 };
 
-export interface FakeNode {
+/** A node of any data plane that packets travel through. */
+export interface Walkable {
+  /** The first packet of the flow, or one that comes back. */
+  walk(packet: Packet, flow: Flow): Trace;
+}
+
+export interface FakeNode extends Walkable {
   readonly name: string;
   readonly kernel: FakeKernel;
   readonly reconciler: SnapshotSync;
@@ -70,11 +76,16 @@ export function createFakeNode(
     ...(freeEpochs ? { freeEpochs } : {}),
     ...(tidy ? { tidy } : {}),
   });
-  return { name, kernel, reconciler };
+  const walk = (packet: Packet, flow: Flow): Trace => {
+    const walked = traceRules(kernel.state(), packet);
+    if (packet.direction !== 'REPLY') assertProductAgrees(kernel, flow, packet.hook ?? 'FORWARD', walked.verdict);
+    return walked;
+  };
+  return { name, kernel, reconciler, walk };
 }
 
 /** What came and went between two snapshots, in the order of the maps. */
-function feed(compiler: NodeCompiler, before: ClusterSnapshot | undefined, after: ClusterSnapshot): void {
+export function feed(compiler: NodeCompiler, before: ClusterSnapshot | undefined, after: ClusterSnapshot): void {
   const changed = <T>(
     from: ReadonlyMap<string, T> | undefined,
     to: ReadonlyMap<string, T>,
@@ -123,7 +134,7 @@ const ECHO_REQUEST: Readonly<Record<number, number>> = { 1: 8, 58: 128 };
  * leaves by OUTPUT, what it receives comes by INPUT, everything else is forwarded; one node forwards a packet once.
  */
 export function travel(
-  nodes: ReadonlyMap<string, FakeNode>,
+  nodes: ReadonlyMap<string, Walkable>,
   flow: Flow,
   from: Place,
   to: Place,
@@ -132,12 +143,11 @@ export function travel(
   const hops = hopsOf(from, to, sides);
   const why: string[] = [];
   const packet = packetOf(flow);
-  const passed: { readonly node: FakeNode; readonly hook: Hook; readonly connection: Connection }[] = [];
+  const passed: { readonly node: Walkable; readonly hook: Hook; readonly connection: Connection }[] = [];
   for (const { node: name, hook } of hops) {
     const node = nodes.get(name)!;
     const connection = { mark: 0 };
-    const walked = traceRules(node.kernel.state(), { ...packet, hook, connection });
-    assertProductAgrees(node, flow, hook, walked.verdict);
+    const walked = node.walk({ ...packet, hook, connection }, flow);
     why.push(`${name} ${hook}: ${walked.verdict}\n  ${walked.matched.join('\n  ')}`);
     if (walked.verdict === 'dropped') return { reaches: false, why: why.join('\n') };
     passed.push({ node, hook, connection });
@@ -154,17 +164,17 @@ export function travel(
       direction: 'REPLY',
       connection,
     };
-    const walked = traceRules(node.kernel.state(), answer);
+    const walked = node.walk(answer, flow);
     if (walked.verdict === 'dropped') throw new Error(`the answer was dropped:\n  ${walked.matched.join('\n  ')}`);
   }
   return { reaches: true, why: why.join('\n') };
 }
 
 /** What the product traces for `explain --verify` says the same of a flow with ports. */
-function assertProductAgrees(node: FakeNode, flow: Flow, hook: Hook, verdict: string): void {
+function assertProductAgrees(kernel: FakeKernel, flow: Flow, hook: Hook, verdict: string): void {
   const protocol = PROTOCOLS.find((each) => PROTOCOL_NUMBER[each] === flow.protocol);
   if (!protocol) return;
-  const { families, sets } = node.kernel.state();
+  const { families, sets } = kernel.state();
   const nodeAddresses = hook === 'INPUT' ? [flow.destination] : [];
   const place = { nodeAddresses, localAddresses: new Map<string, string>(), interfaces: NO_INTERFACES };
   const packet = firstPacket({ ...flow, protocol }, place)!;

@@ -1,8 +1,12 @@
-/** Tables of nftables in memory. */
+/** Tables of nftables in memory: a kernel that takes the very commands of the product, and refuses what the kernel refuses. */
 import { versionedMap } from '../../src/core/versioned-map.ts';
 import type { MarkBits } from '../../src/dataplane/mark-bits.ts';
+import { type NftKernel, NftFailed } from '../../src/dataplane/nftables/kernel/kernel.ts';
 import { epochTable } from '../../src/dataplane/nftables/plan/epochs.ts';
-import type { Table } from '../../src/dataplane/nftables/table/table.ts';
+import type { Chain, NftSet, Table } from '../../src/dataplane/nftables/table/table.ts';
+import type { Command } from '../../src/dataplane/nftables/table/write-table.ts';
+import { numberOf } from './address-number.ts';
+import { readRuleText } from './nft-rule-text.ts';
 
 /** The rendered table with an epoch in force. */
 export function inForce(table: Table, epoch: number, marks: MarkBits): Table {
@@ -11,4 +15,261 @@ export function inForce(table: Table, epoch: number, marks: MarkBits): Table {
     chains: versionedMap([...table.chains, ...epochs.chains]),
     sets: versionedMap([...table.sets, ...epochs.sets]),
   };
+}
+
+export interface FakeNft extends NftKernel {
+  /** What the kernel holds; undefined: no table. */
+  table(): Table | undefined;
+  /** Transactions that went in, since the start. */
+  readonly transactions: readonly (readonly string[])[];
+  /** Somebody else's hand. */
+  edit(...commands: readonly string[]): void;
+  readonly faults: {
+    /** The kernel refuses such a command. */
+    refuse: ((text: string) => boolean) | undefined;
+    /** So many transactions from now on are carried out, and the channel dies before it says so. */
+    lostAnswers: number;
+    /** So many reads from now on fail. */
+    failedReads: number;
+    /** The agent is killed ahead of this many more transactions. */
+    diesAfter: number | undefined;
+  };
+  /** Called whenever packets could see something new. */
+  onCommit: (() => void) | undefined;
+}
+
+export class AgentKilled extends Error {}
+
+interface MutableSet extends Omit<NftSet, 'elements'> {
+  readonly elements: Map<string, true | string>;
+}
+interface State {
+  readonly chains: Map<string, { readonly hook: string; readonly lines: string[] }>;
+  readonly sets: Map<string, MutableSet>;
+}
+
+export function createFakeNft(): FakeNft {
+  let state: State | undefined;
+  const transactions: string[][] = [];
+  const faults: FakeNft['faults'] = { refuse: undefined, lostAnswers: 0, failedReads: 0, diesAfter: undefined };
+  const fake: FakeNft = {
+    faults,
+    transactions,
+    onCommit: undefined,
+    table: () => state && tableOf(state),
+    read: async () => {
+      if (faults.failedReads-- > 0) throw new NftFailed('nft: cannot be started', 'unavailable');
+      return state && readBack(state);
+    },
+    edit: (...commands) => {
+      state = applied(
+        state,
+        commands.map((text) => ({ text, object: '' })),
+        undefined,
+      );
+      fake.onCommit?.();
+    },
+    write: async (commands) => {
+      if (faults.diesAfter !== undefined && faults.diesAfter-- === 0) throw new AgentKilled();
+      state = applied(state, commands, faults.refuse);
+      transactions.push(commands.map(({ text }) => text));
+      fake.onCommit?.();
+      if (faults.lostAnswers-- > 0) throw new NftFailed('nft -i: nft ended', 'unavailable');
+    },
+  };
+  return fake;
+}
+
+/** As values with rules, for the tracer. */
+function tableOf({ chains, sets }: State): Table {
+  return {
+    chains: versionedMap(
+      [...chains].map(([name, chain]) => [name, { name, ...chain, rules: chain.lines.map(readRuleText) }]),
+    ),
+    sets: versionedMap([...sets].map(([name, set]) => [name, { ...set, elements: versionedMap(set.elements) }])),
+  };
+}
+
+/** As the product reads it: rules are text. */
+function readBack(state: State): Table {
+  const { chains, sets } = tableOf(state);
+  const plain = [...chains.values()].map(({ name, hook, lines }): [string, Chain] => [
+    name,
+    { name, hook, lines: [...lines] },
+  ]);
+  return { chains: versionedMap(plain), sets };
+}
+
+/** All commands or, if one is refused, none. */
+function applied(
+  before: State | undefined,
+  commands: readonly Command[],
+  refuse: ((text: string) => boolean) | undefined,
+): State | undefined {
+  const transaction = new Transaction(before);
+  for (const { text, object } of commands) {
+    try {
+      if (refuse?.(text)) throw new Error('Could not process rule: Cannot allocate memory');
+      transaction.carryOut(text);
+    } catch (error) {
+      throw new NftFailed(
+        `${object}: ${(error as Error).message}: ${text.slice(0, 200)}`,
+        'refused',
+        object || undefined,
+      );
+    }
+  }
+  return transaction.state;
+}
+
+class Transaction {
+  state: State | undefined;
+
+  constructor(before: State | undefined) {
+    if (!before) return;
+    this.state = {
+      chains: new Map([...before.chains].map(([name, { hook, lines }]) => [name, { hook, lines: [...lines] }])),
+      sets: new Map([...before.sets].map(([name, set]) => [name, { ...set, elements: new Map(set.elements) }])),
+    };
+  }
+
+  carryOut(text: string): void {
+    const [, verb = '', kind = '', , name = '', rest = ''] =
+      /^(add|delete|flush) (table|chain|rule|set|map|element) inet (\S+) ?(\S*) ?(.*)$/.exec(text) ?? [];
+    const does = this.#commands[`${verb} ${kind}`];
+    if (!does) throw new Error(`syntax error: ${text}`);
+    if (kind !== 'table' && !this.state) throw missing('table');
+    does(name, rest);
+  }
+
+  readonly #commands: Readonly<Record<string, (name: string, rest: string) => void>> = {
+    'add table': () => {
+      this.state ??= { chains: new Map(), sets: new Map() };
+    },
+    'delete table': () => {
+      if (!this.state) throw missing('table');
+      this.state = undefined;
+    },
+    'add chain': (name, rest) => {
+      const hook = /^\{ (.*) \}$/.exec(rest)?.[1] ?? '';
+      if (!this.#held.chains.has(name)) this.#held.chains.set(name, { hook, lines: [] });
+    },
+    'flush chain': (name) => void this.#chain(name).lines.splice(0),
+    'delete chain': (name) => {
+      if (this.#chain(name).lines.length > 0 || this.#isReferred(new RegExp(`\\b(jump|goto) ${name}$`)))
+        throw busy(name);
+      this.#held.chains.delete(name);
+    },
+    'add rule': (name, rest) => {
+      readRuleText(rest);
+      for (const [, target = ''] of rest.matchAll(/\b(?:jump|goto) (\S+)$/g)) this.#chain(target);
+      for (const [, set = ''] of rest.matchAll(/@(\S+)/g)) this.#set(set);
+      if (Buffer.byteLength(/comment "([^"]*)"/.exec(rest)?.[1] ?? '') > 127) throw new Error('comment too long');
+      this.#chain(name).lines.push(rest);
+    },
+    'add set': (name, rest) => this.#addSet(name, rest, false),
+    'add map': (name, rest) => this.#addSet(name, rest, true),
+    'delete set': (name) => this.#deleteSet(name),
+    'delete map': (name) => this.#deleteSet(name),
+    'add element': (name, rest) => {
+      const set = this.#set(name);
+      for (const [element, verdict] of elementsIn(rest)) {
+        if (set.isMap === true && verdict === true) throw new Error('an element of a map needs a verdict');
+        if (verdict !== true) this.#chain(verdict.split(' ')[1]!);
+        const before = set.elements.get(element);
+        if (before !== undefined && before !== verdict) throw new Error('Could not process rule: File exists');
+        if (set.isInterval && overlaps(set, element)) throw new Error('interval overlaps with an existing one');
+        set.elements.set(element, verdict);
+      }
+    },
+    'delete element': (name, rest) => {
+      for (const [element] of elementsIn(rest)) if (!this.#set(name).elements.delete(element)) throw missing(element);
+    },
+  };
+
+  get #held(): State {
+    return this.state!;
+  }
+
+  #addSet(name: string, rest: string, isMap: boolean): void {
+    const [, type = '', flags] = /^\{ type ([^;]*);( flags interval;)? \}$/.exec(rest) ?? [];
+    if (type === '') throw new Error('syntax error in a set');
+    const known = this.#held.sets.get(name);
+    if (known) throw new Error('Could not process rule: File exists');
+    this.#held.sets.set(name, {
+      name,
+      type: type.replace(/ : verdict$/, ''),
+      ...(flags ? { isInterval: true } : {}),
+      ...(isMap ? { isMap } : {}),
+      elements: new Map(),
+    });
+  }
+
+  #deleteSet(name: string): void {
+    this.#set(name);
+    if (this.#isReferred(new RegExp(`@${name}( |$)`))) throw busy(name);
+    this.#held.sets.delete(name);
+  }
+
+  /** By a rule, or the element of a map. */
+  #isReferred(pattern: RegExp): boolean {
+    const byRule = [...this.#held.chains.values()].some(({ lines }) =>
+      lines.some((line) => pattern.test(line.replace(/ comment ".*"$/, ''))),
+    );
+    return (
+      byRule ||
+      [...this.#held.sets.values()].some(({ elements }) =>
+        [...elements.values()].some((verdict) => pattern.test(String(verdict))),
+      )
+    );
+  }
+
+  #chain(name: string) {
+    const found = this.#held.chains.get(name);
+    if (!found) throw missing(name);
+    return found;
+  }
+
+  #set(name: string): MutableSet {
+    const found = this.#held.sets.get(name);
+    if (!found) throw missing(name);
+    return found;
+  }
+}
+
+function missing(name: string): Error {
+  return new Error(`Could not process rule: No such file or directory: ${name}`);
+}
+
+function busy(name: string): Error {
+  return new Error(`Could not process rule: Device or resource busy: ${name}`);
+}
+
+/** `{ 10.0.0.1 . 6 . 80 : goto x, ... }` */
+function elementsIn(text: string): readonly (readonly [string, true | string])[] {
+  const inner = /^\{ (.*) \}$/.exec(text)?.[1];
+  if (inner === undefined) throw new Error(`syntax error: ${text}`);
+  return inner.split(', ').map((each) => {
+    const [element = '', verdict] = each.split(' : ');
+    const parts = element.split(' . ');
+    return [parts.length === 3 ? `${parts[0]},${parts[1]}:${parts[2]}` : element, verdict ?? true];
+  });
+}
+
+function overlaps({ elements }: MutableSet, element: string): boolean {
+  const mine = spanOf(element);
+  return [...elements.keys()].some((key) => {
+    const other = spanOf(key);
+    return key !== element && other.rest === mine.rest && other.first <= mine.last && mine.first <= other.last;
+  });
+}
+
+function spanOf(element: string): { readonly first: bigint; readonly last: bigint; readonly rest: string } {
+  const [range = '', rest = ''] = element.split(',');
+  const [from = '', to] = range.split('-');
+  const [address = '', length] = from.split('/');
+  const { value, family } = numberOf(address);
+  const width = family === 4 ? 32 : 128;
+  const last = to === undefined ? value + (1n << BigInt(width - Number(length ?? width))) - 1n : numberOf(to).value;
+  return { first: value, last, rest };
 }

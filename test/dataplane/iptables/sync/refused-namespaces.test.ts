@@ -30,7 +30,7 @@ const toX = { family: 4, source: '10.9.9.9', destination: '10.0.0.2', protocol: 
 const toEvil = { ...toX, source: '11.3.0.1', destination: '10.0.1.3', port: 1003 } as const;
 
 /** Everything takes a while. */
-function slowNode(kernel: FakeKernel = createFakeKernel()): FakeNode {
+function slowNode(kernel: FakeKernel = createFakeKernel()): Omit<FakeNode, 'walk'> {
   let ms = 0;
   const now = (): number => (ms += 50);
   return {
@@ -40,7 +40,10 @@ function slowNode(kernel: FakeKernel = createFakeKernel()): FakeNode {
   };
 }
 
-async function sync(node: FakeNode, of: ClusterSnapshot): Promise<{ outcome: SyncResult; commands: number }> {
+async function sync(
+  node: Pick<FakeNode, 'reconciler'>,
+  of: ClusterSnapshot,
+): Promise<{ outcome: SyncResult; commands: number }> {
   const before = node.kernel.commands.length;
   const outcome = await node.reconciler.sync(of, 'enforce', LAYOUT, false);
   return { outcome, commands: node.kernel.commands.length - before };

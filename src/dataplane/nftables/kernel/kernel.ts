@@ -1,0 +1,23 @@
+/** The kernel as a sync of nftables sees it. */
+import type { Table } from '../table/table.ts';
+import type { Command } from '../table/write-table.ts';
+
+export interface NftKernel {
+  /** Undefined: the table is not there. Rejects with `NftFailed`. */
+  read(): Promise<Table | undefined>;
+  /** One transaction. Rejects with `NftFailed`: of `refused`, nothing was done; else that is not known. */
+  write(commands: readonly Command[]): Promise<void>;
+}
+
+export class NftFailed extends Error {
+  readonly reason: 'refused' | 'unavailable';
+  /** The chain or set whose command the kernel refused, as far as that is told. */
+  readonly object: string | undefined;
+
+  constructor(message: string, reason: NftFailed['reason'], object?: string) {
+    super(message);
+    this.name = 'NftFailed';
+    this.reason = reason;
+    this.object = object;
+  }
+}

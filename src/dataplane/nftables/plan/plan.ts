@@ -1,0 +1,174 @@
+/**
+ * The difference -> transactions. Each is taken whole or not at all, so a packet meets what was or what will be, and so does whoever finds
+ * the table after this process was killed.
+ *
+ *   prepare   objects that nothing leads to yet, where they are too many for one transaction; as often as it takes
+ *   commit    all that packets can notice, at once
+ *   tidy      objects that nothing leads to any more; the kernel takes longer for it, so it is done when nobody waits
+ */
+import type { ChangeCounts } from '../../dataplane.ts';
+import type { Command, TableWriter } from '../table/write-table.ts';
+import type { Difference, Leftovers, WholeTable } from './compare.ts';
+import type { Epochs } from './epochs.ts';
+
+export interface Step {
+  readonly kind: 'prepare' | 'commit' | 'tidy';
+  readonly commands: readonly Command[];
+}
+
+/** What the kernel holds, as far as it is ours. */
+export interface Held extends WholeTable {
+  readonly left: Leftovers;
+}
+
+export interface Plan {
+  readonly steps: readonly Step[];
+  readonly counts: ChangeCounts;
+  /** After every step. */
+  readonly after: Held | undefined;
+  /** In force afterwards; absent without marks. */
+  readonly epochs: Epochs | undefined;
+}
+
+/** So many elements and rules are a transaction of about 100 ms, in which nobody else's commit goes in. */
+const MAX_COMMANDS = 2_000;
+
+export interface PlanRequest {
+  readonly desired: WholeTable;
+  readonly difference: Difference;
+  readonly left: Leftovers;
+  readonly writer: TableWriter;
+  /** Of the table. `unusable`: it has to go for another one. */
+  readonly before: 'missing' | 'usable' | 'unusable';
+  /** Take out what nothing leads to. */
+  readonly tidies: boolean;
+  readonly epochs: Epochs | undefined;
+  readonly epochsAdvanced: number;
+}
+
+export function makePlan(request: PlanRequest): Plan {
+  const { desired, difference, writer, before, tidies, epochs } = request;
+  const left = leftAfter(request);
+  const fresh = freshCommands(difference, writer);
+  const live = liveCommands(difference, writer);
+  const table = [
+    ...(before === 'unusable' ? [writer.deleteTable()] : []),
+    ...(before === 'usable' ? [] : [writer.addTable()]),
+  ];
+  const isLong = before !== 'unusable' && weightOf(fresh) > MAX_COMMANDS;
+  const prepare = isLong ? portions([...table, ...fresh]) : [];
+  const steps: Step[] = [
+    ...prepare.map((commands): Step => ({ kind: 'prepare', commands })),
+    { kind: 'commit', commands: isLong ? live : [...table, ...fresh, ...live] },
+    ...(tidies ? [{ kind: 'tidy', commands: tidyCommands(left, writer) } as const] : []),
+  ];
+  return {
+    steps: steps.filter(({ commands }) => commands.length > 0),
+    counts: countsOf(request),
+    after: { ...desired, left: tidies ? { chains: new Map(), sets: new Map() } : left },
+    epochs,
+  };
+}
+
+/** Nothing leads to these before the commit: chains at no hook, and all sets. */
+function freshCommands({ newSets, newChains }: Difference, writer: TableWriter): Command[] {
+  const chains = newChains.filter(({ hook }) => hook === '');
+  const plain = newSets.filter(({ isMap }) => !isMap);
+  const maps = newSets.filter(({ isMap }) => isMap);
+  return [
+    ...newSets.map((set) => writer.addSet(set)),
+    ...plain.flatMap((set) => writer.addElements(set, [...set.elements].sort(byKey))),
+    ...chains.map((chain) => writer.addChain(chain)),
+    ...chains.flatMap((chain) => writer.addRules(chain)),
+    ...maps.flatMap((set) => writer.addElements(set, [...set.elements].sort(byKey))),
+  ];
+}
+
+function byKey([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1;
+}
+
+function liveCommands({ newChains, changedChains, changedSets }: Difference, writer: TableWriter): Command[] {
+  const hooks = newChains.filter(({ hook }) => hook !== '');
+  return [
+    ...changedChains.flatMap(({ after }) => [writer.flushChain(after.name), ...writer.addRules(after)]),
+    ...changedSets.flatMap(({ after, leaving, joining }) => [
+      ...writer.deleteElements(
+        after,
+        leaving.map(([element]) => element),
+      ),
+      ...writer.addElements(after, joining),
+    ]),
+    ...hooks.map((chain) => writer.addChain(chain)),
+    ...hooks.flatMap((chain) => writer.addRules(chain)),
+  ];
+}
+
+function tidyCommands({ chains, sets }: Leftovers, writer: TableWriter): Command[] {
+  return [
+    ...[...chains.keys()].map((name) => writer.flushChain(name)),
+    // An element of a map leads to a chain until it is deleted with the map.
+    ...[...sets.values()].filter(({ isMap }) => isMap).map((set) => writer.deleteSet(set)),
+    ...[...chains.keys()].map((name) => writer.deleteChain(name)),
+    ...[...sets.values()].filter(({ isMap }) => !isMap).map((set) => writer.deleteSet(set)),
+  ];
+}
+
+function leftAfter({ desired, difference, left }: PlanRequest): Leftovers {
+  const isWanted = (name: string, of: 'chains' | 'sets'): boolean =>
+    desired.rendered[of].has(name) || desired.epochs[of].has(name);
+  const gone = <T extends { readonly name: string }>(
+    before: ReadonlyMap<string, T>,
+    more: readonly T[],
+    of: 'chains' | 'sets',
+  ): ReadonlyMap<string, T> => {
+    if (before.size + more.length === 0) return before;
+    const all = [...before.values(), ...more].filter(({ name }) => !isWanted(name, of));
+    return new Map(all.map((each) => [each.name, each]));
+  };
+  return {
+    chains: gone(left.chains, difference.goneChains, 'chains'),
+    sets: gone(left.sets, difference.goneSets, 'sets'),
+  };
+}
+
+/** Elements are many to a command. */
+function weightOf(commands: readonly Command[]): number {
+  return commands.reduce((sum, { text }) => sum + 1 + text.length / 100, 0);
+}
+
+function portions(commands: readonly Command[]): Command[][] {
+  const found: Command[][] = [[]];
+  let weight = 0;
+  for (const command of commands) {
+    weight += weightOf([command]);
+    if (weight > MAX_COMMANDS) {
+      found.push([]);
+      weight = 0;
+    }
+    found.at(-1)!.push(command);
+  }
+  return found;
+}
+
+function countsOf({ difference, tidies, epochsAdvanced, ...request }: PlanRequest): ChangeCounts {
+  const { newSets, newChains, changedSets, changedChains } = difference;
+  const left = leftAfter({ difference, tidies, epochsAdvanced, ...request });
+  const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
+  return {
+    chainsWritten: newChains.length + changedChains.length,
+    chainsDeleted: tidies ? left.chains.size : 0,
+    jumpsRepaired: changedChains.filter(({ after }) => after.hook !== '').length,
+    setsCreated: newSets.length,
+    setsDestroyed: tidies ? left.sets.size : 0,
+    membersAdded:
+      sum(newSets.map(({ elements }) => elements.size)) + sum(changedSets.map(({ joining }) => joining.length)),
+    membersDeleted: sum(changedSets.map(({ leaving }) => leaving.length)),
+    epochsAdvanced,
+  };
+}
+
+export function planText({ steps }: Plan): string {
+  if (steps.length === 0) return 'nothing to do\n';
+  return steps.map(({ kind, commands }) => `# ${kind}\n${commands.map(({ text }) => `${text}\n`).join('')}`).join('');
+}

@@ -1,0 +1,320 @@
+/**
+ * Syncs one after the other: intent -> table -> difference -> transactions -> kernel. Starts from what the node has to enforce now; the only
+ * memory is what our own transactions left in the kernel, and that is dropped whenever there is doubt about it.
+ */
+import type { NodeIntent } from '../../../compile/intent.ts';
+import type { Mode } from '../../../core/vocabulary.ts';
+import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
+import type { DataplaneSize, Drift, SyncFailure, SyncOutcome, SyncPhase, SyncRequest } from '../../dataplane.ts';
+import type { TidyTimer } from '../../tidy-timer.ts';
+import type { NftKernel } from '../kernel/kernel.ts';
+import type { Layout, Table } from '../table/table.ts';
+import type { EpochKeeper, NextEpochs } from './epoch-keeper.ts';
+
+import { NodeCompiler } from '../../../compile/compile-node.ts';
+import { messageOf } from '../../../core/error-text.ts';
+import { runSliced } from '../../../core/run-sliced.ts';
+import { objectKey } from '../../../policy/model.ts';
+import { NftFailed } from '../kernel/kernel.ts';
+import { type Difference, NO_LEFTOVERS, compareTables } from '../plan/compare.ts';
+import { findDrift } from '../plan/drift.ts';
+import { epochTable } from '../plan/epochs.ts';
+import { type Held, type Plan, makePlan, planText } from '../plan/plan.ts';
+import { revokedBy } from '../plan/revokes.ts';
+import { EMPTY, EMPTY_TABLE, splitTable } from '../plan/whole-table.ts';
+import { NodeRenderer } from '../render/render-node.ts';
+import { stamps } from '../table/table.ts';
+import { TableWriter } from '../table/write-table.ts';
+
+export interface NftSyncOptions {
+  readonly kernel: NftKernel;
+  readonly table: string;
+  readonly layout: Omit<Layout, 'mode'>;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** Absent: flows are not marked. */
+  readonly epochs?: EpochKeeper;
+  /** Says when what nothing leads to has to go; absent: after every commit. */
+  readonly tidy?: Pick<TidyTimer, 'isDue' | 'synced'>;
+  /** Told of every table that is rendered to be written, ahead of that. */
+  readonly onRendered?: (table: Table) => void;
+}
+
+export type NftSyncResult = Omit<SyncOutcome, 'revision' | 'lacks' | 'busySets' | 'busyChains' | 'unread'>;
+
+/** A sync gives up leaving out what the kernel refuses after so many; each costs a read. */
+const MAX_ATTEMPTS = 50;
+
+interface Run {
+  readonly mode: Mode;
+  readonly seconds: Partial<Record<SyncPhase, number>>;
+  readonly failures: SyncFailure[];
+  drift: readonly Drift[];
+  plan: Plan | undefined;
+  stepsApplied: number;
+}
+
+export class NftSynchronizer {
+  readonly #options: NftSyncOptions;
+  readonly #writer: TableWriter;
+  readonly #renderer = new NodeRenderer();
+  /** The table as our transactions left it; `null`: it is not there; undefined: not known. */
+  #held: Held | null | undefined;
+  /** By what the kernel refuses. */
+  #rejected: ReadonlyMap<string, SyncFailure> = new Map();
+
+  constructor(options: NftSyncOptions) {
+    this.#options = options;
+    this.#writer = new TableWriter(options.table);
+  }
+
+  /** What the kernel should hold; undefined: not known, or nothing. */
+  get held(): Held | undefined {
+    return this.#held ?? undefined;
+  }
+
+  /** See Dataplane.closeToNewPods. */
+  async closeToNewPods(interfaces: PodInterfaces): Promise<'rules stand' | 'closed'> {
+    if (await this.#options.kernel.read()) return 'rules stand';
+    const nothingListed = new NodeCompiler('').intent();
+    const { failures } = await this.sync(nothingListed, { mode: 'enforce', resync: true, interfaces });
+    if (failures[0]) throw new Error(failures[0].message);
+    return 'closed';
+  }
+
+  /** See Dataplane.sync. */
+  sync(intent: NodeIntent, request: SyncRequest): Promise<NftSyncResult> {
+    return this.#run(request.mode, (run) => this.#bring(intent, request, run));
+  }
+
+  /** See Dataplane.remove. */
+  remove({ resync }: Pick<SyncRequest, 'resync'>): Promise<NftSyncResult> {
+    return this.#run('off', async (run) => {
+      if (resync || this.#held === undefined) await this.#read(run);
+      run.plan = await this.#takeOut(run);
+    });
+  }
+
+  async #run(mode: Mode, work: (run: Run) => Promise<void>): Promise<NftSyncResult> {
+    const run: Run = { mode, seconds: {}, failures: [], drift: [], plan: undefined, stepsApplied: 0 };
+    try {
+      await work(run);
+    } catch (error) {
+      this.#held = undefined;
+      run.failures.push(failureOf(error));
+    }
+    this.#options.tidy?.synced(this.#held ? sizeOfLeft(this.#held) : 0);
+    return this.#resultOf(run);
+  }
+
+  async #bring(intent: NodeIntent, { mode, resync, interfaces }: SyncRequest, run: Run): Promise<void> {
+    if (resync) this.#rejected = new Map();
+    let isToRead = resync || this.#held === undefined;
+    for (let attempt = 1; ; attempt++) {
+      const layout: Layout = { ...this.#options.layout, mode: mode === 'audit' ? 'audit' : 'enforce' };
+      const rejected = new Set(this.#rejected.keys());
+      const rendered = await this.#timed(run, 'render', () =>
+        runSliced(this.#renderer.renderInSteps(intent, layout, interfaces, rejected)),
+      );
+      const isRemembered = !isToRead;
+      if (isToRead) await this.#read(run);
+      if (mode === 'dry-run') {
+        await this.#takeOut(run);
+        run.plan = (await this.#plan(intent, rendered, layout, true, run)).plan;
+        return;
+      }
+      this.#options.onRendered?.(rendered);
+      if (stamps(layout)) await this.#options.epochs?.look(resync && attempt === 1);
+      const { plan, next } = await this.#plan(intent, rendered, layout, isRemembered, run);
+      run.plan = plan;
+      const failed = await this.#apply(plan, run);
+      if (!failed) {
+        next?.confirm();
+        this.#held = plan.after;
+        run.failures.push(...this.#rejected.values());
+        return;
+      }
+      // Of a transaction that was refused nothing was done.
+      if (failed.reason !== 'refused' || plan.steps.length > 1) this.#held = undefined;
+      isToRead = true;
+      // What was planned from memory may not fit what others made of the table; and whether it was done may not be known.
+      if (isRemembered) continue;
+      if (attempt > MAX_ATTEMPTS || !this.#leaveOut(failed, rendered)) throw failed;
+    }
+  }
+
+  async #read(run: Run): Promise<void> {
+    const table = await this.#timed(run, 'observe', () => this.#options.kernel.read());
+    if (this.#held) run.drift = findDrift(this.#held, table);
+    if (table) this.#options.epochs?.found(table);
+    this.#held = table ? { ...splitTable(table), left: NO_LEFTOVERS } : null;
+  }
+
+  #plan(
+    intent: NodeIntent,
+    rendered: Table,
+    layout: Layout,
+    isRemembered: boolean,
+    run: Run,
+  ): Promise<{ plan: Plan; next: NextEpochs | undefined }> {
+    return this.#timed(run, 'plan', async () => {
+      const held = this.#held ?? { ...EMPTY, left: NO_LEFTOVERS };
+      const { marks } = layout;
+      const whole = (epochs: Table): Promise<Difference> =>
+        runSliced(compareTables({ rendered, epochs }, held, held.left));
+      const first = await whole(held.epochs);
+      const chains = (name: string) => rendered.chains.get(name) ?? held.rendered.chains.get(name);
+      const isSame = Object.values(first).every((list) => list.length === 0);
+      const revoked = isSame ? 'nothing' : isRemembered ? revokedBy(first, chains, intent.directory) : 'all';
+      const next =
+        stamps(layout) && marks ? this.#options.epochs?.next(revoked, intent.directory, intent.revision) : undefined;
+      const epochs = next && marks ? epochTable(next.epochs, next.released, { marks }, held.epochs) : EMPTY_TABLE;
+      const isClash = first.clashes.length > 0;
+      const difference = isClash
+        ? await runSliced(compareTables({ rendered, epochs }, EMPTY, NO_LEFTOVERS))
+        : await whole(epochs);
+      const plan = makePlan({
+        desired: { rendered, epochs },
+        difference,
+        left: isClash ? NO_LEFTOVERS : held.left,
+        writer: this.#writer,
+        before: this.#held === null || run.mode === 'dry-run' ? 'missing' : isClash ? 'unusable' : 'usable',
+        tidies: !isRemembered || !this.#options.tidy || this.#options.tidy.isDue,
+        epochs: next?.epochs,
+        epochsAdvanced: next?.advanced.size ?? 0,
+      });
+      return { plan, next };
+    });
+  }
+
+  async #takeOut(run: Run): Promise<Plan | undefined> {
+    const commands = this.#held === null ? [] : [this.#writer.deleteTable()];
+    const plan: Plan = {
+      steps: commands.length > 0 ? [{ kind: 'commit', commands }] : [],
+      counts: { ...NO_COUNTS, chainsDeleted: this.#held ? chainsIn(this.#held).length : 0 },
+      after: undefined,
+      epochs: undefined,
+    };
+    const failed = await this.#apply(plan, run);
+    if (failed) throw failed;
+    this.#held = null;
+    return plan;
+  }
+
+  /** What did not go in. */
+  async #apply({ steps }: Plan, run: Run): Promise<NftFailed | undefined> {
+    if (steps.length === 0) return undefined;
+    try {
+      await this.#timed(run, 'apply', async () => {
+        for (const { commands } of steps) {
+          await this.#options.kernel.write(commands);
+          run.stepsApplied++;
+        }
+      });
+      return undefined;
+    } catch (error) {
+      if (error instanceof NftFailed) return error;
+      throw error;
+    }
+  }
+
+  /** The pods that need what was refused are closed; false: it is nothing that can be left out. */
+  #leaveOut(failed: NftFailed, { chains, sets }: Table): boolean {
+    const { object } = failed;
+    if (object === undefined || this.#rejected.has(object)) return false;
+    const judging = [...chains.values()].filter(({ name, policies, lines }) => {
+      return (
+        policies !== undefined &&
+        (name === object || (sets.has(object) && lines.some((line) => mentions(line, object))))
+      );
+    });
+    if (judging.length === 0) return false;
+    const policies = new Set(judging.flatMap((chain) => (chain.policies ?? []).map(objectKey)));
+    this.#rejected = new Map([...this.#rejected, [object, { ...failureOf(failed), policies: [...policies] }]]);
+    return true;
+  }
+
+  async #timed<T>(run: Run, phase: SyncPhase, work: () => Promise<T>): Promise<T> {
+    const started = this.#options.now();
+    try {
+      return await work();
+    } finally {
+      run.seconds[phase] = (run.seconds[phase] ?? 0) + (this.#options.now() - started) / 1000;
+    }
+  }
+
+  #resultOf({ plan, failures, ...run }: Run): NftSyncResult {
+    const held = this.#held;
+    return {
+      mode: run.mode,
+      change: plan && changeOf(plan),
+      ...(held === undefined ? {} : { size: () => sizeOf(held) }),
+      stepsApplied: run.stepsApplied,
+      drift: run.drift,
+      failures,
+      partial: failures.length > 0 && held !== undefined,
+      seconds: run.seconds,
+    };
+  }
+}
+
+const NO_COUNTS = {
+  chainsWritten: 0,
+  chainsDeleted: 0,
+  jumpsRepaired: 0,
+  setsCreated: 0,
+  setsDestroyed: 0,
+  membersAdded: 0,
+  membersDeleted: 0,
+  epochsAdvanced: 0,
+} as const;
+
+function mentions(line: string, set: string): boolean {
+  return line.split(' ').includes(`@${set}`);
+}
+
+function failureOf(error: unknown): SyncFailure {
+  const failed = error instanceof NftFailed ? error : undefined;
+  return {
+    object: failed?.object,
+    tool: 'nft',
+    reason: failed?.reason ?? 'unavailable',
+    message: messageOf(error),
+    policies: [],
+  };
+}
+
+function changeOf(plan: Plan): NonNullable<SyncOutcome['change']> {
+  return {
+    counts: plan.counts,
+    isEmpty: plan.steps.length === 0,
+    onlyWaits: false,
+    steps: plan.steps.map(({ kind, commands }) => ({ kind, lines: commands })),
+    text: () => planText(plan),
+    degraded: [],
+    setsToFill: 0,
+    epoch: plan.epochs?.[4],
+  };
+}
+
+function chainsIn({ rendered, epochs, left }: Held) {
+  return [rendered.chains, epochs.chains, left.chains].flatMap((chains) => [...chains.values()]);
+}
+
+function sizeOf(held: Held | null): DataplaneSize {
+  if (!held) return { rules: 0, chains: 0, sets: 0, setEntries: 0 };
+  const chains = chainsIn(held);
+  const sets = [held.rendered.sets, held.epochs.sets, held.left.sets].flatMap((some) => [...some.values()]);
+  return {
+    rules: chains.reduce((sum, { lines }) => sum + lines.length, 0),
+    chains: chains.length,
+    sets: sets.length,
+    setEntries: sets.reduce((sum, { elements }) => sum + elements.size, 0),
+  };
+}
+
+function sizeOfLeft({ left }: Held): number {
+  let size = left.sets.size;
+  for (const { lines } of left.chains.values()) size += 1 + lines.length;
+  return size;
+}
