@@ -28,7 +28,7 @@ const MATCHES: readonly Reader[] = [
     (types) => same(types, ND, { kind: 'neighbour-discovery' }),
   ],
   [
-    /^ip6 nexthdr \{ 0, 58 \} ip6 hoplimit 1 ip6 saddr \{ ::, fe80::\/10 \} ip6 daddr ff00::\/8 icmpv6 type \{ ([^}]*) \}/,
+    /^ip6 hoplimit 1 ip6 saddr \{ ::, fe80::\/10 \} ip6 daddr ff00::\/8 icmpv6 type \{ ([^}]*) \}/,
     (types) => same(types, MLD, { kind: 'listener-discovery' }),
   ],
   [/^ip saddr 0\.0\.0\.0 ip daddr 255\.255\.255\.255 udp sport 68 udp dport 67/, () => dhcp(4, 'request')],

@@ -184,10 +184,7 @@ class Walk {
       case 'listener-discovery': {
         if (packet.family !== 6 || packet.protocol !== 58 || (packet.hopLimit ?? 64) !== 1) return false;
         const isNear = packet.source === '::' || holds('fe80::/10', packet.source, 6);
-        const isAlerted = packet.extension === undefined || packet.extension.header === 0;
-        return (
-          isNear && isAlerted && holds('ff00::/8', packet.destination, 6) && [130, 131, 132, 143].includes(packet.port)
-        );
+        return isNear && holds('ff00::/8', packet.destination, 6) && [130, 131, 132, 143].includes(packet.port);
       }
       case 'dhcp':
         return isDhcp(packet, match.family, match.message, this.#port('source'));

@@ -4,11 +4,11 @@ import type { MonotonicClock } from '../../../core/clock.ts';
 import type { Kernel } from '../kernel/kernel.ts';
 import type { Drift, SyncOutcome } from '../../dataplane.ts';
 import type { DriftWatchOptions } from './drift-watch.ts';
-import type { Alike, JumpState, MonitorLoss, NeighbourListener, Repair } from '../../listener.ts';
+import type { JumpState, MonitorLoss, NeighbourListener } from '../../listener.ts';
 import type { NetfilterChange } from './read-events.ts';
 
 import { DriftWatch } from './drift-watch.ts';
-import { Fights } from './fights.ts';
+import { DriftReport } from '../../drift-report.ts';
 import { createLooks } from './looks.ts';
 import { NetfilterMonitor } from './netfilter-monitor.ts';
 import { watchWrites } from './watched-kernel.ts';
@@ -17,7 +17,6 @@ import { watchWrites } from './watched-kernel.ts';
 const AUTHOR_MS = 5_000;
 /** One may have been started without memory, or at a bad moment. */
 const MANY_STILLBORN = 3;
-const MAX_UNREPAIRED = 1_000;
 
 /** What the watch asks of the agent. */
 type Watched = Pick<DriftWatchOptions, 'standing' | 'resync'>;
@@ -29,7 +28,7 @@ export class NeighbourWatch {
   readonly #listener: NeighbourListener;
   readonly #clock: MonotonicClock;
   readonly #looks = createLooks();
-  readonly #fights: Fights;
+  readonly #report: DriftReport;
   readonly #monitors: Readonly<Record<Family, NetfilterMonitor>>;
   #drift: DriftWatch | undefined;
   #watched: Watched | undefined;
@@ -37,13 +36,12 @@ export class NeighbourWatch {
   /** Monitors in a row that ended before they listened. */
   readonly #stillborn: Record<Family, number> = { 4: 0, 6: 0 };
   #lastOther: { readonly change: NetfilterChange; readonly atMs: number } | undefined;
-  #unrepaired: readonly Drift[] = [];
 
   constructor(kernel: Kernel, listener: NeighbourListener, clock: MonotonicClock) {
     this.#kernel = kernel;
     this.#listener = listener;
     this.#clock = clock;
-    this.#fights = new Fights(() => clock.now());
+    this.#report = new DriftReport({ listener, now: () => clock.now(), authorOf: (drift) => this.#authorOf(drift) });
     this.kernel = watchWrites(kernel, {
       began: (step) => this.#drift?.began(step),
       ended: (step, isDone) => this.#drift?.ended(step, isDone),
@@ -86,14 +84,14 @@ export class NeighbourWatch {
   /** To be told of each sync. */
   synced(outcome: SyncOutcome, resync: boolean): void {
     this.#drift?.synced(outcome, resync);
-    this.#report(outcome);
+    this.#report.synced(outcome);
     if (resync) this.#startMonitors();
   }
 
   jumps(): JumpState {
     const away = this.#drift?.away;
     if (away !== undefined) return { kind: 'away', what: away };
-    const [fight] = this.#fights.current;
+    const fight = this.#report.fought;
     if (fight !== undefined) return { kind: 'fought', what: fight };
     if (!this.#watched?.standing()) return { kind: 'not-watched' };
     return { kind: 'first', isTold: this.#kernel.families.every((family) => this.#monitors[family].listening) };
@@ -128,29 +126,9 @@ export class NeighbourWatch {
     this.#listener.onMonitorUseless(why, complaint);
   }
 
-  #report({ drift, failures }: SyncOutcome): void {
-    const isRepaired = failures.length === 0;
-    const found = isRepaired ? [...this.#unrepaired, ...drift] : drift;
-    this.#unrepaired = isRepaired ? [] : [...this.#unrepaired, ...drift].slice(0, MAX_UNREPAIRED);
-    for (const alike of byKind(found)) this.#listener.onDrift(alike, this.#repairOf(alike, isRepaired));
-  }
-
-  #repairOf([first]: Alike, isRepaired: boolean): Repair {
-    if (isRepaired) return { kind: 'repaired', by: this.#authorOf(first), fight: this.#fights.repaired(first) };
-    return { kind: 'pending' };
-  }
-
   #authorOf({ family }: Drift): string | undefined {
     const last = this.#lastOther;
     if (!last || last.change.family !== family) return undefined;
     return this.#clock.now() - last.atMs < AUTHOR_MS ? last.change.program : undefined;
   }
-}
-
-/** Jumps first. */
-function byKind(drift: readonly Drift[]): readonly Alike[] {
-  const groups = Map.groupBy(drift, ({ kind, family }) => `${kind} ${family}`);
-  return ([...groups.values()] as [Drift, ...Drift[]][]).sort(
-    ([a], [b]) => Number(b.kind === 'jump') - Number(a.kind === 'jump'),
-  );
 }

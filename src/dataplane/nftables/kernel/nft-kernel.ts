@@ -7,7 +7,8 @@ import type { Table } from '../table/table.ts';
 
 import { CommandFailed, type RunCommand } from '../../../host/command.ts';
 import { type NftKernel, NftFailed } from './kernel.ts';
-import { MAX_LINE_BYTES, NftSession } from './nft-session.ts';
+import type { NftSession, SessionOutcome } from './nft-session.ts';
+import { MAX_LINE_BYTES } from './nft-session.ts';
 import { readTable } from '../table/read-table.ts';
 
 const READ_MS = 30_000;
@@ -15,25 +16,22 @@ const WRITE_MS = 60_000;
 
 export interface HostNftOptions {
   readonly table: string;
+  /** Runs what reads. */
   readonly run: RunCommand;
-  readonly session?: NftSession;
-  /** After each transaction. */
-  readonly onWrite?: (how: { readonly bySession: boolean }) => void;
+  readonly session: NftSession;
 }
 
-export function createNftKernel({ table, run, session = new NftSession(), onWrite }: HostNftOptions): NftKernel {
+export function createNftKernel({ table, run, session }: HostNftOptions): NftKernel {
   return {
     read: () => read(table, run),
     write: async (commands) => {
       const line = commands.map(({ text }) => text).join('; ');
-      const bySession = line.length <= MAX_LINE_BYTES;
-      if (bySession) {
+      if (line.length <= MAX_LINE_BYTES) {
         const outcome = await session.transact(line);
-        if (outcome.kind === 'unclear') throw new NftFailed(`nft -i: ${outcome.complaint}`, 'unavailable');
-        // The same from a file tells which command it was.
-        if (outcome.kind === 'refused') await writeFile(commands, run);
-      } else await writeFile(commands, run);
-      onWrite?.({ bySession });
+        // What was refused is tried once more from a file, which tells the command that it was.
+        if (!failureOf(outcome, commands)) return;
+      }
+      await writeFile(commands, session);
     },
   };
 }
@@ -49,15 +47,14 @@ async function read(table: string, run: RunCommand): Promise<Table | undefined> 
   }
 }
 
-/** nft reads the file once all of it is there, whenever this process is killed. */
-async function writeFile(commands: readonly Command[], run: RunCommand): Promise<void> {
+/** nft reads the file once all of it is there, whenever this process is killed. Its commands are one transaction. */
+async function writeFile(commands: readonly Command[], session: NftSession): Promise<void> {
   const folder = makeFolder();
   const file = join(folder, 'transaction');
   try {
     writeFileSync(file, `${commands.map(({ text }) => text).join('\n')}\n`);
-    await run({ argv: ['nft', '-f', file], timeoutMs: WRITE_MS });
-  } catch (error) {
-    throw failureOf(error, commands);
+    const failure = failureOf(await session.transact(`include "${file}"`, WRITE_MS), commands);
+    if (failure) throw failure;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -75,12 +72,26 @@ function makeFolder(): string {
 /** `/dev/shm/portcullis-nft-x/transaction:3:1-40: Error: Could not process rule: File exists` */
 const COMPLAINT = /:(\d+):\d+-\d+: Error: (.*)/;
 
-function failureOf(error: unknown, commands: readonly Command[]): NftFailed {
-  if (!(error instanceof CommandFailed) || error.reason !== 'exit')
-    return new NftFailed((error as Error).message, 'unavailable');
-  const [, line, what] = COMPLAINT.exec(error.stderr) ?? [];
-  const refused = line === undefined ? undefined : commands[Number(line) - 1];
-  if (!refused) return new NftFailed(error.message, 'refused');
-  const short = refused.text.length > 200 ? `${refused.text.slice(0, 200)}...` : refused.text;
-  return new NftFailed(`${refused.object || 'the table'}: ${what}: ${short}`, 'refused', refused.object || undefined);
+/** Undefined: it is done. */
+function failureOf(outcome: SessionOutcome, commands: readonly Command[]): NftFailed | undefined {
+  switch (outcome.kind) {
+    case 'done':
+      return undefined;
+    case 'unclear':
+      throw new NftFailed(`nft -i: ${outcome.complaint}`, 'unavailable');
+    case 'refused':
+      return refusal(outcome.complaint, commands);
+  }
 }
+
+function refusal(complaint: string, commands: readonly Command[]): NftFailed {
+  const [, line, what] = COMPLAINT.exec(complaint) ?? [];
+  const refused = line === undefined ? undefined : commands[Number(line) - 1];
+  if (!refused) return new NftFailed(`nft: ${complaint.trim().slice(0, MAX_TOLD)}`, 'refused');
+  const { text, object } = refused;
+  const message = `${object || 'the table'}: ${what}: ${text.slice(0, MAX_TOLD)}`;
+  return new NftFailed(message, 'refused', object || undefined);
+}
+
+/** Characters of a command or complaint in a message. */
+const MAX_TOLD = 300;

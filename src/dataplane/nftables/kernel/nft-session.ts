@@ -28,13 +28,16 @@ export class NftSession {
   #onLine = (_line: string): void => {};
   #onEnd = (_complaint: string): void => {};
   readonly #start: typeof startLineProgram;
+  readonly #inside: readonly string[];
 
-  constructor(start: typeof startLineProgram = startLineProgram) {
+  /** `inside`: a command that runs the one behind it elsewhere, in a network namespace say. */
+  constructor(start: typeof startLineProgram = startLineProgram, inside: readonly string[] = []) {
     this.#start = start;
+    this.#inside = inside;
   }
 
-  /** One at a time. */
-  async transact(line: string): Promise<SessionOutcome> {
+  /** One at a time. `patienceMs`: without an answer for so long, nft is ended. */
+  async transact(line: string, patienceMs = PATIENCE_MS): Promise<SessionOutcome> {
     const program = this.#running();
     const printed: string[] = [];
     const answer = Promise.withResolvers<SessionOutcome>();
@@ -44,9 +47,9 @@ export class NftSession {
     };
     this.#onEnd = (complaint) => answer.resolve({ kind: 'unclear', complaint: complaint || 'nft ended' });
     const limit = setTimeout(() => {
-      answer.resolve({ kind: 'unclear', complaint: `no answer after ${PATIENCE_MS} ms` });
+      answer.resolve({ kind: 'unclear', complaint: `no answer after ${patienceMs} ms` });
       this.stop();
-    }, PATIENCE_MS);
+    }, patienceMs);
     void program.write([`${line}\n${QUESTION}\n`]);
     const outcome = await answer.promise;
     clearTimeout(limit);
@@ -64,7 +67,7 @@ export class NftSession {
     if (this.#program) return this.#program;
     const program: LineProgram = this.#start({
       // Complaints stand where they were made among the answers.
-      argv: ['sh', '-c', 'exec nft -i 2>&1'],
+      argv: ['sh', '-c', 'exec "$@" nft -i 2>&1', 'sh', ...this.#inside],
       // It would read and write a history of its commands there.
       env: { HOME: '/nonexistent' },
       guarded: false,

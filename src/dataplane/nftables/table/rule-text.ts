@@ -30,9 +30,9 @@ const DHCP: Readonly<Record<Family, Readonly<Record<'request' | 'answer', string
 const NEIGHBOUR_DISCOVERY =
   'ip6 nexthdr 58 ip6 hoplimit 255 ' +
   'icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect }';
-/** RFC 2710, RFC 3810: no router passes on what comes from a link-local address; a router alert may stand in front. */
+/** RFC 2710, RFC 3810: no router passes on what comes from a link-local address. */
 const LISTENER_DISCOVERY =
-  'ip6 nexthdr { 0, 58 } ip6 hoplimit 1 ip6 saddr { ::, fe80::/10 } ip6 daddr ff00::/8 ' +
+  'ip6 hoplimit 1 ip6 saddr { ::, fe80::/10 } ip6 daddr ff00::/8 ' +
   'icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report }';
 
 /** Without its counter's values. */

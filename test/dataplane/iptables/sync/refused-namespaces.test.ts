@@ -41,7 +41,7 @@ function slowNode(kernel: FakeKernel = createFakeKernel()): Omit<FakeNode, 'walk
 }
 
 async function sync(
-  node: Pick<FakeNode, 'reconciler'>,
+  node: Omit<FakeNode, 'walk'>,
   of: ClusterSnapshot,
 ): Promise<{ outcome: SyncResult; commands: number }> {
   const before = node.kernel.commands.length;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Fights } from '../../../../src/dataplane/iptables/drift/fights.ts';
+import { Fights } from '../../src/dataplane/fights.ts';
 
 describe('fault: a neighbour that keeps undoing us is told once', () => {
   const jump = { kind: 'jump', object: 'FORWARD', what: 'gone' } as const;

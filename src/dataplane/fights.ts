@@ -1,6 +1,6 @@
 /** Tells a neighbour that keeps undoing our rules from one that wrote once. */
-import type { FightState } from '../../listener.ts';
-import type { Drift } from '../../dataplane.ts';
+import type { FightState } from './listener.ts';
+import type { Drift } from './dataplane.ts';
 
 const WINDOW_MS = 60_000;
 const ROUNDS = 5;

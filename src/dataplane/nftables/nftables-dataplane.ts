@@ -1,0 +1,75 @@
+/** The data plane of nftables behind its door: tables and transactions stay here. */
+import type { Family } from '../../core/vocabulary.ts';
+import type { Denial } from '../denial.ts';
+import type { Dataplane, Lack, SyncOutcome } from '../dataplane.ts';
+import type { TidyTimer } from '../tidy-timer.ts';
+import type { PodInterfaces } from '../../host/pod-interfaces.ts';
+import type { NftCounters } from './sync/counters.ts';
+import type { EpochKeeper } from './sync/epoch-keeper.ts';
+
+import { TIDYING } from '../dataplane.ts';
+import { readPrefix } from '../log-prefix.ts';
+import { type NftSyncOptions, type NftSyncResult, NftSynchronizer } from './sync/synchronizer.ts';
+
+export interface NftablesDataplane extends Dataplane {
+  /** What our rules say of a packet that they logged with this prefix; undefined: it was not ours. */
+  denial(prefix: string, family: Family): Denial | undefined;
+}
+
+export interface NftablesOptions extends NftSyncOptions {
+  readonly epochs?: EpochKeeper;
+  readonly tidy?: TidyTimer;
+  /** Absent: nothing is counted. */
+  readonly counters?: NftCounters;
+  /** Called with the epoch search's findings; absent: there is none. */
+  readonly onFreeEpoch?: (callback: () => void) => void;
+}
+
+export function createNftablesDataplane(options: NftablesOptions): NftablesDataplane {
+  const { counters, tidy, epochs, onFreeEpoch } = options;
+  const synchronizer = new NftSynchronizer({
+    ...options,
+    ...(counters ? { onRendered: (table) => counters.rendered(table) } : {}),
+  });
+  return {
+    sync: async (intent, request) => {
+      const result = await synchronizer.sync(intent, request);
+      const isSettled = epochs?.isSettled ?? true;
+      const isWhole = result.mode !== 'dry-run' && result.failures.length === 0 && isSettled;
+      return outcomeOf(result, isWhole ? intent.revision : undefined, lacksOf(request.interfaces));
+    },
+    remove: async (request) => outcomeOf(await synchronizer.remove(request), undefined, []),
+    counters: async () => (await counters?.counters()) ?? [],
+    trace: async (flows) => flows.map(() => ({ kind: 'unknown', why: NOT_TRACED, path: [], others: [], decided: [] })),
+    closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
+    prepare: () => {},
+    onWork: (callback) => {
+      onFreeEpoch?.(() => callback('free epoch'));
+      tidy?.onDue(() => callback(TIDYING));
+      epochs?.onDue(() => callback('epoch due'));
+    },
+    denial: (prefix) => {
+      const read = readPrefix(prefix);
+      if (!read) return undefined;
+      const { chain, ...denial } = read;
+      const { held } = synchronizer;
+      const judging = held?.rendered.chains.get(chain) ?? held?.left.chains.get(chain);
+      return judging?.policies ? { ...denial, policies: judging.policies } : denial;
+    },
+  };
+}
+
+const NOT_TRACED = 'flows are not traced through a table of nftables; --dataplane=iptables can';
+
+function lacksOf({ bridges }: PodInterfaces): readonly Lack[] {
+  if (bridges.length === 0) return [];
+  const names = bridges.map(({ name }) => name).join(', ');
+  const text =
+    `pods are ports of a bridge (${names}), which a table of family inet does not see: what they send from, or get at, addresses that ` +
+    'are not theirs is not judged; --dataplane=iptables does';
+  return [{ text, neededFor: 'policies' }];
+}
+
+function outcomeOf(result: NftSyncResult, revision: number | undefined, lacks: readonly Lack[]): SyncOutcome {
+  return { ...result, revision, busySets: [], busyChains: [], lacks, unread: [] };
+}

@@ -1,0 +1,29 @@
+/** What `nft -p -t list table` prints of counters: by chain, one entry a rule. */
+
+export interface Count {
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+export type ReadCounts = ReadonlyMap<string, readonly (Count | undefined)[]>;
+
+const COUNTER = /\bcounter packets (\d+) bytes (\d+)\b/;
+
+export function readCounters(text: string): ReadCounts {
+  const found = new Map<string, (Count | undefined)[]>();
+  let rules: (Count | undefined)[] | undefined;
+  for (const line of text.split('\n')) {
+    const chain = /^\tchain (\S+) \{$/.exec(line)?.[1];
+    if (chain !== undefined) {
+      rules = [];
+      found.set(chain, rules);
+    } else if (line === '\t}') rules = undefined;
+    else if (rules && !/^\t\ttype \S+ hook /.test(line)) rules.push(countOf(line));
+  }
+  return found;
+}
+
+function countOf(line: string): Count | undefined {
+  const [, packets, bytes] = COUNTER.exec(line) ?? [];
+  return packets === undefined ? undefined : { packets: Number(packets), bytes: Number(bytes) };
+}
