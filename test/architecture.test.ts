@@ -93,7 +93,9 @@ function readRooms(page: string): ReadonlyMap<string, Room> {
   const names = rows.map(([name]) => name!);
   // Of the same data plane, else of the one with iptables.
   const whole = (name: string, row: string): string =>
-    [name, join(row, name), join(dirname(row), name), `dataplane/iptables/${name}`].find((each) => names.includes(each)) ?? name;
+    [name, join(row, name), join(dirname(row), name), `dataplane/iptables/${name}`].find((each) =>
+      names.includes(each),
+    ) ?? name;
   return new Map(
     rows.map(([name, kind, ...imports]) => {
       assert.ok(kind === 'pure' || kind === 'edge', `row ${name}: it is neither pure nor an edge`);
