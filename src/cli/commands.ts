@@ -13,6 +13,7 @@ import { LINT_COMMAND } from './lint/lint-command.ts';
 import { MATRIX_COMMAND } from './matrix/matrix-command.ts';
 import { RECOMMEND_COMMAND } from './recommend/recommend-command.ts';
 import { RENDER_COMMAND } from './render/render-command.ts';
+import { UI_COMMAND } from './ui/ui-command.ts';
 import { OUTPUT_FLAG, readStatusFlags, STATUS_FLAGS } from './status-flags.ts';
 
 const STATUS: Command = {
@@ -99,6 +100,7 @@ export const COMMANDS: readonly Command[] = [
   LINT_COMMAND,
   RENDER_COMMAND,
   RECOMMEND_COMMAND,
+  UI_COMMAND,
   BUNDLE,
   CLEANUP,
   VERSION,

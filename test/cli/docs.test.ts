@@ -26,6 +26,7 @@ const PAGES = [
   'docs/render.md',
   'docs/status.md',
   'docs/troubleshooting.md',
+  'docs/ui.md',
   ...DECISIONS,
 ];
 

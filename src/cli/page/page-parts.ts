@@ -5,3 +5,5 @@ const read = (name: string): string => readFileSync(new URL(name, import.meta.ur
 
 export const MATRIX_STYLE = read('matrix.css');
 export const MATRIX_SCRIPT = read('matrix.js');
+export const UI_STYLE = read('ui.css');
+export const UI_SCRIPT = read('ui.js');

@@ -29,7 +29,7 @@ export interface WrittenFlow {
 
 export interface FlowText {
   readonly flows: WrittenFlow[];
-  /** Lines of metrics. */
+  /** Pages of metrics. */
   readonly counters: string[];
   /** Connections that nobody answered: they are no flows that must pass. */
   unanswered: number;
@@ -46,7 +46,7 @@ export function readFlowText(text: string, name: string, into: FlowText): void {
   const whole = text.startsWith('{') ? parsed(text) : undefined;
   if (isRecord(whole) && Array.isArray(whole.denials)) readDenials(whole.denials, name, into);
   else if (isRecord(whole) && isRecord(whole.pages)) readBundle(whole.pages, name, into);
-  else if (text.startsWith('# HELP')) into.counters.push(...text.split('\n').filter((line) => !line.startsWith('#')));
+  else if (text.startsWith('# HELP')) into.counters.push(text);
   else for (const [index, line] of text.split('\n').entries()) readLine(line, `${name}:${index + 1}`, into);
 }
 

@@ -3,7 +3,7 @@ import { Document, isSeq, type Node } from 'yaml';
 import type { Pod, RuleRef } from '../../policy/model.ts';
 import type { Evidence } from '../../policy/recommend/observed.ts';
 import type { DeniedFlow, Recommendation, RecommendedPolicy } from '../../policy/recommend/recommend.ts';
-import type { PolicyCounters } from './counters.ts';
+import type { PolicyCounts } from '../source/policy-counts.ts';
 
 import { MODE_KEY } from '../../core/vocabulary.ts';
 import { protocolName } from '../../policy/explain-denial.ts';
@@ -13,7 +13,7 @@ import { addressName } from './resolve-flows.ts';
 export interface ReportFacts {
   readonly found: Recommendation;
   readonly owners: ReadonlyMap<string, Pod>;
-  readonly counters: PolicyCounters;
+  readonly counts: PolicyCounts;
   readonly audited: boolean;
   /** As if there were no policy yet. */
   readonly fromScratch: boolean;
@@ -82,15 +82,20 @@ export function deniedText({ seen: { flow, from }, direction }: DeniedFlow, owne
   return `${addressName(flow.source, owners)} to ${addressName(flow.destination, owners)}, ${to}, ${direction} (${from})`;
 }
 
-function unusedLines({ found: { uses }, counters }: ReportFacts): readonly string[] {
+function unusedLines({ found: { uses }, counts }: ReportFacts): readonly string[] {
   const unused = uses.filter(({ flows }) => flows === 0);
   if (unused.length === 0) return [];
   const lines = unused.map(({ rule }) => {
-    const allowed = counters.allowedBy(rule) ?? 0;
+    const allowed = allowedBy(rule, counts) ?? 0;
     const but = allowed > 0 ? `, but its policy let ${allowed} connections through by the agents' counters` : '';
     return `  ${ruleName(rule)}${but}`;
   });
   return [`Rules that nothing of what was seen needed, ${unused.length} of ${uses.length}:`, ...lines];
+}
+
+/** Connections that rules of its policy let through; undefined: no agent told. */
+function allowedBy({ policy, direction }: RuleRef, counts: PolicyCounts): number | undefined {
+  return counts[`${objectKey(policy)} ${direction}`]?.allowed;
 }
 
 function ruleName({ policy, direction, index }: RuleRef): string {
@@ -98,10 +103,7 @@ function ruleName({ policy, direction, index }: RuleRef): string {
 }
 
 /** Stable: fields are added, and keep their meaning, within one `apiVersion`. */
-export function recommendationData(
-  { found, owners, counters, audited }: ReportFacts,
-  notes: readonly string[],
-): unknown {
+export function recommendationData({ found, owners, counts, audited }: ReportFacts, notes: readonly string[]): unknown {
   const policyData = ({ manifest, group, rules, notes: own }: RecommendedPolicy): object => ({
     policy: audited ? withMode(manifest) : manifest,
     for: {
@@ -130,7 +132,7 @@ export function recommendationData(
     denied: found.denied.map((each) => deniedText(each, owners)),
     unwritten: found.unwritten,
     ruleUse: found.uses.map(({ rule, flows }) => {
-      const allowed = counters.allowedBy(rule);
+      const allowed = allowedBy(rule, counts);
       return { ...rule, flows, ...(allowed === undefined ? {} : { policyAllowedConnections: allowed }) };
     }),
     notes,

@@ -18,8 +18,8 @@ import { readPages } from '../ask-nodes.ts';
 import { EXIT_FAILURE, EXIT_OK } from '../exit-codes.ts';
 import { UsageProblem } from '../flags.ts';
 import { withAgents } from '../source/agents.ts';
+import { readPolicyCounts } from '../source/policy-counts.ts';
 import { readInventory } from '../source/read-objects.ts';
-import { PolicyCounters } from './counters.ts';
 import { type FlowText, nothingRead, readFlowText } from './flow-lines.ts';
 import { deniedText, policiesYaml, recommendationData, type ReportFacts } from './report.ts';
 import { LEFT_OUT, type LeftOut, resolveFlows } from './resolve-flows.ts';
@@ -43,7 +43,7 @@ export async function runRecommend(options: RecommendCommandOptions, context: Co
   });
   const owners = addressOwners(inventory.snapshot.pods.values());
   const { audited, fromScratch } = options;
-  const facts = { found, owners, counters: new PolicyCounters(read.counters), audited, fromScratch };
+  const facts = { found, owners, counts: readPolicyCounts(read.counters), audited, fromScratch };
   for (const note of [...notes, ...problemsOf(facts)]) context.err(`! ${note}\n`);
   if (options.output === 'yaml') context.out(policiesYaml(facts));
   else context.out(`${JSON.stringify(recommendationData(facts, notes), undefined, 2)}\n`);
