@@ -64,4 +64,11 @@ export const SUITES: readonly SuiteSpec[] = [
     nodeFlags: [],
     comparable: true,
   },
+  {
+    name: 'denials',
+    what: 'a thousand denied packets a second for a minute',
+    needs: 'kernel',
+    isolated: false,
+    nodeFlags: [],
+  },
 ];
