@@ -23,6 +23,7 @@ import { startControllers } from './controllers/start-controllers.ts';
 import { AGENT_PORT } from './agent-process.ts';
 import { LabAgents } from './agents.ts';
 import { Kubelet } from './kubelet.ts';
+import { ProbePods } from './probe-pods.ts';
 import { type TimedChange, timeEnforcement } from './enforcement-time.ts';
 import { predictMatrix } from './matrix.ts';
 import { type MeasureOptions, type Measurement, measureMatrix } from './measure.ts';
@@ -72,6 +73,7 @@ export class Lab {
   readonly dir: string;
   readonly kubeconfig: string;
   readonly #kubelet: Kubelet;
+  readonly probePods: ProbePods;
   readonly #podDoors = new Map<string, Promise<{ readonly path: string }>>();
   readonly #stops: (() => void)[];
   #servicesTurn: Promise<void> = Promise.resolve();
@@ -98,7 +100,7 @@ export class Lab {
           tls: true,
           ...(options.tokens ? { tokens: options.tokens } : {}),
           ...(options.now ? { store: new ApiStore({ now: options.now }) } : {}),
-          containerLogs: (pod, _container, run) => lab?.agents.log(pod, run),
+          containerLogs: (pod, container, run) => lab?.agents.log(pod, run) ?? lab?.probePods.log(pod, container),
           podPorts: (pod, port) =>
             lab ? lab.#reachPod(pod, port) : Promise.reject(new Error('the lab is not up yet')),
         }),
@@ -154,6 +156,7 @@ export class Lab {
       nodePortsInUse: [API_PORT, AGENT_PORT],
       onProblem: (message) => options.onProblem?.(message),
     });
+    this.probePods = new ProbePods(this.store, network);
     const serviceCidrs = options.families.map((family) => CLUSTER_CIDRS[family].services);
     const controllers = startControllers(this.store, {
       serviceCidrs,
@@ -161,7 +164,12 @@ export class Lab {
       podRemoval: 'by-kubelet',
       onError: (error, key) => options.onProblem?.(`lab controllers: ${key}: ${String(error)}`),
     });
-    this.#stops = [() => controllers.stop(), this.#kubelet.start(), this.#followServices()];
+    this.#stops = [
+      () => this.probePods.stop(),
+      () => controllers.stop(),
+      this.#kubelet.start(),
+      this.#followServices(),
+    ];
     if (options.agents ?? true) this.agents.startAll();
   }
 

@@ -91,7 +91,8 @@ export async function askNodes(options: AskOptions, wanted: Wanted): Promise<rea
   return [...newestOf(answers), ...missing.map(({ metadata }) => ({ node: metadata.name, answer: { problem } }))];
 }
 
-function mayHaveAgent(labels: Readonly<Record<string, string>> = {}): boolean {
+/** Policies can be enforced on a node with these labels. */
+export function mayHaveAgent(labels: Readonly<Record<string, string>> = {}): boolean {
   return Object.entries(WITHOUT_AGENT).every(([key, values]) => !values.includes(labels[key] ?? ''));
 }
 
@@ -158,6 +159,7 @@ async function readPage(options: AskOptions, pod: ListedPod, page: string): Prom
 
 export interface AgentPage {
   readonly node: string;
+  readonly pod: string;
   readonly answer: PageAnswer;
 }
 
@@ -170,6 +172,7 @@ export async function readPages(
   const agents = (await listAgents(options)).filter(({ spec }) => nodes?.includes(spec!.nodeName!) ?? true);
   return inParallel(agents, async (pod) => ({
     node: pod.spec!.nodeName!,
+    pod: pod.metadata.name,
     answer: await askedOf(options, pod, () => readPage(options, pod, page)),
   }));
 }

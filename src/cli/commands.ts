@@ -14,6 +14,7 @@ import { MATRIX_COMMAND } from './matrix/matrix-command.ts';
 import { RECOMMEND_COMMAND } from './recommend/recommend-command.ts';
 import { RENDER_COMMAND } from './render/render-command.ts';
 import { UI_COMMAND } from './ui/ui-command.ts';
+import { VERIFY_COMMAND } from './verify/verify-command.ts';
 import { OUTPUT_FLAG, readStatusFlags, STATUS_FLAGS } from './status-flags.ts';
 
 const STATUS: Command = {
@@ -95,6 +96,7 @@ this node's pods, as JSON. No token, no annotation, no environment of a pod. Run
 export const COMMANDS: readonly Command[] = [
   STATUS,
   EXPLAIN_COMMAND,
+  VERIFY_COMMAND,
   MATRIX_COMMAND,
   DIFF_COMMAND,
   LINT_COMMAND,

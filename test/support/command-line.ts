@@ -16,12 +16,13 @@ export interface CommandRun {
 export async function runCommand(
   argv: readonly [command: string, ...string[]],
   env: Readonly<Record<string, string>> = {},
+  signal: AbortSignal = new AbortController().signal,
 ): Promise<CommandRun> {
   const written = { out: '', err: '' };
   const code = await runProgram(argv, {
     env: { NO_COLOR: '1', ...env },
     version: '1.2.3',
-    signal: new AbortController().signal,
+    signal,
     out: (text) => {
       written.out += text;
     },

@@ -69,7 +69,8 @@ export function readExplainOptions(given: Given, env: Environment, operands: rea
   };
 }
 
-function readPort(text: string): Reading<AskedPort> {
+/** `80`, `53/UDP`, `http`. */
+export function readPort(text: string): Reading<AskedPort> {
   const [, name = '', word] = /^([^/]+)(?:\/(\w+))?$/.exec(text) ?? [];
   const protocol = PROTOCOLS.find((each) => each === word?.toUpperCase());
   const isNumber = /^\d+$/.test(name);

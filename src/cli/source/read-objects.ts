@@ -22,7 +22,16 @@ export async function readInventory(
   { tellsOfPolicies = false }: { readonly tellsOfPolicies?: boolean } = {},
 ): Promise<Inventory | undefined> {
   const objects = await readObjects(source, context);
-  if (!objects) return undefined;
+  return objects && inventoryFrom(objects, source, context, tellsOfPolicies);
+}
+
+/** Says what is wrong with the objects, as `readInventory` does. */
+export function inventoryFrom(
+  objects: readonly ManifestObject[],
+  source: ObjectSource,
+  context: CommandContext,
+  tellsOfPolicies = false,
+): Inventory {
   const inventory = inventoryOf(objects, { defaultNamespace: source.namespace, podCidr: source.podCidr });
   tellProblems(inventory, context, tellsOfPolicies);
   return inventory;
