@@ -226,6 +226,11 @@ spec:
       assert.deepEqual([code, (JSON.parse(out) as Data).flows], [0, 1]);
     });
 
+  it('names nodes among the addresses', async () => {
+    const { out } = await recommend('{"source":"shop/api-0","destination":"172.18.0.2","port":10250}');
+    assert.match(out, /# seen 1 time; shop\/api-0 \(10\.244\.0\.6\) to node\/node-1 \(172\.18\.0\.2\), TCP 10250 /);
+  });
+
   it('takes what was denied as wanted where that is asked for', async () => {
     const [, line] = leaves.find(([what]) => what === 'what was denied')!;
     assert.deepEqual(await examples(line, '--include-denied'), ['10.244.0.5 > 10.244.0.6 TCP 22']);

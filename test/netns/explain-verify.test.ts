@@ -8,6 +8,7 @@ import { type CommandRun, runCommand } from '../support/command-line.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 const NODES = ['node-1', 'node-2'];
+const MAIN = join(import.meta.dirname, '../../src/main.ts');
 const LABELS = { 'app.kubernetes.io/name': 'portcullis' };
 const WIRING = { 'iptables-nft': 'routed', 'iptables-legacy': 'bridge' } as const satisfies Record<string, Wiring>;
 
@@ -92,6 +93,18 @@ for (const backend of BACKENDS)
         );
       }
       await until(async () => (await explain('x/c', 'x/a')).code === 1, 'repaired', 10_000);
+    });
+
+    it('render writes what the agent wrote: against a bundle of the node there is nothing to do', async () => {
+      const file = join(t.lab.dir, 'node-1.json');
+      const settings = ['--node-name=node-1', `--kubeconfig=${t.lab.kubeconfig}`, `--backend=${backend}`];
+      await t.on('node-1', [process.execPath, MAIN, 'bundle', '-f', file, ...settings]);
+      const argv = [`--kubeconfig=${t.lab.kubeconfig}`, '--node=node-1', `--against=${file}`] as const;
+      const { code, out, err } = await run('render', ...argv);
+      const nothing = '# node node-1, enforce, what would change: policies select 1 of its 1 pods\nnothing to do\n';
+      assert.deepEqual({ code, out, err }, { code: 0, out: nothing, err: '' });
+      const audit = await run('render', ...argv, '--mode=audit');
+      assert.equal(audit.code, 1, audit.out);
     });
 
     if (backend === 'iptables-legacy') return;

@@ -1,6 +1,6 @@
 /** Recommendations as YAML to apply, with what they are for as comments, and as data for programs. */
 import { Document, isSeq, type Node } from 'yaml';
-import type { Pod, RuleRef } from '../../policy/model.ts';
+import type { RuleRef } from '../../policy/model.ts';
 import type { Evidence } from '../../policy/recommend/observed.ts';
 import type { DeniedFlow, Recommendation, RecommendedPolicy } from '../../policy/recommend/recommend.ts';
 import type { PolicyCounts } from '../source/policy-counts.ts';
@@ -8,11 +8,11 @@ import type { PolicyCounts } from '../source/policy-counts.ts';
 import { MODE_KEY } from '../../core/vocabulary.ts';
 import { protocolName } from '../../policy/explain-denial.ts';
 import { objectKey } from '../../policy/model.ts';
-import { addressName } from './resolve-flows.ts';
 
 export interface ReportFacts {
   readonly found: Recommendation;
-  readonly owners: ReadonlyMap<string, Pod>;
+  /** Of an address, for people. */
+  readonly nameOf: (address: string) => string;
   readonly counts: PolicyCounts;
   readonly audited: boolean;
   /** As if there were no policy yet. */
@@ -45,7 +45,7 @@ function policyYaml({ manifest, group, rules, notes }: RecommendedPolicy, facts:
     .join('\n');
   for (const { direction, index, evidence, notes: own } of rules) {
     const rule = document.getIn(['spec', direction, index], true) as Node;
-    rule.commentBefore = [evidenceText(evidence, facts.owners), ...own].map((line) => ` ${line}`).join('\n');
+    rule.commentBefore = [evidenceText(evidence, facts.nameOf), ...own].map((line) => ` ${line}`).join('\n');
   }
   for (const direction of ['ingress', 'egress']) {
     const list = document.getIn(['spec', direction], true);
@@ -62,14 +62,14 @@ function withMode(manifest: RecommendedPolicy['manifest']): object {
 
 export function evidenceText(
   { flows, count, firstMs, lastMs, example }: Evidence,
-  owners: ReportFacts['owners'],
+  nameOf: ReportFacts['nameOf'],
 ): string {
   const times = firstMs === undefined || lastMs === undefined ? '' : `, ${timeText(firstMs)} to ${timeText(lastMs)}`;
   const several =
     flows === 1 ? `seen ${count} ${count === 1 ? 'time' : 'times'}` : `${flows} flows, seen ${count} times`;
   const { source, destination, protocol, port } = example.flow;
   const to = `${protocolName(protocol)}${port === 0 ? '' : ` ${port}`}`;
-  const flow = `${addressName(source, owners)} to ${addressName(destination, owners)}, ${to}`;
+  const flow = `${nameOf(source)} to ${nameOf(destination)}, ${to}`;
   return `${several}${times}; ${flow} (${example.from})`;
 }
 
@@ -77,9 +77,9 @@ function timeText(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 }
 
-export function deniedText({ seen: { flow, from }, direction }: DeniedFlow, owners: ReportFacts['owners']): string {
+export function deniedText({ seen: { flow, from }, direction }: DeniedFlow, nameOf: ReportFacts['nameOf']): string {
   const to = `${protocolName(flow.protocol)}${flow.port === 0 ? '' : ` ${flow.port}`}`;
-  return `${addressName(flow.source, owners)} to ${addressName(flow.destination, owners)}, ${to}, ${direction} (${from})`;
+  return `${nameOf(flow.source)} to ${nameOf(flow.destination)}, ${to}, ${direction} (${from})`;
 }
 
 function unusedLines({ found: { uses }, counts }: ReportFacts): readonly string[] {
@@ -103,7 +103,7 @@ function ruleName({ policy, direction, index }: RuleRef): string {
 }
 
 /** Stable: fields are added, and keep their meaning, within one `apiVersion`. */
-export function recommendationData({ found, owners, counts, audited }: ReportFacts, notes: readonly string[]): unknown {
+export function recommendationData({ found, nameOf, counts, audited }: ReportFacts, notes: readonly string[]): unknown {
   const policyData = ({ manifest, group, rules, notes: own }: RecommendedPolicy): object => ({
     policy: audited ? withMode(manifest) : manifest,
     for: {
@@ -127,9 +127,9 @@ export function recommendationData({ found, owners, counts, audited }: ReportFac
     policies: found.policies.map(policyData),
     withheld: found.withheld.map(({ policy, denied }) => ({
       ...policyData(policy),
-      denied: deniedText(denied, owners),
+      denied: deniedText(denied, nameOf),
     })),
-    denied: found.denied.map((each) => deniedText(each, owners)),
+    denied: found.denied.map((each) => deniedText(each, nameOf)),
     unwritten: found.unwritten,
     ruleUse: found.uses.map(({ rule, flows }) => {
       const allowed = allowedBy(rule, counts);

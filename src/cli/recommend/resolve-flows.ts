@@ -2,7 +2,7 @@
 import type { Family } from '../../core/vocabulary.ts';
 import type { Inventory, Workload } from '../../cluster/inventory.ts';
 import type { Cidr } from '../../net/cidr.ts';
-import type { Pod } from '../../policy/model.ts';
+import type { ClusterSnapshot, Pod } from '../../policy/model.ts';
 import type { ObservedFlow } from '../../policy/recommend/observed.ts';
 import type { WrittenEnd, WrittenFlow } from './flow-lines.ts';
 
@@ -57,9 +57,7 @@ class Ends {
     this.#inventory = inventory;
     this.#podBlocks = podBlocks;
     this.#owners = addressOwners(snapshot.pods.values());
-    this.#nodes = new Map(
-      [...snapshot.nodes.values()].flatMap(({ name, addresses }) => addresses.map((each) => [each, name] as const)),
-    );
+    this.#nodes = nodeNames(snapshot.nodes);
     this.#services = new Set(services.flatMap(({ clusterIPs }) => clusterIPs));
   }
 
@@ -69,10 +67,16 @@ class Ends {
     if (typeof other === 'string') return other;
     const family = FAMILIES.find((each) => one[each] !== undefined && other[each] !== undefined);
     if (family === undefined) return 'family';
-    const [from4, to] = [one[family]!, other[family]!];
-    if (from4 === to) return 'local';
-    const fromNode = this.#owners.has(from4) ? undefined : this.#nodes.get(from4);
-    const flow = { source: from4, destination: to, protocol, port, ...(fromNode === undefined ? {} : { fromNode }) };
+    const [sender, receiver] = [one[family]!, other[family]!];
+    if (sender === receiver) return 'local';
+    const fromNode = this.#owners.has(sender) ? undefined : this.#nodes.get(sender);
+    const flow = {
+      source: sender,
+      destination: receiver,
+      protocol,
+      port,
+      ...(fromNode === undefined ? {} : { fromNode }),
+    };
     const span = firstMs === undefined || lastMs === undefined ? {} : { firstMs, lastMs };
     return { flow, count, ...span, from };
   }
@@ -118,8 +122,18 @@ function isNamedBy({ kind, name: workload }: Workload, name: string): boolean {
   return name.startsWith(workload) && (SUFFIXES[kind] ?? RANDOM).test(name.slice(workload.length));
 }
 
-/** As evidence names an address. */
-export function addressName(address: string, owners: ReadonlyMap<string, Pod>): string {
-  const pod = owners.get(address);
-  return pod ? `${objectKey(pod)} (${address})` : address;
+/** As evidence names addresses. */
+export function addressNames({ pods, nodes }: ClusterSnapshot): (address: string) => string {
+  const owners = addressOwners(pods.values());
+  const nodeAt = nodeNames(nodes);
+  return (address) => {
+    const pod = owners.get(address);
+    const node = nodeAt.get(address);
+    if (pod) return `${objectKey(pod)} (${address})`;
+    return node === undefined ? address : `node/${node} (${address})`;
+  };
+}
+
+function nodeNames(nodes: ClusterSnapshot['nodes']): ReadonlyMap<string, string> {
+  return new Map([...nodes.values()].flatMap(({ name, addresses }) => addresses.map((each) => [each, name] as const)));
 }

@@ -10,7 +10,6 @@ import type { Recommendation } from '../../policy/recommend/recommend.ts';
 import { podOwners } from '../../cluster/pod-owners.ts';
 import { messageOf } from '../../core/error-text.ts';
 import { parseCidr } from '../../net/cidr.ts';
-import { addressOwners } from '../../policy/address-owners.ts';
 import { objectKey } from '../../policy/model.ts';
 import { isRecord } from '../../policy/raw-values.ts';
 import { recommend } from '../../policy/recommend/recommend.ts';
@@ -22,7 +21,7 @@ import { readPolicyCounts } from '../source/policy-counts.ts';
 import { readInventory } from '../source/read-objects.ts';
 import { type FlowText, nothingRead, readFlowText } from './flow-lines.ts';
 import { deniedText, policiesYaml, recommendationData, type ReportFacts } from './report.ts';
-import { LEFT_OUT, type LeftOut, resolveFlows } from './resolve-flows.ts';
+import { addressNames, LEFT_OUT, type LeftOut, resolveFlows } from './resolve-flows.ts';
 
 /** Throws `UsageProblem` where nothing was seen. */
 export async function runRecommend(options: RecommendCommandOptions, context: CommandContext): Promise<number> {
@@ -41,9 +40,9 @@ export async function runRecommend(options: RecommendCommandOptions, context: Co
     limits: { most: options.maxBlocks, podBlocks },
     fromScratch: options.fromScratch,
   });
-  const owners = addressOwners(inventory.snapshot.pods.values());
+  const nameOf = addressNames(inventory.snapshot);
   const { audited, fromScratch } = options;
-  const facts = { found, owners, counts: readPolicyCounts(read.counters), audited, fromScratch };
+  const facts = { found, nameOf, counts: readPolicyCounts(read.counters), audited, fromScratch };
   for (const note of [...notes, ...problemsOf(facts)]) context.err(`! ${note}\n`);
   if (options.output === 'yaml') context.out(policiesYaml(facts));
   else context.out(`${JSON.stringify(recommendationData(facts, notes), undefined, 2)}\n`);
@@ -116,15 +115,15 @@ function notesOf({ unread, unanswered }: FlowText, leftOut: ReadonlyMap<LeftOut,
 
 const MAX_TOLD = 10;
 
-function problemsOf({ found: { withheld, denied, unwritten }, owners }: ReportFacts): readonly string[] {
+function problemsOf({ found: { withheld, denied, unwritten }, nameOf }: ReportFacts): readonly string[] {
   const more = denied.length - MAX_TOLD;
   return [
     ...withheld.map(
       ({ policy: { group }, denied: flow }) =>
-        `withheld: a policy for ${group.namespace}/${group.name}, under which this would be denied: ${deniedText(flow, owners)}`,
+        `withheld: a policy for ${group.namespace}/${group.name}, under which this would be denied: ${deniedText(flow, nameOf)}`,
     ),
     ...unwritten.map(({ group, why }) => `no policy for ${group}: ${why}`),
-    ...denied.slice(0, MAX_TOLD).map((flow) => `stays denied by policies that are there: ${deniedText(flow, owners)}`),
+    ...denied.slice(0, MAX_TOLD).map((flow) => `stays denied by policies that are there: ${deniedText(flow, nameOf)}`),
     ...(more > 0 ? [`and ${more} more`] : []),
   ];
 }
