@@ -119,7 +119,7 @@ export class AgentProcess {
     return { status, missing: Object.fromEntries(missingConditions(body)) };
   }
 
-  async ready(timeoutMs = 15_000): Promise<void> {
+  async ready(timeoutMs = 30_000): Promise<void> {
     let last = '';
     await until(
       async () => {
