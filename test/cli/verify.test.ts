@@ -263,7 +263,11 @@ describe('portcullis verify: what cannot be told', () => {
   beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), 'portcullis-verify-'));
     const admin = { token: 'admin', user: 'admin' };
-    const reader = { token: 'reader', user: 'reader', deny: [{ resource: 'namespaces', verb: 'create' }] };
+    const reader = {
+      token: 'reader',
+      user: 'reader',
+      deny: ['create', 'delete'].map((verb) => ({ resource: 'namespaces', verb })),
+    };
     api = await startApiServer({ tls: false, tokens: [admin, reader] });
     for (const { token } of [admin, reader]) writeFileSync(join(folder, token), api.kubeconfigFor(token));
   });

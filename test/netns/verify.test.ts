@@ -7,7 +7,7 @@ import { EXPIRES_ANNOTATION, RUN_LABEL, RUN_LABEL_VALUE } from '../../src/cli/ve
 import { AgentLab, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { type CommandRun, runCommand } from '../support/command-line.ts';
 
-const NODES = ['node-1', 'node-2', 'node-3'];
+const NODES = ['node-1', 'node-2'];
 const LABELS = { 'app.kubernetes.io/name': 'portcullis' };
 
 describe('portcullis verify', function () {
@@ -64,32 +64,29 @@ describe('portcullis verify', function () {
     const { code, out, err } = await verify([]);
     assert.equal(err, '');
     assert.equal(code, 0, out);
-    assert.match(out, /^120 probes, IPv4 and IPv6, from and to pods on node-1, node-2, node-3, in \d+ s\n/);
+    assert.match(out, /^80 probes, IPv4 and IPv6, from and to pods on node-1, node-2, in \d+ s\n/);
     assert.match(out, /\n {2}node-1: ingress: portcullis-verify-\w+\/deny-ingress \(\d+\)\n/);
-    assert.match(out, /\n {2}node-3: egress: portcullis-verify-\w+\/deny-egress \(\d+\)\n/);
+    assert.match(out, /\n {2}node-2: egress: portcullis-verify-\w+\/deny-egress \(\d+\)\n/);
     assert.match(out, /policies are enforced on all of them\n$/);
     assert.deepEqual(leftovers(), []);
   });
 
-  it('fault: is red where a node is in dry-run, and where an agent is away; a sample of the others is green', async () => {
+  it('fault: is red where a node is in dry-run; a sample without it is green', async () => {
     t.annotateNode('node-2', { 'portcullis.dev/mode': 'dry-run' });
     await until(() => isBare('node-2'), 'no rules on node-2', 10_000);
-    await t.agents.get('node-3')!.end('SIGKILL');
-    const { code, out } = await verify(['--settle=3']);
+    const { code, out } = await verify(['--settle=2']);
     assert.equal(code, 1, out);
-    assert.match(out, /ingress: default deny +ok +\d of 8 +\d of 8\n/);
+    assert.match(out, /\ningress: default deny +ok +8 of 8\n/);
     assert.match(
       out,
-      /\n {2}node-2: ingress: default deny: pod on node-[12] -> pod on node-2 TCP \d+ over IPv[46] reaches, and should not \(and \d more\)\n/,
+      /\n {2}node-2: ingress: default deny: pod on node-[12] -> pod on node-2 TCP \d+ over IPv[46] reaches, and should not \(and 7 more\)\n/,
     );
     assert.match(out, /\n {2}node-2 is in mode dry-run: nothing is dropped there\n/);
-    assert.match(out, /\nnote: node-3 does not tell what dropped: /);
-    assert.match(out, /policies are NOT enforced on node-2, node-3\n$/);
+    assert.match(out, /policies are NOT enforced on node-2\n$/);
     const sample = await verify(['--nodes=1', '-o', 'junit']);
     assert.equal(sample.code, 0, sample.out);
     assert.match(sample.out, /<testsuites name="portcullis verify" tests="20" failures="0"/);
     t.annotateNode('node-2', { 'portcullis.dev/mode': null });
-    await t.start('node-3', { flags: [`--http-token-file=${tokenFile}`] });
     assert.deepEqual(leftovers(), []);
   });
 
@@ -126,7 +123,7 @@ describe('portcullis verify', function () {
     const file = expectations(
       '  - {from: b, to: a, port: 80, reach: true}\n  - {from: a, to: b, port: 80, reach: true}\n  - {from: a, to: node/node-2, port: 1, reach: false, name: no node}\n  - {from: external, to: a, port: 80, reach: false}\n',
     );
-    const { code, out, err } = await verify(['-f', file, '--probe', '--settle=5']);
+    const { code, out, err } = await verify(['-f', file, '--probe', '--settle=2']);
     assert.equal(err, '');
     assert.match(out, /^ok {2}b reaches a at 80\nok {2}a reaches b at 80\nFAILED {2}no node\n/);
     assert.match(out, /x\/a -> node\/node-2 TCP 1 over IPv4 is refused: nobody listens there, or something rejects it/);
@@ -142,7 +139,7 @@ describe('portcullis verify', function () {
     t.createPod('x/c', { node: 'node-2', labels: { app: 'c' } });
     await t.lab.settle();
     const file = expectations('  - {from: c, to: a, port: 80, reach: true}\n');
-    const { code, out } = await verify(['-f', file, '--probe', '--settle=5']);
+    const { code, out } = await verify(['-f', file, '--probe', '--settle=2']);
     assert.equal(code, 3, out);
     assert.match(
       out,

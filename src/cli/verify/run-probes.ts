@@ -4,7 +4,7 @@ import type { Transport } from '../../cluster/transport.ts';
 import type { PodPlan, ProbeOutcome, Round } from './probe-pods.ts';
 import type { PolicyObject } from './plan.ts';
 
-import { createObject, deleteObject, readObject, readText } from '../../cluster/api-writes.ts';
+import { createObject, deleteObject, readObject, readText, Refused } from '../../cluster/api-writes.ts';
 import { readList } from '../../cluster/read-list.ts';
 import { messageOf } from '../../core/error-text.ts';
 import { isRecord, type RawRecord } from '../../policy/raw-values.ts';
@@ -72,19 +72,24 @@ export async function withNamespace<T>(
   const { transport, namespace: name, clock, signal } = options;
   const expires = new Date(clock.wallTime() + EXPIRES_MS).toISOString();
   const metadata = { name, labels: { [RUN_LABEL]: RUN_LABEL_VALUE }, annotations: { [EXPIRES_ANNOTATION]: expires } };
+  let isThere = true;
   try {
-    const made = createObject(
+    const made = await createObject(
       transport,
       '/api/v1/namespaces',
       { apiVersion: 'v1', kind: 'Namespace', metadata },
       limited(signal),
-    );
-    return await work(await made);
+    ).catch((error: unknown) => {
+      // Where there was no answer it may have been made.
+      isThere = !(error instanceof Refused);
+      throw error;
+    });
+    return await work(made);
   } catch (error) {
     if (signal.aborted) throw new CannotProbe('interrupted', { cause: error });
     throw error instanceof CannotProbe ? error : new CannotProbe(messageOf(error), { cause: error });
   } finally {
-    await removeNamespace(options);
+    if (isThere) await removeNamespace(options);
   }
 }
 
