@@ -12,12 +12,12 @@ import type { NamedPortRef } from './ports.ts';
 import type { Sliced } from '../core/sliced.ts';
 
 import { BlockIndex } from './block-index.ts';
+import { SelectionIndex } from './selection-index.ts';
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
 import { familyOf, parseAddress } from '../net/ip.ts';
 import { FAMILIES, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
-import type { Selector } from '../policy/model.ts';
-import { UNKNOWN_LABELS } from '../policy/model.ts';
+import { EVERYTHING, type Selector, UNKNOWN_LABELS } from '../policy/model.ts';
 import { claimantsOf, isContested } from '../policy/address-owners.ts';
 import { bothHold, certainty, matches, selectorKey } from '../policy/selector.ts';
 
@@ -287,7 +287,7 @@ export class PeerSets {
   /** Those that addresses outside of the selections belong to. */
   readonly #byBlock = new BlockIndex<Part>();
   /** By the one namespace all their selections name; the others under no name. */
-  readonly #byNamespace = new Groups<string | undefined, Part>();
+  readonly #bySelection = new SelectionIndex<Part>();
   #identityCount = 0;
   /** Those with addresses of which labels, or the namespace, are not known. */
   readonly #doubtful = new Set<Identity>();
@@ -530,24 +530,18 @@ export class PeerSets {
 
   #index(part: Part): void {
     if (part.blocks) this.#byBlock.add(part.blocks, part);
-    this.#byNamespace.add(namespaceOf(part.union), part);
+    this.#bySelection.add(namespaceOf(part.union), selectorsOf(part.union), part);
   }
 
   #unindex(part: Part): void {
     if (part.blocks) this.#byBlock.remove(part.blocks, part);
-    this.#byNamespace.remove(namespaceOf(part.union), part);
-  }
-
-  /** All parts that may select pods of the namespace, and some that do not. */
-  *#partsFor(namespace: string): Generator<Part, void> {
-    yield* this.#byNamespace.get(namespace) ?? [];
-    yield* this.#byNamespace.get(undefined) ?? [];
+    this.#bySelection.remove(namespaceOf(part.union), selectorsOf(part.union), part);
   }
 
   /** Most identities are in no set of this node: they share one empty list. */
   #partsOf(identity: Identity): Part[] {
     let parts: Part[] | undefined;
-    for (const part of this.#partsFor(identity.namespace)) {
+    for (const part of this.#bySelection.candidates(identity.namespace, identity.labels)) {
       if (!this.#selects(part.union, identity)) continue;
       if (parts) parts.push(part);
       else parts = [part];
@@ -591,6 +585,11 @@ function namespaceOf(union: PeerUnion): string | undefined {
   const names = new Set(union.selections.map(({ namespaces }) => ('name' in namespaces ? namespaces.name : undefined)));
   const [name] = names;
   return names.size === 1 ? name : undefined;
+}
+
+/** One of them matches each pod that the union may hold. In doubt that is any pod, as of some the labels are not known. */
+function selectorsOf(union: PeerUnion): readonly Selector[] {
+  return union.kind === 'any' || union.inDoubt ? [EVERYTHING] : union.selections.map(({ pods }) => pods);
 }
 
 /** Up to this many parts a list is made anew: one that grows in place keeps room for more, of each of tens of thousands of identities. */
