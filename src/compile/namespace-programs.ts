@@ -188,9 +188,10 @@ function* endpointsOf(
 ): Sliced<readonly LocalEndpoint[]> {
   const known = new Map(before.map((endpoint) => [endpoint.pod, endpoint]));
   const endpoints: LocalEndpoint[] = [];
-  for (const [at, local] of locals.entries()) {
+  let count = 0;
+  for (const local of locals) {
     const { policies, keys } = byLabels.get(local.pod.labels)!;
-    if (at % PODS_PER_STEP === 0) yield;
+    if (++count % PODS_PER_STEP === 0) yield;
     if (policies.length === 0) continue;
     const endpoint = endpointOf(local, keys, known.get(local.key));
     endpoints.push(closedAudits.size === 0 ? endpoint : withoutAudits(endpoint, closedAudits));
@@ -282,10 +283,11 @@ class Room {
   }
 
   *#want(keys: readonly string[]): Sliced<void> {
-    for (const [at, key] of keys.entries()) {
+    let count = 0;
+    for (const key of keys) {
       if (this.#wanted.size >= this.#limits.sets) return;
       this.#wanted.add(key.length <= MAX_COUNTED_KEY ? key : createHash('sha256').update(key).digest('base64'));
-      if (at % KEYS_PER_STEP === 0) yield;
+      if (++count % KEYS_PER_STEP === 0) yield;
     }
   }
 }

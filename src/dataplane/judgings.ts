@@ -21,7 +21,7 @@ export type JudgingOf = (endpoint: LocalEndpoint, direction: Direction) => Judgi
 export class ByJudging<T> {
   readonly #values = new Map<Program | undefined, Map<Program | undefined, T>>();
 
-  of({ program, audit }: Judging): T | undefined {
+  of(program: Program | undefined, audit: Program | undefined): T | undefined {
     return this.#values.get(program)?.get(audit);
   }
 
@@ -41,8 +41,10 @@ export function judgingIn({ programs, audits }: NodeIntent): JudgingOf {
     const program = programOf.get(endpoint.programs[direction] ?? '');
     const audit = auditOf.get(endpoint.audits[direction] ?? '');
     if (!program && !audit) return undefined;
+    const same = known.of(program, audit);
+    if (same) return same;
     const judging = { program, audit };
-    return known.of(judging) ?? known.set(judging, judging);
+    return known.set(judging, judging);
   };
 }
 

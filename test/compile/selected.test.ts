@@ -15,7 +15,14 @@ function watched(name: string, group: number, port = 80): Policy {
     ingress: [{ from: [{ podSelector: { matchLabels: { peer: name } } }], ports: [{ port }] }],
   });
   const { podSelector } = made;
-  return Object.defineProperty({ ...made }, 'podSelector', { get: () => (asked++, podSelector), enumerable: true });
+  const counted = {
+    enumerable: true,
+    get: () => {
+      asked++;
+      return podSelector;
+    },
+  };
+  return Object.defineProperty({ ...made }, 'podSelector', counted);
 }
 
 describe('policies that select local pods', () => {

@@ -2,27 +2,18 @@
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { OwnRule, ParsedRule } from '../rules/parse-rule.ts';
 import type { Match } from '../rules/rule.ts';
+import type { FamilyRules } from '../rules/ruleset.ts';
 
 import { Groups } from '../../../core/groups.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
+import { replyChain } from '../../chain-names.ts';
 import { lowBits } from '../rules/low-bits.ts';
-import { ChainText } from '../rules/chain.ts';
-import { chainsOfEndpoint, dispatchChain, guardChain, partOf, replyDispatchChain } from '../rules/names.ts';
+import { type Chain, ChainText } from '../rules/chain.ts';
+import { dispatchChain, guardChain, hasParts, replyDispatchChain, wholeOf } from '../rules/names.ts';
 import { setsOf } from '../rules/parse-rule.ts';
 
-/** What rules ask of sets. */
-interface SetUsage {
-  /** Set -> the chains with a rule that asks about it. */
-  readonly chains: ReadonlyMap<string, ReadonlySet<string>>;
-  /** Set -> the directions that those chains judge. */
-  readonly directions: ReadonlyMap<string, ReadonlySet<Direction>>;
-  /** Set -> sets that some rule asks about together with it. */
-  readonly together: ReadonlyMap<string, ReadonlySet<string>>;
-  /** Set -> endpoint chains that ask about it in rules of which the first that matches decides. */
-  readonly ordered: ReadonlyMap<string, ReadonlySet<string>>;
-  /** Sets of rules that deny, or pass on to others: who joins may lose what was allowed. */
-  readonly denying: ReadonlySet<string>;
-}
+/** Set -> the chains with a rule that asks about it. */
+type Asking = ReadonlyMap<string, ReadonlySet<string>>;
 
 /** Where packets go from one chain on, as far as addresses and interfaces decide. */
 interface Way {
@@ -37,11 +28,22 @@ interface Way {
 /** What does not depend on the chains where packets come in. */
 interface Findings {
   readonly ways: Map<string, Way>;
-  usage?: SetUsage;
+  readonly dispatched?: Dispatched | undefined;
+  asking?: Asking | undefined;
+}
+
+/** How the chains were made that find endpoint chains by address, where that is known: replies are found likewise. */
+export type Dispatched = Readonly<Record<Direction, Way>>;
+
+export function dispatchedBy(dispatch: FamilyRules['dispatch'], chains: ReadonlyMap<string, Chain>): Dispatched {
+  const parts = new Set<string>();
+  for (const { name, role } of chains.values()) if (role.kind === 'dispatch') parts.add(name);
+  const way = (targets: Way['targets']): Way => ({ targets, parts, ends: new Set(targets.values()) });
+  return { egress: way(dispatch.egress), ingress: way(dispatch.ingress) };
 }
 
 const NONE: ReadonlyMap<string, ChainText> = new Map();
-const NO_RULES = { rules: [] as readonly ParsedRule[] };
+const NOBODY: ReadonlySet<string> = new Set();
 
 /** As a map: the exact lines of each chain. */
 export class ChainReading implements ReadonlyMap<string, readonly string[]> {
@@ -70,6 +72,19 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
   /** With other chains where packets come in. */
   withEntry(entry: ReadonlyMap<string, ChainText>): ChainReading {
     return new ChainReading(this.#body, entry, this.#findings);
+  }
+
+  /** With other chains behind the entry as well. What is known of the sets that rules ask about is brought up to date. */
+  with(
+    body: ReadonlyMap<string, ChainText>,
+    entry: ReadonlyMap<string, ChainText>,
+    dispatched: Dispatched,
+  ): ChainReading {
+    const ways = new Map(DIRECTIONS.map((direction) => [dispatchChain(direction), dispatched[direction]]));
+    const findings: Findings = { ways, dispatched };
+    const after = new ChainReading(body, entry, findings);
+    findings.asking = askingAfter(this.asking, this, after);
+    return after;
   }
 
   text(name: string): ChainText | undefined {
@@ -125,38 +140,67 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     for (const [name, lines] of this) callback(lines, name, this);
   }
 
-  targets(direction: Direction, replies = false): ReadonlyMap<string, string> {
-    return this.#way(replies ? replyDispatchChain(direction) : dispatchChain(direction)).targets;
+  targets(direction: Direction): ReadonlyMap<string, string> {
+    return this.#way(dispatchChain(direction)).targets;
+  }
+
+  /** The chain that judges replies to and from an address, by the chain that judges the original direction, is that chain's. */
+  repliesFollow(direction: Direction): (address: string, chain: string) => boolean {
+    const top = replyDispatchChain(direction);
+    if (this.#findings.dispatched) return () => this.has(top);
+    const { targets } = this.#way(top);
+    return (address, chain) => targets.get(address) === replyChain(chain);
   }
 
   /** The chains that find endpoint chains by address. */
   dispatchParts(): ReadonlySet<string> {
+    if (this.#findings.dispatched) return this.#findings.dispatched.egress.parts;
     const tops = DIRECTIONS.flatMap((direction) => [dispatchChain(direction), replyDispatchChain(direction)]);
     return new Set(tops.flatMap((top) => [...this.#way(top).parts]));
   }
 
-  get usage(): SetUsage {
-    this.#findings.usage ??= this.#findUsage();
-    return this.#findings.usage;
+  get asking(): Asking {
+    this.#findings.asking ??= askingAfter(new Map(), undefined, this);
+    return this.#findings.asking;
   }
 
-  #partsOf(endpoint: string): readonly ChainText[] {
-    return chainsOfEndpoint(endpoint).flatMap((name) => (partOf(name) ? (this.text(name) ?? []) : []));
+  /** What the chains judge that ask about the set. */
+  directionsOf(set: string): readonly Direction[] {
+    const endpoints = [...this.#asking(set)].map(wholeOf);
+    return DIRECTIONS.filter((direction) => endpoints.some((endpoint) => this.#isEnd(endpoint, direction)));
   }
 
-  #findOrdered(
-    endpoint: string,
-    parts: readonly ChainText[],
-    usage: { ordered: Groups<string, string>; denying: Set<string> },
-  ): void {
-    for (const { rules } of [this.text(endpoint) ?? NO_RULES, ...parts]) {
-      for (const parsed of rules) {
-        const sets = setsOf(parsed);
-        for (const set of sets) usage.ordered.add(set, endpoint);
-        const isPlain = parsed.kind === 'own' && parsed.rule.target.kind === 'return';
-        if (!isPlain) for (const set of sets) usage.denying.add(set);
-      }
-    }
+  /** Whether some rule asks about the set together with another of these. */
+  isAskedWith(set: string, others: ReadonlySet<string>): boolean {
+    const isAsked = (sets: readonly string[]): boolean =>
+      sets.includes(set) && sets.some((other) => other !== set && others.has(other));
+    return [...this.#asking(set)].some((chain) => this.text(chain)?.sets.some(isAsked));
+  }
+
+  /** Endpoint chains that ask about the set in rules of which the first that matches decides. */
+  orderedBy(set: string): ReadonlySet<string> {
+    return new Set([...this.#asking(set)].map(wholeOf).filter((endpoint) => this.#isOrdered(endpoint)));
+  }
+
+  /** The set is of rules that deny, or pass on to others: who joins may lose what was allowed. */
+  isOfDenials(set: string): boolean {
+    const isDenial = (parsed: ParsedRule): boolean =>
+      setsOf(parsed).includes(set) && !(parsed.kind === 'own' && parsed.rule.target.kind === 'return');
+    return [...this.#asking(set)].some(
+      (chain) => this.#isOrdered(wholeOf(chain)) && this.text(chain)?.rules.some(isDenial),
+    );
+  }
+
+  #asking(set: string): ReadonlySet<string> {
+    return this.asking.get(set) ?? NOBODY;
+  }
+
+  #isEnd(endpoint: string, direction: Direction): boolean {
+    return [dispatchChain(direction), guardChain(direction)].some((top) => this.#way(top).ends.has(endpoint));
+  }
+
+  #isOrdered(endpoint: string): boolean {
+    return hasParts(endpoint, this) && DIRECTIONS.some((direction) => this.#isEnd(endpoint, direction));
   }
 
   #way(top: string): Way {
@@ -164,35 +208,30 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     this.#findings.ways.set(top, known);
     return known;
   }
+}
 
-  #findUsage(): SetUsage {
-    const usage = {
-      chains: new Groups<string, string>(),
-      directions: new Groups<string, Direction>(),
-      together: new Groups<string, string>(),
-      ordered: new Groups<string, string>(),
-      denying: new Set<string>(),
-    };
-    for (const [chain, text] of this.texts()) {
-      for (const sets of text.sets) {
-        for (const set of sets) {
-          usage.chains.add(set, chain);
-          for (const other of sets) if (other !== set) usage.together.add(set, other);
-        }
-      }
-    }
-    for (const direction of DIRECTIONS) {
-      for (const top of [dispatchChain(direction), guardChain(direction)]) {
-        for (const end of this.#way(top).ends) {
-          const parts = this.#partsOf(end);
-          for (const set of [this.text(end), ...parts].flatMap((text) => text?.sets ?? []).flat())
-            usage.directions.add(set, direction);
-          if (parts.length > 0) this.#findOrdered(end, parts, usage);
-        }
-      }
-    }
-    return usage;
+/** `asking` is of `before`, and costs of those chains alone that are others in `after`. */
+function askingAfter(asking: Asking, before: ChainReading | undefined, after: ChainReading): Asking {
+  const found = new Map(asking);
+  const own = new Groups<string, string>();
+  const chainsOf = (set: string): Set<string> => {
+    const chains = own.get(set) ?? new Set(found.get(set));
+    own.set(set, chains);
+    return chains;
+  };
+  for (const [name, text] of before?.texts() ?? []) {
+    if (after.text(name) === text) continue;
+    for (const set of text.sets.flat()) chainsOf(set).delete(name);
   }
+  for (const [name, text] of after.texts()) {
+    if (before?.text(name) === text) continue;
+    for (const set of text.sets.flat()) chainsOf(set).add(name);
+  }
+  for (const [set, chains] of own) {
+    if (chains.size > 0) found.set(set, chains);
+    else found.delete(set);
+  }
+  return found;
 }
 
 /** Our chains of one family as they were read, or as we left them. */

@@ -11,12 +11,12 @@ import type { Moves, MovesByDirection } from './interim-rules.ts';
 import type { EffectiveTargets, Unusable } from './effective-targets.ts';
 
 import { assembleChains } from '../render/assemble.ts';
-import type { ChainText } from '../rules/chain.ts';
+import type { Chain, ChainText } from '../rules/chain.ts';
 import { JUDGING_ORDER } from '../../judgings.ts';
 import { stamps } from '../rules/layout.ts';
 import { FORWARD_CHAIN, chainsOfEndpoint, guardChain } from '../rules/names.ts';
 import { EVERY_PACKET } from '../../mark-bits.ts';
-import { ChainReading, readingOf } from './chain-reading.ts';
+import { type ChainReading, type Dispatched, dispatchedBy, readingOf } from './chain-reading.ts';
 import { effectiveTargets } from './effective-targets.ts';
 import { nextEpoch } from '../../mark-bits.ts';
 import { readEpoch } from './epoch.ts';
@@ -84,8 +84,8 @@ export function* diffRules(
     return revokes || (body.revokes !== undefined && (yield* body.revokes()));
   });
   yield;
-  const { before: actual, stale, moves, degraded, waiting } = body;
-  const after = body.chains ? new ChainReading(body.chains, entry.chains) : actual.withEntry(entry.chains);
+  const { before: actual, chains, dispatched, stale, moves, degraded, waiting } = body;
+  const after = chains && dispatched ? actual.with(chains, entry.chains, dispatched) : actual.withEntry(entry.chains);
   return {
     family: rules.family,
     before: actual,
@@ -107,6 +107,7 @@ interface Body {
   readonly before: ChainReading;
   /** As they will be; undefined if nothing changes. */
   readonly chains: ReadonlyMap<string, ChainText> | undefined;
+  readonly dispatched: Dispatched | undefined;
   readonly stale: readonly string[];
   readonly moves: MovesByDirection;
   readonly degraded: readonly Degraded[];
@@ -125,6 +126,7 @@ function sameBody(rules: FamilyRules, before: ObservedFamily): Body {
   return {
     before: actual,
     chains: undefined,
+    dispatched: undefined,
     stale: [],
     moves: { egress: still('egress'), ingress: still('ingress') },
     degraded: [],
@@ -143,22 +145,18 @@ function* newBody(
   context: TextContext,
   unusable: Unusable | undefined,
 ): Sliced<Body> {
-  const written = new Map<string, ChainText>();
-  for (const chain of rules.chains.values()) {
-    written.set(chain.name, chain.text(context));
-    yield;
-  }
-  const before = readingOf(rules.family, observed, written);
+  const before = observed.chains.reading ?? (yield* readAsWritten(observed, rules, context));
   const targets: EffectiveTargets | undefined = unusable && effectiveTargets(layout, rules, before, unusable);
-  const desired = targets ? assembleChains(rules.family, layout, targets) : rules.chains;
-  const chains = new Map([...desired.values()].map((chain) => [chain.name, chain.text(context)]));
+  const desired = targets ? assembleChains(rules.family, layout, targets, rules.chains) : rules.chains;
+  const chains = yield* textsOf(desired, context, before);
   const { dispatch, degraded = [], waiting = 0 } = targets ?? { dispatch: rules.dispatch };
-  for (const name of chainsHeldTo(dispatch, before)) if (!chains.has(name)) chains.set(name, before.text(name)!);
+  if (targets)
+    for (const name of chainsHeldTo(dispatch, before)) if (!chains.has(name)) chains.set(name, before.text(name)!);
   yield;
   const entry = new Set(rules.entry.map(({ name }) => name));
   const stale: string[] = [];
   const refused: string[] = [];
-  for (const name of before.keys()) {
+  for (const [name] of before.texts()) {
     if (chains.has(name) || entry.has(name)) continue;
     // The kernel would not let go of it: a rule that is not ours refers to it.
     if (unusable?.rejected.has(name)) refused.push(name);
@@ -170,7 +168,28 @@ function* newBody(
   };
   const revokes = (): Sliced<boolean> => rulesRevoke(dispatch, desired, chains, before);
   for (const name of refused) chains.set(name, before.text(name)!);
-  return { before, chains, stale, moves, degraded, waiting, revokes };
+  const dispatched = dispatchedBy(dispatch, desired);
+  return { before, chains, dispatched, stale, moves, degraded, waiting, revokes };
+}
+
+/** What was read, where it is as we write it with the very texts of that. */
+function* readAsWritten(observed: ObservedFamily, rules: FamilyRules, context: TextContext): Sliced<ChainReading> {
+  const written = yield* textsOf(rules.chains, context, undefined);
+  return readingOf(rules.family, observed, written);
+}
+
+function* textsOf(
+  chains: ReadonlyMap<string, Chain>,
+  context: TextContext,
+  before: ChainReading | undefined,
+): Sliced<Map<string, ChainText>> {
+  const texts = new Map<string, ChainText>();
+  for (const [name, chain] of chains) {
+    const text = chain.text(context);
+    texts.set(name, text);
+    if (text !== before?.text(name)) yield;
+  }
+  return texts;
 }
 
 /** Chains that addresses are sent to, and were before: those that wait for a chain that was refused stay there. */
@@ -277,24 +296,24 @@ function* movesOf(
   before: ChainReading,
 ): Sliced<Moves> {
   const current = before.targets(direction);
-  const subjects = new Set([...current.keys(), ...dispatch.keys()]);
+  const hasOthers = [...current.keys()].some((address) => !dispatch.has(address));
+  const subjects = hasOthers ? new Map([...current, ...dispatch]) : dispatch;
   const addresses = new Set<string>();
   const sets = new Set<string>();
-  /** Moves from one chain to another that were looked at: many addresses make the same. */
-  const known = new Map<string, boolean>();
+  /** Whether moves from one chain to another change anything, by both: many addresses make the same. */
+  const known = new Map<string | undefined, Map<string | undefined, boolean>>();
   yield;
-  for (const address of subjects) {
+  for (const address of subjects.keys()) {
     const [now, target] = [current.get(address), dispatch.get(address)];
-    const pair = `${now} ${target}`;
-    let moves = known.get(pair);
+    let moves = known.get(now)?.get(target);
     if (moves === undefined) {
       const from = now === undefined ? undefined : before.text(now);
       const to = target === undefined ? undefined : chains.get(target);
       moves = !(now === target && from && to?.equals(from.lines));
-      known.set(pair, moves);
+      known.set(now, (known.get(now) ?? new Map()).set(target, moves));
       // Who was, or will be, not isolated passes there before or after, whatever the sets hold.
       if (moves && from && to) for (const set of [...from.sets, ...to.sets].flat()) sets.add(set);
-      yield;
+      if (moves) yield;
     }
     if (moves) addresses.add(address);
   }

@@ -176,17 +176,15 @@ function isForfeit(member: string, type: IpSet['type'], { directory }: Ruleset, 
 function referredSets({ families, other }: ObservedState): Names {
   const judging = [families, other?.families ?? {}];
   const all = FAMILIES.flatMap((family) =>
-    judging.flatMap(({ [family]: rules }) => (rules ? [readingOf(family, rules).usage.chains] : [])),
+    judging.flatMap(({ [family]: rules }) => (rules ? [readingOf(family, rules).asking] : [])),
   );
   return { has: (name) => all.some((names) => names.has(name)) };
 }
 
 /** Who joins a set that rules deny or pass by was judged without them before. */
 function denyingSets({ families }: ObservedState): (set: string) => boolean {
-  const usages = FAMILIES.flatMap((family) =>
-    families[family] ? [readingOf(family, families[family]).usage.denying] : [],
-  );
-  return (set) => usages.some((denying) => denying.has(set));
+  const readings = FAMILIES.flatMap((family) => (families[family] ? [readingOf(family, families[family])] : []));
+  return (set) => readings.some((reading) => reading.isOfDenials(set));
 }
 
 function unseenOf(set: IpSet, found: ObservedSet | undefined): Unseen {

@@ -65,7 +65,7 @@ export function* diffInSteps(desired: Ruleset, observed: ObservedState, options:
     if (before) families.push(yield* planFamily(delta, before, other, family, isSigned, sets, options, rejected));
   }
   yield;
-  const inUse = families.map(({ rules }) => rules.after.usage.chains);
+  const inUse = families.map(({ rules }) => rules.after.asking);
   const kept: Names = { has: (name) => inUse.some((names) => names.has(name)) };
   const { sets: pending, left: besides } = delta.pending;
   const stale = [...(pending === 'all' ? observed.sets.values() : besides.map((name) => observed.sets.get(name)!))]
@@ -182,7 +182,7 @@ function* planFamily(
   const isMixedUp = isTooMany || isOfAnother || isReassigned;
   const revokes = changes.some((change) => change.revokes) || isMixedUp || isUnrevoked;
   const isPending = pending.rules.includes(family);
-  const ofOther: Names = other ? readingOf(family, other).usage.chains : NO_SETS;
+  const ofOther: Names = other ? readingOf(family, other).asking : NO_SETS;
   const isSeenByOther = changes.some(({ name }) => ofOther.has(name));
   const isHalfSeen = ({ moves, before: now, after }: RulesDiff): boolean =>
     isSeenByOther || needsInterimRules(changes, moves, now, after);

@@ -50,18 +50,19 @@ export function needsInterimRules(
   after: ChainReading,
 ): boolean {
   if (changes.length === 0) return false;
-  const usages = [...new Set([before.usage, after.usage])];
-  if (usages.some(({ together }) => areAskedTogether(changes, together))) return true;
-  if (usages.some(({ ordered }) => areInOrder(changes, ordered))) return true;
+  const readings = [...new Set([before, after])];
+  const names = new Set(changes.map(({ name }) => name));
+  if (readings.some((reading) => changes.some(({ name }) => reading.isAskedWith(name, names)))) return true;
+  if (readings.some((reading) => areInOrder(changes, reading))) return true;
   const sides = { egress: { joins: false, leaves: false }, ingress: { joins: false, leaves: false } };
   for (const { name, joining, leaving } of changes) {
     if (moves.egress.sets.has(name) || moves.ingress.sets.has(name)) return true;
-    for (const direction of new Set(usages.flatMap(({ directions }) => [...(directions.get(name) ?? [])]))) {
+    for (const direction of new Set(readings.flatMap((reading) => reading.directionsOf(name)))) {
       // The member is the far end of these flows; its own rules are those of the other direction.
       const far = moves[OTHER[direction]];
       if (touches([...joining, ...leaving], far.addresses)) return true;
       // Who joins a set of a rule that denies may be allowed less, who leaves it more.
-      const mayDeny = usages.some(({ denying }) => denying.has(name));
+      const mayDeny = readings.some((reading) => reading.isOfDenials(name));
       sides[direction].joins ||= touches(mayDeny ? [...joining, ...leaving] : joining, far.subjects);
       sides[direction].leaves ||= touches(mayDeny ? [...joining, ...leaving] : leaving, far.subjects);
     }
@@ -74,23 +75,15 @@ function touches(members: readonly string[], addresses: Addresses): boolean {
   return members.some((member) => member.includes('/') || addresses.has(member.split(',', 1)[0]!));
 }
 
-/** Some rule asks about two of the changed sets. */
-function areAskedTogether(changes: readonly SetChange[], together: ReadonlyMap<string, ReadonlySet<string>>): boolean {
-  return changes.some(({ name }) => {
-    const others = together.get(name);
-    return others !== undefined && changes.some((change) => others.has(change.name));
-  });
-}
-
 /**
  * One member joins or leaves two of the sets of an endpoint chain whose first matching rule decides: with one of them changed, a rule
  * between them may decide that does so neither before nor after.
  */
-function areInOrder(changes: readonly SetChange[], ordered: ReadonlyMap<string, ReadonlySet<string>>): boolean {
+function areInOrder(changes: readonly SetChange[], reading: ChainReading): boolean {
   const changed = new Groups<string, string>();
   for (const { name, joining, leaving } of changes) {
     const members = [...joining, ...leaving].map((member) => (member.includes('/') ? '*' : member.split(',', 1)[0]!));
-    for (const endpoint of ordered.get(name) ?? NOBODY) {
+    for (const endpoint of reading.orderedBy(name)) {
       const known = changed.get(endpoint);
       if (known && (known.has('*') || members.includes('*') || members.some((member) => known.has(member))))
         return true;
@@ -162,7 +155,7 @@ export function* interimRules(
 
 /** In the order of the chains. */
 function chainsAsking(changes: readonly SetChange[], chains: ChainReading): Iterable<string> {
-  const asking = changes.map(({ name }) => chains.usage.chains.get(name) ?? NOBODY);
+  const asking = changes.map(({ name }) => chains.asking.get(name) ?? NOBODY);
   if (asking.length === 1) return asking[0]!;
   return [...chains.keys()].filter((name) => asking.some((names) => names.has(name)));
 }

@@ -6,6 +6,7 @@ import type { Rule } from '../rules/rule.ts';
 import type { FamilyRules } from '../rules/ruleset.ts';
 import type { ChainReading } from './chain-reading.ts';
 
+import { Groups } from '../../../core/groups.ts';
 import { JUDGING_ORDER } from '../../judgings.ts';
 import { replyChain } from '../../chain-names.ts';
 import { replyDispatchChain } from '../rules/names.ts';
@@ -62,23 +63,22 @@ function guardOf(parsed: ParsedRule): (readonly [match: string, target: string])
 
 /** An address is newly isolated, or goes to a chain that allows less. */
 function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, actual: ChainReading): Sliced<boolean> {
-  const known = new Map<string, boolean>();
   for (const direction of JUDGING_ORDER) {
     const targets = actual.targets(direction);
-    const replies = chains.has(replyDispatchChain(direction)) ? actual.targets(direction, true) : undefined;
+    const repliesFollow = chains.has(replyDispatchChain(direction)) ? actual.repliesFollow(direction) : undefined;
+    /** Moves from one chain to another that take nothing away, by where they lead: many addresses make the same. */
+    const harmless = new Groups<string, string>();
     yield;
     for (const [address, target] of dispatch[direction]) {
-      if (!mayDeny(chains.get(target))) continue;
       const now = targets.get(address);
-      if (now === undefined || (replies && replies.get(address) !== replyChain(now))) return true;
-      const pair = `${now} ${target}`;
-      let less = known.get(pair);
-      if (less === undefined) {
-        less = revokes(judgedBy(now, actual), judgedBy(target, chains)) || repliesRevoke(now, target, chains, actual);
-        known.set(pair, less);
-        yield;
-      }
-      if (less) return true;
+      const isKnown = now !== undefined && harmless.get(target)?.has(now) === true;
+      if (!isKnown && !mayDeny(chains.get(target))) continue;
+      if (now === undefined || (repliesFollow && !repliesFollow(address, now))) return true;
+      if (isKnown) continue;
+      if (revokes(judgedBy(now, actual), judgedBy(target, chains))) return true;
+      if (repliesRevoke(now, target, chains, actual)) return true;
+      harmless.add(target, now);
+      yield;
     }
   }
   return false;

@@ -152,7 +152,9 @@ function* renderFamilies(
 ): Sliced<{ families: Ruleset['families']; chains: RenderedChains }> {
   const chains = noChains();
   const chainOf: ChainOf = (judging, family) => {
-    const found = chains[family].of(judging) ?? last?.chains[family].of(judging) ?? render(judging, family);
+    const { program, audit } = judging;
+    const known = chains[family].of(program, audit) ?? last?.chains[family].of(program, audit);
+    const found = known ?? render(judging, family);
     chains[family].set(judging, found);
     return found;
   };
@@ -219,8 +221,9 @@ function* judgingsInUse(
 ): Sliced<readonly Judging[]> {
   const attached = new Set(pods.map(({ pod }) => pod));
   const used = new Set<Judging>();
-  for (const [at, endpoint] of endpoints.entries()) {
-    if (at % PODS_PER_STEP === 0) yield;
+  let count = 0;
+  for (const endpoint of endpoints) {
+    if (++count % PODS_PER_STEP === 0) yield;
     if (!attached.has(endpoint.pod) && !endpoint.addresses.some((address) => familyOf(address) === family)) continue;
     for (const direction of JUDGING_ORDER) {
       const judging = judgingOf(endpoint, direction);
@@ -235,8 +238,9 @@ function* judgingsInUse(
 
 function* dispatchOf({ endpoints }: NodeIntent, family: Family, nameOf: ChainNameOf): Sliced<FamilyRules['dispatch']> {
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
-  for (const [at, endpoint] of endpoints.entries()) {
-    if (at % PODS_PER_STEP === 0) yield;
+  let count = 0;
+  for (const endpoint of endpoints) {
+    if (++count % PODS_PER_STEP === 0) yield;
     for (const address of endpoint.addresses) {
       if (familyOf(address) !== family) continue;
       for (const direction of JUDGING_ORDER) {

@@ -76,6 +76,15 @@ export function chainsOfEndpoint(endpoint: string): readonly string[] {
   return names.flatMap((name) => [name, replyChain(name)]);
 }
 
+/** The endpoint chain that a chain is part of, or the chain itself. */
+export function wholeOf(chain: string): string {
+  return chain.replace(/^(PCL-[EI])[NXWA]R?-/, '$1-');
+}
+
+export function hasParts(endpoint: string, chains: { has(name: string): boolean }): boolean {
+  return chainsOfEndpoint(endpoint).some((name) => partOf(name) !== undefined && chains.has(name));
+}
+
 /** The chain that judges in the place of another one, from the head of which it is reached, until that is written anew. */
 export function overlayChain(lines: readonly string[]): string {
   return `${OVERLAY}${shortHash(lines.join('\n'))}`;
