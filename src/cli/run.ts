@@ -21,10 +21,11 @@ import { stampedEpochs } from '../dataplane/iptables/sync/stamped-epochs.ts';
 import { TidyTimer } from '../dataplane/tidy-timer.ts';
 import { anyEpoch } from '../dataplane/mark-bits.ts';
 import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
-import { WRITE_SETS } from '../dataplane/iptables/kernel/linux-kernel.ts';
+import { WRITE_SETS, writesRules } from '../dataplane/iptables/kernel/linux-kernel.ts';
 import { traceReads } from '../dataplane/iptables/kernel/trace-reads.ts';
 import { runCommand } from '../host/command.ts';
 import { cpuMs } from '../host/cpu-time.ts';
+import { prespawn } from '../host/prespawn.ts';
 import { openRestoreSession } from '../host/restore-session.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
@@ -53,6 +54,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   metrics.build(manifest.version);
   log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
   const sets = openRestoreSession(WRITE_SETS);
+  const writes = prespawn(writesRules, sets.run);
   const sources: StatusSources = {
     agent: undefined,
     cluster: undefined,
@@ -86,7 +88,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const stopTelling = logStaleness(cluster, log.child('watch'), systemClock);
     // The cluster is listed while the host is read.
     const kernelLog = log.child('kernel');
-    const agentKernel = createKernel({ config, run: sets.run, metrics, log: kernelLog });
+    const agentKernel = createKernel({ config, run: writes.run, metrics, log: kernelLog });
     const { kernel } = agentKernel;
     const watches = watchNode(config, kernel, metrics, log);
     const counters = countRules(config, kernel, log.child('counters'));
@@ -148,6 +150,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     log.error('cannot start', { error });
     return 1;
   } finally {
+    writes.stop();
     sets.stop();
     await server.close();
     agentLog.close();

@@ -66,62 +66,136 @@ type End = { readonly code: number | null; readonly signal: NodeJS.Signals | nul
 
 let ended = 0;
 
-/** How many commands of `runCommand` have ended so far. */
+/** How many commands have ended so far. */
 export function commandsEnded(): number {
   return ended;
 }
 
+/** A program that runs already, and waits for its input. */
+export interface StartedProgram {
+  /** Whether it has ended, or was never started. */
+  readonly isOver: boolean;
+  /** Gives it its input; waits until it ends. Once. Rejects with `CommandFailed` unless it exits 0. */
+  finish(request: CommandRequest): Promise<CommandResult>;
+  /** Until it is to finish it does not keep this process alive. */
+  unref(): void;
+  /** Closes its input, on which nothing was written. */
+  dismiss(): void;
+}
+
 /** Runs one command. Rejects with `CommandFailed` unless it exits 0. */
 export const runCommand: RunCommand = async (request) => {
-  const { argv, env, signal, background = false, stopAfterBytes = Number.POSITIVE_INFINITY } = request;
-  if (signal?.aborted) throw new CommandFailed(request, 'aborted', null, '');
-  const started = performance.now();
-  const [program, ...args] = argv;
+  if (request.signal?.aborted) throw new CommandFailed(request, 'aborted', null, '');
+  return await startProgram(request.argv, request.env, request.background).finish(request);
+};
+
+/** Starts the program of a command ahead of its input. One that cannot be started is found out by `finish`. */
+export function startProgram(
+  [program, ...args]: CommandRequest['argv'],
+  env?: CommandRequest['env'],
+  background = false,
+): StartedProgram {
   let child: ChildProcess;
   try {
     child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
     if (background) lowerPriority(child.pid);
   } catch (error) {
     // Most of what can be wrong is told by an event; too long a list of arguments, and no memory, in this way.
-    throw new CommandFailed(request, 'spawn', null, (error as Error).message);
+    return new UnstartedProgram((error as Error).message);
   }
-  // Without a descriptor left there are no pipes.
-  const { stdin, stdout, stderr } = child;
-  const printed: Buffer[] = [];
-  let printedBytes = 0;
-  let complaints = '';
-  let cut: Cut | undefined;
-  const kill = (why: Cut): void => {
-    cut ??= why;
-    child.kill('SIGKILL');
-  };
-  stdout?.on('data', (chunk: Buffer) => {
-    printed.push(chunk);
-    printedBytes += chunk.length;
-    if (printedBytes >= stopAfterBytes) kill('enough');
-  });
-  stderr?.on('data', (chunk: Buffer) => {
-    if (complaints.length < MAX_STDERR_BYTES) complaints += chunk.toString('utf8');
-  });
-  // A program that exits without reading its input closes the pipe; its exit code tells the story, not EPIPE.
-  stdin?.on('error', () => {});
-  const end = new Promise<End>((resolve) => {
-    child.on('error', (error) => resolve({ error }));
-    child.on('close', (code, by) => resolve({ code, signal: by }));
-  });
-  const onAbort = (): void => kill('aborted');
-  signal?.addEventListener('abort', onAbort, { once: true });
-  const timer = setTimeout(() => kill('timeout'), request.timeoutMs);
-  if (stdin) void writeLines(stdin, inParts(request));
-  const how = await end;
-  ended++;
-  clearTimeout(timer);
-  signal?.removeEventListener('abort', onAbort);
-  const failure = failureOf(request, how, cut, complaints);
-  if (failure) throw failure;
-  const durationMs = performance.now() - started;
-  return { stdout: Buffer.concat(printed).toString('utf8'), stderr: complaints, durationMs };
-};
+  return new RunningProgram(child);
+}
+
+class UnstartedProgram implements StartedProgram {
+  readonly isOver = true;
+  readonly #why: string;
+
+  constructor(why: string) {
+    this.#why = why;
+  }
+
+  finish(request: CommandRequest): Promise<never> {
+    return Promise.reject(new CommandFailed(request, 'spawn', null, this.#why));
+  }
+
+  unref(): void {}
+
+  dismiss(): void {}
+}
+
+class RunningProgram implements StartedProgram {
+  readonly #child: ChildProcess;
+  readonly #printed: Buffer[] = [];
+  #printedBytes = 0;
+  #complaints = '';
+  #enough = Number.POSITIVE_INFINITY;
+  #cut: Cut | undefined;
+  readonly #end: Promise<End>;
+  isOver = false;
+
+  constructor(child: ChildProcess) {
+    this.#child = child;
+    // Without a descriptor left there are no pipes.
+    const { stdin, stdout, stderr } = child;
+    stdout?.on('data', (chunk: Buffer) => {
+      this.#printed.push(chunk);
+      this.#printedBytes += chunk.length;
+      if (this.#printedBytes >= this.#enough) this.#kill('enough');
+    });
+    stderr?.on('data', (chunk: Buffer) => {
+      if (this.#complaints.length < MAX_STDERR_BYTES) this.#complaints += chunk.toString('utf8');
+    });
+    // A program that exits without reading its input closes the pipe; its exit code tells the story, not EPIPE.
+    stdin?.on('error', () => {});
+    this.#end = new Promise<End>((resolve) => {
+      child.on('error', (error) => resolve({ error }));
+      child.on('close', (code, signal) => resolve({ code, signal }));
+    });
+    void this.#end.then(() => (this.isOver = true));
+  }
+
+  #kill(why: Cut): void {
+    this.#cut ??= why;
+    this.#child.kill('SIGKILL');
+  }
+
+  async finish(request: CommandRequest): Promise<CommandResult> {
+    const started = performance.now();
+    for (const handle of this.#handles()) handle?.ref();
+    this.#enough = request.stopAfterBytes ?? this.#enough;
+    const onAbort = (): void => this.#kill('aborted');
+    request.signal?.addEventListener('abort', onAbort, { once: true });
+    const timer = setTimeout(() => this.#kill('timeout'), request.timeoutMs);
+    if (this.#child.stdin) void writeLines(this.#child.stdin, inParts(request));
+    const how = await this.#end;
+    ended++;
+    clearTimeout(timer);
+    request.signal?.removeEventListener('abort', onAbort);
+    const failure = failureOf(request, how, this.#cut, this.#complaints);
+    if (failure) throw failure;
+    const durationMs = performance.now() - started;
+    return { stdout: Buffer.concat(this.#printed).toString('utf8'), stderr: this.#complaints, durationMs };
+  }
+
+  unref(): void {
+    for (const handle of this.#handles()) handle?.unref();
+  }
+
+  dismiss(): void {
+    this.#child.stdin?.end();
+  }
+
+  #handles(): readonly (Handle | undefined)[] {
+    const { stdin, stdout, stderr } = this.#child;
+    return [this.#child, stdin, stdout, stderr] as unknown as readonly (Handle | undefined)[];
+  }
+}
+
+/** What a child process and its pipes have in common. */
+interface Handle {
+  ref(): void;
+  unref(): void;
+}
 
 function lowerPriority(pid: number | undefined): void {
   try {

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CommandFailed, type RunCommand, runCommand } from '../../src/host/command.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CommandFailed, type RunCommand, runCommand, startProgram } from '../../src/host/command.ts';
+import { prespawn } from '../../src/host/prespawn.ts';
 import { openRestoreSession, type RestoreSession } from '../../src/host/restore-session.ts';
 import { WRITE_SETS } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { createOneVariantKernel } from '../support/one-variant-kernel.ts';
@@ -17,19 +19,62 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     const env = { XTABLES_LOCKFILE: join(directory, 'xtables.lock') };
     const inside = ['ip', 'netns', 'exec', namespace] as const;
     const sets = openRestoreSession([...inside, ...WRITE_SETS]);
+    const rules = prespawn((argv) => argv.includes('--noflush'), runCommand);
+    const locked = [...inside, 'env', `XTABLES_LOCKFILE=${env.XTABLES_LOCKFILE}`] as const;
     const run: RunCommand = (request) => runCommand({ ...request, argv: [...inside, ...request.argv], env });
     const write: RunCommand = (request) =>
-      request.argv[0] === 'ipset' ? sets.run({ ...request, argv: [...inside, ...request.argv] }) : run(request);
+      request.argv[0] === 'ipset'
+        ? sets.run({ ...request, argv: [...inside, ...request.argv] })
+        : rules.run({ ...request, argv: [...locked, ...request.argv] });
     await runCommand({ argv: ['ip', 'netns', 'add', namespace], timeoutMs: 10_000 });
     return {
       kernel: createOneVariantKernel({ backend, families: [4, 6], run: write, lockWaitSeconds: 5 }),
       run,
       close: async () => {
         sets.stop();
+        rules.stop();
         await runCommand({ argv: ['ip', 'netns', 'delete', namespace], timeoutMs: 10_000 });
         await rm(directory, { recursive: true });
       },
     };
+  });
+}
+
+for (const tool of ['iptables-nft-restore', 'ip6tables-nft-restore', 'iptables-legacy-restore'] as const) {
+  describe(`${tool} that waits for its input`, function () {
+    this.timeout(20_000);
+    const namespace = `pclkw-${process.pid}-${tool.split('-').slice(0, 2).join('')}`;
+    let folder: string;
+    before(async function () {
+      if (process.getuid?.() !== 0) this.skip();
+      folder = await mkdtemp(join(tmpdir(), 'portcullis-waiting-'));
+      await runCommand({ argv: ['ip', 'netns', 'add', namespace], timeoutMs: 10_000 });
+    });
+    after(async () => {
+      if (!folder) return;
+      await runCommand({ argv: ['ip', 'netns', 'delete', namespace], timeoutMs: 10_000 });
+      await rm(folder, { recursive: true });
+    });
+
+    it('holds no lock, and finds the kernel as others left it meanwhile', async () => {
+      const lock = `XTABLES_LOCKFILE=${join(folder, 'xtables.lock')}`;
+      const argv = ['ip', 'netns', 'exec', namespace, 'env', lock, tool, '--noflush', '-w', '1'] as const;
+      const restore = (...lines: readonly string[]) => {
+        return { argv, stdin: ['*mangle', ...lines, 'COMMIT', ''].join('\n'), timeoutMs: 10_000 };
+      };
+      const waiting = startProgram(argv);
+      await sleep(300);
+      assert.equal(waiting.isOver, false);
+      await runCommand(restore(':OF-OTHERS - [0:0]', '-A OF-OTHERS -j RETURN'));
+      await waiting.finish(restore(':OURS - [0:0]', '-A OURS -g OF-OTHERS', '-I FORWARD -j OURS'));
+      const save = tool.replace('restore', 'save');
+      const { stdout } = await runCommand({
+        argv: ['ip', 'netns', 'exec', namespace, save, '-t', 'mangle'],
+        timeoutMs: 10_000,
+      });
+      const rules = stdout.split('\n').filter((line) => line.startsWith('-A'));
+      assert.deepEqual(rules, ['-A FORWARD -j OURS', '-A OF-OTHERS -j RETURN', '-A OURS -g OF-OTHERS']);
+    });
   });
 }
 

@@ -13,6 +13,12 @@ import { runSliced } from '../../../core/run-sliced.ts';
 /** What writes to sets: of all commands the one that is run most. */
 export const WRITE_SETS: CommandRequest['argv'] = ['ipset', 'restore', '-exist'];
 
+/** A restore tool does nothing, and holds no lock, before it has read some of its input: it can be started ahead. */
+export function writesRules([, flag]: CommandRequest['argv']): boolean {
+  return flag === NO_FLUSH;
+}
+
+const NO_FLUSH = '--noflush';
 const READ_TIMEOUT_MS = 30_000;
 /** Besides the wait for the xtables lock. */
 const WRITE_TIMEOUT_MS = 60_000;
@@ -65,7 +71,7 @@ export async function applyStep(options: LinuxKernelOptions, step: Step): Promis
   if ('family' in step) {
     const variant = step.kind === 'leftovers' ? step.variant : options.backend;
     const tool = toolName(variant, step.family, 'restore');
-    await write(options, step, [tool, '--noflush', '-w', String(options.lockWaitSeconds)], step.lines);
+    await write(options, step, [tool, NO_FLUSH, '-w', String(options.lockWaitSeconds)], step.lines);
   } else {
     await write(options, step, WRITE_SETS, step.lines);
   }
