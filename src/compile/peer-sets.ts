@@ -254,6 +254,7 @@ interface Identity {
 const NO_PARTS: Part[] = [];
 const IDENTITIES_PER_STEP = 2000;
 const PORTS_PER_STEP = 500;
+const SETS_PER_STEP = 100;
 
 /** What a set holds of the addresses of some peers. */
 interface Part {
@@ -395,6 +396,7 @@ export class PeerSets {
   *provide(keys: readonly string[], plan: SetPlan, most: SetCost): Sliced<SetCost | undefined> {
     let entries = 0;
     let comparisons = 0;
+    let count = 0;
     for (const key of keys) {
       const planned = plan.get(key);
       if (!this.#sets.has(key) && planned) {
@@ -402,26 +404,26 @@ export class PeerSets {
         const set = planned.make();
         if (comparisons + this.#comparisons(set) > most.comparisons) return undefined;
         if (!(yield* this.#add(set, most.entries - entries))) return undefined;
+        yield;
       }
       const set = this.#sets.get(key);
       entries += set?.members.size ?? 0;
       comparisons += set ? this.#comparisons(set) : 0;
       if (entries > most.entries || comparisons > most.comparisons) return undefined;
-      yield;
+      if (++count % SETS_PER_STEP === 0) yield;
     }
     return { entries, comparisons };
   }
 
   #comparisons({ parts }: LiveSet): number {
-    return parts.reduce((sum, { union }) => {
-      if (union.kind === 'any') return sum + this.#identityCount;
-      const named = union.selections.reduce((total, { namespaces }) => {
-        return (
-          total + ('name' in namespaces ? (this.#identities.get(namespaces.name)?.size ?? 0) : this.#identityCount)
-        );
-      }, 0);
-      return sum + named;
-    }, 0);
+    let count = 0;
+    for (const { union } of parts) {
+      if (union.kind === 'any') count += this.#identityCount;
+      else
+        for (const { namespaces } of union.selections)
+          count += 'name' in namespaces ? (this.#identities.get(namespaces.name)?.size ?? 0) : this.#identityCount;
+    }
+    return count;
   }
 
   /** Pods may come, go and change meanwhile. False if it gets more entries than `most`; then it is not there. */
