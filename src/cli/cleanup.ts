@@ -1,4 +1,4 @@
-/** `portcullis cleanup`: takes every trace of ours off this node, in both iptables variants and families, and nothing else. */
+/** `portcullis cleanup`: takes every trace of ours off this node, in nftables, both iptables variants and families, and nothing else. */
 import { rm } from 'node:fs/promises';
 import type { ChangeCounts, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { CommandContext } from './command.ts';
@@ -12,6 +12,8 @@ import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-r
 import { runCommand } from '../host/command.ts';
 import { AGENT_FLAGS } from './config.ts';
 import { EXIT_FAILURE, EXIT_OK } from './exit-codes.ts';
+import { NFT_TABLE } from './nftables-node.ts';
+import { leftInNftables } from './other-dataplanes.ts';
 import { answersAt } from './running-agent.ts';
 
 /** A set that the kernel still uses for a moment, a chain that a rule of others leads to. */
@@ -31,9 +33,11 @@ export async function runCleanup(flags: CleanupFlags, { out, err, signal }: Comm
     );
   const removed = await removeRules(flags.lockWaitSeconds, signal);
   out(countsText(removed.counts));
+  const table = await removeTable();
+  if (table.isRemoved) out(`removed table inet ${NFT_TABLE} of nftables\n`);
   const files = await removeFiles([flags.endpointsFile, flags.countersFile]);
   for (const file of files.removed) out(`removed ${file}\n`);
-  const left = [...removed.left, ...files.left];
+  const left = [...removed.left, ...table.left, ...files.left];
   if (left.length > 0) return fail(`not all is gone:\n  ${left.join('\n  ')}`);
   out('nothing of Portcullis is left on this node\n');
   return EXIT_OK;
@@ -74,6 +78,17 @@ async function removeRules(lockWaitSeconds: number, signal: AbortSignal): Promis
     }
     if (tries === TRIES || signal.aborted) return { counts, left: leftOf(outcome) };
     if (leftOf(outcome).length > 0) await sleep(BETWEEN_MS, signal);
+  }
+}
+
+async function removeTable(): Promise<{ readonly isRemoved: boolean; readonly left: readonly string[] }> {
+  const other = leftInNftables(NFT_TABLE);
+  try {
+    const isRemoved = await other.stands();
+    if (isRemoved) await other.remove();
+    return { isRemoved, left: [] };
+  } catch (error) {
+    return { isRemoved: false, left: [`table inet ${NFT_TABLE}: ${messageOf(error)}`] };
   }
 }
 

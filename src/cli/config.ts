@@ -36,6 +36,8 @@ import {
 export const START_MODES = ['enforce', 'audit', 'dry-run'] as const satisfies readonly Mode[];
 export type StartMode = (typeof START_MODES)[number];
 
+export const DATAPLANE_CHOICES = ['iptables', 'nftables'] as const;
+type DataplaneChoice = (typeof DATAPLANE_CHOICES)[number];
 const BACKEND_CHOICES = ['auto', ...BACKENDS] as const;
 type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
@@ -56,6 +58,7 @@ export interface AgentConfig {
   /** Where those found in the cluster are remembered; null: nowhere. */
   readonly apiServerEndpointsFile: string | null;
   readonly mode: Mode;
+  readonly dataplane: DataplaneChoice;
   readonly backend: BackendChoice;
   /** Null: no HTTP server. */
   readonly httpAddress: ListenAddress | null;
@@ -153,6 +156,14 @@ export const AGENT_FLAGS = {
     'enforce',
     `${START_MODES.join(', ')}: drop what policies deny; only count and log it; or have no rules and show the plan`,
     oneOf(START_MODES),
+  ),
+  dataplane: flag(
+    'dataplane',
+    'PORTCULLIS_DATAPLANE',
+    '<dataplane>',
+    'iptables',
+    `${DATAPLANE_CHOICES.join(', ')}: what enforces policies; rules of the other one are taken out once those of this one stand`,
+    oneOf(DATAPLANE_CHOICES),
   ),
   backend: flag(
     'backend',
@@ -360,6 +371,7 @@ export function describeConfig(config: AgentConfig): Readonly<Record<string, str
     ...(config.apiServers.length === 0 ? {} : { 'api-server': config.apiServers.map(hostPortText).join(',') }),
     'api-server-endpoints-file': config.apiServerEndpointsFile ?? 'off',
     mode: config.mode,
+    dataplane: config.dataplane,
     backend: config.backend,
     'http-address': config.httpAddress === null ? 'off' : formatListenAddress(config.httpAddress),
     'metrics-address': config.metricsAddress === null ? 'off' : formatListenAddress(config.metricsAddress),
@@ -393,6 +405,7 @@ function buildConfig(given: Given, env: Environment): AgentConfig {
     apiServers: Object.freeze(optionalValue(AGENT_FLAGS.apiServer, given, env) ?? []),
     apiServerEndpointsFile: value(AGENT_FLAGS.apiServerEndpointsFile),
     mode: value(AGENT_FLAGS.mode),
+    dataplane: value(AGENT_FLAGS.dataplane),
     backend: value(AGENT_FLAGS.backend),
     httpAddress: value(AGENT_FLAGS.httpAddress),
     metricsAddress: value(AGENT_FLAGS.metricsAddress),

@@ -1,12 +1,12 @@
 /** The part that tells of denied packets: a reader of the netfilter log group, and who explains what it reads. */
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { AddressDirectory } from '../compile/address-directory.ts';
-import type { IptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import type { PodInterfaces } from '../host/pod-interfaces.ts';
 import type { Condition } from '../telemetry/condition.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
 import type { AgentConfig } from './config.ts';
+import type { TellingDataplane } from './node-dataplane.ts';
 
 import { afterUnlessExit, systemClock } from '../core/clock.ts';
 import { PacketLog } from '../host/packet-log.ts';
@@ -32,7 +32,7 @@ export interface Denials {
 interface DenialsOptions {
   readonly config: AgentConfig;
   readonly cluster: ClusterWatch;
-  readonly dataplane: Pick<IptablesDataplane, 'denial'>;
+  readonly dataplane: Pick<TellingDataplane, 'denial'>;
   /** Not asked before `start`. */
   readonly directory: () => AddressDirectory;
   readonly interfaces: () => PodInterfaces['pods'];

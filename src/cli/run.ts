@@ -2,31 +2,20 @@
 import manifest from '../../package.json' with { type: 'json' };
 import type { ClusterWatch } from '../cluster/watch-cluster.ts';
 import type { Connection } from '../cluster/connection.ts';
-import type { CounterWatch } from '../dataplane/iptables/counters/counter-watch.ts';
-import type { IptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import type { TracePlace } from '../dataplane/dataplane.ts';
-import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import type { ConditionState } from '../telemetry/health.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
 import type { StatusSources } from '../telemetry/status-pages.ts';
 import type { AgentConfig } from './config.ts';
+import type { DataplaneParts, NodeDataplane } from './node-dataplane.ts';
 import type { NodeWatches } from './watch-node.ts';
 
 import { Agent } from '../agent/agent.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
-import { aborted, afterUnlessExit, systemClock } from '../core/clock.ts';
-import { stampedEpochs } from '../dataplane/iptables/sync/stamped-epochs.ts';
-import { TidyTimer } from '../dataplane/tidy-timer.ts';
-import { anyEpoch } from '../dataplane/mark-bits.ts';
-import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
-import { WRITE_SETS, writesRules } from '../dataplane/iptables/kernel/linux-kernel.ts';
-import { traceReads } from '../dataplane/iptables/kernel/trace-reads.ts';
-import { runCommand } from '../host/command.ts';
+import { aborted, systemClock } from '../core/clock.ts';
 import { cpuMs } from '../host/cpu-time.ts';
-import { prespawn } from '../host/prespawn.ts';
-import { openRestoreSession } from '../host/restore-session.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
 import { nodeReady } from '../telemetry/readiness.ts';
@@ -36,10 +25,11 @@ import { clusterLog, clusterObserver } from '../telemetry/cluster-observer.ts';
 import { serveStatusPages } from '../telemetry/status-pages.ts';
 import { logStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
 import { describeConfig } from './config.ts';
-import { type AgentKernel, createKernel, openKernel } from './open-kernel.ts';
+import { createIptablesNode } from './iptables-node.ts';
+import { createNftablesNode, NFT_TABLE } from './nftables-node.ts';
+import { leftInIptables, leftInNftables } from './other-dataplanes.ts';
+import { takingOver } from './take-over.ts';
 import { useOwnAddresses } from './own-addresses.ts';
-import { countRules } from './count-rules.ts';
-import { layoutOf } from './layout.ts';
 import { type Denials, logDenials } from './log-denials.ts';
 import { watchNode } from './watch-node.ts';
 
@@ -53,8 +43,6 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
   const { log } = agentLog;
   metrics.build(manifest.version);
   log.info('starting', { version: manifest.version, node: process.version, ...describeConfig(config) });
-  const sets = openRestoreSession(WRITE_SETS);
-  const writes = prespawn(writesRules, sets.run);
   const sources: StatusSources = {
     agent: undefined,
     cluster: undefined,
@@ -87,12 +75,9 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     addCondition(sources, 'watches-open', () => watchesReady(cluster.status(), config.readyMaxStalenessMs));
     const stopTelling = logStaleness(cluster, log.child('watch'), systemClock);
     // The cluster is listed while the host is read.
-    const kernelLog = log.child('kernel');
-    const agentKernel = createKernel({ config, run: writes.run, metrics, log: kernelLog });
-    const { kernel } = agentKernel;
-    const watches = watchNode(config, kernel, metrics, log);
-    const counters = countRules(config, kernel, log.child('counters'));
-    const dataplane = createDataplane(config, agentKernel, watches, counters);
+    const watches = watchNode(config, metrics, log);
+    const node = createNode({ config, watches, metrics, log });
+    const { dataplane } = node;
     const opened = Promise.withResolvers<void>();
     const denials = logDenials({
       config,
@@ -107,9 +92,8 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const agent = createAgent({
       config,
       cluster,
-      dataplane,
+      node,
       opened: opened.promise,
-      kernel,
       watches,
       denials,
       metrics,
@@ -119,29 +103,22 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const onProblem = (problem: string): void => {
       sources.startProblem = problem;
     };
-    const stamping = await openKernel({ kernel, log: kernelLog, onProblem, signal });
-    if (!stamping) return 0;
-    if (config.mode !== 'dry-run' && config.connmarkMask !== null)
-      watches.freeEpochs?.lookAhead(stampedEpochs(stamping, { mask: config.connmarkMask }));
-    addCondition(sources, 'iptables-variant', () => ({
-      ok: true,
-      reason: kernel.doubt ?? `writing to ${kernel.backend}`,
-    }));
-    sources.conditions.push(...watches.conditions, denials.condition);
+    if (!(await node.open({ onProblem, signal }))) return 0;
+    sources.conditions.push(...node.conditions, ...watches.conditions, denials.condition);
     metrics.beforeScrape(async () => metrics.ruleCounters(await dataplane.counters()));
     sources.agent = agent;
     sources.trace = (flows) => dataplane.trace(flows, placeOf(config.nodeName, cluster, agent, watches));
     addCondition(sources, 'node-known', () => nodeReady(config.nodeName, agent.status()));
     sources.startProblem = undefined;
     opened.resolve();
-    watches.neighbours.follow({ standing: () => dataplane.standing(), resync: (reason) => agent.resync(reason) });
+    node.follow((reason) => agent.resync(reason));
     if (config.events) tellOnObjects({ connection, config, agent, cluster, metrics, log }, signal);
     await aborted(signal);
     log.info('stopping: the rules stay in the kernel');
     stopTelling();
     watches.stop();
     await agent.stop();
-    await counters?.stop();
+    await node.stop();
     await denials.stop();
     connection.close();
     return 0;
@@ -150,8 +127,6 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     log.error('cannot start', { error });
     return 1;
   } finally {
-    writes.stop();
-    sets.stop();
     await server.close();
     agentLog.close();
   }
@@ -208,44 +183,33 @@ function tellOnObjects({ connection, config, agent, cluster, metrics, log }: Eve
 interface AgentParts {
   readonly config: AgentConfig;
   readonly cluster: ClusterWatch;
-  readonly dataplane: IptablesDataplane;
+  readonly node: NodeDataplane;
   readonly opened: Promise<void>;
-  readonly kernel: HostKernel;
   readonly watches: NodeWatches;
   readonly denials: Denials;
   readonly metrics: AgentMetrics;
   readonly log: Logger;
 }
 
-function createDataplane(
-  config: AgentConfig,
-  { kernel, missingFeatures }: AgentKernel,
-  watches: NodeWatches,
-  counters: CounterWatch | undefined,
-): IptablesDataplane {
-  const { neighbours, freeEpochs } = watches;
-  return createIptablesDataplane({
-    kernel: neighbours.kernel,
-    layout: layoutOf(config),
-    now: () => systemClock.now(),
-    after: afterUnlessExit,
-    firstEpoch: config.connmarkMask === null ? 1 : anyEpoch(config.connmarkMask, Math.random),
-    ...(freeEpochs ? { freeEpochs } : {}),
-    ...(counters ? { counters } : {}),
-    reads: traceReads(runCommand, () => kernel.backend),
-    tidy: new TidyTimer(systemClock, () => counters?.aheadOfDeletion()),
-    missingFeatures,
-  });
+function createNode(parts: DataplaneParts): NodeDataplane {
+  const { config, log } = parts;
+  const kernelLog = log.child('kernel');
+  if (config.dataplane === 'nftables') {
+    const node = createNftablesNode(parts);
+    return { ...node, dataplane: takingOver(node.dataplane, leftInIptables(config.xtablesLockWaitSeconds), kernelLog) };
+  }
+  const node = createIptablesNode(parts);
+  return { ...node, dataplane: takingOver(node.dataplane, leftInNftables(NFT_TABLE), kernelLog) };
 }
 
 function createAgent(parts: AgentParts): Agent {
-  const { config, cluster, dataplane, opened, kernel, watches, denials, metrics, log } = parts;
-  const { neighbours, interfaces, checkpoint } = watches;
-  const observer = agentObserver(metrics, log, () => kernel.backend);
+  const { config, cluster, node, opened, watches, denials, metrics, log } = parts;
+  const { interfaces, checkpoint } = watches;
+  const observer = agentObserver(metrics, log, () => node.backend());
   return new Agent({
     nodeName: config.nodeName,
     cluster,
-    dataplane,
+    dataplane: node.dataplane,
     opened,
     newPods: config.newPods,
     defaultMode: config.mode,
@@ -260,7 +224,7 @@ function createAgent(parts: AgentParts): Agent {
     observer: {
       ...observer,
       onSync: (outcome, info) => {
-        neighbours.synced(outcome, info.resync);
+        node.synced(outcome, info);
         watches.surveyHost();
         // Its processes are started behind the first commit.
         denials.start();

@@ -1,12 +1,10 @@
 /** The parts that look at the node beside the agent, each with its words in the log and its conditions. */
-import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import type { Condition } from '../telemetry/condition.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
 import type { AgentConfig } from './config.ts';
 
 import { afterUnlessExit, systemClock as clock } from '../core/clock.ts';
-import { NeighbourWatch } from '../dataplane/iptables/drift/neighbour-watch.ts';
 import { FreeEpochs } from '../dataplane/free-epochs.ts';
 import { CheckpointWatch } from '../host/checkpoint-watch.ts';
 import { runCommand } from '../host/command.ts';
@@ -15,7 +13,6 @@ import { surveyHost } from '../host/host-survey.ts';
 import { InterfaceWatch } from '../host/interface-watch.ts';
 import { openReadingShell } from '../host/reading-shell.ts';
 import { watchBridges } from '../telemetry/bridge-condition.ts';
-import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
 import { createEpochLog } from '../telemetry/epoch-log.ts';
 import { watchHost } from '../telemetry/host-conditions.ts';
 import {
@@ -26,7 +23,6 @@ import {
 } from '../telemetry/interface-conditions.ts';
 
 export interface NodeWatches {
-  readonly neighbours: NeighbourWatch;
   readonly interfaces: InterfaceWatch;
   /** Undefined: the file is not read. */
   readonly checkpoint: CheckpointWatch | undefined;
@@ -41,10 +37,9 @@ export interface NodeWatches {
 /** Without a first commit, what else is on the host is looked at this late. */
 const LATEST_SURVEY_MS = 2_000;
 
-export function watchNode(config: AgentConfig, kernel: HostKernel, metrics: AgentMetrics, log: Logger): NodeWatches {
+export function watchNode(config: AgentConfig, metrics: AgentMetrics, log: Logger): NodeWatches {
   const kernelLog = log.child('kernel');
   const bridges = watchBridges(log, clock);
-  const neighbours = new NeighbourWatch(kernel, createDriftLog(metrics, log.child('neighbours')), clock);
   const shell = openReadingShell();
   const isTime = Promise.withResolvers<void>();
   const cancelSurvey = clock.after(LATEST_SURVEY_MS, isTime.resolve);
@@ -64,13 +59,11 @@ export function watchNode(config: AgentConfig, kernel: HostKernel, metrics: Agen
   const checkpoint = checkpointOf(config, kernelLog);
   const epochs = epochsOf(config, metrics, kernelLog);
   return {
-    neighbours,
     interfaces,
     checkpoint,
     freeEpochs: epochs?.freeEpochs,
     conditions: [
       ...bridges.conditions,
-      { name: 'jumps-present', state: () => jumpsPresent(neighbours.jumps()) },
       ...(epochs ? [epochs.condition] : []),
       ...host.conditions,
       { name: 'pod-interfaces', state: () => interfacesKnown(interfaces.state()) },
@@ -79,7 +72,7 @@ export function watchNode(config: AgentConfig, kernel: HostKernel, metrics: Agen
     surveyHost: isTime.resolve,
     stop: () => {
       cancelSurvey();
-      for (const part of [bridges, neighbours, host, shell, interfaces, checkpoint]) part?.stop();
+      for (const part of [bridges, host, shell, interfaces, checkpoint]) part?.stop();
     },
   };
 }

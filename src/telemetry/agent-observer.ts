@@ -1,6 +1,5 @@
 /** What the running agent tells the log and the metrics. */
 import type { AgentObserver } from '../agent/agent.ts';
-import type { Backend } from '../core/vocabulary.ts';
 import type { Logger } from './log.ts';
 import type { AgentMetrics } from './metrics.ts';
 
@@ -9,7 +8,7 @@ import { createSyncLog } from './sync-log.ts';
 import { createSyncMetrics } from './sync-metrics.ts';
 
 /** `backend`: the one written to now. */
-export function agentObserver(metrics: AgentMetrics, log: Logger, backend: () => Backend): AgentObserver {
+export function agentObserver(metrics: AgentMetrics, log: Logger, backend: () => string): AgentObserver {
   const logSync = createSyncLog(log.child('sync'), backend);
   const measureSync = createSyncMetrics(metrics);
   return {

@@ -70,7 +70,8 @@ export interface AgentMetrics extends RuleCounterMetrics, DenialMetrics {
   build(version: string): void;
   /** The mode in force; the series of every other mode goes to 0. */
   mode(mode: Mode): void;
-  backend(backend: Backend): void;
+  /** What is written to. */
+  backend(backend: Backend | 'nftables'): void;
   /** All of them; one that is not named any more goes. */
   readyConditions(conditions: readonly { readonly name: string; readonly ok: boolean }[]): void;
 
@@ -173,7 +174,12 @@ function identityMetrics(
     'node_version',
   ]);
   const mode = gauge(registry, 'mode_info', '1 for the mode in force, 0 for the others', ['mode']);
-  const backend = gauge(registry, 'backend_info', '1 for the iptables variant in use, 0 for the other', ['backend']);
+  const backend = gauge(
+    registry,
+    'backend_info',
+    '1 for what rules are written to, an iptables variant or nftables, 0 for the others',
+    ['backend'],
+  );
   const ready = gauge(registry, 'ready_condition', '1 for each condition of /readyz that holds, 0 for the others', [
     'condition',
   ]);
@@ -194,7 +200,7 @@ function identityMetrics(
       for (const one of MODES) mode.set({ mode: one }, one === inForce ? 1 : 0);
     },
     backend: (inUse) => {
-      for (const one of BACKENDS) backend.set({ backend: one }, one === inUse ? 1 : 0);
+      for (const one of [...BACKENDS, 'nftables']) backend.set({ backend: one }, one === inUse ? 1 : 0);
     },
     readyConditions: (conditions) => {
       ready.reset();

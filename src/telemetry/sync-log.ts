@@ -1,6 +1,5 @@
 /** Outcomes of syncs -> lines of the log. */
 import type { SyncInfo } from '../agent/agent.ts';
-import type { Backend } from '../core/vocabulary.ts';
 import type { ChangeCounts, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { Logger } from './log.ts';
 
@@ -18,7 +17,7 @@ const MEMBERS_LINE_MS = 1_000;
 /** To be called with each sync. `backend`: the one written to now; `now`: monotonic milliseconds. */
 export function createSyncLog(
   log: Logger,
-  backend: () => Backend,
+  backend: () => string,
   now: () => number = () => performance.now(),
 ): (outcome: SyncOutcome, info: SyncInfo) => void {
   const logLock = createLockLog(log, now);
@@ -136,7 +135,7 @@ function logFailures(log: Logger, outcome: SyncOutcome): void {
 function createWorkLog(
   log: Logger,
   now: () => number,
-): (outcome: SyncOutcome, info: SyncInfo, backend: Backend) => void {
+): (outcome: SyncOutcome, info: SyncInfo, backend: string) => void {
   const logChange = createChangeLog(log, now);
   return (outcome, info, backend) => {
     const { change, mode } = outcome;

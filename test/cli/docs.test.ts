@@ -21,6 +21,7 @@ const PAGES = [
   'docs/kind.md',
   'docs/lab.md',
   'docs/metrics.md',
+  'docs/nftables.md',
   'docs/performance.md',
   'docs/recommend.md',
   'docs/render.md',

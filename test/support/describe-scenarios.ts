@@ -8,14 +8,14 @@ import { CONVERGE_MS, LabScenario, type ScenarioStats } from './lab-scenario.ts'
 import { createTestLab, type TestLab } from './test-lab.ts';
 
 /** One lab for all of them; each in both families. */
-export function describeScenarios(backend: Backend, wiring: Wiring): void {
-  describe(`scenarios, real packets: ${backend}, ${wiring}`, function () {
+export function describeScenarios(backend: Backend, wiring: Wiring, agentFlags: readonly string[] = []): void {
+  describe(`scenarios, real packets: ${[backend, wiring, ...agentFlags].join(', ')}`, function () {
     this.timeout(60_000);
     let made: TestLab;
     const stats: ScenarioStats = { cells: 0, denied: 0, convergedMs: [], late: [] };
 
     before(async () => {
-      made = await createTestLab({ backend, wiring, nodes: ['node-1', 'node-2'] });
+      made = await createTestLab({ backend, wiring, nodes: ['node-1', 'node-2'], agentFlags });
       await made.lab.agents.ready(30_000);
     });
 

@@ -14,6 +14,8 @@ export interface TestLabOptions {
   readonly backend?: Backend;
   readonly wiring?: Wiring;
   readonly nodes?: readonly string[];
+  /** Of every agent, besides those of the lab. */
+  readonly agentFlags?: readonly string[];
   readonly families?: readonly Family[];
   readonly outside?: readonly OutsideSpec[];
   /** Rights; agents get the first. */

@@ -1,0 +1,169 @@
+/** The data plane of nftables on this host. */
+import type { JumpState } from '../dataplane/listener.ts';
+import type { DataplaneParts, NodeDataplane } from './node-dataplane.ts';
+
+import { afterUnlessExit, sleep, systemClock } from '../core/clock.ts';
+import { messageOf } from '../core/error-text.ts';
+import { DriftReport } from '../dataplane/drift-report.ts';
+import { anyEpoch } from '../dataplane/mark-bits.ts';
+import { createNftKernel } from '../dataplane/nftables/kernel/nft-kernel.ts';
+import { NftSession } from '../dataplane/nftables/kernel/nft-session.ts';
+import { TableMonitor } from '../dataplane/nftables/kernel/table-monitor.ts';
+import { createNftablesDataplane } from '../dataplane/nftables/nftables-dataplane.ts';
+import { NftCounters } from '../dataplane/nftables/sync/counters.ts';
+import { EpochKeeper } from '../dataplane/nftables/sync/epoch-keeper.ts';
+import { probe } from '../dataplane/nftables/sync/probe.ts';
+import { readCounters } from '../dataplane/nftables/table/read-counters.ts';
+import { TidyTimer } from '../dataplane/tidy-timer.ts';
+import { runCommand } from '../host/command.ts';
+import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
+import { layoutOf } from './layout.ts';
+
+export const NFT_TABLE = 'portcullis';
+const PROBE_TABLE = `${NFT_TABLE}-probe`;
+/** A node without nft yet (an init container installs it, say) is asked again, not crash-looped. */
+const RETRY_MS = 2_000;
+const LIST_MS = 30_000;
+/** A change is somebody's if it was told of so shortly before its traces were found. */
+const AUTHOR_MS = 5_000;
+/** Somebody who goes on and on costs one comparison a second. */
+const RESYNC_GAP_MS = 1_000;
+
+export function createNftablesNode({ config, watches, metrics, log }: DataplaneParts): NodeDataplane {
+  const now = (): number => systemClock.now();
+  const session = new NftSession();
+  const others = watchOthers({ config, watches, metrics, log });
+  const kernel = others.monitor.watched(createNftKernel({ table: NFT_TABLE, run: runCommand, session }));
+  const counters = config.policyCounters ? countersOf(log) : undefined;
+  const { freeEpochs } = watches;
+  const { connmarkMask: mask } = config;
+  const layout = layoutOf(config);
+  const marks = mask === null ? undefined : { mask };
+  const epochs =
+    marks &&
+    new EpochKeeper({
+      marks,
+      firstEpoch: anyEpoch(marks.mask, Math.random),
+      now,
+      after: afterUnlessExit,
+      ...(freeEpochs ? { freeEpochs } : {}),
+    });
+  const dataplane = createNftablesDataplane({
+    kernel,
+    table: NFT_TABLE,
+    layout,
+    now,
+    ...(epochs ? { epochs } : {}),
+    ...(counters ? { counters } : {}),
+    ...(freeEpochs ? { onFreeEpoch: (callback: () => void) => freeEpochs.onFound(callback) } : {}),
+    tidy: new TidyTimer(systemClock, () => counters?.aheadOfDeletion()),
+  });
+  const tryOut = createNftKernel({ table: PROBE_TABLE, run: runCommand, session });
+  return {
+    dataplane,
+    backend: () => 'nftables',
+    conditions: [{ name: 'jumps-present', state: () => jumpsPresent(others.state()) }],
+    open: async ({ onProblem, signal }) => {
+      let told = '';
+      while (!signal.aborted) {
+        const problem = await probe(tryOut, PROBE_TABLE, { ...layout, mode: 'enforce' }).catch(messageOf);
+        if (problem === undefined) break;
+        const words = `nftables cannot be used here: ${problem}; --dataplane=iptables does without`;
+        if (words !== told)
+          log.child('kernel').error(`${words}; no rule is changed, trying again every ${RETRY_MS / 1000} s`);
+        told = words;
+        onProblem(words);
+        await sleep(RETRY_MS, signal);
+      }
+      if (signal.aborted) return false;
+      metrics.backend('nftables');
+      metrics.tools(['nft']);
+      log.child('kernel').info(`writing to nftables, table inet ${NFT_TABLE}`);
+      return true;
+    },
+    follow: (resync) => others.follow(resync),
+    synced: (outcome) => others.synced(outcome),
+    stop: async () => {
+      others.monitor.stop();
+      session.stop();
+    },
+  };
+}
+
+function countersOf(log: DataplaneParts['log']): NftCounters {
+  let told = '';
+  return new NftCounters({
+    now: () => systemClock.now(),
+    read: async () => {
+      const argv = ['nft', '-p', '-t', 'list', 'table', 'inet', NFT_TABLE] as const;
+      return readCounters((await runCommand({ argv: [...argv], timeoutMs: LIST_MS, background: true })).stdout);
+    },
+    onProblem: (problem) => {
+      const words = messageOf(problem);
+      if (words !== told && !/No such file or directory/.test(words))
+        log.child('counters').warn(`the rules' counters cannot be read: ${words}`);
+      told = words;
+    },
+  });
+}
+
+interface Others {
+  readonly monitor: TableMonitor;
+  state(): JumpState;
+  follow(resync: (reason: string) => void): void;
+  synced(outcome: Parameters<NodeDataplane['synced']>[0]): void;
+}
+
+/** What others do to our table: told at once by the kernel, and found by each comparison. */
+function watchOthers({ metrics, log }: DataplaneParts): Others {
+  const listener = createDriftLog(metrics, log.child('neighbours'));
+  let last: { readonly program: string; readonly atMs: number } | undefined;
+  let resync: ((reason: string) => void) | undefined;
+  let isEnforced = false;
+  let askedMs = Number.NEGATIVE_INFINITY;
+  let isAsked = false;
+  const compare = (reason: string): void => {
+    if (isAsked || !resync) return;
+    isAsked = true;
+    afterUnlessExit(Math.max(0, askedMs + RESYNC_GAP_MS - systemClock.now()), () => {
+      isAsked = false;
+      askedMs = systemClock.now();
+      resync?.(reason);
+    });
+  };
+  const monitor = new TableMonitor({
+    table: NFT_TABLE,
+    onForeign: (program) => {
+      last = { program, atMs: systemClock.now() };
+      listener.onForeignWrite(program);
+      compare(`drift: table inet ${NFT_TABLE} written by ${program}`);
+    },
+    onLoss: (loss, complaint) => {
+      metrics.monitorLost(loss);
+      log.child('neighbours').debug('nft monitor starts again', { loss, complaint });
+    },
+    onListening: () => compare('drift: others may have written unnoticed'),
+    clock: systemClock,
+  });
+  const report = new DriftReport({
+    listener,
+    now: () => systemClock.now(),
+    authorOf: () => (last && systemClock.now() - last.atMs < AUTHOR_MS ? last.program : undefined),
+  });
+  return {
+    monitor,
+    state: () => {
+      const fight = report.fought;
+      if (fight !== undefined) return { kind: 'fought', what: fight };
+      return isEnforced ? { kind: 'first', isTold: monitor.isListening } : { kind: 'not-watched' };
+    },
+    follow: (callback) => {
+      resync = callback;
+      monitor.start();
+    },
+    synced: (outcome) => {
+      isEnforced = outcome.mode === 'enforce' || outcome.mode === 'audit';
+      report.synced(outcome);
+    },
+  };
+}

@@ -1,0 +1,76 @@
+/** What another data plane left on this host, to be found and taken out. */
+import type { OtherDataplane } from './take-over.ts';
+
+import { systemClock } from '../core/clock.ts';
+import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
+import { createHostKernel, type HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
+import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-rules.ts';
+import { CommandFailed, runCommand } from '../host/command.ts';
+import { AGENT_FLAGS } from './config.ts';
+
+const NFT_MS = 30_000;
+
+/** `table`: of family inet. */
+export function leftInNftables(table: string): OtherDataplane {
+  const nft = (...words: readonly string[]) => runCommand({ argv: ['nft', ...words], timeoutMs: NFT_MS });
+  return {
+    name: 'nftables',
+    stands: async () => {
+      try {
+        await nft('-t', 'list', 'table', 'inet', table);
+        return true;
+      } catch (error) {
+        if (isAbsent(error)) return false;
+        throw error;
+      }
+    },
+    remove: async () => {
+      await nft('delete', 'table', 'inet', table);
+      return [];
+    },
+  };
+}
+
+/** No nft, no table; no iptables, no chains. */
+function isAbsent(error: unknown): boolean {
+  if (!(error instanceof CommandFailed)) return false;
+  return error.reason === 'not-found' || /No such file or directory/.test(error.stderr);
+}
+
+export function leftInIptables(lockWaitSeconds: number): OtherDataplane {
+  const kernel = createHostKernel({
+    choice: 'auto',
+    run: runCommand,
+    read: runCommand,
+    readTableNames,
+    hasIpv6: hostHasIpv6,
+    lockWaitSeconds,
+    onBackend: () => {},
+  });
+  const dataplane = createIptablesDataplane({
+    kernel,
+    layout: { trunkInterfacePrefix: AGENT_FLAGS.trunkInterfacePrefix.defaultText! },
+    now: () => systemClock.now(),
+    firstEpoch: 1,
+  });
+  let opened: ReturnType<HostKernel['open']> | undefined;
+  return {
+    name: 'iptables',
+    stands: async () => {
+      try {
+        opened ??= kernel.open();
+        await opened;
+        const { families, sets, other } = await kernel.readBack();
+        const isThere = [families, other?.families ?? {}].some((some) =>
+          Object.values(some).some(({ chains }) => chains.size > 0),
+        );
+        return isThere || sets.size > 0;
+      } catch (error) {
+        opened = undefined;
+        if (isAbsent(error)) return false;
+        throw error;
+      }
+    },
+    remove: async () => (await dataplane.remove({ resync: true })).failures,
+  };
+}

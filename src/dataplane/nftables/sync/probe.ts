@@ -1,0 +1,130 @@
+/**
+ * Whether this kernel takes all that our tables are made of, and nft prints it as we write it: tried in a table that no hook leads to, and
+ * that is gone afterwards.
+ */
+import { versionedMap } from '../../../core/versioned-map.ts';
+import { NodeCompiler } from '../../../compile/compile-node.ts';
+import { FAMILIES, type Family, PROTOCOLS } from '../../../core/vocabulary.ts';
+import { runSliced } from '../../../core/run-sliced.ts';
+import type { NftKernel } from '../kernel/kernel.ts';
+import type { Match, Rule } from '../table/rule.ts';
+import type { Layout, NftSet, Table } from '../table/table.ts';
+
+import { NO_LEFTOVERS, compareTables } from '../plan/compare.ts';
+import { epochTable } from '../plan/epochs.ts';
+import { makePlan } from '../plan/plan.ts';
+import { EMPTY, EMPTY_TABLE, splitTable } from '../plan/whole-table.ts';
+import { NodeRenderer } from '../render/render-node.ts';
+import { chainOf, stamps } from '../table/table.ts';
+import { TableWriter } from '../table/write-table.ts';
+
+/** Undefined: it can. Rejects where nft does not run. `kernel`: of the table `name`, which is ours to make and to delete. */
+export async function probe(kernel: NftKernel, name: string, layout: Layout): Promise<string | undefined> {
+  const writer = new TableWriter(name);
+  if (await kernel.read()) await kernel.write([writer.deleteTable()]);
+  const desired = { rendered: sampleTable(layout), epochs: epochsOf(layout) };
+  const difference = await runSliced(compareTables(desired, EMPTY, NO_LEFTOVERS));
+  const before = {
+    left: NO_LEFTOVERS,
+    before: 'missing',
+    tidies: false,
+    epochs: undefined,
+    epochsAdvanced: 0,
+  } as const;
+  const { steps } = makePlan({ desired, difference, writer, ...before });
+  for (const { commands } of steps) await kernel.write(commands);
+  const read = await kernel.read();
+  await kernel.write([writer.deleteTable()]);
+  if (!read) return `the table ${name} was not there after it was written`;
+  return printedOtherwise(desired.rendered, splitTable(read).rendered);
+}
+
+function epochsOf(layout: Layout): Table {
+  return stamps(layout) ? epochTable({ 4: 1, 6: 1 }, new Set(FAMILIES), layout) : EMPTY_TABLE;
+}
+
+function printedOtherwise(wrote: Table, read: Table): string | undefined {
+  for (const [name, { lines }] of wrote.chains) {
+    const found = read.chains.get(name)?.lines ?? [];
+    const index = lines.findIndex((line, at) => line !== found[at]);
+    if (index >= 0) return `nft prints the rule "${lines[index]}" as "${found[index] ?? ''}"`;
+  }
+  for (const [name, { elements }] of wrote.sets) {
+    const found = read.sets.get(name)?.elements;
+    for (const element of elements.keys())
+      if (!found?.has(element)) return `nft does not print element ${element} of ${name}`;
+  }
+  return undefined;
+}
+
+/** What a node without pods has, but for what hooks lead to; and a chain with every match. */
+function sampleTable(layout: Layout): Table {
+  const { chains, sets } = new NodeRenderer().render(new NodeCompiler('').intent(), layout);
+  const samples = FAMILIES.flatMap(sampleSets);
+  return {
+    chains: versionedMap([
+      ...[...chains].filter(([, { hook }]) => hook === ''),
+      ['sample', chainOf('sample', FAMILIES.flatMap(sampleRules))],
+    ]),
+    sets: versionedMap([...sets, ...samples.map((set) => [set.name, set] as const)]),
+  };
+}
+
+const ADDRESSES = {
+  4: ['192.0.2.1', '198.51.100.0/24', '203.0.113.1-203.0.113.5'],
+  6: ['2001:db8::1', '2001:db8:1::/48', 'fd00::1-fd00::5'],
+};
+
+function sampleSets(family: Family): NftSet[] {
+  const type = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+  const [host = ''] = ADDRESSES[family];
+  const elements = (texts: readonly string[]) => versionedMap(texts.map((text) => [text, true as const]));
+  const ports = ADDRESSES[family].map((address) => `${address},6:80`);
+  return [
+    { name: `sample-pods${family}`, type, elements: elements([host]) },
+    { name: `sample-blocks${family}`, type, isInterval: true, elements: elements(ADDRESSES[family]) },
+    {
+      name: `sample-ports${family}`,
+      type: `${type} . inet_proto . inet_service`,
+      elements: elements([`${host},132:80`]),
+    },
+    {
+      name: `sample-ranges${family}`,
+      type: `${type} . inet_proto . inet_service`,
+      isInterval: true,
+      elements: elements(ports),
+    },
+    { name: `sample-listed${family}`, type: `ifname . ${type}`, elements: elements([`"eth0" . ${host}`]) },
+  ];
+}
+
+function sampleRules(family: Family): Rule[] {
+  const end = 'source';
+  const one = [{ first: 80, last: 80 }];
+  const matches: Match[] = [
+    { kind: 'in-set', family, end, set: `sample-pods${family}` },
+    { kind: 'in-set', family, end, set: `sample-blocks${family}`, not: true },
+    { kind: 'in-port-set', family, address: end, port: 'destination', set: `sample-ports${family}` },
+    { kind: 'in-port-set', family, address: 'destination', port: end, set: `sample-ranges${family}` },
+    { kind: 'interface-in-set', family, end, set: `sample-listed${family}` },
+    { kind: 'block', family, end, cidr: ADDRESSES[family][1]! },
+    ...PROTOCOLS.flatMap((protocol): Match[] => [
+      { kind: 'ports', protocol, end, ranges: one },
+      { kind: 'ports', protocol, end: 'destination', ranges: [...one, { first: 443, last: 445 }] },
+      { kind: 'ports', protocol, end, ranges: [] },
+    ]),
+    { kind: 'interface', end, name: 'eth0', isPrefix: true },
+    { kind: 'state', states: ['invalid'] },
+    { kind: 'confirmed' },
+    { kind: 'reply' },
+  ];
+  const of = { kind: 'closed' } as const;
+  const counts = { action: 'allow', direction: 'ingress', flow: 'new', of } as const;
+  return [
+    ...matches.map((match): Rule => ({ matches: [match], target: { kind: 'return' }, counts, comment: 'x/a 0' })),
+    {
+      matches: [{ kind: 'limit', perSecond: 10, burst: 20 }],
+      target: { kind: 'log', group: 7, prefix: 'denied ingress sample' },
+    },
+  ];
+}
