@@ -33,7 +33,14 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
   const now = (): number => systemClock.now();
   const session = new NftSession();
   const others = watchOthers({ config, watches, metrics, log });
-  const kernel = others.monitor.watched(createNftKernel({ table: NFT_TABLE, run: runCommand, session }));
+  const host = createNftKernel({ table: NFT_TABLE, run: runCommand, session });
+  const kernel = others.monitor.watched({
+    read: () => host.read(),
+    write: (commands) => {
+      metrics.kernelWrite('nft');
+      return host.write(commands);
+    },
+  });
   const counters = config.policyCounters ? countersOf(log) : undefined;
   const { freeEpochs } = watches;
   const { connmarkMask: mask } = config;
