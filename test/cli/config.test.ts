@@ -112,6 +112,16 @@ const ROWS: readonly FlagRow[] = [
     defaultValue: [mode, 'enforce'],
   },
   {
+    flag: 'dataplane',
+    good: [
+      ['iptables', (config) => config.dataplane, 'iptables'],
+      ['nftables', (config) => config.dataplane, 'nftables'],
+    ],
+    bad: ['auto', 'nft'],
+    allowed: /iptables, nftables/,
+    defaultValue: [(config) => config.dataplane, 'iptables'],
+  },
+  {
     flag: 'backend',
     good: [
       ['auto', backend, 'auto'],
