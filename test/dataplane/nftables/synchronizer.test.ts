@@ -233,7 +233,11 @@ describe('syncs of a table of nftables', () => {
   });
 
   it('what a pod sends from an address that is not its own is judged as its own', async () => {
-    const deny = policy('x/deny', { podSelector: { matchLabels: { app: 'server' } }, policyTypes: ['Egress'], egress: [] });
+    const deny = policy('x/deny', {
+      podSelector: { matchLabels: { app: 'server' } },
+      policyTypes: ['Egress'],
+      egress: [],
+    });
     const interfaces = {
       pods: [{ name: 'eni1', via: 'route', pod: 'x/server' }],
       bridges: [],
