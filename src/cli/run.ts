@@ -103,7 +103,10 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const onProblem = (problem: string): void => {
       sources.startProblem = problem;
     };
-    if (!(await node.open({ onProblem, signal }))) return 0;
+    if (!(await node.open({ onProblem, signal }))) {
+      await node.stop();
+      return 0;
+    }
     sources.conditions.push(...node.conditions, ...watches.conditions, denials.condition);
     metrics.beforeScrape(async () => metrics.ruleCounters(await dataplane.counters()));
     sources.agent = agent;
