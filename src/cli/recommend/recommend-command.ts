@@ -13,10 +13,10 @@ the policies that are there. All flows are judged again with them before anythin
 written: a policy that would deny one is withheld. Also names the rules of policies that
 nothing needed.
 
-  conntrack -L > node-1.flows                                        on each node, now and then
+  conntrack -L > node-1.flows               on each node, now and then
   portcullis recommend --flows node-1.flows --flows node-2.flows > policies.yaml
-  kubectl -n kube-system logs -l app.kubernetes.io/name=portcullis --tail=-1 | portcullis recommend --flows -
-  portcullis recommend --for shop                                     what agents would deny now`,
+  kubectl -n kube-system logs ds/portcullis --tail=-1 | portcullis recommend --flows -
+  portcullis recommend --for shop           from what agents would deny now`,
   flags: Object.values(RECOMMEND_FLAGS),
   exitCodes: {
     ok: 'with what is written every flow passes',

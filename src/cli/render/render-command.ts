@@ -13,9 +13,9 @@ is read or changed. From nothing, or as the change of what is there: a node's bu
 saved rules, or the agent's last plan.
 
   portcullis render --node node-1 -f cluster.yaml
-  portcullis render --node node-1 --plan                      what its agent changed last, or in dry-run would
-  portcullis render --node node-1 --against node-1.json       what an agent would change there now
-  (iptables-save; ip6tables-save; ipset save) | portcullis render --node node-1 -f cluster.yaml --against -`,
+  portcullis render --node node-1 --plan                    what its agent changed last
+  portcullis render --node node-1 --against node-1.json     what an agent would change now
+  (iptables-save; ip6tables-save; ipset save) | portcullis render --node node-1 --against -`,
   flags: Object.values(RENDER_FLAGS),
   exitCodes: {
     ok: 'rendered; with --against: nothing would change',
