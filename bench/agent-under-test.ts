@@ -49,6 +49,8 @@ export class AgentUnderTest {
     this.feed = new Feed({
       pods: podObjects(model),
       namespaces: model.namespaces,
+      clusternetworkpolicies: [],
+      clusternodes: [],
       networkpolicies: model.policies,
       nodes: [model.node],
     });

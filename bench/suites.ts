@@ -26,13 +26,6 @@ export const SUITES: readonly SuiteSpec[] = [
     comparable: true,
   },
   {
-    name: 'matrix',
-    what: 'who may reach whom, beside every pair by itself',
-    needs: 'none',
-    isolated: false,
-    nodeFlags: [],
-  },
-  {
     name: 'memory',
     what: 'RSS of the agent process',
     needs: 'kernel',

@@ -131,7 +131,7 @@ function lineOfField({ lineAt }: ManifestObject, { status, message }: ApiError):
 }
 
 function isPolicy({ object }: ManifestObject): boolean {
-  return kindOf(object) === 'NetworkPolicy';
+  return ['NetworkPolicy', 'ClusterNetworkPolicy'].includes(kindOf(object));
 }
 
 interface LooseManifest {

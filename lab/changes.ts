@@ -3,7 +3,13 @@ import type { Labels, ResourceName } from './api/objects.ts';
 import type { StoredEvent } from './api/storage.ts';
 
 /** Kinds that decide where packets may go. */
-const MATTERS: ReadonlySet<ResourceName> = new Set(['namespaces', 'pods', 'networkpolicies', 'nodes']);
+const MATTERS: ReadonlySet<ResourceName> = new Set([
+  'namespaces',
+  'pods',
+  'networkpolicies',
+  'clusternetworkpolicies',
+  'nodes',
+]);
 /** Kinds that people write and whose change explains the ones above. */
 const WRITTEN: ReadonlySet<ResourceName> = new Set(['deployments', 'daemonsets', 'statefulsets', 'jobs', 'services']);
 

@@ -268,7 +268,7 @@ export class Lab {
 
   /** What the agents see, read from the store through the same projection; with `also`, what they would see after it. */
   snapshot(also: readonly ManifestObject[] = []): ClusterSnapshot {
-    const kinds = ['namespaces', 'pods', 'networkpolicies', 'nodes'] as const;
+    const kinds = ['namespaces', 'pods', 'networkpolicies', 'clusternetworkpolicies', 'nodes'] as const;
     const objects = kinds.flatMap((kind) => this.store.list(kind).map((object) => ({ object, file: 'lab', line: 1 })));
     return snapshotFromObjects([...objects, ...also], { defaultNamespace: 'default' });
   }

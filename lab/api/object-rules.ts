@@ -17,6 +17,7 @@ import {
   portName,
 } from './field-rules.ts';
 import { cloneJson, equalJson, isObject, textOf } from './json.ts';
+import { validateClusterPolicy } from './cluster-policy-rules.ts';
 import { defaultNetworkPolicy, validateNetworkPolicy } from './network-policy-rules.ts';
 import type { LabelSelector, ResourceName } from './objects.ts';
 import type { ResourceInfo } from './resources.ts';
@@ -63,6 +64,7 @@ const RULES: Readonly<Record<ResourceName, KindRules>> = {
   jobs: PLAIN,
   endpointslices: { name: dnsSubdomain, validate: validateEndpointSlice },
   networkpolicies: { name: dnsSubdomain, defaults: defaultNetworkPolicy, validate: validateNetworkPolicy },
+  clusternetworkpolicies: { name: dnsSubdomain, validate: validateClusterPolicy },
   leases: PLAIN,
   clusterroles: ROLE,
   clusterrolebindings: ROLE,

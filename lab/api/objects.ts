@@ -322,6 +322,11 @@ export interface LeaseObject extends ApiObject {
   readonly spec?: { readonly holderIdentity?: string };
 }
 
+/** Its rules are checked when it is stored (cluster-policy-rules.ts), and read by nobody else here. */
+export interface ClusterNetworkPolicyObject extends ApiObject {
+  readonly spec: Readonly<Record<string, unknown>>;
+}
+
 /** What the lab keeps, by the plural name used in URLs; the names are unique across API groups. */
 export interface ResourceTypes {
   namespaces: NamespaceObject;
@@ -340,6 +345,7 @@ export interface ResourceTypes {
   jobs: JobObject;
   endpointslices: EndpointSliceObject;
   networkpolicies: NetworkPolicyObject;
+  clusternetworkpolicies: ClusterNetworkPolicyObject;
   leases: LeaseObject;
   clusterroles: ApiObject;
   clusterrolebindings: ApiObject;

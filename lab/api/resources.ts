@@ -56,6 +56,11 @@ export const RESOURCES: readonly ResourceInfo[] = [
   resource('batch/v1', 'jobs', 'Job', { all: true, sub: ['status'] }),
   resource('discovery.k8s.io/v1', 'endpointslices', 'EndpointSlice'),
   resource('networking.k8s.io/v1', 'networkpolicies', 'NetworkPolicy', { short: ['netpol'] }),
+  resource('policy.networking.k8s.io/v1alpha2', 'clusternetworkpolicies', 'ClusterNetworkPolicy', {
+    short: ['cnp'],
+    sub: ['status'],
+    clusterScoped: true,
+  }),
   resource('coordination.k8s.io/v1', 'leases', 'Lease'),
   resource(RBAC, 'clusterroles', 'ClusterRole', { clusterScoped: true }),
   resource(RBAC, 'clusterrolebindings', 'ClusterRoleBinding', { clusterScoped: true }),

@@ -144,6 +144,55 @@ const NETWORK_POLICY = closed(
   ['metadata', 'spec'],
 );
 
+/** ClusterNetworkPolicy v1alpha2, as the experimental channel's CRD has it: the standard one lacks nodes and domainNames. */
+const CLUSTER_POLICY_PODS = closed({ namespaceSelector: LABEL_SELECTOR, podSelector: LABEL_SELECTOR }, ['podSelector']);
+const CLUSTER_POLICY_PORT = closed(
+  { destinationPort: closed({ number: INTEGER, range: closed({ start: INTEGER, end: INTEGER }, ['start', 'end']) }) },
+  [],
+);
+const CLUSTER_POLICY_RULE = {
+  name: STRING,
+  action: STRING,
+  protocols: list(
+    closed({
+      tcp: CLUSTER_POLICY_PORT,
+      udp: CLUSTER_POLICY_PORT,
+      sctp: CLUSTER_POLICY_PORT,
+      destinationNamedPort: STRING,
+    }),
+  ),
+};
+const CLUSTER_POLICY_PEER = { namespaces: LABEL_SELECTOR, pods: CLUSTER_POLICY_PODS };
+const CLUSTER_POLICY = closed(
+  {
+    apiVersion: STRING,
+    kind: STRING,
+    metadata: METADATA,
+    spec: closed(
+      {
+        tier: STRING,
+        priority: INTEGER,
+        subject: closed(CLUSTER_POLICY_PEER),
+        ingress: list(closed({ ...CLUSTER_POLICY_RULE, from: list(closed(CLUSTER_POLICY_PEER)) }, ['action', 'from'])),
+        egress: list(
+          closed(
+            {
+              ...CLUSTER_POLICY_RULE,
+              to: list(
+                closed({ ...CLUSTER_POLICY_PEER, nodes: LABEL_SELECTOR, networks: STRINGS, domainNames: STRINGS }),
+              ),
+            },
+            ['action', 'to'],
+          ),
+        ),
+      },
+      ['tier', 'priority', 'subject'],
+    ),
+    status: open({ conditions: CONDITIONS }),
+  },
+  ['metadata', 'spec'],
+);
+
 const SERVICE_PORTS = keyed(
   'port',
   open({
@@ -230,6 +279,7 @@ export const SCHEMAS: Readonly<Record<ResourceName, Schema>> = {
     ports: ENDPOINT_PORTS,
   }),
   networkpolicies: NETWORK_POLICY,
+  clusternetworkpolicies: CLUSTER_POLICY,
   leases: object({ spec: open({ holderIdentity: STRING, leaseDurationSeconds: INTEGER }) }),
   clusterroles: object({ rules: list(open({ verbs: STRINGS, resources: STRINGS })) }),
   clusterrolebindings: object({ subjects: list(open({})), roleRef: open({}) }),

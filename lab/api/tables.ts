@@ -13,6 +13,7 @@ import type {
   LabelSelector,
   LeaseObject,
   NamespaceObject,
+  ClusterNetworkPolicyObject,
   NetworkPolicyObject,
   NodeObject,
   PodObject,
@@ -294,6 +295,12 @@ const COLUMNS: Readonly<Partial<Record<ResourceName, readonly Column[]>>> = {
   networkpolicies: [
     NAME,
     column<NetworkPolicyObject>('Pod-Selector', (policy) => selectorText(policy.spec.podSelector)),
+    AGE,
+  ],
+  clusternetworkpolicies: [
+    NAME,
+    column<ClusterNetworkPolicyObject>('Tier', ({ spec }) => textOf(spec.tier)),
+    column<ClusterNetworkPolicyObject>('Priority', ({ spec }) => String(spec.priority)),
     AGE,
   ],
   leases: [NAME, column<LeaseObject>('Holder', (lease) => lease.spec?.holderIdentity ?? ''), AGE],

@@ -1,5 +1,5 @@
 /** Keeps a node's compiler up to date with the cluster, change by change, and in slices when there is much to do at once. */
-import type { Namespace, NodeRecord, Pod, Policy } from '../policy/model.ts';
+import type { ClusterPolicy, LabelledNode, Namespace, NodeRecord, Pod, Policy } from '../policy/model.ts';
 import type { AddressDirectory } from '../compile/address-directory.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { Sliced } from '../core/sliced.ts';
@@ -105,6 +105,11 @@ export class ClusterFollower {
       case 'nodes':
         this.#nodeChanged(key, after as NodeRecord | undefined);
         return 'rules';
+      case 'clusternetworkpolicies':
+        this.#compiler.clusterPolicy(key, after as ClusterPolicy | undefined);
+        return true;
+      case 'clusternodes':
+        return this.#compiler.labelledNode(key, after as LabelledNode | undefined);
     }
   }
 

@@ -1,7 +1,7 @@
 /** Which changes of the cluster are in the kernel, and since when: all of them as durations, policies one by one. */
 import type { ClusterChange } from '../cluster/watch-cluster.ts';
 import type { ObjectKind } from '../core/vocabulary.ts';
-import type { Policy } from '../policy/model.ts';
+import type { ClusterPolicy, Policy } from '../policy/model.ts';
 import type { Lane } from './pace.ts';
 
 /** How far one policy is. Moments are monotonic, but for `writtenAtMs`. */
@@ -51,15 +51,16 @@ export class Progress {
   /** `lane`: of the sync it needs; undefined: the node has nothing to do about it. `isMeasured` is false for what the first list tells. */
   changed(change: ClusterChange, lane: Lane | undefined, isMeasured: boolean): void {
     this.#order++;
-    if (change.kind === 'networkpolicies') this.#policyChanged(change, lane ?? 'members');
+    if (change.kind === 'networkpolicies') this.#policyChanged(change.key, change, lane ?? 'members');
+    if (change.kind === 'clusternetworkpolicies') this.#policyChanged(`/${change.key}`, change, lane ?? 'members');
     if (lane === undefined || !isMeasured || this.#queued.length >= MAX_MEASURED) return;
     const { kind, arrivedAtMs } = change;
     this.#queued.push({ kind, arrivedAtMs, ...writtenAt(change), order: this.#order, lane });
   }
 
-  #policyChanged(change: ClusterChange, lane: Lane): void {
-    const { key, arrivedAtMs } = change;
-    const after = change.after as Policy | undefined;
+  #policyChanged(key: string, change: ClusterChange, lane: Lane): void {
+    const { arrivedAtMs } = change;
+    const after = change.after as Policy | ClusterPolicy | undefined;
     this.#open.delete(key);
     if (!after) return void this.#policies.delete(key);
     this.#open.add(key);
@@ -94,7 +95,7 @@ export class Progress {
     }
   }
 
-  /** By `namespace/name`. */
+  /** By `namespace/name`; of cluster-wide policies `/name`. */
   get policies(): ReadonlyMap<string, PolicyProgress> {
     return this.#policies;
   }

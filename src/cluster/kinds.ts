@@ -1,6 +1,6 @@
 /** The kinds of object that are watched. A new kind is a row here, a name in `ObjectKind`, a projection and a rule in manifests/base/rbac.yaml. */
 import type { ObjectKind } from '../core/vocabulary.ts';
-import type { Namespace, NodeRecord, Pod } from '../policy/model.ts';
+import type { ClusterPolicy, LabelledNode, Namespace, NodeRecord, Pod } from '../policy/model.ts';
 
 import { isEligible, mayGetAddress } from '../policy/address-owners.ts';
 import { AddressHistory } from './address-history.ts';
@@ -8,7 +8,15 @@ import { type StoredPolicy, projectStoredPolicy } from './stored-policy.ts';
 import { LabelBudget } from './label-budget.ts';
 import type { NamespaceTermination } from './namespace-termination.ts';
 import { PolicyBudget } from './policy-budget.ts';
-import { type ObjectRecord, type Project, projectNamespace, projectNode, projectPod } from './project.ts';
+import {
+  type ObjectRecord,
+  type Project,
+  projectClusterPolicy,
+  projectLabelledNode,
+  projectNamespace,
+  projectNode,
+  projectPod,
+} from './project.ts';
 import type { StoreOptions } from './store.ts';
 
 /** How a kind is reached and what RBAC calls it. */
@@ -37,6 +45,8 @@ export interface ApiKind<T extends ObjectRecord = ObjectRecord> extends Resource
   readonly project: Project<T>;
   /** '' if the record does not carry one: a new object of the same name is then a change of the same one. */
   readonly uidOf: (record: T) => string;
+  /** It is watched only while something asks for it. */
+  readonly onDemand?: true;
   /** Name of the only object that is watched. Absent: all are. */
   readonly only?: (context: KindContext) => string;
   /** `known`: objects held. Absent: a fact. */
@@ -50,6 +60,8 @@ export interface KindRecords {
   readonly namespaces: Namespace;
   readonly networkpolicies: StoredPolicy;
   readonly nodes: NodeRecord;
+  readonly clusternetworkpolicies: ClusterPolicy;
+  readonly clusternodes: LabelledNode;
 }
 
 export type ApiKinds = { readonly [K in ObjectKind]: ApiKind<KindRecords[K]> };
@@ -108,5 +120,27 @@ export const API_KINDS: ApiKinds = {
     project: projectNode,
     uidOf: () => '',
     only: ({ nodeName }) => nodeName,
+  },
+  clusternetworkpolicies: {
+    kind: 'clusternetworkpolicies',
+    apiGroup: 'policy.networking.k8s.io',
+    path: '/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies',
+    namespaced: false,
+    // N-3: its CRD is the user's to install.
+    optional: true,
+    project: projectClusterPolicy,
+    uidOf: (policy) => policy.uid,
+    judgeEmpty: () => 'ask-again',
+  },
+  clusternodes: {
+    kind: 'clusternodes',
+    apiGroup: '',
+    path: '/api/v1/nodes',
+    namespaced: false,
+    optional: false,
+    // N-44: no cost for clusters without such rules.
+    onDemand: true,
+    project: projectLabelledNode,
+    uidOf: () => '',
   },
 };

@@ -6,7 +6,9 @@ import { canonicalAddress } from '../net/ip.ts';
 import { isEligible } from '../policy/address-owners.ts';
 import { MODE_KEY, type Protocol, PROTOCOLS } from '../core/vocabulary.ts';
 import {
+  type ClusterPolicy,
   NAMESPACE_NAME_LABEL,
+  type LabelledNode,
   type Labels,
   type NamedPort,
   type Namespace,
@@ -17,6 +19,7 @@ import {
   type Problem,
   UNKNOWN_LABELS,
 } from '../policy/model.ts';
+import { parseClusterPolicy } from '../policy/parse-cluster-policy.ts';
 import { parsePolicy } from '../policy/parse.ts';
 import { readPolicyMode } from '../policy/policy-mode.ts';
 import { type RawRecord, isRecord, quote } from '../policy/raw-values.ts';
@@ -30,7 +33,7 @@ const MAX_NAME = 253;
 const MAX_PORT = 65535;
 const PHASES = new Set<PodPhase>(['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown']);
 
-export type ObjectRecord = Pod | Namespace | Policy | NodeRecord;
+export type ObjectRecord = Pod | Namespace | Policy | NodeRecord | ClusterPolicy | LabelledNode;
 
 type Projection<T> =
   /** `key` is `namespace/name` or `name`. */
@@ -149,6 +152,21 @@ export const projectNode: Project<NodeRecord> = (object) => {
     ...(modeLabel === undefined ? {} : { modeLabel }),
   };
   return { kind: 'record', key: name, record, problems: report.problems };
+};
+
+/** Any node, with what rules select it by (N-44). */
+export const projectLabelledNode: Project<LabelledNode> = (object, interner) => {
+  const projection = projectNode(object, interner);
+  if (projection.kind === 'unusable') return projection;
+  const { name, addresses } = projection.record;
+  const labels = interner.labels(readLabels(metadataOf(object).labels, new Report('Node', object)));
+  return { ...projection, record: { name, addresses, labels }, problems: [] };
+};
+
+export const projectClusterPolicy: Project<ClusterPolicy> = (object) => {
+  const { policy, problems } = parseClusterPolicy(object);
+  if (!policy) return { kind: 'unusable', problems };
+  return { kind: 'record', key: policy.name, record: policy, problems };
 };
 
 /** Of annotations or labels. */

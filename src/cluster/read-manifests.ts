@@ -5,7 +5,9 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import {
+  type ClusterPolicy,
   type ClusterSnapshot,
+  type LabelledNode,
   NAMESPACE_NAME_LABEL,
   type Namespace,
   type NodeRecord,
@@ -18,6 +20,8 @@ import { describeFileFailure } from './describe-failure.ts';
 import {
   type ObjectRecord,
   type Project,
+  projectClusterPolicy,
+  projectLabelledNode,
   projectNamespace,
   projectNode,
   projectPod,
@@ -26,6 +30,7 @@ import {
 import { Interner } from './interner.ts';
 import { type Position, readYaml, type YamlDocument } from './kubectl-yaml.ts';
 
+const CLUSTER_POLICY_VERSION = 'policy.networking.k8s.io/v1alpha2';
 const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
 const KUSTOMIZATIONS = ['kustomization.yaml', 'kustomization.yml', 'Kustomization'];
 /** The name of standard input among paths, and in what is said of it. */
@@ -203,17 +208,22 @@ export function snapshotFromObjects(
         break;
       case 'v1/Node':
         reading.put(reading.nodes, projectNode, from, object);
+        reading.addLabelledNode(object);
         break;
       case 'networking.k8s.io/v1/NetworkPolicy':
         reading.put(reading.policies, projectPolicy, from, withNamespace(object, options.defaultNamespace));
+        break;
+      case `${CLUSTER_POLICY_VERSION}/ClusterNetworkPolicy`:
+        reading.put(reading.clusterPolicies, projectClusterPolicy, from, object);
         break;
       default:
         reading.problems.push(...unknownKind(from));
     }
   }
   reading.addMentionedNamespaces();
-  const { pods, namespaces, policies, nodes, problems } = reading;
-  return { pods, namespaces, policies, nodes, problems };
+  const { pods, namespaces, policies, nodes, clusterPolicies, labelledNodes, problems } = reading;
+  const tiers = clusterPolicies.size === 0 ? {} : { clusterPolicies, labelledNodes };
+  return { pods, namespaces, policies, nodes, ...tiers, problems };
 }
 
 class Reading {
@@ -222,6 +232,8 @@ class Reading {
   readonly namespaces = new Map<string, Namespace>();
   readonly policies = new Map<string, Policy>();
   readonly nodes = new Map<string, NodeRecord>();
+  readonly clusterPolicies = new Map<string, ClusterPolicy>();
+  readonly labelledNodes = new Map<string, LabelledNode>();
   readonly #interner = new Interner();
 
   put<T extends ObjectRecord>(into: Map<string, T>, project: Project<T>, from: ManifestObject, object: unknown): void {
@@ -233,6 +245,12 @@ class Reading {
     }
     for (const problem of found)
       this.problems.push({ ...problem, message: `${problem.message} (${from.file}:${from.line})` });
+  }
+
+  /** What is wrong with it was said of the node itself. */
+  addLabelledNode(object: unknown): void {
+    const projection = projectLabelledNode(object, this.#interner);
+    if (projection.kind === 'record') this.labelledNodes.set(projection.key, projection.record);
   }
 
   addMentionedNamespaces(): void {
@@ -288,7 +306,7 @@ function unknownKind(from: ManifestObject): Problem[] {
   const { object } = from;
   if (!isRecord(object) || typeof object.kind !== 'string')
     return [fileProblem(from.file, from.line, `holds ${quote(object)} without a kind: ignored`)];
-  if (!['Pod', 'Namespace', 'Node', 'NetworkPolicy'].includes(object.kind)) return [];
+  if (!['Pod', 'Namespace', 'Node', 'NetworkPolicy', 'ClusterNetworkPolicy'].includes(object.kind)) return [];
   const { metadata } = object;
   const name = isRecord(metadata) && typeof metadata.name === 'string' ? metadata.name : '';
   const message = `is ${quote(object.apiVersion)}, not the ${object.kind} this agent knows: ignored (${from.file}:${from.line})`;

@@ -1,6 +1,6 @@
 /** Door of this folder: the Kubernetes API -> ClusterSnapshot, kept up to date. */
 import type { ObjectKind } from '../core/vocabulary.ts';
-import type { ClusterSnapshot } from '../policy/model.ts';
+import type { ClusterPolicy, ClusterSnapshot, LabelledNode } from '../policy/model.ts';
 
 import { type Clock, systemClock } from '../core/clock.ts';
 import { API_KINDS, type ApiKind, type ApiKinds, type EmptyList, type KindRecords } from './kinds.ts';
@@ -90,14 +90,23 @@ interface Watched<T extends ObjectRecord> {
 
 type AllWatched = { readonly [K in ObjectKind]: Watched<KindRecords[K]> };
 
+/** The kind that is watched on demand, while it is. */
+interface OnDemand {
+  readonly watched: Watched<LabelledNode>;
+  readonly stop: AbortController;
+}
+
 class ApiClusterWatch implements ClusterWatch {
   readonly #options: ClusterWatchOptions;
   readonly #observer: ReflectorObserver;
   readonly #log: ClusterLog;
   readonly #changeListeners: ((change: ClusterChange) => void)[] = [];
   #syncListeners: (() => void)[] = [];
-  readonly #watched: AllWatched;
-  readonly #all: readonly AllWatched[ObjectKind][];
+  readonly #kinds: ApiKinds;
+  readonly #watched: Omit<AllWatched, 'clusternodes'>;
+  readonly #always: readonly Watched<ObjectRecord>[];
+  #nodes: OnDemand | undefined;
+  #signal: AbortSignal | undefined;
   readonly #termination = new NamespaceTermination({
     namespaces: () => this.#watched.namespaces.store.records,
     pods: () => this.#watched.pods.store.records,
@@ -113,8 +122,9 @@ class ApiClusterWatch implements ClusterWatch {
     this.#options = options;
     this.#log = options.log ?? SILENT_LOG;
     this.#observer = guarded(options.observer ?? {}, this.#log);
-    this.#watched = this.#watchAll(options.kinds ?? API_KINDS);
-    this.#all = Object.values(this.#watched);
+    this.#kinds = options.kinds ?? API_KINDS;
+    this.#watched = this.#watchAll(this.#kinds);
+    this.#always = Object.values(this.#watched) as unknown as readonly Watched<ObjectRecord>[];
   }
 
   get inSync(): boolean {
@@ -124,22 +134,49 @@ class ApiClusterWatch implements ClusterWatch {
   start(signal: AbortSignal): void {
     if (this.#started) throw new Error('cluster watch: started twice');
     this.#started = true;
-    for (const { kind, reflector } of this.#all)
-      reflector.run(signal).catch((error: unknown) => {
-        // Only a bug gets here. Dying loudly beats a watch that is silently dead: the rules stay in the kernel.
-        queueMicrotask(() => {
-          throw new Error(`cluster watch: ${kind}: reflector ended: ${String(error)}`, { cause: error });
-        });
+    this.#signal = signal;
+    for (const watched of this.#always) this.#run(watched, signal);
+  }
+
+  #run({ kind, reflector }: Pick<Watched<ObjectRecord>, 'kind' | 'reflector'>, signal: AbortSignal): void {
+    reflector.run(signal).catch((error: unknown) => {
+      // Only a bug gets here. Dying loudly beats a watch that is silently dead: the rules stay in the kernel.
+      queueMicrotask(() => {
+        throw new Error(`cluster watch: ${kind}: reflector ended: ${String(error)}`, { cause: error });
       });
+    });
+  }
+
+  get #all(): readonly Watched<ObjectRecord>[] {
+    return this.#nodes ? [...this.#always, this.#nodes.watched as unknown as Watched<ObjectRecord>] : this.#always;
+  }
+
+  /** N-44: nodes are watched while a rule asks for them. */
+  #followDemand(): void {
+    const isWanted = [...this.#watched.clusternetworkpolicies.store.records.values()].some(asksForNodes);
+    if (isWanted === (this.#nodes !== undefined) || !this.#signal) return;
+    if (isWanted) {
+      const stop = new AbortController();
+      const watched = this.#watch(this.#kinds.clusternodes);
+      this.#nodes = { watched, stop };
+      this.#run(watched, AbortSignal.any([this.#signal, stop.signal]));
+      return;
+    }
+    const { watched, stop } = this.#nodes!;
+    this.#nodes = undefined;
+    stop.abort();
+    watched.store.end([...watched.store.records.keys()], (this.#options.clock ?? systemClock).now());
   }
 
   snapshot(): ClusterSnapshot {
-    const { pods, namespaces, networkpolicies, nodes } = this.#watched;
+    const { pods, namespaces, networkpolicies, nodes, clusternetworkpolicies } = this.#watched;
     return {
       pods: pods.store.records,
       namespaces: namespaces.store.records,
       policies: networkpolicies.store.records,
       nodes: nodes.store.records,
+      clusterPolicies: clusternetworkpolicies.store.records,
+      ...(this.#nodes ? { labelledNodes: this.#nodes.watched.store.records } : {}),
       problems: this.#problems.of(this.#all.map(({ store }) => store.problems)),
     };
   }
@@ -168,8 +205,9 @@ class ApiClusterWatch implements ClusterWatch {
     }));
   }
 
-  #watchAll(kinds: ApiKinds): AllWatched {
-    const all = Object.values(kinds).map((kind) => [kind.kind, this.#watch(kind as ApiKind)]);
+  #watchAll(kinds: ApiKinds): Omit<AllWatched, 'clusternodes'> {
+    const always = Object.values(kinds).filter(({ onDemand }) => !onDemand);
+    const all = always.map((kind) => [kind.kind, this.#watch(kind as unknown as ApiKind)]);
     return Object.fromEntries(all) as AllWatched;
   }
 
@@ -223,6 +261,7 @@ class ApiClusterWatch implements ClusterWatch {
     if (change.kind === 'pods') this.#termination.podChanged(change);
     if (change.kind === 'nodes') this.#hadNode = true;
     for (const listener of this.#changeListeners) this.#call(change.kind, () => listener(change));
+    if (change.kind === 'clusternetworkpolicies') this.#followDemand();
   }
 
   #checkSync(): void {
@@ -242,6 +281,10 @@ class ApiClusterWatch implements ClusterWatch {
       this.#log.warn({ kind, err: error }, 'a listener of the cluster watch failed');
     }
   }
+}
+
+function asksForNodes({ egress }: ClusterPolicy): boolean {
+  return egress.some(({ peers }) => peers !== 'any' && peers.some(({ kind }) => kind === 'nodes'));
 }
 
 /** The observer with every method present; a metric that throws must not end a watch. */

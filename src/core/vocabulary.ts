@@ -29,5 +29,13 @@ export type Backend = 'iptables-nft' | 'iptables-legacy';
 export const BACKENDS = ['iptables-nft', 'iptables-legacy'] as const satisfies readonly Backend[];
 
 /** Resources of the API, by plural name. */
-export type ObjectKind = 'pods' | 'namespaces' | 'networkpolicies' | 'nodes';
-export const OBJECT_KINDS = ['pods', 'namespaces', 'networkpolicies', 'nodes'] as const satisfies readonly ObjectKind[];
+export type ObjectKind = (typeof OBJECT_KINDS)[number];
+/** `nodes`: the agent's own; `clusternodes`: all of them. */
+export const OBJECT_KINDS = [
+  'pods',
+  'namespaces',
+  'networkpolicies',
+  'nodes',
+  'clusternetworkpolicies',
+  'clusternodes',
+] as const;

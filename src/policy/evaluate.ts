@@ -5,10 +5,8 @@
  * NDP (S-58), ICMP errors and replies (S-07) are not connections and have no Flow.
  */
 import { cidrContains } from '../net/cidr.ts';
-import { type Address, parseAddress } from '../net/ip.ts';
 import { addressOwners, claimantsOf } from './address-owners.ts';
 import type { Direction } from '../core/vocabulary.ts';
-import { PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import {
   type ClusterSnapshot,
   type DirectionVerdict,
@@ -18,18 +16,20 @@ import {
   type Pod,
   type Policy,
   type PolicyRef,
-  type PortMatch,
   type Rule,
   type RuleRef,
   type Selector,
   UNKNOWN_LABELS,
   type Verdict,
 } from './model.ts';
+import { type Connection, connectionOf, otherEnd, type OtherEnd, portMatches } from './connection.ts';
+import { judgeTiers } from './evaluate-tiers.ts';
 import { isAudited } from './policy-mode.ts';
 import { matches, mayMatch } from './selector.ts';
 
 /** What decides besides the two ends of a flow. */
-export interface PolicyWorld extends Pick<ClusterSnapshot, 'policies' | 'namespaces'> {
+export interface PolicyWorld
+  extends Pick<ClusterSnapshot, 'policies' | 'namespaces' | 'clusterPolicies' | 'labelledNodes'> {
   /** As if no policy were only audited. */
   readonly enforcesAudited?: true;
 }
@@ -38,33 +38,18 @@ export interface Evaluator {
   evaluate(flow: Flow): Verdict;
 }
 
-/** One flow with everything the clauses ask about its ends. */
-export interface Connection {
-  readonly flow: Flow;
-  readonly sourcePod: Pod | undefined;
-  readonly destinationPod: Pod | undefined;
-}
-
-/** Address (canonical text) -> the pod that owns it, as `addressOwners` tells. */
-export interface AddressOwners {
-  get(address: string): Pod | undefined;
-}
-
-export function connectionOf(owners: AddressOwners, flow: Flow): Connection {
-  return { flow, sourcePod: owners.get(flow.source), destinationPod: owners.get(flow.destination) };
-}
-
 /** For many flows over one snapshot, which must not change meanwhile. */
 export function createEvaluator(snapshot: ClusterSnapshot): Evaluator {
   const owners = addressOwners(snapshot.pods.values());
   const { policies, namespaces } = snapshot;
+  const enforced = { ...snapshot, enforcesAudited: true } as const;
   const isAnyAudited = [...policies.values()].some((policy) => isAudited(policy, namespaces.get(policy.namespace)));
   return {
     evaluate(flow) {
       const connection = connectionOf(owners, flow);
       const verdict = judgeBoth(snapshot, connection);
       if (!isAnyAudited) return verdict;
-      return { ...verdict, ifEnforced: judgeBoth({ policies, namespaces, enforcesAudited: true }, connection) };
+      return { ...verdict, ifEnforced: judgeBoth(enforced, connection) };
     },
   };
 }
@@ -96,10 +81,21 @@ export function letsPass(verdict: DirectionVerdict): boolean {
       return true;
     case 'denied':
       return false;
+    case 'tier-rule':
+      return verdict.action === 'Accept';
   }
 }
 
 export function judgeDirection(snapshot: PolicyWorld, direction: Direction, connection: Connection): DirectionVerdict {
+  const verdict = judgeNetworkPolicies(snapshot, direction, connection);
+  if (!snapshot.clusterPolicies?.size) return verdict;
+  const { sourcePod, destinationPod } = connection;
+  const subjects = subjectsAt(direction === 'egress' ? sourcePod : destinationPod);
+  const isIsolated = isolatedAmong(snapshot, direction, subjects).length > 0;
+  return judgeTiers(snapshot, direction, connection, { verdict, subjects, isIsolated });
+}
+
+function judgeNetworkPolicies(snapshot: PolicyWorld, direction: Direction, connection: Connection): DirectionVerdict {
   return direction === 'egress' ? judgeEgress(snapshot, connection) : judgeIngress(snapshot, connection);
 }
 
@@ -220,32 +216,6 @@ function ruleAllows(
   );
 }
 
-/** The end that a rule's peers are about. */
-export interface OtherEnd {
-  readonly pod: Pod | undefined;
-  readonly address: Address;
-}
-
-export function otherEnd(direction: Direction, { flow, sourcePod, destinationPod }: Connection): OtherEnd {
-  return direction === 'ingress'
-    ? { pod: sourcePod, address: readAddress(flow.source) }
-    : { pod: destinationPod, address: readAddress(flow.destination) };
-}
-
-/** S-34..S-38; S-40..S-46 for names, which only the destination pod itself can resolve, in either direction. */
-export function portMatches(port: PortMatch, { flow, destinationPod }: Connection): boolean {
-  if (PROTOCOL_NUMBER[port.protocol] !== flow.protocol) return false; // S-66: nothing but the named protocol
-  switch (port.kind) {
-    case 'range':
-      return port.first <= flow.port && flow.port <= port.last;
-    case 'named':
-      // S-44: whatever is no eligible pod declares nothing.
-      return (destinationPod?.namedPorts ?? []).some(
-        (declared) => declared.name === port.name && declared.protocol === port.protocol && declared.port === flow.port,
-      );
-  }
-}
-
 export function peerMatches(
   snapshot: PolicyWorld,
   peer: Peer,
@@ -274,10 +244,4 @@ export function peerMatches(
 export function namespaceMatches(selector: Selector, labels: Labels | undefined): boolean {
   if (labels !== undefined) return matches(selector, labels);
   return selector.kind === 'all-of' && selector.requirements.length === 0;
-}
-
-function readAddress(text: string): Address {
-  const address = parseAddress(text);
-  if (address === undefined) throw new Error(`flow: ${JSON.stringify(text)} is not an IP address`);
-  return address;
 }

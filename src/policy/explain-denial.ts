@@ -19,18 +19,15 @@ import type {
 
 import { PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import { cidrContains, formatCidr } from '../net/cidr.ts';
+import { type Connection, otherEnd, type OtherEnd, portMatches } from './connection.ts';
 import {
   agree,
-  type Connection,
   isolationsOf,
   judgeDirection,
   namespaceMatches,
-  otherEnd,
-  type OtherEnd,
   peerMatches,
   policiesOf,
   type PolicyWorld,
-  portMatches,
   refOf,
 } from './evaluate.ts';
 import { UNKNOWN_LABELS } from './model.ts';

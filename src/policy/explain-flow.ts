@@ -3,7 +3,8 @@ import type { Direction } from '../core/vocabulary.ts';
 import type { Explanation } from './explain-denial.ts';
 import type { Remedy } from './remedy.ts';
 
-import { type Connection, letsPass, type PolicyWorld } from './evaluate.ts';
+import type { Connection } from './connection.ts';
+import { letsPass, type PolicyWorld } from './evaluate.ts';
 import { explainDenial } from './explain-denial.ts';
 import { remedyFor } from './remedy.ts';
 

@@ -29,6 +29,11 @@ function indented([first, ...others]: readonly string[]): readonly string[] {
 const END = { egress: 'source', ingress: 'destination' } as const;
 
 export function explainDirection(direction: Direction, verdict: DirectionVerdict): string {
+  const text = explainDecision(direction, verdict);
+  return verdict.passedBy?.length ? `${text}; passed on by ${verdict.passedBy.map(ruleText).join(', ')}` : text;
+}
+
+function explainDecision(direction: Direction, verdict: DirectionVerdict): string {
   const end = END[direction];
   switch (verdict.kind) {
     case 'exempt':
@@ -39,6 +44,8 @@ export function explainDirection(direction: Direction, verdict: DirectionVerdict
       return `allowed by ${verdict.by.map(ruleText).join(', ')}`;
     case 'denied':
       return `denied: the ${end} is isolated by ${verdict.isolatedBy.map(policyText).join(', ')}, and no rule there allows this`;
+    case 'tier-rule':
+      return `${verdict.action === 'Accept' ? 'accepted' : 'denied'} by ${ruleText(verdict.by)}`;
   }
 }
 
@@ -53,10 +60,11 @@ function explainExemption(end: string, reason: (DirectionVerdict & { kind: 'exem
   }
 }
 
-function policyText({ namespace, name }: PolicyRef): string {
-  return `${namespace}/${name}`;
+/** Of a cluster-wide policy with its tier. */
+export function policyText({ namespace, name, tier }: PolicyRef): string {
+  return tier ? `ClusterNetworkPolicy ${name} (${tier})` : `${namespace}/${name}`;
 }
 
-function ruleText({ policy, direction, index }: RuleRef): string {
-  return `${policyText(policy)} spec.${direction}[${index}]`;
+export function ruleText({ policy, direction, index, name }: RuleRef): string {
+  return `${policyText(policy)} spec.${direction}[${index}]${name === undefined ? '' : ` ${JSON.stringify(name)}`}`;
 }

@@ -162,6 +162,8 @@ export interface ClusterRule {
 export interface ClusterPolicy {
   readonly name: string;
   readonly uid: string;
+  /** `metadata.generation`: counts the changes of its spec; absent where the object has none. */
+  readonly generation?: number;
   readonly tier: Tier;
   /** The lower one is looked at first (N-11). */
   readonly priority: number;
@@ -237,13 +239,19 @@ export interface Flow {
   readonly port: number;
   /** Name of the node on whose host network the connection starts; absent if it starts in a pod or outside (S-60). */
   readonly fromNode?: string;
+  /** A pod reaches itself by way of a Service (N-71). */
+  readonly viaService?: true;
 }
 
-export type DirectionVerdict =
+/** `passedBy`: rules of cluster-wide policies that handed the connection on, in order; absent: none. */
+export type DirectionVerdict = (
   | { readonly kind: 'exempt'; readonly reason: 'not-a-subject' | 'self' | 'own-node' }
   | { readonly kind: 'not-isolated' }
   | { readonly kind: 'allowed'; readonly by: readonly RuleRef[] }
-  | { readonly kind: 'denied'; readonly isolatedBy: readonly PolicyRef[] };
+  | { readonly kind: 'denied'; readonly isolatedBy: readonly PolicyRef[] }
+  /** A rule of a cluster-wide policy decided (N-61). */
+  | { readonly kind: 'tier-rule'; readonly action: 'Accept' | 'Deny'; readonly by: RuleRef }
+) & { readonly passedBy?: readonly RuleRef[] };
 
 export interface Verdict {
   readonly allowed: boolean;

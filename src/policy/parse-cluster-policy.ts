@@ -40,13 +40,18 @@ const PEERS_FIELD = { ingress: 'from', egress: 'to' } as const;
 /** Never throws, whatever `object` is. */
 export function parseClusterPolicy(object: unknown): ParsedClusterPolicy {
   const metadata = isRecord(object) && isRecord(object.metadata) ? object.metadata : {};
-  const { name, uid } = metadata;
+  const { name, uid, generation } = metadata;
   const found: FieldProblem[] = [];
   if (!isRecord(object) || !isUsableName(name)) {
     const message = `is ${quote(name)}: the policy is ignored`;
     return { problems: attach('', [{ field: 'metadata.name', message }]) };
   }
-  const policy = { name, uid: typeof uid === 'string' ? uid : '', ...parseSpec(object.spec, found) };
+  const policy: ClusterPolicy = {
+    name,
+    uid: typeof uid === 'string' ? uid : '',
+    ...(typeof generation === 'number' ? { generation } : {}),
+    ...parseSpec(object.spec, found),
+  };
   return { policy, problems: attach(name, found) };
 }
 

@@ -10,7 +10,8 @@ import { PROTOCOLS, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
 import { ADDRESS_BITS, formatAddress, parseAddress } from '../net/ip.ts';
 import { parseCidr } from '../net/cidr.ts';
 import { identityLabels } from './lasting-labels.ts';
-import { type Connection, isolationsOf, judgeDirection, letsPass, type PolicyWorld } from './evaluate.ts';
+import type { Connection } from './connection.ts';
+import { isolationsOf, judgeDirection, letsPass, type PolicyWorld } from './evaluate.ts';
 import { EVERYTHING, NAMESPACE_NAME_LABEL, objectKey } from './model.ts';
 
 /** Parts of a policy as people write them. */

@@ -8,7 +8,8 @@ import type { ClusterSnapshot, DirectionVerdict, Flow, Pod } from '../policy/mod
 
 import { formatCidr } from '../net/cidr.ts';
 import { ownerAmong } from '../policy/address-owners.ts';
-import { type AddressOwners, connectionOf, judgeDirection } from '../policy/evaluate.ts';
+import { type AddressOwners, connectionOf } from '../policy/connection.ts';
+import { judgeDirection, letsPass } from '../policy/evaluate.ts';
 import { explainDenial, protocolName, reasonText } from '../policy/explain-denial.ts';
 import { explainDirection } from '../policy/explain-verdict.ts';
 import { objectKey } from '../policy/model.ts';
@@ -150,6 +151,11 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
     const allowed = allowedBy(judgeDirection(withAudited, direction, connection));
     return { ...listed(policies), ...allowed, ...(stranger === '' ? {} : { note: stranger }) };
   }
+  if (explained.verdict.kind === 'tier-rule' && !letsPass(explained.verdict))
+    return {
+      policies: [{ policy: objectKey(explained.verdict.by.policy) }],
+      note: explainDirection(direction, explained.verdict),
+    };
   // An address that is nobody's is judged by its interface, which the packet does not always tell.
   const isKnown = attached !== undefined || ends[subject].kind === 'pods';
   const now = isKnown ? explainDirection(direction, explained.verdict) : `the ${subject} address is no pod's`;

@@ -87,9 +87,15 @@ function* allSubjects(problems: readonly Problem[], cluster: ClusterSnapshot): G
 
 const PROBLEM_REASONS: Readonly<Record<string, string>> = {
   NetworkPolicy: 'PolicyProblem',
+  ClusterNetworkPolicy: 'PolicyProblem',
   Namespace: 'NamespaceProblem',
   Pod: 'PodProblem',
   Node: 'NodeProblem',
+};
+
+const API_VERSIONS: Readonly<Record<string, string>> = {
+  NetworkPolicy: 'networking.k8s.io/v1',
+  ClusterNetworkPolicy: 'policy.networking.k8s.io/v1alpha2',
 };
 
 function subject(
@@ -100,18 +106,19 @@ function subject(
 ): readonly EventSubject[] {
   const uid = uidOf(cluster, kind, namespace, name);
   if (!uid) return [];
-  const home = kind === 'Node' ? 'default' : (namespace ?? name);
-  if (kind !== 'Node' && cluster.namespaces.get(home)?.terminating !== undefined) return [];
+  const isClusterWide = kind === 'Node' || kind === 'ClusterNetworkPolicy';
+  const home = isClusterWide ? 'default' : (namespace ?? name);
+  if (!isClusterWide && cluster.namespaces.get(home)?.terminating !== undefined) return [];
   const key = JSON.stringify([uid, reason, field]);
   return [
     {
       name: `portcullis.${createHash('sha256').update(key).digest('hex').slice(0, 24)}`,
       namespace: home,
       object: {
-        apiVersion: kind === 'NetworkPolicy' ? 'networking.k8s.io/v1' : 'v1',
+        apiVersion: API_VERSIONS[kind] ?? 'v1',
         kind,
         // The API server wants the Event in the namespace that stands here.
-        ...(kind === 'Node' ? {} : { namespace: home }),
+        ...(isClusterWide ? {} : { namespace: home }),
         name,
         uid,
       },
@@ -128,6 +135,8 @@ function uidOf(cluster: ClusterSnapshot, kind: string, namespace = '', name = ''
   switch (kind) {
     case 'NetworkPolicy':
       return cluster.policies.get(key)?.uid;
+    case 'ClusterNetworkPolicy':
+      return cluster.clusterPolicies?.get(name)?.uid;
     case 'Pod':
       return cluster.pods.get(key)?.uid;
     case 'Namespace':

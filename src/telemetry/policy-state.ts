@@ -42,7 +42,8 @@ export function policyJudge(status: AgentStatus): (key: string, progress: Policy
     for (const key of policies) if (!refused.has(key)) refused.set(key, message);
   const problems = new Map<string, string>();
   for (const { object, field, message } of status.problems)
-    if (object.kind === 'NetworkPolicy') problems.set(`${object.namespace}/${object.name}`, `${field} ${message}`);
+    if (object.kind.endsWith('NetworkPolicy'))
+      problems.set(`${object.namespace ?? ''}/${object.name}`, `${field} ${message}`);
   return (key, { committedAtMs }) => {
     if (mode === 'off' || mode === 'dry-run') return { state: 'not-enforced', why: `mode ${mode}` };
     const failure = refused.get(key);

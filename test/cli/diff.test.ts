@@ -108,29 +108,6 @@ spec: { podSelector: { matchLabels: { tier: db } }, ingress: [{ ports: [{ port: 
     assert.match(whole.out, /^no flow changes\n\ngone: kube-system\/dns, shop\/api, shop\/db, shop\/web\n$/);
   });
 
-  it('takes addresses that pods may get for no outside', async () => {
-    const policy = join(folder, 'block.yaml');
-    writeFileSync(
-      policy,
-      `apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { name: block, namespace: shop }
-spec: { podSelector: { matchLabels: { tier: db } }, ingress: [{ from: [{ ipBlock: { cidr: 10.244.0.0/16 } }] }] }
----
-apiVersion: v1
-kind: Node
-metadata: { name: node-1 }
-spec: { podCIDR: 10.244.0.0/15 }
-`,
-    );
-    const within = await diff('-b', THREE_TIER, '-f', policy, '--as', 'apply', '--fail-on', 'exposed');
-    assert.match(within.out, /outside 10\.244\.0\.0\/16 -> shop\/db: all ports/);
-    assert.equal(within.code, 0);
-    writeFileSync(policy, readFileSync(policy, 'utf8').replace('10.244.0.0/15', '10.245.0.0/16'));
-    const beyond = await diff('-b', THREE_TIER, '-f', policy, '--as', 'apply', '--fail-on', 'exposed');
-    assert.deepEqual([beyond.code, /fails: exposed: shop\/db/.test(beyond.out)], [1, true]);
-  });
-
   it('counts live connections that would be cut', async () => {
     const [web, api] = await addressesOf('shop/web', 'shop/api');
     const line = (state: string, port: number, to: string, at: number): string =>

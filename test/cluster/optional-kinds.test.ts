@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Connection } from '../../src/cluster/connection.ts';
 import { API_KINDS, type ApiKinds } from '../../src/cluster/kinds.ts';
-import { projectNamespace } from '../../src/cluster/project.ts';
 import { type ClusterWatch, createClusterWatch, type KindStatus } from '../../src/cluster/watch-cluster.ts';
 import { informersReady } from '../../src/telemetry/readiness.ts';
 import { type Exchange, ScriptedServer } from './scripted-server.ts';
@@ -14,22 +13,11 @@ import { startApiServer } from '../../lab/api/api-server.ts';
 const GROUP = '/apis/policy.networking.k8s.io/v1alpha2';
 const KIND = 'clusternetworkpolicies';
 const PATH = `${GROUP}/${KIND}`;
-const REQUIRED = Object.values(API_KINDS).map(({ path }) => path);
+const REQUIRED = Object.values(API_KINDS).flatMap(({ path, optional, onDemand }) =>
+  optional || onDemand ? [] : [path],
+);
 
-/** The product's kinds and one that no server need have. */
-const KINDS = {
-  ...API_KINDS,
-  [KIND]: {
-    kind: KIND,
-    apiGroup: 'policy.networking.k8s.io',
-    path: PATH,
-    namespaced: false,
-    optional: true,
-    project: projectNamespace,
-    uidOf: ({ uid }: { readonly uid: string }) => uid,
-    judgeEmpty: () => 'ask-again',
-  },
-} as unknown as ApiKinds;
+const KINDS = API_KINDS;
 
 const object = (name: string, uid = name): object => ({ metadata: { name, uid, resourceVersion: '7' } });
 const PLAIN = { 'content-type': 'text/plain; charset=utf-8' };
@@ -293,18 +281,14 @@ function randomOf(seed: number): () => number {
 }
 
 /** A kind of the lab's server, as if it were optional. */
-const ROLES = {
+const ROLES: ApiKinds = {
   ...API_KINDS,
   [KIND]: {
-    kind: KIND,
+    ...API_KINDS[KIND],
     apiGroup: 'rbac.authorization.k8s.io',
     path: '/apis/rbac.authorization.k8s.io/v1/clusterroles',
-    namespaced: false,
-    optional: true,
-    project: projectNamespace,
-    uidOf: ({ uid }: { readonly uid: string }) => uid,
   },
-} as unknown as ApiKinds;
+};
 
 describe('fault: a kind that a server of the lab has and has not, in any order', function () {
   this.timeout(60_000);

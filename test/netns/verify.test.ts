@@ -29,8 +29,7 @@ describe('portcullis verify', function () {
       ingress: [{ from: [{ podSelector: { matchLabels: { app: 'b' } } }], ports: [{ port: 80 }] }],
     });
     await t.lab.settle();
-    const agents = NODES.map((node) => t.launch(node, { flags: [`--http-token-file=${tokenFile}`] }));
-    await Promise.all(agents.map((agent) => agent.ready(60_000)));
+    await Promise.all(NODES.map((node) => t.start(node, { flags: [`--http-token-file=${tokenFile}`] })));
   });
 
   after(() => t?.close());

@@ -1,17 +1,14 @@
 /** What the upstream suite leaves out (test/policy/cluster-conformance.test.ts has the rest). */
 import assert from 'node:assert/strict';
-import {
-  createTieredEvaluator,
-  isAllowed,
-  type TieredFlow,
-  type TieredVerdicts,
-} from '../../src/policy/evaluate-tiers.ts';
+import { createEvaluator, letsPass } from '../../src/policy/evaluate.ts';
 import {
   type ClusterPolicy,
+  type Flow,
   type LabelledNode,
   type Pod,
   type Policy,
   UNKNOWN_LABELS,
+  type Verdict,
 } from '../../src/policy/model.ts';
 import { parseClusterPolicy } from '../../src/policy/parse-cluster-policy.ts';
 import { namespace, pod, policy, snapshot } from '../support/builders.ts';
@@ -36,14 +33,10 @@ function cluster(name: string, tier: string, priority: number, subject: object, 
   return parsed.policy!;
 }
 
-function judge(
-  flow: Partial<TieredFlow>,
-  clusterPolicies: readonly ClusterPolicy[],
-  given: Given = {},
-): TieredVerdicts {
+function judge(flow: Partial<Flow>, clusterPolicies: readonly ClusterPolicy[], given: Given = {}): Verdict {
   const { pods = [A, B, HOST], policies = [] } = given;
   const namespaces = ['x', 'y'].map((name) => namespace(name, { team: name }));
-  const evaluator = createTieredEvaluator({
+  const evaluator = createEvaluator({
     ...snapshot({ pods, policies, namespaces }),
     clusterPolicies: new Map(clusterPolicies.map((each) => [each.name, each])),
     labelledNodes: new Map(NODES.map((node) => [node.name, node])),
@@ -114,9 +107,12 @@ describe('evaluation with tiers', () => {
       cluster('base', 'Baseline', 1, ALL, { egress: [{ name: 'no', action: 'Deny', to: [ALL] }] }),
     ]);
     assert.deepEqual(verdict, {
-      kind: 'denied',
-      by: { tier: 'Baseline', policy: 'base', direction: 'egress', index: 0, name: 'no' },
-      passedBy: [{ tier: 'Admin', policy: 'guard', direction: 'egress', index: 1, name: 'over' }],
+      kind: 'tier-rule',
+      action: 'Deny',
+      by: { policy: { namespace: '', name: 'base', tier: 'Baseline' }, direction: 'egress', index: 0, name: 'no' },
+      passedBy: [
+        { policy: { namespace: '', name: 'guard', tier: 'Admin' }, direction: 'egress', index: 1, name: 'over' },
+      ],
     });
   });
 
@@ -125,7 +121,7 @@ describe('evaluation with tiers', () => {
     const shut = cluster('shut', 'Admin', 1, only('b'), ingress('Deny', only('a')));
     assert.equal(allowed({}, [open]), true);
     const verdicts = judge({}, [open, shut]);
-    assert.deepEqual([verdicts.allowed, isAllowed(verdicts.egress), isAllowed(verdicts.ingress)], [false, true, false]);
+    assert.deepEqual([verdicts.allowed, letsPass(verdicts.egress), letsPass(verdicts.ingress)], [false, true, false]);
   });
 
   it('N-56: a rule without protocols matches all of them, one with protocols no other', () => {
@@ -172,7 +168,7 @@ describe('evaluation with tiers', () => {
     const deny = cluster('p', 'Admin', 1, ALL, ingress('Deny', ALL));
     for (const source of ['10.0.0.1', '192.0.2.1']) {
       const { ingress: verdict } = judge({ source, destination: '10.1.0.1' }, [deny]);
-      assert.equal(verdict.kind, 'network-policy', source);
+      assert.equal(verdict.kind, 'not-isolated', source);
     }
     const closed = cluster('p', 'Admin', 1, ALL, { ingress: [{ action: 'Deny', from: [{ nodes: {} }] }] });
     assert.equal(allowed({ source: '10.0.0.1', destination: '10.1.0.1', fromNode: 'node-1' }, [closed]), true);

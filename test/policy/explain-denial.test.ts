@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { Direction } from '../../src/core/vocabulary.ts';
 import type { ClusterSnapshot, Flow, Policy } from '../../src/policy/model.ts';
 import { addressOwners } from '../../src/policy/address-owners.ts';
-import { connectionOf } from '../../src/policy/evaluate.ts';
+import { connectionOf } from '../../src/policy/connection.ts';
 import { explainDenial, reasonText } from '../../src/policy/explain-denial.ts';
 import { UNKNOWN_LABELS } from '../../src/policy/model.ts';
 import { namespace, pod, policy, snapshot } from '../support/builders.ts';

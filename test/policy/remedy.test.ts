@@ -1,7 +1,8 @@
 /** The change that is proposed for a denied flow: small, written as people write it, and right once a parser has read it. */
 import assert from 'node:assert/strict';
 import { addressOwners } from '../../src/policy/address-owners.ts';
-import { connectionOf, createEvaluator } from '../../src/policy/evaluate.ts';
+import { connectionOf } from '../../src/policy/connection.ts';
+import { createEvaluator } from '../../src/policy/evaluate.ts';
 import { explainDenial } from '../../src/policy/explain-denial.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';

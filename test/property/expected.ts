@@ -1,6 +1,6 @@
 /** What one node must do with a flow, by the reference evaluator. */
 import { addressOwners, claimantsOf } from '../../src/policy/address-owners.ts';
-import { createTieredEvaluator, isAllowed } from '../../src/policy/evaluate-tiers.ts';
+import { createEvaluator, letsPass } from '../../src/policy/evaluate.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import type { Packet } from '../support/tracer.ts';
 import { NODE } from './clusters.ts';
@@ -10,14 +10,14 @@ export function expectedHere(
   snapshot: ClusterSnapshot,
 ): (flow: Flow) => { readonly passes: boolean; readonly why: string } {
   const owners = addressOwners(snapshot.pods.values());
-  const evaluator = createTieredEvaluator(snapshot);
+  const evaluator = createEvaluator(snapshot);
   const isHere = (address: string): boolean =>
     claimantsOf(owners.get(address)).some(({ nodeName }) => nodeName === NODE);
   return (flow) => {
     // What a pod sends to itself is forwarded only if it came by way of a Service (N-71).
     const verdict = evaluator.evaluate({ ...flow, viaService: true });
-    const egress = !isHere(flow.source) || isAllowed(verdict.egress);
-    const ingress = !isHere(flow.destination) || isAllowed(verdict.ingress);
+    const egress = !isHere(flow.source) || letsPass(verdict.egress);
+    const ingress = !isHere(flow.destination) || letsPass(verdict.ingress);
     return { passes: egress && ingress, why: JSON.stringify(verdict) };
   };
 }

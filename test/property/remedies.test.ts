@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { addressOwners } from '../../src/policy/address-owners.ts';
-import { connectionOf, createEvaluator } from '../../src/policy/evaluate.ts';
+import { connectionOf } from '../../src/policy/connection.ts';
+import { createEvaluator } from '../../src/policy/evaluate.ts';
 import { explainFlow } from '../../src/policy/explain-flow.ts';
 import { objectKey, type Policy } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';

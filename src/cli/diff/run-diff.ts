@@ -8,10 +8,8 @@ import type { LiveConnections } from './live-connections.ts';
 import type { DiffOptions, Failure } from './options.ts';
 
 import { inventoryOf } from '../../cluster/inventory.ts';
-import { podBlocksOf } from '../../cluster/pod-blocks.ts';
 import { mergeObjects } from '../../cluster/merge-objects.ts';
 import { changesBetween } from '../../policy/matrix/changes.ts';
-import { type Cidr, cidrCovers, parseCidr } from '../../net/cidr.ts';
 import { EXIT_FAILURE, EXIT_OK } from '../exit-codes.ts';
 import { UsageProblem } from '../flags.ts';
 import { titleOf, viewOf } from '../matrix/view.ts';
@@ -34,8 +32,7 @@ export async function runDiff(options: DiffOptions, context: CommandContext): Pr
   const changes = [...changesBetween(view.matrix, view.sources, view.destinations, view.ports)];
   const connections =
     options.connections.length > 0 ? await judgeConnections(options.connections, view, inventories) : undefined;
-  const world = changes.filter(({ from }) => isOutside(from, podBlocksOf(inventories[1])));
-  const failed = options.failOn.flatMap((failure) => failureOf(failure, changes, world, connections));
+  const failed = options.failOn.flatMap((failure) => failureOf(failure, changes, connections));
   const facts = { view, changes, connections, failed, added: onlyIn(view, 1), removed: onlyIn(view, 0) };
   context.out(textOf(facts, options, context));
   return failed.length > 0 ? EXIT_FAILURE : EXIT_OK;
@@ -77,16 +74,10 @@ function onlyIn({ matrix, groups }: MatrixView, world: number): readonly EndGrou
   return groups.filter((group) => group.type === 'pod' && isIn(group, world) && !isIn(group, 1 - world));
 }
 
-/** Addresses that pods may get are no outside. */
-function isOutside({ type, name }: EndGroup, podBlocks: readonly Cidr[]): boolean {
-  return type === 'outside' && !podBlocks.some((block) => cidrCovers(block, parseCidr(name)!));
-}
-
-/** What of it is true, in words. `world`: the changes from outside. */
+/** What of it is true, in words. */
 function failureOf(
   failure: Failure,
   changes: readonly FlowChange[],
-  world: readonly FlowChange[],
   connections: LiveConnections | undefined,
 ): string[] {
   switch (failure.kind) {
@@ -98,9 +89,10 @@ function failureOf(
     case 'cut':
       return connections && connections.cut > 0 ? [`cut: ${connections.cut} live connections`] : [];
     case 'exposed': {
-      const exposed = world.filter(
-        ({ change, to }) =>
+      const exposed = changes.filter(
+        ({ change, from, to }) =>
           change === 'newly-allowed' &&
+          from.type === 'outside' &&
           to.type === 'pod' &&
           (failure.namespace === undefined || to.namespace === failure.namespace),
       );

@@ -6,7 +6,8 @@ import type { Pod } from '../../policy/model.ts';
 
 import { FAMILIES, PROTOCOL_NUMBER } from '../../core/vocabulary.ts';
 import { addressOwners } from '../../policy/address-owners.ts';
-import { connectionOf, type PolicyWorld } from '../../policy/evaluate.ts';
+import { connectionOf } from '../../policy/connection.ts';
+import type { PolicyWorld } from '../../policy/evaluate.ts';
 import { explainFlow, type FlowExplanation } from '../../policy/explain-flow.ts';
 
 /** As written: `80`, `53/UDP`, `http`. */

@@ -120,6 +120,8 @@ export function answersData({ answers, notes }: VerifiedAnswers, { assumed }: In
         verdict: verdict.kind,
         ...(verdict.kind === 'allowed' ? { by: verdict.by } : {}),
         ...(verdict.kind === 'denied' ? { isolatedBy: verdict.isolatedBy } : {}),
+        ...(verdict.kind === 'tier-rule' ? { action: verdict.action, by: [verdict.by] } : {}),
+        ...(verdict.passedBy ? { passedBy: verdict.passedBy } : {}),
         reason: explainDirection(direction, verdict),
         ...(policies.length === 0
           ? {}

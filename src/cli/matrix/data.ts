@@ -60,6 +60,8 @@ function verdictData(verdict: DirectionVerdict): object {
       return { verdict: verdict.kind, isolatedBy: verdict.isolatedBy };
     case 'exempt':
       return { verdict: verdict.kind, reason: verdict.reason };
+    case 'tier-rule':
+      return { verdict: verdict.kind, action: verdict.action, by: [verdict.by] };
     case 'not-isolated':
       return { verdict: verdict.kind };
   }

@@ -638,7 +638,7 @@ function readModel(data) {
   }));
   const rowOf = (programOf, judged, other) => {
     const program = programs[programOf[judged]];
-    return program?.rows[program.rowOf[other]];
+    return program && programOf[other] >= 0 ? program.rows[program.rowOf[other]] : undefined;
   };
   const differs = (direction, index) => new Set(data.worlds.map((world) => world[direction][index])).size > 1;
   return {

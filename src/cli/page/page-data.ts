@@ -1,5 +1,7 @@
 /** What a page knows of a matrix: the same tables, so that pairs are put together where they are looked at. */
 import type { DirectionVerdict } from '../../policy/model.ts';
+import { letsPass } from '../../policy/evaluate.ts';
+import { ruleText } from '../../policy/explain-verdict.ts';
 import type { DirectionTable, Program } from '../../policy/matrix/programs.ts';
 import type { PortClass } from '../../policy/matrix/ports.ts';
 import type { MatrixView } from '../matrix/view.ts';
@@ -80,6 +82,8 @@ function verdictData(verdict: DirectionVerdict): object {
       return { kind: verdict.kind, by: verdict.isolatedBy.map(({ namespace, name }) => `${namespace}/${name}`) };
     case 'exempt':
       return { kind: verdict.kind, reason: verdict.reason };
+    case 'tier-rule':
+      return { kind: letsPass(verdict) ? 'allowed' : 'denied', by: [ruleText(verdict.by)] };
     case 'not-isolated':
       return { kind: verdict.kind };
   }

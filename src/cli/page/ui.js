@@ -133,13 +133,9 @@
     VIEWS[state.tab]();
   }
 
-  const problems = new Map();
-
-  /** The latest of each part that reads; empty: it reads again. */
-  function problem(text, part = '') {
-    problems.set(part, text);
-    banner.textContent = [...new Set(problems.values())].filter((each) => each !== '').join('; ');
-    banner.hidden = banner.textContent === '';
+  function problem(text) {
+    banner.textContent = text;
+    banner.hidden = text === '';
   }
 
   // ------------------------------------------------------------------------------------------------------------ matrix
@@ -147,7 +143,6 @@
   /** The matrix is left as it is while somebody looks at it; a newer one is offered. */
   async function drawMatrix() {
     const text = await ask('/api/matrix').catch((error) => problem(error.message));
-    if (text) problem('');
     if (!text || state.tab !== 'matrix') return;
     state.matrix = text;
     const root = h('div', { className: 'fill' });
@@ -527,16 +522,16 @@ spec:
     if (['policies', 'drops', 'nodes'].includes(state.tab)) fill();
   }
 
-  const ENDED = 'portcullis ui has ended: what is here is what it said last.';
-
   /** One after the other, also where one takes long; what fails is tried again. */
   async function follow(read, ms) {
     for (;;) {
       try {
         await read();
-        problem('', read.name);
+        problem('');
       } catch (error) {
-        problem(error instanceof TypeError ? ENDED : error.message, read.name);
+        problem(
+          error instanceof TypeError ? 'portcullis ui has ended: what is here is what it said last.' : error.message,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, document.hidden ? 5 * ms : ms));
     }

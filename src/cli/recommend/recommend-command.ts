@@ -7,11 +7,10 @@ export const RECOMMEND_COMMAND: Command = {
   name: 'recommend',
   summary: 'policies that let through what was seen and little else, and rules that nothing needed',
   usage: '--flows <file> [-f <file, folder or ->] [flags]',
-  description: `From flows that were seen writes, for each workload, a policy that lets just these through,
-by labels, blocks and ports, with what was seen as a comment on each rule. They are added to
-the policies that are there. All flows are judged again with them before anything is
-written: a policy that would deny one is withheld. Also names the rules of policies that
-nothing needed.
+  description: `From flows that were seen writes, for each workload, a policy that lets just these through, by labels,
+blocks and ports, with what was seen as a comment on each rule. They are added to the policies that are
+there. All flows are judged again with them before anything is written: a policy that would deny one is
+withheld. Also names the rules of policies that nothing needed.
 
   conntrack -L > node-1.flows               on each node, now and then
   portcullis recommend --flows node-1.flows --flows node-2.flows > policies.yaml

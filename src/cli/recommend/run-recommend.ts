@@ -1,15 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { text as textOf } from 'node:stream/consumers';
 import type { Inventory } from '../../cluster/inventory.ts';
+import type { Cidr } from '../../net/cidr.ts';
 import type { Pod } from '../../policy/model.ts';
 import type { CommandContext } from '../command.ts';
 import type { RecommendCommandOptions } from './options.ts';
 import type { Recommendation } from '../../policy/recommend/recommend.ts';
 
-import { podBlocksOf } from '../../cluster/pod-blocks.ts';
 import { podOwners } from '../../cluster/pod-owners.ts';
 import { messageOf } from '../../core/error-text.ts';
+import { parseCidr } from '../../net/cidr.ts';
 import { objectKey } from '../../policy/model.ts';
+import { isRecord } from '../../policy/raw-values.ts';
 import { recommend } from '../../policy/recommend/recommend.ts';
 import { readPages } from '../ask-nodes.ts';
 import { EXIT_FAILURE, EXIT_OK } from '../exit-codes.ts';
@@ -89,6 +91,16 @@ async function readText(file: string): Promise<string> {
   } catch (error) {
     throw new UsageProblem(`--flows: ${messageOf(error)}`);
   }
+}
+
+/** Of the nodes' pods, where Node objects tell. */
+function podBlocksOf({ objects }: Inventory): readonly Cidr[] {
+  return objects.flatMap(({ object }) => {
+    if (!isRecord(object) || object.kind !== 'Node' || !isRecord(object.spec)) return [];
+    const { podCIDRs, podCIDR } = object.spec;
+    const all = Array.isArray(podCIDRs) ? podCIDRs : [podCIDR];
+    return all.flatMap((each) => (typeof each === 'string' ? (parseCidr(each) ?? []) : []));
+  });
 }
 
 // --------------------------------------------------------------------------------------------------------------- notes

@@ -7,10 +7,9 @@ export const RENDER_COMMAND: Command = {
   name: 'render',
   summary: 'the very rules and sets that a node would get, and what of them would change there',
   usage: '[--node <name>] [-f <file, folder or ->] [--plan | --against <file>] [flags]',
-  description: `Compiles the policies for one node and writes what its agent would give to ipset and
-iptables-restore, line by line, by the agent's own code and settings; nothing of this host
-is read or changed. From nothing, or as the change of what is there: a node's bundle or
-saved rules, or the agent's last plan.
+  description: `Compiles the policies for one node and writes what its agent would give to ipset and iptables-restore, line
+by line, by the agent's own code and settings; nothing of this host is read or changed. From nothing, or as
+the change of what is there: a node's bundle or saved rules, or the agent's last plan.
 
   portcullis render --node node-1 -f cluster.yaml
   portcullis render --node node-1 --plan                    what its agent changed last

@@ -6,7 +6,7 @@ import type { AskOptions } from '../ask-nodes.ts';
 
 import { PROTOCOL_NUMBER } from '../../core/vocabulary.ts';
 import { addressOwners } from '../../policy/address-owners.ts';
-import { connectionOf } from '../../policy/evaluate.ts';
+import { connectionOf } from '../../policy/connection.ts';
 import { explainFlow } from '../../policy/explain-flow.ts';
 import { denialText } from '../../telemetry/denial-record.ts';
 import { askNodes, type AgentPage, readPages, readWanted } from '../ask-nodes.ts';

@@ -105,6 +105,7 @@ export class FlowMatrix {
 }
 
 function rowOf({ programOf, programs }: DirectionTable, judged: number, other: number): readonly number[] | undefined {
+  if (programOf[other]! < 0) return undefined;
   const program = programs[programOf[judged]!];
   return program?.rows[program.rowOf.get(other) ?? 0];
 }

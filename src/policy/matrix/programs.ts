@@ -7,16 +7,14 @@ import type { ClusterSnapshot, DirectionVerdict, Peer, Policy, PolicyRef, PortMa
 import type { EndClass, EndValue } from './ends.ts';
 import type { PortClass } from './ports.ts';
 
+import { type Connection, otherEnd, portMatches } from '../connection.ts';
 import {
-  type Connection,
   type Isolation,
   isolationsOf,
   judgeDirection,
-  otherEnd,
   peerMatches,
   policiesOf,
   type PolicyWorld,
-  portMatches,
 } from '../evaluate.ts';
 import { claimantsOf } from '../address-owners.ts';
 import { objectKey, UNKNOWN_LABELS } from '../model.ts';

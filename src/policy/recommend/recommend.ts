@@ -13,7 +13,8 @@ import type { PodGroup } from './groups.ts';
 
 import { PROTOCOL_NUMBER, PROTOCOLS } from '../../core/vocabulary.ts';
 import { addressOwners, isContested } from '../address-owners.ts';
-import { type AddressOwners, type Connection, connectionOf, judgeDirection, letsPass } from '../evaluate.ts';
+import { type AddressOwners, type Connection, connectionOf } from '../connection.ts';
+import { judgeDirection, letsPass } from '../evaluate.ts';
 import { objectKey } from '../model.ts';
 import { parsePolicy } from '../parse.ts';
 import { coverage, draftRules, selector } from './draft.ts';

@@ -3,7 +3,8 @@ import type { ClusterSnapshot, RuleRef } from '../model.ts';
 import type { ObservedFlow } from './observed.ts';
 
 import { DIRECTIONS } from '../../core/vocabulary.ts';
-import { type AddressOwners, connectionOf, judgeDirection } from '../evaluate.ts';
+import { type AddressOwners, connectionOf } from '../connection.ts';
+import { judgeDirection } from '../evaluate.ts';
 import { objectKey } from '../model.ts';
 import { PolicyWorlds } from './worlds.ts';
 

@@ -1,4 +1,4 @@
-/** Of policies those that can concern the pods of one namespace, so that a flow is not judged by those of all. Audited ones count as enforced. */
+/** The policies that can concern the pods of one namespace, so that a flow is not judged by those of all. Audited ones count as enforced. */
 import type { Direction } from '../../core/vocabulary.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../model.ts';
 import type { PolicyWorld } from '../evaluate.ts';
@@ -7,12 +7,12 @@ import { objectKey } from '../model.ts';
 import { mayMatch } from '../selector.ts';
 
 export class PolicyWorlds {
-  readonly #snapshot: ClusterSnapshot;
+  readonly #namespaces: ClusterSnapshot['namespaces'];
   readonly #byNamespace: ReadonlyMap<string, readonly Policy[]>;
   readonly #worlds = new Map<string, PolicyWorld>();
 
-  constructor(snapshot: ClusterSnapshot, policies: ReadonlyMap<string, Policy>) {
-    this.#snapshot = snapshot;
+  constructor({ namespaces }: ClusterSnapshot, policies: ReadonlyMap<string, Policy>) {
+    this.#namespaces = namespaces;
     this.#byNamespace = Map.groupBy([...policies.values()].map(parsedOnce), ({ namespace }) => namespace);
   }
 
@@ -22,8 +22,7 @@ export class PolicyWorlds {
     if (known) return known;
     const own = namespace === '' ? [...this.#byNamespace.values()].flat() : (this.#byNamespace.get(namespace) ?? []);
     const policies = new Map(own.map((policy) => [objectKey(policy), policy]));
-    // Whatever else of a cluster decides stays.
-    const world = { ...this.#snapshot, policies, enforcesAudited: true } as const;
+    const world = { policies, namespaces: this.#namespaces, enforcesAudited: true } as const;
     this.#worlds.set(namespace, world);
     return world;
   }

@@ -309,21 +309,6 @@ describe('the page of portcullis ui', function () {
       }
     });
 
-  it('says that it has ended, and goes on showing what it knows', async () => {
-    const other = new UiScene();
-    const page2 = await browser.open(1280, 800);
-    await page2.go(await other.ui('-f', THREE_TIER));
-    const waits = async (expression: string): Promise<void> => {
-      for (let tries = 0; tries < 600 && !(await page2.ask(expression)); tries++)
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      assert.ok(await page2.ask(expression), expression);
-    };
-    await waits(`document.querySelectorAll('[role=gridcell]').length > 0`);
-    await other.close();
-    await waits(`document.querySelector('.banner').innerText.startsWith('portcullis ui has ended')`);
-    assert.ok(await page2.ask(`document.querySelectorAll('[role=gridcell]').length > 0`));
-  });
-
   it('has no drops and nodes where it is about manifests', async () => {
     const offline = await scene.ui('-f', THREE_TIER);
     const other = await browser.open(1280, 800);
