@@ -32,5 +32,12 @@ export async function runProcess(more: readonly Command[] = []): Promise<never> 
     load: { agent: () => import('./run.ts') },
     more,
   });
+  await written(process.stdout);
   process.exit(exitCode);
+}
+
+/** What a slow reader of a pipe has not taken yet would be lost. */
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength === 0) return Promise.resolve();
+  return new Promise((resolve) => stream.once('error', () => resolve()).write('', () => resolve()));
 }

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 function main(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
@@ -32,6 +33,19 @@ describe('src/main.ts', () => {
     const { status, stdout } = main(['--help']);
     assert.equal(status, 0);
     assert.doesNotMatch(stdout, /lab/);
+  });
+
+  it('writes all that a slow reader of a pipe asks for', () => {
+    const folders = ['three-tier', 'basics', 'namespaces', 'egress'].flatMap((name) => [
+      '-f',
+      `${ROOT}examples/${name}`,
+    ]);
+    const run = `"$@" | { sleep 1; wc -c; }`;
+    const argv = ['-c', run, 'sh', process.execPath, MAIN, 'matrix', ...folders, '-o', 'csv'];
+    const { stdout } = spawnSync('sh', argv, { encoding: 'utf8' });
+    const whole = main(['matrix', ...folders, '-o', 'csv']).stdout;
+    assert.ok(whole.length > 65_536, `${whole.length}`);
+    assert.equal(Number(stdout), Buffer.byteLength(whole));
   });
 
   it('ends with 1 and one readable line when the agent cannot start', () => {
