@@ -1,5 +1,5 @@
 /** The JSON of `portcullis lab -o json`. Fields are only ever added; docs/lab.md lists them. Pure. */
-import type { NetworkPolicyObject } from './api/objects.ts';
+import type { ClusterNetworkPolicyObject, NetworkPolicyObject } from './api/objects.ts';
 import type { ManifestNote } from './apply-manifests.ts';
 import type { AuditCount } from './audit-counts.ts';
 import type { Matrix, MatrixCell, MatrixChange } from './matrix.ts';
@@ -17,6 +17,7 @@ export interface ReportInput {
   };
   readonly skipped: readonly ManifestNote[];
   readonly policies: readonly NetworkPolicyObject[];
+  readonly clusterPolicies: readonly ClusterNetworkPolicyObject[];
   readonly steps: readonly {
     readonly policy: string;
     readonly matrix: Matrix;
@@ -31,7 +32,7 @@ export interface ReportInput {
 }
 
 export function labReport(input: ReportInput): object {
-  const { lab, skipped, policies, steps, matrix, measurement, auditDenied, seconds } = input;
+  const { lab, skipped, policies, clusterPolicies, steps, matrix, measurement, auditDenied, seconds } = input;
   const count = (verdict: string): number => measurement.cells.filter((cell) => cell.verdict === verdict).length;
   return {
     ok: count('agrees') === matrix.cells.length,
@@ -41,6 +42,11 @@ export function labReport(input: ReportInput): object {
     policies: policies.map(({ metadata, spec }) => ({
       name: `${metadata.namespace}/${metadata.name}`,
       policyTypes: spec.policyTypes ?? [],
+    })),
+    clusterPolicies: clusterPolicies.map(({ metadata: { name }, spec: { tier, priority } }) => ({
+      name,
+      tier,
+      priority,
     })),
     steps: steps.map(({ policy, change, millisecondsToEnforced, matrix: after }) => ({
       policy,

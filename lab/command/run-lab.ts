@@ -281,7 +281,8 @@ export class LabSession {
 
   #printText(lab: Lab, matrix: Matrix, measurement: Measurement, auditDenied: AuditDenied): void {
     const options = this.#textOptions();
-    const policies = policyList(lab.store.list('networkpolicies'), options);
+    const { store } = lab;
+    const policies = policyList(store.list('networkpolicies'), store.list('clusternetworkpolicies'), options);
     if (policies !== this.#policiesShown) this.#screen.say(`\n${policies}`);
     this.#policiesShown = policies;
     this.#screen.say(`${resultText(matrix, measurement, this.#options.mode, options)} ${this.#clock()}`);
@@ -301,6 +302,7 @@ export class LabSession {
       },
       skipped: this.#manifests.skipped,
       policies: lab.store.list('networkpolicies'),
+      clusterPolicies: lab.store.list('clusternetworkpolicies'),
       steps: this.#steps,
       matrix,
       measurement,

@@ -3,7 +3,7 @@ import type { AuditCount } from '../audit-counts.ts';
 import type { Matrix, MatrixCell, MatrixChange } from '../matrix.ts';
 import type { Measurement } from '../measure.ts';
 import type { Paint } from '../../src/cli/paint.ts';
-import type { NetworkPolicyObject } from '../api/objects.ts';
+import type { ClusterNetworkPolicyObject, NetworkPolicyObject } from '../api/objects.ts';
 
 import { describeCell } from '../matrix.ts';
 import { LEGEND, matrixText, portsText, shorten } from '../matrix-text.ts';
@@ -85,14 +85,27 @@ function pairText({ endpoints, ports, cells }: Matrix, same: readonly MatrixCell
   return parts.length === 0 ? text : `${text} (${parts.join(', ')})`;
 }
 
-export function policyList(policies: readonly NetworkPolicyObject[], { paint }: TextOptions): string {
-  if (policies.length === 0) return 'No policy in force: everything may reach everything.';
-  const names = policies.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
-  const longest = Math.max(...names.map((name) => name.length));
-  const lines = policies.map(
-    ({ spec }, index) => `  ${names[index]!.padEnd(longest)}  ${paint('dim', policyText(spec))}`,
-  );
-  return [`${counted(policies.length, 'policy', 'policies')} in force:`, ...lines].join('\n');
+export function policyList(
+  policies: readonly NetworkPolicyObject[],
+  clusterPolicies: readonly ClusterNetworkPolicyObject[],
+  { paint }: TextOptions,
+): string {
+  const shown = [
+    ...clusterPolicies.map(({ metadata, spec }) => ({ name: metadata.name, text: clusterPolicyText(spec) })),
+    ...policies.map(({ metadata, spec }) => ({
+      name: `${metadata.namespace}/${metadata.name}`,
+      text: policyText(spec),
+    })),
+  ];
+  if (shown.length === 0) return 'No policy in force: everything may reach everything.';
+  const longest = Math.max(...shown.map(({ name }) => name.length));
+  const lines = shown.map(({ name, text }) => `  ${name.padEnd(longest)}  ${paint('dim', text)}`);
+  return [`${counted(shown.length, 'policy', 'policies')} in force:`, ...lines].join('\n');
+}
+
+/** `cluster-wide, tier Admin, priority 10`. */
+function clusterPolicyText({ tier, priority }: ClusterNetworkPolicyObject['spec']): string {
+  return `cluster-wide, tier ${String(tier)}, priority ${String(priority)}`;
 }
 
 /** `Ingress, Egress for app=web`. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { NetworkPolicyObject } from '../../lab/api/objects.ts';
+import type { ClusterNetworkPolicyObject, NetworkPolicyObject } from '../../lab/api/objects.ts';
 import { compareMatrices } from '../../lab/matrix.ts';
 import { labReport, type ReportInput } from '../../lab/report.ts';
 import { answer, matrixOf } from './matrices.ts';
@@ -14,6 +14,9 @@ function report(verdicts: readonly ('agrees' | 'differs' | 'flaps')[]) {
     policies: [
       { metadata: { namespace: 'x', name: 'p' }, spec: { podSelector: {}, policyTypes: ['Egress'] } },
     ] as unknown as NetworkPolicyObject[],
+    clusterPolicies: [
+      { metadata: { name: 'rails' }, spec: { tier: 'Admin', priority: 10 } },
+    ] as unknown as ClusterNetworkPolicyObject[],
     steps: [
       { policy: 'x/p', matrix: MATRIX, change: compareMatrices(BEFORE, MATRIX), millisecondsToEnforced: 42 },
       { policy: 'x/q', matrix: MATRIX, change: compareMatrices(MATRIX, MATRIX), millisecondsToEnforced: undefined },
@@ -39,6 +42,7 @@ describe('labReport', () => {
       lab: { nodes: ['node-1'], wiring: 'routed', families: [4], backend: 'iptables-nft', mode: 'enforce' },
       skipped: [{ file: 'a.yaml', line: 3, message: 'Widget w' }],
       policies: [{ name: 'x/p', policyTypes: ['Egress'] }],
+      clusterPolicies: [{ name: 'rails', tier: 'Admin', priority: 10 }],
       steps: [
         {
           policy: 'x/p',

@@ -19,6 +19,7 @@ interface Report {
   readonly ok: boolean;
   readonly lab: { readonly mode: string; readonly kubeconfig?: string };
   readonly policies: readonly { readonly name: string }[];
+  readonly clusterPolicies: readonly { readonly name: string }[];
   readonly steps: readonly {
     readonly policy: string;
     readonly millisecondsToEnforced: number | null;
@@ -180,9 +181,9 @@ describe('portcullis lab', function () {
         const { code, stdout, stderr } = await run('-f', join(EXAMPLES, name), '-o', 'json');
         assert.equal(code, 0, stderr + stdout);
         assert.equal(complaints(stderr), '');
-        const { ok, counts, steps, policies, cells } = JSON.parse(stdout) as Report;
+        const { ok, counts, steps, policies, clusterPolicies, cells } = JSON.parse(stdout) as Report;
         assert.deepEqual([ok, counts.agree, counts.differ, counts.flap], [true, counts.cells, 0, 0]);
-        assert.equal(steps.length, policies.length);
+        assert.equal(steps.length, policies.length + clusterPolicies.length);
         for (const { policy, millisecondsToEnforced, nowAllowed, nowDenied } of steps) {
           assert.ok(millisecondsToEnforced !== null && millisecondsToEnforced < 5000, policy);
           assert.ok(nowAllowed.length + nowDenied.length > 0, `${policy} teaches nothing`);

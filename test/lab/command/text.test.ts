@@ -78,10 +78,15 @@ describe('policyList', () => {
       },
     ] as unknown as NetworkPolicyObject[];
     assert.equal(
-      policyList(policies, OPTIONS),
+      policyList(policies, [], OPTIONS),
       '2 policies in force:\n  x/all  Ingress and Egress of every pod\n  x/b    Ingress of a=b, c In (d, e), f Exists',
     );
-    assert.match(policyList([], OPTIONS), /^No policy in force/);
+    assert.match(policyList([], [], OPTIONS), /^No policy in force/);
+    const rails = { metadata: { name: 'rails' }, spec: { tier: 'Admin', priority: 10 } } as never;
+    assert.equal(
+      policyList([], [rails], OPTIONS),
+      '1 policy in force:\n  rails  cluster-wide, tier Admin, priority 10',
+    );
   });
 });
 
