@@ -101,7 +101,7 @@ describe('an edit of a namespace with much to compile', () => {
       const before = elapsed();
       const intent = await follower.intent('rules');
       took.push(elapsed() - before);
-      assert.equal(rulesOf(intent)['x'], sync);
+      assert.equal(rulesOf(intent).x, sync);
       assert.ok(intent.waiting.length >= names.length - 1, intent.waiting.join(' '));
     }
     // 25 ms of theirs; the rest is the quick namespace, and work beside the syncs that reads the same clock.

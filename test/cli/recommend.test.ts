@@ -82,7 +82,7 @@ describe('portcullis recommend', () => {
     const { out } = await recommend(flows, '--direction', 'egress', '-o', 'json', ...argv);
     return (JSON.parse(out) as Data).policies.flatMap(({ rules }) =>
       rules.map(({ evidence }) => {
-        const { example } = evidence as { example: Record<string, unknown> };
+        const { example } = evidence as { example: Record<string, string | number> };
         return `${example.source} > ${example.destination} ${example.protocol} ${example.port}`;
       }),
     );

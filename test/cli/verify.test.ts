@@ -55,12 +55,12 @@ describe('portcullis verify: what is sent', () => {
           assert.deepEqual(problems, []);
           return policy!;
         });
-        const { evaluate } = createEvaluator(snapshot({ namespaces: [namespace('v')], pods, policies }));
+        const evaluator = createEvaluator(snapshot({ namespaces: [namespace('v')], pods, policies }));
         const judges = new Set<number>();
         for (const probe of probesOf(servers)) {
           const source = probe.family === 4 ? `10.0.${probe.from}.2` : `fd00:${probe.from}::2`;
           const destination = servers[probe.to]![probe.family === 4 ? 0 : 1]!;
-          const { allowed } = evaluate({ source, destination, protocol: 6, port: probe.port });
+          const { allowed } = evaluator.evaluate({ source, destination, protocol: 6, port: probe.port });
           assert.equal(isToReach(phase, probe, nodes), allowed, `${phase} ${JSON.stringify(probe)}`);
           seen.set(phase, (seen.get(phase) ?? new Set()).add(allowed));
           judges.add(judgeOf(phase, probe));
@@ -68,7 +68,7 @@ describe('portcullis verify: what is sent', () => {
         assert.equal(judges.size, nodes, `${phase} tells of every node`);
       }
       assert.deepEqual(
-        PHASES.map((phase) => [...seen.get(phase)!].sort()),
+        PHASES.map((phase) => [false, true].filter((each) => seen.get(phase)!.has(each))),
         [[true], [false], [false, true], [false], [false, true]],
       );
     });

@@ -60,7 +60,7 @@ function render(renderer: NodeRenderer, snapshot: ClusterSnapshot): Table {
 
 function printed({ chains, sets }: Table): unknown {
   return {
-    chains: [...chains.values()].map(({ name, hook, lines }) => [name, hook, lines]).sort(),
-    sets: [...sets.values()].map(({ name, type, elements }) => [name, type, [...elements].sort()]).sort(),
+    chains: new Map([...chains.values()].map(({ name, hook, lines }) => [name, { hook, lines }])),
+    sets: new Map([...sets.values()].map(({ name, type, elements }) => [name, { type, elements: new Set(elements) }])),
   };
 }

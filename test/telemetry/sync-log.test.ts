@@ -98,7 +98,7 @@ describe('what a sync tells the log', () => {
     const tell =
       (level: string) =>
       (message: string, fields: Readonly<Record<string, unknown>> = {}) =>
-        void lines.push(`${level} ${message} ${String(fields.syncsNotLogged ?? 0)}`);
+        void lines.push(`${level} ${message} ${JSON.stringify(fields.syncsNotLogged ?? 0)}`);
     let nowMs = 0;
     const log: Logger = { ...SILENT_LOGGER, debug: tell('debug'), info: tell('info') };
     const logSync = createSyncLog(

@@ -407,7 +407,7 @@ spec:
     gone.addEventListener('click', () => {
       text.value = '';
       state.edit = { ...state.edit, yaml: '', without: choice.value };
-      compare();
+      void compare();
     });
     let timer;
     text.addEventListener('input', () => {
@@ -441,7 +441,7 @@ spec:
       problems.replaceChildren(...answer.problems.map((each) => h('li', {}, each)));
       if (answer.matrix) globalThis.portcullisMatrix(result, answer.matrix);
     };
-    compare();
+    void compare();
   }
 
   // ------------------------------------------------------------------------------------------------------------- nodes
@@ -508,7 +508,7 @@ spec:
     drawTabs();
     if (isFirst) {
       draw();
-      if (state.cluster.isLive) follow(readAgents, AGENTS_MS);
+      if (state.cluster.isLive) void follow(readAgents, AGENTS_MS);
     }
     if (!isFirst && state.tab === 'policies') fill();
   }
@@ -538,6 +538,6 @@ spec:
   }
 
   drawTabs();
-  follow(readCluster, CLUSTER_MS);
-  follow(lookForNewMatrix, CLUSTER_MS);
+  void follow(readCluster, CLUSTER_MS);
+  void follow(lookForNewMatrix, CLUSTER_MS);
 })();

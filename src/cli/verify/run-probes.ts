@@ -210,7 +210,9 @@ function whyNot(pod: RawRecord | undefined): string {
     .filter(isRecord)
     .flatMap(({ reason, message }) => [reason, message].filter((text) => typeof text === 'string' && text !== ''));
   if (said.length > 0) return said.slice(0, 2).join(': ');
-  return status.phase === 'Running' ? 'it is Running and has no address' : `it is ${String(status.phase ?? 'Pending')}`;
+  return status.phase === 'Running'
+    ? 'it is Running and has no address'
+    : `it is ${typeof status.phase === 'string' ? status.phase : 'Pending'}`;
 }
 
 async function replacePolicies(

@@ -117,7 +117,7 @@ describe('syncs of a table of nftables', () => {
     assert.equal(change!.counts.epochsAdvanced, 0);
     assert.equal(verdict(node, LIVE, live), 'dropped');
     assert.equal(verdict(node, LIVE, again), 'passed', 'not judged yet');
-    await clock.advance(300);
+    clock.advance(300);
     await node.bring(clusterOf({ role: 'none' }));
     assert.equal(verdict(node, LIVE, again), 'dropped');
   });
@@ -130,7 +130,7 @@ describe('syncs of a table of nftables', () => {
     const edited = clusterOf({ policies: new Map([['x/allow', more]]) });
     await node.bring(edited);
     const chains = node.kernel.table()!.chains.size;
-    await clock.advance(2_000);
+    clock.advance(2_000);
     const before = node.kernel.transactions.length;
     await node.bring(edited);
     const [tidied = [], ...none] = node.kernel.transactions.slice(before);

@@ -35,7 +35,7 @@ interface Bench {
   readonly rules: ObservedFamily;
   readonly reads: TraceReads;
   readonly asked: string[];
-  trace(flow: TracedFlow): Promise<TracedVerdict>;
+  readonly trace: (flow: TracedFlow) => Promise<TracedVerdict>;
 }
 
 /** A node with its rules; `tamper` edits what the kernel holds of IPv4: chain -> lines. */
