@@ -1,7 +1,8 @@
 /** The flags of `portcullis status`. */
 import { AGENT_FLAGS } from './config.ts';
 import { type Environment, type Flag, type Given, optionalValue, requiredValue } from './flags.ts';
-import { integer, notA, oneOf, type Reading, readText } from './read-value.ts';
+import { outputFlag } from './output-flag.ts';
+import { integer, notA, type Reading, readText } from './read-value.ts';
 
 export interface StatusFlags {
   readonly kubeconfig: string | undefined;
@@ -15,14 +16,7 @@ export interface StatusFlags {
   readonly output: 'text' | 'json';
 }
 
-export const OUTPUT_FLAG = {
-  name: 'output',
-  short: 'o',
-  placeholder: '<format>',
-  defaultText: 'text',
-  help: 'text or json',
-  read: oneOf(['text', 'json']),
-} as const satisfies Flag<'text' | 'json'>;
+export const OUTPUT_FLAG = outputFlag(['text', 'json']);
 
 export const STATUS_FLAGS = {
   policy: {

@@ -6,6 +6,7 @@ import type { ObjectSource } from '../source/options.ts';
 
 import { WAYS } from '../../cluster/merge-objects.ts';
 import { CHANGES, type Change } from '../../policy/matrix/changes.ts';
+import { outputFlag } from '../output-flag.ts';
 import { allValues, optionalValue, requiredValue, UsageProblem } from '../flags.ts';
 import { readViewOptions, VIEW_FLAGS } from '../matrix/options.ts';
 import { notA, oneOf, readText } from '../read-value.ts';
@@ -48,14 +49,7 @@ export const DIFF_FLAGS = {
     help: 'exit code 1 for newly-allowed, newly-denied, cut (a live connection), exposed or exposed=NAMESPACE (reachable from outside); may be repeated',
     read: readFailure,
   },
-  output: {
-    name: 'output',
-    short: 'o',
-    placeholder: '<format>',
-    defaultText: 'text',
-    help: `${OUTPUTS.join(', ')} (one page that needs no network)`,
-    read: oneOf(OUTPUTS),
-  },
+  output: outputFlag(OUTPUTS, ' (one page that needs no network)'),
 } as const satisfies Record<string, Flag<unknown>>;
 
 export interface DiffOptions extends ViewOptions {

@@ -3,8 +3,9 @@ import type { Reading } from '../read-value.ts';
 import type { AskedPort } from './questions.ts';
 
 import { PROTOCOLS } from '../../core/vocabulary.ts';
+import { outputFlag } from '../output-flag.ts';
 import { allValues, optionalValue, requiredValue, UsageProblem } from '../flags.ts';
-import { notA, oneOf, readBoolean, readText } from '../read-value.ts';
+import { notA, readBoolean, readText } from '../read-value.ts';
 import { AGENT_POD_FLAGS, type AgentPods, readAgentPods } from '../source/agents.ts';
 import { type ObjectSource, readObjectSource, SOURCE_FLAGS } from '../source/options.ts';
 
@@ -41,14 +42,7 @@ export const EXPLAIN_FLAGS = {
     read: readText,
   },
   ...AGENT_POD_FLAGS,
-  output: {
-    name: 'output',
-    short: 'o',
-    placeholder: '<format>',
-    defaultText: 'text',
-    help: OUTPUTS.join(', '),
-    read: oneOf(OUTPUTS),
-  },
+  output: outputFlag(OUTPUTS),
 } as const satisfies Record<string, Flag<unknown>>;
 
 /** Throws `UsageProblem`. */

@@ -3,6 +3,7 @@ import type { Environment, Flag, Given } from '../flags.ts';
 import type { ObjectSource } from '../source/options.ts';
 
 import { LEVELS } from '../../policy/lint.ts';
+import { outputFlag } from '../output-flag.ts';
 import { requiredValue } from '../flags.ts';
 import { oneOf } from '../read-value.ts';
 import { readObjectSource, SOURCE_FLAGS } from '../source/options.ts';
@@ -26,14 +27,7 @@ export const LINT_FLAGS = {
     help: `exit code 1 for findings of this level and above: ${LEVELS.join(', ')}, never`,
     read: oneOf([...LEVELS, 'never']),
   },
-  output: {
-    name: 'output',
-    short: 'o',
-    placeholder: '<format>',
-    defaultText: 'text',
-    help: `${OUTPUTS.join(', ')} (2.1.0, for code scanning)`,
-    read: oneOf(OUTPUTS),
-  },
+  output: outputFlag(OUTPUTS, ' (2.1.0, for code scanning)'),
 } as const satisfies Record<string, Flag<unknown>>;
 
 export interface LintOptions extends ObjectSource {

@@ -4,6 +4,7 @@ import type { Reading } from '../read-value.ts';
 import type { ObjectSource } from '../source/options.ts';
 
 import { PROTOCOLS } from '../../core/vocabulary.ts';
+import { outputFlag } from '../output-flag.ts';
 import { allValues, optionalValue, requiredValue } from '../flags.ts';
 import { notA, oneOf, readBoolean, readText } from '../read-value.ts';
 import { readObjectSource, SOURCE_FLAGS } from '../source/options.ts';
@@ -45,14 +46,7 @@ export const VIEW_FLAGS = {
 export const MATRIX_FLAGS = {
   ...SOURCE_FLAGS,
   ...VIEW_FLAGS,
-  output: {
-    name: 'output',
-    short: 'o',
-    placeholder: '<format>',
-    defaultText: 'text',
-    help: `${OUTPUTS.join(', ')} (one page that needs no network)`,
-    read: oneOf(OUTPUTS),
-  },
+  output: outputFlag(OUTPUTS, ' (one page that needs no network)'),
 } as const satisfies Record<string, Flag<unknown>>;
 
 export interface ViewOptions {

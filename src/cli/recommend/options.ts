@@ -2,6 +2,7 @@ import type { Direction } from '../../core/vocabulary.ts';
 import type { Environment, Flag, Given } from '../flags.ts';
 
 import { DIRECTIONS } from '../../core/vocabulary.ts';
+import { outputFlag } from '../output-flag.ts';
 import { allValues, optionalValue, requiredValue, UsageProblem } from '../flags.ts';
 import { integer, oneOf, readBoolean, readText } from '../read-value.ts';
 import { AGENT_POD_FLAGS, type AgentPods, readAgentPods } from '../source/agents.ts';
@@ -52,14 +53,7 @@ export const RECOMMEND_FLAGS = {
   },
   ...SOURCE_FLAGS,
   ...AGENT_POD_FLAGS,
-  output: {
-    name: 'output',
-    short: 'o',
-    placeholder: '<format>',
-    defaultText: 'yaml',
-    help: OUTPUTS.join(', '),
-    read: oneOf(OUTPUTS),
-  },
+  output: outputFlag(OUTPUTS),
 } as const satisfies Record<string, Flag<unknown>>;
 
 export interface RecommendCommandOptions extends ObjectSource {

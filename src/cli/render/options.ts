@@ -4,6 +4,7 @@ import type { Environment, Flag, Given } from '../flags.ts';
 import type { LayoutConfig } from '../layout.ts';
 
 import { AGENT_FLAGS } from '../config.ts';
+import { outputFlag } from '../output-flag.ts';
 import { allValues, optionalValue, requiredValue, UsageProblem } from '../flags.ts';
 import { oneOf, readBoolean, readNodeName, readText } from '../read-value.ts';
 import { AGENT_POD_FLAGS, type AgentPods, readAgentPods } from '../source/agents.ts';
@@ -51,14 +52,7 @@ export const RENDER_FLAGS = {
   },
   ...SETTINGS,
   ...AGENT_POD_FLAGS,
-  output: {
-    name: 'output',
-    short: 'o',
-    placeholder: '<format>',
-    defaultText: 'text',
-    help: OUTPUTS.join(', '),
-    read: oneOf(OUTPUTS),
-  },
+  output: outputFlag(OUTPUTS),
 } as const satisfies Record<string, Flag<unknown>>;
 
 export interface RenderSettings extends LayoutConfig {

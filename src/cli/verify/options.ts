@@ -1,7 +1,8 @@
 import type { Environment, Flag, Given } from '../flags.ts';
 
+import { outputFlag } from '../output-flag.ts';
 import { optionalValue, requiredValue, UsageProblem } from '../flags.ts';
-import { integer, oneOf, readBoolean, readText } from '../read-value.ts';
+import { integer, readBoolean, readText } from '../read-value.ts';
 import { AGENT_POD_FLAGS, type AgentPods, readAgentPods } from '../source/agents.ts';
 import { type ObjectSource, readObjectSource, SOURCE_FLAGS } from '../source/options.ts';
 
@@ -54,14 +55,7 @@ export const VERIFY_FLAGS = {
     read: integer(1, 600, ' seconds'),
   },
   ...AGENT_POD_FLAGS,
-  output: {
-    name: 'output',
-    short: 'o',
-    placeholder: '<format>',
-    defaultText: 'text',
-    help: OUTPUTS.join(', '),
-    read: oneOf(OUTPUTS),
-  },
+  output: outputFlag(OUTPUTS),
 } as const satisfies Record<string, Flag<unknown>>;
 
 /** Throws `UsageProblem`. */
