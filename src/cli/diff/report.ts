@@ -127,7 +127,7 @@ export function diffMarkdown(facts: DiffFacts): string {
 }
 
 /** Stable: fields are added, and keep their meaning, within one `apiVersion`. */
-export function diffData({ view, changes, added, removed, connections, failed }: DiffFacts): unknown {
+export function diffData({ view, changes, added, removed, connections, failed }: DiffFacts): object {
   const { matrix } = view;
   const verdictsOf = (verdicts: FlowVerdict): unknown => ({ egress: verdicts.egress, ingress: verdicts.ingress });
   const portsOf = (ports: readonly number[]): string[] => ports.map((port) => portText(matrix.ports[port]!));

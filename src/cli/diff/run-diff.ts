@@ -16,6 +16,7 @@ import { titleOf, viewOf } from '../matrix/view.ts';
 import { pageData } from '../page/page-data.ts';
 import { matrixPage } from '../page/matrix-page.ts';
 import { paintFor } from '../paint.ts';
+import { tellNotJudged } from '../source/not-judged.ts';
 import { readObjects, tellProblems } from '../source/read-objects.ts';
 import { judgeConnections } from './live-connections.ts';
 import { type DiffFacts, diffData, diffMarkdown, diffText, summaryOf } from './report.ts';
@@ -34,7 +35,7 @@ export async function runDiff(options: DiffOptions, context: CommandContext): Pr
     options.connections.length > 0 ? await judgeConnections(options.connections, view, inventories) : undefined;
   const failed = options.failOn.flatMap((failure) => failureOf(failure, changes, connections));
   const facts = { view, changes, connections, failed, added: onlyIn(view, 1), removed: onlyIn(view, 0) };
-  context.out(textOf(facts, options, context));
+  context.out(textOf(facts, tellNotJudged(inventories, context), options, context));
   return failed.length > 0 ? EXIT_FAILURE : EXIT_OK;
 }
 
@@ -53,16 +54,16 @@ async function readBoth(
   return [before, after];
 }
 
-function textOf(facts: DiffFacts, { output }: DiffOptions, context: CommandContext): string {
+function textOf(facts: DiffFacts, leftOut: object, { output }: DiffOptions, context: CommandContext): string {
   switch (output) {
     case 'text':
       return diffText(facts, paintFor(process.stdout, context.env));
     case 'markdown':
       return diffMarkdown(facts);
     case 'json':
-      return `${JSON.stringify(diffData(facts), undefined, 2)}\n`;
+      return `${JSON.stringify({ ...diffData(facts), ...leftOut }, undefined, 2)}\n`;
     case 'yaml':
-      return stringify(diffData(facts));
+      return stringify({ ...diffData(facts), ...leftOut });
     case 'html':
       return matrixPage(TITLE, pageData(facts.view, TITLE, summaryOf(facts)));
   }

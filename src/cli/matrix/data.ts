@@ -25,7 +25,7 @@ export function* cellsOf({ matrix, sources, destinations }: MatrixView): Generat
 }
 
 /** Stable: fields are added, and keep their meaning, within one `apiVersion`. */
-export function matrixData(view: MatrixView): unknown {
+export function matrixData(view: MatrixView): object {
   const { matrix, groups, ports } = view;
   const idOf = new Map(groups.map((group, index) => [group, index]));
   return {

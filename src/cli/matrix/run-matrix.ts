@@ -7,6 +7,7 @@ import { UsageProblem } from '../flags.ts';
 import { pageData } from '../page/page-data.ts';
 import { matrixPage } from '../page/matrix-page.ts';
 import { paintFor } from '../paint.ts';
+import { tellNotJudged } from '../source/not-judged.ts';
 import { readInventory } from '../source/read-objects.ts';
 import { matrixCsv, matrixData, matrixMarkdown } from './data.ts';
 import { matrixText, summaryOf } from './text.ts';
@@ -26,6 +27,7 @@ export async function runMatrix(options: MatrixOptions, context: CommandContext)
   const view = viewOf([inventory], options);
   if (!view.groups.some(({ type }) => type === 'pod'))
     throw new UsageProblem('there is no pod or workload in what was given: its flows cannot be told');
+  const leftOut = tellNotJudged([inventory], context);
   const { out } = context;
   switch (options.output) {
     case 'text': {
@@ -46,10 +48,10 @@ export async function runMatrix(options: MatrixOptions, context: CommandContext)
       for (const line of matrixCsv(view)) out(line);
       break;
     case 'json':
-      out(`${JSON.stringify(matrixData(within(view)), undefined, 2)}\n`);
+      out(`${JSON.stringify({ ...matrixData(within(view)), ...leftOut }, undefined, 2)}\n`);
       break;
     case 'yaml':
-      out(stringify(matrixData(within(view))));
+      out(stringify({ ...matrixData(within(view)), ...leftOut }));
       break;
     case 'html':
       out(matrixPage(TITLE, pageData(view, TITLE, summaryOf(view))));

@@ -103,7 +103,7 @@ function ruleName({ policy, direction, index }: RuleRef): string {
 }
 
 /** Stable: fields are added, and keep their meaning, within one `apiVersion`. */
-export function recommendationData({ found, nameOf, counts, audited }: ReportFacts, notes: readonly string[]): unknown {
+export function recommendationData({ found, nameOf, counts, audited }: ReportFacts, notes: readonly string[]): object {
   const policyData = ({ manifest, group, rules, notes: own }: RecommendedPolicy): object => ({
     policy: audited ? withMode(manifest) : manifest,
     for: {
