@@ -18,6 +18,25 @@ export function replyChain(name: string): string {
   return name.replace(/^(PCL-[EI][NXWA]?)-/, '$1R-');
 }
 
+/** Stands for the name of an endpoint chain that is not known yet: what leads to one of its parts and to another is told apart. */
+export const UNNAMED_CHAIN = `${PREFIX}-E-`;
+
+/** Parts of endpoint chains: `next`: what is asked behind a Pass; where packets end that are denied, or would be; what only counts. */
+const PART_LETTERS = { next: 'N', denied: 'X', 'would-deny': 'W', counted: 'A' } as const;
+export type ChainPart = keyof typeof PART_LETTERS;
+
+export function partChain(endpoint: string, part: ChainPart): string {
+  return endpoint.replace(/^(PCL-[EI])-/, `$1${PART_LETTERS[part]}-`);
+}
+
+/** Which part of an endpoint chain it is by its name; undefined: none. */
+export function partOf(chain: string): ChainPart | undefined {
+  const letter = /^PCL-[EI]([NXWA])R?-/.exec(chain)?.[1];
+  return CHAIN_PARTS.find((part) => PART_LETTERS[part] === letter);
+}
+
+export const CHAIN_PARTS = Object.keys(PART_LETTERS) as readonly ChainPart[];
+
 /** The chain for pods whose own chain cannot be built: everything in that direction is denied. */
 export function closedChain(direction: Direction): string {
   return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-closed`;

@@ -1,16 +1,15 @@
 /** What the counter of each rule of an endpoint chain counts, told from the rules as values. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
+import type { ChainPart } from '../../chain-names.ts';
 import type { CountedAction, CountedFlow, CountedFor } from '../../dataplane.ts';
 import type { PolicyRef } from '../../../policy/model.ts';
 import type { Chain } from '../rules/chain.ts';
-import type { ChainPart } from '../rules/names.ts';
 import type { Match, Rule } from '../rules/rule.ts';
 import type { EndpointChain } from '../rules/ruleset.ts';
 
 import { objectKey } from '../../../policy/model.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
-import { closedChain, replyChain } from '../../chain-names.ts';
-import { partOf } from '../rules/names.ts';
+import { closedChain, partOf, replyChain } from '../../chain-names.ts';
 import { parseRule } from '../rules/parse-rule.ts';
 
 /** What a count is a count of. */

@@ -6,9 +6,9 @@ import type { ChainText } from '../rules/chain.ts';
 import type { ChainReading } from './chain-reading.ts';
 import type { Degraded } from '../../dataplane.ts';
 
+import { partOf } from '../../chain-names.ts';
 import { JUDGING_ORDER } from '../../judgings.ts';
 import { closedEndpoint } from '../render/assemble.ts';
-import { partOf } from '../rules/names.ts';
 import { isGuard } from '../rules/ruleset.ts';
 
 export interface Unusable {

@@ -1,20 +1,13 @@
-/** What an endpoint chain and its parts decide, in order, and whether another one allows less. */
+/** What an endpoint chain and its parts decide, in order. */
 import type { ChainText } from '../rules/chain.ts';
+import type { Decision, Judgement } from '../../judgement.ts';
 import type { ParsedRule } from '../rules/parse-rule.ts';
 
-import { partOf } from '../rules/names.ts';
-
-/** `text`: what it asks, the same for the same matches. */
-interface Decision {
-  readonly action: 'allow' | 'deny' | 'pass';
-  readonly text: string;
-}
+import { partOf } from '../../chain-names.ts';
+import { addDecision } from '../../judgement.ts';
 
 /** A `ChainReading`, or chains by name. */
 type Texts = { text(name: string): ChainText | undefined } | ReadonlyMap<string, ChainText>;
-
-/** In the order in which they are asked; undefined: there is no such chain, or it only tells what would be denied. */
-type Judgement = readonly Decision[] | undefined;
 
 export function judgedBy(endpoint: string, texts: Texts): Judgement {
   const textOf = (name: string): ChainText | undefined => ('text' in texts ? texts.text(name) : texts.get(name));
@@ -50,10 +43,7 @@ function add(decisions: Decision[], parsed: ParsedRule): 'end' | undefined {
   const action = actionOf(parsed);
   if (!action) return undefined;
   const isUnconditional = parsed.kind === 'own' && parsed.rule.matches.length === 0;
-  // What is denied anyway may be counted ahead of that.
-  while (isUnconditional && action === 'deny' && decisions.at(-1)?.action === 'deny') decisions.pop();
-  const text = parsed.line.replace(/ ?-[jg] \S+$/, '');
-  decisions.push({ action, text });
+  addDecision(decisions, { action, text: parsed.line.replace(/ ?-[jg] \S+$/, '') }, isUnconditional);
   return isUnconditional ? 'end' : undefined;
 }
 
@@ -83,27 +73,4 @@ function mayAllow(parsed: ParsedRule): boolean {
 
 function isLastDrop(parsed: ParsedRule): boolean {
   return parsed.kind === 'own' && parsed.rule.target.kind === 'drop' && parsed.rule.matches.length === 0;
-}
-
-/**
- * Whether something may be denied that was allowed. It is not if what denies and passes is asked as before, but for denials that are gone,
- * and each rule that allows is still there and behind no more of these than it was. Errs towards yes.
- */
-export function revokes(from: Judgement, to: Judgement): boolean {
-  if (!from || !to) return true;
-  const stops = to.filter(({ action }) => action !== 'allow');
-  const earliest = new Map<string, number>();
-  let at = 0;
-  for (const { action, text } of to) {
-    if (action !== 'allow') at++;
-    else if (!earliest.has(text)) earliest.set(text, at);
-  }
-  let passed = 0;
-  for (const { action, text } of from) {
-    if (action === 'allow') {
-      if ((earliest.get(text) ?? Number.POSITIVE_INFINITY) > passed) return true;
-    } else if (stops[passed]?.action === action && stops[passed]!.text === text) passed++;
-    else if (action === 'pass') return true;
-  }
-  return passed < stops.length;
 }

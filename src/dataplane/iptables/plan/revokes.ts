@@ -7,11 +7,12 @@ import type { FamilyRules } from '../rules/ruleset.ts';
 import type { ChainReading } from './chain-reading.ts';
 
 import { Groups } from '../../../core/groups.ts';
+import { revokes } from '../../judgement.ts';
 import { JUDGING_ORDER } from '../../judgings.ts';
 import { replyChain } from '../../chain-names.ts';
 import { replyDispatchChain } from '../rules/names.ts';
 import { isDispatchRule } from './chain-reading.ts';
-import { judgedBy, revokes } from './judgement.ts';
+import { judgedBy } from './judgement.ts';
 
 type Chains = ReadonlyMap<string, ChainText>;
 

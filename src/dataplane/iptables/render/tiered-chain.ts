@@ -4,9 +4,9 @@
  */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { CompiledRule, Program, Stage } from '../../../compile/intent.ts';
-import type { ChainPart } from '../rules/names.ts';
 import type { Match, Rule } from '../rules/rule.ts';
 import type { EndpointChain, Layout } from '../rules/ruleset.ts';
+import type { ChainPart } from '../../chain-names.ts';
 import type { Judging } from '../../judgings.ts';
 import type { SetNames } from './endpoint-chain.ts';
 
@@ -14,8 +14,7 @@ import { isolates } from '../../../compile/program.ts';
 import { Chain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';
 import { judgesReplies } from '../rules/layout.ts';
-import { endpointChain, replyChain } from '../../chain-names.ts';
-import { partChain } from '../rules/names.ts';
+import { endpointChain, partChain, replyChain, UNNAMED_CHAIN } from '../../chain-names.ts';
 import { reverse } from '../rules/reverse.ts';
 import {
   allowRules,
@@ -51,7 +50,7 @@ export function renderTieredChain(
   const given: Given = { program: program!, audit, family, layout, setNames };
   const { key, direction, policies } = given.program;
   const keys = [key, ...(audit ? [audit.key] : [])];
-  const meaning = Object.values(partsOf(given, '', false)).map((rules) =>
+  const meaning = Object.values(partsOf(given, UNNAMED_CHAIN, false)).map((rules) =>
     rules.map(({ matches, target }) => ({ matches, target })),
   );
   const name = endpointChain(direction, JSON.stringify([...keys, family, layout, meaning]));

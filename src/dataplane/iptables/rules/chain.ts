@@ -1,6 +1,6 @@
 /** Chains: as values, and as the tools read and print them. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
-import type { ChainPart } from './names.ts';
+import type { ChainPart } from '../../chain-names.ts';
 import type { Rule } from './rule.ts';
 
 import { isSameValue } from '../../../core/same-value.ts';

@@ -1,7 +1,7 @@
 /** Chain and set names: our prefix, then a hash of the full key, within the kernel's limits. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 
-import { NEW_PODS_DENIED, PREFIX, replyChain, shortHash } from '../../chain-names.ts';
+import { CHAIN_PARTS, NEW_PODS_DENIED, partChain, partOf, PREFIX, replyChain, shortHash } from '../../chain-names.ts';
 
 /** iptables XT_EXTENSION_MAXNAMELEN (29) less the NUL. */
 export const MAX_CHAIN_NAME = 28;
@@ -53,22 +53,6 @@ export const MULTICAST_AND_LINK_LOCAL: Readonly<Record<Family, readonly string[]
 export function replyDispatchChain(direction: Direction): string {
   return `${dispatchChain(direction)}R`;
 }
-
-/** Parts of endpoint chains: `next`: what is asked behind a Pass; where packets end that are denied, or would be; what only counts. */
-const PART_LETTERS = { next: 'N', denied: 'X', 'would-deny': 'W', counted: 'A' } as const;
-export type ChainPart = keyof typeof PART_LETTERS;
-
-export function partChain(endpoint: string, part: ChainPart): string {
-  return endpoint.replace(/^(PCL-[EI])-/, `$1${PART_LETTERS[part]}-`);
-}
-
-/** Which part of an endpoint chain it is by its name; undefined: none. */
-export function partOf(chain: string): ChainPart | undefined {
-  const letter = /^PCL-[EI]([NXWA])R?-/.exec(chain)?.[1];
-  return CHAIN_PARTS.find((part) => PART_LETTERS[part] === letter);
-}
-
-const CHAIN_PARTS = Object.keys(PART_LETTERS) as readonly ChainPart[];
 
 /** Names of all chains that an endpoint chain may consist of. */
 export function chainsOfEndpoint(endpoint: string): readonly string[] {

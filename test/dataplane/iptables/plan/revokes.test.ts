@@ -1,7 +1,8 @@
 /** Which changes of a chain take a permission away. */
 import assert from 'node:assert/strict';
 import { ChainText } from '../../../../src/dataplane/iptables/rules/chain.ts';
-import { judgedBy, revokes as judgementRevokes } from '../../../../src/dataplane/iptables/plan/judgement.ts';
+import { judgedBy } from '../../../../src/dataplane/iptables/plan/judgement.ts';
+import { revokes as judgementRevokes } from '../../../../src/dataplane/judgement.ts';
 
 const chain = (...lines: readonly string[]): ChainText => new ChainText(lines, 4);
 type Chains = Readonly<Record<string, ChainText>>;
