@@ -2,10 +2,13 @@
 import assert from 'node:assert/strict';
 import type { Protocol } from '../../src/core/vocabulary.ts';
 import { PROTOCOL_NUMBER } from '../../src/core/vocabulary.ts';
+import { NodeRenderer } from '../../src/dataplane/nftables/render/render-node.ts';
 import { createEvaluator } from '../../src/policy/evaluate.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import { Fixture, NODES, type Step, SUITE } from '../support/cluster-suite.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';
+import { inForce } from '../support/nft-fake.ts';
+import { traceTable } from '../support/nft-tracer.ts';
 import { compileNode, renderNode } from '../support/stages.ts';
 import { traceValues } from '../support/tracer.ts';
 
@@ -22,8 +25,15 @@ function flowOf(fixture: Fixture, step: Step): Flow {
 function passesBothNodes(snapshot: ClusterSnapshot, flow: Flow): boolean {
   const family = flow.source.includes(':') ? 6 : 4;
   return NODES.every((node) => {
-    const ruleset = renderNode(compileNode(snapshot, node), { ...LAYOUT, mode: 'enforce' });
-    return traceValues(ruleset, 1, { family, ...flow }).verdict === 'passed';
+    const [intent, layout, packet] = [
+      compileNode(snapshot, node),
+      { ...LAYOUT, mode: 'enforce' },
+      { family, ...flow },
+    ] as const;
+    const byIptables = traceValues(renderNode(intent, layout), 1, packet).verdict;
+    const table = inForce(new NodeRenderer().render(intent, layout), 1, LAYOUT.marks!);
+    assert.equal(traceTable(table, packet).verdict, byIptables, `${node}: nftables against iptables`);
+    return byIptables === 'passed';
   });
 }
 

@@ -8,7 +8,7 @@ import { LAYOUT } from '../support/fake-cluster.ts';
 import { inForce } from '../support/nft-fake.ts';
 import { traceTable } from '../support/nft-tracer.ts';
 import { compileNode } from '../support/stages.ts';
-import { cluster, contestedCluster, flowsAtEdges, NODE } from './clusters.ts';
+import { cluster, contestedCluster, contestedTiers, flowsAtEdges, NODE, tieredCluster } from './clusters.ts';
 import { expectedHere, packetOf } from './expected.ts';
 import { runs } from './runs.ts';
 
@@ -17,9 +17,14 @@ describe('property: a traced table of nftables agrees with the evaluator', () =>
 
   it('on addresses that several pods show (S-73)', () => agree(contestedCluster, 150, { passed: 1000, dropped: 400 }));
 
+  it('with tiers of cluster-wide policies', () => agree(tieredCluster, 150, { passed: 1000, dropped: 400 }));
+
+  it('with tiers, on addresses that several pods show', () =>
+    agree(contestedTiers, 100, { passed: 600, dropped: 400 }));
+
   it('for one renderer that follows the cluster, as for one that meets it first', () => {
     fc.assert(
-      fc.property(fc.array(cluster, { minLength: 2, maxLength: 4 }), (snapshots) => {
+      fc.property(fc.array(fc.oneof(cluster, tieredCluster), { minLength: 2, maxLength: 4 }), (snapshots) => {
         const renderer = new NodeRenderer();
         let followed: Table | undefined;
         for (const snapshot of snapshots) followed = render(renderer, snapshot);

@@ -5,11 +5,12 @@ import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import { AgentKilled, createFakeNft } from '../support/nft-fake.ts';
 import { createNftNode, type NftNode } from '../support/nft-node.ts';
 import type { Connection, Packet } from '../support/tracer.ts';
-import { clusterPair, flowsAtEdges, NODE } from './clusters.ts';
+import { clusterPair, flowsAtEdges, NODE, tieredPair } from './clusters.ts';
 import { expectedHere, packetOf } from './expected.ts';
 import { runs } from './runs.ts';
 
-const pairs = clusterPair.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
+const anyPair = fc.oneof({ weight: 3, arbitrary: clusterPair }, { weight: 2, arbitrary: tieredPair });
+const pairs = anyPair.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
 
 function verdicts(node: NftNode, snapshot: ClusterSnapshot, flows: readonly Flow[]): readonly boolean[] {
   return flows.map((flow) => node.walk(packetOf(snapshot, flow), flow).verdict === 'passed');

@@ -4,14 +4,19 @@
  */
 import type { AddressDirectory } from '../../../compile/address-directory.ts';
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import type { Decision, Judgement } from '../../judgement.ts';
+import type { Target } from '../table/rule.ts';
 import type { Chain } from '../table/table.ts';
 import type { Difference, ElementChange } from './compare.ts';
+
+import { partOf } from '../../chain-names.ts';
+import { addDecision, revokes } from '../../judgement.ts';
 
 /** Per family. */
 export interface Revoked {
   /** By rules: an address is judged by a chain that allows less. */
   readonly byRules: ReadonlySet<Family>;
-  /** By sets: an address left that is a pod's, or a block. */
+  /** By sets: an address left that is a pod's or a node's, or a block; or one joined what rules deny or pass by. */
   readonly bySets: ReadonlySet<Family>;
   /** Addresses that left sets and are no pod's any more: their flows died with it, unless another pod gets one. */
   readonly released: Readonly<Record<Family, readonly string[]>>;
@@ -21,6 +26,7 @@ export function revokedBy(
   difference: Difference,
   chainNamed: (name: string) => Chain | undefined,
   directory: AddressDirectory,
+  stopping: ReadonlySet<string>,
 ): Revoked {
   const byRules = new Set<Family>();
   const bySets = new Set<Family>();
@@ -29,14 +35,15 @@ export function revokedBy(
   if (difference.changedChains.length > 0 || difference.newChains.some(({ hook }) => hook !== ''))
     for (const family of FAMILIES) byRules.add(family);
   for (const change of difference.changedSets) {
-    const { grants, isMap } = change.after;
+    const { name, grants, isMap, isOfNodes } = change.after;
     if (isMap) {
       for (const family of familiesOf(change)) if (mapRevokes(change, chainNamed)) byRules.add(family);
     }
     if (grants === undefined) continue;
+    if (stopping.has(name) && change.joining.length > 0) bySets.add(grants);
     for (const [element] of change.leaving) {
       const address = element.split(',', 1)[0]!;
-      if (/[/-]/.test(address) || directory.ownerOf(address) !== undefined) bySets.add(grants);
+      if (isOfNodes || /[/-]/.test(address) || directory.ownerOf(address) !== undefined) bySets.add(grants);
       else released[grants].push(address);
     }
   }
@@ -58,17 +65,43 @@ function mapRevokes({ leaving, joining }: ElementChange, chainNamed: (name: stri
   return joining.some(([key, verdict]) => {
     const to = chainOf(verdict);
     if (to?.denies === false) return false;
-    return !to || !allowsAll(to, chainOf(before.get(key)));
+    const from = chainOf(before.get(key));
+    return !to || !from?.denies || revokes(judgedBy(from, chainNamed), judgedBy(to, chainNamed));
   });
 }
 
-/** Whether `to` allows whatever `from` allows, of which nothing is denied if there is none. */
-function allowsAll(to: Chain, from: Chain | undefined): boolean {
-  if (!from?.rules || !from.denies) return false;
-  const later = new Set(allowing(to));
-  return allowing(from).every((rule) => later.has(rule));
+/** Undefined: not all of its rules are known. */
+function judgedBy(endpoint: Chain, chainNamed: (name: string) => Chain | undefined): Judgement {
+  const decisions: Decision[] = [];
+  const read = (chain: Chain | undefined): boolean => {
+    if (!chain?.rules) return false;
+    let next: string | undefined;
+    for (const { matches, target } of chain.rules) {
+      if (target.kind === 'goto' && partOf(target.chain) === 'next') next = target.chain;
+      const action = actionOf(target);
+      if (!action) continue;
+      const isUnconditional = matches.length === 0;
+      addDecision(decisions, { action, text: JSON.stringify(matches) }, isUnconditional);
+      if (isUnconditional) break;
+    }
+    return next === undefined || read(chainNamed(next));
+  };
+  return read(endpoint) ? decisions : undefined;
 }
 
-function allowing({ rules = [] }: Chain): readonly string[] {
-  return rules.filter(({ target }) => target.kind === 'return').map(({ matches }) => JSON.stringify(matches));
+/** Undefined: it decides nothing. */
+function actionOf(target: Target): Decision['action'] | undefined {
+  switch (target.kind) {
+    case 'return':
+      return 'allow';
+    case 'drop':
+      return 'deny';
+    case 'goto':
+      return partOf(target.chain) === 'next' ? 'pass' : 'deny';
+    case 'jump':
+    case 'verdict-map':
+    case 'set-mark':
+    case 'log':
+      return undefined;
+  }
 }

@@ -1,4 +1,4 @@
-/** The chains that judge pods: one for each policy group, direction and family, and one for the replies of its live flows. */
+/** The chains that judge pods: those of each policy group, direction and family, and those of the replies of its live flows. */
 import type { CompiledRule, Program } from '../../../compile/intent.ts';
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { PolicyRef, RuleRef } from '../../../policy/model.ts';
@@ -18,26 +18,33 @@ import { itselfSet } from '../table/names.ts';
 import { type Chain, type Layout, chainOf, stamps } from '../table/table.ts';
 import { reverse } from './reverse.ts';
 
-const RETURN = { kind: 'return' } as const;
-const DROP = { kind: 'drop' } as const;
-const LIVE: Match = { kind: 'state', states: ['established', 'related'] };
+export const RETURN = { kind: 'return' } as const;
+export const DROP = { kind: 'drop' } as const;
+export const LIVE: Match = { kind: 'state', states: ['established', 'related'] };
 const WHOLE_PROTOCOL: PortRange = { first: 0, last: 65535 };
 
 export interface EndpointChain {
   readonly chain: Chain;
   /** Absent where replies are not judged. */
   readonly reply?: Chain;
+  /** Chains that packets reach from these two. */
+  readonly parts?: readonly Chain[];
+}
+
+export function chainsOf({ chain, reply, parts = [] }: EndpointChain): readonly Chain[] {
+  return reply ? [chain, reply, ...parts] : [chain, ...parts];
 }
 
 /** The sets that hold what a set of NodeIntent means, by its key: an address is in one of them. */
 export type SetNames = (key: string) => readonly string[];
 
-export function endpointChains(judging: Judging, family: Family, layout: Layout, names: SetNames): EndpointChain {
+/** Of a program without tiers. */
+export function plainChains(judging: Judging, family: Family, layout: Layout, names: SetNames): EndpointChain {
   const { program, audit } = judging;
   const { direction, policies } = (program ?? audit)!;
   const of: Judged = { family, direction, layout, policies, isolates: program !== undefined };
-  const allows = distinct(rulesOf(program ?? audit, family, names)).map((rule) => counting(rule, 'allow', of));
-  const audited = program ? distinct(rulesOf(audit, family, names)).map((rule) => auditing(rule, of)) : [];
+  const allows = acceptingRules(program ?? audit, family, names).map((rule) => counting(rule, 'allow', of));
+  const audited = program ? acceptingRules(audit, family, names).map((rule) => auditing(rule, of)) : [];
   const rulesIn = (name: string): readonly Rule[] => [
     ...headRules(of),
     ...allows,
@@ -65,7 +72,7 @@ export function closedEndpoint(direction: Direction, layout: Layout): EndpointCh
   return stamps(layout) ? { chain, reply: chainOf(replyChain(name), rules('live'), { denies }) } : { chain };
 }
 
-interface Judged {
+export interface Judged {
   readonly family: Family;
   readonly direction: Direction;
   readonly layout: Layout;
@@ -74,12 +81,12 @@ interface Judged {
   readonly isolates: boolean;
 }
 
-function rule(matches: readonly Match[], target: Target): Rule {
+export function rule(matches: readonly Match[], target: Target): Rule {
   return { matches, target };
 }
 
 /** In audit mode no other packets come here than the first of connections. */
-function headRules(of: Judged): Rule[] {
+export function headRules(of: Judged): Rule[] {
   if (of.layout.mode === 'audit') return [];
   if (of.isolates)
     return [{ ...rule([{ kind: 'state', states: ['invalid'] }], DROP), counts: countedFor(of, 'deny', 'invalid') }];
@@ -87,7 +94,7 @@ function headRules(of: Judged): Rule[] {
 }
 
 /** What happens to a packet that no rule allows, ahead of the verdict. */
-function tailRules(of: Judged, chain: string): Rule[] {
+export function tailRules(of: Judged, chain: string): Rule[] {
   const { layout, isolates, family } = of;
   const hairpin = rule([{ kind: 'pair-in-set', family, set: itselfSet(family) }], RETURN);
   if (layout.mode === 'audit' || !isolates) return [hairpin, ...logRules(of, 'would-deny', chain)];
@@ -100,7 +107,7 @@ function tailRules(of: Judged, chain: string): Rule[] {
   ];
 }
 
-function replyTail(of: Judged, chain: string): Rule[] {
+export function replyTail(of: Judged, chain: string): Rule[] {
   const { layout, family } = of;
   return [
     rule([{ kind: 'pair-in-set', family, set: itselfSet(family) }], RETURN),
@@ -111,9 +118,9 @@ function replyTail(of: Judged, chain: string): Rule[] {
 }
 
 /** The last rule of a chain: what comes to it is allowed by nobody. In audit its counter is one per connection that would be denied. */
-function verdict(of: Judged): Rule {
+export function verdict(of: Judged): Rule {
   const isDenied = of.layout.mode === 'enforce' && of.isolates;
-  const comment = `${of.isolates ? 'isolated' : 'audited'} by ${of.policies.map(objectKey).join(', ')}`;
+  const comment = `${of.isolates ? 'isolated' : 'audited'} by ${of.policies.map(nameOf).join(', ')}`;
   return {
     ...rule([], isDenied ? DROP : RETURN),
     counts: countedFor(of, isDenied ? 'deny' : 'would-deny', 'new'),
@@ -121,36 +128,41 @@ function verdict(of: Judged): Rule {
   };
 }
 
-function flagRules(layout: Layout): Rule[] {
+export function flagRules(layout: Layout): Rule[] {
   if (!stamps(layout)) return [];
   const bit = deniedBit(layout.marks);
   return [rule([LIVE], { kind: 'set-mark', mask: bit, bits: bit })];
 }
 
-function logRules({ layout, direction }: Judged, stage: LogStage, chain: string, which: readonly Match[] = []): Rule[] {
+export function logRules(
+  { layout, direction }: Judged,
+  stage: LogStage,
+  chain: string,
+  which: readonly Match[] = [],
+): Rule[] {
   if (!layout.log) return [];
   const { group, perSecond, burst } = layout.log;
   const prefix = writePrefix(stage, direction, chain);
   return [rule([...which, { kind: 'limit', perSecond, burst }], { kind: 'log', group, prefix })];
 }
 
-function countedFor({ direction, policies }: Judged, action: CountedAction, flow: CountedFlow): Counted {
+export function countedFor({ direction, policies }: Judged, action: CountedAction, flow: CountedFlow): Counted {
   return { action, direction, flow, of: { kind: 'policies', policies } };
 }
 
-function counting(each: Rule, action: CountedAction, of: Judged): Rule {
-  return { ...each, counts: { ...countedFor(of, action, 'new'), of: askedBy(each) } };
+export function counting(each: Rule, action: CountedAction, of: Judged, flow: CountedFlow = 'new'): Rule {
+  return { ...each, counts: { ...countedFor(of, action, flow), of: askedBy(each) } };
 }
 
 /** Meets what no policy in force allows, ahead of the verdict on that, and gives it the same. */
-function auditing(each: Rule, of: Judged): Rule {
+export function auditing(each: Rule, of: Judged): Rule {
   const isDenied = of.layout.mode === 'enforce';
   const also = { action: 'would-allow', of: askedBy(each) } as const;
   const counts = { ...countedFor(of, isDenied ? 'deny' : 'would-deny', 'new'), also };
   return { ...each, target: isDenied ? DROP : RETURN, counts };
 }
 
-function uncounted({ counts: _counts, ...each }: Rule): Rule {
+export function uncounted({ counts: _counts, ...each }: Rule): Rule {
   return each;
 }
 
@@ -158,23 +170,35 @@ function askedBy({ by = [] }: Rule): CountedFor {
   return { kind: 'policies', policies: [...new Map(by.map(({ policy }) => [objectKey(policy), policy])).values()] };
 }
 
-// --------------------------------------------------------------------------------------------------------- allow rules
+// ------------------------------------------------------------------------------------------------------ rules of policies
 
-function rulesOf(program: Program | undefined, family: Family, names: SetNames): Rule[] {
-  return program ? acceptRules(program).flatMap((each) => allowRules(each, program.direction, family, names)) : [];
+/** What NetworkPolicies of the program accept. */
+export function acceptingRules(program: Program | undefined, family: Family, names: SetNames): Rule[] {
+  if (!program) return [];
+  const { direction } = program;
+  return distinct(acceptRules(program).flatMap((each) => matchingRules(each, direction, family, names, RETURN)));
 }
 
-function allowRules(each: CompiledRule, direction: Direction, family: Family, names: SetNames): Rule[] {
+/** One for each way to match it. */
+export function matchingRules(
+  each: CompiledRule,
+  direction: Direction,
+  family: Family,
+  names: SetNames,
+  target: Target,
+): Rule[] {
   const peers = peerMatches(each, direction === 'egress' ? 'destination' : 'source', family, names);
   return portMatches(each, family, names).flatMap((ports) =>
-    peers.map(
-      (peer): Rule => ({ matches: [...ports, ...peer], target: RETURN, by: each.by, comment: comment(each.by) }),
-    ),
+    peers.map((peer): Rule => ({ matches: [...ports, ...peer], target, by: each.by, comment: comment(each.by) })),
   );
 }
 
 function comment(by: readonly RuleRef[]): string {
-  return by.map(({ policy, index }) => `${objectKey(policy)} ${index}`).join(', ');
+  return by.map(({ policy, index }) => `${nameOf(policy)} ${index}`).join(', ');
+}
+
+function nameOf(policy: PolicyRef): string {
+  return policy.namespace === '' ? `cluster-wide ${policy.name}` : objectKey(policy);
 }
 
 /** Alternatives, each a list of matches that must all hold. */

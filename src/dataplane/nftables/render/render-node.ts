@@ -16,6 +16,7 @@
  *     2 reply                                  goto replies              in input: return (S-60)
  *     3 goto forward-first
  *   PCL-E-<hash>  invalid drop; a return per rule, port before peers; a pod's way to itself return (S-62); flag, log, drop
+ *                 with tiers of cluster-wide policies: tiered-chains.ts
  *   replies -> egress-replies -> PCL-ER-<hash>, ...                      the same with source and destination exchanged
  *
  * Every packet of a live flow meets the rules of `forward` and nothing else of ours. A pod is found by one look into a map, however many there
@@ -27,9 +28,11 @@ import type { LocalEndpoint, NodeIntent } from '../../../compile/intent.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import type { Judging } from '../../judgings.ts';
+import type { Rule } from '../table/rule.ts';
 import type { Chain, Elements, Layout, NftSet, Table } from '../table/table.ts';
 import type { EndpointChain } from './endpoint-chains.ts';
 
+import { hasTiers } from '../../../compile/program.ts';
 import { runSync } from '../../../core/sliced.ts';
 import { JournaledMap, versionedMap } from '../../../core/versioned-map.ts';
 import { NO_INTERFACES } from '../../../host/pod-interfaces.ts';
@@ -38,9 +41,10 @@ import { replyChain } from '../../chain-names.ts';
 import { JUDGING_ORDER, judgingKey, judgingsOf } from '../../judgings.ts';
 import { dispatchMap, guardMap, itselfSet, listedSet, programmedSet } from '../table/names.ts';
 import { isSameChain, isSameKind, stamps } from '../table/table.ts';
-import { closedEndpoint, endpointChains } from './endpoint-chains.ts';
+import { chainsOf, closedEndpoint, plainChains, type SetNames } from './endpoint-chains.ts';
 import { entryChains, isClosed } from './entry-chains.ts';
 import { evolved, PeerSets } from './peer-sets.ts';
+import { tieredChains } from './tiered-chains.ts';
 
 const ADDRESS_TYPE = { 4: 'ipv4_addr', 6: 'ipv6_addr' } as const;
 
@@ -67,7 +71,13 @@ export class NodeRenderer {
   #chains = new JournaledMap<string, Chain>();
   #sets = new JournaledMap<string, NftSet>();
   #known: KnownChains = new Map();
+  #stopping: ReadonlySet<string> = new Set();
   readonly #peers = new PeerSets();
+
+  /** Names of the sets that rules of the last table deny or pass by: who joins one was judged without these rules before. */
+  get stopping(): ReadonlySet<string> {
+    return this.#stopping;
+  }
 
   render(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Table {
     return runSync(this.renderInSteps(intent, layout, interfaces));
@@ -111,9 +121,10 @@ export class NodeRenderer {
       }
     }
     const chains = new Map<string, Chain>(entryChains(layout, guarded).map((chain) => [chain.name, chain]));
-    for (const { chain, reply } of used.values())
-      for (const each of reply ? [chain, reply] : [chain]) chains.set(each.name, each);
-    const mentioned = setsIn([...used.values()].map(({ chain }) => chain));
+    const judging = [...used.values()].flatMap(chainsOf);
+    for (const each of judging) chains.set(each.name, each);
+    const mentioned = setsIn(judging);
+    this.#stopping = setsIn(judging, ({ by, target }) => by !== undefined && target.kind === 'goto');
     for (const set of this.#peers.all()) if (mentioned.has(set.name)) sets.set(set.name, set);
     become(this.#chains, chains, (before, chain) => (isSameChain(before, chain) ? before : chain));
     become(this.#sets, sets, sameSet);
@@ -125,8 +136,8 @@ export class NodeRenderer {
       for (const family of FAMILIES) {
         const before = known.get(`${family} ${key}`);
         const isSame = before?.program === judging.program && before?.audit === judging.audit;
-        const names = (set: string): readonly string[] => this.#peers.names(set);
-        const now = before && isSame ? before : { ...judging, ...endpointChains(judging, family, layout, names) };
+        const names: SetNames = (set) => this.#peers.names(set);
+        const now = before && isSame ? before : { ...judging, ...chainsFor(judging, family, layout, names) };
         found.set(`${family} ${key}`, now);
       }
       yield;
@@ -134,11 +145,18 @@ export class NodeRenderer {
     return found;
   }
 
-  #isRejected({ chain, reply }: EndpointChain, rejected: ReadonlySet<string>): boolean {
+  #isRejected(endpoint: EndpointChain, rejected: ReadonlySet<string>): boolean {
     if (rejected.size === 0) return false;
-    const names = [chain.name, ...(reply ? [reply.name] : []), ...setsIn([chain])];
+    const chains = chainsOf(endpoint);
+    const names = [...chains.map(({ name }) => name), ...setsIn(chains)];
     return names.some((name) => rejected.has(name));
   }
+}
+
+function chainsFor(judging: Judging, family: Family, layout: Layout, names: SetNames): EndpointChain {
+  const { program, audit } = judging;
+  if (program && hasTiers(program)) return tieredChains({ program, audit, family, layout, names });
+  return plainChains(judging, family, layout, names);
 }
 
 type ChainFor = (direction: Direction, endpoint: LocalEndpoint, family: Family) => EndpointChain | undefined;
@@ -156,8 +174,8 @@ function isSameButSets(a: Rendered, b: Rendered): boolean {
 }
 
 /** Names of the sets that rules ask about. */
-function setsIn(chains: readonly Chain[]): ReadonlySet<string> {
-  const matches = chains.flatMap(({ rules = [] }) => rules.flatMap((rule) => rule.matches));
+function setsIn(chains: readonly Chain[], isAsked: (rule: Rule) => boolean = () => true): ReadonlySet<string> {
+  const matches = chains.flatMap(({ rules = [] }) => rules.filter(isAsked).flatMap((rule) => rule.matches));
   return new Set(matches.flatMap((match) => ('set' in match ? [match.set] : [])));
 }
 

@@ -65,10 +65,14 @@ function sampleTable(layout: Layout): Table {
     chains: versionedMap([
       ...[...chains].filter(([, { hook }]) => hook === ''),
       ['sample', chainOf('sample', FAMILIES.flatMap(sampleRules))],
+      [SAMPLE_END, chainOf(SAMPLE_END, [])],
     ]),
     sets: versionedMap([...sets, ...samples.map((set) => [set.name, set] as const)]),
   };
 }
+
+/** Where rules of tiers lead to. */
+const SAMPLE_END = 'sample-end';
 
 const ADDRESSES = {
   4: ['192.0.2.1', '198.51.100.0/24', '203.0.113.1-203.0.113.5'],
@@ -122,6 +126,7 @@ function sampleRules(family: Family): Rule[] {
   const counts = { action: 'allow', direction: 'ingress', flow: 'new', of } as const;
   return [
     ...matches.map((match): Rule => ({ matches: [match], target: { kind: 'return' }, counts, comment: 'x/a 0' })),
+    { matches: [matches[0]!], target: { kind: 'goto', chain: SAMPLE_END }, counts, comment: 'x/a 0' },
     {
       matches: [{ kind: 'limit', perSecond: 10, burst: 20 }],
       target: { kind: 'log', group: 7, prefix: 'denied ingress sample' },

@@ -20,7 +20,7 @@ import { type Difference, NO_LEFTOVERS, compareTables } from '../plan/compare.ts
 import { findDrift } from '../plan/drift.ts';
 import { epochTable } from '../plan/epochs.ts';
 import { type Held, type Plan, makePlan, planText } from '../plan/plan.ts';
-import { revokedBy } from '../plan/revokes.ts';
+import { type Revoked, revokedBy } from '../plan/revokes.ts';
 import { EMPTY, EMPTY_TABLE, splitTable } from '../plan/whole-table.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { stamps } from '../table/table.ts';
@@ -165,7 +165,8 @@ export class NftSynchronizer {
       const first = await whole(held.epochs);
       const chains = (name: string) => rendered.chains.get(name) ?? held.rendered.chains.get(name);
       const isSame = Object.values(first).every((list) => list.length === 0);
-      const revoked = isSame ? 'nothing' : isRemembered ? revokedBy(first, chains, intent.directory) : 'all';
+      const known = (): Revoked => revokedBy(first, chains, intent.directory, this.#renderer.stopping);
+      const revoked = isSame ? 'nothing' : isRemembered ? known() : 'all';
       const next =
         stamps(layout) && marks ? this.#options.epochs?.next(revoked, intent.directory, intent.revision) : undefined;
       const epochs = next && marks ? epochTable(next.epochs, next.released, { marks }, held.epochs) : EMPTY_TABLE;

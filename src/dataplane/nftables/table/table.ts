@@ -51,8 +51,10 @@ export interface NftSet {
   readonly isMap?: boolean;
   /** Addresses and ports are written as those of NodeIntent are: `10.0.0.1,6:80`. */
   readonly elements: Elements;
-  /** Present: what is in it may pass. Of a family, whose flows have to be judged again when something leaves. */
+  /** Present: rules of policies ask who is in it. Of a family, whose flows may have to be judged again when something leaves or joins. */
   readonly grants?: Family;
+  /** Present: its addresses are of nodes, and of no pod. */
+  readonly isOfNodes?: true;
 }
 
 export interface Table {

@@ -1,0 +1,175 @@
+/**
+ * A program with tiers of cluster-wide policies -> an endpoint chain and its parts. Rules are asked in the order of the program.
+ *
+ *   PCL-E-<hash>    Admin: Accept return, Deny goto PCL-EX, Pass goto PCL-EN; then the stage behind it, here or in PCL-EN
+ *   PCL-EN-<hash>   `next`: NetworkPolicy to its last verdict, or else Baseline
+ *   PCL-EX-<hash>   `denied`: flag, log, drop; PCL-EW, `would-deny`, in audit mode: log, return
+ *   PCL-EA-<hash>   `counted`: what audited policies would change, ahead of Baseline; it gives no verdict
+ *
+ * Every hop but to `counted` is a goto, so a return leaves the direction's judgement as allowed. So does the end of a chain.
+ */
+import type { CompiledRule, Program } from '../../../compile/intent.ts';
+import type { ChainPart } from '../../chain-names.ts';
+import type { Judging } from '../../judgings.ts';
+import type { Family } from '../../../core/vocabulary.ts';
+import type { Layout } from '../table/table.ts';
+import type { Rule, Target } from '../table/rule.ts';
+import type { EndpointChain, Judged, SetNames } from './endpoint-chains.ts';
+
+import { isolates } from '../../../compile/program.ts';
+import { endpointChain, partChain, replyChain, UNNAMED_CHAIN } from '../../chain-names.ts';
+import { chainOf, stamps } from '../table/table.ts';
+import {
+  acceptingRules,
+  auditing,
+  counting,
+  DROP,
+  flagRules,
+  headRules,
+  LIVE,
+  logRules,
+  matchingRules,
+  replyTail,
+  RETURN,
+  rule,
+  tailRules,
+  uncounted,
+  verdict,
+} from './endpoint-chains.ts';
+import { reverse } from './reverse.ts';
+
+interface Given extends Judging {
+  readonly program: Program;
+  readonly family: Family;
+  readonly layout: Layout;
+  readonly names: SetNames;
+}
+
+/** `main` is where packets come in. */
+type Parts = Readonly<Partial<Record<ChainPart, readonly Rule[]>> & { main: readonly Rule[] }>;
+
+export function tieredChains(given: Given): EndpointChain {
+  const { program, audit, family, layout } = given;
+  const { key, direction, policies } = program;
+  const lines = Object.entries(partsOf(given, UNNAMED_CHAIN, false)).map(([part, rules]) => [
+    part,
+    chainOf('', rules).lines,
+  ]);
+  const name = endpointChain(direction, JSON.stringify([key, audit?.key ?? null, family, lines]));
+  const denies = layout.mode === 'enforce' && (isolates(program) || hasDenials(program));
+  const made = (replies: boolean) => {
+    const { main, ...parts } = partsOf(given, name, replies);
+    const called = (chain: string): string => (replies ? replyChain(chain) : chain);
+    const chain = chainOf(called(name), main, { policies, denies });
+    const others = Object.entries(parts).map(([part, rules]) =>
+      chainOf(called(partChain(name, part as ChainPart)), rules, { policies, denies }),
+    );
+    return { chain, others };
+  };
+  const [forth, back] = [made(false), stamps(layout) ? made(true) : undefined];
+  return {
+    chain: forth.chain,
+    ...(back ? { reply: back.chain } : {}),
+    parts: [...forth.others, ...(back?.others ?? [])],
+  };
+}
+
+function partsOf(given: Given, name: string, replies: boolean): Parts {
+  const { program, audit, layout } = given;
+  const to = (part: ChainPart): string => (replies ? replyChain(partChain(name, part)) : partChain(name, part));
+  const end = layout.mode === 'audit' ? 'would-deny' : 'denied';
+  const isIsolated = isolates(program);
+  const isAudited = audit !== undefined && !isIsolated && !replies;
+  const ahead = program.stages.find(({ tier }) => tier === 'Admin');
+  const behind = program.stages.filter((stage) => stage !== ahead);
+  const targets = { Accept: RETURN, Deny: { kind: 'goto', chain: to(end) }, Pass: RETURN } as const;
+  const isPassed = (behind.length > 0 || isAudited) && ahead?.rules.some(({ action }) => action === 'Pass') === true;
+  const goesOn: Target = { kind: 'goto', chain: to('next') };
+  const ordered = (rules: readonly CompiledRule[], pass: Target): readonly Rule[] =>
+    orderedRules(given, rules, { ...targets, Pass: pass }, replies);
+  const next = [
+    ...(isAudited ? [rule([], { kind: 'jump', chain: to('counted') })] : []),
+    ...behind.flatMap((stage) =>
+      stage.order === 'union' ? isolatingRules(given, name, replies) : ordered(stage.rules, RETURN),
+    ),
+  ];
+  return {
+    main: [
+      ...(isIsolated && !replies ? headRules(judgedOf(given)) : []),
+      ...(ahead ? ordered(ahead.rules, isPassed ? goesOn : RETURN) : []),
+      ...(isPassed ? [rule([], goesOn)] : next),
+    ],
+    ...(isPassed ? { next } : {}),
+    ...(hasDenials(program) ? { [end]: deniedRules(given, name, replies) } : {}),
+    ...(isAudited ? { counted: countedRules(given, name) } : {}),
+  };
+}
+
+function hasDenials({ stages }: Program): boolean {
+  return stages.some(({ rules }) => rules.some(({ action }) => action === 'Deny'));
+}
+
+function judgedOf({ program, family, layout }: Given): Judged {
+  return { family, direction: program.direction, layout, policies: program.policies, isolates: true };
+}
+
+/** N-61. A rule that asks the same as one ahead of it decides nothing. */
+function orderedRules(
+  given: Given,
+  rules: readonly CompiledRule[],
+  targets: Readonly<Record<CompiledRule['action'], Target>>,
+  replies: boolean,
+): readonly Rule[] {
+  const { program, family, names } = given;
+  const all = rules.flatMap((each) =>
+    matchingRules(each, program.direction, family, names, targets[each.action]).map((one) => {
+      const counted = countedTier(one, each.action, judgedOf(given), replies);
+      return replies ? reverse(counted) : counted;
+    }),
+  );
+  const asked = new Map<string, Rule>();
+  for (const each of all) {
+    const key = JSON.stringify(each.matches);
+    if (!asked.has(key)) asked.set(key, each);
+  }
+  return [...asked.values()];
+}
+
+function countedTier(one: Rule, action: CompiledRule['action'], of: Judged, replies: boolean): Rule {
+  if (action === 'Accept') return replies ? one : counting(one, 'allow', of);
+  if (action === 'Pass') return one;
+  return counting(one, of.layout.mode === 'audit' ? 'would-deny' : 'deny', of, replies ? 'live' : 'new');
+}
+
+/** The stage of NetworkPolicy, to its last verdict. */
+function isolatingRules(given: Given, chain: string, replies: boolean): readonly Rule[] {
+  const { program, audit, family, names } = given;
+  const of = judgedOf(given);
+  const allows = acceptingRules(program, family, names).map((each) => counting(each, 'allow', of));
+  if (replies) return [...allows.map(reverse).map(uncounted), ...replyTail(of, chain)];
+  const audited = acceptingRules(audit, family, names).map((each) => auditing(each, of));
+  return [...allows, ...tailRules(of, chain), ...audited, verdict(of)];
+}
+
+/** What leads here was counted where it came from. A pod's way to itself is judged as any other (N-71). */
+function deniedRules(given: Given, chain: string, replies: boolean): readonly Rule[] {
+  const of = judgedOf(given);
+  const { layout } = given;
+  if (layout.mode === 'audit') return [...logRules(of, 'would-deny', chain), rule([], RETURN)];
+  if (replies) return [...flagRules(layout), ...logRules(of, 'cut-reply', chain), rule([], DROP)];
+  return [
+    ...flagRules(layout),
+    ...logRules(of, 'cut', chain, [LIVE]),
+    rule([LIVE], DROP),
+    ...logRules(of, 'denied', chain),
+    rule([], DROP),
+  ];
+}
+
+/** What policies that are only audited would change, were they asked between the tiers. */
+function countedRules({ audit, family, layout, names }: Given, chain: string): readonly Rule[] {
+  const { direction, policies } = audit!;
+  const of: Judged = { family, direction, layout, policies, isolates: false };
+  const allows = acceptingRules(audit, family, names).map((each) => counting(each, 'allow', of));
+  return [...headRules(of), ...allows, ...tailRules(of, chain), verdict(of)];
+}
