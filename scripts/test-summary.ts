@@ -65,6 +65,7 @@ export const ALONE: ReadonlySet<string> = new Set([
 export const LONGEST: readonly string[] = [
   'test/compile/hostile-policies.test.ts',
   'test/property/rules-agree.test.ts',
+  'test/netns/scenarios-nftables.test.ts',
   'test/netns/scenarios-nft.test.ts',
   'test/netns/scenarios-legacy.test.ts',
   'test/netns/lab-command.test.ts',
