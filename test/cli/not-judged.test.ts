@@ -39,4 +39,12 @@ describe('ClusterNetworkPolicies that a command does not judge', () => {
       assert.ok(!silent.err.includes('not judged'), silent.err);
       assert.equal('notJudged' in (JSON.parse(silent.out) as object), false);
     });
+
+  for (const name of ['matrix', 'diff, after'] as const)
+    it(`${name}: its page says so in its summary`, async () => {
+      const page = async (objects: string): Promise<string> =>
+        (await runCommand([...commands[name]!(objects), '-o', 'html'])).out;
+      assert.ok((await page(WITH)).includes(`; ${LINE.slice(2, -1)}"`));
+      assert.ok(!(await page(WITHOUT)).includes('not judged here'));
+    });
 });

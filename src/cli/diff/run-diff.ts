@@ -16,7 +16,7 @@ import { titleOf, viewOf } from '../matrix/view.ts';
 import { pageData } from '../page/page-data.ts';
 import { matrixPage } from '../page/matrix-page.ts';
 import { paintFor } from '../paint.ts';
-import { tellNotJudged } from '../source/not-judged.ts';
+import { tellNotJudged, withNotJudged } from '../source/not-judged.ts';
 import { readObjects, tellProblems } from '../source/read-objects.ts';
 import { judgeConnections } from './live-connections.ts';
 import { type DiffFacts, diffData, diffMarkdown, diffText, summaryOf } from './report.ts';
@@ -35,7 +35,8 @@ export async function runDiff(options: DiffOptions, context: CommandContext): Pr
     options.connections.length > 0 ? await judgeConnections(options.connections, view, inventories) : undefined;
   const failed = options.failOn.flatMap((failure) => failureOf(failure, changes, connections));
   const facts = { view, changes, connections, failed, added: onlyIn(view, 1), removed: onlyIn(view, 0) };
-  context.out(textOf(facts, tellNotJudged(inventories, context), options, context));
+  const summary = withNotJudged(summaryOf(facts), inventories);
+  context.out(textOf(facts, summary, tellNotJudged(inventories, context), options, context));
   return failed.length > 0 ? EXIT_FAILURE : EXIT_OK;
 }
 
@@ -54,7 +55,13 @@ async function readBoth(
   return [before, after];
 }
 
-function textOf(facts: DiffFacts, leftOut: object, { output }: DiffOptions, context: CommandContext): string {
+function textOf(
+  facts: DiffFacts,
+  summary: string,
+  leftOut: object,
+  { output }: DiffOptions,
+  context: CommandContext,
+): string {
   switch (output) {
     case 'text':
       return diffText(facts, paintFor(process.stdout, context.env));
@@ -65,7 +72,7 @@ function textOf(facts: DiffFacts, leftOut: object, { output }: DiffOptions, cont
     case 'yaml':
       return stringify({ ...diffData(facts), ...leftOut });
     case 'html':
-      return matrixPage(TITLE, pageData(facts.view, TITLE, summaryOf(facts)));
+      return matrixPage(TITLE, pageData(facts.view, TITLE, summary));
   }
 }
 

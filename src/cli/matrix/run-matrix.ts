@@ -7,7 +7,7 @@ import { UsageProblem } from '../flags.ts';
 import { pageData } from '../page/page-data.ts';
 import { matrixPage } from '../page/matrix-page.ts';
 import { paintFor } from '../paint.ts';
-import { tellNotJudged } from '../source/not-judged.ts';
+import { tellNotJudged, withNotJudged } from '../source/not-judged.ts';
 import { readInventory } from '../source/read-objects.ts';
 import { matrixCsv, matrixData, matrixMarkdown } from './data.ts';
 import { matrixText, summaryOf } from './text.ts';
@@ -54,7 +54,7 @@ export async function runMatrix(options: MatrixOptions, context: CommandContext)
       out(stringify({ ...matrixData(within(view)), ...leftOut }));
       break;
     case 'html':
-      out(matrixPage(TITLE, pageData(view, TITLE, summaryOf(view))));
+      out(matrixPage(TITLE, pageData(view, TITLE, withNotJudged(summaryOf(view), [inventory]))));
       break;
   }
   return EXIT_OK;

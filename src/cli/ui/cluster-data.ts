@@ -3,7 +3,6 @@ import { stringify } from 'yaml';
 import type { Inventory } from '../../cluster/inventory.ts';
 import type { ManifestObject } from '../../cluster/read-manifests.ts';
 import type { ClusterSnapshot, Policy, Problem } from '../../policy/model.ts';
-import type { MatrixView } from '../matrix/view.ts';
 import type { ObjectSource } from '../source/options.ts';
 
 import { inventoryOf } from '../../cluster/inventory.ts';
@@ -17,15 +16,17 @@ import { problemText } from '../../telemetry/problem-log.ts';
 import { summaryOf } from '../matrix/text.ts';
 import { viewOf } from '../matrix/view.ts';
 import { pageData } from '../page/page-data.ts';
+import { withNotJudged } from '../source/not-judged.ts';
 
 const WHOLE = { from: [], to: [], ports: [], group: undefined, enforcesAudited: false } as const;
 
 export function matrixOf(inventory: Inventory): object {
-  return dataOf(viewOf([inventory], WHOLE), '');
+  return dataOf([inventory], '');
 }
 
-function dataOf(view: MatrixView, title: string): object {
-  return pageData(view, title, summaryOf(view));
+function dataOf(inventories: readonly Inventory[], title: string): object {
+  const view = viewOf(inventories, WHOLE);
+  return pageData(view, title, withNotJudged(summaryOf(view), inventories));
 }
 
 export function policiesOf({ objects, snapshot }: Inventory, { namespace }: ObjectSource): readonly object[] {
@@ -92,7 +93,7 @@ export function whatIf(inventory: Inventory, source: ObjectSource, body: string)
   const edited = policies.map((object): ManifestObject => ({ object, file: 'edit', line: 1 }));
   const options = { defaultNamespace: source.namespace, podCidr: source.podCidr };
   const after = inventoryOf([...kept, ...edited], options);
-  return { problems: wrong, matrix: dataOf(viewOf([inventory, after], WHOLE), 'What would change') };
+  return { problems: wrong, matrix: dataOf([inventory, after], 'What would change') };
 }
 
 function fieldText({ field, message }: Problem): string {
