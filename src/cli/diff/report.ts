@@ -55,11 +55,16 @@ export function diffText(facts: DiffFacts, paint: Paint): string {
   const gone = [
     ...(added.length > 0 ? [`new: ${someOf(added)}`] : []),
     ...(removed.length > 0 ? [`gone: ${someOf(removed)}`] : []),
+    ...(isNobodyLeft(facts) ? ['no pod is left: --as apply adds what is given to what is there'] : []),
   ];
   if (gone.length > 0) parts.push(gone.join('\n'));
   if (connections) parts.push(connectionsText(connections, view, paint));
   for (const failure of failed) parts.push(paint('red', `fails: ${failure}`));
   return `${parts.join('\n\n')}\n`;
+}
+
+function isNobodyLeft({ view, removed }: DiffFacts): boolean {
+  return removed.length > 0 && removed.length === view.groups.filter(({ type }) => type === 'pod').length;
 }
 
 function changeText({ from, to, pairs, example }: MergedChange, { matrix }: MatrixView, paint: Paint): string {
