@@ -20,13 +20,6 @@ export const BURST_MS = 100;
 export const LONGEST_PAUSE_MS = 250;
 
 /**
- * Where members change without end, their syncs begin so far apart, and each takes in what changed meanwhile: a sync costs more than an
- * entry. So many begin at once before; after a pause as long as that takes, as many again.
- */
-export const MEMBERS_PERIOD_MS = 30;
-export const MEMBERS_AT_ONCE = 4;
-
-/**
  * A token bucket for each lane. Both are paid from one share: in equal parts while both have debts, so that neither waits for the other's
  * more than twice as long as for its own; all of it to one while the other has none.
  */
@@ -36,8 +29,6 @@ export class Pace {
   readonly #debts: Record<Lane, number> = { members: 0, rules: 0 };
   readonly #lastEndMs: Record<Lane, number> = { members: Number.NEGATIVE_INFINITY, rules: Number.NEGATIVE_INFINITY };
   #paidMs = Number.NEGATIVE_INFINITY;
-  /** When syncs of members would begin next if all of them began a period apart. */
-  #membersDueMs = Number.NEGATIVE_INFINITY;
 
   constructor({ share }: PaceOptions) {
     this.#share = share;
@@ -45,11 +36,6 @@ export class Pace {
 
   /** The earliest time at which a sync of the lane may start. */
   startMs(lane: Lane, nowMs: number): number {
-    const gatheredMs = lane === 'members' ? this.#membersDueMs - (MEMBERS_AT_ONCE - 1) * MEMBERS_PERIOD_MS : nowMs;
-    return Math.max(gatheredMs, this.#paidAtMs(lane, nowMs));
-  }
-
-  #paidAtMs(lane: Lane, nowMs: number): number {
     this.#pay(nowMs);
     const excess = this.#debts[lane] - BURST_MS;
     if (excess <= 0) return nowMs;
@@ -61,7 +47,6 @@ export class Pace {
   started(lane: Lane, nowMs: number): void {
     this.#pay(nowMs);
     this.#debts[lane] = Math.min(this.#debts[lane], BURST_MS);
-    if (lane === 'members') this.#membersDueMs = Math.max(this.#membersDueMs, nowMs) + MEMBERS_PERIOD_MS;
   }
 
   /** `usedMs`: of CPU. */

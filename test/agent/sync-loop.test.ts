@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { BURST_MS, LONGEST_PAUSE_MS, MEMBERS_PERIOD_MS } from '../../src/agent/pace.ts';
+import { BURST_MS, LONGEST_PAUSE_MS } from '../../src/agent/pace.ts';
 import { TIDYING } from '../../src/dataplane/dataplane.ts';
 import { type LoopRequest, type LoopVerdict, SyncLoop, type Want } from '../../src/agent/sync-loop.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
@@ -354,20 +354,8 @@ describe('pauses for what syncs cost', () => {
     {
       name: 'members wait for no debts of rules',
       used: { rules: 300, members: 1 },
-      asked: [['rules', 10], ['rules', 20], ...every('members', 30, 7, 20)],
-      syncs: [['rules', 10], ...every('members', 30, 7, 20), ['rules', 260]],
-    },
-    {
-      name: 'members that change without end are gathered after the first few, whatever a sync of them costs',
-      used: { members: 0 },
-      asked: every('members', 10, 24),
-      syncs: [...every('members', 10, 5), ...every('members', MEMBERS_PERIOD_MS, 7, 70)],
-    },
-    {
-      name: 'after a rest so many of them begin at once again, and rules never wait for their gathering',
-      used: { members: 0, rules: 0 },
-      asked: [...every('members', 5, 6), ['rules', 42], ...every('members', 5, 4, 300)],
-      syncs: [...every('members', 5, 4), ['members', 40], ['rules', 42], ...every('members', 5, 4, 300)],
+      asked: [['rules', 10], ['rules', 20], ...every('members', 10, 20, 20)],
+      syncs: [['rules', 10], ...every('members', 10, 20, 20), ['rules', 260]],
     },
     {
       name: 'rules wait for no debts of members',
