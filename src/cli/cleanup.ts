@@ -4,16 +4,11 @@ import type { ChangeCounts, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { CommandContext } from './command.ts';
 import type { CleanupFlags } from './cleanup-flags.ts';
 
-import { sleep, systemClock } from '../core/clock.ts';
+import { sleep } from '../core/clock.ts';
 import { messageOf } from '../core/error-text.ts';
-import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
-import { createHostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
-import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-rules.ts';
-import { runCommand } from '../host/command.ts';
-import { AGENT_FLAGS } from './config.ts';
 import { EXIT_FAILURE, EXIT_OK } from './exit-codes.ts';
 import { NFT_TABLE } from './nftables-node.ts';
-import { leftInNftables } from './other-dataplanes.ts';
+import { hostIptables, leftInNftables } from './other-dataplanes.ts';
 import { answersAt } from './running-agent.ts';
 
 /** A set that the kernel still uses for a moment, a chain that a rule of others leads to. */
@@ -51,22 +46,8 @@ interface Removed {
 
 /** Read back and removed until a look finds nothing. */
 async function removeRules(lockWaitSeconds: number, signal: AbortSignal): Promise<Removed> {
-  const kernel = createHostKernel({
-    choice: 'auto',
-    run: runCommand,
-    read: runCommand,
-    readTableNames,
-    hasIpv6: hostHasIpv6,
-    lockWaitSeconds,
-    onBackend: () => {},
-  });
+  const { kernel, dataplane } = hostIptables(lockWaitSeconds);
   await kernel.open();
-  const dataplane = createIptablesDataplane({
-    kernel,
-    layout: { trunkInterfacePrefix: AGENT_FLAGS.trunkInterfacePrefix.defaultText! },
-    now: () => systemClock.now(),
-    firstEpoch: 1,
-  });
   const counts = { chains: 0, sets: 0 };
   for (let tries = 1; ; tries++) {
     const outcome = await dataplane.remove({ resync: true });

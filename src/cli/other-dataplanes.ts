@@ -1,4 +1,5 @@
 /** What another data plane left on this host, to be found and taken out. */
+import type { Dataplane } from '../dataplane/dataplane.ts';
 import type { OtherDataplane } from './take-over.ts';
 
 import { systemClock } from '../core/clock.ts';
@@ -37,7 +38,8 @@ function isAbsent(error: unknown): boolean {
   return error.reason === 'not-found' || /No such file or directory/.test(error.stderr);
 }
 
-export function leftInIptables(lockWaitSeconds: number): OtherDataplane {
+/** Whatever of ours stands in iptables on this host, to be read and taken out: in both variants and families. */
+export function hostIptables(lockWaitSeconds: number): { readonly kernel: HostKernel; readonly dataplane: Dataplane } {
   const kernel = createHostKernel({
     choice: 'auto',
     run: runCommand,
@@ -53,6 +55,11 @@ export function leftInIptables(lockWaitSeconds: number): OtherDataplane {
     now: () => systemClock.now(),
     firstEpoch: 1,
   });
+  return { kernel, dataplane };
+}
+
+export function leftInIptables(lockWaitSeconds: number): OtherDataplane {
+  const { kernel, dataplane } = hostIptables(lockWaitSeconds);
   let opened: ReturnType<HostKernel['open']> | undefined;
   return {
     name: 'iptables',

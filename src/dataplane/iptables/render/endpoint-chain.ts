@@ -61,7 +61,6 @@ export function renderPlainChain(
   const head = expressible(isolates ? headRules(layout) : auditHeadRules(layout), family, layout);
   const tail = tailOf(name, false);
   const rules = [...head, ...allows, ...tail.slice(0, -1), ...counts, ...tail.slice(-1), ...legend];
-  const sets = new Set(rules.flatMap((r) => r.matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))));
   const role = { kind: 'endpoint', endpoint: name, direction, replies: false } as const;
   const replies = isolates ? [...allows.map(reverse), ...tailOf(name, true)] : [rule([], RETURN)];
   return {
@@ -69,10 +68,16 @@ export function renderPlainChain(
     direction,
     policies,
     ...(audit ? { audit: { policies: audit.policies, ...(without === undefined ? {} : { without }) } } : {}),
-    sets: [...sets].sort(),
+    sets: setsOf(rules),
     chain: new Chain(name, role, rules),
     ...(judgesReplies(layout) ? { reply: new Chain(replyChain(name), { ...role, replies: true }, replies) } : {}),
   };
+}
+
+/** By name, each once. */
+export function setsOf(rules: readonly Rule[]): readonly string[] {
+  const sets = rules.flatMap(({ matches }) => matches.flatMap((match) => (match.kind === 'set' ? [match.set] : [])));
+  return [...new Set(sets)].sort();
 }
 
 /** Meets what no policy in force allows, ahead of the verdict on that. */

@@ -24,6 +24,7 @@ import {
   headRules,
   legendRules,
   rule,
+  setsOf,
   tailRules,
 } from './endpoint-chain.ts';
 
@@ -56,18 +57,13 @@ export function renderTieredChain(
   const name = endpointChain(direction, JSON.stringify([...keys, family, layout, meaning]));
   const { main, ...parts } = partsOf(given, name, false);
   const replies = judgesReplies(layout) ? partsOf(given, name, true) : undefined;
-  const sets = new Set(
-    [main, ...Object.values(parts)]
-      .flat()
-      .flatMap(({ matches }) => matches.flatMap((match) => (match.kind === 'set' ? [match.set] : []))),
-  );
   const role = { kind: 'endpoint', endpoint: name, direction, replies: false } as const;
   return {
     name,
     direction,
     policies,
     ...(audit ? { audit: { policies: audit.policies, ...(without === undefined ? {} : { without }) } } : {}),
-    sets: [...sets].sort(),
+    sets: setsOf([main, ...Object.values(parts)].flat()),
     chain: new Chain(name, role, main),
     ...(replies ? { reply: new Chain(replyChain(name), { ...role, replies: true }, replies.main) } : {}),
     parts: [
