@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { startApiServer } from '../../lab/api/api-server.ts';
+import { kubeconfigText } from '../../lab/api/certificates.ts';
 import { type CommandRun, runCommand } from '../support/command-line.ts';
 
 const THREE_TIER = fileURLToPath(new URL('../../examples/three-tier', import.meta.url));
@@ -117,17 +118,7 @@ describe('portcullis explain', () => {
     const server = await startApiServer({ tls: false, tokens: [{ token: 'secret', user: 'me' }] });
     const folder = mkdtempSync(join(tmpdir(), 'explain-'));
     const kubeconfig = join(folder, 'config');
-    writeFileSync(
-      kubeconfig,
-      JSON.stringify({
-        apiVersion: 'v1',
-        kind: 'Config',
-        clusters: [{ name: 'lab', cluster: { server: server.url } }],
-        users: [{ name: 'me', user: { token: 'secret' } }],
-        contexts: [{ name: 'lab', context: { cluster: 'lab', user: 'me' } }],
-        'current-context': 'lab',
-      }),
-    );
+    writeFileSync(kubeconfig, kubeconfigText(server.url, undefined, 'secret'));
     try {
       const create = (kind: 'namespaces' | 'pods' | 'networkpolicies', object: object): unknown =>
         server.store.create(kind, object as never);
