@@ -34,7 +34,7 @@ const NODES: readonly NodeRecord[] = [
 ];
 
 /** One in sixteen shares its last four bits with another; the first and last of a block are there too. */
-const POD_ADDRESSES = Array.from({ length: 10 }, (_, index) => ({
+export const POD_ADDRESSES = Array.from({ length: 10 }, (_, index) => ({
   4: `10.0.${index >> 3}.${index === 7 ? 255 : index * 5}`,
   6: `fd00::${index === 0 ? '' : (index * 5).toString(16)}`,
 }));
@@ -231,9 +231,37 @@ const farPeer = fc.oneof(
   { weight: 12, arbitrary: podPeer },
   { weight: 8, arbitrary: fc.record({ networks: fc.subarray(CIDRS, { minLength: 1, maxLength: 3 }) }) },
   { weight: 4, arbitrary: fc.record({ nodes: selector }) },
-  // What the agent does not support (N-90).
-  { weight: 1, arbitrary: fc.constant({ domainNames: ['a.example'] }) },
 );
+
+/** Seldom, as one of them may deny everything: what no version of this agent, or only a later one, understands (N-90, N-91). */
+const orOdd = <T>(usual: fc.Arbitrary<T>, ...odd: readonly object[]): fc.Arbitrary<T | object> =>
+  fc.oneof({ weight: 60, arbitrary: usual }, { weight: 1, arbitrary: fc.constantFrom(...odd) });
+
+const ODD_SELECTORS = [
+  { matchLabels: { app: 7 } },
+  { matchExpressions: [{ key: 'app', operator: 'Like', values: ['a'] }] },
+  { matchExpressions: [{ key: 'app', operator: 'In', values: [] }] },
+  { matchFields: {} },
+];
+const ODD_PEERS = [
+  {},
+  { domainNames: ['a.example'] },
+  { services: {} },
+  { pods: { namespaceSelector: {} } },
+  { pods: { podSelector: {}, serviceAccounts: {} } },
+  { namespaces: {}, pods: { podSelector: {} } },
+  { networks: ['10.0.0.0/33'] },
+  ...ODD_SELECTORS.flatMap((odd) => [{ namespaces: odd }, { pods: { podSelector: odd } }]),
+];
+const ODD_PROTOCOLS = [
+  {},
+  { icmp: {} },
+  { tcp: { destinationPort: {} } },
+  { tcp: { destinationPort: { range: { start: 81, end: 80 } } } },
+  { tcp: { sourcePort: { number: 80 } } },
+  { udp: {}, sctp: {} },
+  { destinationNamedPort: '' },
+];
 
 const destinationPort = fc.oneof(
   fc.constantFrom(...PORTS).map((number) => ({ number })),
@@ -253,26 +281,47 @@ const tierRule = (side: 'from' | 'to') =>
   fc.record(
     {
       action: fc.constantFrom('Accept', 'Deny', 'Pass'),
-      [side]: fc.array(side === 'to' ? farPeer : podPeer, { minLength: 1, maxLength: 3 }),
-      protocols: fc.array(protocolEntry, { minLength: 1, maxLength: 3 }),
+      [side]: fc.array(orOdd(side === 'to' ? farPeer : podPeer, ...ODD_PEERS), { minLength: 1, maxLength: 3 }),
+      protocols: fc.array(orOdd(protocolEntry, ...ODD_PROTOCOLS), { minLength: 1, maxLength: 3 }),
     },
     { requiredKeys: ['action', side] },
   );
 
+const tierRules = (side: 'from' | 'to') =>
+  fc.array(orOdd(tierRule(side), ...ODD_RULES.map((odd) => ({ [side]: [{ namespaces: {} }], ...odd }))), {
+    maxLength: 4,
+  });
+
+const ODD_RULES = [
+  { action: 'Log' },
+  { action: 'Accept', from: [], to: [] },
+  { action: 'Accept', log: true },
+  { action: 'Deny', protocols: [] },
+];
+
 const tierSpec = fc.record(
   {
-    tier: fc.constantFrom('Admin', 'Admin', 'Baseline'),
-    priority: fc.nat({ max: 2 }),
-    subject: podPeer,
-    ingress: fc.array(tierRule('from'), { maxLength: 4 }),
-    egress: fc.array(tierRule('to'), { maxLength: 4 }),
+    tier: fc.oneof(
+      { weight: 60, arbitrary: fc.constantFrom('Admin', 'Admin', 'Baseline') },
+      { weight: 1, arbitrary: fc.constant('Tenant') },
+    ),
+    priority: fc.oneof({ weight: 60, arbitrary: fc.nat({ max: 2 }) }, { weight: 1, arbitrary: fc.constant(1001) }),
+    subject: orOdd(podPeer, ...ODD_PEERS),
+    ingress: tierRules('from'),
+    egress: tierRules('to'),
   },
   { requiredKeys: ['tier', 'priority', 'subject'] },
 );
 
-const clusterPolicy = fc
+/** As an object of the API, which need not be one that its validation lets pass. */
+const clusterPolicyObject = fc
   .tuple(fc.constantFrom('c0', 'c1', 'c2', 'c3'), tierSpec)
-  .map(([name, spec]) => parseClusterPolicy({ metadata: { name }, spec }).policy!);
+  .map(([name, spec]) => ({ metadata: { name }, spec }));
+
+/** Objects, of which the later of one name is in force. */
+export const clusterPolicyObjects = fc.array(clusterPolicyObject, { minLength: 1, maxLength: 4 });
+
+const clusterPolicy = clusterPolicyObject.map((object) => parseClusterPolicy(object).policy!);
 
 const labelledNode = fc
   .tuple(fc.constantFrom(...NODES), labels)
@@ -291,9 +340,41 @@ export const contestedTiers = contestedFrom(tieredParts);
 
 /** A cluster and what became of it: objects came, went and changed. */
 export const clusterPair = pairOf(clusterParts);
-export const tieredPair = pairOf(
-  fc.oneof({ weight: 6, arbitrary: tieredParts }, { weight: 1, arbitrary: clusterParts }),
+export const tieredPair = fc.oneof(
+  pairOf(fc.oneof({ weight: 6, arbitrary: tieredParts }, { weight: 1, arbitrary: clusterParts })),
+  tieredEdit(),
 );
+
+/** One cluster-wide policy is edited, and nothing else changes. */
+function tieredEdit(): fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapshot]> {
+  const choices = fc.record({
+    which: fc.nat({ max: 3 }),
+    side: fc.constantFrom('ingress', 'egress'),
+    what: fc.constantFrom('swap', 'action', 'remove', 'repeat', 'priority', 'tier'),
+    at: fc.nat({ max: 3 }),
+    to: fc.nat({ max: 3 }),
+    action: fc.constantFrom('Accept', 'Deny', 'Pass'),
+  });
+  return fc.tuple(tieredParts, choices).map(([parts, { which, side, what, at, to, action }]) => {
+    const before = snapshotOf(parts);
+    const all = [...before.clusterPolicies!.values()];
+    const edited = all[which % all.length]!;
+    const rules = [...edited[side]];
+    const [first, second] = [at % rules.length, to % rules.length];
+    const rule = rules[first];
+    if (rule && what === 'swap') [rules[first], rules[second]] = [rules[second]!, rule];
+    if (rule && what === 'action') rules[first] = { ...rule, action };
+    if (rule && what === 'remove') rules.splice(first, 1);
+    if (rule && what === 'repeat') rules.splice(second, 0, { ...rule, action });
+    const { tier, priority } = edited;
+    const head = {
+      priority: what === 'priority' ? (priority + 1 + (to % 2)) % 3 : priority,
+      tier: what !== 'tier' ? tier : tier === 'Admin' ? 'Baseline' : 'Admin',
+    } as const;
+    const after: ClusterPolicy = { ...edited, ...head, [side]: rules };
+    return [before, { ...before, clusterPolicies: new Map(before.clusterPolicies).set(after.name, after) }] as const;
+  });
+}
 
 function pairOf(parts: fc.Arbitrary<ClusterParts>): fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapshot]> {
   return fc
