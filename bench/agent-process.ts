@@ -2,9 +2,9 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Backend } from '../src/core/vocabulary.ts';
 import { AGENT_PORT, agentArguments, apiServerEnvironment } from '../lab/agent-process.ts';
 import type { ApiProcess } from './api-process.ts';
+import { agentChoice, type MeasuredBackend } from './backends.ts';
 import { LOCAL_NODE } from './cluster-model.ts';
 import type { Stall } from './stalls.ts';
 import { IMAGE_ENV, IMAGE_FLAGS } from './suites.ts';
@@ -26,7 +26,9 @@ export function bundleAgent(directory: string): string {
 export interface AgentOptions {
   /** Where the process leaves how long it stood still, when it ends. */
   readonly stallFile?: string;
-  readonly backend?: Backend;
+  readonly backend?: MeasuredBackend;
+  /** Further flags. */
+  readonly more?: readonly string[];
   readonly nodeName?: string;
   /** How a command is made to run in another network namespace. */
   readonly inside?: (argv: Argv) => Argv;
@@ -34,12 +36,20 @@ export interface AgentOptions {
 }
 
 export function startAgent(bundle: string, api: ApiProcess, options: AgentOptions): WatchedProcess {
-  const { stallFile, nodeName = LOCAL_NODE, backend = 'iptables-nft', inside = (argv) => argv, env = {} } = options;
+  const { stallFile, nodeName = LOCAL_NODE, backend = 'iptables-nft', more = [] } = options;
+  const { inside = (argv) => argv, env = {} } = options;
   const probe = stallFile === undefined ? [] : ['--import', STALL_PROBE];
-  const flags = agentArguments({ nodeName, serviceAccountDir: api.serviceAccountDir, backend });
+  const choice = agentChoice(backend);
+  const flags = agentArguments({
+    nodeName,
+    serviceAccountDir: api.serviceAccountDir,
+    backend: choice.backend,
+    more: [...choice.more, ...more],
+  });
   const argv = [...IMAGE_FLAGS, ...probe, bundle, ...flags];
   return new WatchedProcess(inside([process.execPath, ...argv]), {
     ...IMAGE_ENV,
+    ...choice.env,
     ...env,
     ...(stallFile === undefined ? {} : { STALL_FILE: stallFile }),
     ...apiServerEnvironment(`127.0.0.1:${api.port}`),

@@ -1,6 +1,6 @@
 /**
  * Suite *event*: from the API write to the packets (reaction.ts), beside bare commands. With --full also from the arrival of a watch line
- * to the kernel's commit, each kind of event by itself, and beside a rebuild of everything.
+ * to the kernel's commit, each kind of event by itself, and beside a rebuild of everything; that with iptables alone.
  */
 import { runCommand } from '../src/host/command.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
@@ -9,6 +9,7 @@ import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
 import { thisVersion } from './against/version.ts';
 import { AgentUnderTest, type Commit, type Pass, SYNC_SHARE } from './agent-under-test.ts';
+import { iptablesOf } from './backends.ts';
 import { ClusterModel, type ClusterOptions, podObject } from './cluster-model.ts';
 import { type Stories, type Story, makeStories } from './event-kinds.ts';
 import { describeMachine } from './machine.ts';
@@ -21,7 +22,6 @@ import { stallTargets, targetsTable } from './targets.ts';
 import type { SuiteOptions, SuiteResult, Table } from './types.ts';
 
 const CLUSTER = { pods: 10_000, namespaces: 1_000, policies: 3_000, localPods: 250, localNamespaces: 100 };
-const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
 const RATES = [200, 1_000];
 /** Between two events of an idle agent: what a sync of 40 ms used is paid back by then, and both sides come to rest. */
 const IDLE_MS = 40 / SYNC_SHARE + 20;
@@ -72,7 +72,7 @@ export async function run(options: SuiteOptions): Promise<SuiteResult> {
   const { full = false, rounds = 120 } = options;
   const reactions = await measureReactions((directory) => [thisVersion(directory)], options);
   const results: BackendResult[] = [];
-  for (const backend of full ? BACKENDS : []) results.push(await measureBackend(backend, rounds));
+  for (const backend of full ? iptablesOf(options) : []) results.push(await measureBackend(backend, rounds));
   return {
     suite: 'event',
     machine: describeMachine(),

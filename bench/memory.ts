@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundleAgent, FIRST_SYNC, readStall, startAgent } from './agent-process.ts';
 import { type ApiProcess, startApiProcess } from './api-process.ts';
+import { backendsOf, type MeasuredBackend } from './backends.ts';
 import type { ClusterOptions } from './cluster-model.ts';
 import { describeMachine } from './machine.ts';
 import { IdleProcess, longestOf, sleep, type Stall } from './stalls.ts';
@@ -28,20 +29,27 @@ interface Run {
   readonly stall?: Stall;
 }
 
+interface AgentRuns {
+  readonly backend: MeasuredBackend;
+  readonly runs: readonly Run[];
+}
+
 interface SizeResult {
   readonly pods: number;
-  readonly agent: readonly Run[];
+  readonly agents: readonly AgentRuns[];
   readonly informer: readonly Run[];
 }
 
-export async function run({ quick, rounds = quick ? 1 : 3 }: SuiteOptions): Promise<SuiteResult> {
+export async function run(options: SuiteOptions): Promise<SuiteResult> {
+  const { quick, rounds = quick ? 1 : 3 } = options;
+  const backends = backendsOf(options, ['iptables-nft', 'nftables']);
   const directory = mkdtempSync(join(tmpdir(), 'portcullis-memory-'));
   const idle = new IdleProcess();
   try {
     const bundle = bundleAgent(directory);
     const results: SizeResult[] = [];
     await idle.longest();
-    for (const pods of quick ? [1_000] : SIZES) results.push(await measure(pods, rounds, bundle, directory));
+    for (const pods of quick ? [1_000] : SIZES) results.push(await measure(pods, backends, rounds, bundle, directory));
     const idleStall = await idle.longest();
     return {
       suite: 'memory',
@@ -55,24 +63,31 @@ export async function run({ quick, rounds = quick ? 1 : 3 }: SuiteOptions): Prom
   }
 }
 
-async function measure(pods: number, rounds: number, bundle: string, directory: string): Promise<SizeResult> {
+async function measure(
+  pods: number,
+  backends: readonly MeasuredBackend[],
+  rounds: number,
+  bundle: string,
+  directory: string,
+): Promise<SizeResult> {
   const cluster: ClusterOptions = { pods, namespaces: pods / 10, policies: pods / 10, ...LOCAL };
   const api = await startApiProcess(cluster, directory);
-  const agent: Run[] = [];
+  const agents = backends.map((backend) => ({ backend, runs: [] as Run[] }));
   const informer: Run[] = [];
   try {
     for (let round = 0; round < rounds; round++) {
-      agent.push(await runAgent(bundle, api, join(directory, 'stall.json')));
+      for (const { backend, runs } of agents)
+        runs.push(await runAgent(bundle, api, backend, join(directory, 'stall.json')));
       informer.push(await runInformer(api));
     }
   } finally {
     api.stop();
   }
-  return { pods, agent, informer };
+  return { pods, agents, informer };
 }
 
-async function runAgent(bundle: string, api: ApiProcess, stallFile: string): Promise<Run> {
-  const process = startAgent(bundle, api, { stallFile });
+async function runAgent(bundle: string, api: ApiProcess, backend: MeasuredBackend, stallFile: string): Promise<Run> {
+  const process = startAgent(bundle, api, { backend, stallFile });
   let run: Run;
   try {
     const ms = await process.said(FIRST_SYNC);
@@ -101,16 +116,18 @@ function asRun(ms: number, { now, peak }: Memory): Run {
 }
 
 function targets(results: readonly SizeResult[], idle: Stall): Table {
-  const peaks = results.map(({ pods, agent }): Target => {
-    return {
-      what: `peak RSS, ${pods.toLocaleString('en-US')} pods`,
-      measured: Math.max(...agent.map(({ peak }) => peak)),
-      limit: LIMITS[pods]!,
-      kind: 'at-most',
-      unit: 'MB',
-    };
-  });
-  const stall = stallOf(results.flatMap(({ agent }) => agent));
+  const peaks = results.flatMap(({ pods, agents }) =>
+    agents.map(({ backend, runs }): Target => {
+      return {
+        what: `peak RSS, ${pods.toLocaleString('en-US')} pods, ${backend}`,
+        measured: Math.max(...runs.map(({ peak }) => peak)),
+        limit: LIMITS[pods]!,
+        kind: 'at-most',
+        unit: 'MB',
+      };
+    }),
+  );
+  const stall = stallOf(results.flatMap(({ agents }) => agents.flatMap(({ runs }) => runs)));
   return targetsTable([...peaks, ...stallTargets('agent', stall, idle)]);
 }
 
@@ -126,6 +143,7 @@ function table(results: readonly SizeResult[]): Table {
     note: `The agent with its flags in the image (${IMAGE_FLAGS.join(' ')}), from TLS to the kernel, with a tenth as many namespaces and policies as pods; the informer holds pods only and may use 8 GB of heap. Medians; steady: ${SETTLE_MS / 1000} s after the list.`,
     columns: [
       'pods',
+      'data plane',
       'agent: peak',
       'steady',
       'until enforced',
@@ -136,16 +154,19 @@ function table(results: readonly SizeResult[]): Table {
       'until listed',
       'ratio of peaks',
     ],
-    rows: results.map(({ pods, agent, informer }) => [
-      pods.toLocaleString('en-US'),
-      megabytes(of(agent, ({ peak }) => peak)),
-      megabytes(of(agent, ({ steady }) => steady)),
-      `${number(of(agent, ({ seconds }) => seconds))} s`,
-      ...stallCells(stallOf(agent)),
-      megabytes(of(informer, ({ peak }) => peak)),
-      megabytes(of(informer, ({ steady }) => steady)),
-      `${number(of(informer, ({ seconds }) => seconds))} s`,
-      ratio(of(informer, ({ peak }) => peak) / of(agent, ({ peak }) => peak)),
-    ]),
+    rows: results.flatMap(({ pods, agents, informer }) =>
+      agents.map(({ backend, runs }) => [
+        pods.toLocaleString('en-US'),
+        backend,
+        megabytes(of(runs, ({ peak }) => peak)),
+        megabytes(of(runs, ({ steady }) => steady)),
+        `${number(of(runs, ({ seconds }) => seconds))} s`,
+        ...stallCells(stallOf(runs)),
+        megabytes(of(informer, ({ peak }) => peak)),
+        megabytes(of(informer, ({ steady }) => steady)),
+        `${number(of(informer, ({ seconds }) => seconds))} s`,
+        ratio(of(informer, ({ peak }) => peak) / of(runs, ({ peak }) => peak)),
+      ]),
+    ),
   };
 }

@@ -9,7 +9,7 @@ import { describeMachine } from './machine.ts';
 import { type Measured, type MeasureOptions, measure, TRAFFIC, type Traffic } from './packet/measure.ts';
 import { DENIED, type Shape, shapes } from './packet/shapes.ts';
 import { denialTable, packetTables, type ShapeResult } from './packet/tables.ts';
-import { closeAll, FOR_DENIALS, openVariants } from './packet/variants.ts';
+import { closeAll, forDenials, forTraffic, openVariants, type Wanted } from './packet/variants.ts';
 import type { SuiteOptions, SuiteResult } from './types.ts';
 
 const ROUNDS = 40;
@@ -25,10 +25,10 @@ export async function run(options: SuiteOptions): Promise<SuiteResult> {
   const results: ShapeResult[] = [];
   for (const shape of shapes(options)) {
     const traffic = shape.onlyNew ? WHAT_BEGINS : TRAFFIC;
-    results.push({ shape, variants: await measureShape(shape, { ...how, traffic }) });
+    results.push({ shape, variants: await measureShape(shape, { ...how, traffic }, forTraffic(options)) });
   }
   const shape = quick ? shapes(options)[0]! : DENIED;
-  const denied = await measureShape(shape, { ...how, traffic: ['denied'] }, FOR_DENIALS);
+  const denied = await measureShape(shape, { ...how, traffic: ['denied'] }, forDenials(options));
   return {
     suite: 'packet',
     machine: describeMachine(),
@@ -37,11 +37,7 @@ export async function run(options: SuiteOptions): Promise<SuiteResult> {
   };
 }
 
-async function measureShape(
-  shape: Shape,
-  options: MeasureOptions,
-  wanted?: typeof FOR_DENIALS,
-): Promise<readonly Measured[]> {
+async function measureShape(shape: Shape, options: MeasureOptions, wanted: Wanted): Promise<readonly Measured[]> {
   const directory = mkdtempSync(join(tmpdir(), 'portcullis-packet-'));
   try {
     const variants = await openVariants(shape, directory, wanted);

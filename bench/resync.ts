@@ -3,28 +3,30 @@
  * and how long everything else had to wait meanwhile.
  */
 import type { NodeIntent } from '../src/compile/intent.ts';
-import type { Backend } from '../src/core/vocabulary.ts';
-import type { Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
-import type { SyncResult } from '../src/dataplane/iptables/sync/one-sync.ts';
-import { SnapshotSync } from '../test/support/snapshot-sync.ts';
-import { NodeCompiler, loadSnapshot } from '../src/compile/compile-node.ts';
-import { runCommand } from '../src/host/command.ts';
-import { toolName } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
-import { createOneVariantKernel } from '../test/support/one-variant-kernel.ts';
-import { teardown } from '../src/dataplane/iptables/plan/teardown.ts';
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadSnapshot, NodeCompiler } from '../src/compile/compile-node.ts';
 import { createAgentMetrics, createRegistry } from '../src/telemetry/metrics.ts';
+import { bundleAgent, FIRST_SYNC, readStall, startAgent } from './agent-process.ts';
+import { startApiProcess } from './api-process.ts';
+import { backendsOf, type MeasuredBackend } from './backends.ts';
 import { ClusterModel, LOCAL_NODE } from './cluster-model.ts';
 import { loadModel } from './load-model.ts';
 import { describeMachine } from './machine.ts';
-import { LAYOUT } from './node-pass.ts';
-import { IdleProcess, type Stall, longestOf, nextTurn, watchStalls } from './stalls.ts';
-import { spread, stallCells, summarise } from './statistics.ts';
+import { openNode, type Resync, type Synced } from './resync-nodes.ts';
+import { IdleProcess, type Stall, longestOf, nextTurn, sleep, watchStalls } from './stalls.ts';
+import { number, spread, stallCells, summarise } from './statistics.ts';
 import { stallTargets, targetsTable } from './targets.ts';
 import type { SuiteOptions, SuiteResult, Table } from './types.ts';
 
 const CLUSTER = { pods: 100_000, namespaces: 1_000, policies: 10_000, localPods: 1_000, localNamespaces: 500 };
 const QUICK_CLUSTER = { pods: 1_000, namespaces: 50, policies: 250, localPods: 50, localNamespaces: 25 };
-const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
+/** An agent's process resyncs so often, for so long. */
+const RESYNC_SECONDS = 4;
+const RESYNCING_MS = 30_000;
+const QUICK_MS = 5_000;
 
 const SITUATIONS = ['written', 'read back', 'repaired', 'taken over', 'scraped'] as const;
 type Situation = (typeof SITUATIONS)[number];
@@ -41,32 +43,46 @@ interface Sample {
   readonly stall: Stall;
 }
 
+/** The agent's own process, with the whole cluster, while it compares again and again. */
+interface ProcessResult {
+  /** MB, from its start. */
+  readonly peak: number;
+  readonly stall: Stall;
+}
+
 interface BackendResult {
-  readonly backend: Backend;
+  readonly backend: MeasuredBackend;
   /** Of both families. */
   readonly rules: number;
   readonly entries: number;
   readonly samples: Readonly<Record<Situation, Sample[]>>;
+  readonly process: ProcessResult;
   readonly idleStall: Stall;
 }
 
-export async function run({ quick, rounds = quick ? 1 : 5 }: SuiteOptions): Promise<SuiteResult> {
+export async function run(options: SuiteOptions): Promise<SuiteResult> {
+  const { quick, rounds = quick ? 1 : 5 } = options;
+  const cluster = quick ? QUICK_CLUSTER : CLUSTER;
   const compiler = new NodeCompiler(LOCAL_NODE);
-  loadSnapshot(compiler, loadModel(new ClusterModel(quick ? QUICK_CLUSTER : CLUSTER)).snapshot);
+  loadSnapshot(compiler, loadModel(new ClusterModel(cluster)).snapshot);
   const intent = compiler.intent();
   const results: BackendResult[] = [];
-  for (const backend of quick ? BACKENDS.slice(0, 1) : BACKENDS)
-    results.push(await measure(backend, intent, rounds, quick));
+  for (const backend of backendsOf(options)) results.push(await measure(backend, intent, rounds, quick));
   return {
     suite: 'resync',
     machine: describeMachine(),
-    tables: [...(quick ? [] : [targets(results)]), ...results.map(table)],
+    tables: [...(quick ? [] : [targets(results)]), ...results.map(table), processTable(results)],
     raw: results,
   };
 }
 
-async function measure(backend: Backend, intent: NodeIntent, rounds: number, quick: boolean): Promise<BackendResult> {
-  const kernel = createOneVariantKernel({ backend, families: [4, 6], run: runCommand, lockWaitSeconds: 5 });
+async function measure(
+  backend: MeasuredBackend,
+  intent: NodeIntent,
+  rounds: number,
+  quick: boolean,
+): Promise<BackendResult> {
+  const node = openNode(backend, intent);
   const samples: Record<Situation, Sample[]> = {
     written: [],
     'read back': [],
@@ -75,11 +91,12 @@ async function measure(backend: Backend, intent: NodeIntent, rounds: number, qui
     scraped: [],
   };
   let size = { rules: 0, entries: 0 };
-  const pass = async (situation: Situation, agent: SnapshotSync, writes: boolean): Promise<void> => {
-    const { result, ...sample } = await watched(() => agent.sync(NO_SNAPSHOT, 'enforce', LAYOUT, true));
+  const pass = async (situation: Situation, resync: Resync, writes: boolean): Promise<void> => {
+    const { result, ...sample } = await watched(resync);
     assertDone(situation, result, writes);
     samples[situation].push(sample);
-    size = sizeOf(result);
+    const { rules, entries } = result;
+    size = { rules, entries };
   };
   const idle = new IdleProcess();
   await idle.longest();
@@ -88,29 +105,44 @@ async function measure(backend: Backend, intent: NodeIntent, rounds: number, qui
     // The first round warms up and is not counted.
     for (let round = quick ? 0 : -1; round < rounds; round++) {
       if (round === 0) for (const situation of SITUATIONS) samples[situation].length = 0;
-      const agent = reconciler(kernel, intent);
+      const agent = node.agent();
       await pass('written', agent, true);
       await pass('read back', agent, false);
-      await tamper(kernel);
+      await node.tamper();
       await pass('repaired', agent, true);
-      await pass('taken over', reconciler(kernel, intent), false);
+      await pass('taken over', node.agent(), false);
       const { seconds, stall } = await watched(() => metrics.scrape());
       samples.scraped.push({ seconds, stall });
-      await clear(kernel);
+      await node.clear();
     }
-    return { backend, ...size, samples, idleStall: await idle.longest() };
+    const process = await measureProcess(backend, quick);
+    return { backend, ...size, samples, process, idleStall: await idle.longest() };
   } finally {
     idle.stop();
-    await clear(kernel);
+    await node.clear();
   }
 }
 
-/** The intent is made already: compiling is measured by suite *compile*. */
-const NO_SNAPSHOT = { pods: new Map(), namespaces: new Map(), policies: new Map(), nodes: new Map(), problems: [] };
-
-function reconciler(kernel: Kernel, intent: NodeIntent): SnapshotSync {
-  const options = { nodeName: LOCAL_NODE, kernel, now: () => performance.now(), firstEpoch: 1 };
-  return new SnapshotSync({ ...options, compile: () => intent });
+async function measureProcess(backend: MeasuredBackend, quick: boolean): Promise<ProcessResult> {
+  const directory = mkdtempSync(join(tmpdir(), 'portcullis-resync-'));
+  const stallFile = join(directory, 'stall.json');
+  const api = await startApiProcess(quick ? QUICK_CLUSTER : CLUSTER, directory);
+  try {
+    const more = [`--resync-interval=${RESYNC_SECONDS}`];
+    const agent = startAgent(bundleAgent(directory), api, { backend, stallFile, more });
+    let peak: number;
+    try {
+      await agent.said(FIRST_SYNC);
+      await sleep(quick ? QUICK_MS : RESYNCING_MS);
+      peak = agent.memory().peak / 1e6;
+    } finally {
+      await agent.stop();
+    }
+    return { peak, stall: readStall(stallFile) };
+  } finally {
+    api.stop();
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
 async function watched<T>(work: () => Promise<T>): Promise<Sample & { readonly result: T }> {
@@ -127,32 +159,9 @@ async function watched<T>(work: () => Promise<T>): Promise<Sample & { readonly r
   return { result, seconds, stall };
 }
 
-function assertDone(situation: Situation, { failures, stepsApplied }: SyncResult, writes: boolean): void {
+function assertDone(situation: Situation, { failures, stepsApplied }: Synced, writes: boolean): void {
   if (failures.length > 0) throw new Error(`${situation}: ${failures[0]!.message}`);
   if (stepsApplied > 0 !== writes) throw new Error(`${situation}: ${stepsApplied} steps`);
-}
-
-function sizeOf({ plan }: SyncResult): { rules: number; entries: number } {
-  const { families, sets } = plan!.after;
-  const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);
-  return {
-    rules: sum(Object.values(families).flatMap(({ chains }) => [...chains.values()].map(({ length }) => length))),
-    entries: sum([...sets.values()].map(({ members }) => members.size)),
-  };
-}
-
-async function tamper(kernel: Kernel): Promise<void> {
-  const { backend } = kernel;
-  const { families, sets } = await kernel.readBack();
-  const [chain] = [...families[4]!.chains].find(([name, lines]) => name.startsWith('PCL-I-') && lines.length > 1)!;
-  const set = [...sets.values()].find(({ type, members }) => type === 'hash:ip' && members.size > 1)!;
-  const rule = ['*mangle', `-D ${chain} 1`, 'COMMIT', ''].join('\n');
-  await runCommand({ argv: [toolName(backend, 4, 'restore'), '--noflush'], stdin: rule, timeoutMs: 10_000 });
-  await runCommand({ argv: ['ipset', 'del', set.name, [...set.members.keys()][0]!], timeoutMs: 10_000 });
-}
-
-async function clear(kernel: Kernel): Promise<void> {
-  for (const step of teardown(await kernel.readBack()).steps) await kernel.apply(step);
 }
 
 // -------------------------------------------------------------------------------------------------------------- tables
@@ -162,9 +171,31 @@ function longestStall({ samples }: BackendResult, situations: readonly Situation
 }
 
 function targets(results: readonly BackendResult[]): Table {
-  return targetsTable(
-    results.flatMap((result) => stallTargets(result.backend, longestStall(result), result.idleStall)),
-  );
+  const peaks = new Map(results.map(({ backend, process }) => [backend, process.peak]));
+  const [own, other] = [peaks.get('nftables'), peaks.get('iptables-nft')];
+  return targetsTable([
+    ...results.flatMap((result) => stallTargets(result.backend, longestStall(result), result.idleStall)),
+    ...(own === undefined || other === undefined
+      ? []
+      : [
+          {
+            what: "nftables: peak memory of the agent's process against iptables-nft",
+            measured: own / other,
+            limit: 1,
+            kind: 'at-most' as const,
+            unit: 'x',
+          },
+        ]),
+  ]);
+}
+
+function processTable(results: readonly BackendResult[]): Table {
+  return {
+    title: "the agent's process, with the whole cluster",
+    note: `Read over TLS, then compared with the kernel every ${RESYNC_SECONDS} s.`,
+    columns: ['data plane', 'peak', 'stall: CPU', 'by the clock'],
+    rows: results.map(({ backend, process }) => [backend, `${number(process.peak)} MB`, ...stallCells(process.stall)]),
+  };
 }
 
 function table(result: BackendResult): Table {

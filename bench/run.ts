@@ -1,15 +1,16 @@
-/** `npm run bench -- [suite...] [--against VERSION] [--quick | --full] [--rounds N] [--json FILE]`: measures, prints tables, keeps the numbers. */
+/** `npm run bench -- [suite...] [--against VERSION] [--quick | --full] [--backends LIST] [--rounds N] [--json FILE]`: measures, prints tables, keeps the numbers. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isVersion } from './against/version.ts';
+import { MEASURED_BACKENDS, readBackends } from './backends.ts';
 import { SUITES, type SuiteSpec } from './suites.ts';
 import { formatTable } from './text-table.ts';
 import type { SuiteOptions, SuiteResult } from './types.ts';
 
-const USAGE = `bench [suite...] [--against VERSION] [--quick | --full] [--rounds N] [--json FILE]
+const USAGE = `bench [suite...] [--against VERSION] [--quick | --full] [--backends LIST] [--rounds N] [--json FILE]
   suites: ${SUITES.map(({ name, what }) => `${name} (${what})`).join(', ')}
   none named: all of them; without root those that need no kernel
   --against VERSION  a git ref or the folder of another checkout: its agent is measured beside this tree's, in turn, and ratios
@@ -18,6 +19,7 @@ const USAGE = `bench [suite...] [--against VERSION] [--quick | --full] [--rounds
                 .join(', ')}); nothing is kept but by --json
   --quick     a few seconds, to see that it works
   --full      every combination, where a suite usually leaves some out (event, packet)
+  --backends LIST  only these, separated by commas: ${MEASURED_BACKENDS.join(', ')}; where a suite takes its choice
   --rounds N  how often each side of a comparison is measured
   --json FILE all results in one file, besides bench/results/<suite>.json
   --help      this text
@@ -73,6 +75,8 @@ function readRequest(args: readonly string[]): Request | string {
   if (unknown !== undefined) return `no suite ${JSON.stringify(unknown)}`;
   const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
   if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) return '--rounds takes a whole number above 0';
+  const backends = values.backends === undefined ? undefined : readBackends(values.backends);
+  if (values.backends !== undefined && !backends) return `--backends takes ${MEASURED_BACKENDS.join(', ')}`;
   if (values.quick && values.full) return '--quick and --full exclude each other';
   const { against } = values;
   const wrong = against === undefined ? undefined : wrongComparison(against, positionals);
@@ -82,6 +86,7 @@ function readRequest(args: readonly string[]): Request | string {
   const options: SuiteOptions = {
     quick: values.quick ?? false,
     full: values.full ?? false,
+    ...(backends ? { backends } : {}),
     ...(rounds === undefined ? {} : { rounds }),
     ...(against === undefined ? {} : { against }),
   };
@@ -107,6 +112,7 @@ function parse(args: readonly string[]) {
       allowPositionals: true,
       options: {
         against: { type: 'string' },
+        backends: { type: 'string' },
         help: { type: 'boolean' },
         quick: { type: 'boolean' },
         full: { type: 'boolean' },

@@ -1,4 +1,5 @@
 /** What a suite is given and what it gives back. */
+import type { MeasuredBackend } from './backends.ts';
 
 export interface SuiteOptions {
   /** A few seconds, to see that it works; the numbers mean little. */
@@ -7,6 +8,8 @@ export interface SuiteOptions {
   readonly rounds?: number;
   /** Every combination a suite has; it takes as long as it takes. */
   readonly full?: boolean;
+  /** Absent: the suite's own choice. Suites that have none pass over it. */
+  readonly backends?: readonly MeasuredBackend[];
   /** A git ref or a folder: that version of the product is measured beside this one. */
   readonly against?: string;
 }

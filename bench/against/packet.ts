@@ -1,7 +1,8 @@
 /** Suite *packet* beside another version: each side's rules as its own agent writes them, in namespaces of their own, measured in turn. */
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Backend } from '../../src/core/vocabulary.ts';
+import { BACKENDS } from '../../src/core/vocabulary.ts';
+import { readTable } from '../../src/dataplane/nftables/table/read-table.ts';
 import { FIRST_SYNC, startAgent } from '../agent-process.ts';
 import { startApiProcess } from '../api-process.ts';
 import { describeMachine } from '../machine.ts';
@@ -9,7 +10,8 @@ import { makeCluster, type MeasuredCluster, NODE_NAME } from '../packet/cluster.
 import { measure, type Traffic } from '../packet/measure.ts';
 import { MANY_PODS, MANY_POLICIES, type Shape, shapeText } from '../packet/shapes.ts';
 import type { Testbed } from '../packet/testbed.ts';
-import { BACKENDS, closeAll, loadNothing, openVariant, type Variant } from '../packet/variants.ts';
+import { backendsOf, isIptables, type MeasuredBackend } from '../backends.ts';
+import { closeAll, loadNothing, openVariant, type Variant } from '../packet/variants.ts';
 import { median, number, summarise } from '../statistics.ts';
 import type { SuiteOptions, SuiteResult, Table } from '../types.ts';
 import { type Both, withBoth } from './both.ts';
@@ -32,13 +34,10 @@ export async function run(options: SuiteOptions): Promise<SuiteResult> {
   });
 }
 
-async function measureShape(
-  both: Both,
-  shape: Shape,
-  { quick, rounds }: SuiteOptions,
-  directory: string,
-): Promise<Table> {
-  const variants = await openSides(both, makeCluster(shape), directory);
+async function measureShape(both: Both, shape: Shape, options: SuiteOptions, directory: string): Promise<Table> {
+  const { quick, rounds } = options;
+  const backends = backendsOf({ ...options, quick: false }, BACKENDS);
+  const variants = await openSides(both, backends, makeCluster(shape), directory);
   try {
     const measured = await measure(variants, {
       rounds: rounds ?? (quick ? 3 : 40),
@@ -47,7 +46,7 @@ async function measureShape(
       traffic: TRAFFIC.map(([traffic]) => traffic),
     });
     const samples = measured.map((each) => each.samples);
-    const sides = BACKENDS.map(
+    const sides = backends.map(
       (backend, index) => [backend, samples[2 + 2 * index]!, samples[3 + 2 * index]!] as const,
     );
     return {
@@ -71,13 +70,18 @@ function row(what: string, rules: string, other: readonly number[], own: readonl
   return [what, rules, microseconds(other), microseconds(own), `${ratios.median.toFixed(3)}x`, half];
 }
 
-async function openSides(both: Both, cluster: MeasuredCluster, directory: string): Promise<readonly Variant[]> {
+async function openSides(
+  both: Both,
+  backends: readonly MeasuredBackend[],
+  cluster: MeasuredCluster,
+  directory: string,
+): Promise<readonly Variant[]> {
   const opened: Variant[] = [];
   const lockFile = (): string => join(directory, `xtables-${opened.length}.lock`);
   try {
     for (const rules of ['none', 'none again'] as const)
       opened.push(await openVariant({ rules, backend: undefined, cluster, lockFile: lockFile(), load: loadNothing }));
-    for (const backend of BACKENDS) {
+    for (const backend of backends) {
       for (const version of both) {
         const [file, folder] = [lockFile(), mkdtempSync(join(directory, 'agent-'))];
         const load = (testbed: Testbed): Promise<number> =>
@@ -95,7 +99,7 @@ async function openSides(both: Both, cluster: MeasuredCluster, directory: string
 /** The agent's first pass; then it ends, and its rules stay. */
 async function loadByAgent(
   { bundle }: Version,
-  backend: Backend,
+  backend: MeasuredBackend,
   { objects }: MeasuredCluster,
   { node }: Testbed,
   lockFile: string,
@@ -114,6 +118,10 @@ async function loadByAgent(
       await agent.said(FIRST_SYNC);
     } finally {
       await agent.stop();
+    }
+    if (!isIptables(backend)) {
+      const { chains } = readTable(await node.run(['nft', '-p', '-s', 'list', 'table', 'inet', 'portcullis']));
+      return [...chains.values()].reduce((sum, { lines }) => sum + lines.length, 0);
     }
     const rules = await node.run([`${backend}-save`, '-t', 'mangle']);
     return rules.split('\n').filter((line) => line.startsWith('-A ')).length;

@@ -1,8 +1,16 @@
 /** The sides of the comparison: each a testbed of its own with its rules loaded and its traffic programs waiting. */
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
+import { createNftKernel } from '../../src/dataplane/nftables/kernel/nft-kernel.ts';
+import { NftSession } from '../../src/dataplane/nftables/kernel/nft-session.ts';
+import { EpochKeeper } from '../../src/dataplane/nftables/sync/epoch-keeper.ts';
+import { NftSynchronizer } from '../../src/dataplane/nftables/sync/synchronizer.ts';
+import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
 import { compileNode, NOTHING_SHARED, renderNode } from '../../test/support/stages.ts';
 import type { Backend } from '../../src/core/vocabulary.ts';
+import { backendsOf, isIptables, MEASURED_BACKENDS, type MeasuredBackend } from '../backends.ts';
+import type { SuiteOptions } from '../types.ts';
 import { toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { createOneVariantKernel } from '../../test/support/one-variant-kernel.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
@@ -12,14 +20,12 @@ import { renderLinear } from './linear-layout.ts';
 import type { Shape } from './shapes.ts';
 import { LineProcess, type Testbed, openTestbed } from './testbed.ts';
 
-export const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
-
 /** `none` and `none again` have no rules, only connection tracking: what differs between them is noise. */
 export type Rules = 'none' | 'none again' | 'linear' | 'ours' | 'ours, not logged' | 'ours, not logged, again';
 
 export interface Variant {
   readonly rules: Rules;
-  readonly backend: Backend | undefined;
+  readonly backend: MeasuredBackend | undefined;
   /** Rules loaded, legends included, and seconds it took to load them with their sets. */
   readonly ruleCount: number;
   readonly loadSeconds: number;
@@ -28,8 +34,9 @@ export interface Variant {
 }
 
 const TIMEOUT_MS = 120_000;
+const NFT_TABLE = 'portcullis';
 /** As the agent has it by default. */
-const LAYOUT: Layout = {
+const LAYOUT: Layout & Required<Pick<Layout, 'marks'>> = {
   mode: 'enforce',
   marks: { mask: 0xff000000 },
   trunkInterfacePrefix: 'vlan.eth.',
@@ -38,24 +45,25 @@ const LAYOUT: Layout = {
 
 const { log: _, ...NOT_LOGGED } = LAYOUT;
 
-type Wanted = readonly (readonly [Rules, Backend | undefined])[];
+export type Wanted = readonly (readonly [Rules, MeasuredBackend | undefined])[];
 
-const FOR_TRAFFIC: Wanted = [
-  ['none', undefined],
-  ['none again', undefined],
-  ...BACKENDS.flatMap((backend) => [['linear', backend] as const, ['ours', backend] as const]),
-];
+/** The linear layout is one of iptables. */
+export function forTraffic(options: SuiteOptions): Wanted {
+  const own = backendsOf({ ...options, quick: false }, MEASURED_BACKENDS).flatMap((backend): Wanted => {
+    return [...(isIptables(backend) ? [['linear', backend] as const] : []), ['ours', backend] as const];
+  });
+  return [['none', undefined], ['none again', undefined], ...own];
+}
+
 /** For what is denied. */
-export const FOR_DENIALS: Wanted = BACKENDS.flatMap((backend) =>
-  (['ours', 'ours, not logged', 'ours, not logged, again'] as const).map((rules) => [rules, backend] as const),
-);
+export function forDenials(options: SuiteOptions): Wanted {
+  return backendsOf({ ...options, quick: false }).flatMap((backend) =>
+    (['ours', 'ours, not logged', 'ours, not logged, again'] as const).map((rules) => [rules, backend] as const),
+  );
+}
 
 /** Builds all of them, or none. */
-export async function openVariants(
-  shape: Shape,
-  directory: string,
-  wanted: Wanted = FOR_TRAFFIC,
-): Promise<readonly Variant[]> {
+export async function openVariants(shape: Shape, directory: string, wanted: Wanted): Promise<readonly Variant[]> {
   const cluster = makeCluster(shape);
   const opened: Variant[] = [];
   try {
@@ -77,7 +85,7 @@ export async function closeAll(variants: readonly Variant[]): Promise<void> {
 
 export interface VariantOptions {
   readonly rules: Rules;
-  readonly backend: Backend | undefined;
+  readonly backend: MeasuredBackend | undefined;
   readonly cluster: MeasuredCluster;
   readonly lockFile: string;
   /** Result: how many rules. */
@@ -114,14 +122,14 @@ function startTraffic(pod: Testbed['client'], role: 'serve' | 'client', server: 
 
 function loadRules(
   rules: Rules,
-  backend: Backend | undefined,
+  backend: MeasuredBackend | undefined,
   cluster: MeasuredCluster,
   testbed: Testbed,
 ): Promise<number> {
-  if (rules === 'linear') return loadLinear(backend!, cluster, testbed);
-  if (rules === 'ours') return loadOurs(backend!, cluster, testbed);
-  if (backend !== undefined) return loadOurs(backend, cluster, testbed, NOT_LOGGED);
-  return loadNothing(testbed);
+  if (backend === undefined) return loadNothing(testbed);
+  if (rules === 'linear') return loadLinear(backend as Backend, cluster, testbed);
+  const layout = rules === 'ours' ? LAYOUT : NOT_LOGGED;
+  return isIptables(backend) ? loadIptables(backend, cluster, testbed, layout) : loadNftables(cluster, testbed, layout);
 }
 
 /** A rule in INPUT, which no measured packet meets, has the kernel track connections. */
@@ -139,16 +147,36 @@ async function loadLinear(backend: Backend, { snapshot }: MeasuredCluster, { run
 }
 
 /** As the agent does it: compile, render, plan against what the kernel holds, apply. */
-async function loadOurs(
+async function loadIptables(
   backend: Backend,
   { snapshot }: MeasuredCluster,
   { run }: Testbed,
-  layout: Layout = LAYOUT,
+  layout: Layout,
 ): Promise<number> {
   const kernel = createOneVariantKernel({ backend, families: [4], run, lockWaitSeconds: 10 });
   const plan = diff(renderNode(compileNode(snapshot, NODE_NAME), layout), await kernel.readBack());
   for (const step of plan.steps) await kernel.apply(step);
   return [...plan.after.families[4]!.chains.values()].reduce((sum, chain) => sum + chain.length, 0);
+}
+
+/** The same with its table; both families, as one table has them. */
+async function loadNftables({ snapshot }: MeasuredCluster, testbed: Testbed, layout: Layout): Promise<number> {
+  const session = new NftSession(undefined, testbed.node.inside(['env']));
+  const kernel = createNftKernel({ table: NFT_TABLE, run: testbed.run, session });
+  const { marks } = LAYOUT;
+  const now = (): number => performance.now();
+  const epochs = new EpochKeeper({ marks, firstEpoch: 1, now });
+  const compiler = new NodeCompiler(NODE_NAME);
+  loadSnapshot(compiler, snapshot);
+  try {
+    const synchronizer = new NftSynchronizer({ kernel, table: NFT_TABLE, layout, now, epochs });
+    const request = { mode: 'enforce', resync: true, interfaces: NO_INTERFACES } as const;
+    const { failures, size } = await synchronizer.sync(compiler.intent(), request);
+    if (failures[0]) throw new Error(failures[0].message);
+    return size!().rules;
+  } finally {
+    session.stop();
+  }
 }
 
 /** The last one: interrupts tend to go to the first. */

@@ -2,111 +2,31 @@
  * The bare commands beside a node: another namespace with a copy of its rules and sets, in which a small process runs the command that
  * carries a change, and only what it adds. What a change takes back is tidied afterwards, untimed.
  */
-import type { Backend } from '../../src/core/vocabulary.ts';
-import { Namespace, type Testbed } from '../packet/testbed.ts';
-import { sleep } from '../stalls.ts';
-import { type Kind, PROBES, SERVER } from './cluster.ts';
-import { Helper } from './helper.ts';
+import { isIptables, type MeasuredBackend } from '../backends.ts';
+import type { Testbed } from '../packet/testbed.ts';
+import { BareIptables } from './bare-iptables.ts';
+import { BareNftables } from './bare-nftables.ts';
+import type { Kind } from './cluster.ts';
 
-const ADDED = '10.2.254.1';
-/** Longer than a sync takes; how often it is waited for. */
-const SETTLE_MS = 300;
-const SAVE_ATTEMPTS = 10;
-/** Rules of a chain as small as a policy makes it. */
-const CHAIN_RULES = 3;
-/** Sets of the hand's own, each as large as one of remote pods. */
-const SETS = 60;
-const SET_MEMBERS = 100;
-
-interface Tool {
-  readonly save: string;
-  readonly restore: readonly [string, ...string[]];
+/** Milliseconds. */
+export interface BareTimes {
+  /** As the data plane gives it to its tool. */
+  readonly command: number;
+  /** The same lines given to a process started for them, where the data plane keeps one. */
+  readonly process?: number;
 }
 
-export class BareNode {
-  readonly #namespace: Namespace;
-  readonly #hand: Helper;
-  readonly #restore: Tool['restore'];
-  #count = 0;
-
-  private constructor(namespace: Namespace, hand: Helper, restore: Tool['restore']) {
-    this.#namespace = namespace;
-    this.#hand = hand;
-    this.#restore = restore;
-  }
-
-  /** A copy of what `testbed.node` holds now. */
-  static async open(testbed: Testbed, backend: Backend): Promise<BareNode> {
-    const namespace = await Namespace.open();
-    try {
-      const tool = toolOf(backend);
-      const { sets, rules } = await savedBy(testbed, tool.save);
-      await namespace.run(['ipset', 'restore'], sets);
-      await namespace.run(tool.restore, rules);
-      await namespace.run(['ipset', 'restore'], Array.from({ length: SETS }, (_, index) => setText(index)).join(''));
-      return new BareNode(namespace, new Helper((argv) => namespace.inside(argv)), tool.restore);
-    } catch (error) {
-      await namespace.close();
-      throw error;
-    }
-  }
-
-  /** Milliseconds of the command that carries a change of this kind; `sets`: into how many sets an address goes. */
-  async run(kind: Kind, sets: number): Promise<number> {
-    return kind === 'policy edited' || kind === 'local pod relabelled'
-      ? await this.#addRules()
-      : await this.#addMember(sets);
-  }
-
-  async close(): Promise<void> {
-    this.#hand.stop();
-    await this.#namespace.close();
-  }
-
-  /** A new chain, and the jump to it above the others. */
-  async #addRules(): Promise<number> {
-    const chain = `BARE-${++this.#count}`;
-    const ports = Array.from({ length: CHAIN_RULES }, (_, index) => PROBES['policy edited'].port + index);
-    const rules = ports.map(
-      (port) => `-A ${chain} -p udp -m set --match-set ${setName(0)} src -m udp --dport ${port} -j RETURN`,
-    );
-    const jump = `FORWARD 1 -d ${SERVER}/32 -j ${chain}`;
-    const text = (...lines: readonly string[]): string => ['*mangle', ...lines, 'COMMIT', ''].join('\n');
-    const ms = await this.#hand.run([...this.#restore, '--noflush'], text(`:${chain} - [0:0]`, ...rules, `-I ${jump}`));
-    await this.#namespace.run([...this.#restore, '--noflush'], text('-D FORWARD 1', `-F ${chain}`, `-X ${chain}`));
-    return ms;
-  }
-
-  async #addMember(count: number): Promise<number> {
-    const names = Array.from({ length: Math.min(SETS, Math.max(1, count)) }, (_, index) => setName(index));
-    const lines = (verb: string): string => names.map((name) => `${verb} ${name} ${ADDED}\n`).join('');
-    const ms = await this.#hand.run(['ipset', 'restore', '-exist'], lines('add'));
-    await this.#namespace.run(['ipset', 'restore', '-exist'], lines('del'));
-    return ms;
-  }
+export interface BareNode {
+  /** Runs the command that carries a change of this kind; `sets`: into how many sets an address goes. */
+  run(kind: Kind, sets: number): Promise<BareTimes>;
+  close(): Promise<void>;
 }
 
-/** What the node holds; asked for again while the agent is at work, as a rule may then name a set that is gone. */
-async function savedBy({ node }: Testbed, save: string): Promise<{ readonly sets: string; readonly rules: string }> {
-  for (let attempt = 1; ; attempt++) {
-    await sleep(SETTLE_MS);
-    try {
-      return { sets: await node.run(['ipset', 'save']), rules: await node.run([save, '-t', 'mangle']) };
-    } catch (error) {
-      if (attempt === SAVE_ATTEMPTS) throw error;
-    }
-  }
+/** A copy of what `testbed.node` holds now. */
+export function openBareNode(testbed: Testbed, backend: MeasuredBackend): Promise<BareNode> {
+  return isIptables(backend) ? BareIptables.open(testbed, backend) : BareNftables.open(testbed);
 }
 
-function setName(index: number): string {
-  return `BARE-S-${index}`;
-}
-
-function setText(index: number): string {
-  const members = Array.from({ length: SET_MEMBERS }, (_, member) => `add ${setName(index)} 10.9.0.${member}\n`);
-  return `create ${setName(index)} hash:ip\n${members.join('')}`;
-}
-
-function toolOf(backend: Backend): Tool {
-  return { save: `${backend}-save`, restore: [`${backend}-restore`] };
+export function isOfRules(kind: Kind): boolean {
+  return kind === 'policy edited' || kind === 'local pod relabelled';
 }

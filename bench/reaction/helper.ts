@@ -8,6 +8,7 @@ import { get } from 'node:https';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { NftSession } from '../../src/dataplane/nftables/kernel/nft-session.ts';
 import { runCommand } from '../../src/host/command.ts';
 import type { ApiProcess } from '../api-process.ts';
 import { endWithUs } from '../children.ts';
@@ -20,10 +21,11 @@ interface Command {
   readonly stdin: string;
 }
 
-type Question = { readonly id: number } & ({ readonly command: Command } | { readonly page: string });
+type Wanted = { readonly command: Command } | { readonly transaction: string } | { readonly page: string };
+type Question = { readonly id: number } & Wanted;
 interface Answer {
   readonly id: number;
-  /** Milliseconds of a command, the text of a page, or what went wrong. */
+  /** Milliseconds of a command or transaction, the text of a page, or what went wrong. */
   readonly result: number | string | { readonly error: string };
 }
 /** A watch line: wall clock of its arrival, and the object's name. */
@@ -66,6 +68,11 @@ export class Helper {
     return this.#ask({ command: { argv, stdin } }) as Promise<number>;
   }
 
+  /** Milliseconds of a line of commands that an `nft -i` is given, which stays for the next. Rejects if it fails. */
+  transact(transaction: string): Promise<number> {
+    return this.#ask({ transaction }) as Promise<number>;
+  }
+
   /** The text of a page over HTTP. */
   page(url: string): Promise<string> {
     return this.#ask({ page: url }) as Promise<string>;
@@ -75,7 +82,7 @@ export class Helper {
     if (this.#child.connected) this.#child.disconnect();
   }
 
-  #ask(what: { readonly command: Command } | { readonly page: string }): Promise<number | string> {
+  #ask(what: Wanted): Promise<number | string> {
     const id = ++this.#lastId;
     const answer = Promise.withResolvers<number | string>();
     this.#answers.set(id, answer);
@@ -97,7 +104,10 @@ export class Helper {
 }
 
 function serve(port: string | undefined, folder: string | undefined): void {
-  process.on('disconnect', () => process.exit());
+  process.on('disconnect', () => {
+    nft.stop();
+    process.exit();
+  });
   process.on('message', (message) => {
     const question = message as Question;
     void answerTo(question)
@@ -107,9 +117,17 @@ function serve(port: string | undefined, folder: string | undefined): void {
   if (port !== undefined && folder !== undefined) for (const path of PATHS) void watch(port, folder, path);
 }
 
+/** Started with the first transaction. */
+const nft = new NftSession();
+
 async function answerTo(question: Question): Promise<number | string> {
   if ('page' in question) return await (await fetch(question.page)).text();
   const began = performance.now();
+  if ('transaction' in question) {
+    const outcome = await nft.transact(question.transaction);
+    if (outcome.kind !== 'done') throw new Error(`${outcome.kind}: ${outcome.complaint}`);
+    return performance.now() - began;
+  }
   await runCommand({ ...question.command, timeoutMs: TIMEOUT_MS });
   return performance.now() - began;
 }

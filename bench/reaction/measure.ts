@@ -1,8 +1,9 @@
 /** How fast each version follows each kind of change, idle and while pods come and go; what its processes cost meanwhile. */
-import type { Backend } from '../../src/core/vocabulary.ts';
+import { readTable } from '../../src/dataplane/nftables/table/read-table.ts';
 import type { Version } from '../against/version.ts';
+import { isIptables, type MeasuredBackend } from '../backends.ts';
 import { sleep } from '../stalls.ts';
-import { BareNode } from './bare.ts';
+import { type BareNode, openBareNode } from './bare.ts';
 import {
   change,
   churnWrite,
@@ -31,8 +32,9 @@ export interface Samples {
   readonly denied: number[];
   /** From the write to the bare watcher. */
   readonly arrival: number[];
-  /** The bare command. */
+  /** The bare command, and by a process of its own where the data plane keeps one; else empty. */
   readonly command: number[];
+  readonly process: number[];
   /** From the event to the commit as the agent says itself, mean per round; under load of all events. */
   readonly committed: number[];
 }
@@ -45,7 +47,7 @@ export interface Side {
 }
 
 export interface Cell {
-  readonly backend: Backend;
+  readonly backend: MeasuredBackend;
   readonly size: ReactionSize;
   readonly sides: readonly Side[];
 }
@@ -61,7 +63,7 @@ export interface Effort {
 /** All versions in turn, change by change, on nodes of their own. */
 export async function measureCell(
   versions: readonly Version[],
-  backend: Backend,
+  backend: MeasuredBackend,
   size: ReactionSize,
   effort: Effort,
   directory: string,
@@ -108,7 +110,12 @@ class MeasuredNode {
     };
   }
 
-  static async open(version: Version, backend: Backend, size: ReactionSize, directory: string): Promise<MeasuredNode> {
+  static async open(
+    version: Version,
+    backend: MeasuredBackend,
+    size: ReactionSize,
+    directory: string,
+  ): Promise<MeasuredNode> {
     const node = await NodeUnderTest.open(version.name, version.bundle, backend, reactionObjects(size), directory);
     try {
       // One change of each kind that does not count; the sets of the pod that many groups name are counted meanwhile.
@@ -117,10 +124,10 @@ class MeasuredNode {
         await sleep(REST_MS);
         await node.follow(change(kind, true), PROBES[kind], true);
         await sleep(REST_MS);
-        if (kind === 'remote pod relabelled') sets = await setsWith(node, PROBES[kind].source);
+        if (kind === 'remote pod relabelled') sets = await setsWith(node, backend, PROBES[kind].source);
         await node.follow(change(kind, false), PROBES[kind], false);
       }
-      return new MeasuredNode(node, await BareNode.open(node.testbed, backend), size, sets);
+      return new MeasuredNode(node, await openBareNode(node.testbed, backend), size, sets);
     } catch (error) {
       await node.close();
       throw error;
@@ -135,7 +142,9 @@ class MeasuredNode {
       const { packets, arrival } = await this.#node.follow(change(kind, allowed), PROBES[kind], allowed);
       (allowed ? samples.allowed : samples.denied).push(packets);
       samples.arrival.push(arrival);
-      samples.command.push(await this.#bare.run(kind, this.#sets));
+      const { command, process } = await this.#bare.run(kind, this.#sets);
+      samples.command.push(command);
+      if (process !== undefined) samples.process.push(process);
     }
     const { seconds, count } = await this.#node.programmed();
     if (count > before.count) samples.committed.push(((seconds - before.seconds) * 1000) / (count - before.count));
@@ -201,12 +210,20 @@ class MeasuredNode {
   }
 }
 
-async function setsWith(node: NodeUnderTest, address: string): Promise<number> {
-  const text = await node.testbed.node.run(['ipset', 'save']);
+async function setsWith(
+  { testbed: { node } }: NodeUnderTest,
+  backend: MeasuredBackend,
+  address: string,
+): Promise<number> {
+  if (!isIptables(backend)) {
+    const { sets } = readTable(await node.run(['nft', '-p', '-s', 'list', 'table', 'inet', 'portcullis']));
+    return [...sets.values()].filter(({ elements }) => elements.has(address)).length;
+  }
+  const text = await node.run(['ipset', 'save']);
   return text.split('\n').filter((line) => line.startsWith('add ') && line.split(' ')[2] === address).length;
 }
 
 function noSamples(): Record<Kind, Samples> {
-  const none = (): Samples => ({ allowed: [], denied: [], arrival: [], command: [], committed: [] });
+  const none = (): Samples => ({ allowed: [], denied: [], arrival: [], command: [], process: [], committed: [] });
   return Object.fromEntries(KINDS.map((kind) => [kind, none()])) as Record<Kind, Samples>;
 }

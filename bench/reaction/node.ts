@@ -1,9 +1,9 @@
 /** One version of the agent on a node of its own: network namespaces, API server, bare watcher, probes. */
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Backend } from '../../src/core/vocabulary.ts';
 import { FIRST_SYNC, METRICS_URL, startAgent } from '../agent-process.ts';
 import { type ApiObjects, type ApiProcess, type ApiWrite, startApiProcess } from '../api-process.ts';
+import type { MeasuredBackend } from '../backends.ts';
 import { LineProcess, openTestbed, type Testbed } from '../packet/testbed.ts';
 import { treeCpuMs, type WatchedProcess } from '../watched-process.ts';
 import { CLIENTS, type Probe, PROBES, SERVER } from './cluster.ts';
@@ -41,7 +41,7 @@ export class NodeUnderTest {
   static async open(
     name: string,
     bundle: string,
-    backend: Backend,
+    backend: MeasuredBackend,
     objects: ApiObjects,
     folder: string,
   ): Promise<NodeUnderTest> {

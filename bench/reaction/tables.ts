@@ -1,14 +1,17 @@
 /** Samples -> the rows of suite *event*, and the ratios of two versions. */
 import { median, number, ratio } from '../statistics.ts';
+import { isIptables, type MeasuredBackend } from '../backends.ts';
 import type { Table } from '../types.ts';
 import { type Kind, KINDS } from './cluster.ts';
 import { type Cell, CHURN_RATE, type Load, LOADS, type Samples, type Side } from './measure.ts';
 
-/** Times bare that a change of each kind may take: idle with few or many local pods, and under load. */
+/** Times bare that a change of each kind may take: with nftables, and with iptables by kind and local pods; idle, and under load. */
+const NFTABLES_LIMIT = { idle: 1.5, churn: 3 } as const;
 const LOAD_LIMIT = 4;
 const MANY_PODS = 250;
 
-export function limitOf(kind: Kind, load: Load, localPods: number): number {
+export function limitOf(backend: MeasuredBackend, kind: Kind, load: Load, localPods: number): number {
+  if (!isIptables(backend)) return NFTABLES_LIMIT[load];
   if (load === 'churn') return LOAD_LIMIT;
   if (kind === 'remote pod relabelled') return 2;
   if (kind === 'remote pod comes or goes') return 1.5;
@@ -32,9 +35,10 @@ export function reactionTables(cells: readonly Cell[]): readonly Table[] {
 
 function cellTable({ backend, size, sides }: Cell): Table {
   const compared = sides.length > 1;
+  const kept = isIptables(backend) ? [] : ['nft -f'];
   return {
     title: `${backend}, ${size.localPods} local pods, ${size.policies} policies: from the API write to the packets`,
-    note: `Medians in ms; load: ${CHURN_RATE} pod events/s. Bare: arrival at a bare watcher plus the bare command that adds what the change needs. Commit: from event to commit as the agent counts it (under load of all events).`,
+    note: `Medians in ms; load: ${CHURN_RATE} pod events/s. Bare: arrival at a bare watcher plus the bare command that adds what the change needs${isIptables(backend) ? '' : ', over an nft -i that is kept open; nft -f: the same by a new process'}. Commit: from event to commit as the agent counts it (under load of all events).`,
     columns: [
       'change',
       'version',
@@ -42,6 +46,7 @@ function cellTable({ backend, size, sides }: Cell): Table {
       'denied',
       'commit',
       'bare',
+      ...kept,
       'to bare',
       'limit',
       ...(compared ? [`to ${sides[0]!.version}`] : []),
@@ -50,13 +55,23 @@ function cellTable({ backend, size, sides }: Cell): Table {
       KINDS.flatMap((kind) =>
         sides
           .filter(({ samples }) => samples[load][kind].allowed.length > 0)
-          .map((side) => row(side, sides[0]!, load, kind, size.localPods, compared)),
+          .map((side) => row({ backend, side, first: sides[0]!, load, kind, localPods: size.localPods, compared })),
       ),
     ),
   };
 }
 
-function row(side: Side, first: Side, load: Load, kind: Kind, localPods: number, compared: boolean): string[] {
+interface RowParts {
+  readonly backend: MeasuredBackend;
+  readonly side: Side;
+  readonly first: Side;
+  readonly load: Load;
+  readonly kind: Kind;
+  readonly localPods: number;
+  readonly compared: boolean;
+}
+
+function row({ backend, side, first, load, kind, localPods, compared }: RowParts): string[] {
   const samples = side.samples[load][kind];
   return [
     `${kind}, ${load === 'idle' ? 'idle' : 'under load'}`,
@@ -65,8 +80,9 @@ function row(side: Side, first: Side, load: Load, kind: Kind, localPods: number,
     number(median(samples.denied)),
     number(median(samples.committed)),
     number(bareMs(samples)),
+    ...(isIptables(backend) ? [] : [number(median(samples.process))]),
     ratio(packetsMs(samples) / bareMs(samples)),
-    `<= ${ratio(limitOf(kind, load, localPods))}`,
+    `<= ${ratio(limitOf(backend, kind, load, localPods))}`,
     ...(compared ? [ratio(packetsMs(samples) / packetsMs(first.samples[load][kind]))] : []),
   ];
 }

@@ -13,7 +13,7 @@ interface Run {
 
 interface Raw {
   readonly pods: number;
-  readonly agent: readonly Run[];
+  readonly agents: readonly { readonly runs: readonly Run[] }[];
   readonly informer: readonly Run[];
 }
 
@@ -27,9 +27,9 @@ interface Size {
 
 export const memoryReport: SuiteReport<readonly Size[]> = {
   reduce: (result) =>
-    (result.raw as readonly Raw[]).map(({ pods, agent, informer }) => ({
+    (result.raw as readonly Raw[]).map(({ pods, agents, informer }) => ({
       pods,
-      agent: middleRun(agent),
+      agent: middleRun(agents[0]!.runs),
       informer: middleRun(informer),
       limit: limitOf(result, new RegExp(`^peak RSS, ${pods.toLocaleString('en-US')} pods`)),
     })),

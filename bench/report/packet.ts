@@ -1,5 +1,5 @@
 /** Suite *packet*: 150 KB of samples -> medians and quartiles; ratios and the first packet per cluster. */
-import type { Backend } from '../../src/core/vocabulary.ts';
+import { MEASURED_BACKENDS, type MeasuredBackend } from '../backends.ts';
 import type { Measured } from '../packet/measure.ts';
 import { KINDS, type Kind, isOnCurve, shapeText } from '../packet/shapes.ts';
 import { type ShapeResult, isMeasured, ratios } from '../packet/tables.ts';
@@ -36,10 +36,10 @@ interface CurvePoint {
 const SERIES = [
   { name: 'ours, iptables-nft', colour: COLOURS.blue },
   { name: 'ours, iptables-legacy', colour: COLOURS.sky },
+  { name: 'ours, nftables', colour: COLOURS.pink },
   { name: 'linear, iptables-nft', colour: COLOURS.red },
   { name: 'linear, iptables-legacy', colour: COLOURS.orange },
 ];
-const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
 const HALF = 'Bars: median of the rounds; black lines: between what half of them lie.';
 
 export const packetReport: SuiteReport<Data> = {
@@ -99,7 +99,11 @@ export const packetReport: SuiteReport<Data> = {
         series: seriesOf(data, ({ extraNs }) => extraNs),
       }),
     },
-    ...(data.curve && data.curve.length > 0 ? BACKENDS.map((backend) => curvePlot(data.curve!, backend)) : []),
+    ...(data.curve && data.curve.length > 0
+      ? MEASURED_BACKENDS.filter((backend) => isOn(data.curve!, backend)).map((backend) =>
+          curvePlot(data.curve!, backend),
+        )
+      : []),
   ],
 };
 
@@ -133,7 +137,11 @@ const KIND_COLOURS: Readonly<Record<Kind, string>> = {
   'own ports': COLOURS.red,
 };
 
-function curvePlot(curve: readonly CurvePoint[], backend: Backend): Plot {
+function isOn(curve: readonly CurvePoint[], backend: MeasuredBackend): boolean {
+  return curve.some(({ variants }) => variants.some(({ name }) => name === nameOf({ rules: 'ours', backend })));
+}
+
+function curvePlot(curve: readonly CurvePoint[], backend: MeasuredBackend): Plot {
   return {
     name: `packet-policies-${backend}`,
     alt: `Extra time of the first packet of a flow against policies per pod, ${backend}`,

@@ -60,6 +60,7 @@ describe('bench --against', () => {
     told(['event', '--against', 'no-such-ref'], /"no-such-ref" is neither/);
     told(['event', '--quick', '--full'], /exclude each other/);
     told(['weather'], /no suite "weather"/);
+    told(['event', '--backends', 'nftables,ebtables'], /--backends takes iptables-nft, iptables-legacy, nftables/);
     const { status, stdout } = bench('--help');
     assert.deepEqual([status, /--against VERSION/.test(stdout)], [0, true]);
   });

@@ -22,7 +22,7 @@ import { evaluate } from '../../src/policy/evaluate.ts';
 const SIZE = { localPods: 10, policies: 100 };
 
 function samples(packets: number): Samples {
-  return { allowed: [packets], denied: [packets], arrival: [1], command: [2], committed: [] };
+  return { allowed: [packets], denied: [packets], arrival: [1], command: [2], process: [], committed: [] };
 }
 
 function side(version: string, packets: number): Side {
@@ -30,7 +30,7 @@ function side(version: string, packets: number): Side {
     (typeof KINDS)[number],
     Samples
   >;
-  const none = { allowed: [], denied: [], arrival: [], command: [], committed: [] };
+  const none = { allowed: [], denied: [], arrival: [], command: [], process: [], committed: [] };
   const empty = Object.fromEntries(KINDS.map((kind) => [kind, none])) as unknown as typeof all;
   const cpu = { event: { agent: [2], watcher: [1] }, edit: { agent: [10], watcher: [1] } };
   return { version, samples: { idle: all, churn: empty }, cpu };
@@ -57,13 +57,15 @@ describe('bench/reaction', () => {
 
   it('limits: idle by kind and size, under load the same for all', () => {
     assert.deepEqual(
-      [10, 250].map((pods) => KINDS.map((kind) => limitOf(kind, 'idle', pods))),
+      [10, 250].map((pods) => KINDS.map((kind) => limitOf('iptables-nft', kind, 'idle', pods))),
       [
         [1.5, 1.5, 1.5, 2],
         [2, 2, 1.5, 2],
       ],
     );
-    assert.deepEqual(new Set(KINDS.map((kind) => limitOf(kind, 'churn', 250))), new Set([4]));
+    assert.deepEqual(new Set(KINDS.map((kind) => limitOf('iptables-legacy', kind, 'churn', 250))), new Set([4]));
+    assert.deepEqual(new Set(KINDS.map((kind) => limitOf('nftables', kind, 'idle', 250))), new Set([1.5]));
+    assert.deepEqual(new Set(KINDS.map((kind) => limitOf('nftables', kind, 'churn', 10))), new Set([3]));
   });
 
   it('pods of the churn come, change a label and go; the same number is the same event', () => {

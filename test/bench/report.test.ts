@@ -159,6 +159,7 @@ describe('bench/report files', () => {
         variant('none', [100], undefined, without),
         variant('none again', [100], undefined, without),
         variant('ours', [100 + extra], 'iptables-nft', without),
+        ...(policies === 1 ? [variant('ours', [100 + extra], 'nftables', without)] : []),
       ],
     });
     const onlyNew = ['rr', 'udp', 'bulk', 'dns'];
@@ -178,7 +179,7 @@ describe('bench/report files', () => {
     assert.deepEqual(
       data.curve.map(({ policies, kind, variants }) => [policies, kind, variants.length]),
       [
-        [1, 'same words', 1],
+        [1, 'same words', 2],
         [5, 'same words', 1],
         [100, 'own ports', 1],
       ],
@@ -188,7 +189,8 @@ describe('bench/report files', () => {
     // The one policy is the first of each kind.
     assert.deepEqual(dots, [
       ['packet-policies-iptables-nft', 2 + 1 + 2],
-      ['packet-policies-iptables-legacy', 0],
+      // Nothing was measured with iptables-legacy.
+      ['packet-policies-nftables', 3],
     ]);
     const old = plotsOf({ ...reduced('packet'), data: { clusters: data.clusters } });
     assert.ok(!old.some(({ name }) => name.startsWith('packet-policies')), 'results from before there was a curve');

@@ -28,6 +28,7 @@ describe('benchmark suite packet', () => {
           'ours, iptables-nft',
           'linear, iptables-legacy',
           'ours, iptables-legacy',
+          'ours, nftables',
         ],
       );
       for (const variant of variants) {
@@ -45,13 +46,17 @@ describe('benchmark suite packet', () => {
 });
 
 describe('benchmark of reactions', () => {
-  it('follows each kind of change with packets, of two agents in turn, idle and under load', async function () {
+  it('follows each kind of change with packets, of one agent or two in turn, idle and under load', async function () {
     this.timeout(120_000);
-    const both = (directory: string) => [thisVersion(directory), { ...thisVersion(directory), name: 'again' }];
-    const cells = await measureReactions(both, { quick: true });
+    const one = (directory: string) => [thisVersion(directory)];
+    const both = (directory: string) => one(directory).flatMap((own) => [own, { ...own, name: 'again' }]);
+    const cells = [
+      ...(await measureReactions(one, { quick: true, backends: ['iptables-nft'] })),
+      ...(await measureReactions(both, { quick: true, backends: ['nftables'] })),
+    ];
     assert.deepEqual(
-      cells.flatMap(({ sides }) => sides.map(({ version }) => version)),
-      ['this tree', 'again'],
+      cells.flatMap(({ backend, sides }) => sides.map(({ version }) => `${version}, ${backend}`)),
+      ['this tree, iptables-nft', 'this tree, nftables', 'again, nftables'],
     );
     for (const { samples } of cells.flatMap(({ sides }) => sides)) {
       for (const [kind, measured] of Object.values(samples).flatMap((load) => Object.entries(load))) {
