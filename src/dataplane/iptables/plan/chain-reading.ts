@@ -6,10 +6,10 @@ import type { FamilyRules } from '../rules/ruleset.ts';
 
 import { Groups } from '../../../core/groups.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
-import { replyChain } from '../../chain-names.ts';
+import { partOf, replyChain } from '../../chain-names.ts';
 import { lowBits } from '../rules/low-bits.ts';
 import { type Chain, ChainText } from '../rules/chain.ts';
-import { dispatchChain, guardChain, hasParts, replyDispatchChain, wholeOf } from '../rules/names.ts';
+import { dispatchChain, guardChain, replyDispatchChain, wholeOf } from '../rules/names.ts';
 import { setsOf } from '../rules/parse-rule.ts';
 
 /** Set -> the chains with a rule that asks about it. */
@@ -30,6 +30,16 @@ interface Findings {
   readonly ways: Map<string, Way>;
   readonly dispatched?: Dispatched | undefined;
   asking?: Asking | undefined;
+  /** Endpoint chains that have parts. */
+  divided?: ReadonlySet<string>;
+  /** What is known of sets that rules ask about. */
+  readonly sets: Map<string, SetFindings>;
+}
+
+interface SetFindings {
+  directions?: readonly Direction[];
+  orderedBy?: ReadonlySet<string>;
+  isOfDenials?: boolean;
 }
 
 /** How the chains were made that find endpoint chains by address, where that is known: replies are found likewise. */
@@ -56,7 +66,7 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
   constructor(
     body: ReadonlyMap<string, ChainText>,
     entry: ReadonlyMap<string, ChainText> = NONE,
-    findings: Findings = { ways: new Map() },
+    findings: Findings = { ways: new Map(), sets: new Map() },
   ) {
     this.#body = body;
     this.#entry = entry;
@@ -81,7 +91,7 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     dispatched: Dispatched,
   ): ChainReading {
     const ways = new Map(DIRECTIONS.map((direction) => [dispatchChain(direction), dispatched[direction]]));
-    const findings: Findings = { ways, dispatched };
+    const findings: Findings = { ways, dispatched, sets: new Map() };
     const after = new ChainReading(body, entry, findings);
     findings.asking = askingAfter(this.asking, this, after);
     return after;
@@ -166,8 +176,9 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
 
   /** What the chains judge that ask about the set. */
   directionsOf(set: string): readonly Direction[] {
-    const endpoints = [...this.#asking(set)].map(wholeOf);
-    return DIRECTIONS.filter((direction) => endpoints.some((endpoint) => this.#isEnd(endpoint, direction)));
+    const known = this.#found(set);
+    known.directions ??= this.#directionsOf(set);
+    return known.directions;
   }
 
   /** Whether some rule asks about the set together with another of these. */
@@ -179,11 +190,30 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
 
   /** Endpoint chains that ask about the set in rules of which the first that matches decides. */
   orderedBy(set: string): ReadonlySet<string> {
-    return new Set([...this.#asking(set)].map(wholeOf).filter((endpoint) => this.#isOrdered(endpoint)));
+    const known = this.#found(set);
+    known.orderedBy ??= new Set([...this.#asking(set)].map(wholeOf).filter((endpoint) => this.#isOrdered(endpoint)));
+    return known.orderedBy;
   }
 
   /** The set is of rules that deny, or pass on to others: who joins may lose what was allowed. */
   isOfDenials(set: string): boolean {
+    const known = this.#found(set);
+    known.isOfDenials ??= this.#isOfDenials(set);
+    return known.isOfDenials;
+  }
+
+  #found(set: string): SetFindings {
+    const known = this.#findings.sets.get(set) ?? {};
+    this.#findings.sets.set(set, known);
+    return known;
+  }
+
+  #directionsOf(set: string): readonly Direction[] {
+    const endpoints = [...this.#asking(set)].map(wholeOf);
+    return DIRECTIONS.filter((direction) => endpoints.some((endpoint) => this.#isEnd(endpoint, direction)));
+  }
+
+  #isOfDenials(set: string): boolean {
     const isDenial = (parsed: ParsedRule): boolean =>
       setsOf(parsed).includes(set) && !(parsed.kind === 'own' && parsed.rule.target.kind === 'return');
     return [...this.#asking(set)].some(
@@ -200,7 +230,8 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
   }
 
   #isOrdered(endpoint: string): boolean {
-    return hasParts(endpoint, this) && DIRECTIONS.some((direction) => this.#isEnd(endpoint, direction));
+    this.#findings.divided ??= new Set([...this.keys()].filter(isPartOfEndpoint).map(wholeOf));
+    return this.#findings.divided.has(endpoint) && DIRECTIONS.some((direction) => this.#isEnd(endpoint, direction));
   }
 
   #way(top: string): Way {
@@ -232,6 +263,10 @@ function askingAfter(asking: Asking, before: ChainReading | undefined, after: Ch
     else found.delete(set);
   }
   return found;
+}
+
+function isPartOfEndpoint(chain: string): boolean {
+  return partOf(chain) !== undefined;
 }
 
 /** Our chains of one family as they were read, or as we left them. */

@@ -1,7 +1,7 @@
 /** Chain and set names: our prefix, then a hash of the full key, within the kernel's limits. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 
-import { CHAIN_PARTS, NEW_PODS_DENIED, partChain, partOf, PREFIX, replyChain, shortHash } from '../../chain-names.ts';
+import { CHAIN_PARTS, NEW_PODS_DENIED, partChain, PREFIX, replyChain, shortHash } from '../../chain-names.ts';
 
 /** iptables XT_EXTENSION_MAXNAMELEN (29) less the NUL. */
 export const MAX_CHAIN_NAME = 28;
@@ -63,10 +63,6 @@ export function chainsOfEndpoint(endpoint: string): readonly string[] {
 /** The endpoint chain that a chain is part of, or the chain itself. */
 export function wholeOf(chain: string): string {
   return chain.replace(/^(PCL-[EI])[NXWA]R?-/, '$1-');
-}
-
-export function hasParts(endpoint: string, chains: { has(name: string): boolean }): boolean {
-  return chainsOfEndpoint(endpoint).some((name) => partOf(name) !== undefined && chains.has(name));
 }
 
 /** The chain that judges in the place of another one, from the head of which it is reached, until that is written anew. */
