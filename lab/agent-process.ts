@@ -1,4 +1,5 @@
 /** How an agent is started on a node of the lab and how its pages are read: the one place for the lab itself, its tests and the benchmarks. */
+import type { DataplaneChoice } from '../src/cli/config.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { realpathSync } from 'node:fs';
@@ -17,6 +18,8 @@ export interface AgentFlags {
   readonly nodeName: string;
   /** Folder with `token` and `ca.crt`. */
   readonly serviceAccountDir: string;
+  /** Absent: it is not said, as to an agent that knows only one. */
+  readonly dataplane?: DataplaneChoice;
   readonly backend: Backend | 'auto';
   readonly more?: readonly string[];
 }
@@ -30,11 +33,12 @@ export interface AgentStart extends AgentFlags {
 }
 
 /** The command `agent` and its flags, as the DaemonSet has them. */
-export function agentArguments({ nodeName, serviceAccountDir, backend, more = [] }: AgentFlags): readonly string[] {
+export function agentArguments({ nodeName, serviceAccountDir, dataplane, backend, more = [] }: AgentFlags): readonly string[] {
   return [
     'agent',
     `--node-name=${nodeName}`,
     `--service-account-dir=${serviceAccountDir}`,
+    ...(dataplane ? [`--dataplane=${dataplane}`] : []),
     `--backend=${backend}`,
     `--http-address=127.0.0.1:${AGENT_PORT}`,
     ...more,

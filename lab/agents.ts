@@ -1,4 +1,5 @@
 /** One agent process per node of the lab: the real program, started as the DaemonSet would, in the node's network namespace. */
+import type { DataplaneChoice } from '../src/cli/config.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
 import type { ChildProcess } from 'node:child_process';
 import { createWriteStream, type WriteStream } from 'node:fs';
@@ -25,6 +26,7 @@ export interface LabAgentsOptions {
   readonly serviceAccountDir: string;
   /** The API server as nodes see it, `host:port`. */
   readonly apiServer: string;
+  readonly dataplane?: DataplaneChoice;
   readonly backend: Backend | 'auto';
   readonly mode: string;
   /** Flags added to every agent's command line. */
@@ -66,10 +68,20 @@ export class LabAgents {
 
   start(node: string): void {
     if (this.#agents.has(node)) return;
-    const { network, program, serviceAccountDir, apiServer, backend, mode, extraFlags = [], logDir } = this.#options;
+    const { network, program, serviceAccountDir, apiServer, dataplane, backend, mode, extraFlags = [], logDir } =
+      this.#options;
     const counters = join(logDir, `${node}.policy-counters.json`);
     const more = [`--mode=${mode}`, `--policy-counters-file=${counters}`, ...extraFlags];
-    const child = startAgent({ network, nodeName: node, program, serviceAccountDir, apiServer, backend, more });
+    const child = startAgent({
+      network,
+      nodeName: node,
+      program,
+      serviceAccountDir,
+      apiServer,
+      backend,
+      ...(dataplane ? { dataplane } : {}),
+      more,
+    });
     const agent: RunningAgent = { child, stopping: false, ended: this.#ending(node, child, () => agent.stopping) };
     this.#agents.set(node, agent);
     const printed = new AgentLog();

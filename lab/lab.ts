@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Backend, Family } from '../src/core/vocabulary.ts';
 import type { ClusterSnapshot } from '../src/policy/model.ts';
+import type { DataplaneChoice } from '../src/cli/config.ts';
 import type { RunCommand } from '../src/host/command.ts';
 import type { ManifestObject } from '../src/cluster/read-manifests.ts';
 import type { AccessToken } from './api/access.ts';
@@ -38,6 +39,8 @@ export interface LabOptions {
   readonly nodes: readonly string[];
   readonly wiring: Wiring;
   readonly families: readonly Family[];
+  /** Of the agents. Absent: they are not told. */
+  readonly dataplane?: DataplaneChoice;
   readonly backend: Backend;
   readonly mode: string;
   /** Program and leading arguments that run `portcullis`. */
@@ -143,6 +146,7 @@ export class Lab {
       serviceAccountDir,
       apiServer: publication.address,
       backend: options.backend,
+      ...(options.dataplane ? { dataplane: options.dataplane } : {}),
       mode: options.mode,
       logDir: dir,
       ...(options.agentFlags ? { extraFlags: options.agentFlags } : {}),

@@ -10,6 +10,7 @@ export interface ReportInput {
     readonly nodes: readonly string[];
     readonly wiring: string;
     readonly families: readonly number[];
+    readonly dataplane: string;
     readonly backend: string;
     readonly mode: string;
     /** Only while the lab stays up. */

@@ -4,6 +4,7 @@ import type { LabRunOptions } from './options.ts';
 import type { Screen } from './screen.ts';
 
 import { AGENT_PROGRAM } from './agent-program.ts';
+import { engineOf } from './options.ts';
 import { Lab } from '../lab.ts';
 import { LiveDownload, longestPauseMs, throughput } from '../live-download.ts';
 
@@ -27,13 +28,14 @@ const policy = (name: string, app: string): object => ({
 
 /** The exit code's truth: untouched by the first policy, cut in time by the second. */
 export async function runDemo(options: LabRunOptions, screen: Screen, signal: AbortSignal): Promise<boolean> {
-  const { wiring, families, backend, mode } = options;
-  screen.say(screen.paint('bold', `Portcullis lab: a live download, ${wiring}, ${backend}, mode ${mode}`));
+  const { wiring, families, dataplane, backend, mode } = options;
+  screen.say(screen.paint('bold', `Portcullis lab: a live download, ${wiring}, ${engineOf(options)}, mode ${mode}`));
   screen.waiting('for an API server, two nodes, three pods and the agents');
   const lab = await Lab.create({
     nodes: ['node-1', 'node-2'],
     wiring,
     families,
+    dataplane,
     backend,
     mode,
     program: AGENT_PROGRAM,

@@ -1,6 +1,6 @@
 /** The flags of `portcullis lab`, and the options that they make, with every default. Pure. */
 import { type Backend, BACKENDS } from '../../src/core/vocabulary.ts';
-import { START_MODES, type StartMode } from '../../src/cli/config.ts';
+import { DATAPLANE_CHOICES, type DataplaneChoice, START_MODES, type StartMode } from '../../src/cli/config.ts';
 import { allValues, type Flag, type Given, optionalValue, requiredValue, UsageProblem } from '../../src/cli/flags.ts';
 import { integer, notA, oneOf, readBoolean, type Reading } from '../../src/cli/read-value.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
@@ -18,6 +18,9 @@ export interface LabCommandOptions {
   readonly wiring: Wiring;
   /** Absent: those of a dump's pods. */
   readonly families?: readonly Family[];
+  /** Of the agents. */
+  readonly dataplane: DataplaneChoice;
+  /** Of kubelet and kube-proxy, and of agents that write to iptables. */
   readonly backend: Backend;
   readonly mode: StartMode;
   /** Ports to probe; empty: those the pods declare. */
@@ -83,11 +86,18 @@ export const LAB_FLAGS = {
     help: "4, 6 or 4,6; absent: 4,6, or those of the pods of a cluster's dump",
     read: readFamilies,
   },
+  dataplane: {
+    name: 'dataplane',
+    placeholder: '<dataplane>',
+    defaultText: 'iptables',
+    help: `${DATAPLANE_CHOICES.join(' or ')}: what the agents enforce policies with`,
+    read: oneOf(DATAPLANE_CHOICES),
+  },
   backend: {
     name: 'backend',
     placeholder: '<kind>',
     defaultText: 'iptables-nft',
-    help: BACKENDS.join(' or '),
+    help: `${BACKENDS.join(' or ')}: of kubelet and kube-proxy, and of agents that enforce with iptables`,
     read: oneOf(BACKENDS),
   },
   mode: {
@@ -140,6 +150,12 @@ export function readLabOptions(given: Given): LabCommandOptions {
   const keep = value(LAB_FLAGS.keep) ?? false;
   if (demo && (files.length > 0 || keep))
     throw new UsageProblem('--demo brings its own pods and ends by itself: it takes neither --file nor --keep');
+  const wiring = required(LAB_FLAGS.wiring);
+  const dataplane = required(LAB_FLAGS.dataplane);
+  if (wiring === 'bridge' && dataplane === 'nftables')
+    throw new UsageProblem(
+      "--dataplane nftables does not see a bridge's ports, so its agents are never ready there (docs/nftables.md): use --wiring routed",
+    );
   if (files.length === 0 && !keep && !demo)
     throw new UsageProblem(
       'nothing to bring up: name manifests with -f <file, folder or ->, or use --keep for an empty lab',
@@ -147,7 +163,8 @@ export function readLabOptions(given: Given): LabCommandOptions {
   return {
     files,
     recursive: value(LAB_FLAGS.recursive) ?? false,
-    wiring: required(LAB_FLAGS.wiring),
+    wiring,
+    dataplane,
     backend: required(LAB_FLAGS.backend),
     mode: required(LAB_FLAGS.mode),
     ports: value(LAB_FLAGS.ports) ?? [],
@@ -172,6 +189,11 @@ export function completeOptions(options: LabCommandOptions, dump: DumpShape): La
     nodes: nodes ?? Math.min(MAX_DUMP_NODES, Math.max(DEFAULT_NODES, dump.nodes.length)),
     families: families ?? (dump.families.length > 0 ? dump.families : [4, 6]),
   };
+}
+
+/** What enforces policies, in a word. */
+export function engineOf({ dataplane, backend }: Pick<LabCommandOptions, 'dataplane' | 'backend'>): string {
+  return dataplane === 'iptables' ? backend : dataplane;
 }
 
 function readLocalPath(path: string): Reading<string> {

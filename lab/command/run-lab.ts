@@ -5,7 +5,7 @@ import type { Matrix, MatrixPort } from '../matrix.ts';
 import type { Measurement, MeasureOptions } from '../measure.ts';
 import type { Manifests } from '../../src/cluster/read-manifests.ts';
 import type { CheckedManifests, CheckedPolicy } from '../apply-manifests.ts';
-import { completeOptions, type LabCommandOptions, type LabRunOptions } from './options.ts';
+import { completeOptions, engineOf, type LabCommandOptions, type LabRunOptions } from './options.ts';
 import type { StepReport, TextOptions } from './text.ts';
 
 import { type AdaptedDump, adaptDump, dumpShape } from '../adapt-dump.ts';
@@ -163,8 +163,9 @@ export class LabSession {
   }
 
   async #bringUp(): Promise<Lab> {
-    const { nodes, wiring, families, backend, mode } = this.#options;
-    const what = `${counted(nodes, 'node', 'nodes')}, ${wiring}, IPv${families.join(' and IPv')}, ${backend}, mode ${mode}`;
+    const { nodes, wiring, families, dataplane, backend, mode } = this.#options;
+    const engine = engineOf(this.#options);
+    const what = `${counted(nodes, 'node', 'nodes')}, ${wiring}, IPv${families.join(' and IPv')}, ${engine}, mode ${mode}`;
     const { addresses, notes } = this.#manifests.dump;
     this.#screen.say(this.#screen.paint('bold', `Portcullis lab: ${what}`));
     for (const note of notes) this.#screen.note(this.#screen.paint('dim', `  ${note}`));
@@ -173,6 +174,7 @@ export class LabSession {
       nodes: nodeNames(this.#options),
       wiring,
       families,
+      dataplane,
       backend,
       mode,
       outside: outsideHostsFor(
@@ -290,12 +292,13 @@ export class LabSession {
   }
 
   #printJson(lab: Lab, matrix: Matrix, measurement: Measurement, auditDenied: AuditDenied): void {
-    const { wiring, families, backend, mode, keep } = this.#options;
+    const { wiring, families, dataplane, backend, mode, keep } = this.#options;
     const report = labReport({
       lab: {
         nodes: lab.network.nodes().map(({ name }) => name),
         wiring,
         families,
+        dataplane,
         backend,
         mode,
         ...(keep ? { kubeconfig: lab.kubeconfig } : {}),

@@ -37,7 +37,7 @@ export const START_MODES = ['enforce', 'audit', 'dry-run'] as const satisfies re
 export type StartMode = (typeof START_MODES)[number];
 
 export const DATAPLANE_CHOICES = ['iptables', 'nftables'] as const;
-type DataplaneChoice = (typeof DATAPLANE_CHOICES)[number];
+export type DataplaneChoice = (typeof DATAPLANE_CHOICES)[number];
 const BACKEND_CHOICES = ['auto', ...BACKENDS] as const;
 type BackendChoice = (typeof BACKEND_CHOICES)[number];
 

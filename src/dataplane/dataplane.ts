@@ -153,6 +153,8 @@ export interface Lack {
   readonly text: string;
   /** What is not enforced as written without it. */
   readonly neededFor: 'policies' | 'IPv6 pods' | 'nothing';
+  /** What helps; absent: a module of the kernel. */
+  readonly remedy?: string;
 }
 
 /** A family whose rules could not be read. */

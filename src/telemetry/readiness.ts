@@ -86,9 +86,13 @@ function podsWith(family: Family, nodeName: string, cluster: ClusterWatch): numb
 }
 
 /** Where modules come from: some are in packages of their own, and an agent without SYS_MODULE cannot load any. */
-export const MODULES_HINT =
+const MODULES_HINT =
   'load it on the node (modprobe, /etc/modules-load.d); it comes with the kernel, or with package linux-modules-extra ' +
   '(Ubuntu), kernel-modules-extra (Fedora, RHEL) or linux-lts and its like (Alpine)';
+
+export function remedyOf({ remedy = MODULES_HINT }: Lack): string {
+  return remedy;
+}
 
 /** Ready without what is only convenient. */
 export function featuresReady(status: AgentStatus | undefined, cluster: ClusterWatch | undefined): ConditionState {
@@ -98,7 +102,8 @@ export function featuresReady(status: AgentStatus | undefined, cluster: ClusterW
   const isNeeded = ({ neededFor }: Lack): boolean =>
     neededFor === 'policies' || (neededFor === 'IPv6 pods' && hasIpv6Pods === true);
   const texts = lacks.map(({ text }) => text);
-  return { ok: !lacks.some(isNeeded), reason: `the kernel lacks ${texts.join('; ')}. ${MODULES_HINT}` };
+  const hints = new Set(lacks.map(remedyOf));
+  return { ok: !lacks.some(isNeeded), reason: `the kernel lacks ${texts.join('; ')}. ${[...hints].join('; ')}` };
 }
 
 export function planPage(status: AgentStatus | undefined): PlanPage | undefined {

@@ -5,7 +5,7 @@ import type { Logger } from './log.ts';
 
 import { TIDYING } from '../dataplane/dataplane.ts';
 import { createLockLog } from './lock-log.ts';
-import { MODULES_HINT } from './readiness.ts';
+import { remedyOf } from './readiness.ts';
 import { auditedPolicies } from './audited-policies.ts';
 import { createUnreadLog, isUnread } from './unread-log.ts';
 
@@ -45,7 +45,7 @@ function createLackLog(log: Logger): (outcome: SyncOutcome) => void {
     if (text === told) return;
     told = text;
     const level = lacks.some(({ neededFor }) => neededFor === 'policies') ? 'error' : 'warn';
-    for (const lack of lacks) log[level](`the kernel lacks ${lack.text}; ${MODULES_HINT}`);
+    for (const lack of lacks) log[level](`the kernel lacks ${lack.text}; ${remedyOf(lack)}`);
     if (lacks.length === 0) log.info('the kernel takes all rules now');
   };
 }

@@ -65,9 +65,9 @@ function lacksOf({ bridges }: PodInterfaces): readonly Lack[] {
   if (bridges.length === 0) return [];
   const names = bridges.map(({ name }) => name).join(', ');
   const text =
-    `pods are ports of a bridge (${names}), which a table of family inet does not see: what they send from, or get at, addresses that ` +
-    'are not theirs is not judged; --dataplane=iptables does';
-  return [{ text, neededFor: 'policies' }];
+    `sight of a bridge's ports in tables of family inet: what pods at ${names} send from, or get at, addresses that are not theirs ` +
+    'is not judged';
+  return [{ text, neededFor: 'policies', remedy: 'use --dataplane=iptables on this node' }];
 }
 
 function outcomeOf(result: NftSyncResult, revision: number | undefined, lacks: readonly Lack[]): SyncOutcome {

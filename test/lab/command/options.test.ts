@@ -30,6 +30,7 @@ describe('arguments of portcullis lab', () => {
       files: ['a.yaml'],
       recursive: false,
       wiring: 'routed',
+      dataplane: 'iptables',
       backend: 'iptables-nft',
       mode: 'enforce',
       ports: [],
@@ -64,6 +65,7 @@ describe('arguments of portcullis lab', () => {
       nodes: 3,
       wiring: 'bridge',
       families: [6],
+      dataplane: 'iptables',
       backend: 'iptables-legacy',
       mode: 'audit',
       ports: [
@@ -76,6 +78,11 @@ describe('arguments of portcullis lab', () => {
       output: 'json',
       steps: false,
     });
+  });
+
+  it('refuse a data plane that does not see the pods as they are wired', async () => {
+    assert.equal((await options('--dataplane=nftables')).dataplane, 'nftables');
+    assert.match(await error('-f', 'a', '--dataplane=nftables', '--wiring=bridge'), /a bridge's ports.*--wiring routed/);
   });
 
   it('take nothing from the network, and say how it gets there', async () => {
@@ -107,6 +114,7 @@ describe('arguments of portcullis lab', () => {
     ['--wiring', 'overlay', /--wiring: "overlay" is not one of routed, bridge/],
     ['--families', '4,5', /--families: "4,5" is not 4, 6 or 4,6/],
     ['--backend', 'nft', /--backend: "nft" is not one of iptables-nft, iptables-legacy/],
+    ['--dataplane', 'nft', /--dataplane: "nft" is not one of iptables, nftables/],
     ['--mode', 'off', /--mode: "off"/],
     ['--ports', 'tcp:0', /--ports: "tcp:0"/],
     ['--ports', '80', /--ports: "80"/],
