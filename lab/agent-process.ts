@@ -33,7 +33,13 @@ export interface AgentStart extends AgentFlags {
 }
 
 /** The command `agent` and its flags, as the DaemonSet has them. */
-export function agentArguments({ nodeName, serviceAccountDir, dataplane, backend, more = [] }: AgentFlags): readonly string[] {
+export function agentArguments({
+  nodeName,
+  serviceAccountDir,
+  dataplane,
+  backend,
+  more = [],
+}: AgentFlags): readonly string[] {
   return [
     'agent',
     `--node-name=${nodeName}`,

@@ -68,8 +68,17 @@ export class LabAgents {
 
   start(node: string): void {
     if (this.#agents.has(node)) return;
-    const { network, program, serviceAccountDir, apiServer, dataplane, backend, mode, extraFlags = [], logDir } =
-      this.#options;
+    const {
+      network,
+      program,
+      serviceAccountDir,
+      apiServer,
+      dataplane,
+      backend,
+      mode,
+      extraFlags = [],
+      logDir,
+    } = this.#options;
     const counters = join(logDir, `${node}.policy-counters.json`);
     const more = [`--mode=${mode}`, `--policy-counters-file=${counters}`, ...extraFlags];
     const child = startAgent({

@@ -1,6 +1,6 @@
 /**
  * Random changes and random faults at once, for as long as one likes, under probes.
- *   npm run soak -- --minutes 30 [--seed S] [--rate 100] [--backend iptables-legacy] [--wiring bridge] [--without FAULT]...
+ *   npm run soak -- --minutes 30 [--seed S] [--rate 100] [--dataplane nftables] [--backend iptables-legacy] [--wiring bridge] [--without FAULT]...
  *   npm run soak -- --list              the faults, and how long packets may be wrong after each
  * Exit code 0: nothing found, or --help. 1: something wrong, told with the directory of its evidence. 2: wrong arguments, or not root.
  */
@@ -9,12 +9,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runSoak, type SoakOptions } from '../test/fuzz/torture/soak.ts';
-import { SOAK_FAULTS } from '../test/fuzz/torture/soak-faults.ts';
-import { BACKENDS, WIRINGS } from '../test/fuzz/torture/torture.ts';
+import { ENGINES, faultsOf, SOAK_FAULTS } from '../test/fuzz/torture/soak-faults.ts';
+import { kindText, LAB_KINDS, labKinds } from '../test/fuzz/torture/torture.ts';
 
-const USAGE = `usage: npm run soak -- [--minutes N] [--seed S] [--rate N] [--backend ${BACKENDS.join('|')}] [--wiring ${WIRINGS.join('|')}] [--without FAULT]...
+const USAGE = `usage: npm run soak -- [--minutes N] [--seed S] [--rate N] [--dataplane iptables|nftables] [--backend iptables-nft|iptables-legacy] [--wiring routed|bridge] [--without FAULT]...
        npm run soak -- --list     the faults, and how long packets may be wrong after each
-30 minutes, 100 events/s, a new seed, ${BACKENDS[0]} and ${WIRINGS[0]} if absent. Needs root on Linux.`;
+30 minutes, 100 events/s, a new seed, ${kindText(LAB_KINDS[0]!)} if absent. Needs root on Linux.`;
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
 
@@ -28,10 +28,11 @@ if (options === 'help') {
   process.exit(0);
 }
 if (options === 'list') {
-  for (const { name, opensMs, closesMs } of SOAK_FAULTS) {
-    const windows = BACKENDS.map(
-      (backend) => `${backend}: open ${opensMs(backend)} ms, closed ${closesMs(backend)} ms`,
-    );
+  for (const { name } of SOAK_FAULTS) {
+    const windows = ENGINES.flatMap((engine) => {
+      const fault = faultsOf(engine).find((each) => each.name === name);
+      return fault ? [`${engine}: open ${fault.opensMs(engine)} ms, closed ${fault.closesMs(engine)} ms`] : [];
+    });
     console.log(`${name.padEnd(56)}${windows.join('; ')}`);
   }
   process.exit(0);
@@ -40,8 +41,9 @@ if (process.getuid?.() !== 0) {
   console.error('needs root: a lab is made of network namespaces');
   process.exit(2);
 }
-const { backend, wiring, seed } = options;
-console.log(`soak of ${options.seconds / 60} minutes, seed ${seed}, ${backend}, ${wiring}, ${options.rate} events/s`);
+console.log(
+  `soak of ${options.seconds / 60} minutes, seed ${options.seed}, ${kindText(options)}, ${options.rate} events/s`,
+);
 const { stats, found } = await runSoak(options);
 for (const [name, count] of stats.faults) console.log(`  ${String(count).padStart(4)} x ${name}`);
 for (const story of found) console.log(story);
@@ -63,9 +65,8 @@ function readOptions(args: readonly string[]): SoakOptions | 'help' | 'list' | {
   const [minutes, rate] = [Number(values.minutes ?? 30), Number(values.rate ?? 100)];
   if (!(minutes > 0)) return { wrong: '--minutes: not a positive number' };
   if (!(rate > 0)) return { wrong: '--rate: not a positive number' };
-  const found = BACKENDS.find((each) => each === (values.backend ?? BACKENDS[0]));
-  const how = WIRINGS.find((each) => each === (values.wiring ?? WIRINGS[0]));
-  if (!found || !how) return { wrong: '--backend or --wiring: there is no such' };
+  const [kind] = labKinds(values);
+  if (!kind) return { wrong: '--dataplane, --backend or --wiring: there is no such' };
   const without = values.without ?? [];
   const unknown = without.find((name) => !SOAK_FAULTS.some((fault) => fault.name === name));
   if (unknown !== undefined) return { wrong: `--without: no fault is called ${JSON.stringify(unknown)}; see --list` };
@@ -75,8 +76,7 @@ function readOptions(args: readonly string[]): SoakOptions | 'help' | 'list' | {
     seed,
     rate,
     without,
-    backend: found,
-    wiring: how,
+    ...kind,
     evidenceDir: join(tmpdir(), `portcullis-soak-${process.pid}`),
     print: (line) => console.log(line),
   };
@@ -84,7 +84,7 @@ function readOptions(args: readonly string[]): SoakOptions | 'help' | 'list' | {
 
 function parse(args: readonly string[]) {
   const text = { type: 'string' } as const;
-  const names = { minutes: text, seed: text, rate: text, backend: text, wiring: text };
+  const names = { minutes: text, seed: text, rate: text, dataplane: text, backend: text, wiring: text };
   const lists = {
     without: { type: 'string', multiple: true },
     list: { type: 'boolean' },

@@ -1,16 +1,16 @@
 /**
  * Random clusters in real labs, changed at random under the real agent, every packet compared with the reference evaluator.
- *   npm run torture -- --seconds 60                      as long, over every backend and wiring; prints its seed
- *   npm run torture -- --seed S --round R [--backend iptables-nft] [--wiring routed]     one round again
+ *   npm run torture -- --seconds 60                      as long, over every data plane, backend and wiring; prints its seed
+ *   npm run torture -- --seed S --round R [--dataplane iptables] [--backend iptables-nft] [--wiring routed]     one round again
  * Exit code 0: no difference, or --help. 1: a difference, told on stdout with all it takes to understand it. 2: wrong arguments, or not root.
  */
 import { randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { BACKENDS, type LabKind, runTorture, type TortureOptions, WIRINGS } from '../test/fuzz/torture/torture.ts';
+import { labKinds, runTorture, type TortureOptions } from '../test/fuzz/torture/torture.ts';
 
 const USAGE =
-  'usage: npm run torture -- [--seconds N] [--seed S] [--round R] [--storms N] [--backend iptables-nft|iptables-legacy] [--wiring routed|bridge]\n' +
-  '60 seconds, 4 storms a round, a new seed, and every backend and wiring in turn if absent. Needs root on Linux.';
+  'usage: npm run torture -- [--seconds N] [--seed S] [--round R] [--storms N] [--dataplane iptables|nftables] [--backend iptables-nft|iptables-legacy] [--wiring routed|bridge]\n' +
+  '60 seconds, 4 storms a round, a new seed, and every data plane, backend and wiring in turn if absent. Needs root on Linux.';
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
 
@@ -33,9 +33,10 @@ process.exit(found === undefined ? 0 : 1);
 
 function readOptions(args: readonly string[]): TortureOptions | 'help' | { readonly wrong: string } {
   const text = { type: 'string' } as const;
-  let values: Partial<Record<'seconds' | 'seed' | 'round' | 'storms' | 'backend' | 'wiring', string>>;
+  let values: Partial<Record<'seconds' | 'seed' | 'round' | 'storms' | 'dataplane' | 'backend' | 'wiring', string>>;
   try {
-    const names = { seconds: text, seed: text, round: text, storms: text, backend: text, wiring: text };
+    const kind = { dataplane: text, backend: text, wiring: text };
+    const names = { seconds: text, seed: text, round: text, storms: text, ...kind };
     const parsed = parseArgs({ args: [...args], options: { ...names, help: { type: 'boolean' } } }).values;
     if (parsed.help) return 'help';
     values = parsed;
@@ -47,10 +48,8 @@ function readOptions(args: readonly string[]): TortureOptions | 'help' | { reado
   for (const [name, number] of Object.entries({ ...numbers, round: round ?? 1 })) {
     if (!Number.isInteger(number) || number < 1) return { wrong: `--${name}: not a positive whole number` };
   }
-  const labs = BACKENDS.flatMap((backend) => WIRINGS.map((wiring): LabKind => ({ backend, wiring }))).filter(
-    ({ backend, wiring }) => backend === (values.backend ?? backend) && wiring === (values.wiring ?? wiring),
-  );
-  if (labs.length === 0) return { wrong: '--backend or --wiring: there is no such' };
+  const labs = labKinds(values);
+  if (labs.length === 0) return { wrong: '--dataplane, --backend or --wiring: there is no such' };
   const seed = values.seed ?? randomBytes(4).toString('hex');
   return { ...numbers, seed, labs, ...(round === undefined ? {} : { round }), print: (line) => console.log(line) };
 }

@@ -192,7 +192,10 @@ export function completeOptions(options: LabCommandOptions, dump: DumpShape): La
 }
 
 /** What enforces policies, in a word. */
-export function engineOf({ dataplane, backend }: Pick<LabCommandOptions, 'dataplane' | 'backend'>): string {
+export function engineOf({
+  dataplane,
+  backend,
+}: Pick<LabCommandOptions, 'dataplane' | 'backend'>): Backend | 'nftables' {
   return dataplane === 'iptables' ? backend : dataplane;
 }
 

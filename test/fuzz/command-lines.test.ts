@@ -11,13 +11,14 @@ describe('command lines of soak and torture', () => {
       const { status, stdout, stderr } = run(script, '--help');
       assert.deepEqual([status, stderr], [0, '']);
       assert.match(stdout, new RegExp(`^usage: npm run ${script} -- `));
-      for (const option of ['--seed', '--backend', '--wiring']) assert.ok(stdout.includes(option), option);
+      for (const option of ['--seed', '--dataplane', '--backend', '--wiring'])
+        assert.ok(stdout.includes(option), option);
     });
 
     it(`${script}: wrong usage is told on stderr, with the usage`, () => {
       const { status, stdout, stderr } = run(script, '--backend', 'none');
       assert.deepEqual([status, stdout], [2, '']);
-      assert.match(stderr, new RegExp(`^--backend .*\nusage: npm run ${script} -- `));
+      assert.match(stderr, new RegExp(`^--dataplane, --backend .*\nusage: npm run ${script} -- `));
     });
   }
 });

@@ -76,5 +76,11 @@ describe('fault: what a probe of the torture proves', () => {
       '0:0 -> 2:80  ### x *mangle -A A -j DROP',
       'absent -> 1:1  ### x *mangle -A B -j RETURN',
     ]);
+    const nft =
+      '### nft\n\tchain a {\n\t\tcounter packets 1 bytes 60 drop\n\t\tcounter packets 0 bytes 0 return\n\t}\n';
+    assert.equal(
+      movedCounters(nft, nft.replace('packets 0 bytes 0', 'packets 2 bytes 80')),
+      '0:0 -> 2:80  ### nft chain a return',
+    );
   });
 });

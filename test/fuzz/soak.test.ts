@@ -31,6 +31,6 @@ describe('fuzz: what a soak calls growth', () => {
 
   it('faults have names of their own, and those of neighbours declare their windows', () => {
     assert.equal(new Set(SOAK_FAULTS.map(({ name }) => name)).size, SOAK_FAULTS.length);
-    assert.equal(NEIGHBOURS.length, 3);
+    assert.equal(NEIGHBOURS.length, 6);
   });
 });

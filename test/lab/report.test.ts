@@ -9,7 +9,14 @@ const MATRIX = matrixOf(['x/a', 'node-1'], { denied: (from) => from === 'x/a' })
 
 function report(verdicts: readonly ('agrees' | 'differs' | 'flaps')[]) {
   const input: ReportInput = {
-    lab: { nodes: ['node-1'], wiring: 'routed', families: [4], dataplane: 'iptables', backend: 'iptables-nft', mode: 'enforce' },
+    lab: {
+      nodes: ['node-1'],
+      wiring: 'routed',
+      families: [4],
+      dataplane: 'iptables',
+      backend: 'iptables-nft',
+      mode: 'enforce',
+    },
     skipped: [{ file: 'a.yaml', line: 3, message: 'Widget w' }],
     policies: [
       { metadata: { namespace: 'x', name: 'p' }, spec: { podSelector: {}, policyTypes: ['Egress'] } },
@@ -39,7 +46,14 @@ describe('labReport', () => {
     assert.deepEqual(report(['agrees', 'flaps']), {
       ok: false,
       seconds: 1.235,
-      lab: { nodes: ['node-1'], wiring: 'routed', families: [4], dataplane: 'iptables', backend: 'iptables-nft', mode: 'enforce' },
+      lab: {
+        nodes: ['node-1'],
+        wiring: 'routed',
+        families: [4],
+        dataplane: 'iptables',
+        backend: 'iptables-nft',
+        mode: 'enforce',
+      },
       skipped: [{ file: 'a.yaml', line: 3, message: 'Widget w' }],
       policies: [{ name: 'x/p', policyTypes: ['Egress'] }],
       clusterPolicies: [{ name: 'rails', tier: 'Admin', priority: 10 }],

@@ -18,6 +18,7 @@ describe('fault: a soak of random changes and faults', function () {
       seconds: 20,
       seed,
       rate: 100,
+      dataplane: 'iptables',
       backend: 'iptables-nft',
       wiring: 'routed',
       without: NEIGHBOURS,

@@ -1,5 +1,6 @@
 /** How every test makes a lab: the agents it runs are this clone's, and what goes wrong in the lab is kept for the end. */
 import type { Backend, Family } from '../../src/core/vocabulary.ts';
+import type { DataplaneChoice } from '../../src/cli/config.ts';
 import type { AccessToken } from '../../lab/api/access.ts';
 import { Lab } from '../../lab/lab.ts';
 import { closeLabNetworksSync } from '../../lab/network/lab-network.ts';
@@ -11,6 +12,8 @@ const AGENT_MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
 process.on('exit', closeLabNetworksSync);
 
 export interface TestLabOptions {
+  /** Absent: agents are not told, and enforce with iptables. */
+  readonly dataplane?: DataplaneChoice;
   readonly backend?: Backend;
   readonly wiring?: Wiring;
   readonly nodes?: readonly string[];

@@ -52,7 +52,10 @@ describe('fault: readiness while the kernel lacks a feature', () => {
   it('no module is named where another data plane helps', () => {
     const lacks = [{ text: "sight of a bridge's ports", neededFor: 'policies', remedy: 'use another one' }];
     const { ok, reason } = featuresReady({ lastOutcome: { lacks } } as unknown as AgentStatus, undefined);
-    assert.deepEqual({ ok, reason }, { ok: false, reason: "the kernel lacks sight of a bridge's ports. use another one" });
+    assert.deepEqual(
+      { ok, reason },
+      { ok: false, reason: "the kernel lacks sight of a bridge's ports. use another one" },
+    );
   });
   it('not ready without what policies need', () => {
     const ready = (missing: MissingFeatures, watch = cluster('10.0.0.1')): boolean =>

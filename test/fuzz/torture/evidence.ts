@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../../../src/host/command.ts';
+import { NFT_TABLE } from '../../../src/cli/nftables-node.ts';
 import type { Lab } from '../../../lab/lab.ts';
 
 const TIMEOUT_MS = 20_000;
@@ -17,15 +18,18 @@ export async function onNode(lab: Lab, node: string, argv: readonly [string, ...
   }
 }
 
+const LIST_TABLE = ['nft', 'list', 'table', 'inet', NFT_TABLE] as const;
+
 /** Rules of both families with their counters, by node. */
 export type RuleCounters = ReadonlyMap<string, string>;
 
 export async function ruleCounters(lab: Lab): Promise<RuleCounters> {
   const variant = lab.options.backend === 'iptables-legacy' ? 'legacy' : 'nft';
+  const saves = [`iptables-${variant}-save`, `ip6tables-${variant}-save`].map((tool) => [tool, '-c'] as const);
+  const lists = [...saves, ...(lab.options.dataplane === 'nftables' ? [LIST_TABLE] : [])];
   const nodes = lab.network.nodes().map(async ({ name }) => {
-    const tools = [`iptables-${variant}-save`, `ip6tables-${variant}-save`] as const;
-    const texts = await Promise.all(tools.map((tool) => onNode(lab, name, [tool, '-c'])));
-    return [name, texts.map((text, index) => `### ${tools[index]}\n${text}`).join('')] as const;
+    const texts = await Promise.all(lists.map((argv) => onNode(lab, name, [...argv])));
+    return [name, texts.map((text, index) => `### ${lists[index]![0]}\n${text}`).join('')] as const;
   });
   return new Map(await Promise.all(nodes));
 }
@@ -38,7 +42,9 @@ export function movedCounters(before: string, after: string): string {
     for (const line of text.split('\n')) {
       if (line.startsWith('*') || line.startsWith('###'))
         table = line.startsWith('*') ? `${table.split(' *')[0]} ${line}` : line;
-      const found = /^\[(\d+:\d+)\] (.*)$/.exec(line);
+      const chain = /^\tchain (\S+) \{$/.exec(line)?.[1];
+      if (chain !== undefined) table = `${table.split(' chain ')[0]} chain ${chain}`;
+      const found = /^\[(\d+:\d+)\] (.*)$/.exec(line) ?? countedByNft(line);
       // The same rule may be there twice: by their order.
       if (found) counters.set(`${table} ${found[2]}`, [...(counters.get(`${table} ${found[2]}`) ?? []), found[1]!]);
     }
@@ -53,6 +59,12 @@ export function movedCounters(before: string, after: string): string {
     });
   }
   return moved.join('\n');
+}
+
+/** As a match of a line of iptables-save. */
+function countedByNft(line: string): readonly string[] | undefined {
+  const [, matches, packets, bytes, rest] = /^\t\t(.*)counter packets (\d+) bytes (\d+) (.*)$/.exec(line) ?? [];
+  return rest === undefined ? undefined : [line, `${packets}:${bytes}`, `${matches}${rest}`];
 }
 
 /** Files by name; writes what every difference needs beside them. Returns the directory. */

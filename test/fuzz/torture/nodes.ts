@@ -10,16 +10,25 @@ import type { Lab } from '../../../lab/lab.ts';
 import { diff } from '../../../src/dataplane/iptables/plan/diff.ts';
 import { isEmptyPlan, type ObservedState, planText } from '../../../src/dataplane/iptables/plan/plan.ts';
 import { isReleasedSign } from '../../../src/dataplane/iptables/plan/released.ts';
-import type { Layout } from '../../../src/dataplane/iptables/rules/ruleset.ts';
+import { NFT_TABLE } from '../../../src/cli/nftables-node.ts';
+import { runSync } from '../../../src/core/sliced.ts';
+import { FAMILIES } from '../../../src/core/vocabulary.ts';
+import { createNftKernel } from '../../../src/dataplane/nftables/kernel/nft-kernel.ts';
+import { NftSession } from '../../../src/dataplane/nftables/kernel/nft-session.ts';
+import { compareTables, NO_LEFTOVERS } from '../../../src/dataplane/nftables/plan/compare.ts';
+import { type Epochs, epochTable, readEpoch, readReleased } from '../../../src/dataplane/nftables/plan/epochs.ts';
+import { splitTable } from '../../../src/dataplane/nftables/plan/whole-table.ts';
+import { NodeRenderer as NftRenderer } from '../../../src/dataplane/nftables/render/render-node.ts';
+import type { Layout, Table } from '../../../src/dataplane/nftables/table/table.ts';
 import type { PodInterfaces } from '../../../src/host/pod-interfaces.ts';
 
 /** What the agent makes of its own defaults; chain names depend on it to the letter, the order of its fields included. */
-const LAYOUT: Layout = {
+const LAYOUT = {
   trunkInterfacePrefix: 'vlan.eth.',
   marks: { mask: 0xff000000 },
   log: { group: 9847, perSecond: 10, burst: 20 },
   mode: 'enforce',
-};
+} as const satisfies Layout;
 
 /** How names of pods' interfaces begin by default. */
 const PREFIXES = ['eni', 'vlan', 'veth', 'cali'];
@@ -58,8 +67,14 @@ async function interfacesOf(run: typeof runCommand, { localAddresses }: NodeInte
   }
 }
 
+/** The table of nftables on the node; undefined: there is none. */
+export function readNftTable(lab: Lab, node: string): Promise<Table | undefined> {
+  return createNftKernel({ table: NFT_TABLE, run: runOn(lab, node), session: new NftSession() }).read();
+}
+
 /** What a fresh agent would change on the node, as text; undefined: nothing. */
 export async function unlikeFresh(lab: Lab, node: string): Promise<string | undefined> {
+  if (lab.options.dataplane === 'nftables') return await unlikeFreshTable(lab, node);
   const observed = await observeNode(lab, node);
   const intent = compileNode(lab.snapshot(), node);
   // The sign that addresses were released makes a fresh agent advance the epoch, and stands until one does (dataplane/iptables/plan/released.ts).
@@ -67,4 +82,21 @@ export async function unlikeFresh(lab: Lab, node: string): Promise<string | unde
   const wanted = renderNode(intent, LAYOUT, await interfacesOf(runOn(lab, node), intent));
   const plan = diff(wanted, { ...observed, sets });
   return isEmptyPlan(plan) ? undefined : planText(plan);
+}
+
+/** Of the epochs there is no more than those in force; which they are is not the cluster's to say. */
+async function unlikeFreshTable(lab: Lab, node: string): Promise<string | undefined> {
+  const table = await readNftTable(lab, node);
+  if (!table) return 'there is no table';
+  const intent = compileNode(lab.snapshot(), node);
+  const interfaces = await interfacesOf(runOn(lab, node), intent);
+  const rendered = new NftRenderer().render(intent, LAYOUT, interfaces);
+  const inForce = FAMILIES.map((family) => [family, readEpoch(table, family, LAYOUT.marks)] as const);
+  const unknown = inForce.find(([, epoch]) => epoch === undefined);
+  if (unknown) return `flows of IPv${unknown[0]} are stamped with no epoch`;
+  const epochs = epochTable(Object.fromEntries(inForce) as Epochs, readReleased(table), LAYOUT);
+  const actual = splitTable(table);
+  const difference = runSync(compareTables({ rendered, epochs }, actual, NO_LEFTOVERS));
+  const found = Object.entries(difference).filter(([, objects]) => objects.length > 0);
+  return found.length === 0 ? undefined : JSON.stringify(Object.fromEntries(found), null, 1);
 }

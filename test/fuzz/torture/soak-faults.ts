@@ -4,20 +4,32 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lab } from '../../../lab/lab.ts';
 import type { Dice } from './dice.ts';
 import { onNode } from './evidence.ts';
+import { NFT_TABLE } from '../../../src/cli/nftables-node.ts';
+import { BACKENDS, FAMILIES } from '../../../src/core/vocabulary.ts';
+import { dispatchMap } from '../../../src/dataplane/nftables/table/names.ts';
+
+/** What enforces policies. */
+export const ENGINES = [...BACKENDS, 'nftables'] as const;
+type Engine = (typeof ENGINES)[number];
 
 export interface SoakFault {
   readonly name: string;
-  /** How long after the fault packets may still pass, or be dropped, that must not; 0: never. By backend where it differs. */
-  readonly opensMs: (backend: string) => number;
-  readonly closesMs: (backend: string) => number;
+  /** How long after the fault packets may still pass, or be dropped, that must not; 0: never. */
+  readonly opensMs: (engine: Engine) => number;
+  readonly closesMs: (engine: Engine) => number;
+  /** Absent: it can be made whatever enforces policies. */
+  readonly only?: Engine;
   /** Breaks and heals. */
   readonly act: (lab: Lab, node: string, dice: Dice) => Promise<void>;
 }
 
 const NEVER = (): number => 0;
-/** nft tells of a change at once; legacy tables and sets have to be looked at. */
-const NOTICED = (backend: string): number => (backend === 'iptables-nft' ? 1_500 : 6_000);
-const LOOKED_AT = (): number => 6_000;
+/** nft tells of a change at once; legacy tables and sets have to be looked at. Rules of nftables are not concerned. */
+const NOTICED = (engine: Engine): number => WINDOWS_MS[engine];
+const WINDOWS_MS = { 'iptables-nft': 1_500, 'iptables-legacy': 6_000, nftables: 0 } as const;
+const LOOKED_AT = (engine: Engine): number => (engine === 'nftables' ? 0 : 6_000);
+/** Told at once, and compared once a second at most. */
+const COMPARED = (): number => 2_500;
 
 const away = async (lab: Lab, node: string, ms: number): Promise<void> => {
   await lab.publication.pause(node);
@@ -27,6 +39,12 @@ const away = async (lab: Lab, node: string, ms: number): Promise<void> => {
 
 const iptables = (lab: Lab, node: string, ...args: string[]): Promise<string> =>
   onNode(lab, node, [lab.options.backend, '-w', '5', ...args]);
+
+/** Fails for what nft refuses. */
+async function ourTable(lab: Lab, node: string, ...words: readonly string[]): Promise<void> {
+  const said = await onNode(lab, node, ['nft', ...words]);
+  if (said !== '' && !said.includes('No such file or directory')) throw new Error(`nft ${words.join(' ')}: ${said}`);
+}
 
 const holding = (name: string, act: SoakFault['act']): SoakFault => ({ name, act, opensMs: NEVER, closesMs: NEVER });
 
@@ -104,12 +122,40 @@ export const SOAK_FAULTS: readonly SoakFault[] = [
     closesMs: LOOKED_AT,
     act: async (lab, node) => void (await onNode(lab, node, ['ipset', 'flush'])),
   },
+  {
+    name: 'a neighbour deletes our table',
+    only: 'nftables',
+    opensMs: COMPARED,
+    closesMs: NEVER,
+    act: async (lab, node) => await ourTable(lab, node, 'delete', 'table', 'inet', NFT_TABLE),
+  },
+  {
+    name: 'a neighbour empties the chain that leads to our rules',
+    only: 'nftables',
+    opensMs: COMPARED,
+    closesMs: NEVER,
+    act: async (lab, node) => await ourTable(lab, node, 'flush', 'chain', 'inet', NFT_TABLE, 'forward'),
+  },
+  {
+    name: 'a neighbour empties the map that finds our pods',
+    only: 'nftables',
+    opensMs: COMPARED,
+    closesMs: NEVER,
+    act: async (lab, node, dice) => {
+      const family = dice.pick(FAMILIES);
+      await ourTable(lab, node, 'flush', 'map', 'inet', NFT_TABLE, dispatchMap('ingress', false, family));
+    },
+  },
 ];
 
+export function faultsOf(engine: Engine): readonly SoakFault[] {
+  return SOAK_FAULTS.filter(({ only = engine }) => only === engine);
+}
+
 /** Faults that an agent can only notice by looking: not in the short soak of the tests. */
-export const NEIGHBOURS = SOAK_FAULTS.filter(({ opensMs, closesMs }) => opensMs('') > 0 || closesMs('') > 0).map(
-  ({ name }) => name,
-);
+export const NEIGHBOURS = SOAK_FAULTS.filter(({ opensMs, closesMs }) =>
+  ENGINES.some((engine) => opensMs(engine) > 0 || closesMs(engine) > 0),
+).map(({ name }) => name);
 
 /** As another program that writes iptables rules, and takes its time. */
 function holdLock(lab: Lab, node: string, ms: number): Promise<void> {

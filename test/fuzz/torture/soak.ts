@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lab } from '../../../lab/lab.ts';
+import { engineOf } from '../../../lab/command/options.ts';
 import { createTestLab } from '../../support/test-lab.ts';
 import { measureMatrix } from '../../../lab/measure.ts';
 import type { LabRepeat, ProbeOutcome, Span } from '../../../lab/network/types.ts';
@@ -16,7 +17,7 @@ import { applyPolicy, createPod, sceneOf, someEvent } from './events.ts';
 import { Judge, type JudgedStats } from './judge.ts';
 import { unlikeFresh } from './nodes.ts';
 import { NAMESPACES, NODES, someLabels } from './objects.ts';
-import { SOAK_FAULTS, type SoakFault } from './soak-faults.ts';
+import { faultsOf, type SoakFault } from './soak-faults.ts';
 import type { LabKind } from './torture.ts';
 import { podObject, runningStatus } from '../../support/api-objects.ts';
 
@@ -74,8 +75,8 @@ interface Window extends Span {
 }
 
 export async function runSoak(options: SoakOptions): Promise<SoakResult> {
-  const { backend, wiring } = options;
-  const { lab, problems } = await createTestLab({ backend, wiring, nodes: NODES });
+  const { dataplane, backend, wiring } = options;
+  const { lab, problems } = await createTestLab({ dataplane, backend, wiring, nodes: NODES });
   try {
     const soak = new Soak(options, lab);
     const result = await soak.run();
@@ -207,7 +208,7 @@ class Soak {
 
   async #break(): Promise<void> {
     const { without = [] } = this.#options;
-    const faults = SOAK_FAULTS.filter(({ name }) => !without.includes(name));
+    const faults = faultsOf(engineOf(this.#options)).filter(({ name }) => !without.includes(name));
     while (!this.#over) {
       await sleep(FAULT_EVERY_MS / 2 + this.#dice.below(FAULT_EVERY_MS));
       if (!this.#calm && !this.#over) await this.#act(this.#dice.pick(faults));
@@ -215,15 +216,15 @@ class Soak {
   }
 
   async #act(fault: SoakFault): Promise<void> {
-    const { backend } = this.#options;
+    const engine = engineOf(this.#options);
     const node = fault.name.startsWith('the agent') ? MORTAL : this.#dice.pick(NODES);
     const fromMs = Date.now();
     // Declared before it begins: what is wrong meanwhile is looked at afterwards.
     const declare = (opens: boolean, ms: number): void => {
       if (ms > 0) this.#windows.push({ fault: fault.name, opens, fromMs, toMs: fromMs + ms });
     };
-    declare(true, fault.opensMs(backend));
-    declare(false, fault.closesMs(backend));
+    declare(true, fault.opensMs(engine));
+    declare(false, fault.closesMs(engine));
     this.#stats.faults.set(fault.name, (this.#stats.faults.get(fault.name) ?? 0) + 1);
     await fault.act(this.#lab, node, this.#dice).catch((error: unknown) => {
       this.#found.push(`the fault "${fault.name}" could not be made: ${String(error)}`);

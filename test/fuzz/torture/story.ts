@@ -8,7 +8,8 @@ import type { ObservedState } from '../../../src/dataplane/iptables/plan/plan.ts
 import { explainVerdict } from '../../../src/policy/explain-verdict.ts';
 import { matches } from '../../../src/policy/selector.ts';
 import { type Cell, describeCell } from './cells.ts';
-import { observeNode } from './nodes.ts';
+import type { Table } from '../../../src/dataplane/nftables/table/table.ts';
+import { observeNode, readNftTable } from './nodes.ts';
 
 const MAX_CELLS = 3;
 const LOG_LINES = 12;
@@ -66,7 +67,7 @@ function objectsOf(lab: Lab, wrong: readonly Wrong[]): string {
 
 async function tellNode(lab: Lab, node: string, wrong: readonly Wrong[]): Promise<string> {
   const addresses = [...new Set(wrong.flatMap(({ cell }) => [cell.flow.source, cell.flow.destination]))];
-  const state = await observeNode(lab, node).catch((error: Error) => error);
+  const kernel = await tellKernel(lab, node, addresses).catch((error: Error) => error.message);
   const log = readFileSync(join(lab.dir, `${node}.log`), 'utf8')
     .trimEnd()
     .split('\n')
@@ -78,8 +79,41 @@ async function tellNode(lab: Lab, node: string, wrong: readonly Wrong[]): Promis
     `--- ${node}: last plan`,
     plan.body.slice(0, MAX_PLAN),
     `--- ${node}: kernel, as far as it is about ${addresses.join(', ')}`,
-    state instanceof Error ? state.message : kernelLines(state, addresses),
+    kernel,
   ].join('\n');
+}
+
+async function tellKernel(lab: Lab, node: string, addresses: readonly string[]): Promise<string> {
+  if (lab.options.dataplane !== 'nftables') return kernelLines(await observeNode(lab, node), addresses);
+  const table = await readNftTable(lab, node);
+  return table ? tableLines(table, addresses) : 'there is no table';
+}
+
+/** The verdict maps' elements of these addresses, the chains that they lead to, and the sets those ask. */
+function tableLines({ chains, sets }: Table, addresses: readonly string[]): string {
+  const lines: string[] = [];
+  const shown = new Set<string>();
+  const show = (name: string): void => {
+    if (shown.has(name)) return;
+    shown.add(name);
+    for (const rule of chains.get(name)?.lines ?? []) {
+      lines.push(`${name} ${rule}`);
+      for (const [, set = ''] of rule.matchAll(/ @(\S+)/g)) {
+        const elements = [...(sets.get(set)?.elements.keys() ?? [])];
+        lines.push(`${set}: ${elements.join(' ').slice(0, 1500)}`);
+      }
+      for (const [, chain = ''] of rule.matchAll(/(?:goto|jump) (\S+)/g)) show(chain);
+    }
+  };
+  show('forward');
+  for (const { name, elements } of sets.values())
+    for (const address of addresses) {
+      const verdict = elements.get(address);
+      if (typeof verdict !== 'string') continue;
+      lines.push(`${name} ${address} ${verdict}`);
+      show(verdict.split(' ')[1]!);
+    }
+  return [...new Set(lines)].join('\n');
 }
 
 /** The entry chains, the rules that send these addresses to an endpoint chain, those chains, and the sets they ask. */

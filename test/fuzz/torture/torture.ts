@@ -1,18 +1,39 @@
 /** Rounds in labs, one lab after the other, until the time is over or a difference is found. */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { DataplaneChoice } from '../../../src/cli/config.ts';
 import type { Wiring } from '../../../lab/network/types.ts';
+import type { Backend } from '../../../src/core/vocabulary.ts';
+import { engineOf } from '../../../lab/command/options.ts';
 import type { Lab } from '../../../lab/lab.ts';
 import { createTestLab } from '../../support/test-lab.ts';
 import { NODES } from './objects.ts';
 import { Difference, emptyStats, Round, type TortureStats } from './round.ts';
 
-export const BACKENDS = ['iptables-nft', 'iptables-legacy'] as const;
-export const WIRINGS = ['routed', 'bridge'] as const satisfies readonly Wiring[];
-
 export interface LabKind {
-  readonly backend: (typeof BACKENDS)[number];
+  readonly dataplane: DataplaneChoice;
+  readonly backend: Backend;
   readonly wiring: Wiring;
+}
+
+/** Every way to enforce policies, with every wiring that it knows: ports of bridges are not seen in a table of nftables. */
+export const LAB_KINDS: readonly LabKind[] = [
+  { dataplane: 'iptables', backend: 'iptables-nft', wiring: 'routed' },
+  { dataplane: 'iptables', backend: 'iptables-nft', wiring: 'bridge' },
+  { dataplane: 'iptables', backend: 'iptables-legacy', wiring: 'routed' },
+  { dataplane: 'iptables', backend: 'iptables-legacy', wiring: 'bridge' },
+  { dataplane: 'nftables', backend: 'iptables-nft', wiring: 'routed' },
+];
+
+/** Those that arguments ask for, as `--dataplane`, `--backend` and `--wiring` say it; with one that is not said, all of it. */
+export function labKinds(asked: Partial<Record<keyof LabKind, string | undefined>>): readonly LabKind[] {
+  const keys = ['dataplane', 'backend', 'wiring'] as const;
+  return LAB_KINDS.filter((kind) => keys.every((key) => kind[key] === (asked[key] ?? kind[key])));
+}
+
+/** In words. */
+export function kindText({ dataplane, backend, wiring }: LabKind): string {
+  return `${engineOf({ dataplane, backend })}, ${wiring}`;
 }
 
 export interface TortureOptions {
@@ -46,12 +67,14 @@ export async function runTorture(options: TortureOptions): Promise<string | unde
         const told = await playRound({ lab, seed, round, storms: options.storms, nextSecond, evidenceDir }, stats);
         if (told !== undefined) {
           const again = `--seed ${seed} --round ${round} --storms ${options.storms}`;
-          return `round ${round} of seed ${seed}, ${kind.backend}, ${kind.wiring}:\n${told}\n--- again: npm run torture -- ${again} --backend ${kind.backend} --wiring ${kind.wiring}`;
+          const { dataplane, backend, wiring } = kind;
+          const same = `--dataplane ${dataplane} --backend ${backend} --wiring ${wiring}`;
+          return `round ${round} of seed ${seed}, ${kindText(kind)}:\n${told}\n--- again: npm run torture -- ${again} ${same}`;
         }
       } while (options.round === undefined && performance.now() < until);
       return undefined;
     });
-    print(`${kind.backend}, ${kind.wiring}: ${summary(stats)}`);
+    print(`${kindText(kind)}: ${summary(stats)}`);
     if (story === undefined) continue;
     print(story);
     return story;
