@@ -38,7 +38,30 @@ export interface Difference {
 }
 
 export function* compareTables(desired: WholeTable, actual: WholeTable, left: Leftovers): Sliced<Difference> {
-  const found: Difference = {
+  const found = yield* comparePart(desired.rendered, actual.rendered, left);
+  return yield* comparePart(desired.epochs, actual.epochs, left, found);
+}
+
+/** `found`: what differs in the other part, to be added to. */
+export function* comparePart(
+  desired: Table,
+  actual: Table,
+  left: Leftovers,
+  found: Difference = noDifference(),
+): Sliced<Difference> {
+  for (const [name, now, before] of changesOf(desired.chains, actual.chains, left.chains)) {
+    compareChain(name, now, before, found);
+    yield;
+  }
+  for (const [name, now, before] of changesOf(desired.sets, actual.sets, left.sets)) {
+    compareSet(name, now, before, found);
+    yield;
+  }
+  return found;
+}
+
+function noDifference(): Difference {
+  return {
     newSets: [],
     newChains: [],
     changedSets: [],
@@ -47,17 +70,6 @@ export function* compareTables(desired: WholeTable, actual: WholeTable, left: Le
     goneChains: [],
     clashes: [],
   };
-  for (const part of ['rendered', 'epochs'] as const) {
-    for (const [name, now, before] of changesOf(desired[part].chains, actual[part].chains, left.chains)) {
-      compareChain(name, now, before, found);
-      yield;
-    }
-    for (const [name, now, before] of changesOf(desired[part].sets, actual[part].sets, left.sets)) {
-      compareSet(name, now, before, found);
-      yield;
-    }
-  }
-  return found;
 }
 
 function* changesOf<V>(
@@ -67,7 +79,8 @@ function* changesOf<V>(
 ): Iterable<readonly [string, V | undefined, V | undefined]> {
   const changes = desired === actual ? [] : desired.changesSince(actual.version);
   if (changes !== 'all') {
-    for (const { key } of changes) yield [key, desired.get(key), actual.get(key) ?? left.get(key)];
+    // What was is asked of the change: a past version of a map is a copy.
+    for (const { key, before, after } of changes) yield [key, after, before ?? left.get(key)];
     return;
   }
   for (const [key, now] of desired) yield [key, now, actual.get(key) ?? left.get(key)];

@@ -52,8 +52,12 @@ interface Rendered {
   readonly intent: NodeIntent;
   readonly layout: Layout;
   readonly interfaces: PodInterfaces;
-  readonly rejected: ReadonlySet<string>;
+  readonly rejected: Rejected;
 }
+
+/** By names of chains and sets that the kernel refuses. The same object as long as they are the same. */
+export type Rejected = Pick<ReadonlySet<string>, 'size' | 'has'>;
+const NONE_REJECTED: Rejected = new Set();
 
 /** By family and `judgingKey`. */
 type KnownChains = ReadonlyMap<string, Judging & EndpointChain>;
@@ -88,7 +92,7 @@ export class NodeRenderer {
     intent: NodeIntent,
     layout: Layout,
     interfaces: PodInterfaces = NO_INTERFACES,
-    rejected: ReadonlySet<string> = new Set(),
+    rejected: Rejected = NONE_REJECTED,
   ): Sliced<Table> {
     const now: Rendered = { intent, layout, interfaces, rejected };
     const changed = yield* this.#peers.render(intent);
@@ -145,7 +149,7 @@ export class NodeRenderer {
     return found;
   }
 
-  #isRejected(endpoint: EndpointChain, rejected: ReadonlySet<string>): boolean {
+  #isRejected(endpoint: EndpointChain, rejected: Rejected): boolean {
     if (rejected.size === 0) return false;
     const chains = chainsOf(endpoint);
     const names = [...chains.map(({ name }) => name), ...setsIn(chains)];

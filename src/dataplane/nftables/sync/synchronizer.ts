@@ -16,7 +16,7 @@ import { messageOf } from '../../../core/error-text.ts';
 import { runSliced } from '../../../core/run-sliced.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { NftFailed } from '../kernel/kernel.ts';
-import { type Difference, NO_LEFTOVERS, compareTables } from '../plan/compare.ts';
+import { comparePart, NO_LEFTOVERS } from '../plan/compare.ts';
 import { findDrift } from '../plan/drift.ts';
 import { epochTable } from '../plan/epochs.ts';
 import { type Held, type Plan, makePlan, planText } from '../plan/plan.ts';
@@ -108,13 +108,12 @@ export class NftSynchronizer {
   }
 
   async #bring(intent: NodeIntent, { mode, resync, interfaces }: SyncRequest, run: Run): Promise<void> {
-    if (resync) this.#rejected = new Map();
+    if (resync && this.#rejected.size > 0) this.#rejected = new Map();
     let isToRead = resync || this.#held === undefined;
     for (let attempt = 1; ; attempt++) {
       const layout: Layout = { ...this.#options.layout, mode: mode === 'audit' ? 'audit' : 'enforce' };
-      const rejected = new Set(this.#rejected.keys());
       const rendered = await this.#timed(run, 'render', () =>
-        runSliced(this.#renderer.renderInSteps(intent, layout, interfaces, rejected)),
+        runSliced(this.#renderer.renderInSteps(intent, layout, interfaces, this.#rejected)),
       );
       const isRemembered = !isToRead;
       if (isToRead) await this.#read(run);
@@ -160,10 +159,9 @@ export class NftSynchronizer {
     return this.#timed(run, 'plan', async () => {
       const held = this.#held ?? { ...EMPTY, left: NO_LEFTOVERS };
       const { marks } = layout;
-      const whole = (epochs: Table): Promise<Difference> =>
-        runSliced(compareTables({ rendered, epochs }, held, held.left));
-      const first = await whole(held.epochs);
-      const chains = (name: string) => rendered.chains.get(name) ?? held.rendered.chains.get(name);
+      const first = await runSliced(comparePart(rendered, held.rendered, held.left));
+      const gone = new Map(first.goneChains.map((chain) => [chain.name, chain]));
+      const chains = (name: string) => rendered.chains.get(name) ?? gone.get(name);
       const isSame = Object.values(first).every((list) => list.length === 0);
       const known = (): Revoked => revokedBy(first, chains, intent.directory, this.#renderer.stopping);
       const revoked = isSame ? 'nothing' : isRemembered ? known() : 'all';
@@ -171,13 +169,13 @@ export class NftSynchronizer {
         stamps(layout) && marks ? this.#options.epochs?.next(revoked, intent.directory, intent.revision) : undefined;
       const epochs = next && marks ? epochTable(next.epochs, next.released, { marks }, held.epochs) : EMPTY_TABLE;
       const isClash = first.clashes.length > 0;
-      const difference = isClash
-        ? await runSliced(compareTables({ rendered, epochs }, EMPTY, NO_LEFTOVERS))
-        : await whole(epochs);
+      const [actual, left] = isClash ? [EMPTY, NO_LEFTOVERS] : [held, held.left];
+      const found = isClash ? await runSliced(comparePart(rendered, EMPTY_TABLE, NO_LEFTOVERS)) : first;
+      const difference = await runSliced(comparePart(epochs, actual.epochs, left, found));
       const plan = makePlan({
         desired: { rendered, epochs },
         difference,
-        left: isClash ? NO_LEFTOVERS : held.left,
+        left,
         writer: this.#writer,
         before: this.#held === null || run.mode === 'dry-run' ? 'missing' : isClash ? 'unusable' : 'usable',
         tidies: !isRemembered || !this.#options.tidy || this.#options.tidy.isDue,
