@@ -12,6 +12,7 @@ import { claimantsOf } from './address-owners.ts';
 import { type Connection, otherEnd, type OtherEnd, portMatches } from './connection.ts';
 import {
   type ClusterPeer,
+  type ClusterPolicy,
   type ClusterRule,
   type ClusterSnapshot,
   type DirectionVerdict,
@@ -73,6 +74,15 @@ function isSameList(one: Lists, other: Lists): boolean {
   return text(one) === text(other);
 }
 
+/** N-40: of a pod that policies can protect. */
+export function isSubjectOf(
+  world: Pick<ClusterSnapshot, 'namespaces'>,
+  { subject }: ClusterPolicy,
+  pod: Pod,
+): Certainty {
+  return selectsPod(world, subject.namespaces, subject.pods, pod);
+}
+
 interface OrderedRule {
   readonly ref: RuleRef;
   readonly rule: ClusterRule;
@@ -86,7 +96,7 @@ function rulesFor(snapshot: TieredWorld, tier: Tier, direction: Direction, subje
     .filter((policy) => policy.tier === tier)
     .sort((a, b) => a.priority - b.priority || (a.name < b.name ? -1 : 1))
     .flatMap((policy) => {
-      const concerns = selectsPod(snapshot, policy.subject.namespaces, policy.subject.pods, subject);
+      const concerns = isSubjectOf(snapshot, policy, subject);
       if (concerns === 'no') return [];
       return policy[direction].map((rule, index): OrderedRule => {
         const named = rule.name === undefined ? {} : { name: rule.name };
@@ -133,7 +143,7 @@ function ruleMatches(
   const pairs = (peers === 'any' ? [undefined] : peers).flatMap((peer) =>
     (ports === 'any' ? [undefined] : ports).map((port) =>
       bothHold(
-        peer === undefined ? 'yes' : peerMatches(snapshot, peer, end, text),
+        peer === undefined ? 'yes' : clusterPeerMatches(snapshot, peer, end, text),
         port === undefined ? 'yes' : portCertainty(port, peer, connection),
       ),
     ),
@@ -150,8 +160,13 @@ function portCertainty(port: PortMatch, peer: ClusterPeer | undefined, connectio
   return some ? 'maybe' : 'no';
 }
 
-/** N-41, N-44, N-45. */
-function peerMatches(snapshot: TieredWorld, peer: ClusterPeer, { pod, address }: OtherEnd, text: string): Certainty {
+/** N-41, N-44, N-45. `text`: the address, canonical. */
+export function clusterPeerMatches(
+  snapshot: Pick<ClusterSnapshot, 'namespaces' | 'labelledNodes'>,
+  peer: ClusterPeer,
+  { pod, address }: OtherEnd,
+  text: string,
+): Certainty {
   switch (peer.kind) {
     case 'nothing':
       return 'no';
@@ -175,6 +190,11 @@ function best(certainties: readonly Certainty[]): Certainty {
   return certainties.includes('yes') ? 'yes' : certainties.includes('maybe') ? 'maybe' : 'no';
 }
 
-function selectsPod(snapshot: TieredWorld, namespaces: Selector, pods: Selector, pod: Pod): Certainty {
+function selectsPod(
+  snapshot: Pick<ClusterSnapshot, 'namespaces'>,
+  namespaces: Selector,
+  pods: Selector,
+  pod: Pod,
+): Certainty {
   return bothHold(certainty(namespaces, snapshot.namespaces.get(pod.namespace)?.labels), certainty(pods, pod.labels));
 }

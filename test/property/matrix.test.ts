@@ -11,7 +11,16 @@ import { changesBetween } from '../../src/policy/matrix/changes.ts';
 import { groupEnds } from '../../src/policy/matrix/groups.ts';
 import { objectKey } from '../../src/policy/model.ts';
 import { FlowMatrix } from '../../src/policy/matrix/matrix.ts';
-import { cluster, clusterPair, contestedCluster, crowdedCluster, flowsAtEdges } from './clusters.ts';
+import {
+  cluster,
+  clusterPair,
+  contestedCluster,
+  contestedTiers,
+  crowdedCluster,
+  flowsAtEdges,
+  tieredCluster,
+  tieredPair,
+} from './clusters.ts';
 import { runs } from './runs.ts';
 
 const any = fc.oneof(
@@ -24,6 +33,14 @@ const any = fc.oneof(
 const otherPolicies = fc
   .tuple(cluster, cluster)
   .map(([one, { policies }]): readonly [ClusterSnapshot, ClusterSnapshot] => [one, { ...one, policies }]);
+
+/** The same pods, nodes and policies under other cluster-wide policies. */
+const otherTiers = fc
+  .tuple(tieredCluster, tieredCluster)
+  .map(([one, { clusterPolicies = new Map() }]): readonly [ClusterSnapshot, ClusterSnapshot] => [
+    one,
+    { ...one, clusterPolicies },
+  ]);
 
 describe('property: the matrix of flows', () => {
   it('says of every flow what the evaluator and explanations say', () => {
@@ -40,9 +57,34 @@ describe('property: the matrix of flows', () => {
     assert.ok(seen.allowed > 1000 && seen.denied > 300 && seen.grouped > 20, JSON.stringify(seen));
   });
 
+  it('says it where cluster-wide policies decide, in doubt as well (N-60 to N-67, N-90)', () => {
+    const seen = { flows: 0, allowed: 0, denied: 0, grouped: 0, byTiers: 0, passed: 0, nodes: 0 };
+    const withFlows = fc
+      .oneof({ weight: 3, arbitrary: tieredCluster }, { weight: 1, arbitrary: contestedTiers })
+      .chain((snapshot) => fc.tuple(fc.constant(snapshot), flowsAtEdges([snapshot], 60)));
+    fc.assert(
+      fc.property(withFlows, ([snapshot, flows]) => {
+        const matrix = new FlowMatrix([snapshot]);
+        compare(snapshot, matrix, 0, [...flows, ...nodeFlows(snapshot, flows)], seen);
+        seen.grouped += matrix.classes.filter(({ members }) => members.length > 1).length;
+        seen.byTiers += matrix.verdicts.filter(({ kind }) => kind === 'tier-rule').length;
+        seen.passed += matrix.verdicts.filter(({ passedBy }) => passedBy !== undefined).length;
+        seen.nodes += new Set(matrix.classes.flatMap(({ kind, values }) => (kind === 'node' ? values : []))).size;
+      }),
+      runs(110),
+    );
+    const { grouped, byTiers, passed, nodes, ...flows } = seen;
+    assert.ok(flows.allowed > 1000 && flows.denied > 500, JSON.stringify(seen));
+    assert.ok(
+      [grouped, byTiers, passed, nodes].every((count) => count > 20),
+      JSON.stringify(seen),
+    );
+  });
+
   it('says it of two states of a cluster at once', () => {
     const seen = { flows: 0, allowed: 0, denied: 0 };
-    const withFlows = clusterPair.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
+    const pairs = fc.oneof({ weight: 2, arbitrary: clusterPair }, { weight: 1, arbitrary: tieredPair });
+    const withFlows = pairs.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
     fc.assert(
       fc.property(withFlows, ([pair, flows]) => {
         const matrix = new FlowMatrix(pair);
@@ -56,7 +98,7 @@ describe('property: the matrix of flows', () => {
   it('finds the changes that the evaluator finds between the pods of two states, pair by pair and port by port', () => {
     const seen = { 'newly-allowed': 0, 'newly-denied': 0 };
     fc.assert(
-      fc.property(fc.oneof(clusterPair, otherPolicies), (pair) => {
+      fc.property(fc.oneof(clusterPair, otherPolicies, tieredPair, otherTiers), (pair) => {
         const matrix = new FlowMatrix(pair);
         const groups = groupEnds(matrix, (kind, member) => ({ kind, namespace: '', name: member }));
         const pods = groups.filter(({ type, name }) => type === 'pod' && !name.includes(' and '));
@@ -68,7 +110,7 @@ describe('property: the matrix of flows', () => {
         assert.deepEqual(found.sort(), expected.sort());
         for (const line of expected) seen[line.includes('newly-allowed') ? 'newly-allowed' : 'newly-denied']++;
       }),
-      runs(60),
+      runs(80),
     );
     assert.ok(seen['newly-allowed'] > 200 && seen['newly-denied'] > 100, JSON.stringify(seen));
   });

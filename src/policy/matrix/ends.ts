@@ -3,7 +3,7 @@
  * and blocks of addresses; the world outside by blocks; nodes.
  */
 import type { Family } from '../../core/vocabulary.ts';
-import type { ClusterSnapshot, Labels, Pod, Policy, Selector } from '../model.ts';
+import type { ClusterSnapshot, Labels, LabelledNode, Pod, Selector } from '../model.ts';
 
 import { FAMILIES } from '../../core/vocabulary.ts';
 import { formatCidr } from '../../net/cidr.ts';
@@ -11,6 +11,7 @@ import { familyOf, parseAddress } from '../../net/ip.ts';
 import { addressOwners, claimantsOf, isContested } from '../address-owners.ts';
 import { objectKey, UNKNOWN_LABELS } from '../model.ts';
 import { Regions } from './regions.ts';
+import { peersOf, rulesOf } from './rules.ts';
 
 export type EndKind = 'pod' | 'node' | 'outside';
 
@@ -50,8 +51,8 @@ export interface EndClasses {
 }
 
 export function endClassesOf(worlds: readonly ClusterSnapshot[]): EndClasses {
-  const regions = new Regions(worlds.map(({ policies }) => policies));
-  const identities = worlds.map(({ policies }) => new LabelIdentities([...policies.values()]));
+  const regions = new Regions(worlds);
+  const identities = worlds.map((world) => new Identities(world));
   const owners = worlds.map(({ pods }) => addressOwners(pods.values()));
   const ends = [...podEnds(owners), ...nodeEnds(worlds, owners)];
   ends.push(...outsideEnds(regions, worlds.length, ends));
@@ -82,7 +83,7 @@ export function endClassesOf(worlds: readonly ClusterSnapshot[]): EndClasses {
       places[world]!.get(placeOf(address, isNode)) ??
       (isNode
         ? undefined
-        : (outside.get(regions.keyOf(parseAddress(address)!)) ?? places[world]!.get(placeOf(address, true)))),
+        : (places[world]!.get(placeOf(address, true)) ?? outside.get(regions.keyOf(parseAddress(address)!)))),
   };
 }
 
@@ -109,8 +110,8 @@ function podEnds(owners: readonly ReadonlyMap<string, Pod>[]): End[] {
 /** Addresses that pods have are theirs. */
 function nodeEnds(worlds: readonly ClusterSnapshot[], owners: readonly ReadonlyMap<string, Pod>[]): End[] {
   const found = new Map<string, End>();
-  for (const { nodes } of worlds) {
-    for (const { name, addresses } of nodes.values()) {
+  for (const { nodes, labelledNodes } of worlds) {
+    for (const { name, addresses } of [...nodes.values(), ...(labelledNodes?.values() ?? [])]) {
       for (const address of addresses) {
         if (found.has(address) || parseAddress(address) === undefined || owners.some((owned) => owned.has(address)))
           continue;
@@ -123,8 +124,8 @@ function nodeEnds(worlds: readonly ClusterSnapshot[], owners: readonly ReadonlyM
   return [...found.values()];
 }
 
-function hasNode({ nodes }: ClusterSnapshot, name: string, address: string): boolean {
-  return nodes.get(name)?.addresses.includes(address) ?? false;
+function hasNode({ nodes, labelledNodes }: ClusterSnapshot, name: string, address: string): boolean {
+  return [nodes.get(name), labelledNodes?.get(name)].some((node) => node?.addresses.includes(address));
 }
 
 /** Of families that something in the cluster has. An address that stands for a block is nobody's in that world. */
@@ -146,17 +147,18 @@ function outsideEnds(regions: Regions, worlds: number, inside: readonly End[]): 
 }
 
 /** The same for ends of one kind and family that no policy of that world tells apart. */
-function valueKey({ address, owner }: EndValue, identities: LabelIdentities, regions: Regions): unknown[] {
-  const region = regions.keyOf(parseAddress(address)!);
-  if (!owner) return [region];
+function valueKey({ address, owner }: EndValue, identities: Identities, regions: Regions): unknown[] {
+  // Rules name a node by its address, whoever else has it (N-44).
+  const place = [regions.keyOf(parseAddress(address)!), ...identities.nodesAt(address)];
+  if (!owner) return [place];
   const pods = claimantsOf(owner).map((pod) => [
     pod.namespace,
     pod.nodeName !== undefined,
-    identities.keyOf(pod.labels),
+    identities.ofPod(pod.labels),
     namedPortsKey(pod),
   ]);
   // What several have in common depends on all of their labels.
-  return isContested(owner) ? [region, owner.name] : [region, ...pods];
+  return isContested(owner) ? [place, owner.name] : [place, ...pods];
 }
 
 export function namedPortsKey({ namedPorts }: Pod): string {
@@ -166,13 +168,55 @@ export function namedPortsKey({ namedPorts }: Pod): string {
     .join();
 }
 
-/** Labels cut down to the keys that selectors of policies ask for. */
+/** What policies can tell apart: pods, and nodes at the addresses that they have. */
+class Identities {
+  readonly #pods: LabelIdentities;
+  readonly #nodes: LabelIdentities;
+  readonly #byAddress: ReadonlyMap<string, readonly LabelledNode[]>;
+
+  constructor(world: ClusterSnapshot) {
+    const { policies, clusterPolicies, labelledNodes } = world;
+    const peers = peersOf(rulesOf(world));
+    const nodes = peers.flatMap((peer) => (peer.kind === 'nodes' ? [peer.nodes] : []));
+    this.#pods = new LabelIdentities([
+      ...[...policies.values()].map(({ podSelector }) => podSelector),
+      ...[...(clusterPolicies?.values() ?? [])].map(({ subject }) => subject.pods),
+      ...peers.flatMap((peer) => (peer.kind === 'pods' ? [peer.pods] : [])),
+    ]);
+    this.#nodes = new LabelIdentities(nodes);
+    this.#byAddress = nodes.length === 0 ? new Map() : nodesByAddress(labelledNodes?.values() ?? []);
+  }
+
+  ofPod(labels: Labels): string {
+    return this.#pods.keyOf(labels);
+  }
+
+  /** Sorted; empty where no rule asks for nodes. */
+  nodesAt(address: string): readonly string[] {
+    return (this.#byAddress.get(address) ?? []).map(({ labels }) => this.#nodes.keyOf(labels)).sort();
+  }
+}
+
+/** Several may show the same address. */
+export function nodesByAddress(nodes: Iterable<LabelledNode>): ReadonlyMap<string, readonly LabelledNode[]> {
+  const found = new Map<string, LabelledNode[]>();
+  for (const node of nodes) {
+    for (const address of new Set(node.addresses)) {
+      const known = found.get(address);
+      if (known) known.push(node);
+      else found.set(address, [node]);
+    }
+  }
+  return found;
+}
+
+/** Labels cut down to the keys that selectors ask for. */
 class LabelIdentities {
   readonly #asked: ReadonlySet<string>;
   readonly #known = new Map<Labels, string>();
 
-  constructor(policies: readonly Policy[]) {
-    this.#asked = new Set(policies.flatMap(selectorsOf).flatMap(keysOf));
+  constructor(selectors: readonly Selector[]) {
+    this.#asked = new Set(selectors.flatMap(keysOf));
   }
 
   keyOf(labels: Labels): string {
@@ -186,11 +230,6 @@ class LabelIdentities {
     const asked = Object.entries(labels).filter(([key]) => this.#asked.has(key));
     return JSON.stringify(asked.sort(([a], [b]) => (a < b ? -1 : 1)));
   }
-}
-
-function selectorsOf({ podSelector, ingress, egress }: Policy): Selector[] {
-  const peers = [...ingress, ...egress].flatMap((rule) => (rule.peers === 'any' ? [] : rule.peers));
-  return [podSelector, ...peers.flatMap((peer) => (peer.kind === 'pods' ? [peer.pods] : []))];
 }
 
 function keysOf(selector: Selector): string[] {

@@ -3,6 +3,7 @@ import type { Protocol } from '../../core/vocabulary.ts';
 import type { ClusterSnapshot, PortMatch } from '../model.ts';
 
 import { PROTOCOL_NUMBER, PROTOCOLS } from '../../core/vocabulary.ts';
+import { type PolicyRules, portMatchesOf, rulesOf } from './rules.ts';
 
 const MAX_PORT = 65_535;
 
@@ -31,8 +32,8 @@ export class PortClasses {
   /** By protocol number: where its ranges begin, and whose they are. */
   readonly #starts = new Map<number, { readonly starts: readonly number[]; readonly classes: readonly number[] }>();
 
-  constructor(worlds: readonly Pick<ClusterSnapshot, 'policies' | 'pods'>[], asked: readonly AskedPort[] = []) {
-    const matches = worlds.flatMap(({ policies }) => [...policies.values()].flatMap(portMatchesOf));
+  constructor(worlds: readonly (PolicyRules & Pick<ClusterSnapshot, 'pods'>)[], asked: readonly AskedPort[] = []) {
+    const matches = worlds.flatMap((world) => portMatchesOf(rulesOf(world)));
     const single: readonly AskedPort[] = [
       ...asked,
       ...worlds.flatMap(({ pods }) => [...pods.values()].flatMap(({ namedPorts }) => namedPorts)),
@@ -72,13 +73,6 @@ export class PortClasses {
     }
     return found.classes[low]!;
   }
-}
-
-export function portMatchesOf(policy: {
-  readonly ingress: readonly { readonly ports: readonly PortMatch[] | 'any' }[];
-  readonly egress: readonly { readonly ports: readonly PortMatch[] | 'any' }[];
-}): PortMatch[] {
-  return [...policy.ingress, ...policy.egress].flatMap(({ ports }) => (ports === 'any' ? [] : ports));
 }
 
 /** Each once, without those of a whole protocol, which tell no port from another. */

@@ -1,9 +1,20 @@
 /**
  * What the evaluator says of each class of ends, as the end that is judged, towards every other class, at every class of ports. Classes that
- * the same policies isolate share a program, and ends that the same peers match share a row of it: one flow of a row is judged.
+ * the same policies concern share a program, and ends that the same peers match share a row of it: one flow of a row is judged.
  */
 import type { Direction } from '../../core/vocabulary.ts';
-import type { ClusterSnapshot, DirectionVerdict, Peer, Policy, PolicyRef, PortMatch } from '../model.ts';
+import type {
+  ClusterPeer,
+  ClusterPolicy,
+  ClusterSnapshot,
+  DirectionVerdict,
+  LabelledNode,
+  Peer,
+  Pod,
+  Policy,
+  PolicyRef,
+  PortMatch,
+} from '../model.ts';
 import type { EndClass, EndValue } from './ends.ts';
 import type { PortClass } from './ports.ts';
 
@@ -17,8 +28,10 @@ import {
   type PolicyWorld,
 } from '../evaluate.ts';
 import { claimantsOf } from '../address-owners.ts';
+import { clusterPeerMatches, isSubjectOf } from '../evaluate-tiers.ts';
 import { objectKey, UNKNOWN_LABELS } from '../model.ts';
-import { namedPortsKey } from './ends.ts';
+import { namedPortsKey, nodesByAddress } from './ends.ts';
+import { peersOf, portMatchesOf } from './rules.ts';
 
 export interface Program {
   /** By class at the other end, where it is not the commonest row, which is 0. */
@@ -31,6 +44,10 @@ export interface DirectionTable {
   /** By class: an index into `programs`; -1: there is no such end. */
   readonly programOf: readonly number[];
   readonly programs: readonly Program[];
+  /** By class: whether a NetworkPolicy isolates it. */
+  readonly isolates: readonly boolean[];
+  /** By class: whether it is, or may be, a subject of a cluster-wide policy with rules of this direction. */
+  readonly isSubject: readonly boolean[];
 }
 
 /** Each verdict once, each row of them, and each program: what is equal is one object, in all worlds. */
@@ -76,8 +93,12 @@ export class ProgramWriter {
   readonly #ports: readonly PortClass[];
   readonly #verdicts: Verdicts;
   readonly #byNamespace: ReadonlyMap<string, ReadonlyMap<string, Policy>>;
+  readonly #clusterPolicies: readonly ClusterPolicy[];
+  readonly #nodesAt: ReadonlyMap<string, readonly LabelledNode[]>;
   /** By peer and namespace of its policy: the classes that it matches. */
   readonly #matched = new Map<string, readonly number[]>();
+  /** By peer of cluster-wide policies: the classes that it matches, and those that it may match. */
+  readonly #inTiers = new Map<string, readonly (readonly number[])[]>();
 
   /** `index`: of the world among those that the ends' values are of. Rules are asked for often: `world` must not parse them anew. */
   constructor(
@@ -88,8 +109,10 @@ export class ProgramWriter {
     verdicts: Verdicts,
     enforcesAudited: boolean,
   ) {
-    const { namespaces, policies } = world;
+    const { namespaces, policies, clusterPolicies, labelledNodes } = world;
     this.#world = { namespaces, policies, ...(enforcesAudited ? { enforcesAudited } : {}) };
+    this.#clusterPolicies = [...(clusterPolicies?.values() ?? [])];
+    this.#nodesAt = nodesByAddress(labelledNodes?.values() ?? []);
     this.#at = classes.map(({ values }) => values[index]);
     this.#present = this.#at.flatMap((value, each) => (value ? [each] : []));
     this.#ports = ports;
@@ -101,20 +124,25 @@ export class ProgramWriter {
   tableOf(direction: Direction): DirectionTable {
     const programs: Program[] = [];
     const indexes = new Map<string, number>();
-    const programOf = this.#at.map((subject) => {
+    const isolates = this.#at.map(() => false);
+    const isSubject = this.#at.map(() => false);
+    const programOf = this.#at.map((subject, each) => {
       if (!subject) return -1;
       const world = this.#narrowed(claimantsOf(subject.owner).map(({ namespace }) => namespace));
       const isolations = isolationsOf(world, direction, connection(direction, subject, subject, ANY_PORT));
-      const key = programKey(direction, subject, isolations);
+      const tiers = this.#tiersFor(direction, subject);
+      isolates[each] = isolations.length > 0;
+      isSubject[each] = tiers.policies.size > 0;
+      const key = programKey(direction, subject, isolations, tiers);
       let index = indexes.get(key);
       if (index === undefined) {
         index = programs.length;
         indexes.set(key, index);
-        programs.push(this.#write(direction, subject, policiesOf(isolations)));
+        programs.push(this.#write(direction, subject, policiesOf(isolations), tiers));
       }
       return index;
     });
-    return { programOf, programs };
+    return { programOf, programs, isolates, isSubject };
   }
 
   /** With the policies of some namespaces alone, as policies isolate pods of their own namespace only. */
@@ -123,13 +151,32 @@ export class ProgramWriter {
     return { ...this.#world, policies: new Map(found) };
   }
 
-  #write(direction: Direction, subject: EndValue, isolating: readonly Policy[]): Program {
-    const world = { ...this.#world, policies: new Map(isolating.map((policy) => [objectKey(policy), policy])) };
-    const rules = isolating.flatMap((policy) => policy[direction].map((rule) => ({ policy, rule })));
-    const ports = rules.flatMap(({ rule }) => (rule.ports === 'any' ? [] : rule.ports));
-    const peers = rules.flatMap(({ policy, rule: { peers: list } }) =>
-      list === 'any' ? [] : list.map((peer) => this.#classesMatching(direction, peer, policy)),
+  /** Policies with rules of that direction, by whom of the end they concern; all of them alike where there is but one. */
+  #tiersFor(direction: Direction, { owner }: EndValue): Tiers {
+    const policies = new Map<string, ClusterPolicy>();
+    const concerns = subjectsOf(owner).map((pod) =>
+      this.#clusterPolicies.flatMap((policy) => {
+        const certainty = policy[direction].length === 0 ? 'no' : isSubjectOf(this.#world, policy, pod);
+        if (certainty === 'no') return [];
+        policies.set(policy.name, policy);
+        return [`${policy.name} ${certainty}`];
+      }),
     );
+    return { policies, concerns };
+  }
+
+  #write(direction: Direction, subject: EndValue, isolating: readonly Policy[], { policies: tiers }: Tiers): Program {
+    const policies = new Map(isolating.map((policy) => [objectKey(policy), policy]));
+    const world = { ...this.#world, policies, clusterPolicies: tiers };
+    const rules = isolating.flatMap((policy) => policy[direction].map((rule) => ({ policy, rule })));
+    const tierRules = [...tiers.values()].flatMap((policy) => policy[direction]);
+    const ports = portMatchesOf([...rules.map(({ rule }) => rule), ...tierRules]);
+    const peers = [
+      ...rules.flatMap(({ policy, rule: { peers: list } }) =>
+        list === 'any' ? [] : list.map((peer) => this.#classesMatching(direction, peer, policy)),
+      ),
+      ...peersOf(tierRules).flatMap((peer) => this.#classesInTiers(direction, peer)),
+    ];
     const named = direction === 'egress' && ports.some(({ kind }) => kind === 'named');
     const { rowOf, first } = partition(this.#present, named ? [...peers, ...this.#classesByPortNames()] : peers);
     const rows = first.map((other) => this.#row(world, direction, subject, this.#at[other]!, ports));
@@ -144,11 +191,13 @@ export class ProgramWriter {
     matches: readonly PortMatch[],
   ): readonly number[] {
     const known = new Map<string, number>();
+    const labelledNodes = new Map(this.#nodesAt.get(other.address)?.map((node) => [node.name, node]));
+    const here = { ...world, labelledNodes };
     const ids = this.#ports.map((port) => {
       const asked = connection(direction, subject, other, port);
-      const meaning = matches.map((match) => (portMatches(match, asked) ? 1 : 0)).join('');
+      const meaning = matches.map((match) => portMeaning(match, asked)).join('');
       let id = known.get(meaning);
-      id ??= this.#verdicts.idOf(judgeDirection(world, direction, asked));
+      id ??= this.#verdicts.idOf(judgeDirection(here, direction, asked));
       known.set(meaning, id);
       return id;
     });
@@ -171,10 +220,58 @@ export class ProgramWriter {
     });
   }
 
-  #classesByPortNames(): readonly (readonly number[])[] {
-    const indexes = this.#at.flatMap((other, index) => ((other?.owner?.namedPorts.length ?? 0) > 0 ? [index] : []));
-    return [...Map.groupBy(indexes, (index) => namedPortsKey(this.#at[index]!.owner!)).values()];
+  #classesInTiers(direction: Direction, peer: ClusterPeer): readonly (readonly number[])[] {
+    const key = JSON.stringify(peer);
+    const known = this.#inTiers.get(key);
+    if (known) return known;
+    const found = { yes: [] as number[], maybe: [] as number[] };
+    for (const [index, other] of this.#at.entries()) {
+      if (!other) continue;
+      const end = otherEnd(direction, connection(direction, other, other, ANY_PORT));
+      const labelledNodes = new Map(this.#nodesAt.get(other.address)?.map((node) => [node.name, node]));
+      const { namespaces } = this.#world;
+      const certainty = clusterPeerMatches({ namespaces, labelledNodes }, peer, end, other.address);
+      if (certainty !== 'no') found[certainty].push(index);
+    }
+    const groups = [found.yes, found.maybe];
+    this.#inTiers.set(key, groups);
+    return groups;
   }
+
+  #classesByPortNames(): readonly (readonly number[])[] {
+    const named = this.#at.flatMap((other, index) => {
+      const key = other ? portNamesOf(other) : '';
+      return key === '' ? [] : [{ index, key }];
+    });
+    const groups = Map.groupBy(named, ({ key }) => key);
+    return [...groups.values()].map((same) => same.map(({ index }) => index));
+  }
+}
+
+/** Cluster-wide policies that concern an end. */
+interface Tiers {
+  /** By name. */
+  readonly policies: ReadonlyMap<string, ClusterPolicy>;
+  /** Of each pod that the end stands for: names, each with how certain it is. */
+  readonly concerns: readonly (readonly string[])[];
+}
+
+/** N-40, S-70. */
+function subjectsOf(owner: Pod | undefined): readonly Pod[] {
+  return claimantsOf(owner).filter(({ nodeName }) => nodeName !== undefined);
+}
+
+/** Of an end's pods; empty: they declare none. */
+function portNamesOf({ owner }: EndValue): string {
+  const keys = claimantsOf(owner).map(namedPortsKey);
+  return keys.every((key) => key === '') ? '' : JSON.stringify(keys);
+}
+
+/** Whether an entry matches: surely, or for one of several pods that claim the address. */
+function portMeaning(match: PortMatch, asked: Connection): string {
+  if (portMatches(match, asked)) return '1';
+  const claimants = match.kind === 'named' ? claimantsOf(asked.destinationPod) : [];
+  return claimants.some((destinationPod) => portMatches(match, { ...asked, destinationPod })) ? '?' : '0';
 }
 
 const ANY_PORT = { number: 0, port: 0 };
@@ -196,13 +293,20 @@ function connection(
 }
 
 /** The same for ends of which the same policies decide in the same way. */
-function programKey(direction: Direction, { owner, fromNode }: EndValue, isolations: readonly Isolation[]): string {
-  const isSubject = claimantsOf(owner).some(({ nodeName }) => nodeName !== undefined);
-  if (isolations.length === 0) return isSubject && fromNode === undefined ? 'open' : 'exempt';
+function programKey(
+  direction: Direction,
+  end: EndValue,
+  isolations: readonly Isolation[],
+  { policies, concerns }: Tiers,
+): string {
+  const isSubject = subjectsOf(end.owner).length > 0;
+  if (isolations.length === 0 && policies.size === 0)
+    return isSubject && end.fromNode === undefined ? 'open' : 'exempt';
   return JSON.stringify([
-    isolations.map(({ subject, policies }) => [subject.labels === UNKNOWN_LABELS, ...policies.map(objectKey)]),
+    isolations.map(({ subject, policies: own }) => [subject.labels === UNKNOWN_LABELS, ...own.map(objectKey)]),
+    concerns,
     // Ports are those of the destination.
-    direction === 'ingress' && owner ? namedPortsKey(owner) : '',
+    direction === 'ingress' ? portNamesOf(end) : '',
   ]);
 }
 

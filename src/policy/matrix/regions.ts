@@ -1,11 +1,11 @@
 /** The address space as blocks of policies cut it: addresses within the same blocks are one region. */
 import type { Family } from '../../core/vocabulary.ts';
-import type { ClusterSnapshot } from '../model.ts';
 
 import { AddressSpace } from '../../net/address-space.ts';
 import { CidrTrie } from '../../net/cidr-trie.ts';
 import { type Cidr, cidrCovers, formatCidr, wholeFamily } from '../../net/cidr.ts';
 import { ADDRESS_BITS, type Address, formatAddress, parseAddress } from '../../net/ip.ts';
+import { peersOf, type PolicyRules, rulesOf } from './rules.ts';
 
 export interface Region {
   /** The smallest block that holds it. */
@@ -18,15 +18,11 @@ export interface Region {
 export class Regions {
   readonly #tries: Readonly<Record<Family, CidrTrie<string>>>;
 
-  constructor(policies: readonly ClusterSnapshot['policies'][]) {
+  constructor(worlds: readonly PolicyRules[]) {
     this.#tries = { 4: trieOf(4), 6: trieOf(6) };
-    for (const policy of policies.flatMap((each) => [...each.values()])) {
-      for (const { peers } of [...policy.ingress, ...policy.egress]) {
-        for (const peer of peers === 'any' ? [] : peers) {
-          if (peer.kind !== 'ip-block') continue;
-          for (const cidr of [peer.cidr, ...peer.except]) this.#tries[cidr.family].insert(cidr, formatCidr(cidr));
-        }
-      }
+    for (const peer of worlds.flatMap((world) => peersOf(rulesOf(world)))) {
+      if (peer.kind !== 'ip-block') continue;
+      for (const cidr of [peer.cidr, ...peer.except]) this.#tries[cidr.family].insert(cidr, formatCidr(cidr));
     }
   }
 
