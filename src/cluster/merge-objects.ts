@@ -3,9 +3,11 @@ import type { ManifestObject } from './read-manifests.ts';
 
 import { isRecord, type RawRecord } from '../policy/raw-values.ts';
 
+const CLUSTER_WIDE = ['Namespace', 'Node', 'ClusterNetworkPolicy'];
+
 /**
  * `apply`: what is new takes the place of what has its name, the rest stays. `prune`: and policies of its namespaces that it does not hold are
- * gone. `whole`: nothing else is left.
+ * gone, cluster-wide ones where it holds one of these. `whole`: nothing else is left.
  */
 export const WAYS = ['apply', 'prune', 'whole'] as const;
 export type Way = (typeof WAYS)[number];
@@ -26,7 +28,7 @@ export function mergeObjects(
 }
 
 function isPolicy({ object }: ManifestObject): boolean {
-  return isRecord(object) && object.kind === 'NetworkPolicy';
+  return isRecord(object) && (object.kind === 'NetworkPolicy' || object.kind === 'ClusterNetworkPolicy');
 }
 
 /** Versions of one group are the same object. */
@@ -34,11 +36,12 @@ function identityOf({ object }: ManifestObject, namespace: string): string {
   if (!isRecord(object)) return '';
   const version = typeof object.apiVersion === 'string' ? object.apiVersion : '';
   const group = version.includes('/') ? version.slice(0, version.indexOf('/')) : '';
-  return JSON.stringify([group, object.kind, object.kind === 'Namespace' ? '' : namespace, metadataOf(object).name]);
+  return JSON.stringify([group, object.kind, namespace, metadataOf(object).name]);
 }
 
 function namespaceIn(object: unknown, defaultNamespace: string): string {
   const { namespace } = isRecord(object) ? metadataOf(object) : {};
+  if (isRecord(object) && CLUSTER_WIDE.includes(String(object.kind))) return '';
   return typeof namespace === 'string' && namespace !== '' ? namespace : defaultNamespace;
 }
 

@@ -30,7 +30,7 @@ import {
 import { Interner } from './interner.ts';
 import { type Position, readYaml, type YamlDocument } from './kubectl-yaml.ts';
 
-const CLUSTER_POLICY_VERSION = 'policy.networking.k8s.io/v1alpha2';
+export const CLUSTER_POLICY_VERSION = 'policy.networking.k8s.io/v1alpha2';
 const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
 const KUSTOMIZATIONS = ['kustomization.yaml', 'kustomization.yml', 'Kustomization'];
 /** The name of standard input among paths, and in what is said of it. */

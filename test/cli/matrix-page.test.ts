@@ -10,6 +10,7 @@ import { Browser, needBrowser, type Page } from '../support/browser.ts';
 import { runCommand } from '../support/command-line.ts';
 
 const THREE_TIER = fileURLToPath(new URL('../../examples/three-tier', import.meta.url));
+const CLUSTER_WIDE = fileURLToPath(new URL('../../examples/cluster-wide', import.meta.url));
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 describe('the page of portcullis matrix', function () {
@@ -85,6 +86,25 @@ describe('the page of portcullis matrix', function () {
     );
     assert.equal(expected.length, 25);
     assert.deepEqual(await labels(page), expected);
+  });
+
+  it('says which rules of tiers decide, and which handed the flow on', async () => {
+    const page = await open('-f', CLUSTER_WIDE);
+    const describe = async (label: string): Promise<string> => {
+      await page.ask(`document.querySelector('[aria-label^="${label}:"]').click()`);
+      return text(page, 'details');
+    };
+    assert.match(await text(page, 'summary'), /under cluster-wide policies: 3/);
+    const denied = await describe('blog/web to shop/web');
+    assert.match(
+      denied,
+      /denied by ClusterNetworkPolicy guard-rails \(Admin\) spec\.ingress\[2\] "the blog keeps to itself"/,
+    );
+    const passed = await describe('shop/db to shop/web');
+    assert.match(passed, /allowed by shop\/web ingress\[0\]; passed on by ClusterNetworkPolicy guard-rails \(Admin\)/);
+    const accepted = await describe('monitoring/scraper to shop/db');
+    assert.match(accepted, /^allowed$/m);
+    assert.match(accepted, /accepted by ClusterNetworkPolicy guard-rails/);
   });
 
   it('is searched and filtered, by end, namespace and port', async () => {

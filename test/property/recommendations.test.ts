@@ -8,7 +8,7 @@ import { lastingLabels } from '../../src/policy/lasting-labels.ts';
 import { type ClusterSnapshot, type Flow, objectKey, type Pod, type Policy } from '../../src/policy/model.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import { recommend, type Recommendation } from '../../src/policy/recommend/recommend.ts';
-import { auditedCluster, cluster, contestedCluster, flowsAtEdges } from './clusters.ts';
+import { auditedCluster, cluster, contestedCluster, flowsAtEdges, tieredCluster } from './clusters.ts';
 import { runs } from './runs.ts';
 
 function policiesOf({ policies }: Recommendation): Map<string, Policy> {
@@ -27,7 +27,7 @@ const GROUPINGS: readonly ((pod: Pod) => string)[] = [
   ({ name }) => `pod/${name}`,
 ];
 
-const arbitrary = fc.oneof(cluster, auditedCluster, contestedCluster).chain((snapshot) =>
+const arbitrary = fc.oneof(cluster, auditedCluster, contestedCluster, tieredCluster).chain((snapshot) =>
   fc.record({
     snapshot: fc.constant(snapshot),
     flows: flowsAtEdges([snapshot], 30),
@@ -40,7 +40,7 @@ const arbitrary = fc.oneof(cluster, auditedCluster, contestedCluster).chain((sna
 
 describe('property: recommended policies', () => {
   it('let every observed flow pass that they could deny, and withhold what does not', () => {
-    const seen = { policies: 0, withheld: 0, denied: 0, keptOut: 0, wide: 0 };
+    const seen = { policies: 0, withheld: 0, denied: 0, keptOut: 0, wide: 0, byTiers: 0 };
     fc.assert(
       fc.property(arbitrary, ({ snapshot, flows, others, groupOf, fromScratch, most }) => {
         const observed = flows.map((flow, index) => ({ flow, count: 1, from: `line ${index}` }));
@@ -62,6 +62,7 @@ describe('property: recommended policies', () => {
           for (const direction of DIRECTIONS) {
             const own = verdict[direction];
             assert.equal(told.has(keyOf(flow, direction)), !letsPass(own), JSON.stringify([flow, direction, own]));
+            if (own.kind === 'tier-rule') seen.byTiers++;
             if (own.kind !== 'denied') continue;
             seen.denied++;
             assert.ok(!own.isolatedBy.some((ref) => recommended.has(objectKey(ref))), JSON.stringify(flow));
@@ -72,7 +73,7 @@ describe('property: recommended policies', () => {
         seen.keptOut += others.filter((flow) => !judge(flow).allowed).length;
         seen.wide += found.policies.filter(({ rules }) => rules.some(({ notes }) => notes.length > 0)).length;
       }),
-      runs(150),
+      runs(200),
     );
     assert.ok(
       Object.values(seen).every((count) => count > 10),

@@ -85,6 +85,8 @@ const METRICS = `# HELP portcullis_allowed_connections_total Connections
 portcullis_allowed_connections_total{namespace="shop",policies="c-web",direction="ingress"} 48213
 portcullis_allowed_connections_total{namespace="shop",policies="e-db",direction="ingress"} 1902
 portcullis_denied_packets_total{namespace="shop",policies="a-default-deny,e-db",direction="ingress",flow="new"} 37
+portcullis_allowed_connections_total{namespace="",policies="guard-rails",direction="ingress"} 311
+portcullis_denied_packets_total{namespace="",policies="guard-rails",direction="ingress",flow="new"} 29
 portcullis_audit_denied_connections_total{namespace="shop",policies="d-api",direction="ingress"} 4
 `;
 

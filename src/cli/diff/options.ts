@@ -33,7 +33,7 @@ export const DIFF_FLAGS = {
   as: {
     name: 'as',
     placeholder: '<way>',
-    help: 'apply: it is added, or replaces what has its name; prune: and other policies of its namespaces are gone; whole: all else is gone. apply for a cluster, whole with --base',
+    help: 'apply: it is added, or replaces what has its name; prune: and other policies of its namespaces are gone, and cluster-wide ones if it has any; whole: all else is gone. apply for a cluster, whole with --base',
     read: oneOf(WAYS),
   },
   ...VIEW_FLAGS,

@@ -16,7 +16,6 @@ import { titleOf, viewOf } from '../matrix/view.ts';
 import { pageData } from '../page/page-data.ts';
 import { matrixPage } from '../page/matrix-page.ts';
 import { paintFor } from '../paint.ts';
-import { tellNotJudged, withNotJudged } from '../source/not-judged.ts';
 import { readObjects, tellProblems } from '../source/read-objects.ts';
 import { judgeConnections } from './live-connections.ts';
 import { type DiffFacts, diffData, diffMarkdown, diffText, summaryOf } from './report.ts';
@@ -35,8 +34,7 @@ export async function runDiff(options: DiffOptions, context: CommandContext): Pr
     options.connections.length > 0 ? await judgeConnections(options.connections, view, inventories) : undefined;
   const failed = options.failOn.flatMap((failure) => failureOf(failure, changes, connections));
   const facts = { view, changes, connections, failed, added: onlyIn(view, 1), removed: onlyIn(view, 0) };
-  const summary = withNotJudged(summaryOf(facts), inventories);
-  context.out(textOf(facts, summary, tellNotJudged(inventories, context), options, context));
+  context.out(textOf(facts, options, context));
   return failed.length > 0 ? EXIT_FAILURE : EXIT_OK;
 }
 
@@ -55,24 +53,18 @@ async function readBoth(
   return [before, after];
 }
 
-function textOf(
-  facts: DiffFacts,
-  summary: string,
-  leftOut: object,
-  { output }: DiffOptions,
-  context: CommandContext,
-): string {
+function textOf(facts: DiffFacts, { output }: DiffOptions, context: CommandContext): string {
   switch (output) {
     case 'text':
       return diffText(facts, paintFor(process.stdout, context.env));
     case 'markdown':
       return diffMarkdown(facts);
     case 'json':
-      return `${JSON.stringify({ ...diffData(facts), ...leftOut }, undefined, 2)}\n`;
+      return `${JSON.stringify(diffData(facts), undefined, 2)}\n`;
     case 'yaml':
-      return stringify({ ...diffData(facts), ...leftOut });
+      return stringify(diffData(facts));
     case 'html':
-      return matrixPage(TITLE, pageData(facts.view, TITLE, summary));
+      return matrixPage(TITLE, pageData(facts.view, TITLE, summaryOf(facts)));
   }
 }
 

@@ -52,7 +52,13 @@ function portData({ matrix }: MatrixView, port: number): object {
   return { name: portText(matrix.ports[port]!), protocol, ranges, rest: isRest };
 }
 
+/** `passedBy`: rules of cluster-wide policies that handed the flow on. */
 function verdictData(verdict: DirectionVerdict): object {
+  const { passedBy } = verdict;
+  return { ...decisionData(verdict), ...(passedBy?.length ? { passedBy } : {}) };
+}
+
+function decisionData(verdict: DirectionVerdict): object {
   switch (verdict.kind) {
     case 'allowed':
       return { verdict: verdict.kind, by: verdict.by };

@@ -7,7 +7,6 @@ import { UsageProblem } from '../flags.ts';
 import { pageData } from '../page/page-data.ts';
 import { matrixPage } from '../page/matrix-page.ts';
 import { paintFor } from '../paint.ts';
-import { tellNotJudged, withNotJudged } from '../source/not-judged.ts';
 import { readInventory } from '../source/read-objects.ts';
 import { matrixCsv, matrixData, matrixMarkdown } from './data.ts';
 import { matrixText, summaryOf } from './text.ts';
@@ -27,7 +26,6 @@ export async function runMatrix(options: MatrixOptions, context: CommandContext)
   const view = viewOf([inventory], options);
   if (!view.groups.some(({ type }) => type === 'pod'))
     throw new UsageProblem('there is no pod or workload in what was given: its flows cannot be told');
-  const leftOut = tellNotJudged([inventory], context);
   const { out } = context;
   switch (options.output) {
     case 'text': {
@@ -48,13 +46,13 @@ export async function runMatrix(options: MatrixOptions, context: CommandContext)
       for (const line of matrixCsv(view)) out(line);
       break;
     case 'json':
-      out(`${JSON.stringify({ ...matrixData(within(view)), ...leftOut }, undefined, 2)}\n`);
+      out(`${JSON.stringify(matrixData(within(view)), undefined, 2)}\n`);
       break;
     case 'yaml':
-      out(stringify({ ...matrixData(within(view)), ...leftOut }));
+      out(stringify(matrixData(within(view))));
       break;
     case 'html':
-      out(matrixPage(TITLE, pageData(view, TITLE, withNotJudged(summaryOf(view), [inventory]))));
+      out(matrixPage(TITLE, pageData(view, TITLE, summaryOf(view))));
       break;
   }
   return EXIT_OK;

@@ -30,16 +30,15 @@ export function summaryOf({ matrix, groups }: MatrixView): string {
   const pods = new Set(groups.flatMap(({ type, members }) => (type === 'pod' ? members : [])));
   const rows = groups.filter(({ type }) => type === 'pod').length;
   const { egress, ingress } = matrix.tables[0]!;
-  const judged = (verdict: number): boolean => ['allowed', 'denied'].includes(matrix.verdicts[verdict]!.kind);
-  const isolated = [egress, ingress].map(({ programOf, programs }) => {
-    const members = matrix.classes.flatMap(({ kind, members: names }, index) => {
-      const program = programs[programOf[index]!];
-      return kind === 'pod' && program && judged(program.rows[0]![0]!) ? names : [];
-    });
-    return new Set(members).size;
-  });
+  const isolated = [egress, ingress].map(({ isolates }) => podsOf(matrix, isolates).size);
   const counts = `${pods.size} ${pods.size === 1 ? 'pod' : 'pods'} in ${rows} ${rows === 1 ? 'group' : 'groups'}`;
-  return `${counts}; isolated for egress: ${isolated[0]}, for ingress: ${isolated[1]}`;
+  const subjects = new Set([egress, ingress].flatMap(({ isSubject }) => [...podsOf(matrix, isSubject)])).size;
+  const tiers = subjects > 0 ? `; under cluster-wide policies: ${subjects}` : '';
+  return `${counts}; isolated for egress: ${isolated[0]}, for ingress: ${isolated[1]}${tiers}`;
+}
+
+function podsOf({ classes }: MatrixView['matrix'], isAmong: readonly boolean[]): ReadonlySet<string> {
+  return new Set(classes.flatMap(({ kind, members }, index) => (kind === 'pod' && isAmong[index] ? members : [])));
 }
 
 // ---------------------------------------------------------------------------------------------------------------- grid

@@ -465,8 +465,16 @@ globalThis.portcullisMatrix = (root, data) => {
     list.append(Object.assign(document.createElement('dd'), { textContent: text }));
   }
 
-  function reasonText({ kind, by, reason }, end) {
+  function reasonText(verdict, end) {
+    const { passedBy } = verdict;
+    const text = decisionText(verdict, end);
+    return passedBy ? `${text}; passed on by ${passedBy.join(', ')}` : text;
+  }
+
+  function decisionText({ kind, by, reason, passes }, end) {
     switch (kind) {
+      case 'tier-rule':
+        return `${passes ? 'accepted' : 'denied'} by ${by.join(', ')}`;
       case 'allowed':
         return `allowed by ${by.join(', ')}`;
       case 'denied':
@@ -644,7 +652,7 @@ function readModel(data) {
   return {
     namespaces,
     shown: data.shown,
-    passes: data.verdicts.map(({ kind }) => kind !== 'denied'),
+    passes: data.verdicts.map(({ passes }) => passes),
     groups: data.groups.map((group) => ({
       ...group,
       search: [group.title, group.kind, ...group.members].join('\n').toLowerCase(),

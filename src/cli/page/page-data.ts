@@ -69,7 +69,13 @@ function programsOf({ programOf, programs }: DirectionTable, ids: Ids<Program>):
   return programOf.map((index) => (index < 0 ? -1 : ids.of(programs[index]!)));
 }
 
+/** `by`, `passedBy`: in words. */
 function verdictData(verdict: DirectionVerdict): object {
+  const passedBy = verdict.passedBy?.map(ruleText) ?? [];
+  return { ...decisionData(verdict), passes: letsPass(verdict), ...(passedBy.length > 0 ? { passedBy } : {}) };
+}
+
+function decisionData(verdict: DirectionVerdict): object {
   switch (verdict.kind) {
     case 'allowed':
       return {
@@ -83,7 +89,7 @@ function verdictData(verdict: DirectionVerdict): object {
     case 'exempt':
       return { kind: verdict.kind, reason: verdict.reason };
     case 'tier-rule':
-      return { kind: letsPass(verdict) ? 'allowed' : 'denied', by: [ruleText(verdict.by)] };
+      return { kind: verdict.kind, by: [ruleText(verdict.by)] };
     case 'not-isolated':
       return { kind: verdict.kind };
   }

@@ -192,7 +192,7 @@
     const body = h('div', { className: 'body' });
     view.replaceChildren(h('div', { className: 'tools' }, searchField('Search policies')), body);
     fill = () => {
-      const found = listed(state.cluster.policies, ({ namespace, name }) => `${namespace}/${name}`);
+      const found = listed(state.cluster.policies, nameOf);
       body.replaceChildren(found.length === 0 ? empty('No policy has that name.') : policyTable(found));
     };
     fill();
@@ -212,7 +212,13 @@
     );
   }
 
-  function policyRow({ namespace, name, mode, pods, ingress, egress, problems }, counted) {
+  /** `/name` is what the server calls a policy of the whole cluster. */
+  function nameOf({ namespace, name, tier }) {
+    return tier ? `cluster-wide ${tier} ${name}` : `${namespace}/${name}`;
+  }
+
+  function policyRow(policy, counted) {
+    const { namespace, name, tier, priority, mode, pods, ingress, egress, problems } = policy;
     const rules = (count) =>
       count === undefined ? '–' : count === 0 ? 'closed' : `${count} ${count === 1 ? 'rule' : 'rules'}`;
     const counts = ['ingress', 'egress'].map(
@@ -226,7 +232,7 @@
       h(
         'td',
         {},
-        h('span', { className: 'quiet' }, `${namespace}/`),
+        h('span', { className: 'quiet' }, tier ? `${tier} ${priority} ` : `${namespace}/`),
         h('b', {}, name),
         ...problems.map((text) => h('p', { className: 'wrong' }, text)),
       ),
@@ -244,7 +250,7 @@
           'button',
           {
             type: 'button',
-            ariaLabel: `What if ${namespace}/${name}`,
+            ariaLabel: `What if ${nameOf(policy)}`,
             on: { click: () => edit(`${namespace}/${name}`) },
           },
           'What if',
@@ -385,8 +391,8 @@ spec:
       'select',
       { ariaLabel: 'Policy to edit', dataset: { part: 'choice' } },
       h('option', { value: '' }, 'a new policy'),
-      ...state.cluster.policies.map(({ namespace, name }) =>
-        h('option', { value: `${namespace}/${name}` }, `${namespace}/${name}`),
+      ...state.cluster.policies.map((policy) =>
+        h('option', { value: `${policy.namespace}/${policy.name}` }, nameOf(policy)),
       ),
     );
     choice.value = state.edit.key;

@@ -7,6 +7,7 @@ import type { PolicyCounts } from '../source/policy-counts.ts';
 
 import { MODE_KEY } from '../../core/vocabulary.ts';
 import { protocolName } from '../../policy/explain-denial.ts';
+import { ruleText } from '../../policy/explain-verdict.ts';
 import { objectKey } from '../../policy/model.ts';
 
 export interface ReportFacts {
@@ -15,8 +16,9 @@ export interface ReportFacts {
   readonly nameOf: (address: string) => string;
   readonly counts: PolicyCounts;
   readonly audited: boolean;
-  /** As if there were no policy yet. */
+  /** As if there were no NetworkPolicy yet. */
   readonly fromScratch: boolean;
+  readonly areSomeClusterWide: boolean;
 }
 
 export function policiesYaml(facts: ReportFacts): string {
@@ -27,11 +29,15 @@ export function policiesYaml(facts: ReportFacts): string {
   return [...head, ...policies, ...(unused.length > 0 ? ['---\n', ...unused] : [])].join('');
 }
 
-function headLines({ found, fromScratch }: ReportFacts): readonly string[] {
+function headLines({ found, fromScratch, areSomeClusterWide }: ReportFacts): readonly string[] {
   const { flows, policies, withheld, denied } = found;
   const count = `${policies.length} ${policies.length === 1 ? 'policy' : 'policies'}`;
   const problems = withheld.length + denied.length;
-  const others = fromScratch ? 'and no others' : 'and those that are there';
+  const others = fromScratch
+    ? areSomeClusterWide
+      ? 'and the cluster-wide ones'
+      : 'and no others'
+    : 'and those that are there';
   const all = problems === 0 ? `every one passes with these policies ${others}` : 'not all of them pass';
   const seen = flows === 1 ? '1 flow that was seen' : `${flows} flows that were seen`;
   return [`${count} from ${seen}. Judged again, ${all}.`];
@@ -77,9 +83,13 @@ function timeText(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 }
 
-export function deniedText({ seen: { flow, from }, direction }: DeniedFlow, nameOf: ReportFacts['nameOf']): string {
+export function deniedText(
+  { seen: { flow, from }, direction, verdict }: DeniedFlow,
+  nameOf: ReportFacts['nameOf'],
+): string {
   const to = `${protocolName(flow.protocol)}${flow.port === 0 ? '' : ` ${flow.port}`}`;
-  return `${nameOf(flow.source)} to ${nameOf(flow.destination)}, ${to}, ${direction} (${from})`;
+  const why = verdict.kind === 'tier-rule' ? ` by ${ruleText(verdict.by)}` : '';
+  return `${nameOf(flow.source)} to ${nameOf(flow.destination)}, ${to}, ${direction}${why} (${from})`;
 }
 
 function unusedLines({ found: { uses }, counts }: ReportFacts): readonly string[] {

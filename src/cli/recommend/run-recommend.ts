@@ -18,7 +18,6 @@ import { EXIT_FAILURE, EXIT_OK } from '../exit-codes.ts';
 import { UsageProblem } from '../flags.ts';
 import { withAgents } from '../source/agents.ts';
 import { readPolicyCounts } from '../source/policy-counts.ts';
-import { tellNotJudged } from '../source/not-judged.ts';
 import { readInventory } from '../source/read-objects.ts';
 import { type FlowText, nothingRead, readFlowText } from './flow-lines.ts';
 import { deniedText, policiesYaml, recommendationData, type ReportFacts } from './report.ts';
@@ -43,11 +42,12 @@ export async function runRecommend(options: RecommendCommandOptions, context: Co
   });
   const nameOf = addressNames(inventory.snapshot);
   const { audited, fromScratch } = options;
-  const facts = { found, nameOf, counts: readPolicyCounts(read.counters), audited, fromScratch };
-  const leftOutPolicies = tellNotJudged([inventory], context);
+  const areSomeClusterWide = (inventory.snapshot.clusterPolicies?.size ?? 0) > 0;
+  const counts = readPolicyCounts(read.counters);
+  const facts = { found, nameOf, counts, audited, fromScratch, areSomeClusterWide };
   for (const note of [...notes, ...problemsOf(facts)]) context.err(`! ${note}\n`);
   if (options.output === 'yaml') context.out(policiesYaml(facts));
-  else context.out(`${JSON.stringify({ ...recommendationData(facts, notes), ...leftOutPolicies }, undefined, 2)}\n`);
+  else context.out(`${JSON.stringify(recommendationData(facts, notes), undefined, 2)}\n`);
   return isWhole(found) ? EXIT_OK : EXIT_FAILURE;
 }
 

@@ -3,7 +3,8 @@
  *
  *   observed flows -> what no policy lets pass yet, by group and direction -> rules -> policies -> replayed, all flows, by the evaluator
  *
- * A policy under which an observed flow would be denied is withheld.
+ * A policy under which an observed flow would be denied is withheld. Cluster-wide policies stay in force: what tier Admin decides needs no rule
+ * and gets none, and what tier Baseline decides is the recommended policy's once that isolates the pod (N-65).
  */
 import type { Direction } from '../../core/vocabulary.ts';
 import type { ClusterSnapshot, DirectionVerdict, Pod, Policy } from '../model.ts';
@@ -60,7 +61,7 @@ export interface Recommendation {
   readonly policies: readonly RecommendedPolicy[];
   /** Not to be applied: each would deny what was seen. */
   readonly withheld: readonly { readonly policy: RecommendedPolicy; readonly denied: DeniedFlow }[];
-  /** What policies that are there deny, or would if they were not only audited, and no recommendation lets through. */
+  /** What policies that are there deny, or would if they were not only audited, cluster-wide ones among them, and no recommendation lets through. */
   readonly denied: readonly DeniedFlow[];
   /** Groups for which nothing can be written, and why. */
   readonly unwritten: readonly { readonly group: string; readonly why: string }[];
@@ -91,6 +92,11 @@ export function recommend(
 interface Draft {
   readonly group: PodGroup;
   readonly needs: Record<Direction, Need[]>;
+}
+
+/** No NetworkPolicy is asked (N-62). */
+function isFinal(verdict: DirectionVerdict): boolean {
+  return verdict.kind === 'tier-rule' && verdict.by.policy.tier === 'Admin';
 }
 
 class Drafts {
@@ -124,7 +130,7 @@ class Drafts {
       const verdict = judgeDirection(this.#worlds.of(group.namespace), direction, connection);
       if (verdict.kind === 'exempt') continue;
       const draft = this.#draftOf(group);
-      if (verdict.kind === 'allowed') continue;
+      if (verdict.kind === 'allowed' || isFinal(verdict)) continue;
       const peer = this.#peerOf(direction, connection);
       draft.needs[direction].push({ peer, port: this.#portOf(connection), seen });
     }

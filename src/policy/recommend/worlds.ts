@@ -1,4 +1,6 @@
-/** The policies that can concern the pods of one namespace, so that a flow is not judged by those of all. Audited ones count as enforced. */
+/**
+ * The policies that can concern the pods of one namespace, so that a flow is not judged by those of all. Audited ones count as enforced; cluster-wide ones are
+ * in force for all. */
 import type { Direction } from '../../core/vocabulary.ts';
 import type { ClusterSnapshot, Pod, Policy } from '../model.ts';
 import type { PolicyWorld } from '../evaluate.ts';
@@ -7,12 +9,17 @@ import { objectKey } from '../model.ts';
 import { mayMatch } from '../selector.ts';
 
 export class PolicyWorlds {
-  readonly #namespaces: ClusterSnapshot['namespaces'];
+  readonly #everywhere: Omit<PolicyWorld, 'policies'>;
   readonly #byNamespace: ReadonlyMap<string, readonly Policy[]>;
   readonly #worlds = new Map<string, PolicyWorld>();
 
-  constructor({ namespaces }: ClusterSnapshot, policies: ReadonlyMap<string, Policy>) {
-    this.#namespaces = namespaces;
+  constructor({ namespaces, clusterPolicies, labelledNodes }: ClusterSnapshot, policies: ReadonlyMap<string, Policy>) {
+    this.#everywhere = {
+      namespaces,
+      enforcesAudited: true,
+      ...(clusterPolicies ? { clusterPolicies } : {}),
+      ...(labelledNodes ? { labelledNodes } : {}),
+    };
     this.#byNamespace = Map.groupBy([...policies.values()].map(parsedOnce), ({ namespace }) => namespace);
   }
 
@@ -22,7 +29,7 @@ export class PolicyWorlds {
     if (known) return known;
     const own = namespace === '' ? [...this.#byNamespace.values()].flat() : (this.#byNamespace.get(namespace) ?? []);
     const policies = new Map(own.map((policy) => [objectKey(policy), policy]));
-    const world = { policies, namespaces: this.#namespaces, enforcesAudited: true } as const;
+    const world = { ...this.#everywhere, policies };
     this.#worlds.set(namespace, world);
     return world;
   }

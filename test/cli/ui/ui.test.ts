@@ -12,6 +12,20 @@ const THREE_TIER = join(import.meta.dirname, '../../../examples/three-tier');
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const PICTURES = process.env.UI_PICTURES;
 
+const GUARD_RAILS = {
+  apiVersion: 'policy.networking.k8s.io/v1alpha2',
+  kind: 'ClusterNetworkPolicy',
+  metadata: { name: 'guard-rails' },
+  spec: {
+    tier: 'Admin',
+    priority: 10,
+    subject: { namespaces: { matchLabels: { 'kubernetes.io/metadata.name': 'shop' } } },
+    ingress: [
+      { action: 'Deny', from: [{ namespaces: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }] },
+    ],
+  },
+};
+
 interface Answer {
   readonly status: number | undefined;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
@@ -112,7 +126,7 @@ describe('portcullis ui', function () {
     const odd = await whatIf(`${meta}spec: { podSelector: {}, ingres: [] }`);
     assert.deepEqual(odd.problems, ['spec.ingres: is a field this agent does not know']);
     assert.deepEqual((await whatIf('apiVersion: v1\nkind: Pod\nmetadata: { namespace: shop, name: p }')).problems, [
-      'only NetworkPolicy objects are looked at',
+      'only NetworkPolicy and ClusterNetworkPolicy objects are looked at',
     ]);
     assert.deepEqual((await whatIf('', 'shop/e-db')).problems, []);
     const { status, body } = await ask(url, '/api/what-if', {
@@ -221,6 +235,19 @@ describe('the page of portcullis ui', function () {
       `{ const field = document.querySelector('[data-part=search]'); field.value = 'DNS'; field.dispatchEvent(new Event('input')); }`,
     );
     assert.equal((await texts('tbody tr')).length, 1);
+  });
+
+  it('shows cluster-wide policies with tier and priority, their counts, and takes an edit of one', async () => {
+    scene.api.store.create('clusternetworkpolicies', GUARD_RAILS as never);
+    await show('policies', `document.querySelectorAll('tbody tr').length === 5`);
+    await until(`document.querySelector('tbody tr').innerText.includes('311')`);
+    assert.equal((await texts('tbody tr'))[0], 'Admin 10 guard-rails enforce 4 1 rule – 311 29 0 What if');
+    await page.ask(`document.querySelector('[aria-label="What if cluster-wide Admin guard-rails"]').click()`);
+    await until(`document.querySelector('[data-part=yaml]').value.includes('ClusterNetworkPolicy')`);
+    await page.ask(`{ const field = document.querySelector('[data-part=yaml]');
+      field.value = field.value.replace('action: Deny', 'action: Accept'); field.dispatchEvent(new Event('input')); }`);
+    await until(`document.querySelector('[aria-label="monitoring/scraper-0 to shop/tier=web: newly allowed"]')`);
+    scene.api.store.delete('clusternetworkpolicies', { name: 'guard-rails' });
   });
 
   it('shows drops as they come, why, and what would allow them; texts are texts', async () => {
