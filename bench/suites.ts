@@ -17,6 +17,7 @@ export { IMAGE_ENV, IMAGE_FLAGS };
 
 export const SUITES: readonly SuiteSpec[] = [
   { name: 'cidr', what: 'addresses, tries, set algebra', needs: 'none', isolated: false, nodeFlags: [] },
+  { name: 'flows', what: 'matrix and diff of 10,000 pods', needs: 'none', isolated: false, nodeFlags: [] },
   {
     name: 'compile',
     what: 'CPU of a full compile and of one pod event',
