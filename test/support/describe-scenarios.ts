@@ -4,7 +4,7 @@ import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import type { Wiring } from '../../lab/network/types.ts';
 import { SUITES } from '../scenarios/index.ts';
 import { FAMILIES, hasOpenFamily } from './address-plan.ts';
-import { CONVERGE_MS, LabScenario, type ScenarioStats } from './lab-scenario.ts';
+import { CONVERGE_MS, LabScenarios, type ScenarioStats, topologyKey } from './lab-scenario.ts';
 import { createTestLab, type TestLab } from './test-lab.ts';
 
 /** One lab for all of them; each in both families. */
@@ -12,11 +12,13 @@ export function describeScenarios(backend: Backend, wiring: Wiring, agentFlags: 
   describe(`scenarios, real packets: ${[backend, wiring, ...agentFlags].join(', ')}`, function () {
     this.timeout(60_000);
     let made: TestLab;
+    let runner: LabScenarios;
     const stats: ScenarioStats = { cells: 0, denied: 0, convergedMs: [], late: [] };
 
     before(async () => {
       made = await createTestLab({ backend, wiring, nodes: ['node-1', 'node-2'], agentFlags });
       await made.lab.agents.ready(30_000);
+      runner = new LabScenarios(made.lab, made.nextSecond);
     });
 
     after(async () => {
@@ -33,11 +35,11 @@ export function describeScenarios(backend: Backend, wiring: Wiring, agentFlags: 
 
     for (const { name, scenarios } of SUITES) {
       describe(name, () => {
-        for (const scenario of scenarios) {
+        for (const scenario of [...Map.groupBy(scenarios, topologyKey).values()].flat()) {
           const variants: readonly (readonly Family[])[] = hasOpenFamily(scenario.steps) ? [[4], [6]] : [FAMILIES];
           for (const families of variants) {
             it(`${scenario.id} ${scenario.title}${families.length > 1 ? '' : ` (IPv${families[0]})`}`, async () => {
-              await new LabScenario(made.lab, scenario, families, made.nextSecond).run(stats);
+              await runner.run(scenario, families, stats);
             });
           }
         }

@@ -51,7 +51,51 @@ interface Asked {
   readonly server: EndpointKey;
 }
 
-export class LabScenario {
+/** Changes that leave a pod other than its topology says. */
+const OF_PODS: ReadonlySet<Change['kind']> = new Set([
+  'label-pod',
+  'delete-pod',
+  'create-pod',
+  'set-phase',
+  'terminate',
+  'publish-addresses',
+]);
+
+/** Scenarios one after the other in one lab. Making pods takes longer than asking them, so they stay for a scenario of the same topology. */
+export class LabScenarios {
+  readonly #lab: Lab;
+  readonly #advanceClock: () => void;
+  #last: LabScenario | undefined;
+
+  /** `advanceClock`: a second later, for creationTimestamp. */
+  constructor(lab: Lab, advanceClock: () => void) {
+    this.#lab = lab;
+    this.#advanceClock = advanceClock;
+  }
+
+  /** `families`: those the tables are asked in; the first is that of placeholders that leave it open. */
+  async run(scenario: Scenario, families: readonly Family[], stats: ScenarioStats): Promise<void> {
+    const next = new LabScenario(this.#lab, scenario, families, this.#advanceClock);
+    const last = this.#last;
+    this.#last = undefined;
+    if (last?.leavesPodsOf(scenario) === false) await last.takeDown();
+    try {
+      await next.run(stats, last?.leavesPodsOf(scenario) === true);
+      await next.clear();
+      this.#last = next;
+    } catch (error) {
+      await next.takeDown();
+      throw error;
+    }
+  }
+}
+
+/** The same for scenarios whose pods can be shared. */
+export function topologyKey({ topology }: Scenario): string {
+  return JSON.stringify(topology);
+}
+
+class LabScenario {
   readonly #lab: Lab;
   readonly #scenario: Scenario;
   readonly #family: Family;
@@ -62,7 +106,6 @@ export class LabScenario {
   #serviceNumber = 0;
   readonly #clusterIPs = new Map<string, readonly string[]>();
 
-  /** `families`: those the tables are asked in; the first is that of placeholders that leave it open. `advanceClock`: a second later, for creationTimestamp. */
   constructor(lab: Lab, scenario: Scenario, families: readonly Family[], advanceClock: () => void) {
     this.#lab = lab;
     this.#scenario = scenario;
@@ -76,18 +119,21 @@ export class LabScenario {
     this.#listeners = [...ports.values()];
   }
 
-  async run(stats: ScenarioStats): Promise<void> {
-    await this.#bringUp();
-    try {
-      const first = this.#scenario.steps[0]!;
-      await this.#expectAllOpen(first);
-      for (const [index, step] of this.#scenario.steps.entries()) await this.#step(step, index, stats);
-    } finally {
-      await this.#takeDown();
-    }
+  /** `hasPods`: those of its topology stand already. */
+  async run(stats: ScenarioStats, hasPods: boolean): Promise<void> {
+    await this.#bringUp(hasPods);
+    const first = this.#scenario.steps[0]!;
+    await this.#expectAllOpen(first);
+    for (const [index, step] of this.#scenario.steps.entries()) await this.#step(step, index, stats);
   }
 
-  async #bringUp(): Promise<void> {
+  /** Whether `other` finds its pods as if they had just been made. */
+  leavesPodsOf(other: Scenario): boolean {
+    const changes = this.#scenario.steps.flatMap((step) => step.changes);
+    return topologyKey(this.#scenario) === topologyKey(other) && !changes.some(({ kind }) => OF_PODS.has(kind));
+  }
+
+  async #bringUp(hasPods: boolean): Promise<void> {
     const { topology } = this.#scenario;
     const { store, network } = this.#lab;
     for (const [name, labels] of Object.entries(topology.namespaces)) {
@@ -99,7 +145,10 @@ export class LabScenario {
         await network.addOutside({ name, ...(addresses ? { addresses } : {}) });
       }
     }
-    for (const pod of topology.pods) this.#createPod(pod);
+    for (const pod of topology.pods) {
+      if (hasPods) this.#pods.set(pod.key, pod);
+      else this.#createPod(pod);
+    }
     await this.#lab.settle();
     for (const { name } of network.nodes()) await network.setListeners(nodeKey(name), this.#listeners);
     for (const { name } of network.outsideHosts()) await network.setListeners(outsideKey(name), this.#listeners);
@@ -368,22 +417,31 @@ export class LabScenario {
     await this.#listen(pod);
   }
 
-  async #takeDown(): Promise<void> {
+  /** Leaves no policy, no label and no mode of its namespaces. */
+  async clear(): Promise<void> {
     const { store } = this.#lab;
     for (const name of Object.keys(this.#scenario.topology.namespaces)) {
       store.deleteCollection('networkpolicies', { namespace: name });
-      for (const pod of store.list('pods', { namespace: name })) {
-        store.delete('pods', { namespace: name, name: pod.metadata.name }, { gracePeriodSeconds: 0 });
-      }
       const labels = store.get('namespaces', { name })?.metadata.labels ?? {};
       const removed = Object.fromEntries(
         Object.keys(labels)
           .filter((key) => !key.startsWith('kubernetes.io/'))
           .map((key) => [key, null]),
       );
-      store.patch('namespaces', { name }, 'merge', { metadata: { labels: removed } });
+      const annotations = { [MODE_KEY]: null };
+      store.patch('namespaces', { name }, 'merge', { metadata: { labels: removed, annotations } });
     }
     await this.#lab.settle();
+  }
+
+  /** Leaves no pod of its namespaces either. */
+  async takeDown(): Promise<void> {
+    const { store } = this.#lab;
+    for (const namespace of Object.keys(this.#scenario.topology.namespaces)) {
+      for (const { metadata } of store.list('pods', { namespace }))
+        store.delete('pods', { namespace, name: metadata.name }, { gracePeriodSeconds: 0 });
+    }
+    await this.clear();
   }
 }
 
