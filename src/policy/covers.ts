@@ -1,5 +1,5 @@
 /** Whether what one rule lets through is all that another does: told by their terms, so "no" may also mean that it cannot be told. */
-import type { Peer, Policy, PortMatch, Requirement, Rule, Selector } from './model.ts';
+import type { ClusterPeer, ClusterRule, Peer, Policy, PortMatch, Requirement, Rule, Selector } from './model.ts';
 
 import { cidrCovers } from '../net/cidr.ts';
 import { isSameList } from '../core/compare.ts';
@@ -64,6 +64,65 @@ export function selectorCovers(one: Selector, other: Selector): boolean {
 
 function isSameTerm(one: Requirement, other: Requirement): boolean {
   return one.key === other.key && one.operator === other.operator && isSameList(one.values, other.values);
+}
+
+/**
+ * Of cluster-wide policies of one tier and direction, for the same pods: whether all that a rule matches is matched by one of `earlier`. Each of
+ * its peers is looked at with each of its ports, as several rules may share them. Returns the rules that do; empty: it cannot be told.
+ */
+export function coveringRules<T extends Pick<ClusterRule, 'ports' | 'peers'>>(
+  earlier: readonly T[],
+  { ports, peers }: Pick<ClusterRule, 'ports' | 'peers'>,
+): readonly T[] {
+  const found = new Set<T>();
+  for (const peer of peers === 'any' ? [undefined] : peers) {
+    for (const port of ports === 'any' ? [undefined] : ports) {
+      const by = earlier.find((each) => coversPair(each, peer, port));
+      if (!by) return [];
+      found.add(by);
+    }
+  }
+  return [...found];
+}
+
+/** Undefined: every peer, every port. */
+function coversPair(
+  { ports, peers }: Pick<ClusterRule, 'ports' | 'peers'>,
+  peer: ClusterPeer | undefined,
+  port: PortMatch | undefined,
+): boolean {
+  if (!portsCover(ports, port === undefined ? 'any' : [port])) return false;
+  if (peers === 'any') return true;
+  if (peer === undefined) return false;
+  // A name is that of a pod's port, whatever block its address is in (N-55).
+  const isNamed = port?.kind === 'named' && ports !== 'any';
+  if (!isNamed && isEverywhere(peers)) return true;
+  return peers.some((each) => {
+    if (each.kind === 'nodes' || peer.kind === 'nodes')
+      return each.kind === 'nodes' && peer.kind === 'nodes' && selectorCovers(each.nodes, peer.nodes);
+    return peerCovers(each, peer);
+  });
+}
+
+/** All addresses of both families. */
+function isEverywhere(peers: readonly ClusterPeer[]): boolean {
+  return [4, 6].every((family) =>
+    peers.some((peer) => peer.kind === 'ip-block' && peer.cidr.family === family && peer.cidr.prefixLength === 0),
+  );
+}
+
+/** Whether terms of a selector exclude each other: whatever has the labels, it does not match. */
+export function contradicts(selector: Selector): boolean {
+  if (selector.kind === 'nothing') return false;
+  const byKey = Map.groupBy(selector.requirements, ({ key }) => key);
+  return [...byKey.values()].some((terms) => {
+    const needs = terms.some(({ operator }) => operator === 'In' || operator === 'Exists');
+    if (needs && terms.some(({ operator }) => operator === 'DoesNotExist')) return true;
+    const lists = terms.flatMap(({ operator, values }) => (operator === 'In' ? [values] : []));
+    const excluded = new Set(terms.flatMap(({ operator, values }) => (operator === 'NotIn' ? values : [])));
+    const left = lists[0]?.filter((value) => lists.every((list) => list.includes(value)) && !excluded.has(value));
+    return left?.length === 0;
+  });
 }
 
 /** The same text for policies of one namespace that say the same, whatever their order and names. */

@@ -6,7 +6,7 @@ import type { Direction } from '../core/vocabulary.ts';
 import type { ClusterSnapshot, Pod, Policy, Problem, Rule, Selector } from './model.ts';
 
 import { DIRECTIONS, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
-import { cidrContains, formatCidr } from '../net/cidr.ts';
+import { type Cidr, cidrContains, formatCidr } from '../net/cidr.ts';
 import { parseAddress } from '../net/ip.ts';
 import { addressOwners, isEligible } from './address-owners.ts';
 import { policyMeaning, ruleCovers, selectorCovers } from './covers.ts';
@@ -41,6 +41,30 @@ export const CHECKS = {
     'policies see the address behind a Service, never its own (S-51): such a block matches no packet',
   ],
   'whole-internet': ['info', 'all addresses include every pod and node of the cluster'],
+  'unsupported-field': [
+    'error',
+    'what this agent does not support matches nothing in an Accept rule, and makes a Deny or Pass rule deny everything (N-90)',
+  ],
+  'other-api-group': ['error', 'objects of another API group are read by nobody here: nothing of them is in force'],
+  'matches-nothing': ['warning', 'a selector whose terms contradict each other matches nothing'],
+  'equal-priority': ['warning', 'which of two policies of one tier and priority is asked first is not defined (N-67)'],
+  'never-reached': [
+    'warning',
+    'the first rule that matches decides (N-61): one behind rules that match all it does has no effect',
+  ],
+  'pass-in-baseline': ['warning', 'behind tier Baseline there is no other: Pass there allows, as Accept does (N-63)'],
+  'denies-dns': [
+    'warning',
+    'pods that may not ask DNS resolve no name, and no NetworkPolicy gives back what tier Admin denies',
+  ],
+  'denies-system': [
+    'warning',
+    'what is denied to pods of kube-system, DNS and metrics among them, is missing everywhere',
+  ],
+  'experimental-peer': [
+    'info',
+    'the standard channel of the CRD has no such peer: the API server refuses the policy there (N-2)',
+  ],
   'allows-everything': ['info', 'a rule without peers and ports lets everything through, whatever other rules say'],
 } as const satisfies Record<string, readonly [level: Level, why: string]>;
 
@@ -72,6 +96,8 @@ export interface LintWorld {
   readonly snapshot: ClusterSnapshot;
   /** Cluster addresses of Services -> `namespace/name`. */
   readonly serviceAddresses: ReadonlyMap<string, string>;
+  /** Which CRD of cluster-wide policies serves them; undefined: not known. */
+  readonly channel?: 'standard' | 'experimental';
   /** Whether all namespaces and pods of the cluster are there; else nothing is said of what is missing. */
   readonly isWhole: boolean;
 }
@@ -90,14 +116,14 @@ export function lintPolicies(policies: readonly WrittenPolicy[], world: LintWorl
   return all.filter(({ object, check }) => !isIgnored(rawOf.get(`${object.namespace}/${object.name}`), check));
 }
 
-function isIgnored(raw: RawRecord | undefined, check: CheckName): boolean {
+export function isIgnored(raw: RawRecord | undefined, check: CheckName): boolean {
   const metadata = isRecord(raw?.metadata) ? raw.metadata : {};
   const annotation = isRecord(metadata.annotations) ? metadata.annotations[IGNORE_ANNOTATION] : undefined;
   if (typeof annotation !== 'string') return false;
   return annotation.split(',').some((name) => name.trim() === check || name.trim() === 'all');
 }
 
-type Report = (check: CheckName, path: FieldPath, message: string, fix: string) => void;
+export type Report = (check: CheckName, path: FieldPath, message: string, fix: string) => void;
 
 function lintOne({ raw, policy, problems }: WrittenPolicy, world: LintWorld): Finding[] {
   const findings: Finding[] = [];
@@ -246,7 +272,7 @@ function alternatives(list: readonly unknown[], path: FieldPath, report: Report)
   }
 }
 
-function namespaceSelector(
+export function namespaceSelector(
   selector: Selector,
   path: FieldPath,
   { snapshot, isWhole }: LintWorld,
@@ -278,15 +304,7 @@ function namespaceSelector(
 type IpBlock = Exclude<Rule['peers'], 'any'>[number] & { readonly kind: 'ip-block' };
 
 function ipBlock(text: string, { cidr, except }: IpBlock, path: FieldPath, world: LintWorld, report: Report): void {
-  const [written = ''] = text.split('/');
-  const address = parseAddress(written);
-  if (address?.words.some((word, index) => word !== cidr.words[index]))
-    report(
-      'host-bits',
-      path,
-      `${text} is read as ${formatCidr(cidr)}`,
-      `write ${formatCidr(cidr)}, or ${written}/${address.family === 4 ? 32 : 128} for the one address`,
-    );
+  hostBits(text, cidr, path, report);
   const holds = (each: string): boolean => {
     const parsed = parseAddress(each);
     return parsed !== undefined && cidrContains(cidr, parsed) && !except.some((hole) => cidrContains(hole, parsed));
@@ -305,14 +323,7 @@ function ipBlock(text: string, { cidr, except }: IpBlock, path: FieldPath, world
       );
     return;
   }
-  for (const [each, service] of world.serviceAddresses)
-    if (holds(each))
-      report(
-        'block-holds-service',
-        path,
-        `${text} holds ${each}, the address of Service ${service}`,
-        "name the pods behind it by labels, or the endpoints' own addresses (kubectl get endpointslices)",
-      );
+  heldServices(text, holds, path, world, report);
   const pods = [...world.snapshot.pods.values()].filter((pod) => isEligible(pod) && pod.addresses.some(holds));
   const nodes = [...world.snapshot.nodes.values()].filter(({ addresses }) => addresses.some(holds));
   if (pods.length === 0) return;
@@ -325,11 +336,40 @@ function ipBlock(text: string, { cidr, except }: IpBlock, path: FieldPath, world
   );
 }
 
+export function hostBits(text: string, cidr: Cidr, path: FieldPath, report: Report): void {
+  const [written = ''] = text.split('/');
+  const address = parseAddress(written);
+  if (!address?.words.some((word, index) => word !== cidr.words[index])) return;
+  report(
+    'host-bits',
+    path,
+    `${text} is read as ${formatCidr(cidr)}`,
+    `write ${formatCidr(cidr)}, or ${written}/${address.family === 4 ? 32 : 128} for the one address`,
+  );
+}
+
+export function heldServices(
+  text: string,
+  holds: (address: string) => boolean,
+  path: FieldPath,
+  { serviceAddresses }: LintWorld,
+  report: Report,
+): void {
+  for (const [each, service] of serviceAddresses)
+    if (holds(each))
+      report(
+        'block-holds-service',
+        path,
+        `${text} holds ${each}, the address of Service ${service}`,
+        "name the pods behind it by labels, or the endpoints' own addresses (kubectl get endpointslices)",
+      );
+}
+
 function countHeld(addresses: readonly string[], holds: (address: string) => boolean): number {
   return addresses.filter(holds).length;
 }
 
-function counted(count: number, what: string): string {
+export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
@@ -395,7 +435,12 @@ function shadowOf(
   for (const other of group) {
     // Of policies that say the same the whole policy is told, not each rule.
     if (other !== policy && meanings.get(other) === meanings.get(policy)) continue;
-    if (!other.isolates[direction] || !selectorCovers(other.podSelector, policy.podSelector)) continue;
+    if (
+      !isInForceWith(other, policy) ||
+      !other.isolates[direction] ||
+      !selectorCovers(other.podSelector, policy.podSelector)
+    )
+      continue;
     const isEarlier = group.indexOf(other) < group.indexOf(policy);
     const isMutual = selectorCovers(policy.podSelector, other.podSelector);
     for (const [at, each] of other[direction].entries()) {
@@ -406,6 +451,11 @@ function shadowOf(
     }
   }
   return undefined;
+}
+
+/** Of one namespace: whether the other is enforced wherever this one is. What is only audited lets nothing through. */
+function isInForceWith({ mode: other }: Policy, { mode }: Policy): boolean {
+  return other === mode || other === 'enforce' || mode === 'audit';
 }
 
 /** Where the cluster's DNS is known, the evaluator says who may ask it; once for each policy. */
@@ -462,7 +512,7 @@ function portsHold({ ports: list }: Rule, port: number): boolean {
 
 // --------------------------------------------------------------------------------------------------------------- fields
 
-function listAt(record: RawRecord, key: string): readonly unknown[] {
+export function listAt(record: RawRecord, key: string): readonly unknown[] {
   const list = record[key];
   return Array.isArray(list) ? list : [];
 }

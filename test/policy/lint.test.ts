@@ -11,6 +11,7 @@ import {
 } from '../../src/policy/lint.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import { namespace, pod, policyObject, type PolicySpec, snapshot } from '../support/builders.ts';
+import { TIER_CHECKS } from '../support/tier-checks.ts';
 
 type Specs = Readonly<Record<string, PolicySpec>>;
 
@@ -24,9 +25,13 @@ const PODS = [
   pod('kube-system/dns', { addresses: ['10.0.0.53'], labels: { 'k8s-app': 'kube-dns' } }),
 ];
 
+/** As audited, those whose names begin so. */
+const AUDITED = 'audited-';
+
 function lint(specs: Specs, annotations: Readonly<Record<string, string>> = {}, isWhole = true) {
   const written = Object.entries(specs).map(([key, spec]) => {
-    const raw = policyObject(key, spec, { annotations });
+    const mode = key.includes(`/${AUDITED}`) ? { 'portcullis.dev/mode': 'audit' } : {};
+    const raw = policyObject(key, spec, { annotations: { ...annotations, ...mode } });
     const { policy, problems } = parsePolicy(raw);
     return { raw, policy: policy!, problems };
   });
@@ -180,6 +185,18 @@ const CASES: readonly (readonly [what: string, wrong: Specs, finding: string, ri
     },
   ],
   [
+    'a rule that another policy covers, and not one that is only audited',
+    {
+      'shop/p': from({ podSelector: { matchLabels: { app: 'db' } } }),
+      'shop/q': { podSelector: {}, ingress: [{ from: [{ podSelector: {} }] }] },
+    },
+    'shadowed p spec.ingress[0]',
+    {
+      'shop/p': from({ podSelector: { matchLabels: { app: 'db' } } }),
+      'shop/audited-q': { podSelector: {}, ingress: [{ from: [{ podSelector: {} }] }] },
+    },
+  ],
+  [
     'host bits',
     { 'shop/p': block('203.0.113.7/24') },
     'host-bits p spec.ingress[0].from[0].ipBlock.cidr',
@@ -219,7 +236,8 @@ describe('lint', () => {
     });
 
   it('every check is tried here', () => {
-    assert.deepEqual(new Set(CASES.map(([, , finding]) => finding.split(' ')[0])), new Set(CHECK_NAMES));
+    const tried = CASES.map(([, , finding]) => finding.split(' ')[0]);
+    assert.deepEqual(new Set([...tried, ...TIER_CHECKS]), new Set(CHECK_NAMES));
   });
 
   it('says nothing of what may be there where only a part of the cluster was given', () => {

@@ -2,9 +2,16 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { createEvaluator } from '../../src/policy/evaluate.ts';
-import { objectKey, type Policy } from '../../src/policy/model.ts';
+import {
+  type ClusterPolicy,
+  type ClusterSnapshot,
+  objectKey,
+  type Policy,
+  UNKNOWN_LABELS,
+} from '../../src/policy/model.ts';
 import { shadowedRules } from '../../src/policy/lint.ts';
-import { cluster, crowdedPair, flowsAtEdges } from './clusters.ts';
+import { neverReached } from '../../src/policy/lint-tiers.ts';
+import { cluster, crowdedPair, flowsAtEdges, tieredCluster } from './clusters.ts';
 import { runs } from './runs.ts';
 
 const ANY = { peers: 'any', ports: 'any' } as const;
@@ -45,4 +52,58 @@ describe('property: shadowed rules', () => {
     );
     assert.ok(tried > 60, `${tried} rules`);
   });
+
+  it('of tiers, that are never reached, are no loss either (N-61)', () => {
+    const seen = { rules: 0, decided: 0 };
+    // Of labels that are not known anything may be so, and an Accept before a Deny then does not take its place.
+    const known = tieredCluster.map(
+      ({ pods, namespaces, clusterPolicies, labelledNodes, ...rest }): ClusterSnapshot => ({
+        ...rest,
+        clusterPolicies: widenedTiers(clusterPolicies!),
+        labelledNodes: labelledNodes!,
+        pods: new Map(
+          [...pods].filter(([, { labels, namespace }]) => labels !== UNKNOWN_LABELS && namespaces.has(namespace)),
+        ),
+        namespaces: new Map([...namespaces].filter(([, { labels }]) => labels !== UNKNOWN_LABELS)),
+      }),
+    );
+    const withFlows = known.chain((snapshot) => fc.tuple(fc.constant(snapshot), flowsAtEdges([snapshot], 60)));
+    fc.assert(
+      fc.property(withFlows, ([snapshot, flows]) => {
+        const policies = snapshot.clusterPolicies!;
+        const before = createEvaluator(snapshot);
+        for (const { object, path } of neverReached([...policies.values()])) {
+          const [, direction, index] = path as ['spec', 'ingress' | 'egress', number];
+          const policy = policies.get(object.name)!;
+          const without = {
+            ...policy,
+            [direction]: policy[direction].filter((_, at) => at !== index),
+          } as ClusterPolicy;
+          const after = createEvaluator({ ...snapshot, clusterPolicies: new Map(policies).set(object.name, without) });
+          seen.rules++;
+          for (const flow of flows) {
+            const [was, is] = [before.evaluate(flow), after.evaluate(flow)];
+            assert.equal(is.allowed, was.allowed, `${object.name} ${direction}[${index}]`);
+            if ([was.egress, was.ingress].some(({ kind }) => kind === 'tier-rule')) seen.decided++;
+          }
+        }
+      }),
+      runs(200),
+    );
+    assert.ok(seen.rules > 60 && seen.decided > 200, JSON.stringify(seen));
+  });
 });
+
+/** A first rule that matches much, which chance alone seldom makes, ahead of the others of every second policy. */
+function widenedTiers(policies: ReadonlyMap<string, ClusterPolicy>): ReadonlyMap<string, ClusterPolicy> {
+  return new Map(
+    [...policies].map(([name, policy], index) => {
+      const [first] = policy.ingress;
+      if (!first || index % 2 === 1) return [name, policy];
+      return [
+        name,
+        { ...policy, ingress: [{ ...first, ports: 'any' as const }, ...policy.ingress.slice(0, 2), first] },
+      ];
+    }),
+  );
+}

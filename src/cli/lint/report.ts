@@ -25,7 +25,7 @@ export function findingsText(placed: readonly Placed[], policies: number, paint:
     const place = placeOf(each);
     const at = place ? `${place.file}:${place.line}:${place.column}: ` : '';
     return [
-      `${paint('bold', at)}${paint(STYLES[level], level)}: ${object.kind} ${object.namespace}/${object.name}, ${fieldOf(path)}: ${message}`,
+      `${paint('bold', at)}${paint(STYLES[level], level)}: ${object.kind} ${nameOf(object)}, ${fieldOf(path)}: ${message}`,
       `    ${paint('dim', why)}`,
       `    fix: ${fix} [${check}]`,
       '',
@@ -36,6 +36,11 @@ export function findingsText(placed: readonly Placed[], policies: number, paint:
     return `${count} ${level}${count === 1 || level === 'info' ? '' : 's'}`;
   });
   return `${lines.join('\n')}${lines.length > 0 ? '\n' : ''}${policies} ${policies === 1 ? 'policy' : 'policies'}: ${counts.join(', ')}\n`;
+}
+
+/** Without a namespace where it has none. */
+function nameOf({ namespace, name }: Finding['object']): string {
+  return namespace === undefined ? name : `${namespace}/${name}`;
 }
 
 /** Of the field, or of what is nearest around it. Undefined: the object is a running cluster's. */
@@ -83,7 +88,7 @@ export function sarif(placed: readonly Placed[], version: string): unknown {
         results: placed.map((each) => {
           const { check, object, path, message, fix } = each.finding;
           const place = placeOf(each);
-          const fullyQualifiedName = `${object.kind}/${object.namespace}/${object.name}/${fieldOf(path)}`;
+          const fullyQualifiedName = `${object.kind}/${nameOf(object)}/${fieldOf(path)}`;
           return {
             ruleId: check,
             ruleIndex: CHECK_NAMES.indexOf(check),

@@ -37,9 +37,12 @@ export function inventoryFrom(
   return inventory;
 }
 
+const POLICY_KINDS = new Set(['NetworkPolicy', 'ClusterNetworkPolicy']);
+
 export function tellProblems({ snapshot }: Inventory, { err }: CommandContext, tellsOfPolicies = false): void {
   for (const problem of snapshot.problems) {
-    if (!tellsOfPolicies || problem.object.kind !== 'NetworkPolicy') err(`! ${problemText(problem)}\n`);
+    const isTold = tellsOfPolicies && POLICY_KINDS.has(problem.object.kind) && problem.field !== 'apiVersion';
+    if (!isTold) err(`! ${problemText(problem)}\n`);
   }
 }
 
