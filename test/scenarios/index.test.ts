@@ -16,15 +16,18 @@ describe('scenarios: the tables', () => {
     const recipes = [...numbered('R', 1, 12), 'R-02a', 'R-11b', 'R-14'];
     const facts = numbered('F', 1, 20).filter((id) => id !== 'F-04' && id !== 'F-16');
     const gaps = [...numbered('G', 1, 10), 'G-12', 'G-13', 'G-15'];
+    const tiers = numbered('T', 1, 14);
     const ids = new Set(scenarios.map(({ id }) => id));
-    const missing = [...numbered('E', 1, 42), ...small, ...recipes, ...facts, ...gaps].filter((id) => !ids.has(id));
+    const missing = [...numbered('E', 1, 42), ...small, ...recipes, ...facts, ...gaps, ...tiers].filter(
+      (id) => !ids.has(id),
+    );
     assert.deepEqual(missing, []);
   });
 
   it('have an id of their own and cite clauses', () => {
     assert.equal(new Set(scenarios.map(({ id }) => id)).size, scenarios.length);
     for (const { id, cites } of scenarios) {
-      assert.ok(cites.length > 0 && cites.every((cite) => /^S-\d\d$/.test(cite)), id);
+      assert.ok(cites.length > 0 && cites.every((cite) => /^[SN]-\d\d$/.test(cite)), id);
     }
   });
 

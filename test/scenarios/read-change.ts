@@ -1,15 +1,21 @@
 /** What happens in a step: policies as YAML, everything else as one line of a list. */
 import { POLICY_MODES, type PolicyMode } from '../../src/core/vocabulary.ts';
 import type { PodPhase } from '../../src/policy/model.ts';
-import { policyObject } from '../support/builders.ts';
+import { clusterPolicyObject, policyObject } from '../support/builders.ts';
 import { defaultPod } from './read-cluster.ts';
 import type { Change, LabelPatch } from './scenario.ts';
 import { asMapping, fail, oneOf, onlyKeys, podName, type Source, type YamlDocument } from './source.ts';
 
 const PHASES: readonly PodPhase[] = ['Pending', 'Running', 'Succeeded', 'Failed', 'Unknown'];
 
-/** `NetworkPolicy: x/deny-all` and its `spec`, as the API has it; odd ones too, but never without either. */
+/** `NetworkPolicy: x/deny-all` or `ClusterNetworkPolicy: guard` and its `spec`, as the API has it; odd ones too, but never without either. */
 export function readPolicy({ value, source }: YamlDocument): Change {
+  if ('ClusterNetworkPolicy' in value) {
+    onlyKeys(value, ['ClusterNetworkPolicy', 'spec'], source, 'a policy');
+    const name = String(value.ClusterNetworkPolicy);
+    if (name.includes('/')) fail(source, `"${name}" is of the whole cluster and has no namespace`);
+    return { kind: 'apply', object: clusterPolicyObject(name, asMapping(value.spec, source, 'spec')) };
+  }
   onlyKeys(value, ['NetworkPolicy', 'spec'], source, 'a policy');
   const key = podName(value.NetworkPolicy, source);
   return { kind: 'apply', object: policyObject(key, asMapping(value.spec, source, 'spec')) };
@@ -33,6 +39,16 @@ const LINES: readonly (readonly [form: string, pattern: RegExp, read: Reader])[]
     'set mode of namespace x to audit|enforce|none',
     /^set mode of namespace ([^\s/]+) to (\S+)$/,
     ([namespace = '', mode], at) => ({ kind: 'set-mode', object: namespace, mode: readMode(mode, at) }),
+  ],
+  [
+    'delete cluster policy p',
+    /^delete cluster policy ([^\s/]+)$/,
+    ([policy = '']) => ({ kind: 'delete-cluster-policy', policy }),
+  ],
+  [
+    'label node node-1 key=value key-',
+    /^label node (\S+) (.+)$/,
+    ([node = '', labels = ''], at) => ({ kind: 'label-node', node, labels: readPatch(labels, at) }),
   ],
   ['delete pod x/a', /^delete pod (\S+)$/, ([pod], at) => ({ kind: 'delete-pod', pod: podName(pod, at) })],
   ['terminate pod x/a', /^terminate pod (\S+)$/, ([pod], at) => ({ kind: 'terminate', pod: podName(pod, at) })],

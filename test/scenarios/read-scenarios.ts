@@ -29,6 +29,7 @@ interface Block {
 
 const EACH = /^For n = (\d+(?:, \d+)*):$/;
 const REFUSED = 'The API server refuses such objects today.';
+const UNSUPPORTED = 'This agent does not understand all of it.';
 
 /** `file`: what errors call it. */
 export function readScenarios(text: string, file: string): Suite {
@@ -83,12 +84,13 @@ function splitBefore(parts: readonly Part[], kind: Part['kind']): readonly (read
 }
 
 function readScenario([heading, ...parts]: readonly Part[]): Scenario {
-  const match = /^([A-Z]-\d+[a-z]?) (.+) \((S-\d\d(?:, S-\d\d)*)\)$/.exec(heading!.text);
-  if (match === null) return fail(heading!.source, `"${heading!.text}" is not "ID title (S-01, S-02)"`);
+  const match = /^([A-Z]-\d+[a-z]?) (.+) \(([SN]-\d\d(?:, [SN]-\d\d)*)\)$/.exec(heading!.text);
+  if (match === null) return fail(heading!.source, `"${heading!.text}" is not "ID title (S-01, N-60)"`);
   const [, id = '', title = '', cites = ''] = match;
   const { before, cluster, after } = splitAtCluster(parts, heading!.source);
   const refused = before.some(({ text }) => text === REFUSED);
-  const strange = before.find(({ text }) => text !== REFUSED && !isNote(text));
+  const unsupported = before.some(({ text }) => text === UNSUPPORTED);
+  const strange = before.find(({ text }) => text !== REFUSED && text !== UNSUPPORTED && !isNote(text));
   if (strange !== undefined) fail(strange.source, notUnderstood(strange));
   const topology = readClusterBlock(cluster);
   return {
@@ -96,6 +98,7 @@ function readScenario([heading, ...parts]: readonly Part[]): Scenario {
     title,
     cites: cites.split(', '),
     ...(refused ? { refusedByApi: true } : {}),
+    ...(unsupported ? { unsupported: true } : {}),
     topology,
     steps: readSteps(after, topology, cluster.source),
   };

@@ -7,16 +7,18 @@
  */
 import type { PolicyMode, Protocol } from '../../src/core/vocabulary.ts';
 import type { Labels, PodPhase } from '../../src/policy/model.ts';
-import type { PolicyObject } from '../support/builders.ts';
+import type { ClusterPolicyObject, PolicyObject } from '../support/builders.ts';
 
 export interface Scenario {
-  /** E-, U-, P- and R-: public suites; F-: facts other projects learned; G-: our own (docs/conformance.md). */
+  /** E-, U-, P- and R-: public suites; F-: facts other projects learned; G- and T-: our own, T- of tiers (docs/conformance.md). */
   readonly id: string;
   readonly title: string;
   /** Clauses of the semantics this scenario is about. */
   readonly cites: readonly string[];
   /** Holds objects that a validating API server refuses today but may have stored once (S-50). */
   readonly refusedByApi?: true;
+  /** The agent reports parts of its policies that it does not understand (N-90). */
+  readonly unsupported?: true;
   readonly topology: Topology;
   readonly steps: readonly Step[];
 }
@@ -75,8 +77,10 @@ export interface Step {
 
 export type Change =
   /** Creates or replaces a policy; placeholders are still in it. */
-  | { readonly kind: 'apply'; readonly object: PolicyObject }
+  | { readonly kind: 'apply'; readonly object: PolicyObject | ClusterPolicyObject }
   | { readonly kind: 'delete-policy'; readonly policy: string }
+  | { readonly kind: 'delete-cluster-policy'; readonly policy: string }
+  | { readonly kind: 'label-node'; readonly node: string; readonly labels: LabelPatch }
   /** Its annotation. `object`: `namespace/name` of a policy, or a namespace; null takes it away. */
   | { readonly kind: 'set-mode'; readonly object: string; readonly mode: PolicyMode | null }
   /** Merged into what is there; null takes a label away. */

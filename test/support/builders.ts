@@ -60,7 +60,20 @@ export function policyObject(key: string, spec: PolicySpec, metadata: object = {
   return { apiVersion, kind: 'NetworkPolicy', metadata: { ...splitKey(key), ...metadata }, spec };
 }
 
-/** The same, read by the parser; throws if the parser finds anything wrong with it. `mode`: annotated. */
+/** No interface, for the same reason. */
+export type ClusterPolicyObject = {
+  readonly apiVersion: 'policy.networking.k8s.io/v1alpha2';
+  readonly kind: 'ClusterNetworkPolicy';
+  readonly metadata: { readonly name: string };
+  readonly spec: PolicySpec;
+};
+
+/** A ClusterNetworkPolicy object as a user writes it. */
+export function clusterPolicyObject(name: string, spec: PolicySpec): ClusterPolicyObject {
+  return { apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy', metadata: { name }, spec };
+}
+
+/** A NetworkPolicy, read by the parser; throws if the parser finds anything wrong with it. `mode`: annotated. */
 export function policy(key: string, spec: PolicySpec, mode?: PolicyMode): Policy {
   return parsedPolicy(policyObject(key, spec, mode ? { annotations: { [MODE_KEY]: mode } } : {}));
 }

@@ -2,6 +2,7 @@
 import type { Direction, Family, PolicyMode } from '../../src/core/vocabulary.ts';
 import { PROTOCOL_NUMBER } from '../../src/core/vocabulary.ts';
 import { type ClusterSnapshot, type Flow, type Pod, type Problem, objectKey } from '../../src/policy/model.ts';
+import { parseClusterPolicy } from '../../src/policy/parse-cluster-policy.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
 import type {
   Change,
@@ -13,7 +14,14 @@ import type {
   Topology,
   Via,
 } from '../scenarios/scenario.ts';
-import { type Addresses, nodeAddresses, outsideAddresses, podAddresses, resolvePlaceholders } from './address-plan.ts';
+import {
+  type AddressOf,
+  type Addresses,
+  nodeAddresses,
+  outsideAddresses,
+  podAddresses,
+  resolvePlaceholders,
+} from './address-plan.ts';
 import { namespace, pod } from './builders.ts';
 
 interface PodState {
@@ -46,6 +54,12 @@ export function initialState(topology: Topology, family: Family): ClusterState {
       nodes: new Map(
         topology.nodes.map((name, index) => [name, { name, addresses: Object.values(nodeAddresses(index)) }]),
       ),
+      labelledNodes: new Map(
+        topology.nodes.map((name, index) => {
+          const labels = { 'kubernetes.io/hostname': name, 'kubernetes.io/os': 'linux' };
+          return [name, { name, addresses: Object.values(nodeAddresses(index)), labels }];
+        }),
+      ),
       problems: [],
     },
   };
@@ -55,11 +69,26 @@ export function initialState(topology: Topology, family: Family): ClusterState {
 export function applyChange(state: ClusterState, change: Change): ClusterState {
   switch (change.kind) {
     case 'apply':
-      return applyPolicy(state, change.object);
+      return change.object.kind === 'NetworkPolicy'
+        ? applyPolicy(state, change.object)
+        : applyClusterPolicy(state, change.object);
     case 'delete-policy': {
       const policies = new Map(state.snapshot.policies);
       if (!policies.delete(change.policy)) throw new Error(`no policy ${change.policy} to delete`);
       return { ...state, snapshot: { ...state.snapshot, policies } };
+    }
+    case 'delete-cluster-policy': {
+      const clusterPolicies = new Map(state.snapshot.clusterPolicies);
+      if (!clusterPolicies.delete(change.policy)) throw new Error(`no cluster policy ${change.policy} to delete`);
+      const problems = state.snapshot.problems.filter(({ object }) => object.name !== change.policy);
+      return { ...state, snapshot: { ...state.snapshot, clusterPolicies, problems } };
+    }
+    case 'label-node': {
+      const labelledNodes = new Map(state.snapshot.labelledNodes);
+      const before = labelledNodes.get(change.node);
+      if (before === undefined) throw new Error(`no node ${change.node} to label`);
+      labelledNodes.set(change.node, { ...before, labels: patch(before.labels, change.labels) });
+      return { ...state, snapshot: { ...state.snapshot, labelledNodes } };
     }
     case 'set-mode':
       return setMode(state, change.object, change.mode);
@@ -119,6 +148,15 @@ function applyPolicy(state: ClusterState, object: object): ClusterState {
       problems: [...others, ...found],
     },
   };
+}
+
+function applyClusterPolicy(state: ClusterState, given: object): ClusterState {
+  const addressOf: AddressOf = (endpoint, family) => addressesOf(state, endpoint)?.[family];
+  const { policy, problems } = parseClusterPolicy(resolvePlaceholders(given, addressOf, state.family));
+  if (policy === undefined) throw new Error('a cluster-wide policy of a scenario has no usable name');
+  const clusterPolicies = new Map(state.snapshot.clusterPolicies).set(policy.name, policy);
+  const others = state.snapshot.problems.filter(({ object }) => object.name !== policy.name);
+  return { ...state, snapshot: { ...state.snapshot, clusterPolicies, problems: [...others, ...problems] } };
 }
 
 function objectKeyOf({ object }: Problem): string {
@@ -244,6 +282,8 @@ export function legsOf(state: ClusterState, probe: Probe): readonly Leg[] | unde
     protocol,
     port: probe.port,
     ...(fromNode === undefined ? {} : { fromNode }),
+    // N-71.
+    ...(probe.via === 'cluster-ip' ? { viaService: true } : {}),
   };
   // A Service in front changes nothing: the forward hook sees the pod's address and port either way (S-51).
   if (probe.via === 'pod-ip' || probe.via === 'cluster-ip') return [{ flow, sides: BOTH }];

@@ -357,7 +357,11 @@ class LabScenario {
           (name, family) => this.#addressOf(name, family),
           this.#family,
         );
-        if (this.#scenario.refusedByApi) store.putUnchecked('networkpolicies', object);
+        if (object.kind === 'ClusterNetworkPolicy') {
+          if (this.#scenario.refusedByApi) store.putUnchecked('clusternetworkpolicies', object);
+          else if (store.get('clusternetworkpolicies', object.metadata)) store.update('clusternetworkpolicies', object);
+          else store.create('clusternetworkpolicies', object);
+        } else if (this.#scenario.refusedByApi) store.putUnchecked('networkpolicies', object);
         // Replaced, not merged: a merge would keep the policyTypes that the server filled in before.
         else if (store.get('networkpolicies', metadataOf(object))) store.update('networkpolicies', object);
         else store.create('networkpolicies', object);
@@ -365,6 +369,12 @@ class LabScenario {
       }
       case 'delete-policy':
         store.delete('networkpolicies', splitKey(change.policy));
+        return;
+      case 'delete-cluster-policy':
+        store.delete('clusternetworkpolicies', { name: change.policy });
+        return;
+      case 'label-node':
+        store.patch('nodes', { name: change.node }, 'merge', { metadata: { labels: change.labels } });
         return;
       case 'set-mode': {
         const metadata = { annotations: { [MODE_KEY]: change.mode } };
@@ -420,6 +430,13 @@ class LabScenario {
   /** Leaves no policy, no label and no mode of its namespaces. */
   async clear(): Promise<void> {
     const { store } = this.#lab;
+    for (const { metadata } of store.list('clusternetworkpolicies'))
+      store.delete('clusternetworkpolicies', { name: metadata.name });
+    for (const change of this.#scenario.steps.flatMap(({ changes }) => changes)) {
+      if (change.kind !== 'label-node') continue;
+      const labels = Object.fromEntries(Object.keys(change.labels).map((key) => [key, null]));
+      store.patch('nodes', { name: change.node }, 'merge', { metadata: { labels } });
+    }
     for (const name of Object.keys(this.#scenario.topology.namespaces)) {
       store.deleteCollection('networkpolicies', { namespace: name });
       const labels = store.get('namespaces', { name })?.metadata.labels ?? {};
