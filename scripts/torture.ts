@@ -9,8 +9,8 @@ import { parseArgs } from 'node:util';
 import { labKinds, runTorture, type TortureOptions } from '../test/fuzz/torture/torture.ts';
 
 const USAGE =
-  'usage: npm run torture -- [--seconds N] [--seed S] [--round R] [--storms N] [--dataplane iptables|nftables] [--backend iptables-nft|iptables-legacy] [--wiring routed|bridge]\n' +
-  '60 seconds, 4 storms a round, a new seed, and every data plane, backend and wiring in turn if absent. Needs root on Linux.';
+  'usage: npm run torture -- [--seconds N] [--seed S] [--round R] [--storms N] [--dataplane iptables|nftables] [--backend iptables-nft|iptables-legacy] [--wiring routed|bridge] [--tiers yes|no]\n' +
+  '60 seconds, 4 storms a round, a new seed, and every data plane, backend and wiring in turn, and cluster-wide policies in some rounds if absent. Needs root on Linux.';
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
 
@@ -33,10 +33,12 @@ process.exit(found === undefined ? 0 : 1);
 
 function readOptions(args: readonly string[]): TortureOptions | 'help' | { readonly wrong: string } {
   const text = { type: 'string' } as const;
-  let values: Partial<Record<'seconds' | 'seed' | 'round' | 'storms' | 'dataplane' | 'backend' | 'wiring', string>>;
+  let values: Partial<
+    Record<'seconds' | 'seed' | 'round' | 'storms' | 'dataplane' | 'backend' | 'wiring' | 'tiers', string>
+  >;
   try {
     const kind = { dataplane: text, backend: text, wiring: text };
-    const names = { seconds: text, seed: text, round: text, storms: text, ...kind };
+    const names = { seconds: text, seed: text, round: text, storms: text, tiers: text, ...kind };
     const parsed = parseArgs({ args: [...args], options: { ...names, help: { type: 'boolean' } } }).values;
     if (parsed.help) return 'help';
     values = parsed;
@@ -50,6 +52,15 @@ function readOptions(args: readonly string[]): TortureOptions | 'help' | { reado
   }
   const labs = labKinds(values);
   if (labs.length === 0) return { wrong: '--dataplane, --backend or --wiring: there is no such' };
+  const { tiers } = values;
+  if (tiers !== undefined && tiers !== 'yes' && tiers !== 'no') return { wrong: '--tiers: yes or no' };
   const seed = values.seed ?? randomBytes(4).toString('hex');
-  return { ...numbers, seed, labs, ...(round === undefined ? {} : { round }), print: (line) => console.log(line) };
+  return {
+    ...numbers,
+    seed,
+    labs,
+    ...(round === undefined ? {} : { round }),
+    ...(tiers === undefined ? {} : { tiers: tiers === 'yes' }),
+    print: (line) => console.log(line),
+  };
 }

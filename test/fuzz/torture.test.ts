@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { ApiStore } from '../../lab/api/api-store.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
+import { parseClusterPolicy } from '../../src/policy/parse-cluster-policy.ts';
 import { Dice } from './torture/dice.ts';
-import { NODES, somePod, somePodAddresses, somePolicySpec } from './torture/objects.ts';
+import { NODES, someClusterPolicySpec, somePod, somePodAddresses, somePolicySpec } from './torture/objects.ts';
 import { policyObject } from '../support/builders.ts';
 import { namespaceObject } from '../support/api-objects.ts';
 
@@ -22,6 +23,13 @@ function podsOf(seed: string): object[] {
   });
 }
 
+function clusterPoliciesOf(seed: string): { metadata: { name: string }; spec: object }[] {
+  const dice = new Dice(seed);
+  return Array.from({ length: COUNT }, (_, index) => {
+    return { metadata: { name: `c${index}` }, spec: someClusterPolicySpec(dice) };
+  });
+}
+
 describe('fuzz: the objects of the torture', () => {
   it('are taken by an API server, and understood whole', () => {
     const store = new ApiStore();
@@ -33,6 +41,17 @@ describe('fuzz: the objects of the torture', () => {
     }
   });
 
+  it('are understood but for domain names where they are cluster-wide policies (N-90)', () => {
+    const store = new ApiStore();
+    let odd = 0;
+    for (const object of clusterPoliciesOf('one')) {
+      const { problems } = parseClusterPolicy(store.create('clusternetworkpolicies', object));
+      odd += problems.length;
+      for (const { field } of problems) assert.match(field, /domainNames$/, JSON.stringify(object));
+    }
+    assert.ok(odd > 3, `${odd} entries are not understood`);
+  });
+
   it('are the same for the same seed, and others for another', () => {
     assert.deepEqual(policiesOf('one'), policiesOf('one'));
     assert.deepEqual(podsOf('one'), podsOf('one'));
@@ -40,7 +59,7 @@ describe('fuzz: the objects of the torture', () => {
   });
 
   it('say everything that can be said', () => {
-    const text = JSON.stringify([policiesOf('one'), podsOf('one')]);
+    const text = JSON.stringify([policiesOf('one'), podsOf('one'), clusterPoliciesOf('one')]);
     const words = [
       'In',
       'NotIn',
@@ -51,6 +70,13 @@ describe('fuzz: the objects of the torture', () => {
       'namespaceSelector',
       'podSelector',
       'endPort',
+      'Admin',
+      'Baseline',
+      'Pass',
+      'networks',
+      'nodes',
+      'destinationNamedPort',
+      'range',
     ];
     const values = [
       '"SCTP"',

@@ -51,6 +51,11 @@ export function askedPorts(dice: Dice, snapshot: ClusterSnapshot): readonly Aske
       if (entries !== 'any') for (const entry of entries) add(entry.protocol, ...edgesOf(entry, snapshot));
     }
   }
+  for (const policy of snapshot.clusterPolicies?.values() ?? []) {
+    for (const { ports: entries } of [...policy.ingress, ...policy.egress]) {
+      if (entries !== 'any') for (const entry of entries) add(entry.protocol, ...edgesOf(entry, snapshot));
+    }
+  }
   const chosen = [...ports].flatMap(([protocol, numbers]) =>
     dice
       .some(
@@ -88,11 +93,14 @@ export function cellsOf(
   ): void => {
     const [source, destination] = [addressOf(from, family), addressOf(to, family)];
     if (source === undefined || destination === undefined) return;
+    if (isUnlisted(snapshot, from, source) || isUnlisted(snapshot, to, destination)) return;
     // To conntrack all echo requests of a pair are one flow, and flows are taken to end with their pod (S-74).
     if (protocol === 'ICMP' && ![from, to].every((end) => end.kind !== 'pod' || isLive(snapshot, end, family))) return;
     const number = protocol === 'ICMP' ? PROTOCOL_NUMBER[family === 4 ? 'ICMP' : 'ICMPv6'] : PROTOCOL_NUMBER[protocol];
     const fromNode = from.hostOf === undefined ? {} : { fromNode: from.hostOf };
-    const flow: Flow = { source, destination, protocol: number, port, ...fromNode };
+    // N-71: what a pod sends to itself is judged by tiers where it came by way of a Service.
+    const viaService = through === undefined ? {} : ({ viaService: true } as const);
+    const flow: Flow = { source, destination, protocol: number, port, ...fromNode, ...viaService };
     const probe: MatrixProbe = { from: from.key, protocol, address: through ?? destination, port };
     const verdict = evaluator.evaluate(flow);
     cells.push({ from, to, family, protocol, flow, probe, verdict, predicted: verdict.allowed });
@@ -137,6 +145,12 @@ export function servicesFor(endpoints: readonly MatrixEndpoint[], ports: readonl
 function isLive(snapshot: ClusterSnapshot, end: MatrixEndpoint, family: 4 | 6): boolean {
   const pod = snapshot.pods.get(end.label);
   return pod !== undefined && isEligible(pod) && pod.addresses.includes(addressOf(end, family) ?? '');
+}
+
+/** An address that its pod uses and does not show beside others: its packets are judged by interface (S-56), of which the evaluator knows nothing. */
+function isUnlisted(snapshot: ClusterSnapshot, { kind, label }: MatrixEndpoint, address: string): boolean {
+  const pod = kind === 'pod' ? snapshot.pods.get(label) : undefined;
+  return pod !== undefined && isEligible(pod) && !pod.addresses.includes(address);
 }
 
 function addressOf({ addresses }: MatrixEndpoint, family: 4 | 6): string | undefined {

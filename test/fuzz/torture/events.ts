@@ -1,10 +1,12 @@
 /** Random things that happen to a cluster, each in words and as an act on the lab's API server. */
 import type { Lab } from '../../../lab/lab.ts';
-import type { NetworkPolicyObject, PodObject } from '../../../lab/api/objects.ts';
+import type { ClusterNetworkPolicyObject, NetworkPolicyObject, PodObject } from '../../../lab/api/objects.ts';
 import { MODE_KEY } from '../../../src/core/vocabulary.ts';
 import { ADDRESSES_ANNOTATION } from '../../../lab/kubelet.ts';
 import type { Dice } from './dice.ts';
 import {
+  ACTIONS,
+  CLUSTER_POLICY_NAMES,
   type Json,
   labelPatch,
   NAMESPACES,
@@ -12,11 +14,14 @@ import {
   POD_NAMES,
   POLICY_NAMES,
   type PodPlan,
+  someClusterPolicySpec,
   somePod,
   somePodAddresses,
   somePolicySpec,
+  somePriority,
   someRule,
   someSelector,
+  someTierRule,
 } from './objects.ts';
 import { policyObject } from '../../support/builders.ts';
 
@@ -36,6 +41,8 @@ export interface Scene {
   /** By uid. */
   readonly running: ReadonlySet<string>;
   readonly names: ReadonlySet<string>;
+  /** Cluster-wide policies come, change and go as well. */
+  readonly hasTiers: boolean;
 }
 
 /** What is in other namespaces is somebody else's. */
@@ -45,10 +52,11 @@ const isOurs = ({ metadata }: { readonly metadata: { readonly namespace?: string
 const podsOf = ({ store }: Lab): readonly PodObject[] => store.list('pods').filter(isOurs);
 const policiesOf = ({ store }: Lab): readonly NetworkPolicyObject[] => store.list('networkpolicies').filter(isOurs);
 
-export function sceneOf(dice: Dice, lab: Lab): Scene {
+export function sceneOf(dice: Dice, lab: Lab, hasTiers = false): Scene {
   const pods = podsOf(lab);
   const running = pods.filter(({ metadata, status }) => isRunning(metadata, status?.phase));
-  return { dice, lab, running: new Set(running.map(({ metadata }) => metadata.uid!)), names: new Set(pods.map(keyOf)) };
+  const uids = new Set(running.map(({ metadata }) => metadata.uid!));
+  return { dice, lab, running: uids, names: new Set(pods.map(keyOf)), hasTiers };
 }
 
 /** Chooses among what is possible now; undefined if the choice is not. `networkToo`: pods may come, go and move. */
@@ -71,7 +79,13 @@ export function someEvent(scene: Scene, networkToo: boolean): Event | undefined 
     [1, () => terminatePod(scene)],
     [1, () => publish(scene)],
   ];
-  return dice.weighted<Event | undefined>(...rules, ...(networkToo ? network : []));
+  const tiers: readonly (readonly [number, () => Event | undefined])[] = [
+    [3, () => applyClusterPolicy(scene)],
+    [5, () => editClusterPolicy(scene)],
+    [2, () => deleteClusterPolicy(scene)],
+    [1, () => labelNode(scene)],
+  ];
+  return dice.weighted<Event | undefined>(...rules, ...(scene.hasTiers ? tiers : []), ...(networkToo ? network : []));
 }
 
 // ------------------------------------------------------------------------------------------------------------ policies
@@ -144,6 +158,75 @@ function setMode({ dice, lab }: Scene): Event | undefined {
   return {
     text: `mode of policy ${namespace}/${metadata.name}: ${mode}`,
     act: () => void store.patch('networkpolicies', { namespace, name: metadata.name }, 'merge', annotations),
+  };
+}
+
+// ----------------------------------------------------------------------------------------------- cluster-wide policies
+
+export function applyClusterPolicy({ dice, lab }: Scene): Event {
+  const { store } = lab;
+  const name = dice.pick(CLUSTER_POLICY_NAMES);
+  const exists = store.get('clusternetworkpolicies', { name }) !== undefined;
+  const spec = someClusterPolicySpec(dice);
+  const object = { metadata: { name }, spec };
+  return {
+    text: `${exists ? 'replace' : 'create'} cluster-wide policy ${name} ${JSON.stringify(spec)}`,
+    act: () =>
+      void (exists ? store.update('clusternetworkpolicies', object) : store.create('clusternetworkpolicies', object)),
+  };
+}
+
+/** One rule changes its place or action, comes or goes, or the policy changes its place among the others. */
+function editClusterPolicy(scene: Scene): Event | undefined {
+  const { dice, lab } = scene;
+  const found = someClusterPolicy(scene);
+  if (!found) return undefined;
+  const { name } = found.metadata;
+  const side = dice.pick(['ingress', 'egress'] as const);
+  const rules = [...((found.spec[side] ?? []) as readonly Json[])];
+  const at = dice.below(rules.length + 1);
+  const fresh = someTierRule(dice, side === 'ingress' ? 'from' : 'to');
+  const other = rules[at];
+  const patch = dice.weighted<Json>(
+    [2, () => ({ [side]: rules.toSpliced(at, 0, fresh) })],
+    [2, () => ({ [side]: rules.toSpliced(at, 1) })],
+    [3, () => ({ [side]: other ? rules.with(at, { ...other, action: dice.pick(ACTIONS) }) : rules })],
+    [3, () => ({ [side]: other ? [other, ...rules.toSpliced(at, 1)] : rules.toReversed() })],
+    [2, () => ({ priority: somePriority(dice) })],
+    [1, () => ({ tier: found.spec.tier === 'Admin' ? 'Baseline' : 'Admin' })],
+    [1, () => ({ subject: { pods: { podSelector: someSelector(dice) } } })],
+  );
+  return {
+    text: `edit cluster-wide policy ${name} ${JSON.stringify(patch)}`,
+    act: () =>
+      void lab.store.modify('clusternetworkpolicies', { name }, (draft) => {
+        draft.spec = { ...draft.spec, ...patch };
+      }),
+  };
+}
+
+function deleteClusterPolicy(scene: Scene): Event | undefined {
+  const found = someClusterPolicy(scene);
+  if (!found) return undefined;
+  const { name } = found.metadata;
+  return {
+    text: `delete cluster-wide policy ${name}`,
+    act: () => void scene.lab.store.delete('clusternetworkpolicies', { name }),
+  };
+}
+
+function someClusterPolicy({ dice, lab }: Scene): ClusterNetworkPolicyObject | undefined {
+  const all = lab.store.list('clusternetworkpolicies');
+  return all.length === 0 ? undefined : dice.pick(all);
+}
+
+/** N-44. */
+function labelNode({ dice, lab }: Scene): Event {
+  const name = dice.pick(NODES);
+  const labels = labelPatch(dice);
+  return {
+    text: `label node ${name} ${JSON.stringify(labels)}`,
+    act: () => void lab.store.patch('nodes', { name }, 'merge', { metadata: { labels } }),
   };
 }
 

@@ -10,7 +10,8 @@ export const NODES = ['node-1', 'node-2'];
 export const NAMESPACES = ['red', 'green', 'blue'];
 export const POD_NAMES = ['a', 'b', 'c', 'd'];
 export const POLICY_NAMES = ['p0', 'p1', 'p2', 'p3'];
-const KEYS = ['app', 'tier', 'constructor'];
+export const CLUSTER_POLICY_NAMES = ['c0', 'c1', 'c2', 'c3'];
+export const LABEL_KEYS = ['app', 'tier', 'constructor'];
 const VALUES = ['a', 'b', ''];
 const PORT_NAMES = ['web', 'dns', 'metrics'];
 const NUMBERS = [1, 53, 80, 81, 443, 8080, 65534, 65535];
@@ -35,12 +36,12 @@ export type Labels = Record<string, string>;
 export type Json = Record<string, unknown>;
 
 export function someLabels(dice: Dice): Labels {
-  return Object.fromEntries(KEYS.filter(() => dice.chance(0.6)).map((key) => [key, dice.pick(VALUES)]));
+  return Object.fromEntries(LABEL_KEYS.filter(() => dice.chance(0.6)).map((key) => [key, dice.pick(VALUES)]));
 }
 
 /** What a merge patch of labels does: some are set, some taken away. */
 export function labelPatch(dice: Dice): Record<string, string | null> {
-  const keys = dice.some(KEYS, dice.between(1, 2));
+  const keys = dice.some(LABEL_KEYS, dice.between(1, 2));
   return Object.fromEntries(keys.map((key) => [key, dice.chance(0.3) ? null : dice.pick(VALUES)]));
 }
 
@@ -125,14 +126,14 @@ export function someRule(dice: Dice, peers: 'from' | 'to'): Json {
 export function someSelector(dice: Dice): Json {
   return dice.weighted<Json>(
     [3, () => ({})],
-    [3, () => ({ matchLabels: { [dice.pick(KEYS)]: dice.pick(VALUES) } })],
+    [3, () => ({ matchLabels: { [dice.pick(LABEL_KEYS)]: dice.pick(VALUES) } })],
     [3, () => ({ matchExpressions: dice.list(1, 2, () => someExpression(dice)) })],
     [1, () => ({ matchLabels: someLabels(dice), matchExpressions: [someExpression(dice)] })],
   );
 }
 
 function someExpression(dice: Dice): Json {
-  const key = dice.pick(KEYS);
+  const key = dice.pick(LABEL_KEYS);
   return dice.chance(0.6)
     ? { key, operator: dice.pick(['In', 'NotIn']), values: dice.some(VALUES, dice.between(1, 2)) }
     : { key, operator: dice.pick(['Exists', 'DoesNotExist']) };
@@ -185,4 +186,61 @@ function somePort(dice: Dice): Json {
       },
     ],
   );
+}
+
+// ----------------------------------------------------------------------------------------------- cluster-wide policies
+
+/** Few priorities: some are equal (N-67). */
+const PRIORITIES = [0, 1, 2, 1000];
+export const TIERS = ['Admin', 'Admin', 'Baseline'] as const;
+export const ACTIONS = ['Accept', 'Deny', 'Pass'] as const;
+
+export function someClusterPolicySpec(dice: Dice): Json {
+  return {
+    tier: dice.pick(TIERS),
+    priority: somePriority(dice),
+    subject: somePodsPeer(dice),
+    ...(dice.chance(0.8) ? { ingress: dice.list(0, 3, () => someTierRule(dice, 'from')) } : {}),
+    ...(dice.chance(0.8) ? { egress: dice.list(0, 3, () => someTierRule(dice, 'to')) } : {}),
+  };
+}
+
+export function somePriority(dice: Dice): number {
+  return dice.pick(PRIORITIES);
+}
+
+/** With one kind of peers: names of ports and peers that have none may not be in one rule (N-33). */
+export function someTierRule(dice: Dice, side: 'from' | 'to'): Json {
+  const isFar = side === 'to' && dice.chance(0.4);
+  return {
+    ...(dice.chance(0.3) ? { name: dice.pick(['guard', 'rule of "everybody"']) } : {}),
+    action: dice.pick(ACTIONS),
+    [side]: dice.list(1, 3, () => (isFar ? someFarPeer(dice) : somePodsPeer(dice))),
+    ...(dice.chance(0.5) ? { protocols: dice.list(1, 3, () => someProtocol(dice, !isFar)) } : {}),
+  };
+}
+
+function somePodsPeer(dice: Dice): Json {
+  if (dice.chance(0.5)) return { namespaces: someNamespaceSelector(dice) };
+  const namespaceSelector = dice.chance(0.5) ? {} : { namespaceSelector: someNamespaceSelector(dice) };
+  return { pods: { podSelector: someSelector(dice), ...namespaceSelector } };
+}
+
+function someFarPeer(dice: Dice): Json {
+  const family = dice.pick([4, 6] as const);
+  const cidrs = (): string[] => [...new Set(dice.list(1, 3, () => someCidr(dice, family, LENGTHS[family])))];
+  return dice.weighted<Json>(
+    [8, () => ({ networks: cidrs() })],
+    [5, () => ({ nodes: someSelector(dice) })],
+    [2, () => somePodsPeer(dice)],
+    // No agent without DNS supports it: it accepts nothing, and denies everything (N-90).
+    [1, () => ({ domainNames: ['*.example.com'] })],
+  );
+}
+
+function someProtocol(dice: Dice, mayBeNamed: boolean): Json {
+  if (mayBeNamed && dice.chance(0.3)) return { destinationNamedPort: dice.pick(PORT_NAMES) };
+  const [start, end] = dice.some(NUMBERS, 2).sort((a, b) => a - b);
+  const destinationPort = dice.chance(0.6) ? { number: dice.pick(NUMBERS) } : { range: { start, end } };
+  return { [dice.pick(['tcp', 'tcp', 'udp', 'sctp'])]: { destinationPort } };
 }

@@ -13,10 +13,10 @@ import { arrived } from '../../../lab/matrix.ts';
 import { measureMatrix, type MeasuredCell } from '../../../lab/measure.ts';
 import { askedPorts, type Cell, cellsOf, describeCell, servicesFor } from './cells.ts';
 import { Dice } from './dice.ts';
-import { applyPolicy, createPod, type Event, type Scene, sceneOf, someEvent } from './events.ts';
+import { applyClusterPolicy, applyPolicy, createPod, type Event, type Scene, sceneOf, someEvent } from './events.ts';
 import { History } from './history.ts';
 import { unlikeFresh } from './nodes.ts';
-import { NAMESPACES, NODES, someLabels } from './objects.ts';
+import { LABEL_KEYS, NAMESPACES, NODES, someLabels } from './objects.ts';
 import { Judge, type JudgedStats } from './judge.ts';
 import { tellStory } from './story.ts';
 import { namespaceObject } from '../../support/api-objects.ts';
@@ -26,6 +26,8 @@ export interface RoundOptions {
   readonly seed: string;
   readonly round: number;
   readonly storms: number;
+  /** Whether there are cluster-wide policies; absent: in some rounds. */
+  readonly tiers?: boolean;
   /** Makes the API server's clock go on by a second: creation times have no smaller parts. */
   readonly nextSecond: () => void;
   /** Evidence of a difference goes into a directory whose name begins so. */
@@ -99,6 +101,8 @@ export class Round {
   readonly #dice: Dice;
   readonly #lab: Lab;
   readonly #withServices: boolean;
+  /** With cluster-wide policies besides. */
+  readonly #hasTiers: boolean;
   readonly #judge: Judge;
   readonly #told: string[] = [];
   /** As last found right. */
@@ -111,6 +115,7 @@ export class Round {
     this.#lab = options.lab;
     this.#dice = new Dice(`${options.seed}/${options.round}`);
     this.#withServices = this.#dice.chance(0.4);
+    this.#hasTiers = options.tiers ?? this.#dice.chance(0.6);
     this.#judge = new Judge({ lab: options.lab, stats, evidenceDir: `${options.evidenceDir}-${options.round}` });
   }
 
@@ -136,9 +141,10 @@ export class Round {
       if (!store.get('namespaces', { name })) store.create('namespaces', namespaceObject(name, { labels }));
       else store.patch('namespaces', { name }, 'merge', { metadata: { labels } });
     }
-    const scene = sceneOf(dice, this.#lab);
+    const scene = sceneOf(dice, this.#lab, this.#hasTiers);
     for (let tries = dice.between(6, 9); tries > 0; tries--) this.#act(createPod(scene));
     for (let tries = dice.between(2, 5); tries > 0; tries--) this.#act(applyPolicy(scene));
+    if (this.#hasTiers) for (let tries = dice.between(1, 4); tries > 0; tries--) this.#act(applyClusterPolicy(scene));
     await this.#lab.settle();
   }
 
@@ -156,7 +162,7 @@ export class Round {
     const dice = new Dice(`${seed}/${round}/${number}`);
     nextSecond();
     this.#told.push(`storm ${number}`);
-    const scene = sceneOf(dice, this.#lab);
+    const scene = sceneOf(dice, this.#lab, this.#hasTiers);
     const history = new History(this.#lab);
     const watched = await this.#watch(dice);
     const flowing = await this.#openFlows(dice);
@@ -309,7 +315,9 @@ export class Round {
   /** A cluster that changes while it is measured says nothing. */
   #assertSame(before: ClusterSnapshot): void {
     const text = (snapshot: ClusterSnapshot): string =>
-      JSON.stringify([snapshot.pods, snapshot.namespaces, snapshot.policies].map((map) => [...map]));
+      JSON.stringify(
+        [snapshot.pods, snapshot.namespaces, snapshot.policies, snapshot.clusterPolicies ?? []].map((map) => [...map]),
+      );
     if (text(this.#lab.snapshot()) !== text(before)) throw new Error('the cluster changed while it was measured');
   }
 
@@ -433,6 +441,12 @@ async function clear(lab: Lab): Promise<void> {
   lab.server.faults.clear();
   await lab.network.setServices([]);
   for (const namespace of NAMESPACES) store.deleteCollection('networkpolicies', { namespace });
+  for (const { metadata } of store.list('clusternetworkpolicies'))
+    store.delete('clusternetworkpolicies', { name: metadata.name });
+  for (const { metadata } of store.list('nodes')) {
+    const labels = Object.fromEntries(LABEL_KEYS.map((key) => [key, null]));
+    store.patch('nodes', { name: metadata.name }, 'merge', { metadata: { labels } });
+  }
   for (const { metadata } of store.list('pods'))
     store.delete('pods', { namespace: metadata.namespace!, name: metadata.name }, { gracePeriodSeconds: 0 });
   for (const name of NAMESPACES) {

@@ -62,6 +62,10 @@ function objectsOf(lab: Lab, wrong: readonly Wrong[]): string {
     }),
     ...[...snapshot.pods.values()].map((pod) => `pod ${JSON.stringify(pod)}`),
     ...policies,
+    ...store.list('clusternetworkpolicies').map(({ metadata: { name }, spec }) => {
+      return stringify({ kind: 'ClusterNetworkPolicy', name, spec });
+    }),
+    ...store.list('nodes').map(({ metadata: { name, labels } }) => `node ${name} ${JSON.stringify(labels ?? {})}`),
   ].join('\n');
 }
 

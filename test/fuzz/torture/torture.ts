@@ -44,6 +44,8 @@ export interface TortureOptions {
   readonly round?: number;
   /** In each round. */
   readonly storms: number;
+  /** Whether rounds have cluster-wide policies; absent: some have. */
+  readonly tiers?: boolean;
   readonly labs: readonly LabKind[];
   readonly print: (line: string) => void;
   /** Where the evidence of a difference is kept; the directory's name is printed with it. */
@@ -64,9 +66,12 @@ export async function runTorture(options: TortureOptions): Promise<string | unde
       const until = performance.now() + (options.seconds * 1000) / labs.length;
       do {
         const round = options.round ?? next++;
-        const told = await playRound({ lab, seed, round, storms: options.storms, nextSecond, evidenceDir }, stats);
+        const tiers = options.tiers === undefined ? {} : { tiers: options.tiers };
+        const asked = { lab, seed, round, storms: options.storms, ...tiers, nextSecond, evidenceDir };
+        const told = await playRound(asked, stats);
         if (told !== undefined) {
-          const again = `--seed ${seed} --round ${round} --storms ${options.storms}`;
+          const kinds = tiers.tiers === undefined ? '' : ` --tiers ${tiers.tiers ? 'yes' : 'no'}`;
+          const again = `--seed ${seed} --round ${round} --storms ${options.storms}${kinds}`;
           const { dataplane, backend, wiring } = kind;
           const same = `--dataplane ${dataplane} --backend ${backend} --wiring ${wiring}`;
           return `round ${round} of seed ${seed}, ${kindText(kind)}:\n${told}\n--- again: npm run torture -- ${again} ${same}`;
