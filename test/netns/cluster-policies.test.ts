@@ -1,11 +1,14 @@
-/** Cluster-wide policies under packets: the upstream suite, and what becomes of flows that live on. */
+/**
+ * Cluster-wide policies under packets: the upstream suite, and what becomes of flows that live on. Each engine has nodes and pods of its own in one lab, under
+ * the same policies at the same time, so that all of them together take hardly longer than one.
+ */
 import assert from 'node:assert/strict';
 import type { ApiObject, ResourceName } from '../../lab/api/objects.ts';
 import type { Protocol } from '../../src/core/vocabulary.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AgentLab, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { AgentLab, skipUnlessRoot, type StartOptions, until } from '../support/agent-lab.ts';
 import { podObject } from '../support/api-objects.ts';
-import { COLOURS, Fixture, NODES, type Step, SUITE } from '../support/cluster-suite.ts';
+import { COLOURS, Fixture, type Step, SUITE } from '../support/cluster-suite.ts';
 
 const FAMILIES = [4, 6] as const;
 const PROBE_MS = 100;
@@ -22,6 +25,19 @@ const HOST_PORTS = ['TCP', 'TCP', 'UDP', 'TCP', 'UDP', 'TCP', 'SCTP', 'SCTP'].ma
   return { containerPort: FIRST_HOST_PORT + at, protocol };
 });
 
+interface Engine {
+  readonly name: string;
+  readonly nodes: readonly [string, string];
+  readonly options: StartOptions;
+}
+
+const ENGINES: readonly Engine[] = [
+  { name: 'iptables-nft', nodes: ['node-1', 'node-2'], options: {} },
+  { name: 'iptables-legacy', nodes: ['node-3', 'node-4'], options: { backend: 'iptables-legacy' } },
+  { name: 'nftables', nodes: ['node-5', 'node-6'], options: { flags: ['--dataplane=nftables'] } },
+];
+const NODES = ENGINES.flatMap(({ nodes }) => nodes);
+
 describe('cluster-wide policies under packets', function () {
   this.timeout(240_000);
   let t: AgentLab;
@@ -32,27 +48,31 @@ describe('cluster-wide policies under packets', function () {
     for (const node of NODES) t.labelNode(node, { 'kubernetes.io/os': 'linux' });
     for (const team of COLOURS) {
       store.create('namespaces', { metadata: { name: `cnp-${team}`, labels: { team } } } as never);
-      for (const index of [0, 1]) store.create('pods', podOf(team, index));
+      for (const engine of ENGINES)
+        for (const index of [0, 1] as const) store.create('pods', podOf(team, engine, index));
     }
     await t.lab.settle();
-    for (const node of NODES) await t.start(node);
+    const starting = ENGINES.flatMap(({ nodes, options }) => nodes.map((node) => t.start(node, options)));
+    await Promise.all(starting);
   });
   after(async () => {
     await t?.close();
   });
 
-  const keyOf = (name: string): string => {
+  /** `red/server-1` of the suite is another pod for each engine. */
+  const keyOf = (name: string, engine: Engine): string => {
     const [team, server] = name.split('/') as [string, string];
-    return `cnp-${team}/${team === 'host' ? `hostserver-${server.at(-1)}` : server}`;
+    const index = 2 * ENGINES.indexOf(engine) + Number(server.at(-1));
+    return `cnp-${team}/${team === 'host' ? 'hostserver' : 'server'}-${index}`;
   };
 
-  function podOf(team: string, index: number): never {
+  function podOf(team: string, engine: Engine, index: 0 | 1): never {
     const isHost = team === 'host';
     const ports = isHost ? HOST_PORTS : POD_PORTS;
-    return podObject(keyOf(`${team}/server-${index}`), {
+    return podObject(keyOf(`${team}/server-${index}`, engine), {
       labels: { team },
       spec: {
-        nodeName: NODES[index]!,
+        nodeName: engine.nodes[index],
         ...(isHost ? { hostNetwork: true } : {}),
         containers: [{ name: 'main', image: 'lab', ports }],
       },
@@ -81,21 +101,23 @@ describe('cluster-wide policies under packets', function () {
     kind === 'NetworkPolicy' ? 'networkpolicies' : 'clusternetworkpolicies';
 
   async function wrong(probes: readonly Step[]): Promise<readonly string[]> {
-    const asked = probes.flatMap((step) => FAMILIES.map((family) => ({ step, family })));
+    const asked = ENGINES.flatMap((engine) =>
+      probes.flatMap((step) => FAMILIES.map((family) => ({ step, family, engine }))),
+    );
     const results = await t.lab.network.probeMatrix(
-      asked.map(({ step, family }) => ({
-        from: t.endpoint(keyOf(step.from!)),
-        address: t.address(keyOf(step.to!), family),
+      asked.map(({ step, family, engine }) => ({
+        from: t.endpoint(keyOf(step.from!, engine)),
+        address: t.address(keyOf(step.to!, engine), family),
         protocol: step.proto!.toUpperCase() as Protocol,
         port: Number(step.port),
         timeoutMs: PROBE_MS,
       })),
     );
-    return asked.flatMap(({ step, family }, at) => {
+    return asked.flatMap(({ step, family, engine }, at) => {
       const { outcome, detail } = results[at]!;
       return outcome === (step.connect ? 'reached' : 'blocked')
         ? []
-        : [`IPv${family} ${JSON.stringify(step)}: ${outcome} ${detail ?? ''}`];
+        : [`${engine.name}, IPv${family} ${JSON.stringify(step)}: ${outcome} ${detail ?? ''}`];
     });
   }
 
@@ -109,8 +131,9 @@ describe('cluster-wide policies under packets', function () {
   }
 
   for (const { name, manifest, runs } of SUITE.tests)
-    it(`${name}, both families`, async () => {
-      const addresses = (pod: string) => FAMILIES.map((family) => t.address(keyOf(pod), family));
+    it(`${name}, both families, every engine`, async () => {
+      const addresses = (pod: string) =>
+        ENGINES.flatMap((engine) => FAMILIES.map((family) => t.address(keyOf(pod, engine), family)));
       const fixture = new Fixture(manifest, 4, addresses);
       apply(fixture, true);
       try {
@@ -138,7 +161,14 @@ describe('cluster-wide policies under packets', function () {
     });
 
   it('a Deny that appears, and a Pass that turns into one, end live flows at once', async () => {
-    const [from, to] = ['cnp-green/server-0', 'cnp-blue/server-1'];
+    const pairs = ENGINES.map((engine) => [keyOf('green/server-0', engine), keyOf('blue/server-1', engine)] as const);
+    const areAll = async (way: '->' | '-x'): Promise<boolean> =>
+      (
+        await t.wrong(
+          pairs.map(([from, to]) => `${from} ${way} ${to}` as const),
+          ['TCP'],
+        )
+      ).length === 0;
     const policy = (action: string) => ({
       metadata: { name: 'guard' },
       spec: {
@@ -149,16 +179,18 @@ describe('cluster-wide policies under packets', function () {
       },
     });
     t.lab.store.create('clusternetworkpolicies', policy('Pass') as never);
-    await until(async () => (await t.wrong([`${from} -> ${to}`], ['TCP'])).length === 0, 'passed on');
-    const flow = await t.flow(from, to);
+    await until(() => areAll('->'), 'passed on');
+    const flows = await Promise.all(pairs.map(([from, to]) => t.flow(from, to)));
     t.lab.store.update('clusternetworkpolicies', policy('Deny') as never);
-    await until(async () => (await t.wrong([`${from} -x ${to}`], ['TCP'])).length === 0, 'denied');
-    const before = await flow.status();
+    await until(() => areAll('-x'), 'denied');
+    const before = await Promise.all(flows.map((flow) => flow.status()));
     await sleep(300);
-    const after = await flow.status();
-    await flow.close();
-    assert.ok(before.received > 0, 'the flow had begun');
-    assert.equal(after.received, before.received, 'nothing comes any more');
+    const after = await Promise.all(flows.map((flow) => flow.status()));
+    await Promise.all(flows.map((flow) => flow.close()));
+    for (const [index, { name }] of ENGINES.entries()) {
+      assert.ok(before[index]!.received > 0, `${name}: the flow had begun`);
+      assert.equal(after[index]!.received, before[index]!.received, `${name}: nothing comes any more`);
+    }
     t.lab.store.delete('clusternetworkpolicies', { name: 'guard' });
   });
 });

@@ -50,6 +50,8 @@ export interface LogLine {
 
 export interface StartOptions {
   readonly flags?: readonly string[];
+  /** Absent: that of the lab. */
+  readonly backend?: Backend;
   /** Of the agent's process; `PATH` tells which programs it finds. */
   readonly env?: Readonly<Record<string, string>>;
   readonly token?: string;
@@ -209,7 +211,10 @@ export class AgentLab {
   // ------------------------------------------------------------------------------------------------------------ agents
 
   /** Starts an agent without waiting for anything. */
-  launch(node = 'node-1', { flags = [], env = {}, token = this.#token, wrap = [] }: StartOptions = {}): AgentProcess {
+  launch(
+    node = 'node-1',
+    { flags = [], backend = this.backend, env = {}, token = this.#token, wrap = [] }: StartOptions = {},
+  ): AgentProcess {
     const before = this.agents.get(node);
     assert.ok(!before?.running, `an agent runs on ${node} already`);
     // On the node's side of the programs that lead there: PATH is the agent's, not theirs.
@@ -220,7 +225,7 @@ export class AgentLab {
       program: ['env', ...given, ...wrap, ...this.lab.options.program],
       serviceAccountDir: this.#serviceAccountDir(token),
       apiServer: this.lab.publication.address,
-      backend: this.backend,
+      backend,
       more: flags,
     });
     const agent = new AgentProcess(node, child, this.lab.network.reachNodePort(node, AGENT_PORT));
