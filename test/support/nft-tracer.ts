@@ -10,7 +10,7 @@ import { WIDTH, numberOf, prefixMask } from './address-number.ts';
 import type { Connection, Packet, Trace } from './tracer.ts';
 
 /** Far more rules than a packet can meet without a loop. */
-const MAX_STEPS = 10_000;
+const MAX_STEPS = 100_000;
 
 export function traceTable(table: Pick<Table, 'chains' | 'sets'>, packet: Packet): Trace {
   return new Walk(table, packet).run();
