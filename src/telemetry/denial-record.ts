@@ -132,10 +132,12 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
   const subject = direction === 'egress' ? 'source' : 'destination';
   const attached = ends[subject].kind === 'pods' ? undefined : podAt(denied.interface, world);
   const { source } = ends;
+  // What a pod sends to itself is forwarded only if it came by way of a Service (N-71).
+  const own = denied.flow.source === denied.flow.destination ? { viaService: true as const } : {};
   const flow =
     source.kind === 'node' && !(attached && subject === 'source')
       ? { ...denied.flow, fromNode: source.nodes[0]! }
-      : denied.flow;
+      : { ...denied.flow, ...own };
   const connection = connectionOf(ownersOf(denied.flow, ends, { ...(attached ? { [subject]: attached } : {}) }), flow);
   const inForce = explainDenial(world.snapshot, direction, connection);
   const withAudited = { ...world.snapshot, enforcesAudited: true } as const;

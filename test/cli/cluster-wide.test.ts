@@ -104,6 +104,54 @@ describe('cluster-wide policies in what commands say of flows', () => {
     assert.deepEqual(await changes('--as', 'prune'), [...kept, ...pruned].sort());
   });
 
+  it('explain: of a denial by NetworkPolicies the rules that passed the flow on to them are named', async () => {
+    const closed = write(
+      'closed.yaml',
+      `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: web, namespace: shop }
+spec: { podSelector: { matchLabels: { app: web } }, policyTypes: [Ingress] }
+`,
+    );
+    const argv = ['-f', EXAMPLE, '-f', closed, 'shop/db', 'shop/web', '--port', '80'];
+    const { out } = await runCommand(['explain', ...argv]);
+    assert.match(
+      out,
+      /no rules: allows nothing\n {4}passed on by ClusterNetworkPolicy guard-rails \(Admin\) spec\.ingress\[1\]/,
+    );
+  });
+
+  it('explain: a pod reaches itself by way of a Service as the rules say, and its own address always (N-71)', async () => {
+    const own = write(
+      'own.yaml',
+      `apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec: { selector: { app: web }, ports: [{ port: 8000, targetPort: 80 }] }
+---
+${GUARD_RAILS.replace('name: guard-rails', 'name: alone').replace('{ team: platform }', '{ tenant: shop }').replace('Accept', 'Deny').replace('priority: 10', 'priority: 5')}`,
+    );
+    const objects = ['-f', EXAMPLE, '-f', own, 'shop/web'];
+    const service = await runCommand(['explain', ...objects, 'shop/service/web']);
+    assert.equal(service.code, 1);
+    assert.equal(
+      service.out,
+      `shop/web -> shop/web TCP 80 (to itself by way of the Service, port 8000 of the Service): denied
+  egress: open: a pod always reaches its own address
+  ingress: denied by ClusterNetworkPolicy alone (Admin) spec.ingress[0] "monitoring reaches everybody"
+`,
+    );
+    const address = await runCommand(['explain', ...objects, 'shop/web', '--port', '80']);
+    assert.deepEqual([address.code, address.out.split('\n')[0]], [0, 'shop/web -> shop/web TCP 80: allowed']);
+    // Live connections of a pod with itself came by way of a Service.
+    const line = JSON.stringify({ source: 'shop/web', destination: 'shop/web', protocol: 'TCP', port: 80 });
+    const diff = ['-b', EXAMPLE, '-f', own, '--as', 'apply', '--connections', write('own-live', `${line}\n`)];
+    assert.match(
+      (await runCommand(['diff', ...diff])).out,
+      /live connections that would be cut: 1 of 1\n {2}shop\/web -> shop\/web: 80, 1/,
+    );
+  });
+
   it('recommend: what tier Admin accepts needs no rule, what it denies no rule lets through', async () => {
     const flow = (source: string, destination: string): string =>
       `${JSON.stringify({ source, destination, protocol: 'TCP', port: 80 })}\n`;

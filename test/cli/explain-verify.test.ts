@@ -93,12 +93,13 @@ describe('portcullis explain --verify', () => {
     doors.set(`agent-${node}`, path);
   }
 
-  const explain = (...argv: string[]): Promise<CommandRun> =>
+  const explain = (...argv: string[]): Promise<CommandRun> => explainTo('x/b', ...argv);
+  const explainTo = (to: string, ...argv: string[]): Promise<CommandRun> =>
     runCommand([
       'explain',
       `--kubeconfig=${join(folder, 'config')}`,
       'x/a',
-      'x/b',
+      to,
       '--port=80',
       '--verify',
       '--timeout=2',
@@ -125,6 +126,12 @@ describe('portcullis explain --verify', () => {
     );
     assert.equal(code, 1);
     assert.deepEqual(asked.sort(), ['node-1', 'node-2']);
+  });
+
+  it('asks nobody about a pod and its own address, which stays in the pod (N-71)', async () => {
+    await agent('node-1', () => ({ verdict: 'dropped' }));
+    const { code, out } = await explainTo('x/a');
+    assert.deepEqual([code, asked], [0, []], out);
   });
 
   it('rules that let through what is denied, or drop what is allowed: exit code 3, both shown', async () => {

@@ -1,5 +1,6 @@
 /** What a line of the log says of a denied packet. */
 import assert from 'node:assert/strict';
+import { parseClusterPolicy } from '../../src/policy/parse-cluster-policy.ts';
 import { NodeCompiler, loadSnapshot } from '../../src/compile/compile-node.ts';
 import type { Denial } from '../../src/dataplane/denial.ts';
 import type { LoggedPacket } from '../../src/host/packet-log.ts';
@@ -73,6 +74,22 @@ describe('what is said of a denied packet', () => {
       'denied: shop/web (10.0.0.1) to data/db (10.0.0.2), TCP 8443, ingress: data/none no rules: allows nothing; ' +
         'data/only-8080 ingress[0]: port 8443 not in 8080',
     );
+  });
+
+  it('a pod on its way to itself, by way of a Service, and the rule of a tier that denies that (N-71)', () => {
+    const { policy: alone } = parseClusterPolicy({
+      metadata: { name: 'alone' },
+      spec: {
+        tier: 'Admin',
+        priority: 1,
+        subject: { namespaces: {} },
+        ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+      },
+    });
+    const { snapshot: known, ...world } = worldOf([NONE]);
+    const tiered = { ...world, snapshot: { ...known, clusterPolicies: new Map([['alone', alone!]]) } };
+    const said = recordDenial(deniedPacket({ ...PACKET, source: DB }, DENIED), tiered);
+    assert.equal(said.note, 'denied by ClusterNetworkPolicy alone (Admin) spec.ingress[0]');
   });
 
   it('what an audited policy would deny, and what it would newly let through', () => {

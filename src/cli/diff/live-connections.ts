@@ -70,9 +70,9 @@ export async function judgeConnections(
   };
 }
 
-/** A node's own pods are another matter than the pods of others, which the matrix tells of. */
+/** Not told by the matrix: a node and its own pods, a pod and itself by way of a Service. */
 function allowed({ matrix }: MatrixView, evaluator: Evaluator, world: number, flow: Flow): boolean | undefined {
-  if (flow.fromNode !== undefined) return evaluator.evaluate(flow).allowed;
+  if (flow.fromNode !== undefined || flow.viaService) return evaluator.evaluate(flow).allowed;
   const verdict = matrix.judge(world, flow);
   return verdict && letsPass(verdict.egress) && letsPass(verdict.ingress);
 }

@@ -68,7 +68,9 @@ interface Place {
   readonly flow: TracedFlow;
 }
 
-function placesOf({ source, destination, protocol, port, families }: Answer): readonly Place[] {
+function placesOf({ source, destination, protocol, port, servicePort, families }: Answer): readonly Place[] {
+  // What a pod sends to its own address stays in it, and meets no rule (N-71).
+  if (source.pod !== undefined && source.name === destination.name && servicePort === undefined) return [];
   const sides = [
     { direction: 'egress', node: source.pod?.nodeName },
     { direction: 'ingress', node: destination.pod?.nodeName },

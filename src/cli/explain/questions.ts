@@ -125,6 +125,8 @@ function answersBetween(
       protocol: PROTOCOL_NUMBER[target.protocol],
       port: target.port,
       ...(source.node === undefined ? {} : { fromNode: source.node }),
+      // N-71: backends of a Service are reached through it, also by themselves.
+      ...(from === to && target.servicePort !== undefined ? { viaService: true as const } : {}),
     };
     const explanation = explainFlow(world, connectionOf(owners, flow));
     const same = found.findIndex((each) => isSameVerdict(each.explanation, explanation));

@@ -8,7 +8,7 @@ import type { Paint } from '../paint.ts';
 import { ASSUMED_NODE } from '../../cluster/inventory.ts';
 import { letsPass } from '../../policy/evaluate.ts';
 import { reasonText } from '../../policy/explain-denial.ts';
-import { explainDirection } from '../../policy/explain-verdict.ts';
+import { explainDirection, ruleText } from '../../policy/explain-verdict.ts';
 import { programmedData, programmedKey, programmedLines } from './programmed-text.ts';
 import type { Inventory } from '../../cluster/inventory.ts';
 
@@ -48,7 +48,10 @@ function groupText(group: readonly Answer[], inventory: Inventory, paint: Paint)
 function flowText({ source, destination, protocol, port, servicePort, families }: Answer): string {
   const has = ([4, 6] as const).filter((family) => source.addresses[family] && destination.addresses[family]);
   const family = families.length < has.length ? ` over IPv${families.join()}` : '';
-  const service = servicePort === undefined || servicePort === port ? '' : ` (port ${servicePort} of the Service)`;
+  const isItself = servicePort !== undefined && source.name === destination.name;
+  const how = isItself ? ['to itself by way of the Service'] : [];
+  if (servicePort !== undefined && servicePort !== port) how.push(`port ${servicePort} of the Service`);
+  const service = how.length === 0 ? '' : ` (${how.join(', ')})`;
   return `${source.name} -> ${destination.name} ${protocol} ${port}${service}${family}`;
 }
 
@@ -65,6 +68,7 @@ function directionLines(answer: Answer, explained: DirectionExplanation, invento
     ...policies.map(
       ({ policy, reason }) => `    ${policy.namespace}/${policy.name}: ${reasonText(reason, direction, connection)}`,
     ),
+    ...(verdict.passedBy ? [`    passed on by ${verdict.passedBy.map(ruleText).join(', ')}`] : []),
     ...(remedy ? remedyLines(remedy) : []),
   ];
 }

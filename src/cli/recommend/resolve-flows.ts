@@ -51,12 +51,14 @@ class Ends {
   readonly #owners: ReadonlyMap<string, Pod>;
   readonly #nodes: ReadonlyMap<string, string>;
   readonly #services: ReadonlySet<string>;
+  readonly #hasTiers: boolean;
 
   constructor(inventory: Inventory, podBlocks: readonly Cidr[]) {
     const { snapshot, services } = inventory;
     this.#inventory = inventory;
     this.#podBlocks = podBlocks;
     this.#owners = addressOwners(snapshot.pods.values());
+    this.#hasTiers = (snapshot.clusterPolicies?.size ?? 0) > 0;
     this.#nodes = nodeNames(snapshot.nodes);
     this.#services = new Set(services.flatMap(({ clusterIPs }) => clusterIPs));
   }
@@ -68,7 +70,9 @@ class Ends {
     const family = FAMILIES.find((each) => one[each] !== undefined && other[each] !== undefined);
     if (family === undefined) return 'family';
     const [sender, receiver] = [one[family]!, other[family]!];
-    if (sender === receiver) return 'local';
+    // What is seen of a pod and itself came by way of a Service, where cluster-wide policies judge it (N-71).
+    const isOwnService = sender === receiver && this.#owners.has(sender) && this.#hasTiers;
+    if (sender === receiver && !isOwnService) return 'local';
     const fromNode = this.#owners.has(sender) ? undefined : this.#nodes.get(sender);
     const flow = {
       source: sender,
@@ -76,6 +80,7 @@ class Ends {
       protocol,
       port,
       ...(fromNode === undefined ? {} : { fromNode }),
+      ...(isOwnService ? { viaService: true as const } : {}),
     };
     const span = firstMs === undefined || lastMs === undefined ? {} : { firstMs, lastMs };
     return { flow, count, ...span, from };
