@@ -154,7 +154,7 @@ export function readLabOptions(given: Given): LabCommandOptions {
   const dataplane = required(LAB_FLAGS.dataplane);
   if (wiring === 'bridge' && dataplane === 'nftables')
     throw new UsageProblem(
-      "--dataplane nftables does not see a bridge's ports, so its agents are never ready there (docs/nftables.md): use --wiring routed",
+      "--dataplane nftables does not see a bridge's ports, so its agents are never ready there (docs/nftables.md): use --wiring routed, or --dataplane auto",
     );
   if (files.length === 0 && !keep && !demo)
     throw new UsageProblem(

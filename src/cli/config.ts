@@ -12,6 +12,7 @@ import {
   UsageProblem,
   optionalValue,
 } from './flags.ts';
+import { DATAPLANES } from '../dataplane/dataplane-chooser.ts';
 import { formatListenAddress, type ListenAddress } from '../telemetry/health.ts';
 import { type HostPort, hostPortText } from '../net/host-port.ts';
 import { LOG_LEVELS, type LogLevel } from '../telemetry/log.ts';
@@ -36,7 +37,7 @@ import {
 export const START_MODES = ['enforce', 'audit', 'dry-run'] as const satisfies readonly Mode[];
 export type StartMode = (typeof START_MODES)[number];
 
-export const DATAPLANE_CHOICES = ['iptables', 'nftables'] as const;
+export const DATAPLANE_CHOICES = ['auto', ...DATAPLANES] as const;
 export type DataplaneChoice = (typeof DATAPLANE_CHOICES)[number];
 const BACKEND_CHOICES = ['auto', ...BACKENDS] as const;
 type BackendChoice = (typeof BACKEND_CHOICES)[number];
@@ -162,7 +163,8 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_DATAPLANE',
     '<dataplane>',
     'iptables',
-    `${DATAPLANE_CHOICES.join(', ')}: what enforces policies; rules of the other one are taken out once those of this one stand`,
+    `${DATAPLANE_CHOICES.join(', ')}: what enforces policies; auto takes nftables where the host has all that it needs, and moves with the host; ` +
+      'rules of the other one are taken out once those of this one stand',
     oneOf(DATAPLANE_CHOICES),
   ),
   backend: flag(

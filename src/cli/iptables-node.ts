@@ -1,5 +1,5 @@
 /** The data plane of iptables and ipset on this host. */
-import type { DataplaneParts, NodeDataplane } from './node-dataplane.ts';
+import type { DataplaneParts, HostDataplane } from './node-dataplane.ts';
 
 import { afterUnlessExit, systemClock } from '../core/clock.ts';
 import { NeighbourWatch } from '../dataplane/iptables/drift/neighbour-watch.ts';
@@ -17,7 +17,7 @@ import { countRules } from './count-rules.ts';
 import { layoutOf } from './layout.ts';
 import { createKernel, openKernel } from './open-kernel.ts';
 
-export function createIptablesNode({ config, watches, metrics, log }: DataplaneParts): NodeDataplane {
+export function createIptablesNode({ config, watches, metrics, log }: DataplaneParts): HostDataplane {
   const kernelLog = log.child('kernel');
   const sets = openRestoreSession(WRITE_SETS);
   const writes = prespawn(writesRules, sets.run);
@@ -45,11 +45,11 @@ export function createIptablesNode({ config, watches, metrics, log }: DataplaneP
       { name: 'jumps-present', state: () => jumpsPresent(neighbours.jumps()) },
       { name: 'iptables-variant', state: () => ({ ok: true, reason: kernel.doubt ?? `writing to ${kernel.backend}` }) },
     ],
-    open: async (waiting) => {
-      const stamping = await openKernel({ kernel, log: kernelLog, ...waiting });
-      if (!stamping) return false;
-      if (config.mode !== 'dry-run' && mask !== null) freeEpochs?.lookAhead(stampedEpochs(stamping, { mask }));
-      return true;
+    tryOpen: async () => {
+      const opened = await openKernel(kernel);
+      if ('problem' in opened) return opened.problem;
+      if (config.mode !== 'dry-run' && mask !== null) freeEpochs?.lookAhead(stampedEpochs(opened.stamping, { mask }));
+      return undefined;
     },
     follow: (resync) => neighbours.follow({ standing: () => dataplane.standing(), resync }),
     synced: (outcome, { resync }) => neighbours.synced(outcome, resync),

@@ -1,5 +1,5 @@
 /** What the agents' pages say together: on how many nodes policies are in force, how late the last of them was, and who lags behind. Pure. */
-import type { PolicyPage, StatusPage } from '../telemetry/status-page.ts';
+import type { DataplanePage, PolicyPage, StatusPage } from '../telemetry/status-page.ts';
 
 import { compareText } from '../core/compare.ts';
 import { isOlderVersion } from '../cluster/relist.ts';
@@ -31,6 +31,8 @@ export interface NodeVerdict {
   /** Null where the node did not answer. */
   readonly mode: string | null;
   readonly revision: number | null;
+  /** Null where the node did not answer, or does not tell. */
+  readonly dataplane: DataplanePage | null;
   readonly policy: PolicyPage | null;
 }
 
@@ -59,12 +61,12 @@ export function judgeNodes(answers: readonly NodeAnswer[], wanted: Wanted): Clus
 function judgeNode({ node, pod: podName, answer }: NodeAnswer, wanted: Wanted): NodeVerdict {
   const pod = podName ?? null;
   if ('problem' in answer)
-    return { node, pod, ok: false, why: answer.problem, mode: null, revision: null, policy: null };
+    return { node, pod, ok: false, why: answer.problem, mode: null, revision: null, dataplane: null, policy: null };
   const { page } = answer;
   const policy = page.policies.find(({ namespace, name }) => `${namespace}/${name}` === wanted.policy?.key) ?? null;
   const why = whyNot(page, policy, wanted) ?? null;
-  const { mode, revision } = page;
-  return { node, pod, ok: why === null, why, mode: mode.inForce, revision: revision.inKernel, policy };
+  const { mode, revision, dataplane = null } = page;
+  return { node, pod, ok: why === null, why, mode: mode.inForce, revision: revision.inKernel, dataplane, policy };
 }
 
 /** The causes first, then what follows from them. Undefined: as it should be. */
@@ -145,5 +147,25 @@ export function verdictText(verdict: ClusterVerdict): string {
   const wrong = nodes.filter(({ ok }) => !ok);
   const width = Math.max(0, ...wrong.map(({ node }) => node.length));
   for (const { node, why } of wrong) lines.push(`  ${node.padEnd(width)}  ${why}`);
-  return `${lines.join('\n')}\n`;
+  return `${[...lines, ...dataplaneLines(nodes)].join('\n')}\n`;
+}
+
+/** Of names in one line. */
+const MAX_NAMED = 5;
+
+/** What enforces, by how many nodes have it and why; nothing where no node tells. */
+function dataplaneLines(nodes: readonly NodeVerdict[]): readonly string[] {
+  const groups = new Map<string, string[]>();
+  for (const { node, dataplane } of nodes) {
+    if (!dataplane) continue;
+    const { backend, asked, why } = dataplane;
+    const words = asked === 'auto' ? `${backend}, by --dataplane=auto: ${why}` : `${backend}, by --dataplane`;
+    groups.set(words, [...(groups.get(words) ?? []), node]);
+  }
+  const bySize = [...groups].sort(([a, ofA], [b, ofB]) => ofB.length - ofA.length || compareText(a, b));
+  return bySize.map(([words, names]) => {
+    const more = names.length > MAX_NAMED ? ', ...' : '';
+    const where = groups.size === 1 ? '' : ` (${names.slice(0, MAX_NAMED).join(', ')}${more})`;
+    return `data plane of ${names.length}${where}: ${words}`;
+  });
 }

@@ -1,8 +1,8 @@
 /** The data plane of nftables on this host. */
 import type { JumpState } from '../dataplane/listener.ts';
-import type { DataplaneParts, NodeDataplane } from './node-dataplane.ts';
+import type { DataplaneParts, HostDataplane } from './node-dataplane.ts';
 
-import { afterUnlessExit, sleep, systemClock } from '../core/clock.ts';
+import { afterUnlessExit, systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/error-text.ts';
 import { DriftReport } from '../dataplane/drift-report.ts';
 import { anyEpoch } from '../dataplane/mark-bits.ts';
@@ -21,15 +21,13 @@ import { layoutOf } from './layout.ts';
 
 export const NFT_TABLE = 'portcullis';
 const PROBE_TABLE = `${NFT_TABLE}-probe`;
-/** A node without nft yet (an init container installs it, say) is asked again, not crash-looped. */
-const RETRY_MS = 2_000;
 const LIST_MS = 30_000;
 /** A change is somebody's if it was told of so shortly before its traces were found. */
 const AUTHOR_MS = 5_000;
 /** Somebody who goes on and on costs one comparison a second. */
 const RESYNC_GAP_MS = 1_000;
 
-export function createNftablesNode({ config, watches, metrics, log }: DataplaneParts): NodeDataplane {
+export function createNftablesNode({ config, watches, metrics, log }: DataplaneParts): HostDataplane {
   const now = (): number => systemClock.now();
   const session = new NftSession();
   const others = watchOthers({ config, watches, metrics, log });
@@ -70,25 +68,15 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
     dataplane,
     backend: () => 'nftables',
     conditions: [{ name: 'jumps-present', state: () => jumpsPresent(others.state()) }],
-    open: async ({ onProblem, signal }) => {
-      let told = '';
-      while (!signal.aborted) {
-        const problem = await probe(tryOut, PROBE_TABLE, { ...layout, mode: 'enforce' }).catch(messageOf);
-        if (problem === undefined) break;
-        const words = `nftables cannot be used here: ${problem}; --dataplane=iptables does without`;
-        if (words !== told)
-          log.child('kernel').error(`${words}; no rule is changed, trying again every ${RETRY_MS / 1000} s`);
-        told = words;
-        onProblem(words);
-        await sleep(RETRY_MS, signal);
-      }
-      if (signal.aborted) return false;
-      metrics.backend('nftables');
+    tryOpen: async () => {
+      const problem = await probe(tryOut, PROBE_TABLE, { ...layout, mode: 'enforce' }).catch(messageOf);
+      return problem === undefined ? undefined : `nftables cannot be used here: ${problem}`;
+    },
+    follow: (resync) => {
       metrics.tools(['nft']);
       log.child('kernel').info(`writing to nftables, table inet ${NFT_TABLE}`);
-      return true;
+      others.follow(resync);
     },
-    follow: (resync) => others.follow(resync),
     synced: (outcome) => others.synced(outcome),
     stop: async () => {
       others.monitor.stop();
@@ -118,7 +106,7 @@ interface Others {
   readonly monitor: TableMonitor;
   state(): JumpState;
   follow(resync: (reason: string) => void): void;
-  synced(outcome: Parameters<NodeDataplane['synced']>[0]): void;
+  synced(outcome: Parameters<HostDataplane['synced']>[0]): void;
 }
 
 /** What others do to our table: told at once by the kernel, and found by each comparison. */

@@ -2,6 +2,7 @@
 import type { Family } from '../core/vocabulary.ts';
 import type { SyncInfo } from '../agent/agent.ts';
 import type { Dataplane, SyncOutcome } from '../dataplane/dataplane.ts';
+import type { DataplaneName } from '../dataplane/dataplane-chooser.ts';
 import type { Denial } from '../dataplane/denial.ts';
 import type { Condition } from '../telemetry/condition.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -14,17 +15,43 @@ export interface TellingDataplane extends Dataplane {
   denial(prefix: string, family: Family): Denial | undefined;
 }
 
+/** The one in use, with what runs beside it. */
 export interface NodeDataplane {
   readonly dataplane: TellingDataplane;
   readonly conditions: readonly Condition[];
   /** What is written to now, in a word. */
   backend(): string;
   /** Waits until the tools of the host answer; false: told to stop meanwhile. */
-  open(waiting: { readonly onProblem: (problem: string) => void; readonly signal: AbortSignal }): Promise<boolean>;
+  open(waiting: Waiting): Promise<boolean>;
   /** Begins to look at what others do. */
   follow(resync: (reason: string) => void): void;
   synced(outcome: SyncOutcome, info: SyncInfo): void;
   stop(): Promise<void>;
+  /** Undefined: not open yet. */
+  inUse(): DataplaneInUse | undefined;
+}
+
+export interface Waiting {
+  readonly onProblem: (problem: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** See StatusPage. */
+export interface DataplaneInUse {
+  readonly inUse: DataplaneName;
+  /** nftables, or the variant of iptables. */
+  readonly backend: string;
+  /** What --dataplane says. */
+  readonly asked: DataplaneName | 'auto';
+  readonly why: string;
+}
+
+/** One of them on this host. */
+export interface HostDataplane extends Pick<NodeDataplane, 'dataplane' | 'conditions' | 'backend' | 'synced' | 'stop'> {
+  /** One try: undefined once it can be used, else why it cannot. Changes nothing that packets meet. */
+  tryOpen(): Promise<string | undefined>;
+  /** It is in use, from now until `stop`. */
+  follow(resync: (reason: string) => void): void;
 }
 
 export interface DataplaneParts {

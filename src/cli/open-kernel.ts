@@ -1,4 +1,4 @@
-/** Opens the kernel: which iptables variant, which families, and waiting for tools that are not there yet. */
+/** Opens the kernel: which iptables variant, which families. */
 import { FAMILIES } from '../core/vocabulary.ts';
 import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
@@ -12,10 +12,6 @@ import { toolName } from '../dataplane/iptables/kernel/linux-kernel.ts';
 import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-rules.ts';
 import { FeatureWatch } from '../dataplane/iptables/kernel/probe-features.ts';
 import { CommandFailed, type RunCommand, runCommand } from '../host/command.ts';
-import { sleep } from '../core/clock.ts';
-
-/** A node without iptables yet (an init container installs it, say) is asked again, not crash-looped. */
-const KERNEL_RETRY_MS = 2_000;
 
 export interface AgentKernel {
   readonly kernel: HostKernel;
@@ -24,7 +20,7 @@ export interface AgentKernel {
 }
 
 interface AgentKernelOptions {
-  readonly config: Pick<AgentConfig, 'backend' | 'xtablesLockWaitSeconds'>;
+  readonly config: Pick<AgentConfig, 'backend' | 'dataplane' | 'xtablesLockWaitSeconds'>;
   /** Runs the tools that write. */
   readonly run: RunCommand;
   readonly metrics: AgentMetrics;
@@ -33,6 +29,7 @@ interface AgentKernelOptions {
 
 /** To be opened before it is asked. */
 export function createKernel({ config, run, metrics, log }: AgentKernelOptions): AgentKernel {
+  const { dataplane } = config;
   const kernel = createHostKernel({
     choice: config.backend,
     run,
@@ -41,7 +38,7 @@ export function createKernel({ config, run, metrics, log }: AgentKernelOptions):
     hasIpv6: hostHasIpv6,
     lockWaitSeconds: config.xtablesLockWaitSeconds,
     onBackend: ({ backend, why, doubt }, before) => {
-      metrics.backend(backend);
+      metrics.backend(backend, dataplane);
       metrics.tools(['ipset', ...FAMILIES.map((family) => toolName(backend, family, 'restore'))]);
       const unsure = doubt === undefined ? '' : `; not sure: ${doubt}`;
       if (before === undefined) log.info(`writing to ${backend}: ${why}${unsure}`);
@@ -68,34 +65,14 @@ export function createKernel({ config, run, metrics, log }: AgentKernelOptions):
   };
 }
 
-interface OpenKernelOptions {
-  readonly kernel: HostKernel;
-  readonly log: Logger;
-  /** Told why the kernel cannot be opened yet. */
-  readonly onProblem: (problem: string) => void;
-  readonly signal: AbortSignal;
-}
-
-/** Opens the kernel, waiting for the tools to appear; undefined if told to stop meanwhile. */
-export async function openKernel({
-  kernel,
-  log,
-  onProblem,
-  signal,
-}: OpenKernelOptions): Promise<Awaited<ReturnType<HostKernel['open']>> | undefined> {
-  let told = '';
-  while (!signal.aborted) {
-    try {
-      return await kernel.open();
-    } catch (error) {
-      if (!(error instanceof CommandFailed || error instanceof KernelUnreadable)) throw error;
-      const problem = `the netfilter tools do not work: ${error.message}`;
-      if (problem !== told)
-        log.error(`${problem}; no rule is changed until they do, trying again every ${KERNEL_RETRY_MS / 1000} s`);
-      told = problem;
-      onProblem(problem);
-      await sleep(KERNEL_RETRY_MS, signal);
-    }
+/** What stamps flows (see HostKernel), or why the kernel cannot be opened yet. */
+export async function openKernel(
+  kernel: HostKernel,
+): Promise<{ readonly stamping: Awaited<ReturnType<HostKernel['open']>> } | { readonly problem: string }> {
+  try {
+    return { stamping: await kernel.open() };
+  } catch (error) {
+    if (!(error instanceof CommandFailed || error instanceof KernelUnreadable)) throw error;
+    return { problem: `the netfilter tools do not work: ${error.message}` };
   }
-  return undefined;
 }

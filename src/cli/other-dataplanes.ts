@@ -1,5 +1,5 @@
 /** What another data plane left on this host, to be found and taken out. */
-import type { Dataplane } from '../dataplane/dataplane.ts';
+import type { Dataplane, SyncFailure } from '../dataplane/dataplane.ts';
 import type { OtherDataplane } from './take-over.ts';
 
 import { systemClock } from '../core/clock.ts';
@@ -58,6 +58,27 @@ export function hostIptables(lockWaitSeconds: number): { readonly kernel: HostKe
   return { kernel, dataplane };
 }
 
+/** The kernel still uses a set for a moment after the last rule that named it. */
+const TRIES = 5;
+const BETWEEN_MS = 50;
+
+async function removeAll(dataplane: Dataplane): Promise<readonly SyncFailure[]> {
+  for (let tries = 1; ; tries++) {
+    const { failures, busySets, busyChains } = await dataplane.remove({ resync: true });
+    const busy = [...busySets, ...busyChains];
+    if (failures.length > 0 || busy.length === 0) return failures;
+    if (tries === TRIES)
+      return busy.map((object) => ({
+        object,
+        tool: '',
+        reason: 'refused' as const,
+        message: `${object} is used by a rule of others`,
+        policies: [],
+      }));
+    await new Promise<void>((resolve) => systemClock.after(BETWEEN_MS, resolve));
+  }
+}
+
 export function leftInIptables(lockWaitSeconds: number): OtherDataplane {
   const { kernel, dataplane } = hostIptables(lockWaitSeconds);
   let opened: ReturnType<HostKernel['open']> | undefined;
@@ -78,6 +99,6 @@ export function leftInIptables(lockWaitSeconds: number): OtherDataplane {
         throw error;
       }
     },
-    remove: async () => (await dataplane.remove({ resync: true })).failures,
+    remove: () => removeAll(dataplane),
   };
 }

@@ -14,7 +14,7 @@ import type { NodeWatches } from './watch-node.ts';
 import { Agent } from '../agent/agent.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
-import { aborted, systemClock } from '../core/clock.ts';
+import { aborted, afterUnlessExit, systemClock } from '../core/clock.ts';
 import { cpuMs } from '../host/cpu-time.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
@@ -24,11 +24,11 @@ import { writeEvents } from '../telemetry/event-writer.ts';
 import { clusterLog, clusterObserver } from '../telemetry/cluster-observer.ts';
 import { serveStatusPages } from '../telemetry/status-pages.ts';
 import { logStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
+import { createChosenNode } from './chosen-dataplane.ts';
 import { describeConfig } from './config.ts';
 import { createIptablesNode } from './iptables-node.ts';
 import { createNftablesNode, NFT_TABLE } from './nftables-node.ts';
 import { leftInIptables, leftInNftables } from './other-dataplanes.ts';
-import { takingOver } from './take-over.ts';
 import { useOwnAddresses } from './own-addresses.ts';
 import { type Denials, logDenials } from './log-denials.ts';
 import { watchNode } from './watch-node.ts';
@@ -49,6 +49,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     denials: undefined,
     trace: undefined,
     startProblem: 'starting',
+    dataplane: () => undefined,
     conditions: [],
   };
   const { httpAddress: address, metricsAddress, httpTokenFile: tokenFile } = config;
@@ -78,13 +79,14 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const watches = watchNode(config, metrics, log);
     const node = createNode({ config, watches, metrics, log });
     const { dataplane } = node;
+    sources.dataplane = () => node.inUse();
     const opened = Promise.withResolvers<void>();
     const denials = logDenials({
       config,
       cluster,
       dataplane,
       directory: () => agent.directory(),
-      interfaces: () => watches.interfaces.known(),
+      interfaces: () => watches.interfaces.known().pods,
       metrics,
       log: log.child('denials'),
     });
@@ -195,14 +197,20 @@ interface AgentParts {
 }
 
 function createNode(parts: DataplaneParts): NodeDataplane {
-  const { config, log } = parts;
-  const kernelLog = log.child('kernel');
-  if (config.dataplane === 'nftables') {
-    const node = createNftablesNode(parts);
-    return { ...node, dataplane: takingOver(node.dataplane, leftInIptables(config.xtablesLockWaitSeconds), kernelLog) };
-  }
-  const node = createIptablesNode(parts);
-  return { ...node, dataplane: takingOver(node.dataplane, leftInNftables(NFT_TABLE), kernelLog) };
+  const { config, watches, metrics, log } = parts;
+  return createChosenNode({
+    asked: config.dataplane,
+    hosts: {
+      nftables: { create: () => createNftablesNode(parts), left: leftInNftables(NFT_TABLE) },
+      iptables: { create: () => createIptablesNode(parts), left: leftInIptables(config.xtablesLockWaitSeconds) },
+    },
+    interfaces: watches.interfaces,
+    isClosed: config.newPods === 'closed',
+    freeEpochs: watches.freeEpochs,
+    metrics,
+    log,
+    clock: { now: () => systemClock.now(), after: afterUnlessExit },
+  });
 }
 
 function createAgent(parts: AgentParts): Agent {

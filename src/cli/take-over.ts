@@ -6,6 +6,8 @@ import type { SyncFailure, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { TellingDataplane } from './node-dataplane.ts';
 
+import { messageOf } from '../core/error-text.ts';
+
 export interface OtherDataplane {
   readonly name: string;
   /** Whether rules of ours stand there. Rejects where that cannot be found out. */
@@ -14,36 +16,83 @@ export interface OtherDataplane {
   remove(): Promise<readonly SyncFailure[]>;
 }
 
-/** So often it is tried again, with the syncs that follow. */
-const TRIES = 20;
+export interface TakeOver {
+  readonly dataplane: TellingDataplane;
+  /** Why rules of the other one that are known to stand could not be taken out; undefined: none are known. */
+  left(): string | undefined;
+  /** They may stand again. */
+  again(): void;
+}
 
-export function takingOver(dataplane: TellingDataplane, other: OtherDataplane, log: Logger): TellingDataplane {
-  let triesLeft = TRIES;
+interface TakeOverOptions {
+  readonly dataplane: TellingDataplane;
+  readonly other: OtherDataplane;
+  readonly log: Logger;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** Before the first rule of the other one goes. */
+  readonly before?: () => Promise<void>;
+}
+
+/** With the syncs that follow it is tried again, so far apart. */
+const FIRST_RETRY_MS = 500;
+const MAX_RETRY_MS = 60_000;
+
+export function takingOver({ dataplane, other, log, now, before }: TakeOverOptions): TakeOver {
+  let isDone = false;
+  let notBeforeMs = Number.NEGATIVE_INFINITY;
+  let retryMs = FIRST_RETRY_MS;
+  let told = '';
+  let left: string | undefined;
+  const take = async (): Promise<void> => {
+    left = undefined;
+    if (!(await other.stands())) return;
+    left = 'not taken out yet';
+    await before?.();
+    const failures = await other.remove();
+    if (failures.length > 0) {
+      left = failures.map(({ message }) => message).join('; ');
+      throw new Error(left);
+    }
+    left = undefined;
+    log.warn(`took the rules of ${other.name} out, which stood before: those of this data plane stand`);
+  };
   const takeOut = async (outcome: SyncOutcome): Promise<SyncOutcome> => {
-    if (triesLeft === 0 || outcome.failures.length > 0) return outcome;
-    triesLeft--;
+    if (isDone || now() < notBeforeMs || !isStanding(outcome)) return outcome;
     try {
-      if (!(await other.stands())) {
-        triesLeft = 0;
-        return outcome;
-      }
-      const failures = await other.remove();
-      if (failures.length > 0) throw new Error(failures.map(({ message }) => message).join('; '));
-      triesLeft = 0;
-      log.warn(`took the rules of ${other.name} out, which an agent before this one left: those of this one stand`);
+      await take();
+      isDone = true;
     } catch (error) {
-      log.warn(`rules of ${other.name} may still stand beside these: ${(error as Error).message}`);
+      const words = `rules of ${other.name} may still stand beside these, and deny what they denied: ${messageOf(error)}`;
+      if (words !== told) log.warn(words);
+      told = words;
+      notBeforeMs = now() + retryMs;
+      retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
     }
     return outcome;
   };
   return {
-    ...dataplane,
-    sync: async (intent, request) => takeOut(await dataplane.sync(intent, request)),
-    remove: async (request) => takeOut(await dataplane.remove(request)),
-    closeToNewPods: async (interfaces) => {
-      // They let pass what was programmed, and a closed table beside them would not.
-      if (await other.stands().catch(() => false)) return 'rules stand';
-      return dataplane.closeToNewPods(interfaces);
+    left: () => left,
+    again: () => {
+      isDone = false;
+      notBeforeMs = Number.NEGATIVE_INFINITY;
+      retryMs = FIRST_RETRY_MS;
+    },
+    dataplane: {
+      ...dataplane,
+      sync: async (intent, request) => takeOut(await dataplane.sync(intent, request)),
+      remove: async (request) => takeOut(await dataplane.remove(request)),
+      closeToNewPods: async (interfaces) => {
+        // They let pass what was programmed, and a closed table beside them would not.
+        if (await other.stands().catch(() => false)) return 'rules stand';
+        return dataplane.closeToNewPods(interfaces);
+      },
     },
   };
+}
+
+/** Pods whose rules are not in yet are closed: without those of the other one, nothing more passes than it should. */
+function isStanding({ failures, change }: SyncOutcome): boolean {
+  if (change === undefined) return false;
+  return failures.every(({ reason, object }) => reason === 'refused' && object !== undefined);
 }

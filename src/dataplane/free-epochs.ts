@@ -100,6 +100,11 @@ export class FreeEpochs {
     });
   }
 
+  /** Rules that stood beside these have stamped flows: what was found before does not count. */
+  forget(): void {
+    for (const ring of Object.values(this.#rings)) ring.forget();
+  }
+
   /** Makes sure that the epoch to be used next is still free. */
   recheck(family: Family): void {
     void this.#rings[family].recheck();
@@ -156,7 +161,7 @@ class EpochRing {
   inForce(epoch: number | undefined): void {
     if (epoch !== this.#current) {
       // Somebody else's rules may have stamped any.
-      if (epoch !== undefined && epoch !== EVERY_PACKET && epoch !== this.#offered) this.#forget();
+      if (epoch !== undefined && epoch !== EVERY_PACKET && epoch !== this.#offered) this.forget();
       this.#current = epoch;
       if (epoch !== undefined && epoch !== EVERY_PACKET) {
         this.#last = epoch;
@@ -190,7 +195,7 @@ class EpochRing {
       // The next search tells.
       return;
     }
-    this.#forget();
+    this.forget();
     this.#options.onForeignMark?.(this.#family, epoch);
     this.#tell();
     if (!this.#isSearching) void this.#search();
@@ -228,7 +233,8 @@ class EpochRing {
     return [...this.#others()].filter((epoch) => !this.#free.has(epoch));
   }
 
-  #forget(): void {
+  /** The next sync that tells what is in force begins to search. */
+  forget(): void {
     this.#free.clear();
     this.#version++;
   }

@@ -107,8 +107,8 @@ export class InterfaceWatch {
   }
 
   /** Where pods are attached, as found so far. */
-  known(): PodInterfaces['pods'] {
-    return this.#interfaces.pods;
+  known(): PodInterfaces {
+    return this.#interfaces;
   }
 
   state(): InterfaceState {

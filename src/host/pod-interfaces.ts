@@ -25,9 +25,16 @@ export interface PodInterfaces {
   /** By name. */
   readonly pods: readonly PodInterface[];
   /** Bridges that a pod is attached to, or may soon be. */
-  readonly bridges: readonly { readonly name: string; readonly isOnlyPods: boolean }[];
+  readonly bridges: readonly PodBridge[];
   /** Broadcast addresses of the networks on those. */
   readonly broadcasts: readonly string[];
+}
+
+export interface PodBridge {
+  readonly name: string;
+  readonly isOnlyPods: boolean;
+  /** It has no ports yet. */
+  readonly isEmpty?: true;
 }
 
 export const NO_INTERFACES: PodInterfaces = { pods: [], bridges: [], broadcasts: [] };
@@ -161,7 +168,8 @@ function bridgesOf(
   const bridges = links.flatMap(({ name, isBridge }) => {
     const ports = links.filter(({ master }) => master === name);
     if (!isBridge || (ports.length > 0 && !ports.some((port) => isPods(port.name)))) return [];
-    return [{ name, isOnlyPods: ports.every((port) => isPods(port.name)) }];
+    const isOnlyPods = ports.every((port) => isPods(port.name));
+    return [{ name, isOnlyPods, ...(ports.length === 0 ? { isEmpty: true as const } : {}) }];
   });
   const names = new Set(bridges.map(({ name }) => name));
   return { bridges, broadcasts: broadcasts.flatMap(({ address, device }) => (names.has(device) ? [address] : [])) };

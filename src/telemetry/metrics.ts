@@ -14,6 +14,7 @@ import {
 import { compareText } from '../core/compare.ts';
 import { EVENT_TYPES, type EventType, RESTART_REASONS, type RestartReason } from '../cluster/observe.ts';
 import { type Drift, SYNC_PHASES } from '../dataplane/dataplane.ts';
+import { DATAPLANES, type DataplaneName } from '../dataplane/dataplane-chooser.ts';
 import { MONITOR_LOSSES, type MonitorLoss } from '../dataplane/listener.ts';
 import { type Enforcer, ENFORCERS } from '../host/host-findings.ts';
 import { POLICY_STATES, type PolicyState } from './policy-state.ts';
@@ -35,6 +36,10 @@ const DRIFT_KINDS = ['chain', 'jump', 'set', 'member'] as const satisfies readon
 /** Whose hand it was, as far as the kernel tells: nft alone names the program. */
 const DRIFT_AUTHORS = ['iptables', 'nft', 'other', 'unknown'] as const;
 export type DriftAuthor = (typeof DRIFT_AUTHORS)[number];
+
+/** `refused`: the other one could not be used, and the one in use stayed. */
+const DATAPLANE_MOVE_RESULTS = ['done', 'refused'] as const;
+type DataplaneMoveResult = (typeof DATAPLANE_MOVE_RESULTS)[number];
 
 const OBJECT_EVENT_RESULTS = ['created', 'repeated', 'failed'] as const;
 type ObjectEventResult = (typeof OBJECT_EVENT_RESULTS)[number];
@@ -70,8 +75,10 @@ export interface AgentMetrics extends RuleCounterMetrics, DenialMetrics {
   build(version: string): void;
   /** The mode in force; the series of every other mode goes to 0. */
   mode(mode: Mode): void;
-  /** What is written to. */
-  backend(backend: Backend | 'nftables'): void;
+  /** What is written to, and what --dataplane says. */
+  backend(backend: Backend | 'nftables', asked: DataplaneName | 'auto'): void;
+  /** `auto` went over to a data plane, or should have. */
+  dataplaneMove(to: DataplaneName, result: DataplaneMoveResult): void;
   /** All of them; one that is not named any more goes. */
   readyConditions(conditions: readonly { readonly name: string; readonly ok: boolean }[]): void;
 
@@ -168,7 +175,7 @@ export function createRegistry(): Registry {
 
 function identityMetrics(
   registry: Registry,
-): Pick<AgentMetrics, 'build' | 'mode' | 'backend' | 'readyConditions' | 'logLinesDropped'> {
+): Pick<AgentMetrics, 'build' | 'mode' | 'backend' | 'dataplaneMove' | 'readyConditions' | 'logLinesDropped'> {
   const build = gauge(registry, 'build_info', 'Always 1; the labels tell which build runs', [
     'version',
     'node_version',
@@ -177,9 +184,16 @@ function identityMetrics(
   const backend = gauge(
     registry,
     'backend_info',
-    '1 for what rules are written to, an iptables variant or nftables, 0 for the others',
-    ['backend'],
+    '1 for what rules are written to, an iptables variant or nftables, 0 for the others; dataplane: what --dataplane says',
+    ['backend', 'dataplane'],
   );
+  const moves = counter(
+    registry,
+    'dataplane_moves_total',
+    'Moves of --dataplane=auto from one data plane to the other; refused: the other one could not be used, and the one in use stayed',
+    ['to', 'result'],
+  );
+  for (const to of DATAPLANES) for (const result of DATAPLANE_MOVE_RESULTS) moves.inc({ to, result }, 0);
   const ready = gauge(registry, 'ready_condition', '1 for each condition of /readyz that holds, 0 for the others', [
     'condition',
   ]);
@@ -199,9 +213,11 @@ function identityMetrics(
     mode: (inForce) => {
       for (const one of MODES) mode.set({ mode: one }, one === inForce ? 1 : 0);
     },
-    backend: (inUse) => {
-      for (const one of [...BACKENDS, 'nftables']) backend.set({ backend: one }, one === inUse ? 1 : 0);
+    backend: (inUse, asked) => {
+      for (const one of [...BACKENDS, 'nftables'])
+        backend.set({ backend: one, dataplane: asked }, one === inUse ? 1 : 0);
     },
+    dataplaneMove: (to, result) => moves.inc({ to, result }),
     readyConditions: (conditions) => {
       ready.reset();
       for (const { name, ok } of conditions) ready.set({ condition: name }, ok ? 1 : 0);

@@ -20,12 +20,23 @@ export interface StatusPage {
   /** Conditions of /readyz that do not hold. */
   readonly unready: readonly { readonly name: string; readonly reason: string }[];
   readonly mode: { readonly inForce: string; readonly source: string };
+  /** Null: none is open yet. Absent: an older agent. */
+  readonly dataplane?: DataplanePage | null;
   readonly revision: { readonly inKernel: number | null; readonly since: string | null };
   /** When a change that concerns the node arrived last, and when a sync was carried out last. */
   readonly lastQueued: string | null;
   readonly lastSynced: string | null;
   readonly kinds: readonly KindPage[];
   readonly policies: readonly PolicyPage[];
+}
+
+export interface DataplanePage {
+  readonly inUse: string;
+  /** nftables, or the variant of iptables. */
+  readonly backend: string;
+  /** What --dataplane says. */
+  readonly asked: string;
+  readonly why: string;
 }
 
 export interface KindPage {
@@ -58,6 +69,8 @@ export interface StatusFacts {
   readonly nodeName: string;
   /** Undefined: not begun. */
   readonly agent: AgentStatus | undefined;
+  /** Undefined: none is open yet. */
+  readonly dataplane?: DataplanePage | undefined;
   readonly kinds: readonly KindStatus[];
   readonly conditions: readonly { readonly name: string; readonly ok: boolean; readonly reason: string }[];
   /** Of the wall clock and of the monotonic one, at the same moment. */
@@ -85,6 +98,7 @@ export function statusPage(facts: StatusFacts, filter: PolicyFilter): StatusPage
     ready: conditions.every(({ ok }) => ok),
     unready: conditions.filter(({ ok }) => !ok).map(({ name, reason }) => ({ name, reason })),
     mode: { inForce: agent?.lastOutcome ? agent.mode : 'unknown', source: agent?.modeSource ?? 'default' },
+    dataplane: facts.dataplane ?? null,
     revision: { inKernel: inKernel?.revision ?? null, since: wall(inKernel?.sinceMs) },
     lastQueued: wall(agent?.lastQueuedMs),
     lastSynced: wall(agent?.lastSyncedMs),

@@ -34,6 +34,8 @@ export interface StatusSources {
   denials: (() => unknown) | undefined;
   /** Traces flows through the rules of this node; undefined: nothing can be read yet. */
   trace: ((flows: readonly TracedFlow[]) => Promise<readonly TracedVerdict[]>) | undefined;
+  /** Undefined: none is open yet. */
+  dataplane: () => StatusFacts['dataplane'];
   /** Why the agent cannot begin; undefined once it has begun. */
   startProblem: string | undefined;
   /** Of parts that answer for themselves. */
@@ -100,6 +102,7 @@ function statusFacts({ sources, nodeName, version }: StatusPagesOptions): Status
     agentVersion: version,
     nodeName,
     agent: sources.agent?.status(),
+    dataplane: sources.dataplane(),
     kinds: sources.cluster?.status() ?? [],
     conditions: readiness(sources),
     wallMs: systemClock.wallTime(),
@@ -134,7 +137,11 @@ function measureProgress(metrics: AgentMetrics, status: AgentStatus): void {
 function readiness({ agent, cluster, startProblem, conditions }: StatusSources): ReadyCondition[] {
   const status = agent?.status();
   return [
-    { name: 'kernel-tools', ok: startProblem === undefined, reason: startProblem ?? 'iptables and ipset answer' },
+    {
+      name: 'kernel-tools',
+      ok: startProblem === undefined,
+      reason: startProblem ?? 'the tools of the data plane answer',
+    },
     { name: 'informers-synced', ...informersReady(cluster) },
     { name: 'first-commit', ...commitReady(status) },
     { name: 'modes', ...modesReady(status) },

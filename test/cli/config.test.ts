@@ -114,11 +114,12 @@ const ROWS: readonly FlagRow[] = [
   {
     flag: 'dataplane',
     good: [
+      ['auto', (config) => config.dataplane, 'auto'],
       ['iptables', (config) => config.dataplane, 'iptables'],
       ['nftables', (config) => config.dataplane, 'nftables'],
     ],
-    bad: ['auto', 'nft'],
-    allowed: /iptables, nftables/,
+    bad: ['nft', 'iptables-nft'],
+    allowed: /auto, nftables, iptables/,
     defaultValue: [(config) => config.dataplane, 'iptables'],
   },
   {

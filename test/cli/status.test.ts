@@ -152,8 +152,37 @@ describe('portcullis status', () => {
       ok: true,
       policy: { name: 'x/p', generation: 1 },
       slowest: { node: 'a', ms: 20 },
-      nodes: [{ node: 'a', pod: 'agent-a', ok: true, why: null, mode: 'enforce', revision: 7, policy: policy() }],
+      nodes: [
+        {
+          node: 'a',
+          pod: 'agent-a',
+          ok: true,
+          why: null,
+          mode: 'enforce',
+          revision: 7,
+          dataplane: null,
+          policy: policy(),
+        },
+      ],
     });
+  });
+
+  it('tells which data planes enforce, and why not all nodes have the same', async () => {
+    const why = 'this host has all that its table needs';
+    const nftables = { dataplane: { inUse: 'nftables', backend: 'nftables', asked: 'auto', why } };
+    const bridged = 'pods are ports of a bridge (cni0)';
+    const iptables = { dataplane: { inUse: 'iptables', backend: 'iptables-nft', asked: 'auto', why: bridged } };
+    await node('a', answering(page(nftables)));
+    await node('b', answering(page(nftables)));
+    assert.match((await status()).out, /\ndata plane of 2: nftables, by --dataplane=auto: this host has all/);
+    await node('c', answering(page(iptables)));
+    await node('d', answering(page()));
+    const { out } = await status();
+    assert.match(out, /\ndata plane of 2 \(a, b\): nftables, by --dataplane=auto/);
+    assert.match(
+      out,
+      /\ndata plane of 1 \(c\): iptables-nft, by --dataplane=auto: pods are ports of a bridge \(cni0\)\n$/,
+    );
   });
 
   const kinds = (more: object) => [{ ...page().kinds[0]!, ...more }];

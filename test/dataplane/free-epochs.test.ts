@@ -106,6 +106,19 @@ describe('free epochs', () => {
     assert.equal(epochs.next(4), 2);
   });
 
+  it('fault: what was found is forgotten where other rules have stamped flows meanwhile', async () => {
+    const { clock, table, epochs } = bench(MANY);
+    epochs.inForce(4, 63);
+    await clock.pass(1_000);
+    assert.equal(epochs.next(4), 64);
+    table.add(markOf(64, MANY));
+    epochs.forget();
+    assert.equal(epochs.next(4), EVERY_PACKET);
+    epochs.inForce(4, 63);
+    await clock.pass(1_000);
+    assert.equal(epochs.next(4), 65);
+  });
+
   it('one question answers for many epochs; it is asked again only when few are left', async () => {
     const { clock, table, epochs, advance } = bench(MANY);
     epochs.inForce(4, 63);

@@ -1,8 +1,8 @@
 /** Agents with a table of nftables: restarts, other programs' hands, and the way from one data plane to the other and back. */
 import assert from 'node:assert/strict';
 import { MODE_KEY } from '../../src/core/vocabulary.ts';
-import type { LabRepeat } from '../../lab/network/types.ts';
 import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { friendUnderProbes } from '../support/under-probes.ts';
 
 const NFTABLES = { flags: ['--dataplane=nftables'] };
 
@@ -27,24 +27,7 @@ describe('agent: nftables', function () {
   const hasTable = async () => (await nft('list', 'tables')).includes('table inet portcullis\n');
   const expectPolicy = () => t.expect(['x/friend -> x/server', 'x/stranger -x x/server']);
 
-  /** Runs `work` under probes of new connections and a live flow; none of them may meet a wrong verdict. */
-  async function underProbes(work: () => Promise<void>): Promise<void> {
-    const probes: readonly (readonly [string, LabRepeat])[] = [
-      ['reached', await t.repeat('x/friend', 'x/server')],
-      ['reached', await t.repeat('x/friend', 'x/server', 6, 'UDP')],
-      ['blocked', await t.repeat('x/stranger', 'x/server')],
-      ['blocked', await t.repeat('x/stranger', 'x/server', 6, 'UDP')],
-    ];
-    const flow = await t.flow('x/friend', 'x/server');
-    await work();
-    assert.ok((await flow.status()).longestSilenceMs < 1_000, JSON.stringify(await flow.status()));
-    for (const [wanted, probe] of probes) {
-      const { counts, changes } = await probe.stop();
-      const outcomes = changes.map(({ outcome }) => outcome);
-      assert.deepEqual(outcomes, [wanted], JSON.stringify(counts));
-    }
-    await flow.close();
-  }
+  const underProbes = (work: () => Promise<void>) => friendUnderProbes(t, work);
 
   it('enforces, and says what it writes to', async () => {
     agent = await t.start('node-1', NFTABLES);

@@ -1,25 +1,9 @@
 /** The rules of other versions, earlier and later, under this version's agent: taken over without a wrong packet, nothing is left (S-09). */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LabRepeat } from '../../lab/network/types.ts';
 import { AgentLab, type AgentProcess, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
-import { RELEASE_PODS, RELEASE_POLICIES, RELEASE_REACH } from '../support/release-case.ts';
-
-const RELEASES = new URL('../releases/', import.meta.url);
-const VERSIONS = readdirSync(RELEASES, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
-  .map(({ name }) => name);
-
-/** Sets first, then rules, as the release would. */
-async function load(t: AgentLab, version: string): Promise<void> {
-  const read = (file: string): string => readFileSync(new URL(`${version}/${file}`, RELEASES), 'utf8');
-  await t.on('node-1', ['ipset', 'restore'], read('sets.txt'));
-  for (const family of [4, 6] as const) {
-    const tool = `${family === 4 ? 'iptables' : 'ip6tables'}-${t.backend === 'iptables-nft' ? 'nft' : 'legacy'}-restore`;
-    await t.on('node-1', [tool, '--noflush', '-w', '5'], read(`rules${family}.txt`));
-  }
-}
+import { loadRelease, RELEASE_PODS, RELEASE_POLICIES, RELEASE_REACH, RELEASES } from '../support/release-case.ts';
 
 /** But for the generation, which goes on, and what the kernel chooses by itself. */
 const plain = (text: string): string =>
@@ -90,11 +74,11 @@ for (const backend of BACKENDS) {
       t.annotateNode('node-1', { 'portcullis.dev/mode': null });
     }
 
-    it('there are rules of releases to try', () => assert.ok(VERSIONS.includes('0.1.0') && VERSIONS.includes('later')));
+    it('there are rules of releases to try', () => assert.ok(RELEASES.includes('0.1.0') && RELEASES.includes('later')));
 
-    for (const version of VERSIONS)
+    for (const version of RELEASES)
       it(`${version}: taken over under probes, and the kernel holds what a first start makes`, async () => {
-        await load(t, version);
+        await loadRelease(t, version);
         await t.expect(RELEASE_REACH);
         const probes: readonly (readonly [string, LabRepeat])[] = [
           ['reached', await t.repeat('x/friend', 'x/server')],

@@ -1,5 +1,24 @@
 /** The small cluster whose rules are kept for each release (test/releases), in a lab node with the addresses they were written for. */
+import { readdirSync, readFileSync } from 'node:fs';
+import type { AgentLab } from './agent-lab.ts';
 import type { PolicySpec } from './builders.ts';
+
+const FOLDER = new URL('../releases/', import.meta.url);
+
+/** Versions whose rules are kept. */
+export const RELEASES: readonly string[] = readdirSync(FOLDER, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name);
+
+/** Puts the rules of a version on node-1: sets first, then rules, as the release would. */
+export async function loadRelease(t: AgentLab, version: string): Promise<void> {
+  const read = (file: string): string => readFileSync(new URL(`${version}/${file}`, FOLDER), 'utf8');
+  await t.on('node-1', ['ipset', 'restore'], read('sets.txt'));
+  for (const family of [4, 6] as const) {
+    const tool = `${family === 4 ? 'iptables' : 'ip6tables'}-${t.backend === 'iptables-nft' ? 'nft' : 'legacy'}-restore`;
+    await t.on('node-1', [tool, '--noflush', '-w', '5'], read(`rules${family}.txt`));
+  }
+}
 
 /** Name -> addresses; the lab would give others after a while. */
 export const RELEASE_PODS = {

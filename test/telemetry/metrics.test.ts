@@ -18,7 +18,8 @@ function fresh(): AgentMetrics {
 function feed(metrics: AgentMetrics, auditedPolicies: ReadonlyMap<string, number> = new Map([['x', 2]])): void {
   metrics.build('1.2.3');
   metrics.mode('audit');
-  metrics.backend('iptables-legacy');
+  metrics.backend('iptables-legacy', 'auto');
+  metrics.dataplaneMove('iptables', 'refused');
   metrics.readyConditions([{ name: 'gone', ok: true }]);
   metrics.readyConditions([
     { name: 'first-commit', ok: true },
@@ -143,8 +144,10 @@ describe('createAgentMetrics', () => {
       [`portcullis_build_info{version="1.2.3",node_version="${process.version}"}`, 1],
       ['portcullis_mode_info{mode="audit"}', 1],
       ['portcullis_mode_info{mode="enforce"}', 0],
-      ['portcullis_backend_info{backend="iptables-legacy"}', 1],
-      ['portcullis_backend_info{backend="iptables-nft"}', 0],
+      ['portcullis_backend_info{backend="iptables-legacy",dataplane="auto"}', 1],
+      ['portcullis_backend_info{backend="iptables-nft",dataplane="auto"}', 0],
+      ['portcullis_dataplane_moves_total{to="iptables",result="refused"}', 1],
+      ['portcullis_dataplane_moves_total{to="nftables",result="done"}', 0],
       ['portcullis_ready_condition{condition="first-commit"}', 1],
       ['portcullis_ready_condition{condition="last-sync"}', 0],
       ['portcullis_sync_duration_seconds_count{phase="apply"}', 1],

@@ -78,6 +78,7 @@ function facts(agent: AgentStatus | undefined): StatusFacts {
     agentVersion: '1.2.3',
     nodeName: 'node-1',
     agent,
+    dataplane: { inUse: 'nftables', backend: 'nftables', asked: 'auto', why: 'x' },
     kinds: KINDS,
     conditions,
     wallMs: 1_700_000_010_000,
@@ -88,7 +89,8 @@ function facts(agent: AgentStatus | undefined): StatusFacts {
 describe('/status', () => {
   it('is as its schema says, before the first sync as well, and a schema that is not met is noticed', () => {
     for (const agent of [undefined, status(), status({ mode: 'audit' }), status({ lastOutcome: undefined })])
-      assert.deepEqual(refusals(SCHEMA, statusPage(facts(agent), ALL)), []);
+      for (const each of [facts(agent), { ...facts(agent), dataplane: undefined }])
+        assert.deepEqual(refusals(SCHEMA, statusPage(each, ALL)), []);
     const page = statusPage(facts(status()), ALL);
     assert.notDeepEqual(refusals(SCHEMA, { ...page, version: 2 }), []);
     assert.notDeepEqual(refusals(SCHEMA, { ...page, more: 1 }), []);

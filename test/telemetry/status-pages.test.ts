@@ -35,6 +35,7 @@ describe('serveStatusPages', () => {
       cluster: undefined,
       denials: undefined,
       trace: undefined,
+      dataplane: () => undefined,
       startProblem: '',
       conditions: [],
     };

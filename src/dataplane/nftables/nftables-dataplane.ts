@@ -9,6 +9,7 @@ import type { EpochKeeper } from './sync/epoch-keeper.ts';
 
 import { TIDYING } from '../dataplane.ts';
 import { readPrefix } from '../log-prefix.ts';
+import { bridgesOfPods } from './bridged-pods.ts';
 import { type NftSyncOptions, type NftSyncResult, NftSynchronizer } from './sync/synchronizer.ts';
 
 export interface NftablesDataplane extends Dataplane {
@@ -36,7 +37,8 @@ export function createNftablesDataplane(options: NftablesOptions): NftablesDatap
       const result = await synchronizer.sync(intent, request);
       const isSettled = epochs?.isSettled ?? true;
       const isWhole = result.mode !== 'dry-run' && result.failures.length === 0 && isSettled;
-      return outcomeOf(result, isWhole ? intent.revision : undefined, lacksOf(request.interfaces));
+      const lacks = lacksOf(request.interfaces, options.layout.newPods !== undefined);
+      return outcomeOf(result, isWhole ? intent.revision : undefined, lacks);
     },
     remove: async (request) => outcomeOf(await synchronizer.remove(request), undefined, []),
     counters: async () => (await counters?.counters()) ?? [],
@@ -61,13 +63,13 @@ export function createNftablesDataplane(options: NftablesOptions): NftablesDatap
 
 const NOT_TRACED = 'flows are not traced through a table of nftables; --dataplane=iptables can';
 
-function lacksOf({ bridges }: PodInterfaces): readonly Lack[] {
-  if (bridges.length === 0) return [];
-  const names = bridges.map(({ name }) => name).join(', ');
+function lacksOf(interfaces: PodInterfaces, isClosed: boolean): readonly Lack[] {
+  const names = bridgesOfPods(interfaces, isClosed);
+  if (names.length === 0) return [];
   const text =
-    `sight of a bridge's ports in tables of family inet: what pods at ${names} send from, or get at, addresses that are not theirs ` +
-    'is not judged';
-  return [{ text, neededFor: 'policies', remedy: 'use --dataplane=iptables on this node' }];
+    `sight of a bridge's ports in tables of family inet: what pods at ${names.join(', ')} send from, or get at, addresses that are not ` +
+    'theirs is not judged';
+  return [{ text, neededFor: 'policies', remedy: 'use --dataplane=iptables, or auto, on this node' }];
 }
 
 function outcomeOf(result: NftSyncResult, revision: number | undefined, lacks: readonly Lack[]): SyncOutcome {

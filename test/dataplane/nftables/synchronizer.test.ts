@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { TidyTimer } from '../../../src/dataplane/tidy-timer.ts';
 import type { ClusterSnapshot } from '../../../src/policy/model.ts';
 import { namespace, pod, policy, snapshot } from '../../support/builders.ts';
-import { epochsInTurn } from '../../support/fake-cluster.ts';
+import { epochsInTurn, LAYOUT } from '../../support/fake-cluster.ts';
+import { markOf } from '../../../src/dataplane/mark-bits.ts';
 import { createFakeNft } from '../../support/nft-fake.ts';
 import { createNftNode, type NftNode } from '../../support/nft-node.ts';
 import type { Packet } from '../../support/tracer.ts';
@@ -103,6 +104,14 @@ describe('syncs of a table of nftables', () => {
     assert.equal(verdict(node, LIVE, connection), 'dropped');
     await node.bring(clusterOf());
     assert.equal(verdict(node, LIVE, connection), 'passed');
+  });
+
+  it('fault: the first epoch is one that no flow carries: rules of another data plane stamped flows before (S-67)', async () => {
+    const node = createNftNode('node-1', { freeEpochs: epochsInTurn(5) });
+    await node.bring(clusterOf({ role: 'none' }));
+    for (const epoch of [1, 2, 4, 6])
+      assert.equal(verdict(node, LIVE, { mark: markOf(epoch, LAYOUT.marks!) }), 'dropped', `epoch ${epoch}`);
+    assert.equal(verdict(node, LIVE, { mark: markOf(5, LAYOUT.marks!) }), 'passed', 'the one in force');
   });
 
   it('epochs of addresses that left are 250 ms apart, and the next one is asked for', async () => {

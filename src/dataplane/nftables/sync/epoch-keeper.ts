@@ -19,7 +19,7 @@ export const EPOCH_GAP_MS = 250;
 
 export interface EpochKeeperOptions {
   readonly marks: MarkBits;
-  /** To begin with on a host that has none. */
+  /** To begin with on a host that has none, where no free epochs are known. */
   readonly firstEpoch: number;
   readonly now: () => number;
   /** Absent: the next number is taken, whoever carries it. */
@@ -134,9 +134,10 @@ export class EpochKeeper {
   #epochOf(family: Family, advanced: ReadonlySet<Family>): number {
     const { firstEpoch, freeEpochs, marks } = this.#options;
     const current = this.#epochs[family];
-    if (current === undefined) return firstEpoch;
-    if (!advanced.has(family)) return current;
-    return freeEpochs ? freeEpochs.next(family) : nextEpoch(current, marks);
+    if (current !== undefined && !advanced.has(family)) return current;
+    // Live flows may carry stamps of rules that stood elsewhere before.
+    if (freeEpochs) return freeEpochs.next(family);
+    return current === undefined ? firstEpoch : nextEpoch(current, marks);
   }
 
   #confirm(

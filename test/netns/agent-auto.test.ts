@@ -1,0 +1,189 @@
+/** Agents with --dataplane=auto: what they take, and how they move while they run, after a crash, and with rules of other versions. */
+import assert from 'node:assert/strict';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { MODE_KEY } from '../../src/core/vocabulary.ts';
+import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { loadRelease, RELEASE_PODS, RELEASE_POLICIES, RELEASE_REACH, RELEASES } from '../support/release-case.ts';
+import { friendUnderProbes } from '../support/under-probes.ts';
+
+const MOVE_MS = 30_000;
+
+describe('agent: --dataplane=auto', function () {
+  this.timeout(60_000);
+  let t: AgentLab;
+  let agent: AgentProcess;
+  let folder: string;
+  let looks = 0;
+
+  before(async function () {
+    skipUnlessRoot.call(this);
+    t = await AgentLab.create({ backend: 'iptables-nft' });
+    await t.pods(Object.fromEntries(Object.entries(RELEASE_PODS).map(([key, [...addresses]]) => [key, { addresses }])));
+    for (const [key, spec] of Object.entries(RELEASE_POLICIES)) t.policy(key, spec);
+    folder = join(t.lab.dir, 'bin');
+    mkdirSync(folder);
+    // `broken`: nft does nothing. `stuck`: it does not come to delete a table.
+    writeFileSync(
+      join(folder, 'nft'),
+      `#!/bin/sh
+[ ! -e ${folder}/broken ] || { echo "Error: Could not process rule: Operation not supported" >&2; exit 1; }
+case "$1 $2" in "delete table") [ ! -e ${folder}/stuck ] || { : > ${folder}/deleting; exec sleep 5; } ;; esac
+exec /usr/sbin/nft "$@"
+`,
+    );
+    chmodSync(join(folder, 'nft'), 0o755);
+  });
+  after(() => t?.close());
+
+  const start = async (): Promise<void> => {
+    agent = await t.start('node-1', {
+      flags: ['--dataplane=auto'],
+      env: { PATH: `${folder}:${process.env.PATH}` },
+    });
+  };
+  const on = (...argv: readonly [string, ...string[]]) => t.on('node-1', argv);
+  const hasTable = async () => (await on('nft', 'list', 'tables')).includes('table inet portcullis\n');
+  const hasChains = async () => /PCL/.test(await t.iptables(4, '-S'));
+  const switchOn = (name: string) => writeFileSync(join(folder, name), '');
+  const switchOff = (name: string) => rmSync(join(folder, name), { force: true });
+
+  async function moved(to: 'nftables' | 'iptables'): Promise<void> {
+    const [wanted, gone] = to === 'nftables' ? [hasTable, hasChains] : [hasChains, hasTable];
+    await until(
+      async () => (await wanted()) && !(await gone()),
+      () => `moved to ${to}\n${agent.tail()}`,
+      MOVE_MS,
+    );
+    await agent.ready();
+    const { dataplane } = JSON.parse((await agent.get('/status')).body) as { dataplane: Record<string, string> };
+    assert.deepEqual([dataplane.inUse, dataplane.asked], [to, 'auto']);
+  }
+
+  /** The bridge plugin's, as far as the host tells: x/server answers behind a port of cni9. Its packets go on as before. */
+  async function bridge(): Promise<void> {
+    const [address] = RELEASE_PODS['x/server'];
+    const station = '02:00:00:00:00:99';
+    await on('ip', 'link', 'add', 'cni9', 'type', 'bridge');
+    await on('ip', 'link', 'add', 'veth9', 'type', 'veth', 'peer', 'name', 'other9');
+    await on('ip', 'link', 'set', 'veth9', 'master', 'cni9');
+    for (const link of ['cni9', 'veth9', 'other9']) await on('ip', 'link', 'set', link, 'up');
+    await on('ip', 'neigh', 'add', address, 'lladdr', station, 'dev', 'cni9', 'nud', 'permanent');
+    await on('bridge', 'fdb', 'add', station, 'dev', 'veth9', 'master', 'static');
+    await look();
+  }
+
+  async function unbridge(): Promise<void> {
+    await on('ip', 'link', 'del', 'cni9');
+    await on('ip', 'link', 'del', 'veth9');
+    await look();
+  }
+
+  /** With a pod that comes interfaces are looked at. */
+  async function look(): Promise<void> {
+    t.createPod(`x/new-${++looks}`);
+    await t.lab.settle();
+  }
+
+  async function end(): Promise<void> {
+    t.annotateNode('node-1', { [MODE_KEY]: 'off' });
+    await until(async () => !(await hasTable()) && (await t.leftovers()).length === 0, 'nothing is left', MOVE_MS);
+    await agent.end('SIGKILL');
+    t.annotateNode('node-1', { [MODE_KEY]: null });
+  }
+
+  it('takes nftables here, and says why', async () => {
+    await start();
+    await t.expect(RELEASE_REACH);
+    await moved('nftables');
+    const why = 'this host has all that its table needs';
+    await agent.logged(({ message }) => message === `data plane nftables: ${why}`, 'the choice');
+    assert.match((await agent.get('/readyz?verbose')).body, new RegExp(`nftables, by --dataplane=auto: ${why}`));
+    assert.equal(await agent.metric('portcullis_backend_info', { backend: 'nftables', dataplane: 'auto' }), 1);
+  });
+
+  it('pods turn out to be ports of a bridge: goes to iptables, and back after that, under probes', async () => {
+    await friendUnderProbes(t, async () => {
+      await bridge();
+      await moved('iptables');
+      assert.match((await agent.get('/status')).body, /pods are ports of a bridge \(cni9\)/);
+      assert.equal(await agent.metric('portcullis_backend_info', { backend: 'iptables-nft', dataplane: 'auto' }), 1);
+      await unbridge();
+      await moved('nftables');
+    });
+    assert.equal(await agent.metric('portcullis_dataplane_moves_total', { result: 'done' }), 2);
+    await t.expect(RELEASE_REACH);
+  });
+
+  it('fault: killed in the middle of a move, with the rules of both in the kernel: the next one ends it', async () => {
+    await friendUnderProbes(t, async () => {
+      switchOn('stuck');
+      await bridge();
+      await until(() => existsSync(join(folder, 'deleting')), 'the old table is to go', MOVE_MS);
+      await agent.end('SIGKILL');
+      switchOff('stuck');
+      assert.deepEqual([await hasTable(), await hasChains()], [true, true]);
+      await start();
+      await moved('iptables');
+      await agent.end('SIGKILL');
+      await unbridge();
+      // The other way, before anything of the new one is written, and after it.
+      await start();
+      await moved('nftables');
+    });
+  });
+
+  it('fault: nft takes nothing any more: goes to iptables, where changes are enforced, and its table goes once it works', async () => {
+    switchOn('broken');
+    for (const pid of childrenOf(agent.pid, 'nft -i')) process.kill(pid, 'SIGKILL');
+    t.policy('x/server', { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] });
+    await t.expect(['x/friend -x x/server', 'x/stranger -x x/server'], MOVE_MS);
+    await agent.logged(
+      ({ message }) => /^moved from nftables to iptables: nothing can be written/.test(message),
+      'the move',
+    );
+    assert.match((await agent.readiness()).missing.dataplane ?? '', /^$|stand beside these/);
+    switchOff('broken');
+    t.policy('x/server', RELEASE_POLICIES['x/server']!);
+    await moved('iptables');
+    await t.expect(RELEASE_REACH);
+    await end();
+  });
+
+  for (const version of RELEASES)
+    it(`rules of version ${version} in iptables: taken over by nftables under probes, and nothing of them is left`, async () => {
+      await loadRelease(t, version);
+      await t.expect(RELEASE_REACH);
+      await friendUnderProbes(t, async () => {
+        await start();
+        await moved('nftables');
+        let left = '';
+        await until(
+          async () => {
+            left = (await t.kernelText('node-1', undefined))
+              .split('\n')
+              .filter((line) => /PCL|v9/.test(line))
+              .join('\n');
+            return left === '';
+          },
+          () => `left: ${left}\n${agent.tail()}`,
+        );
+      });
+      await t.expect(RELEASE_REACH);
+      await end();
+    });
+});
+
+/** Ids of programs below this one whose command line ends so. */
+function childrenOf(parent: number, command: string): readonly number[] {
+  const parents = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return parents.map(Number).filter((pid) => {
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+      const above = Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')[1]);
+      return above === parent && words.endsWith(command);
+    } catch {
+      return false;
+    }
+  });
+}
