@@ -220,6 +220,14 @@ describe('moves from one data plane to the other', () => {
     assert.equal(conditionOf(node, 'dataplane').ok, true);
   });
 
+  it('where nothing stood, what watched ends all the same', async () => {
+    const host = new Host();
+    const { sync, inUse } = await host.opened();
+    await sync(BRIDGED);
+    assert.equal(inUse(), 'iptables');
+    assert.ok(host.done.includes('stop nftables') && !host.done.includes('take out nftables'), host.done.join());
+  });
+
   it('and back, once the host has been quiet', async () => {
     const host = new Host();
     const { sync, inUse, resyncs } = await host.opened();
