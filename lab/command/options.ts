@@ -192,11 +192,12 @@ export function completeOptions(options: LabCommandOptions, dump: DumpShape): La
 }
 
 /** What enforces policies, in a word. */
-export function engineOf({
-  dataplane,
-  backend,
-}: Pick<LabCommandOptions, 'dataplane' | 'backend'>): Backend | 'nftables' {
-  return dataplane === 'iptables' ? backend : dataplane;
+export function engineOf<D extends DataplaneChoice>(options: {
+  readonly dataplane: D;
+  readonly backend: Backend;
+}): Backend | Exclude<D, 'iptables'> {
+  const { dataplane, backend } = options;
+  return dataplane === 'iptables' ? backend : (dataplane as Exclude<D, 'iptables'>);
 }
 
 function readLocalPath(path: string): Reading<string> {

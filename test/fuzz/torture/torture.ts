@@ -1,7 +1,7 @@
 /** Rounds in labs, one lab after the other, until the time is over or a difference is found. */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DataplaneChoice } from '../../../src/cli/config.ts';
+import type { DataplaneName } from '../../../src/dataplane/dataplane-chooser.ts';
 import type { Wiring } from '../../../lab/network/types.ts';
 import type { Backend } from '../../../src/core/vocabulary.ts';
 import { engineOf } from '../../../lab/command/options.ts';
@@ -11,7 +11,7 @@ import { NODES } from './objects.ts';
 import { Difference, emptyStats, Round, type TortureStats } from './round.ts';
 
 export interface LabKind {
-  readonly dataplane: DataplaneChoice;
+  readonly dataplane: DataplaneName;
   readonly backend: Backend;
   readonly wiring: Wiring;
 }
