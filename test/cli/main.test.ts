@@ -6,16 +6,24 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
+/** A process starts in a second, and in many where others take all processors. */
+const START_MS = 60_000;
+
 function main(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+  const { status, stdout, stderr, error } = spawnSync(process.execPath, [MAIN, ...args], {
     encoding: 'utf8',
     env: { PATH: process.env.PATH, ...env },
-    timeout: 10_000,
+    timeout: START_MS,
+    // An agent that is asked to end ends well.
+    killSignal: 'SIGKILL',
   });
+  if (error) throw error;
   return { status, stdout, stderr };
 }
 
-describe('src/main.ts', () => {
+describe('src/main.ts', function () {
+  this.timeout(2 * START_MS);
+
   it('prints the version of package.json', () => {
     const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
       readonly version: string;
