@@ -88,6 +88,11 @@ export interface Program {
   readonly policies: readonly PolicyRef[];
   /** A flow goes through them one by one until one of them decides; one that none decides is allowed. At most one of a tier: Admin, NetworkPolicy, Baseline. */
   readonly stages: readonly Stage[];
+  /**
+   * Of several audited policies: what each would enforce by itself, in their order. Absent: there is one, or what each would is not counted
+   * (limits.ts).
+   */
+  readonly alone?: readonly Program[];
   /** Present: its policies ask for more than a node can give one namespace. It has no rules and lets nothing through. */
   readonly closed?: OverLimit;
 }
@@ -114,7 +119,7 @@ export interface NodeIntent {
   readonly endpoints: readonly LocalEndpoint[];
   /** What is enforced: the same as in a cluster without the audited policies. */
   readonly programs: readonly Program[];
-  /** What audited policies would enforce alone. Nobody is isolated by it; what it would change is counted. */
+  /** What audited policies would enforce, those of a pod together and each alone. Nobody is isolated by it; what it would change is counted. */
   readonly audits: readonly Program[];
   /** Every address that a pod of this node owns, isolated or not -> `namespace/name`. The same object while nothing changed. */
   readonly localAddresses: ReadonlyMap<string, string>;

@@ -49,6 +49,9 @@ export interface NamespaceLimits {
 /** Audited policies have so much of each limit besides, so that what enforced ones get does not depend on them. */
 const AUDIT_SHARE = 1 / 8;
 
+/** Audited policies of a pod and direction of which each is counted by itself. Each is asked about the first packet of every connection. */
+export const MAX_AUDITED_ALONE = 8;
+
 export function auditLimits(limits: NamespaceLimits): NamespaceLimits {
   const share = (limit: number): number => Math.ceil(limit * AUDIT_SHARE);
   return {

@@ -7,7 +7,7 @@ import type { PolicyMode } from '../core/vocabulary.ts';
 import type { Pod, Policy, Problem } from '../policy/model.ts';
 import type { ProgramCompiler, CompiledProgram, NeededProgram } from './program-compiler.ts';
 import type { OverLimit, Program, LocalEndpoint } from './intent.ts';
-import { type NamespaceLimits, auditLimits } from './limits.ts';
+import { MAX_AUDITED_ALONE, type NamespaceLimits, auditLimits } from './limits.ts';
 import type { PeerSets, SetCost } from './peer-sets.ts';
 import type { Sliced } from '../core/sliced.ts';
 import type { VersionedMap } from '../core/versioned-map.ts';
@@ -17,7 +17,7 @@ import { refOf } from './program-compiler.ts';
 import { CoSelection } from './co-selection.ts';
 import { isSameValue } from '../core/same-value.ts';
 import { compareText, isSameList } from '../core/compare.ts';
-import { NO_SELECTION, type Selected, type Selection, select } from './selected.ts';
+import { type NeededAudit, NO_SELECTION, type Selected, type Selection, select } from './selected.ts';
 
 /** A local pod with the addresses it owns. */
 interface Local {
@@ -82,7 +82,7 @@ export function* namespacePrograms(
   held: Set<string>,
 ): Sliced<NamespacePrograms> {
   const selection = yield* select(policies, mode, labelsOf(locals), before.selection);
-  const { needed, neededAudits } = yield* neededBy(selection.byLabels.values());
+  const { needed, neededAudits, audited } = yield* neededBy(selection.byLabels.values());
   const room = new Room(limits, setShare, peers, held);
   const { programs, closed } = yield* compileAll(compiler, limits, room, needed, before.programs);
   const most = auditLimits(limits);
@@ -90,9 +90,13 @@ export function* namespacePrograms(
   const audits = yield* compileAll(compiler, most, auditRoom, neededAudits, before.audits);
   // What is audited needs not be closed.
   for (const key of audits.closed.keys()) audits.programs.delete(key);
+  for (const each of audited.values()) addAlone(each, audits.programs, before.audits.get(each.key)?.value);
   const problems = [
     ...[...closed].map(([key, why]) => problemOf(needed.get(key)!, why, limits, setShare)),
     ...[...audits.closed].map(([key, why]) => auditProblemOf(neededAudits.get(key)!, why, most)),
+    ...[...audited.values()]
+      .filter(({ key, policies }) => policies.length > MAX_AUDITED_ALONE && audits.programs.has(key))
+      .map(notAloneProblemOf),
   ];
   const selecting = new Set<Policy>();
   for (const each of [...needed.values(), ...neededAudits.values()])
@@ -166,17 +170,36 @@ function* coSelections(
 interface Needed {
   readonly needed: ReadonlyMap<string, NeededProgram>;
   readonly neededAudits: ReadonlyMap<string, NeededProgram>;
+  /** Those of pods: of all audited policies together. */
+  readonly audited: ReadonlyMap<string, NeededAudit>;
 }
 
 function* neededBy(selected: Iterable<Selected>): Sliced<Needed> {
   const needed = new Map<string, NeededProgram>();
   const neededAudits = new Map<string, NeededProgram>();
+  const audited = new Map<string, NeededAudit>();
   for (const { programs, audits } of selected) {
     for (const each of programs) needed.set(each.key, each);
-    for (const each of audits) neededAudits.set(each.key, each);
+    for (const each of audits) {
+      audited.set(each.key, each);
+      for (const one of [each, ...each.alone]) neededAudits.set(one.key, one);
+    }
     yield;
   }
-  return { needed, neededAudits };
+  return { needed, neededAudits, audited };
+}
+
+/** All of them, or none: of those that are counted, the counts are whole. */
+function addAlone(
+  { key, alone }: NeededAudit,
+  audits: Map<string, NamespaceProgram>,
+  before: Program | undefined,
+): void {
+  const together = audits.get(key);
+  const programs = alone.flatMap((one) => audits.get(one.key)?.value ?? []);
+  if (!together || programs.length === 0 || programs.length < alone.length) return;
+  const value = { ...together.value, alone: programs };
+  audits.set(key, { ...together, value: isSameValue(before, value) ? before! : value });
 }
 
 /** Of the pods that any policy selects. */
@@ -332,6 +355,14 @@ function auditProblemOf({ direction, policies }: NeededProgram, why: OverLimit, 
     object: namesOf(policies),
     field: `spec.${direction}`,
     message: `audited together, ${overLimitText(why, limits, limits.sets)}: nothing is counted for the pods they select together. Audit fewer at once`,
+  };
+}
+
+function notAloneProblemOf({ direction, policies }: NeededAudit): Problem {
+  return {
+    object: namesOf(policies),
+    field: `spec.${direction}`,
+    message: `more than ${MAX_AUDITED_ALONE} audited policies select the same pods: what they would deny together is counted, and not what each would alone. Audit fewer at once`,
   };
 }
 

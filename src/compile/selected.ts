@@ -10,6 +10,7 @@ import type { NeededProgram } from './program-compiler.ts';
 import type { Sliced } from '../core/sliced.ts';
 import type { Change, VersionedMap } from '../core/versioned-map.ts';
 
+import { MAX_AUDITED_ALONE } from './limits.ts';
 import { DIRECTIONS } from '../core/vocabulary.ts';
 import { UNKNOWN_LABELS } from '../policy/model.ts';
 import { matches, mayMatch } from '../policy/selector.ts';
@@ -22,8 +23,14 @@ export interface Selected {
   readonly policies: readonly Policy[];
   /** Per direction (S-03), and the same of audited policies. */
   readonly programs: readonly NeededProgram[];
-  readonly audits: readonly NeededProgram[];
+  readonly audits: readonly NeededAudit[];
   readonly keys: Pick<LocalEndpoint, 'programs' | 'audits'>;
+}
+
+/** A program of audited policies. */
+export interface NeededAudit extends NeededProgram {
+  /** Of each of several policies by itself, up to a limit of them; empty: there is one, or there are more. */
+  readonly alone: readonly NeededProgram[];
 }
 
 export interface Selection {
@@ -89,7 +96,7 @@ function selectedBy(
   const isAudited = (policy: Policy): boolean => (policy.mode ?? mode) === 'audit';
   const enforced = policies.filter((policy) => !isAudited(policy));
   const programs = programsOf(enforced, labels);
-  const audits = programsOf(policies.filter(isAudited), labels).map((each) => ({ ...each, key: auditKey(each.key) }));
+  const audits = programsOf(policies.filter(isAudited), labels).map((each) => auditOf(each, labels));
   const keys = { programs: keysOf(programs), audits: keysOf(audits) };
   return { policies, programs, audits, keys: before && isSameValue(before.keys, keys) ? before.keys : keys };
 }
@@ -107,7 +114,18 @@ function programsOf(selecting: readonly Policy[], labels: Labels): readonly Need
   });
 }
 
-/** No key of a program. */
+/** Its keys are no keys of programs. One that is alone has the key that it has where no other is audited. */
+function auditOf(together: NeededProgram, labels: Labels): NeededAudit {
+  const { key, direction, policies } = together;
+  const isCountedAlone = policies.length > 1 && policies.length <= MAX_AUDITED_ALONE;
+  const alone = isCountedAlone ? policies.map((policy) => [policy]) : [];
+  return {
+    ...together,
+    key: auditKey(key),
+    alone: alone.map((one) => ({ key: auditKey(programKey(direction, one, labels)), direction, policies: one })),
+  };
+}
+
 function auditKey(key: string): string {
   return `audit ${key}`;
 }

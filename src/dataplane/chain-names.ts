@@ -15,7 +15,7 @@ export function endpointChain(direction: Direction, content: string): string {
 
 /** The chain that judges replies where the endpoint chain `name`, or part of one, judges the original direction. */
 export function replyChain(name: string): string {
-  return name.replace(/^(PCL-[EI][NXWA]?)-/, '$1R-');
+  return name.replace(/^(PCL-[EI][NXWAa-h]?)-/, '$1R-');
 }
 
 /** Stands for the name of an endpoint chain that is not known yet: what leads to one of its parts and to another is told apart. */
@@ -23,19 +23,38 @@ export const UNNAMED_CHAIN = `${PREFIX}-E-`;
 
 /** Parts of endpoint chains: `next`: what is asked behind a Pass; where packets end that are denied, or would be; what only counts. */
 const PART_LETTERS = { next: 'N', denied: 'X', 'would-deny': 'W', counted: 'A' } as const;
-export type ChainPart = keyof typeof PART_LETTERS;
+/** What only counts for one audited policy, of several by their place: as many as are counted alone (compile/limits.ts). */
+const ALONE_LETTERS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'] as const;
+type AlonePart = `alone-${(typeof ALONE_LETTERS)[number]}`;
+export type ChainPart = keyof typeof PART_LETTERS | AlonePart;
 
 export function partChain(endpoint: string, part: ChainPart): string {
-  return endpoint.replace(/^(PCL-[EI])-/, `$1${PART_LETTERS[part]}-`);
+  const letter = isAlone(part) ? part.slice(-1) : PART_LETTERS[part];
+  return endpoint.replace(/^(PCL-[EI])-/, `$1${letter}-`);
+}
+
+/** Throws where there are no more. */
+export function alonePart(place: number): ChainPart {
+  const letter = ALONE_LETTERS[place];
+  if (letter === undefined) throw new Error(`no more than ${ALONE_LETTERS.length} audited policies are counted alone`);
+  return `alone-${letter}`;
+}
+
+export function isAlone(part: ChainPart | undefined): part is AlonePart {
+  return part?.startsWith('alone-') === true;
 }
 
 /** Which part of an endpoint chain it is by its name; undefined: none. */
 export function partOf(chain: string): ChainPart | undefined {
-  const letter = /^PCL-[EI]([NXWA])R?-/.exec(chain)?.[1];
-  return CHAIN_PARTS.find((part) => PART_LETTERS[part] === letter);
+  const letter = /^PCL-[EI]([NXWAa-h])R?-/.exec(chain)?.[1];
+  return letter === undefined ? undefined : PARTS_BY_LETTER.get(letter);
 }
 
-export const CHAIN_PARTS = Object.keys(PART_LETTERS) as readonly ChainPart[];
+const PARTS_BY_LETTER: ReadonlyMap<string, ChainPart> = new Map([
+  ...Object.entries(PART_LETTERS).map(([part, letter]) => [letter, part as ChainPart] as const),
+  ...ALONE_LETTERS.map((letter) => [letter, `alone-${letter}`] as const),
+]);
+export const CHAIN_PARTS: readonly ChainPart[] = [...PARTS_BY_LETTER.values()];
 
 /** The chain for pods whose own chain cannot be built: everything in that direction is denied. */
 export function closedChain(direction: Direction): string {

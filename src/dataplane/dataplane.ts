@@ -166,8 +166,11 @@ export interface Unread {
   readonly why: string;
 }
 
-export const COUNTED_ACTIONS = ['allow', 'deny', 'would-deny', 'would-allow'] as const;
-/** `would-deny`: in audit mode, let through. `would-allow`: by audited policies, denied by those in force. */
+export const COUNTED_ACTIONS = ['allow', 'deny', 'would-deny', 'would-deny-alone', 'would-allow'] as const;
+/**
+ * `would-deny`: in audit mode, let through; or by all audited policies of the pod together. `would-deny-alone`: by one of them, were it
+ * the only one. `would-allow`: by audited policies, denied by those in force.
+ */
 export type CountedAction = (typeof COUNTED_ACTIONS)[number];
 
 /**
@@ -189,7 +192,7 @@ export interface RuleCounter {
 
 /** Whose count it is, in the order of the policies. */
 export type CountedFor =
-  /** `allow`, `would-allow`: the policies that ask for the rule, several where it stands for rules of each. Otherwise: all that isolate the pod, or would. */
+  /** `allow`, `would-allow`: the policies that ask for the rule, several where it stands for rules of each. `would-deny-alone`: one. Otherwise: all that isolate the pod, or would. */
   | { readonly kind: 'policies'; readonly policies: readonly PolicyRef[] }
   /** Pods that let nothing through because the kernel refused what their policies need. */
   | { readonly kind: 'closed' }

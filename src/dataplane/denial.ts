@@ -14,4 +14,6 @@ export interface Denial {
   readonly isReply: boolean;
   /** Those whose rules it met, as far as these are still known. */
   readonly policies?: readonly PolicyRef[];
+  /** One of several audited policies of the pod, that would deny it by itself, whatever the others say. */
+  readonly alone?: PolicyRef;
 }

@@ -30,8 +30,8 @@ import { matches, mayMatch } from './selector.ts';
 /** What decides besides the two ends of a flow. */
 export interface PolicyWorld
   extends Pick<ClusterSnapshot, 'policies' | 'namespaces' | 'clusterPolicies' | 'labelledNodes'> {
-  /** As if no policy were only audited. */
-  readonly enforcesAudited?: true;
+  /** As if no policy were only audited; or all but this one that are. */
+  readonly enforcesAudited?: true | PolicyRef;
 }
 
 export interface Evaluator {
@@ -60,11 +60,25 @@ function judgeBoth(world: PolicyWorld, connection: Connection): Omit<Verdict, 'i
   return { allowed: letsPass(egress) && letsPass(ingress), egress, ingress };
 }
 
-/** What policies that are only audited would change; absent: nothing. */
-export function auditOutcome(verdict: Verdict, direction: Direction): 'would-deny' | 'would-allow' | undefined {
+export type AuditOutcome = 'would-deny' | 'would-allow';
+
+/** What policies that are only audited would change together; absent: nothing. */
+export function auditOutcome(verdict: Verdict, direction: Direction): AuditOutcome | undefined {
   const passes = letsPass(verdict[direction]);
   if (!verdict.ifEnforced || letsPass(verdict.ifEnforced[direction]) === passes) return undefined;
   return passes ? 'would-deny' : 'would-allow';
+}
+
+/** What one audited policy would change by itself, were it enforced while all others stay as they are; absent: nothing. */
+export function outcomeAlone(
+  world: PolicyWorld,
+  policy: PolicyRef,
+  direction: Direction,
+  connection: Connection,
+): AuditOutcome | undefined {
+  const passes = letsPass(judgeDirection(world, direction, connection));
+  const alone = judgeDirection({ ...world, enforcesAudited: policy }, direction, connection);
+  return letsPass(alone) === passes ? undefined : passes ? 'would-deny' : 'would-allow';
 }
 
 /** For a single flow. Addresses that are not IP addresses are an error of the caller and throw. */
@@ -192,9 +206,14 @@ function isolatingPolicies(snapshot: PolicyWorld, direction: Direction, subject:
   const namespace = snapshot.namespaces.get(subject.namespace);
   return [...snapshot.policies.values()]
     .filter((policy) => policy.namespace === subject.namespace)
-    .filter((policy) => snapshot.enforcesAudited || !isAudited(policy, namespace))
+    .filter((policy) => isEnforced(snapshot.enforcesAudited, policy) || !isAudited(policy, namespace))
     .filter((policy) => policy.isolates[direction] && mayMatch(policy.podSelector, subject.labels))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function isEnforced(audited: PolicyWorld['enforcesAudited'], policy: Policy): boolean {
+  if (audited === undefined || audited === true) return audited === true;
+  return audited.namespace === policy.namespace && audited.name === policy.name;
 }
 
 export function refOf({ namespace, name }: Policy): PolicyRef {

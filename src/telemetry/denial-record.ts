@@ -50,7 +50,7 @@ export interface DenialRecord {
   /** All that isolate the pod, up to sixteen, each with what of its nearest rule does not hold. */
   readonly policies: readonly { readonly policy: string; readonly why?: string }[];
   readonly morePolicies?: number;
-  /** Of a denied flow, the audited policies that would let it through, up to sixteen. */
+  /** The audited policies that would let it through, up to sixteen: a denied flow, or one that a single audited policy would deny. */
   readonly wouldAllow?: readonly string[];
   /** What else there is to know, such as that the rules have changed since. */
   readonly note?: string;
@@ -79,10 +79,10 @@ export function deniedPacket(packet: LoggedPacket, denial: Denial): DeniedPacket
   };
 }
 
-/** Packets with the same are of one flow; the client's port does not count. */
-export function flowKey({ verdict, direction, flow, icmpType }: DeniedPacket): string {
+/** Packets with the same are told together: of one flow, whatever the client's port, and of several audited policies each by itself. */
+export function flowKey({ verdict, direction, alone, flow, icmpType }: DeniedPacket): string {
   const { source, destination, protocol, port } = flow;
-  return `${verdict} ${direction ?? ''} ${source} ${destination} ${protocol} ${icmpType ?? port}`;
+  return `${verdict} ${direction ?? ''} ${alone ? objectKey(alone) : ''} ${source} ${destination} ${protocol} ${icmpType ?? port}`;
 }
 
 export function recordDenial(denied: DeniedPacket, world: DenialWorld): DenialRecord {
@@ -142,7 +142,8 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
   const inForce = explainDenial(world.snapshot, direction, connection);
   const withAudited = { ...world.snapshot, enforcesAudited: true } as const;
   const isAudited = verdict === 'would-deny' && inForce.verdict.kind !== 'denied';
-  const explained = isAudited ? explainDenial(withAudited, direction, connection) : inForce;
+  const ifEnforced = denied.alone ? ({ ...world.snapshot, enforcesAudited: denied.alone } as const) : withAudited;
+  const explained = isAudited ? explainDenial(ifEnforced, direction, connection) : inForce;
   const stranger = attached
     ? `the ${subject} address is not one of pod ${objectKey(attached)}, which was judged by its interface`
     : '';
@@ -166,7 +167,7 @@ function explanationOf(denied: DeniedPacket, ends: Ends, world: DenialWorld): Ex
   return { ...listed((denied.policies ?? []).map((policy) => ({ policy: objectKey(policy) }))), note };
 }
 
-/** Of a denied flow, by the verdict if no policy were only audited. */
+/** By the verdict if no policy were only audited. */
 function allowedBy(ifEnforced: DirectionVerdict): Pick<DenialRecord, 'wouldAllow'> {
   if (ifEnforced.kind !== 'allowed') return {};
   const names = new Set(ifEnforced.by.map(({ policy }) => objectKey(policy)));

@@ -54,7 +54,7 @@ export interface EventSubject {
 const audited = (who: string): Pick<EventSubject, 'type' | 'reason' | 'message'> => ({
   type: 'Normal',
   reason: 'Audited',
-  message: `audited: on nodes in mode enforce, ${who} nobody; what would be denied is counted (portcullis_audit_denied_connections_total)`,
+  message: `audited: on nodes in mode enforce, ${who} nobody; what would be denied is counted (portcullis_audited_policy_denied_connections_total)`,
 });
 
 /** Problems first; `MAX_SUBJECTS` at most. What the cluster does not have, or is about to delete, gets none. */

@@ -29,8 +29,13 @@ export function ruleCounterMetrics(registry: Registry): RuleCounterMetrics {
   );
   const audited = counter(
     'audit_denied_connections_total',
-    'Connections that would be denied, each once: by policies of a node in audit mode, or by policies that are audited, were they enforced',
+    'Connections that would be denied, each once: by policies of a node in audit mode, or by policies that are audited, were they all enforced',
     labels,
+  );
+  const deniedAlone = counter(
+    'audited_policy_denied_connections_total',
+    'Connections that this policy, which is audited, would deny if it were enforced and all others stayed as they are; each once',
+    ['namespace', 'policy', 'direction'],
   );
   const newlyAllowed = counter(
     'audit_allowed_packets_total',
@@ -39,7 +44,7 @@ export function ruleCounterMetrics(registry: Registry): RuleCounterMetrics {
   );
   return {
     ruleCounters: (counters) => {
-      for (const metric of [allowed, denied, audited, newlyAllowed]) metric.reset();
+      for (const metric of [allowed, denied, audited, deniedAlone, newlyAllowed]) metric.reset();
       for (const { action, direction, flow, of, packets } of counters) {
         const whose = { ...whoseLabels(of), direction };
         switch (action) {
@@ -52,6 +57,11 @@ export function ruleCounterMetrics(registry: Registry): RuleCounterMetrics {
           case 'would-deny':
             audited.inc(whose, packets);
             break;
+          case 'would-deny-alone': {
+            const { namespace, policies: policy } = whoseLabels(of);
+            deniedAlone.inc({ namespace, policy, direction }, packets);
+            break;
+          }
           case 'would-allow':
             newlyAllowed.inc(whose, packets);
         }

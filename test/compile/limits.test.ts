@@ -129,7 +129,28 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
     assert.equal(problem!.object.kind, 'NetworkPolicy');
     assert.match(problem!.object.name, /^audited-0, audited-1, .* and 50 more$/);
     assert.match(problem!.message, /^audited together, .* nothing is counted/);
-    assert.equal(compiled({}, more).audits.length, 1);
+    const whole = compiled({}, more);
+    assert.equal(whole.audits.length, 1);
+    assert.equal(whole.audits[0]!.alone, undefined);
+    assert.match(whole.problems[0]!.message, /^more than 8 audited policies select the same pods: /);
+  });
+
+  it('what each of several audited policies would do alone is compiled for eight; where there is no room for all, for none', () => {
+    const audited = (count: number): ClusterSnapshot =>
+      snapshot({
+        pods: [endpoint('big', 1)],
+        policies: numbers(count).map((n) =>
+          policy(`x/p${n}`, { podSelector: {}, policyTypes: ['Ingress'], ingress: [wide(n)] }, 'audit'),
+        ),
+      });
+    const aloneIn = ({ audits }: NodeIntent): (number | undefined)[] => audits.map(({ alone }) => alone?.length);
+    assert.deepEqual(aloneIn(compiled({}, audited(1))), [undefined]);
+    assert.deepEqual(aloneIn(compiled({}, audited(8))).filter(Boolean), [8]);
+    assert.deepEqual(aloneIn(compiled({}, audited(9))), [undefined]);
+    // An eighth: for the rules of three of four alone, or of all together.
+    const few = compiled({ rules: 8 * 3 }, audited(4));
+    assert.deepEqual(aloneIn(few).filter(Boolean), []);
+    assert.match(few.problems[0]!.message, /nothing is counted/);
   });
 
   it('is open again once it fits', () => {

@@ -527,6 +527,18 @@ export const auditedCluster: fc.Arbitrary<ClusterSnapshot> = fc
     return { ...one, policies: new Map([...audited, ...closing].map((each) => [objectKey(each), each])) };
   });
 
+/** All policies are audited, and nothing else isolates: what each would deny by itself another may allow. */
+export const severallyAudited: fc.Arbitrary<ClusterSnapshot> = cluster.map((one) => {
+  const audited = [...one.policies.values()].map((each): Policy => ({ ...each, mode: 'audit' }));
+  return { ...one, policies: new Map(audited.map((each) => [objectKey(each), each])) };
+});
+
+/** Without Baseline policies: what these deny passes the counts of audited policies all the same. */
+export const tieredAudits: fc.Arbitrary<ClusterSnapshot> = tieredCluster.map((one) => {
+  const ahead = [...(one.clusterPolicies ?? [])].filter(([, { tier }]) => tier === 'Admin');
+  return { ...one, clusterPolicies: new Map(ahead) };
+});
+
 /** A crowd and what became of it: besides what happens to any cluster, pods come and go that part it. */
 export const crowdedPair: fc.Arbitrary<readonly [ClusterSnapshot, ClusterSnapshot]> = fc
   .tuple(clusterPair, otherClusters, crowding, crowding)

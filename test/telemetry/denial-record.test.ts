@@ -106,6 +106,23 @@ describe('what is said of a denied packet', () => {
     assert.equal(record([audited, NONE], { destinationPort: 8080 }).wouldAllow, undefined);
   });
 
+  it('what one of several audited policies would deny by itself: that one, and those of the others that allow it', () => {
+    const audited = (name: string, port: number) =>
+      policy(`data/${name}`, { podSelector: {}, policyTypes: ['Ingress'], ingress: [{ ports: [{ port }] }] }, 'audit');
+    const all = [audited('one', 8443), audited('two', 8080), audited('three', 8081)];
+    const by = (name: string): Denial => {
+      const alone = { namespace: 'data', name };
+      return { verdict: 'would-deny', direction: 'ingress', isReply: false, alone, policies: [alone] };
+    };
+    const told = record(all, { destinationPort: 8443 }, by('two'));
+    assert.deepEqual(told.policies, [{ policy: 'data/two', why: 'ingress[0]: port 8443 not in 8080' }]);
+    assert.deepEqual(told.wouldAllow, ['data/one']);
+    assert.equal(record(all, { destinationPort: 1 }, by('two')).wouldAllow, undefined);
+    const keys = ['two', 'three'].map((name) => flowKey(deniedPacket(PACKET, by(name))));
+    assert.notEqual(keys[0], keys[1]);
+    assert.match(record(all, { destinationPort: 8080 }, by('two')).note!, /^would have been denied under rules since/);
+  });
+
   it('an answer is of the flow that it answers', () => {
     const reply = { source: DB, destination: WEB, sourcePort: 8443, destinationPort: 40_000 };
     const cut: Denial = { verdict: 'live-flow-cut', direction: 'ingress', isReply: true };

@@ -75,6 +75,7 @@ function feed(metrics: AgentMetrics, auditedPolicies: ReadonlyMap<string, number
     { ...both, action: 'allow', flow: 'new', of: { kind: 'other' }, packets: 4 },
     { ...both, action: 'deny', flow: 'live', packets: 5 },
     { ...both, action: 'would-deny', flow: 'new', packets: 0 },
+    { ...both, action: 'would-deny-alone', flow: 'new', of: { kind: 'policies', policies: [b] }, packets: 8 },
     { ...both, action: 'would-allow', flow: 'new', packets: 6 },
   ]);
   metrics.watchEvent('pods', 'ADDED');
@@ -194,6 +195,7 @@ describe('createAgentMetrics', () => {
       ['portcullis_allowed_connections_total{namespace="_other",policies="_other",direction="ingress"}', 4],
       ['portcullis_denied_packets_total{namespace="x",policies="a,b",direction="ingress",flow="live"}', 5],
       ['portcullis_audit_denied_connections_total{namespace="x",policies="a,b",direction="ingress"}', 0],
+      ['portcullis_audited_policy_denied_connections_total{namespace="x",policy="b",direction="ingress"}', 8],
       ['portcullis_watch_events_total{kind="pods",type="ADDED"}', 2],
       ['portcullis_watch_restarts_total{kind="nodes",reason="ended"}', 1],
       ['portcullis_watch_missed_events_total{kind="namespaces"}', 2],

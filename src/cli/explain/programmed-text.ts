@@ -43,6 +43,7 @@ const ACTIONS = {
   allow: 'allowed by',
   deny: 'denied by',
   'would-deny': 'would be denied by',
+  'would-deny-alone': 'would be denied, were it enforced alone, by',
   'would-allow': 'would be allowed by',
 } as const;
 

@@ -11,7 +11,8 @@ import type { Kernel } from './kernel/kernel.ts';
 import type { ObservedFamily, ObservedState, Plan } from './plan/plan.ts';
 
 import { TIDYING } from '../dataplane.ts';
-import { readJudged } from './counters/counted-rules.ts';
+import { isAlone, partOf } from '../chain-names.ts';
+import { readAudited, readJudged } from './counters/counted-rules.ts';
 import { readPrefix } from '../log-prefix.ts';
 import { isEmptyPlan, planText } from './plan/plan.ts';
 import { lacksOf } from './rules/features.ts';
@@ -72,7 +73,12 @@ function denialOf(prefix: string, family: Family, standing: Standing | undefined
   const read = readPrefix(prefix);
   if (!read) return undefined;
   const { chain, ...denial } = read;
-  const judged = readJudged(standing?.written.families[family]?.chains.get(chain) ?? []);
+  const lines = standing?.written.families[family]?.chains.get(chain) ?? [];
+  if (isAlone(partOf(chain))) {
+    const [alone] = readAudited(lines);
+    return alone ? { ...denial, alone, policies: [alone] } : denial;
+  }
+  const judged = readJudged(lines);
   return judged?.of.kind === 'policies' ? { ...denial, policies: judged.of.policies } : denial;
 }
 

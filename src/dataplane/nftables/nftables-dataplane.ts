@@ -8,6 +8,7 @@ import type { NftCounters } from './sync/counters.ts';
 import type { EpochKeeper } from './sync/epoch-keeper.ts';
 
 import { TIDYING } from '../dataplane.ts';
+import { isAlone, partOf } from '../chain-names.ts';
 import { readPrefix } from '../log-prefix.ts';
 import { bridgesOfPods } from './bridged-pods.ts';
 import { type NftSyncOptions, type NftSyncResult, NftSynchronizer } from './sync/synchronizer.ts';
@@ -56,7 +57,9 @@ export function createNftablesDataplane(options: NftablesOptions): NftablesDatap
       const { chain, ...denial } = read;
       const { held } = synchronizer;
       const judging = held?.rendered.chains.get(chain) ?? held?.left.chains.get(chain);
-      return judging?.policies ? { ...denial, policies: judging.policies } : denial;
+      if (!judging?.policies) return denial;
+      const [alone] = isAlone(partOf(chain)) ? judging.policies : [];
+      return { ...denial, policies: judging.policies, ...(alone ? { alone } : {}) };
     },
   };
 }

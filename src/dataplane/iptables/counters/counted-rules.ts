@@ -1,6 +1,5 @@
 /** What the counter of each rule of an endpoint chain counts, told from the rules as values. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
-import type { ChainPart } from '../../chain-names.ts';
 import type { CountedAction, CountedFlow, CountedFor } from '../../dataplane.ts';
 import type { PolicyRef } from '../../../policy/model.ts';
 import type { Chain } from '../rules/chain.ts';
@@ -9,7 +8,7 @@ import type { EndpointChain } from '../rules/ruleset.ts';
 
 import { objectKey } from '../../../policy/model.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
-import { closedChain, partOf, replyChain } from '../../chain-names.ts';
+import { CHAIN_PARTS, closedChain, isAlone, partOf, replyChain } from '../../chain-names.ts';
 import { parseRule } from '../rules/parse-rule.ts';
 
 /** What a count is a count of. */
@@ -33,20 +32,26 @@ export interface Judged {
   /** Of live flows, which are no connections that began. */
   readonly replies: boolean;
   readonly of: CountedFor;
+  /** Present: what comes to its end would be denied by one audited policy, whatever the others say. */
+  readonly alone?: 'also' | 'only';
 }
 
-/** Undefined: the chain judges no pods. `policies`: of its endpoint chain. */
-export function judgedBy({ role }: Chain, policies: readonly PolicyRef[]): Judged | undefined {
+/** Undefined: the chain judges no pods. `endpoint`: the endpoint chain that it is part of. */
+export function judgedBy({ role }: Chain, endpoint: EndpointChain | undefined): Judged | undefined {
   if (role.kind !== 'endpoint' && role.kind !== 'closed') return undefined;
   // What leads there was counted where it came from.
   if (role.kind === 'endpoint' && (role.part === 'denied' || role.part === 'would-deny')) return undefined;
-  const of: CountedFor = role.kind === 'closed' ? { kind: 'closed' } : { kind: 'policies', policies };
-  return { direction: role.direction, replies: role.replies, of };
-}
-
-/** Whose counts the chain's are, or the part's of a chain. */
-export function policiesOf(endpoint: EndpointChain | undefined, part?: ChainPart): readonly PolicyRef[] {
-  return (part === 'counted' ? endpoint?.audit?.policies : endpoint?.policies) ?? [];
+  const { direction, replies } = role;
+  if (role.kind === 'closed') return { direction, replies, of: { kind: 'closed' } };
+  const { policies = [], audit } = endpoint ?? {};
+  const { part } = role;
+  if (isAlone(part)) {
+    const policy = audit?.policies[CHAIN_PARTS.filter(isAlone).indexOf(part)];
+    return { direction, replies, of: { kind: 'policies', policies: policy ? [policy] : [] }, alone: 'only' };
+  }
+  const audited = part === 'counted' || audit?.without === undefined ? audit?.policies : undefined;
+  const of: CountedFor = { kind: 'policies', policies: audited ?? policies };
+  return { direction, replies, of, ...(audited?.length === 1 ? { alone: 'also' } : {}) };
 }
 
 /** A chain for pods whose own could not be made: it is not among the rules wanted, and has no legend. */
@@ -78,7 +83,7 @@ interface Place extends Judged {
 }
 
 function sharesOfRule({ matches, target, by, isAudit }: Rule, index: number, place: Place): Share[] {
-  const { direction, replies, of, isLast, tellsLive } = place;
+  const { direction, replies, of, alone, isLast, tellsLive } = place;
   const share = (action: CountedAction, flow: CountedFlow, whose = of, sign: Share['sign'] = 1): Share => {
     return { index, counted: { action, direction, flow, of: whose }, sign };
   };
@@ -93,9 +98,10 @@ function sharesOfRule({ matches, target, by, isAudit }: Rule, index: number, pla
       return [share('deny', 'live'), share('deny', 'new', of, -1)];
     case 'return':
       if (replies || matches.some(({ kind }) => UNCOUNTED.has(kind))) return [];
+      if (alone === 'only') return aloneShares(share, whose, isAudit, isLast);
       if (isAudit) return [share('would-deny', 'new'), share('would-allow', 'new', whose)];
       // What nothing allowed comes to the last verdict; where nothing is denied that is this one.
-      if (isLast) return [share('would-deny', 'new')];
+      if (isLast) return [share('would-deny', 'new'), ...(alone ? [share('would-deny-alone', 'new')] : [])];
       return [share('allow', 'new', whose)];
     case 'goto': {
       const part = partOf(target.chain);
@@ -110,6 +116,14 @@ function sharesOfRule({ matches, target, by, isAudit }: Rule, index: number, pla
   }
 }
 
+type ToShare = (action: CountedAction, flow: CountedFlow, whose?: CountedFor) => Share;
+
+/** What the policy allows is counted by the chain that leads here, but for what those in force deny. */
+function aloneShares(share: ToShare, whose: CountedFor, isAudit: true | undefined, isLast: boolean): Share[] {
+  if (isAudit) return [share('would-allow', 'new', whose)];
+  return isLast ? [share('would-deny-alone', 'new')] : [];
+}
+
 /** A pod's way to itself, and what is no first packet. */
 const UNCOUNTED: ReadonlySet<Match['kind']> = new Set(['same-address', 'conntrack-confirmed', 'conntrack-not']);
 
@@ -117,26 +131,45 @@ function distinctPolicies(by: NonNullable<Rule['by']>): readonly PolicyRef[] {
   return [...new Map(by.map(({ policy }) => [objectKey(policy), policy])).values()];
 }
 
-/** `x/a ingress rules 0,2`, as a chain's legend names its policies. */
-const LEGEND = /^([^/ ]+)\/([^/ ]+) (ingress|egress) (?:no rule|closed|rules [0-9,]+)$/;
+/** `x/a ingress rules 0,2`, as a chain's legend names its policies; those that are audited: `x/a ingress audit: rules 0,2`. */
+const LEGEND = /^([^/ ]+)\/([^/ ]+) (ingress|egress) (audit: )?(?:no rule|closed|rules [0-9,]+)$/;
 
 /**
  * A chain of which only the lines are known, by its legend: of an agent before this one, or with rules that look past the members of
  * sets. What its rules allow is counted for all its policies together.
  */
 export function readJudged(lines: readonly string[]): Judged | undefined {
-  const policies: PolicyRef[] = [];
-  let direction: Direction | undefined;
-  for (const line of lines) {
-    if (!line.startsWith('-m comment')) continue;
+  const enforced = legendOf(lines).filter(({ isAudited }) => !isAudited);
+  const [first] = enforced;
+  return (
+    first && {
+      direction: first.direction,
+      replies: false,
+      of: { kind: 'policies', policies: enforced.map(({ policy }) => policy) },
+    }
+  );
+}
+
+/** The audited policies that a chain's legend names. */
+export function readAudited(lines: readonly string[]): readonly PolicyRef[] {
+  return legendOf(lines).flatMap(({ policy, isAudited }) => (isAudited ? [policy] : []));
+}
+
+interface Named {
+  readonly policy: PolicyRef;
+  readonly direction: Direction;
+  readonly isAudited: boolean;
+}
+
+function legendOf(lines: readonly string[]): readonly Named[] {
+  return lines.flatMap((line) => {
+    if (!line.startsWith('-m comment')) return [];
     const parsed = parseRule(line, 4);
     const match = parsed.kind === 'own' ? parsed.rule.matches[0] : undefined;
-    const [, namespace, name, where] = LEGEND.exec(match?.kind === 'comment' ? match.text : '') ?? [];
-    if (namespace === undefined) continue;
-    policies.push({ namespace, name: name! });
-    direction = where as Direction;
-  }
-  return direction && { direction, replies: false, of: { kind: 'policies', policies } };
+    const [, namespace, name, direction, audit] = LEGEND.exec(match?.kind === 'comment' ? match.text : '') ?? [];
+    if (namespace === undefined) return [];
+    return [{ policy: { namespace, name: name! }, direction: direction as Direction, isAudited: audit !== undefined }];
+  });
 }
 
 export function parsedRule(line: string, family: Family): Rule | undefined {

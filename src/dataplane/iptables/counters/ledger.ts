@@ -15,7 +15,6 @@ import { FAMILIES } from '../../../core/vocabulary.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { leadsTo } from '../rules/parse-rule.ts';
 import {
-  policiesOf,
   type Counted,
   type Judged,
   judgedBy,
@@ -116,10 +115,7 @@ export class Ledger {
       for (const { name } of entry) others.add(name);
       for (const chain of chains.values()) {
         const { role } = chain;
-        const judged = judgedBy(
-          chain,
-          role.kind === 'endpoint' ? policiesOf(endpointChains.get(role.endpoint), role.part) : [],
-        );
+        const judged = judgedBy(chain, role.kind === 'endpoint' ? endpointChains.get(role.endpoint) : undefined);
         const key = chainKey(family, chain.name);
         if (!judged) others.add(chain.name);
         else if (this.#rendered.get(key)?.chain !== chain) {

@@ -9,7 +9,7 @@ import type { ChainReading } from './chain-reading.ts';
 import { Groups } from '../../../core/groups.ts';
 import { revokes } from '../../judgement.ts';
 import { JUDGING_ORDER } from '../../judgings.ts';
-import { replyChain } from '../../chain-names.ts';
+import { isAlone, partOf, replyChain } from '../../chain-names.ts';
 import { replyDispatchChain } from '../rules/names.ts';
 import { isDispatchRule } from './chain-reading.ts';
 import { judgedBy } from './judgement.ts';
@@ -93,7 +93,11 @@ function repliesRevoke(now: string, target: string, chains: Chains, actual: Chai
 
 /** A chain that counts for audited policies alone does not. */
 function mayDeny(to: ChainText | undefined): boolean {
-  return !to || to.rules.some((parsed) => parsed.kind === 'foreign' || !PASSES.has(parsed.rule.target.kind));
+  return !to || to.rules.some((parsed) => parsed.kind === 'foreign' || !passes(parsed.rule.target));
+}
+
+function passes(target: Rule['target']): boolean {
+  return PASSES.has(target.kind) || (target.kind === 'jump' && isAlone(partOf(target.chain)));
 }
 
 const PASSES: ReadonlySet<Rule['target']['kind']> = new Set(['return', 'log', 'none']);

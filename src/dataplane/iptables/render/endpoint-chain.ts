@@ -12,7 +12,7 @@ import { Chain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';
 import { judgesReplies, stamps } from '../rules/layout.ts';
 import type { Judging } from '../../judgings.ts';
-import { endpointChain, replyChain } from '../../chain-names.ts';
+import { alonePart, endpointChain, partChain, replyChain, UNNAMED_CHAIN } from '../../chain-names.ts';
 import { type LogStage, writePrefix } from '../../log-prefix.ts';
 import { reverse } from '../rules/reverse.ts';
 
@@ -47,31 +47,93 @@ export function renderPlainChain(
   setNames: SetNames,
 ): EndpointChain {
   const { direction, policies } = (program ?? audit)!;
-  const rulesOf = (from: Program | undefined): readonly Rule[] => allowRules(from, family, setNames);
-  const allows = expressible(rulesOf(program ?? audit), family, layout);
-  const counts = expressible(program ? rulesOf(audit).map((each) => countingRule(each, layout)) : [], family, layout);
-  const legend = expressible([...legendRules(program), ...legendRules(audit, true)], family, layout);
+  const allows = allowRules(program ?? audit, family, setNames);
+  const legend = [...legendRules(program), ...legendRules(audit, true)];
   const isolates = program !== undefined;
   const tailOf = (chain: string, replies: boolean): readonly Rule[] =>
-    expressible(tailRules({ chain, direction, replies, isolates }, layout), family, layout);
-  const told = [...allows, ...counts, ...legend, ...tailOf('', false)];
+    tailRules({ chain, direction, replies, isolates }, layout);
+  const alone = (chain: string): readonly (readonly Rule[])[] =>
+    aloneRules(audit, chain, isolates, family, layout, setNames);
+  const rulesOf = (chain: string): readonly Rule[] => {
+    const tail = tailOf(chain, false);
+    const counts = countingRules(audit, chain, family, layout, setNames);
+    const all = isolates
+      ? [...headRules(layout), ...allows, ...tail.slice(0, -1), ...counts, ...tail.slice(-1), ...legend]
+      : [...auditHeadRules(layout), ...auditedRules(audit, chain, allows, tail), ...legend];
+    return expressible(all, family, layout);
+  };
+  const told = [...rulesOf(UNNAMED_CHAIN), ...alone(UNNAMED_CHAIN).flat()];
   const meaning = told.map(({ matches, target }) => ({ matches, target }));
   const keys = audit ? [program?.key ?? null, audit.key] : [program!.key];
   const name = endpointChain(direction, JSON.stringify([...keys, family, layout, meaning]));
-  const head = expressible(isolates ? headRules(layout) : auditHeadRules(layout), family, layout);
-  const tail = tailOf(name, false);
-  const rules = [...head, ...allows, ...tail.slice(0, -1), ...counts, ...tail.slice(-1), ...legend];
+  const rules = rulesOf(name);
   const role = { kind: 'endpoint', endpoint: name, direction, replies: false } as const;
-  const replies = isolates ? [...allows.map(reverse), ...tailOf(name, true)] : [rule([], RETURN)];
+  const back = isolates ? [...allows, ...tailOf(name, true)] : [rule([], RETURN)];
+  const replies = expressible(back, family, layout).map((each) => (each.by ? reverse(each) : each));
+  const parts = alone(name).map((each, place) => {
+    const part = alonePart(place);
+    return new Chain(partChain(name, part), { ...role, part }, each);
+  });
   return {
     name,
     direction,
     policies,
     ...(audit ? { audit: { policies: audit.policies, ...(without === undefined ? {} : { without }) } } : {}),
-    sets: setsOf(rules),
+    sets: setsOf([...rules, ...parts.flatMap((part) => part.rules)]),
     chain: new Chain(name, role, rules),
     ...(judgesReplies(layout) ? { reply: new Chain(replyChain(name), { ...role, replies: true }, replies) } : {}),
+    ...(parts.length > 0 ? { parts } : {}),
   };
+}
+
+/**
+ * Behind the head of what counts for audited policies alone. Each of several is asked ahead of all together: what those allow goes no
+ * further. They log it each, so together they do not. `tail`: hairpin, log, verdict.
+ */
+export function auditedRules(
+  audit: Program | undefined,
+  chain: string,
+  allows: readonly Rule[],
+  tail: readonly Rule[],
+): readonly Rule[] {
+  if (!audit?.alone) return [...allows, ...tail];
+  return [...tail.slice(0, 1), ...aloneJumps(audit, chain), ...allows, ...tail.slice(-1)];
+}
+
+/** Ahead of the verdict on what policies in force deny: what of it audited ones would let through. */
+export function countingRules(
+  audit: Program | undefined,
+  chain: string,
+  family: Family,
+  layout: Layout,
+  setNames: SetNames,
+): readonly Rule[] {
+  if (audit?.alone) return aloneJumps(audit, chain);
+  return allowRules(audit, family, setNames).map((each) => countingRule(each, layout));
+}
+
+function aloneJumps({ alone = [] }: Program, chain: string): readonly Rule[] {
+  return alone.map((_, place) => rule([], { kind: 'jump', chain: partChain(chain, alonePart(place)) }));
+}
+
+/** By place, the chains that count for each of several audited policies, whatever the others say. None of them gives a verdict. */
+export function aloneRules(
+  audit: Program | undefined,
+  chain: string,
+  isolates: boolean,
+  family: Family,
+  layout: Layout,
+  setNames: SetNames,
+): readonly (readonly Rule[])[] {
+  return (audit?.alone ?? []).map((program, place) => {
+    const allows = allowRules(program, family, setNames);
+    const legend = legendRules(program, true);
+    if (isolates)
+      return expressible([...allows.map((each) => ({ ...each, isAudit: true as const })), ...legend], family, layout);
+    const tail = { chain: partChain(chain, alonePart(place)), direction: program.direction, replies: false, isolates };
+    const log = logRules('would-deny', tail, layout);
+    return expressible([...allows, ...log, rule([], RETURN), ...legend], family, layout);
+  });
 }
 
 /** By name, each once. */

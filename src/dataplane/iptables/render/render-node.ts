@@ -21,6 +21,7 @@
  *   PCL-E-<hash>  INVALID DROP; one RETURN per clause; source = destination RETURN (hairpin, S-62); flag, log, DROP; legend
  *                 where policies are audited as well: ahead of the last DROP a DROP per clause of theirs, which counts what they would allow
  *                 where all are: what is no first packet RETURN; one RETURN per clause; hairpin RETURN; log, RETURN, which counts; legend
+ *   PCL-Ea-<hash>  to h: where several are, each has a chain of its own, which is jumped to and gives no verdict: RETURN per clause; log, RETURN, which counts
  *   PCL-E-closed  DROP and nothing else, for pods whose own chain the kernel refused
  *
  *   With cluster-wide policies (tiered-chain.ts), whose rules are asked in order:

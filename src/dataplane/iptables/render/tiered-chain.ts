@@ -14,13 +14,15 @@ import { isolates } from '../../../compile/program.ts';
 import { Chain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';
 import { judgesReplies } from '../rules/layout.ts';
-import { endpointChain, partChain, replyChain, UNNAMED_CHAIN } from '../../chain-names.ts';
+import { alonePart, endpointChain, partChain, replyChain, UNNAMED_CHAIN } from '../../chain-names.ts';
 import { reverse } from '../rules/reverse.ts';
 import {
   allowRules,
+  aloneRules,
+  auditedRules,
   auditHeadRules,
   clauseRules,
-  countingRule,
+  countingRules,
   headRules,
   legendRules,
   rule,
@@ -84,7 +86,7 @@ function partChains(endpoint: string, direction: Direction, parts: Partial<Parts
 
 /** `name`: of the endpoint chain, which the parts are named after. */
 function partsOf(given: Given, name: string, replies: boolean): Parts {
-  const { program, audit, family, layout } = given;
+  const { program, audit, family, layout, setNames } = given;
   const to = (part: ChainPart): Rule['target'] => {
     const chain = partChain(name, part);
     return { kind: 'goto', chain: replies ? replyChain(chain) : chain };
@@ -118,7 +120,12 @@ function partsOf(given: Given, name: string, replies: boolean): Parts {
     ...(isPassed ? { next: [...next, ...(isIsolated ? legend : [])] } : {}),
     ...(denies || !isIsolated ? { [end]: [...deniedRules(given, name, replies), ...(isIsolated ? [] : legend)] } : {}),
     ...(isAudited ? { counted: countedRules(given, name) } : {}),
+    ...(replies ? {} : aloneParts(aloneRules(audit, name, isIsolated, family, layout, setNames))),
   };
+}
+
+function aloneParts(alone: readonly (readonly Rule[])[]): Partial<Parts> {
+  return Object.fromEntries(alone.map((rules, place) => [alonePart(place), rules]));
 }
 
 /** Of replies the same is asked with source and destination exchanged; what a tail asks tells nothing of a direction. */
@@ -162,7 +169,7 @@ function isolatingRules(
   const { direction } = program;
   const allows = expressible(allowRules(program, family, setNames), family, layout);
   const tail = expressible(tailRules({ chain, direction, replies, isolates: true }, layout), family, layout);
-  const counts = replies ? [] : allowRules(audit, family, setNames).map((each) => countingRule(each, layout));
+  const counts = replies ? [] : countingRules(audit, chain, family, layout, setNames);
   return [...allows, ...tail.slice(0, -1), ...expressible(counts, family, layout), ...tail.slice(-1)];
 }
 
@@ -182,5 +189,6 @@ function countedRules(
   chain: string,
 ): readonly Rule[] {
   const tail = tailRules({ chain, direction, replies: false, isolates: false }, layout);
-  return expressible([...auditHeadRules(layout), ...allowRules(audit, family, setNames), ...tail], family, layout);
+  const asked = auditedRules(audit, chain, allowRules(audit, family, setNames), tail);
+  return expressible([...auditHeadRules(layout), ...asked], family, layout);
 }

@@ -62,7 +62,7 @@ export function chainsOfEndpoint(endpoint: string): readonly string[] {
 
 /** The endpoint chain that a chain is part of, or the chain itself. */
 export function wholeOf(chain: string): string {
-  return chain.replace(/^(PCL-[EI])[NXWA]R?-/, '$1-');
+  return chain.replace(/^(PCL-[EI])[NXWAa-h]R?-/, '$1-');
 }
 
 /** The chain that judges in the place of another one, from the head of which it is reached, until that is written anew. */

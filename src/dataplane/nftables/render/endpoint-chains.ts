@@ -11,7 +11,7 @@ import type { PortRange } from '../../../net/port-range.ts';
 
 import { acceptRules } from '../../../compile/program.ts';
 import { objectKey } from '../../../policy/model.ts';
-import { closedChain, endpointChain, replyChain } from '../../chain-names.ts';
+import { alonePart, closedChain, endpointChain, partChain, replyChain, UNNAMED_CHAIN } from '../../chain-names.ts';
 import { writePrefix } from '../../log-prefix.ts';
 import { deniedBit } from '../../mark-bits.ts';
 import { itselfSet } from '../table/names.ts';
@@ -44,20 +44,61 @@ export function plainChains(judging: Judging, family: Family, layout: Layout, na
   const { direction, policies } = (program ?? audit)!;
   const of: Judged = { family, direction, layout, policies, isolates: program !== undefined };
   const allows = acceptingRules(program ?? audit, family, names).map((rule) => counting(rule, 'allow', of));
-  const audited = program ? acceptingRules(audit, family, names).map((rule) => auditing(rule, of)) : [];
-  const rulesIn = (name: string): readonly Rule[] => [
-    ...headRules(of),
-    ...allows,
-    ...tailRules(of, name),
-    ...audited,
-    verdict(of),
-  ];
+  const rulesIn = (name: string): readonly Rule[] =>
+    of.isolates
+      ? [...headRules(of), ...allows, ...tailRules(of, name), ...auditing(audit, of, name, names), verdict(of)]
+      : auditedRules(audit!, of, name, allows);
+  const alone = (name: string): readonly Chain[] => aloneChains(audit, of, name, names);
   const keys = [program?.key ?? null, audit?.key ?? null, family];
-  const name = endpointChain(direction, JSON.stringify([keys, chainOf('', rulesIn('')).lines]));
+  const meaning = [chainOf('', rulesIn(UNNAMED_CHAIN)), ...alone(UNNAMED_CHAIN)].map(({ lines }) => lines);
+  const name = endpointChain(direction, JSON.stringify([keys, ...meaning]));
+  const parts = alone(name);
   const chain = chainOf(name, rulesIn(name), { policies, denies: of.isolates && layout.mode === 'enforce' });
-  if (!stamps(layout)) return { chain };
+  const found = { chain, ...(parts.length > 0 ? { parts } : {}) };
+  if (!stamps(layout)) return found;
   const replies = of.isolates ? [...allows.map(reverse).map(uncounted), ...replyTail(of, name)] : [rule([], RETURN)];
-  return { chain, reply: chainOf(replyChain(name), replies, { policies, denies: of.isolates }) };
+  return { ...found, reply: chainOf(replyChain(name), replies, { policies, denies: of.isolates }) };
+}
+
+/**
+ * All that counts for audited policies alone. Each of several is asked ahead of all together: what those allow goes no further. They log
+ * it each, so together they do not.
+ */
+export function auditedRules(audit: Program, of: Judged, chain: string, allows: readonly Rule[]): readonly Rule[] {
+  const [hairpin, ...log] = tailRules(of, chain);
+  const last = verdict(of);
+  if (audit.alone) return [...headRules(of), hairpin!, ...aloneJumps(audit, chain), ...allows, last];
+  return [...headRules(of), ...allows, hairpin!, ...log, audit.policies.length === 1 ? countedAlone(last) : last];
+}
+
+/** What all audited policies would deny is what the only one would. */
+function countedAlone(last: Rule): Rule {
+  const counts = last.counts!;
+  return { ...last, counts: { ...counts, also: { action: 'would-deny-alone', of: counts.of } } };
+}
+
+/** Ahead of the verdict on what policies in force deny: what of it audited ones would let through. */
+export function auditing(audit: Program | undefined, of: Judged, chain: string, names: SetNames): readonly Rule[] {
+  if (audit?.alone) return aloneJumps(audit, chain);
+  return acceptingRules(audit, of.family, names).map((each) => wouldAllow(each, of));
+}
+
+function aloneJumps({ alone = [] }: Program, chain: string): readonly Rule[] {
+  return alone.map((_, place) => rule([], { kind: 'jump', chain: partChain(chain, alonePart(place)) }));
+}
+
+/** The chains that count for each of several audited policies, whatever the others say. None of them gives a verdict. */
+export function aloneChains(audit: Program | undefined, of: Judged, chain: string, names: SetNames): readonly Chain[] {
+  return (audit?.alone ?? []).map((program, place) => {
+    const { policies } = program;
+    const name = partChain(chain, alonePart(place));
+    const own: Judged = { ...of, policies, isolates: false };
+    const allows = acceptingRules(program, of.family, names);
+    const rules = of.isolates
+      ? allows.map((each) => counting(each, 'would-allow', own))
+      : [...allows, ...logRules(own, 'would-deny', name), verdict(own, 'would-deny-alone')];
+    return chainOf(name, rules, { policies, denies: false });
+  });
 }
 
 /** Judges pods whose own chain could not be built. It must go in whatever the kernel refuses, so it asks nothing. */
@@ -118,12 +159,12 @@ export function replyTail(of: Judged, chain: string): Rule[] {
 }
 
 /** The last rule of a chain: what comes to it is allowed by nobody. In audit its counter is one per connection that would be denied. */
-export function verdict(of: Judged): Rule {
+export function verdict(of: Judged, audited: CountedAction = 'would-deny'): Rule {
   const isDenied = of.layout.mode === 'enforce' && of.isolates;
   const comment = `${of.isolates ? 'isolated' : 'audited'} by ${of.policies.map(nameOf).join(', ')}`;
   return {
     ...rule([], isDenied ? DROP : RETURN),
-    counts: countedFor(of, isDenied ? 'deny' : 'would-deny', 'new'),
+    counts: countedFor(of, isDenied ? 'deny' : audited, 'new'),
     comment,
   };
 }
@@ -155,7 +196,7 @@ export function counting(each: Rule, action: CountedAction, of: Judged, flow: Co
 }
 
 /** Meets what no policy in force allows, ahead of the verdict on that, and gives it the same. */
-export function auditing(each: Rule, of: Judged): Rule {
+function wouldAllow(each: Rule, of: Judged): Rule {
   const isDenied = of.layout.mode === 'enforce';
   const also = { action: 'would-allow', of: askedBy(each) } as const;
   const counts = { ...countedFor(of, isDenied ? 'deny' : 'would-deny', 'new'), also };

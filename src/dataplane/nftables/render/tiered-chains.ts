@@ -12,7 +12,7 @@ import type { CompiledRule, Program } from '../../../compile/intent.ts';
 import type { ChainPart } from '../../chain-names.ts';
 import type { Judging } from '../../judgings.ts';
 import type { Family } from '../../../core/vocabulary.ts';
-import type { Layout } from '../table/table.ts';
+import type { Chain, Layout } from '../table/table.ts';
 import type { Rule, Target } from '../table/rule.ts';
 import type { EndpointChain, Judged, SetNames } from './endpoint-chains.ts';
 
@@ -21,6 +21,8 @@ import { endpointChain, partChain, replyChain, UNNAMED_CHAIN } from '../../chain
 import { chainOf, stamps } from '../table/table.ts';
 import {
   acceptingRules,
+  aloneChains,
+  auditedRules,
   auditing,
   counting,
   DROP,
@@ -49,12 +51,13 @@ interface Given extends Judging {
 type Parts = Readonly<Partial<Record<ChainPart, readonly Rule[]>> & { main: readonly Rule[] }>;
 
 export function tieredChains(given: Given): EndpointChain {
-  const { program, audit, family, layout } = given;
+  const { program, audit, family, layout, names } = given;
   const { key, direction, policies } = program;
-  const lines = Object.entries(partsOf(given, UNNAMED_CHAIN, false)).map(([part, rules]) => [
-    part,
-    chainOf('', rules).lines,
-  ]);
+  const alone = (name: string): readonly Chain[] => aloneChains(audit, asAudited(given), name, names);
+  const lines = [
+    ...Object.entries(partsOf(given, UNNAMED_CHAIN, false)).map(([part, rules]) => [part, chainOf('', rules).lines]),
+    ...alone(UNNAMED_CHAIN).map((each) => [each.name, each.lines]),
+  ];
   const name = endpointChain(direction, JSON.stringify([key, audit?.key ?? null, family, lines]));
   const denies = layout.mode === 'enforce' && (isolates(program) || hasDenials(program));
   const made = (replies: boolean) => {
@@ -70,7 +73,7 @@ export function tieredChains(given: Given): EndpointChain {
   return {
     chain: forth.chain,
     ...(back ? { reply: back.chain } : {}),
-    parts: [...forth.others, ...(back?.others ?? [])],
+    parts: [...forth.others, ...(back?.others ?? []), ...alone(name)],
   };
 }
 
@@ -107,6 +110,11 @@ function partsOf(given: Given, name: string, replies: boolean): Parts {
 
 function hasDenials({ stages }: Program): boolean {
   return stages.some(({ rules }) => rules.some(({ action }) => action === 'Deny'));
+}
+
+/** Whose verdict is nobody's: what its audited policies count depends on whether NetworkPolicies isolate its pods. */
+function asAudited(given: Given): Judged {
+  return { ...judgedOf(given), policies: given.audit?.policies ?? [], isolates: isolates(given.program) };
 }
 
 function judgedOf({ program, family, layout }: Given): Judged {
@@ -147,8 +155,7 @@ function isolatingRules(given: Given, chain: string, replies: boolean): readonly
   const of = judgedOf(given);
   const allows = acceptingRules(program, family, names).map((each) => counting(each, 'allow', of));
   if (replies) return [...allows.map(reverse).map(uncounted), ...replyTail(of, chain)];
-  const audited = acceptingRules(audit, family, names).map((each) => auditing(each, of));
-  return [...allows, ...tailRules(of, chain), ...audited, verdict(of)];
+  return [...allows, ...tailRules(of, chain), ...auditing(audit, of, chain, names), verdict(of)];
 }
 
 /** What leads here was counted where it came from. A pod's way to itself is judged as any other (N-71). */
@@ -167,9 +174,9 @@ function deniedRules(given: Given, chain: string, replies: boolean): readonly Ru
 }
 
 /** What policies that are only audited would change, were they asked between the tiers. */
-function countedRules({ audit, family, layout, names }: Given, chain: string): readonly Rule[] {
-  const { direction, policies } = audit!;
-  const of: Judged = { family, direction, layout, policies, isolates: false };
+function countedRules(given: Given, chain: string): readonly Rule[] {
+  const { audit, family, names } = given;
+  const of = asAudited(given);
   const allows = acceptingRules(audit, family, names).map((each) => counting(each, 'allow', of));
-  return [...headRules(of), ...allows, ...tailRules(of, chain), verdict(of)];
+  return auditedRules(audit!, of, chain, allows);
 }
