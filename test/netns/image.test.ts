@@ -8,8 +8,10 @@ import { createHash } from 'node:crypto';
 import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Backend } from '../../src/core/vocabulary.ts';
 import { IMAGE_FLAGS, IMAGE_TOOLS } from '../../scripts/image.ts';
 import { layOutImage } from '../../scripts/image-root.ts';
+import { writeSeccompFilter } from '../support/container-seccomp.ts';
 import { AgentLab, type AgentProcess, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -102,52 +104,71 @@ describe('the image', function () {
     assert.deepEqual(digests(again), digests(root));
   });
 
-  for (const backend of BACKENDS) {
-    it(`enforces with nothing but its own files and the capabilities of the manifests, ${backend}`, async () => {
-      const lab = await AgentLab.create({
-        backend,
-        program: ['/usr/bin/node', ...IMAGE_FLAGS, '/opt/portcullis/portcullis.mjs'],
-      });
-      try {
-        await lab.pods({ 'x/server': {}, 'x/a': { labels: { role: 'a' } }, 'x/b': {} });
-        lab.policy('x/web', {
-          podSelector: { matchLabels: { pod: 'server' } },
-          ingress: [{ from: [{ podSelector: { matchLabels: { role: 'a' } } }] }],
-        });
-        const agent = await lab.start('node-1', { env: { PATH: `${PATH}:/sbin:/bin` }, wrap: inContainer(lab) });
-        await lab.expect(['x/a -> x/server', 'x/b -x x/server', 'x/server -> x/b']);
-        assert.deepEqual(confinement(agent), {
-          CapEff: '0000000000003000',
-          CapPrm: '0000000000003000',
-          CapBnd: '0000000000003000',
-          NoNewPrivs: '1',
-        });
-        await agent.logged((line) => line.verdict === 'denied', 'a denied packet, read by ulogd', 0, 10_000);
-        lab.labelPod('x/b', { role: 'a' });
-        await lab.expect(['x/b -> x/server']);
-        await lab.iptables(4, '-F', 'PREROUTING').catch(() => '');
-        await lab.iptables(4, '-F', 'FORWARD');
-        lab.labelPod('x/b', { role: null });
-        await lab.expect(['x/a -> x/server', 'x/b -x x/server'], 15_000);
-        await until(
-          () => agent.log.some(({ message }) => /drift|changed by|repaired/i.test(message)),
-          () => agent.tail(),
-          10_000,
-        );
-        // A program that is not there is told, and done without.
-        const complaints = agent.log.filter(
-          ({ level, message }) => level !== 'info' && !message.startsWith('repaired: '),
-        );
-        assert.deepEqual(complaints, []);
-      } finally {
-        await lab.close();
-      }
-    });
+  for (const writesTo of [...BACKENDS, 'nftables'] as const) {
+    it(`enforces with nothing but its own files and the capabilities of the manifests, ${writesTo}`, () =>
+      enforces(writesTo));
   }
 
-  function inContainer(lab: AgentLab): readonly string[] {
+  it('the same under the seccomp filter of a container runtime (RuntimeDefault)', async function () {
+    const filter = join(folder, 'seccomp.bpf');
+    const missing = writeSeccompFilter(filter);
+    if (missing !== undefined) {
+      assert.ok(!process.env.CI, `not there: ${missing}; scripts/test-tools brings it`);
+      this.skip();
+    }
+    for (const writesTo of ['iptables-nft', 'nftables'] as const) await enforces(writesTo, filter);
+  });
+
+  /** `filter`: a file with what seccomp asks; empty: none. */
+  async function enforces(writesTo: Backend | 'nftables', filter = ''): Promise<void> {
+    const lab = await AgentLab.create({
+      backend: writesTo === 'nftables' ? 'iptables-nft' : writesTo,
+      program: ['/usr/bin/node', ...IMAGE_FLAGS, '/opt/portcullis/portcullis.mjs'],
+    });
+    try {
+      await lab.pods({ 'x/server': {}, 'x/a': { labels: { role: 'a' } }, 'x/b': {} });
+      lab.policy('x/web', {
+        podSelector: { matchLabels: { pod: 'server' } },
+        ingress: [{ from: [{ podSelector: { matchLabels: { role: 'a' } } }] }],
+      });
+      const agent = await lab.start('node-1', {
+        flags: writesTo === 'nftables' ? ['--dataplane=nftables'] : [],
+        env: { PATH: `${PATH}:/sbin:/bin` },
+        wrap: inContainer(lab, filter),
+      });
+      await lab.expect(['x/a -> x/server', 'x/b -x x/server', 'x/server -> x/b']);
+      assert.deepEqual(confinement(agent), {
+        CapEff: '0000000000003000',
+        CapPrm: '0000000000003000',
+        CapBnd: '0000000000003000',
+        NoNewPrivs: '1',
+        Seccomp: filter === '' ? '0' : '2',
+      });
+      await agent.logged((line) => line.verdict === 'denied', 'a denied packet, read by ulogd', 0, 10_000);
+      lab.labelPod('x/b', { role: 'a' });
+      await lab.expect(['x/b -> x/server']);
+      if (writesTo === 'nftables') await lab.on('node-1', ['nft', 'flush', 'chain', 'inet', 'portcullis', 'forward']);
+      else await lab.iptables(4, '-F', 'FORWARD');
+      lab.labelPod('x/b', { role: null });
+      await lab.expect(['x/a -> x/server', 'x/b -x x/server'], 15_000);
+      await until(
+        () => agent.log.some(({ message }) => /drift|changed by|repaired/i.test(message)),
+        () => agent.tail(),
+        10_000,
+      );
+      // A program that is not there, or a system call that is refused, is told, and done without.
+      const complaints = agent.log.filter(
+        ({ level, message }) => level !== 'info' && !message.startsWith('repaired: '),
+      );
+      assert.deepEqual(complaints, []);
+    } finally {
+      await lab.close();
+    }
+  }
+
+  function inContainer(lab: AgentLab, filter: string): readonly string[] {
     const script = join(ROOT, 'test/support/container.pl');
-    return ['unshare', '--mount', '--propagation', 'private', 'perl', script, root, lab.lab.dir];
+    return ['unshare', '--mount', '--propagation', 'private', 'perl', script, root, lab.lab.dir, filter];
   }
 });
 
@@ -179,6 +200,6 @@ function digests(folder: string): readonly string[] {
 
 function confinement(agent: AgentProcess): Readonly<Record<string, string>> {
   const status = readFileSync(`/proc/${agent.pid}/status`, 'utf8');
-  const keys = ['CapEff', 'CapPrm', 'CapBnd', 'NoNewPrivs'];
+  const keys = ['CapEff', 'CapPrm', 'CapBnd', 'NoNewPrivs', 'Seccomp'];
   return Object.fromEntries(keys.map((key) => [key, new RegExp(`^${key}:\\s*(\\S+)$`, 'm').exec(status)![1]!]));
 }
