@@ -7,6 +7,7 @@ import { ApiStore } from './api/api-store.ts';
 import { ApiError } from './api/errors.ts';
 import { isObject } from './api/json.ts';
 import type { ResourceInfo } from './api/resources.ts';
+import { POLICY_CHANNELS, type PolicyChannel } from './api/schemas.ts';
 import { allocateServiceAddresses, NODE_PORTS } from './controllers/service-addresses.ts';
 import { CLUSTER_CIDRS } from './network/address-plan.ts';
 import { servedKind, type ServedKind } from './served-kinds.ts';
@@ -46,6 +47,8 @@ export interface CheckedManifests {
   readonly skipped: readonly ManifestNote[];
   /** What the API server would refuse. */
   readonly errors: readonly ManifestNote[];
+  /** N-2: of the CRD of cluster-wide policies, where it is among what was given. */
+  readonly policyChannel?: PolicyChannel;
 }
 
 /** Kinds others depend on; the rest follows in the order written, policies last. */
@@ -67,14 +70,22 @@ export function orderForApply(objects: readonly ManifestObject[]): {
 export function checkManifests(
   objects: readonly ManifestObject[],
   families: readonly Family[] = [4, 6],
+  policyChannel?: PolicyChannel,
 ): CheckedManifests {
   const skipped: ManifestNote[] = [];
   const errors: ManifestNote[] = [];
   const known: ManifestObject[] = [];
+  let given = policyChannel;
   for (const from of objects) {
     const problem = whatIsNoObject(from.object);
     if (problem !== undefined) {
       errors.push(noteAt(from, problem));
+      continue;
+    }
+    const crd = policyCrd(from.object);
+    if (crd) {
+      if ('channel' in crd) given = crd.channel;
+      else errors.push(noteAt(from, `${describe(from.object)}: ${crd.problem}`));
       continue;
     }
     const served = servedKindOf(from.object);
@@ -82,7 +93,7 @@ export function checkManifests(
     else (served.kind === 'wrong' ? errors : skipped).push(noteAt(from, `${describe(from.object)}: ${served.message}`));
   }
   const { others, policies } = orderForApply(known);
-  const trial = new ApiStore();
+  const trial = new ApiStore(given ? { policyChannel: given } : {});
   const serviceCidrs = families.map((family) => CLUSTER_CIDRS[family].services);
   const stop = allocateServiceAddresses(trial, { serviceCidrs, nodePorts: NODE_PORTS });
   const checked: CheckedPolicy[] = [];
@@ -96,7 +107,7 @@ export function checkManifests(
     }
   }
   stop();
-  return { policies: checked, others, skipped, errors };
+  return { policies: checked, others, skipped, errors, ...(given ? { policyChannel: given } : {}) };
 }
 
 export function noteText({ file, line, part, message }: ManifestNote): string {
@@ -128,6 +139,21 @@ function lineOfField({ lineAt }: ManifestObject, { status, message }: ApiError):
     if (line !== undefined) return line;
   }
   return undefined;
+}
+
+const POLICY_CRD = 'clusternetworkpolicies.policy.networking.k8s.io';
+const CHANNEL = 'policy.networking.k8s.io/channel';
+const SERVED_VERSION = 'v1alpha2';
+
+/** Undefined: it is not the CRD of cluster-wide policies. Without the note of its channel, the one that has domain names is experimental. */
+function policyCrd(object: unknown): { readonly channel: PolicyChannel } | { readonly problem: string } | undefined {
+  if (kindOf(object) !== 'CustomResourceDefinition' || nameOf(object) !== POLICY_CRD) return undefined;
+  const { metadata, spec } = object as { metadata: { annotations?: Record<string, unknown> }; spec?: unknown };
+  const text = JSON.stringify(spec ?? {});
+  if (!text.includes(`"name":"${SERVED_VERSION}"`))
+    return { problem: `the lab serves ${SERVED_VERSION}, which it lacks` };
+  const noted = POLICY_CHANNELS.find((each) => each === metadata.annotations?.[CHANNEL]);
+  return { channel: noted ?? (text.includes('"domainNames"') ? 'experimental' : 'standard') };
 }
 
 function isPolicy({ object }: ManifestObject): boolean {

@@ -20,6 +20,7 @@ import { runCommand } from '../src/host/command.ts';
 import { snapshotFromObjects } from '../src/cluster/read-manifests.ts';
 import { ApiStore } from './api/api-store.ts';
 import { startApiServer } from './api/api-server.ts';
+import type { PolicyChannel } from './api/schemas.ts';
 import { startControllers } from './controllers/start-controllers.ts';
 import { AGENT_PORT } from './agent-process.ts';
 import { LabAgents } from './agents.ts';
@@ -57,6 +58,8 @@ export interface LabOptions {
   readonly tokens?: readonly AccessToken[];
   /** The API server's wall clock, ms since the epoch. */
   readonly now?: () => number;
+  /** Whose CRD of cluster-wide policies is served; the experimental one if absent. */
+  readonly policyChannel?: PolicyChannel;
   readonly onComplaint?: (node: string, message: string) => void;
   readonly onProblem?: (message: string) => void;
 }
@@ -102,7 +105,10 @@ export class Lab {
           port: 0,
           tls: true,
           ...(options.tokens ? { tokens: options.tokens } : {}),
-          ...(options.now ? { store: new ApiStore({ now: options.now }) } : {}),
+          store: new ApiStore({
+            ...(options.now ? { now: options.now } : {}),
+            ...(options.policyChannel ? { policyChannel: options.policyChannel } : {}),
+          }),
           containerLogs: (pod, container, run) => lab?.agents.log(pod, run) ?? lab?.probePods.log(pod, container),
           podPorts: (pod, port) =>
             lab ? lab.#reachPod(pod, port) : Promise.reject(new Error('the lab is not up yet')),

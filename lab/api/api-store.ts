@@ -35,7 +35,7 @@ import {
 import { applyMerge, jsonPatch, mergePatch, strategicPatch } from './patch.ts';
 import { apiVersionOf, RESOURCES, type ResourceInfo, resourceInfo } from './resources.ts';
 import { DecodeError, decodeObject } from './schema.ts';
-import { SCHEMAS } from './schemas.ts';
+import { type PolicyChannel, schemaOf, SCHEMAS } from './schemas.ts';
 import { parseSelectors } from './selectors.ts';
 import { Storage, type StorageOptions, type StoredEvent } from './storage.ts';
 
@@ -96,6 +96,8 @@ export type Admission<T extends ApiObject = ApiObject> = (object: T, before: T |
 export interface ApiStoreOptions extends Partial<StorageOptions> {
   /** Wall clock in ms since the epoch. */
   readonly now?: () => number;
+  /** Whose CRD serves ClusterNetworkPolicy; `experimental` if absent. */
+  readonly policyChannel?: PolicyChannel;
 }
 
 const NAME_ALPHABET = 'bcdfghjklmnpqrstvwxz2456789';
@@ -109,6 +111,7 @@ const DEFAULT_HISTORY = 65_536;
 export class ApiStore {
   readonly storage: Storage;
   readonly #now: () => number;
+  readonly #policyChannel: PolicyChannel;
   readonly #admissions = new Map<ResourceName, Admission[]>();
   /** What each manager applied last, by uid. */
   readonly #applied = new Map<string, Map<string, LooseObject>>();
@@ -119,6 +122,7 @@ export class ApiStore {
       firstVersion: options.firstVersion ?? 1,
     });
     this.#now = options.now ?? Date.now;
+    this.#policyChannel = options.policyChannel ?? 'experimental';
   }
 
   // ---- reads
@@ -327,7 +331,7 @@ export class ApiStore {
   // ---- steps of a write
 
   #decode(info: ResourceInfo, object: unknown, options: WriteOptions): Fields {
-    const decoded = decodeOrThrow(info, object, options.fractions);
+    const decoded = decodeOrThrow(info, this.#policyChannel, object, options.fractions);
     const { fieldValidation = 'Strict', duplicates = [] } = options;
     const faults = [...duplicates, ...decoded.unknownFields.map((field) => `unknown field ${JSON.stringify(field)}`)];
     if (faults.length > 0 && fieldValidation === 'Strict') {
@@ -352,7 +356,9 @@ export class ApiStore {
     const place = ref.namespace === undefined ? ref.name : `${ref.namespace}/${ref.name}`;
     const described = `${place}; ${apiVersionOf(info)}, Kind=${textOf(kind)}`;
     if (kind !== info.kind) throw untypedPatch(described, [`the kind of this resource is ${info.kind}`]);
-    const decoded = decodeOrThrow(info, wanted, undefined, (why) => untypedPatch(described, [`.${why}`]));
+    const decoded = decodeOrThrow(info, this.#policyChannel, wanted, undefined, (why) =>
+      untypedPatch(described, [`.${why}`]),
+    );
     const unknown = decoded.unknownFields.map((field) => `.${field}: field not declared in schema`);
     if (unknown.length > 0) throw untypedPatch(described, unknown);
     const { duplicates = [], fieldValidation } = options;
@@ -470,12 +476,10 @@ export class ApiStore {
     fillDefaults(info, fields);
     let object = fields as unknown as ApiObject;
     for (const step of this.#admissions.get(info.plural) ?? []) object = step(object, before);
-    const causes: Cause[] = validateObject(
-      info,
-      object as unknown as Fields,
-      before as unknown as Fields | undefined,
-      options.warn ?? (() => {}),
-    );
+    const causes: Cause[] = validateObject(info, object as unknown as Fields, before as unknown as Fields | undefined, {
+      warn: options.warn ?? (() => {}),
+      policyChannel: this.#policyChannel,
+    });
     if (causes.length > 0) throw invalid(info, object.metadata.name ?? '', causes);
     return object;
   }
@@ -591,13 +595,14 @@ export class ApiStore {
 
 function decodeOrThrow(
   info: ResourceInfo,
+  channel: PolicyChannel,
   object: unknown,
   fractions?: ReadonlyMap<string, string>,
   refusal = (why: string): ApiError =>
     badRequest(`${info.kind} in version "${info.version}" cannot be handled as a ${info.kind}: ${why}`),
 ): ReturnType<typeof decodeObject> {
   try {
-    return decodeObject(SCHEMAS[info.plural], object, fractions);
+    return decodeObject(schemaOf(info.plural, channel), object, fractions);
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
     throw refusal(error.message);

@@ -2,6 +2,7 @@
 import { parseCidr } from './cidr-rules.ts';
 import { type Cause, cause } from './errors.ts';
 import { isObject, textOf } from './json.ts';
+import type { PolicyChannel } from './schemas.ts';
 
 type Fields = Record<string, unknown>;
 
@@ -15,20 +16,26 @@ const MAX_ENTRIES = 25;
 const MAX_NAME = 100;
 const MAX_CIDR = 43;
 const MAX_PORT = 65535;
+const DOMAIN_NAME = /^(\*\.)?([a-zA-Z0-9]([-a-zA-Z0-9_]*[a-zA-Z0-9])?\.)+[a-zA-Z0-9]([-a-zA-Z0-9_]*[a-zA-Z0-9])?\.?$/;
 
-export function validateClusterPolicy(policy: Fields): Cause[] {
+export function validateClusterPolicy(policy: Fields, channel: PolicyChannel = 'experimental'): Cause[] {
   const { tier, priority, subject, ingress, egress } = fieldsOf(policy.spec);
   return [
     ...oneOf('spec.tier', tier, TIERS),
     ...inRange('spec.priority', priority, 0, MAX_PRIORITY),
     ...onlyOne('spec.subject', subject),
-    ...rules('spec.ingress', ingress, 'from'),
-    ...rules('spec.egress', egress, 'to'),
+    ...rules('spec.ingress', ingress, 'from', channel),
+    ...rules('spec.egress', egress, 'to', channel),
   ];
 }
 
-function rules(field: string, given: unknown, peers: 'from' | 'to'): Cause[] {
-  const checked = listOf(given).flatMap((rule, index) => checkRule(`${field}[${index}]`, fieldsOf(rule), peers));
+function rules(field: string, given: unknown, peers: 'from' | 'to', channel: PolicyChannel): Cause[] {
+  const checked = listOf(given).flatMap((rule, index) => {
+    const at = `${field}[${index}]`;
+    const own = fieldsOf(rule);
+    // N-33: only the experimental channel looks at that.
+    return [...checkRule(at, own, peers), ...(channel === 'experimental' ? checkNamedPorts(at, own, peers) : [])];
+  });
   return [...atMost(field, given), ...checked];
 }
 
@@ -43,33 +50,49 @@ function checkRule(field: string, { name, action, protocols, ...rule }: Fields, 
   ];
   if (textOf(name).length > MAX_NAME)
     causes.push(cause.invalid(`${field}.name`, name, `may not be more than ${MAX_NAME} bytes`));
+  return causes;
+}
+
+/** N-33. */
+function checkNamedPorts(field: string, { protocols, ...rule }: Fields, peersField: 'from' | 'to'): Cause[] {
+  const peers = rule[peersField];
   const isNamed = listOf(protocols).some((entry) => 'destinationNamedPort' in fieldsOf(entry));
   const isOutside = listOf(peers).some((peer) =>
     ['networks', 'nodes', 'domainNames'].some((kind) => kind in fieldsOf(peer)),
   );
-  if (isNamed && isOutside)
-    causes.push(
-      cause.invalid(
-        field,
-        'object',
-        'networks/nodes/domainNames peer cannot be set with a namedPorts since there are no namedPorts for networks/nodes/domainNames',
-      ),
-    );
-  return causes;
+  if (!isNamed || !isOutside) return [];
+  return [
+    cause.invalid(
+      field,
+      'object',
+      'networks/nodes/domainNames peer cannot be set with a namedPorts since there are no namedPorts for networks/nodes/domainNames',
+    ),
+  ];
 }
 
 function checkPeer(field: string, peer: Fields): Cause[] {
-  const { networks } = peer;
-  if (networks === undefined) return onlyOne(field, peer);
+  const { networks, domainNames } = peer;
   return [
     ...onlyOne(field, peer),
-    ...entries(`${field}.networks`, networks),
+    ...(domainNames === undefined ? [] : checkNames(`${field}.domainNames`, domainNames)),
+    ...(networks === undefined ? [] : uniqueEntries(`${field}.networks`, networks)),
     ...listOf(networks).flatMap((cidr, at) => {
       const text = textOf(cidr);
       const isCidr = text.length <= MAX_CIDR && parseCidr(text) !== undefined;
       return isCidr ? [] : [cause.invalid(`${field}.networks[${at}]`, cidr, 'Invalid CIDR format provided')];
     }),
   ];
+}
+
+/** N-24. */
+function checkNames(field: string, names: unknown): Cause[] {
+  const odd = listOf(names).flatMap((name, at) => {
+    const place = `${field}[${at}]`;
+    return DOMAIN_NAME.test(textOf(name))
+      ? []
+      : [cause.invalid(place, name, `${place} in body should match '${DOMAIN_NAME.source}'`)];
+  });
+  return [...uniqueEntries(field, names), ...odd];
 }
 
 function checkProtocol(field: string, entry: Fields): Cause[] {
@@ -117,6 +140,15 @@ function onlyOne(field: string, value: unknown): Cause[] {
   if (value === undefined || count === 1) return [];
   const what = count === 0 ? 'at least 1 properties' : 'at most 1 properties';
   return [cause.invalid(field, count, `${field} in body should have ${what}`)];
+}
+
+/** Of a list that is a set. */
+function uniqueEntries(field: string, value: unknown): Cause[] {
+  const all = listOf(value);
+  const twice = all.flatMap((entry, at) =>
+    all.indexOf(entry) < at ? [cause.duplicate(`${field}[${at}]`, entry)] : [],
+  );
+  return [...entries(field, value), ...twice];
 }
 
 function entries(field: string, value: unknown): Cause[] {

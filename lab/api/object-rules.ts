@@ -21,10 +21,17 @@ import { validateClusterPolicy } from './cluster-policy-rules.ts';
 import { defaultNetworkPolicy, validateNetworkPolicy } from './network-policy-rules.ts';
 import type { LabelSelector, ResourceName } from './objects.ts';
 import type { ResourceInfo } from './resources.ts';
+import type { PolicyChannel } from './schemas.ts';
 import { selectorMatches } from './selectors.ts';
 
 type Fields = Record<string, unknown>;
 type Warn = (text: string) => void;
+
+/** Besides the object. */
+interface Context {
+  readonly warn: Warn;
+  readonly policyChannel: PolicyChannel;
+}
 
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
 const fieldsOf = (value: unknown): Fields => (isObject(value) ? value : {});
@@ -34,7 +41,7 @@ interface KindRules {
   readonly name: NameRule;
   /** Fills defaults in place. */
   readonly defaults?: (object: Fields) => void;
-  readonly validate?: (object: Fields, warn: Warn) => Cause[];
+  readonly validate?: (object: Fields, warn: Warn, policyChannel: PolicyChannel) => Cause[];
   /** What an update must not change. */
   readonly validateUpdate?: (object: Fields, before: Fields) => Cause[];
 }
@@ -64,7 +71,10 @@ const RULES: Readonly<Record<ResourceName, KindRules>> = {
   jobs: PLAIN,
   endpointslices: { name: dnsSubdomain, validate: validateEndpointSlice },
   networkpolicies: { name: dnsSubdomain, defaults: defaultNetworkPolicy, validate: validateNetworkPolicy },
-  clusternetworkpolicies: { name: dnsSubdomain, validate: validateClusterPolicy },
+  clusternetworkpolicies: {
+    name: dnsSubdomain,
+    validate: (object, _, policyChannel) => validateClusterPolicy(object, policyChannel),
+  },
   leases: PLAIN,
   clusterroles: ROLE,
   clusterrolebindings: ROLE,
@@ -78,12 +88,17 @@ export function fillDefaults(info: ResourceInfo, object: Fields): void {
 }
 
 /** Everything wrong with the object, metadata first. `before` is the stored object of an update. */
-export function validateObject(info: ResourceInfo, object: Fields, before: Fields | undefined, warn: Warn): Cause[] {
+export function validateObject(
+  info: ResourceInfo,
+  object: Fields,
+  before: Fields | undefined,
+  { warn, policyChannel }: Context,
+): Cause[] {
   const rules = RULES[info.plural];
   return [
     ...validateMetadata(info, fieldsOf(object.metadata), rules.name),
     ...(before ? validateMetadataUpdate(fieldsOf(object.metadata), fieldsOf(before.metadata)) : []),
-    ...(rules.validate?.(object, warn) ?? []),
+    ...(rules.validate?.(object, warn, policyChannel) ?? []),
     ...(before && rules.validateUpdate ? rules.validateUpdate(object, before) : []),
   ];
 }

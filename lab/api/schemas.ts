@@ -144,7 +144,11 @@ const NETWORK_POLICY = closed(
   ['metadata', 'spec'],
 );
 
-/** ClusterNetworkPolicy v1alpha2, as the experimental channel's CRD has it: the standard one lacks nodes and domainNames. */
+/** N-2: which CRD of ClusterNetworkPolicy is served. The standard one lacks peers nodes and domainNames. */
+export const POLICY_CHANNELS = ['experimental', 'standard'] as const;
+export type PolicyChannel = (typeof POLICY_CHANNELS)[number];
+
+/** ClusterNetworkPolicy v1alpha2. */
 const CLUSTER_POLICY_PODS = closed({ namespaceSelector: LABEL_SELECTOR, podSelector: LABEL_SELECTOR }, ['podSelector']);
 const CLUSTER_POLICY_PORT = closed(
   { destinationPort: closed({ number: INTEGER, range: closed({ start: INTEGER, end: INTEGER }, ['start', 'end']) }) },
@@ -163,35 +167,40 @@ const CLUSTER_POLICY_RULE = {
   ),
 };
 const CLUSTER_POLICY_PEER = { namespaces: LABEL_SELECTOR, pods: CLUSTER_POLICY_PODS };
-const CLUSTER_POLICY = closed(
-  {
-    apiVersion: STRING,
-    kind: STRING,
-    metadata: METADATA,
-    spec: closed(
-      {
-        tier: STRING,
-        priority: INTEGER,
-        subject: closed(CLUSTER_POLICY_PEER),
-        ingress: list(closed({ ...CLUSTER_POLICY_RULE, from: list(closed(CLUSTER_POLICY_PEER)) }, ['action', 'from'])),
-        egress: list(
-          closed(
-            {
-              ...CLUSTER_POLICY_RULE,
-              to: list(
-                closed({ ...CLUSTER_POLICY_PEER, nodes: LABEL_SELECTOR, networks: STRINGS, domainNames: STRINGS }),
-              ),
-            },
-            ['action', 'to'],
+const clusterPolicy = (more: Readonly<Record<string, Schema>>): Schema =>
+  closed(
+    {
+      apiVersion: STRING,
+      kind: STRING,
+      metadata: METADATA,
+      spec: closed(
+        {
+          tier: STRING,
+          priority: INTEGER,
+          subject: closed(CLUSTER_POLICY_PEER),
+          ingress: list(
+            closed({ ...CLUSTER_POLICY_RULE, from: list(closed(CLUSTER_POLICY_PEER)) }, ['action', 'from']),
           ),
-        ),
-      },
-      ['tier', 'priority', 'subject'],
-    ),
-    status: open({ conditions: CONDITIONS }),
-  },
-  ['metadata', 'spec'],
-);
+          egress: list(
+            closed(
+              {
+                ...CLUSTER_POLICY_RULE,
+                to: list(closed({ ...CLUSTER_POLICY_PEER, networks: STRINGS, ...more })),
+              },
+              ['action', 'to'],
+            ),
+          ),
+        },
+        ['tier', 'priority', 'subject'],
+      ),
+      status: open({ conditions: CONDITIONS }),
+    },
+    ['metadata', 'spec'],
+  );
+const CLUSTER_POLICY = {
+  experimental: clusterPolicy({ nodes: LABEL_SELECTOR, domainNames: STRINGS }),
+  standard: clusterPolicy({}),
+} as const satisfies Record<PolicyChannel, Schema>;
 
 const SERVICE_PORTS = keyed(
   'port',
@@ -279,10 +288,15 @@ export const SCHEMAS: Readonly<Record<ResourceName, Schema>> = {
     ports: ENDPOINT_PORTS,
   }),
   networkpolicies: NETWORK_POLICY,
-  clusternetworkpolicies: CLUSTER_POLICY,
+  clusternetworkpolicies: CLUSTER_POLICY.experimental,
   leases: object({ spec: open({ holderIdentity: STRING, leaseDurationSeconds: INTEGER }) }),
   clusterroles: object({ rules: list(open({ verbs: STRINGS, resources: STRINGS })) }),
   clusterrolebindings: object({ subjects: list(open({})), roleRef: open({}) }),
   roles: object({ rules: list(open({ verbs: STRINGS, resources: STRINGS })) }),
   rolebindings: object({ subjects: list(open({})), roleRef: open({}) }),
 };
+
+/** As the server that serves this channel reads objects. */
+export function schemaOf(resource: ResourceName, channel: PolicyChannel): Schema {
+  return resource === 'clusternetworkpolicies' ? CLUSTER_POLICY[channel] : SCHEMAS[resource];
+}

@@ -4,6 +4,7 @@ import { DATAPLANE_CHOICES, type DataplaneChoice, START_MODES, type StartMode } 
 import { allValues, type Flag, type Given, optionalValue, requiredValue, UsageProblem } from '../../src/cli/flags.ts';
 import { integer, notA, oneOf, readBoolean, type Reading } from '../../src/cli/read-value.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
+import { POLICY_CHANNELS, type PolicyChannel } from '../api/schemas.ts';
 import type { DumpShape } from '../adapt-dump.ts';
 import type { MatrixPort } from '../matrix.ts';
 import type { Wiring } from '../network/types.ts';
@@ -23,6 +24,8 @@ export interface LabCommandOptions {
   /** Of kubelet and kube-proxy, and of agents that write to iptables. */
   readonly backend: Backend;
   readonly mode: StartMode;
+  /** Of the CRD of cluster-wide policies. Absent: as a CRD among the manifests says, else experimental. */
+  readonly policyChannel?: PolicyChannel;
   /** Ports to probe; empty: those the pods declare. */
   readonly ports: readonly MatrixPort[];
   readonly timeoutMs: number;
@@ -107,6 +110,14 @@ export const LAB_FLAGS = {
     help: `mode of the agents: ${START_MODES.join(', ')}`,
     read: oneOf(START_MODES),
   },
+  policyChannel: {
+    name: 'policy-channel',
+    placeholder: '<channel>',
+    help:
+      `${POLICY_CHANNELS.join(' or ')}: which CRD of ClusterNetworkPolicy the API server has; absent: the one among the manifests, ` +
+      'else experimental',
+    read: oneOf(POLICY_CHANNELS),
+  },
   ports: {
     name: 'ports',
     placeholder: '<list>',
@@ -147,6 +158,7 @@ export function readLabOptions(given: Given): LabCommandOptions {
   const families = value(LAB_FLAGS.families);
   const files = allValues(LAB_FLAGS.file, given);
   const demo = value(LAB_FLAGS.demo);
+  const policyChannel = value(LAB_FLAGS.policyChannel);
   const keep = value(LAB_FLAGS.keep) ?? false;
   if (demo && (files.length > 0 || keep))
     throw new UsageProblem('--demo brings its own pods and ends by itself: it takes neither --file nor --keep');
@@ -175,6 +187,7 @@ export function readLabOptions(given: Given): LabCommandOptions {
     ...(nodes === undefined ? {} : { nodes }),
     ...(families === undefined ? {} : { families }),
     ...(demo ? { demo } : {}),
+    ...(policyChannel ? { policyChannel } : {}),
   };
 }
 

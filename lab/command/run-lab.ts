@@ -92,7 +92,7 @@ function readyManifests(
     screen.complain(`${object.name}${line}: ${at < 0 ? message : message.slice(0, at - 1)}`);
   }
   const dump = adaptDump(objects, { nodes: nodeNames(options), families: options.families, wiring: options.wiring });
-  const checked = checkManifests(dump.objects, options.families);
+  const checked = checkManifests(dump.objects, options.families, options.policyChannel);
   for (const error of checked.errors) screen.complain(noteText(error));
   for (const note of checked.skipped) screen.complain(`${noteText(note)}, skipped`);
   return problems.length + checked.errors.length > 0 ? undefined : { ...checked, dump };
@@ -177,6 +177,7 @@ export class LabSession {
       dataplane,
       backend,
       mode,
+      ...(this.#manifests.policyChannel ? { policyChannel: this.#manifests.policyChannel } : {}),
       outside: outsideHostsFor(
         this.#manifests.policies.map(({ stored }) => stored.object),
         families,
