@@ -121,6 +121,32 @@ spec: { podSelector: { matchLabels: { app: web } }, policyTypes: [Ingress] }
     );
   });
 
+  it('explain: what a Service leads to is judged at the pod and its port, not at the Service (N-46, N-52)', async () => {
+    const deny = (peer: string, port: number): string => `apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: { name: judged }
+spec:
+  tier: Admin
+  priority: 1
+  subject: { namespaces: {} }
+  egress: [{ action: Deny, to: [${peer}], protocols: [{ tcp: { destinationPort: { number: ${port} } } }] }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: db, namespace: shop }
+spec: { clusterIP: 10.96.0.9, selector: { app: db }, ports: [{ port: 8000, targetPort: 80 }] }
+`;
+    const code = async (peer: string, port: number): Promise<number> => {
+      const file = write('judged.yaml', deny(peer, port));
+      return (await runCommand(['explain', '-f', tenants, '-f', file, 'shop/web', 'shop/service/db'])).code;
+    };
+    assert.deepEqual([await code('{ namespaces: {} }', 8000), await code('{ namespaces: {} }', 80)], [0, 1]);
+    assert.deepEqual(
+      [await code('{ networks: [10.96.0.9/32] }', 80), await code('{ networks: [198.18.0.0/15] }', 80)],
+      [0, 1],
+    );
+  });
+
   it('explain: a pod reaches itself by way of a Service as the rules say, and its own address always (N-71)', async () => {
     const own = write(
       'own.yaml',

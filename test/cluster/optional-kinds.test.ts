@@ -135,7 +135,7 @@ describe('optional kinds', () => {
       assert.deepEqual(warnings, []);
     });
 
-  it('looks for it every 30 to 60 s, says it once and counts it once', async () => {
+  it('N-3: looks for it every 30 to 60 s, says it once and counts it once', async () => {
     await listRequired();
     status404(await server.next(PATH));
     await isAbsent();

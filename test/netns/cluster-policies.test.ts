@@ -160,7 +160,7 @@ describe('cluster-wide policies under packets', function () {
       }
     });
 
-  it('a Deny that appears, and a Pass that turns into one, end live flows at once', async () => {
+  it('N-68, N-70: a Deny that appears, and a Pass that turns into one, end live flows at once, without a word', async () => {
     const pairs = ENGINES.map((engine) => [keyOf('green/server-0', engine), keyOf('blue/server-1', engine)] as const);
     const areAll = async (way: '->' | '-x'): Promise<boolean> =>
       (

@@ -96,7 +96,7 @@ describe('evaluation with tiers', () => {
     );
   });
 
-  it('names who decided and who passed it on', () => {
+  it('N-14: names who decided and who passed it on', () => {
     const { egress: verdict } = judge({}, [
       cluster('guard', 'Admin', 1, ALL, {
         egress: [
