@@ -1,8 +1,9 @@
 /** The bundle: portcullis.mjs, the parts it loads when they are asked for, and the licences of the packages in it. */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { basename, join } from 'node:path';
 import { build, type BuildOptions, type Plugin, transform } from 'esbuild';
+import { ffiFile } from '../src/host/ffi-file.ts';
 import { bundledPackages, licenseTexts } from './bundled-licenses.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -92,6 +93,24 @@ const TEXTS: Plugin = {
   },
 };
 
+/** The library that calls C functions is a file beside the bundle. */
+const FFI = 'koffi.node';
+const FFI_PACKAGE = 'node_modules/koffi';
+const FFI_FILE: Plugin = {
+  name: 'ffi-file',
+  setup: (bundler) => {
+    bundler.onLoad({ filter: /\/src\/host\/ffi-file\.ts$/ }, () => ({
+      contents: `
+        import { existsSync, realpathSync } from 'node:fs';
+        import { dirname, join } from 'node:path';
+        export function ffiFile() {
+          const file = join(dirname(realpathSync(process.argv[1])), ${JSON.stringify(FFI)});
+          return existsSync(file) ? file : undefined;
+        }`,
+    }));
+  },
+};
+
 const COMMON: BuildOptions = {
   absWorkingDir: ROOT,
   bundle: true,
@@ -125,14 +144,17 @@ export async function bundle(folder: string): Promise<readonly string[]> {
     outdir: folder,
     outExtension: { '.js': '.cjs' },
     splitting: true,
-    plugins: [BUILT_INS, LATE, CREDENTIALS_ONLY, LEFT_OUT, TEXTS],
+    plugins: [BUILT_INS, LATE, CREDENTIALS_ONLY, LEFT_OUT, TEXTS, FFI_FILE],
     metafile: true,
     write: false,
   });
   for (const { path, text } of outputFiles) writeFileSync(path, await asScript(text, basename(path)));
   const inputs = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
   const files = inputs.filter((path) => !/^(?:built-in|late|left-out):/.test(path));
-  writeFileSync(join(folder, 'THIRD_PARTY_LICENSES.txt'), licenseTexts(ROOT, bundledPackages(files)));
+  const library = ffiFile();
+  if (library !== undefined) copyFileSync(library, join(folder, FFI));
+  const packages = [...bundledPackages(files), ...(library === undefined ? [] : [FFI_PACKAGE])].sort();
+  writeFileSync(join(folder, 'THIRD_PARTY_LICENSES.txt'), licenseTexts(ROOT, packages));
   return ['src/load-parts.ts', ...files];
 }
 

@@ -7,6 +7,7 @@ import { messageOf } from '../core/error-text.ts';
 import { DriftReport } from '../dataplane/drift-report.ts';
 import { anyEpoch } from '../dataplane/mark-bits.ts';
 import { createNftKernel } from '../dataplane/nftables/kernel/nft-kernel.ts';
+import { ElementWriter } from '../dataplane/nftables/kernel/element-writer.ts';
 import { NftSession } from '../dataplane/nftables/kernel/nft-session.ts';
 import { TableMonitor } from '../dataplane/nftables/kernel/table-monitor.ts';
 import { createNftablesDataplane } from '../dataplane/nftables/nftables-dataplane.ts';
@@ -30,8 +31,9 @@ const RESYNC_GAP_MS = 1_000;
 export function createNftablesNode({ config, watches, metrics, log }: DataplaneParts): HostDataplane {
   const now = (): number => systemClock.now();
   const session = new NftSession();
+  const elements = new ElementWriter();
   const others = watchOthers({ config, watches, metrics, log });
-  const host = createNftKernel({ table: NFT_TABLE, run: runCommand, session });
+  const host = createNftKernel({ table: NFT_TABLE, run: runCommand, session, elements });
   const kernel = others.monitor.watched({
     read: () => host.read(),
     write: (commands) => {
@@ -63,7 +65,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
     ...(freeEpochs ? { onFreeEpoch: (callback: () => void) => freeEpochs.onFound(callback) } : {}),
     tidy: new TidyTimer(systemClock, () => counters?.aheadOfDeletion()),
   });
-  const tryOut = createNftKernel({ table: PROBE_TABLE, run: runCommand, session });
+  const tryOut = createNftKernel({ table: PROBE_TABLE, run: runCommand, session, elements });
   return {
     dataplane,
     backend: () => 'nftables',
@@ -81,6 +83,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
     stop: async () => {
       others.monitor.stop();
       session.stop();
+      elements.stop();
     },
   };
 }

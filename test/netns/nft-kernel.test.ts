@@ -1,7 +1,9 @@
 /** The table of nftables on a real kernel: what is written is read back as it was, whatever the cluster. Needs root and nft. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { type RunCommand, runCommand } from '../../src/host/command.ts';
+import { ffiFile } from '../../src/host/ffi-file.ts';
 import { startLineProgram } from '../../src/host/line-program.ts';
 import { createNftKernel } from '../../src/dataplane/nftables/kernel/nft-kernel.ts';
 import type { NftFailed, NftKernel } from '../../src/dataplane/nftables/kernel/kernel.ts';
@@ -55,6 +57,16 @@ describe('a table of nftables on Linux', function () {
     assert.ok(elements > 500, `not much was tried: ${elements}`);
     const expected = ['block-ports', 'blocks', 'egress', 'egress-replies', 'ingress', 'ingress-replies', 'itself'];
     assert.deepEqual([...kinds].sort(), [...expected, 'pod-ports', 'pods', 'programmed']);
+  });
+
+  it('elements and stamps go in by netlink as nft prints them; what is refused is told in the words of nft', async function () {
+    // An optional package.
+    if (ffiFile() === undefined) this.skip();
+    const program = join(import.meta.dirname, '../support/netlink-probe.ts');
+    const { stdout } = await run({ argv: [process.execPath, program], timeoutMs: 30_000 });
+    const { refused, ...told } = JSON.parse(stdout) as { readonly refused: string };
+    assert.deepEqual(told, { problem: null, byNetlink: 1, left: 0, after: 1 });
+    assert.match(refused, /^pods: Could not process rule: No such file or directory: delete element/);
   });
 
   it('a transaction is taken whole or not at all, and a refusal names the object', async () => {

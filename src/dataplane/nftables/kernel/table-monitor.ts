@@ -1,6 +1,6 @@
 /**
  * Tells of what others commit to our table, by `nft monitor`. Who committed is told by name alone: a commit of ours is the next one of a
- * program called nft after we began to write, so the commits are counted. When in doubt it was somebody else, and the table is compared.
+ * program of such a name after we began to write, so the commits are counted. When in doubt it was somebody else, and the table is compared.
  */
 import type { MonotonicClock } from '../../../core/clock.ts';
 import type { MonitorLoss } from '../../listener.ts';
@@ -10,6 +10,8 @@ import { Supervisor } from '../../../host/supervised-program.ts';
 import { EventReader } from '../table/read-events.ts';
 import type { NftKernel } from './kernel.ts';
 
+/** Those that write for us: nft, and the thread of ours from which a netlink message is sent. */
+const OWN_PROGRAMS: ReadonlySet<string> = new Set(['nft', 'libuv-worker']);
 /** It says nothing when it begins to listen. */
 const STARTUP_MS = 300;
 /** A commit of ours is told of within. */
@@ -85,6 +87,6 @@ export class TableMonitor {
   #isOurs(program: string): boolean {
     const oldest = this.#clock.now() - TOLD_WITHIN_MS;
     this.#own = this.#own.filter((began) => began >= oldest);
-    return program === 'nft' && this.#own.shift() !== undefined;
+    return OWN_PROGRAMS.has(program) && this.#own.shift() !== undefined;
   }
 }

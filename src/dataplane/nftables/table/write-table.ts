@@ -1,4 +1,5 @@
 /** Values -> commands of nft. */
+import type { Rule } from './rule.ts';
 import type { Chain, NftSet } from './table.ts';
 
 /** nft puts those of one command into one message, which must not be longer than 64 KiB. */
@@ -12,6 +13,24 @@ export interface TableName {
 export interface Command {
   readonly text: string;
   readonly object: string;
+  /** The same as values, of what netlink messages are made for (write-netlink.ts). */
+  readonly change?: Change;
+}
+
+export type Change =
+  | ElementChange
+  | { readonly kind: 'chain'; readonly chain: string }
+  /** A rule that gives each flow these bits of its mark. */
+  | { readonly kind: 'stamp'; readonly chain: string; readonly mask: number; readonly bits: number };
+
+/** Of a hash set or map. */
+export interface ElementChange {
+  readonly kind: 'elements';
+  readonly verb: 'add' | 'delete';
+  /** As NftSet has it. */
+  readonly type: string;
+  readonly set: string;
+  readonly elements: readonly (readonly [string, true | string])[];
 }
 
 /** For one table. */
@@ -31,11 +50,16 @@ export class TableWriter {
   }
 
   addChain({ name, hook }: Chain): Command {
-    return this.#command(`add chain ${this.#table} ${name}${hook === '' ? '' : ` { ${hook} }`}`, name);
+    const command = this.#command(`add chain ${this.#table} ${name}${hook === '' ? '' : ` { ${hook} }`}`, name);
+    return hook === '' ? { ...command, change: { kind: 'chain', chain: name } } : command;
   }
 
-  addRules({ name, lines }: Chain): Command[] {
-    return lines.map((line) => this.#command(`add rule ${this.#table} ${name} ${line}`, name));
+  addRules({ name, lines, rules }: Chain): Command[] {
+    return lines.map((line, index) => {
+      const command = this.#command(`add rule ${this.#table} ${name} ${line}`, name);
+      const stamp = rules && stampOf(rules[index]!);
+      return stamp ? { ...command, change: { kind: 'stamp', chain: name, ...stamp } } : command;
+    });
   }
 
   flushChain(name: string): Command {
@@ -56,25 +80,30 @@ export class TableWriter {
     return this.#command(`delete ${isMap ? 'map' : 'set'} ${this.#table} ${name}`, name);
   }
 
-  addElements({ name }: Pick<NftSet, 'name'>, elements: readonly (readonly [string, true | string])[]): Command[] {
+  addElements(set: NftSet, elements: ElementChange['elements']): Command[] {
+    return this.#inBatches('add', set, elements);
+  }
+
+  deleteElements(set: NftSet, elements: readonly string[]): Command[] {
     return this.#inBatches(
-      'add',
-      name,
-      elements.map(([element, verdict]) => {
-        return verdict === true ? elementText(element) : `${elementText(element)} : ${verdict}`;
-      }),
+      'delete',
+      set,
+      elements.map((element) => [element, true]),
     );
   }
 
-  deleteElements({ name }: Pick<NftSet, 'name'>, elements: readonly string[]): Command[] {
-    return this.#inBatches('delete', name, elements.map(elementText));
-  }
-
-  #inBatches(verb: 'add' | 'delete', name: string, texts: readonly string[]): Command[] {
+  #inBatches(verb: 'add' | 'delete', set: NftSet, elements: ElementChange['elements']): Command[] {
+    const { name, type, isInterval } = set;
     const commands: Command[] = [];
-    for (let at = 0; at < texts.length; at += MAX_ELEMENTS) {
-      const some = texts.slice(at, at + MAX_ELEMENTS).join(', ');
-      commands.push(this.#command(`${verb} element ${this.#table} ${name} { ${some} }`, name));
+    for (let at = 0; at < elements.length; at += MAX_ELEMENTS) {
+      const some = elements.slice(at, at + MAX_ELEMENTS);
+      const command = this.#command(
+        `${verb} element ${this.#table} ${name} { ${some.map(entryText).join(', ')} }`,
+        name,
+      );
+      commands.push(
+        isInterval ? command : { ...command, change: { kind: 'elements', verb, type, set: name, elements: some } },
+      );
     }
     return commands;
   }
@@ -82,6 +111,15 @@ export class TableWriter {
   #command(text: string, object: string): Command {
     return { text, object };
   }
+}
+
+function stampOf({ matches, target, counts, comment }: Rule): { mask: number; bits: number } | undefined {
+  if (target.kind !== 'set-mark' || matches.length > 0 || counts || comment !== undefined) return undefined;
+  return { mask: target.mask, bits: target.bits };
+}
+
+function entryText([element, verdict]: readonly [string, true | string]): string {
+  return verdict === true ? elementText(element) : `${elementText(element)} : ${verdict}`;
 }
 
 /** `10.0.0.1,6:80` of NodeIntent is `10.0.0.1 . 6 . 80`; others are written as they are. */

@@ -1,0 +1,83 @@
+/**
+ * A netlink socket of netfilter that stays. Node.js has none, so C functions are called by way of a library that need not be there
+ * (docs/decisions/elements-by-netlink.md). Calls run on another thread: the kernel may wait for somebody else's transaction.
+ */
+import { createRequire } from 'node:module';
+import { ffiFile } from './ffi-file.ts';
+
+export interface NetlinkSocket {
+  /** One datagram, and all that the kernel answers to it. Rejects where it could not be sent. One at a time. */
+  request(datagram: Uint8Array): Promise<readonly Uint8Array[]>;
+  close(): void;
+}
+
+const [AF_NETLINK, SOCK_RAW, SOCK_CLOEXEC, NETLINK_NETFILTER] = [16, 3, 0o2000000, 12];
+const [SOL_NETLINK, NETLINK_CAP_ACK] = [270, 10];
+const MSG_DONTWAIT = 0x40;
+const ADDRESS_BYTES = 12;
+const ANSWER_BYTES = 32 * 1024;
+/** Answers to one datagram. */
+const MAX_ANSWERS = 100;
+
+type Call = ((...args: readonly unknown[]) => number | bigint) & {
+  async(...args: readonly unknown[]): void;
+};
+
+interface Library {
+  func(declaration: string): Call;
+}
+
+interface Ffi {
+  load(file: null): Library;
+}
+
+/** Undefined: there is no such library here, or no such socket for us. */
+export function openNetlinkSocket(): NetlinkSocket | undefined {
+  try {
+    const file = ffiFile();
+    return file === undefined ? undefined : open((createRequire(file)(file) as Ffi).load(null));
+  } catch {
+    return undefined;
+  }
+}
+
+function open(c: Library): NetlinkSocket | undefined {
+  const close = c.func('int close(int)');
+  const send = c.func('long send(int, const void *, size_t, int)');
+  const receive = c.func('long recv(int, _Out_ void *, size_t, int)');
+  const fd = Number(c.func('int socket(int, int, int)')(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
+  if (fd < 0) return undefined;
+  const address = new Uint8Array(ADDRESS_BYTES);
+  new DataView(address.buffer).setUint16(0, AF_NETLINK, true);
+  // An error does not repeat the message.
+  const yes = new Uint8Array([1, 0, 0, 0]);
+  c.func('int setsockopt(int, int, int, const void *, unsigned int)')(fd, SOL_NETLINK, NETLINK_CAP_ACK, yes, 4);
+  if (Number(c.func('int bind(int, const void *, unsigned int)')(fd, address, ADDRESS_BYTES)) !== 0) {
+    close(fd);
+    return undefined;
+  }
+  const answer = new Uint8Array(ANSWER_BYTES);
+  const answers = (): readonly Uint8Array[] => {
+    const found: Uint8Array[] = [];
+    while (found.length < MAX_ANSWERS) {
+      const length = Number(receive(fd, answer, ANSWER_BYTES, MSG_DONTWAIT));
+      if (length <= 0) break;
+      found.push(answer.slice(0, length));
+    }
+    return found;
+  };
+  return {
+    request: async (datagram) => {
+      answers();
+      await new Promise<void>((resolve, reject) => {
+        send.async(fd, datagram, datagram.length, 0, (error: Error | null, sent: number | bigint) => {
+          if (!error && Number(sent) === datagram.length) resolve();
+          else reject(error ?? new Error('the kernel takes no netlink message'));
+        });
+      });
+      // The kernel has carried it out, and answered, when the call comes back.
+      return answers();
+    },
+    close: () => void close(fd),
+  };
+}
