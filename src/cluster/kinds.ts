@@ -5,6 +5,7 @@ import type { ClusterPolicy, LabelledNode, Namespace, NodeRecord, Pod } from '..
 import { isEligible, mayGetAddress } from '../policy/address-owners.ts';
 import { AddressHistory } from './address-history.ts';
 import { type StoredPolicy, projectStoredPolicy } from './stored-policy.ts';
+import { ClusterPolicyBudget } from './cluster-policy-budget.ts';
 import { LabelBudget } from './label-budget.ts';
 import type { NamespaceTermination } from './namespace-termination.ts';
 import { PolicyBudget } from './policy-budget.ts';
@@ -131,6 +132,7 @@ export const API_KINDS: ApiKinds = {
     project: projectClusterPolicy,
     uidOf: (policy) => policy.uid,
     judgeEmpty: () => 'ask-again',
+    store: () => ({ budget: new ClusterPolicyBudget() }),
   },
   clusternodes: {
     kind: 'clusternodes',

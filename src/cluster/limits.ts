@@ -20,6 +20,9 @@ export const POLICY_LIMITS = {
   records: 48 * MIB,
 } as const;
 
+/** Cluster-wide policies, as JSON once they are read: of one, some 10,000 networks or 6,000 rules' worth; of all together, some 100,000 rules. */
+export const CLUSTER_POLICY_LIMITS = { ofPolicy: MIB, inAll: 16 * MIB } as const;
+
 /** Labels of a pod or a namespace. */
 export const MAX_LABEL_BYTES = 8 * KIB;
 /** What a pod may have of them without being counted: more than nearly any pod has. */
