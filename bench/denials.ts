@@ -5,9 +5,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentLab, type AgentProcess, until } from '../test/support/agent-lab.ts';
+import { agentChoice, backendsOf, isIptables, type MeasuredBackend } from './backends.ts';
 import { describeMachine } from './machine.ts';
 import { median } from './statistics.ts';
-import type { SuiteOptions, SuiteResult } from './types.ts';
+import type { SuiteOptions, SuiteResult, Table } from './types.ts';
 
 const SECONDS = 60;
 const QUICK_SECONDS = 3;
@@ -46,37 +47,44 @@ interface Used {
   readonly leftOut: number;
 }
 
-export async function run({ quick }: SuiteOptions): Promise<SuiteResult> {
-  const seconds = quick ? QUICK_SECONDS : SECONDS;
-  const t = await AgentLab.create({ backend: 'iptables-nft' });
-  const rows: (readonly (string | number)[])[] = [];
-  try {
-    await t.pods({ 'x/server': {}, 'x/client': {}, 'x/other': {} });
-    t.policy('x/none', { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] });
-    for (const each of CASES) rows.push(await measure(t, each, seconds));
-  } finally {
-    await t.close();
+export async function run(options: SuiteOptions): Promise<SuiteResult> {
+  const seconds = options.quick ? QUICK_SECONDS : SECONDS;
+  const tables: Table[] = [];
+  for (const backend of backendsOf(options, ['iptables-nft', 'nftables'])) {
+    const t = await AgentLab.create({ backend: isIptables(backend) ? backend : 'iptables-nft' });
+    try {
+      tables.push(await tableOf(t, backend, seconds));
+    } finally {
+      await t.close();
+    }
   }
+  return { suite: 'denials', machine: describeMachine(), tables, raw: tables.map(({ rows }) => rows) };
+}
+
+async function tableOf(t: AgentLab, backend: MeasuredBackend, seconds: number): Promise<Table> {
+  await t.pods({ 'x/server': {}, 'x/client': {}, 'x/other': {} });
+  t.policy('x/none', { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] });
+  const rows: (readonly (string | number)[])[] = [];
+  for (const each of CASES) rows.push(await measure(t, backend, each, seconds));
   return {
-    suite: 'denials',
-    machine: describeMachine(),
-    tables: [
-      {
-        title: `${PER_SECOND} denied datagrams a second for ${seconds} s, iptables-nft, agent run from source`,
-        note: 'CPU of one core. Beside them a policy is made or deleted every 0.4 s: until packets follow, median. Probes of that are denied and told as well.',
-        columns: ['rules', 'sent', 'agent CPU', 'ulogd CPU', 'agent MB', 'lines', 'left out', 'edits', 'in force, ms'],
-        rows,
-      },
-    ],
-    raw: rows,
+    title: `${PER_SECOND} denied datagrams a second for ${seconds} s, ${backend}, agent run from source`,
+    note: 'CPU of one core. Beside them a policy is made or deleted every 0.4 s: until packets follow, median. Probes of that are denied and told as well.',
+    columns: ['rules', 'sent', 'agent CPU', 'ulogd CPU', 'agent MB', 'lines', 'left out', 'edits', 'in force, ms'],
+    rows,
   };
 }
 
-async function measure(t: AgentLab, { what, flags, ports }: Case, seconds: number): Promise<(string | number)[]> {
-  const agent = t.launch('node-1', { flags });
+async function measure(
+  t: AgentLab,
+  backend: MeasuredBackend,
+  { what, flags, ports }: Case,
+  seconds: number,
+): Promise<(string | number)[]> {
+  const { more, env } = agentChoice(backend);
+  const agent = t.launch('node-1', { flags: [...more, ...flags], env });
   try {
     await agent.ready(READY_MS);
-    await t.restingText();
+    if (isIptables(backend)) await t.restingText();
     await sleep(1_000);
     const before = await used(agent);
     const began = performance.now();
