@@ -28,9 +28,16 @@ const ALONE_LETTERS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'] as const;
 type AlonePart = `alone-${(typeof ALONE_LETTERS)[number]}`;
 export type ChainPart = keyof typeof PART_LETTERS | AlonePart;
 
-export function partChain(endpoint: string, part: ChainPart): string {
+/** `number`: of parts that there are several of, from 0. */
+export function partChain(endpoint: string, part: ChainPart, number = 0): string {
   const letter = isAlone(part) ? part.slice(-1) : PART_LETTERS[part];
-  return endpoint.replace(/^(PCL-[EI])-/, `$1${letter}-`);
+  const name = endpoint.replace(/^(PCL-[EI])-/, `$1${letter}-`);
+  return number === 0 ? name : `${name}-${number}`;
+}
+
+/** The endpoint chain that a chain is part of, or the chain itself. */
+export function wholeOf(chain: string): string {
+  return chain.replace(/^(PCL-[EI])[NXWAa-h]R?-([^-]*)(?:-\d+)?$/, '$1-$2');
 }
 
 /** Throws where there are no more. */

@@ -42,7 +42,7 @@ function clusterOf(count: number): ClusterSnapshot {
 }
 
 describe('70,000 ordered rules of a tier', function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
 
   it('N-61: are looked at in their order: as compiled, in rules of iptables and in a table of nftables', () => {
     const intent = compileNode(clusterOf(COUNT), 'node-1');

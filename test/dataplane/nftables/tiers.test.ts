@@ -95,6 +95,28 @@ describe('tiers of cluster-wide policies in a table of nftables', () => {
     }
   });
 
+  it('a live flow that a Deny ends is counted as such, and for the policy whose rule it is', () => {
+    const live: Packet = { ...packetOf(FLOW), state: 'ESTABLISHED', direction: 'ORIGINAL' };
+    const denied = { admin: [from('Deny', 'client')], baseline: [from('Deny', 'other')] };
+    assert.deepEqual(met(denied, live).counts, ['deny ingress live /admin']);
+    const passed = { admin: [from('Deny', 'other'), from('Pass', 'client')], baseline: [from('Deny', 'client')] };
+    assert.deepEqual(met(passed, live).counts, ['deny ingress live /baseline']);
+    assert.deepEqual(met(passed).counts, ['deny ingress new /baseline']);
+  });
+
+  it('a packet of a flow that was judged meets the same rules with tiers and without', () => {
+    const connection = { mark: 0x02000000 };
+    const judged = (parts: Parts): readonly string[] => {
+      const table = inForce(tableOf(parts), 1, LAYOUT.marks!);
+      return traceTable(table, { ...packetOf(FLOW), state: 'ESTABLISHED', connection }).matched;
+    };
+    const first = { ...packetOf(FLOW), connection: { mark: 0 } };
+    const tiers = { admin: [from('Accept', 'client')], baseline: [from('Deny')] };
+    traceTable(inForce(tableOf(tiers), 1, LAYOUT.marks!), first);
+    connection.mark = first.connection.mark;
+    assert.deepEqual(judged(tiers), judged({ policies: [opening()] }));
+  });
+
   it('an Accept is counted for its policy; a Pass counts nothing, and NetworkPolicy or Baseline has the next word', () => {
     const countsOf = (parts: Parts, port = 80) => met(parts, { ...packetOf(FLOW), port }).counts;
     const passed = { admin: [from('Pass', 'client'), from('Deny')], policies: [opening()] };

@@ -8,7 +8,7 @@ import type { EndpointChain } from '../rules/ruleset.ts';
 
 import { objectKey } from '../../../policy/model.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
-import { CHAIN_PARTS, closedChain, isAlone, partOf, replyChain } from '../../chain-names.ts';
+import { CHAIN_PARTS, closedChain, isAlone, replyChain } from '../../chain-names.ts';
 import { parseRule } from '../rules/parse-rule.ts';
 
 /** What a count is a count of. */
@@ -39,10 +39,10 @@ export interface Judged {
 /** Undefined: the chain judges no pods. `endpoint`: the endpoint chain that it is part of. */
 export function judgedBy({ role }: Chain, endpoint: EndpointChain | undefined): Judged | undefined {
   if (role.kind !== 'endpoint' && role.kind !== 'closed') return undefined;
-  // What leads there was counted where it came from.
-  if (role.kind === 'endpoint' && (role.part === 'denied' || role.part === 'would-deny')) return undefined;
   const { direction, replies } = role;
   if (role.kind === 'closed') return { direction, replies, of: { kind: 'closed' } };
+  if (role.part === 'denied' || role.part === 'would-deny')
+    return role.deniers && { direction, replies, of: { kind: 'policies', policies: role.deniers } };
   const { policies = [], audit } = endpoint ?? {};
   const { part } = role;
   if (isAlone(part)) {
@@ -103,11 +103,8 @@ function sharesOfRule({ matches, target, by, isAudit }: Rule, index: number, pla
       // What nothing allowed comes to the last verdict; where nothing is denied that is this one.
       if (isLast) return [share('would-deny', 'new'), ...(alone ? [share('would-deny-alone', 'new')] : [])];
       return [share('allow', 'new', whose)];
-    case 'goto': {
-      const part = partOf(target.chain);
-      if (part === 'denied') return [share('deny', replies ? 'live' : 'new', whose)];
-      return part === 'would-deny' && !replies ? [share('would-deny', 'new', whose)] : [];
-    }
+    // What leads to a part that denies is counted there.
+    case 'goto':
     case 'jump':
     case 'stamp-epoch':
     case 'log':
@@ -131,6 +128,8 @@ function distinctPolicies(by: NonNullable<Rule['by']>): readonly PolicyRef[] {
   return [...new Map(by.map(({ policy }) => [objectKey(policy), policy])).values()];
 }
 
+/** `denied by cluster-wide guard ingress rules 0,2`: of a part that denies. */
+const DENIER = /^denied by cluster-wide (\S+) (ingress|egress) rules [0-9,]+$/;
 /** `x/a ingress rules 0,2`, as a chain's legend names its policies; those that are audited: `x/a ingress audit: rules 0,2`. */
 const LEGEND = /^([^/ ]+)\/([^/ ]+) (ingress|egress) (audit: )?(?:no rule|closed|rules [0-9,]+)$/;
 
@@ -139,13 +138,15 @@ const LEGEND = /^([^/ ]+)\/([^/ ]+) (ingress|egress) (audit: )?(?:no rule|closed
  * sets. What its rules allow is counted for all its policies together.
  */
 export function readJudged(lines: readonly string[]): Judged | undefined {
-  const enforced = legendOf(lines).filter(({ isAudited }) => !isAudited);
-  const [first] = enforced;
+  const all = legendOf(lines);
+  const deniers = all.filter(({ isDenier }) => isDenier);
+  const whose = deniers.length > 0 ? deniers : all.filter(({ isAudited }) => !isAudited);
+  const [first] = whose;
   return (
     first && {
       direction: first.direction,
       replies: false,
-      of: { kind: 'policies', policies: enforced.map(({ policy }) => policy) },
+      of: { kind: 'policies', policies: whose.map(({ policy }) => policy) },
     }
   );
 }
@@ -159,17 +160,27 @@ interface Named {
   readonly policy: PolicyRef;
   readonly direction: Direction;
   readonly isAudited: boolean;
+  readonly isDenier: boolean;
 }
 
 function legendOf(lines: readonly string[]): readonly Named[] {
-  return lines.flatMap((line) => {
+  return lines.flatMap((line): Named[] => {
     if (!line.startsWith('-m comment')) return [];
     const parsed = parseRule(line, 4);
     const match = parsed.kind === 'own' ? parsed.rule.matches[0] : undefined;
-    const [, namespace, name, direction, audit] = LEGEND.exec(match?.kind === 'comment' ? match.text : '') ?? [];
+    const text = match?.kind === 'comment' ? match.text : '';
+    const [, denier, whither] = DENIER.exec(text) ?? [];
+    if (denier !== undefined)
+      return [named({ namespace: '', name: denier }, whither as Direction, { isAudited: false, isDenier: true })];
+    const [, namespace, name, direction, audit] = LEGEND.exec(text) ?? [];
     if (namespace === undefined) return [];
-    return [{ policy: { namespace, name: name! }, direction: direction as Direction, isAudited: audit !== undefined }];
+    const isAudited = audit !== undefined;
+    return [named({ namespace, name: name! }, direction as Direction, { isAudited, isDenier: false })];
   });
+}
+
+function named(policy: PolicyRef, direction: Direction, how: Pick<Named, 'isAudited' | 'isDenier'>): Named {
+  return { policy, direction, ...how };
 }
 
 export function parsedRule(line: string, family: Family): Rule | undefined {

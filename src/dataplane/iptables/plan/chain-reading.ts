@@ -6,10 +6,10 @@ import type { FamilyRules } from '../rules/ruleset.ts';
 
 import { Groups } from '../../../core/groups.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
-import { partOf, replyChain } from '../../chain-names.ts';
+import { partOf, replyChain, wholeOf } from '../../chain-names.ts';
 import { lowBits } from '../rules/low-bits.ts';
 import { type Chain, ChainText } from '../rules/chain.ts';
-import { dispatchChain, guardChain, replyDispatchChain, wholeOf } from '../rules/names.ts';
+import { dispatchChain, guardChain, replyDispatchChain } from '../rules/names.ts';
 import { setsOf } from '../rules/parse-rule.ts';
 
 /** Set -> the chains with a rule that asks about it. */

@@ -194,9 +194,9 @@ function* textsOf(
 
 /** Chains that addresses are sent to, and were before: those that wait for a chain that was refused stay there. */
 function chainsHeldTo(dispatch: FamilyRules['dispatch'], before: ChainReading): string[] {
-  return [...new Set([...dispatch.egress.values(), ...dispatch.ingress.values()])]
-    .flatMap(chainsOfEndpoint)
-    .filter((name) => before.has(name));
+  return [...new Set([...dispatch.egress.values(), ...dispatch.ingress.values()])].flatMap((endpoint) =>
+    chainsOfEndpoint(endpoint, before),
+  );
 }
 
 function unchanged(desired: Ruleset, observed: ObservedFamily, body: Body, context: TextContext): RulesDiff {

@@ -6,6 +6,7 @@ import type { RuleRef } from '../../../policy/model.ts';
 import type { Match, Rule } from '../rules/rule.ts';
 import type { EndpointChain, Layout } from '../rules/ruleset.ts';
 
+import { Groups } from '../../../core/groups.ts';
 import { acceptRules, rulesOf } from '../../../compile/program.ts';
 import { objectKey } from '../../../policy/model.ts';
 import { Chain } from '../rules/chain.ts';
@@ -211,6 +212,18 @@ export function legendRules(program: Program | undefined, isAudit = false): Rule
   if (closed) texts.unshift('closed: these policies ask for more than one namespace gets; see the agent log');
   if (indexes.size > MAX_LEGEND) texts.push(`and ${indexes.size - MAX_LEGEND} more policies`);
   return texts.map((text) => rule([{ kind: 'comment', text }], { kind: 'none' }));
+}
+
+/** The same in a part that denies: whose rules lead there. */
+export function denierRules(direction: Direction, by: readonly RuleRef[]): Rule[] {
+  const indexes = new Groups<string, number>();
+  for (const { policy, index } of by) indexes.add(policy.name, index);
+  return [...indexes].slice(0, MAX_LEGEND).map(([name, found]) => {
+    const rules = [...found].sort((a, b) => a - b).join(',');
+    return rule([{ kind: 'comment', text: `denied by cluster-wide ${name} ${direction} rules ${rules}` }], {
+      kind: 'none',
+    });
+  });
 }
 
 export function clauseRules(

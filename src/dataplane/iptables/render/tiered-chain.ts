@@ -4,6 +4,7 @@
  */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { CompiledRule, Program, Stage } from '../../../compile/intent.ts';
+import type { PolicyRef, RuleRef } from '../../../policy/model.ts';
 import type { Match, Rule } from '../rules/rule.ts';
 import type { EndpointChain, Layout } from '../rules/ruleset.ts';
 import type { ChainPart } from '../../chain-names.ts';
@@ -15,6 +16,7 @@ import { Chain } from '../rules/chain.ts';
 import { expressible } from '../rules/features.ts';
 import { judgesReplies } from '../rules/layout.ts';
 import { alonePart, endpointChain, partChain, replyChain, UNNAMED_CHAIN } from '../../chain-names.ts';
+import { type Denying, DenyingParts } from '../../denying-parts.ts';
 import { reverse } from '../rules/reverse.ts';
 import {
   allowRules,
@@ -23,6 +25,7 @@ import {
   auditHeadRules,
   clauseRules,
   countingRules,
+  denierRules,
   headRules,
   legendRules,
   rule,
@@ -39,8 +42,19 @@ interface Given extends Judging {
   readonly setNames: SetNames;
 }
 
+interface Part {
+  readonly part: ChainPart;
+  /** Of those that deny. */
+  readonly number: number;
+  readonly rules: readonly Rule[];
+  readonly deniers?: readonly PolicyRef[];
+}
+
 /** The rules of one endpoint chain, part by part; `main` is where packets come in. */
-type Parts = Readonly<Partial<Record<ChainPart, readonly Rule[]>> & { main: readonly Rule[] }>;
+interface Parts {
+  readonly main: readonly Rule[];
+  readonly others: readonly Part[];
+}
 
 /** `without`: the name of the chain that gives the same verdicts and counts nothing for what is audited. */
 export function renderTieredChain(
@@ -53,11 +67,12 @@ export function renderTieredChain(
   const given: Given = { program: program!, audit, family, layout, setNames };
   const { key, direction, policies } = given.program;
   const keys = [key, ...(audit ? [audit.key] : [])];
-  const meaning = Object.values(partsOf(given, UNNAMED_CHAIN, false)).map((rules) =>
+  const unnamed = partsOf(given, UNNAMED_CHAIN, false);
+  const meaning = [unnamed.main, ...unnamed.others.map(({ rules }) => rules)].map((rules) =>
     rules.map(({ matches, target }) => ({ matches, target })),
   );
   const name = endpointChain(direction, JSON.stringify([...keys, family, layout, meaning]));
-  const { main, ...parts } = partsOf(given, name, false);
+  const { main, others } = partsOf(given, name, false);
   const replies = judgesReplies(layout) ? partsOf(given, name, true) : undefined;
   const role = { kind: 'endpoint', endpoint: name, direction, replies: false } as const;
   return {
@@ -65,38 +80,43 @@ export function renderTieredChain(
     direction,
     policies,
     ...(audit ? { audit: { policies: audit.policies, ...(without === undefined ? {} : { without }) } } : {}),
-    sets: setsOf([main, ...Object.values(parts)].flat()),
+    sets: setsOf([main, ...others.map(({ rules }) => rules)].flat()),
     chain: new Chain(name, role, main),
     ...(replies ? { reply: new Chain(replyChain(name), { ...role, replies: true }, replies.main) } : {}),
     parts: [
-      ...partChains(name, direction, parts, false),
-      ...(replies ? partChains(name, direction, replies, true) : []),
+      ...partChains(name, direction, others, false),
+      ...(replies ? partChains(name, direction, replies.others, true) : []),
     ],
   };
 }
 
-function partChains(endpoint: string, direction: Direction, parts: Partial<Parts>, replies: boolean): readonly Chain[] {
-  return Object.entries(parts).flatMap(([part, rules]) => {
-    if (part === 'main') return [];
-    const name = partChain(endpoint, part as ChainPart);
-    const role = { kind: 'endpoint', endpoint, direction, replies, part: part as ChainPart } as const;
-    return [new Chain(replies ? replyChain(name) : name, role, rules)];
+function partChains(
+  endpoint: string,
+  direction: Direction,
+  parts: readonly Part[],
+  replies: boolean,
+): readonly Chain[] {
+  return parts.map(({ part, number, rules, deniers }) => {
+    const name = partChain(endpoint, part, number);
+    const role = { kind: 'endpoint', endpoint, direction, replies, part, ...(deniers ? { deniers } : {}) } as const;
+    return new Chain(replies ? replyChain(name) : name, role, rules);
   });
 }
 
 /** `name`: of the endpoint chain, which the parts are named after. */
 function partsOf(given: Given, name: string, replies: boolean): Parts {
   const { program, audit, family, layout, setNames } = given;
-  const to = (part: ChainPart): Rule['target'] => {
-    const chain = partChain(name, part);
+  const to = (part: ChainPart, number = 0): Rule['target'] => {
+    const chain = partChain(name, part, number);
     return { kind: 'goto', chain: replies ? replyChain(chain) : chain };
   };
+  const denying = new DenyingParts();
   const end = layout.mode === 'audit' ? 'would-deny' : 'denied';
   const isIsolated = isolates(program);
   const [first, ...rest] = program.stages as [Stage, ...Stage[]];
   const isAudited = audit !== undefined && !isIsolated && !replies;
   const count = isAudited ? [rule([], { kind: 'jump', chain: partChain(name, 'counted') })] : [];
-  const targets = { Accept: RETURN, Deny: to(end), Pass: RETURN };
+  const targets: Targets = { Accept: RETURN, Deny: (by) => to(end, denying.numberOf(by)), Pass: RETURN };
   const isPassed =
     first.tier === 'Admin' && (rest.length > 0 || isAudited) && first.rules.some(({ action }) => action === 'Pass');
   const ahead =
@@ -106,10 +126,18 @@ function partsOf(given: Given, name: string, replies: boolean): Parts {
   const behind = (first.tier === 'Admin' ? rest : [first]).flatMap((stage) =>
     stage.order === 'union' ? isolatingRules(given, name, replies) : orderedRules(given, stage.rules, targets),
   );
-  const denies = program.stages.some(({ rules }) => rules.some(({ action }) => action !== 'Accept'));
   const next = [...count, ...directed(behind, replies)];
   const head = isIsolated && !replies ? expressible(headRules(layout), family, layout) : [];
   const legend = replies ? [] : expressible([...legendRules(program), ...legendRules(audit, true)], family, layout);
+  // Where nothing follows the last rule of a chain a legend is asked, so it is in a part that ends.
+  const denied = denying.all();
+  const ends: readonly Denying[] = isIsolated || denied.length > 0 ? denied : [{ policies: [], by: [] }];
+  const denials = ends.map(({ policies, by }, number): Part => {
+    const names = replies ? [] : expressible(denierRules(program.direction, by), family, layout);
+    const rules = [...deniedRules(given, name, replies), ...names, ...(isIsolated || number > 0 ? [] : legend)];
+    return { part: end, number, rules, ...(policies.length > 0 ? { deniers: policies } : {}) };
+  });
+  const nextRules = [...next, ...(isIsolated ? legend : [])];
   return {
     main: [
       ...head,
@@ -117,16 +145,22 @@ function partsOf(given: Given, name: string, replies: boolean): Parts {
       ...(isPassed ? [rule([], to('next'))] : next),
       ...(isIsolated && !isPassed ? legend : []),
     ],
-    ...(isPassed ? { next: [...next, ...(isIsolated ? legend : [])] } : {}),
-    ...(denies || !isIsolated ? { [end]: [...deniedRules(given, name, replies), ...(isIsolated ? [] : legend)] } : {}),
-    ...(isAudited ? { counted: countedRules(given, name) } : {}),
-    ...(replies ? {} : aloneParts(aloneRules(audit, name, isIsolated, family, layout, setNames))),
+    others: [
+      ...(isPassed ? [{ part: 'next', number: 0, rules: nextRules } as const] : []),
+      ...denials,
+      ...(isAudited ? [{ part: 'counted', number: 0, rules: countedRules(given, name) } as const] : []),
+      ...(replies ? [] : aloneParts(aloneRules(audit, name, isIsolated, family, layout, setNames))),
+    ],
   };
 }
 
-function aloneParts(alone: readonly (readonly Rule[])[]): Partial<Parts> {
-  return Object.fromEntries(alone.map((rules, place) => [alonePart(place), rules]));
+function aloneParts(alone: readonly (readonly Rule[])[]): readonly Part[] {
+  return alone.map((rules, place) => ({ part: alonePart(place), number: 0, rules }));
 }
+
+type Targets = Readonly<
+  Record<'Accept' | 'Pass', Rule['target']> & { Deny: (by: readonly RuleRef[]) => Rule['target'] }
+>;
 
 /** Of replies the same is asked with source and destination exchanged; what a tail asks tells nothing of a direction. */
 function directed(rules: readonly Rule[], replies: boolean): readonly Rule[] {
@@ -137,27 +171,36 @@ function directed(rules: readonly Rule[], replies: boolean): readonly Rule[] {
 function orderedRules(
   { program, family, layout, setNames }: Given,
   rules: readonly CompiledRule[],
-  targets: Readonly<Record<CompiledRule['action'], Rule['target']>>,
+  targets: Targets,
 ): readonly Rule[] {
-  const all = rules.flatMap((each) => {
-    const made = clauseRules(each, program.direction, family, setNames, targets[each.action]);
-    if (each.action === 'Accept') return expressible(made, family, layout);
-    return made.flatMap((one) => deniedAtLeast(one, targets.Deny, family, layout));
-  });
   const asked = new Map<string, Rule>();
-  for (const each of all) {
-    const key = JSON.stringify(each.matches);
-    if (!asked.has(key)) asked.set(key, each);
+  for (const each of rules) {
+    const { action, by } = each;
+    const target = action === 'Deny' ? RETURN : targets[action];
+    const made = clauseRules(each, program.direction, family, setNames, target);
+    const all =
+      action === 'Accept'
+        ? expressible(made, family, layout).map((one) => ({ one, denies: false }))
+        : made.map((one) => deniedAtLeast(one, action === 'Deny', family, layout));
+    for (const { one, denies } of all) {
+      const key = JSON.stringify(one.matches);
+      if (!asked.has(key)) asked.set(key, denies ? { ...one, target: targets.Deny(by) } : one);
+    }
   }
   return [...asked.values()];
 }
 
 /** Where the kernel cannot ask all that a Deny or Pass rule asks, it denies whatever matches the rest (N-93). */
-function deniedAtLeast(one: Rule, deny: Rule['target'], family: Family, layout: Layout): readonly Rule[] {
-  const asked = expressible([one], family, layout);
-  if (asked.length > 0) return asked;
+function deniedAtLeast(
+  one: Rule,
+  denies: boolean,
+  family: Family,
+  layout: Layout,
+): { readonly one: Rule; readonly denies: boolean } {
+  const [asked] = expressible([one], family, layout);
+  if (asked) return { one: asked, denies };
   const canAsk = (match: Match): boolean => expressible([{ ...one, matches: [match] }], family, layout).length > 0;
-  return [{ ...one, matches: one.matches.filter(canAsk), target: deny }];
+  return { one: { ...one, matches: one.matches.filter(canAsk) }, denies: true };
 }
 
 /** The stage of NetworkPolicy, to its last verdict. */

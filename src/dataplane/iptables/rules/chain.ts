@@ -1,5 +1,6 @@
 /** Chains: as values, and as the tools read and print them. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
+import type { PolicyRef } from '../../../policy/model.ts';
 import type { ChainPart } from '../../chain-names.ts';
 import type { Rule } from './rule.ts';
 
@@ -29,6 +30,8 @@ export type ChainRole =
       readonly replies: boolean;
       /** Absent: the chain that packets come to first. */
       readonly part?: ChainPart;
+      /** Whose rules lead to a part that denies. */
+      readonly deniers?: readonly PolicyRef[];
     }
   /** Judges pods whose own chain is not there. */
   | { readonly kind: 'closed'; readonly direction: Direction; readonly replies: boolean };

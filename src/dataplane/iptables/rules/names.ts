@@ -54,15 +54,17 @@ export function replyDispatchChain(direction: Direction): string {
   return `${dispatchChain(direction)}R`;
 }
 
-/** Names of all chains that an endpoint chain may consist of. */
-export function chainsOfEndpoint(endpoint: string): readonly string[] {
-  const names = [endpoint, ...CHAIN_PARTS.map((part) => partChain(endpoint, part))];
-  return names.flatMap((name) => [name, replyChain(name)]);
-}
-
-/** The endpoint chain that a chain is part of, or the chain itself. */
-export function wholeOf(chain: string): string {
-  return chain.replace(/^(PCL-[EI])[NXWAa-h]R?-/, '$1-');
+/** Names of the chains that an endpoint chain consists of, among those there are. */
+export function chainsOfEndpoint(endpoint: string, chains: { has(name: string): boolean }): readonly string[] {
+  const found = [endpoint, replyChain(endpoint)].filter((name) => chains.has(name));
+  for (const part of CHAIN_PARTS)
+    for (let number = 0; ; number++) {
+      const name = partChain(endpoint, part, number);
+      const both = [name, replyChain(name)].filter((each) => chains.has(each));
+      if (both.length === 0) break;
+      found.push(...both);
+    }
+  return found;
 }
 
 /** The chain that judges in the place of another one, from the head of which it is reached, until that is written anew. */

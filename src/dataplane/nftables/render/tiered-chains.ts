@@ -9,6 +9,8 @@
  * Every hop but to `counted` is a goto, so a return leaves the direction's judgement as allowed. So does the end of a chain.
  */
 import type { CompiledRule, Program } from '../../../compile/intent.ts';
+import type { PolicyRef, RuleRef } from '../../../policy/model.ts';
+import type { CountedFlow } from '../../dataplane.ts';
 import type { ChainPart } from '../../chain-names.ts';
 import type { Judging } from '../../judgings.ts';
 import type { Family } from '../../../core/vocabulary.ts';
@@ -24,6 +26,7 @@ import {
   aloneChains,
   auditedRules,
   auditing,
+  countedFor,
   counting,
   DROP,
   flagRules,
@@ -38,6 +41,7 @@ import {
   uncounted,
   verdict,
 } from './endpoint-chains.ts';
+import { DenyingParts } from '../../denying-parts.ts';
 import { reverse } from './reverse.ts';
 
 interface Given extends Judging {
@@ -47,25 +51,40 @@ interface Given extends Judging {
   readonly names: SetNames;
 }
 
+interface Part {
+  readonly part: ChainPart;
+  /** Of those that deny. */
+  readonly number: number;
+  readonly rules: readonly Rule[];
+}
+
 /** `main` is where packets come in. */
-type Parts = Readonly<Partial<Record<ChainPart, readonly Rule[]>> & { main: readonly Rule[] }>;
+interface Parts {
+  readonly main: readonly Rule[];
+  readonly others: readonly Part[];
+}
 
 export function tieredChains(given: Given): EndpointChain {
   const { program, audit, family, layout, names } = given;
   const { key, direction, policies } = program;
   const alone = (name: string): readonly Chain[] => aloneChains(audit, asAudited(given), name, names);
+  const unnamed = partsOf(given, UNNAMED_CHAIN, false);
   const lines = [
-    ...Object.entries(partsOf(given, UNNAMED_CHAIN, false)).map(([part, rules]) => [part, chainOf('', rules).lines]),
+    ...[{ part: 'main', number: 0, rules: unnamed.main }, ...unnamed.others].map(({ part, number, rules }) => [
+      part,
+      number,
+      chainOf('', rules).lines,
+    ]),
     ...alone(UNNAMED_CHAIN).map((each) => [each.name, each.lines]),
   ];
   const name = endpointChain(direction, JSON.stringify([key, audit?.key ?? null, family, lines]));
   const denies = layout.mode === 'enforce' && (isolates(program) || hasDenials(program));
   const made = (replies: boolean) => {
-    const { main, ...parts } = partsOf(given, name, replies);
+    const { main, others: parts } = partsOf(given, name, replies);
     const called = (chain: string): string => (replies ? replyChain(chain) : chain);
     const chain = chainOf(called(name), main, { policies, denies });
-    const others = Object.entries(parts).map(([part, rules]) =>
-      chainOf(called(partChain(name, part as ChainPart)), rules, { policies, denies }),
+    const others = parts.map(({ part, number, rules }) =>
+      chainOf(called(partChain(name, part, number)), rules, { policies, denies }),
     );
     return { chain, others };
   };
@@ -79,17 +98,25 @@ export function tieredChains(given: Given): EndpointChain {
 
 function partsOf(given: Given, name: string, replies: boolean): Parts {
   const { program, audit, layout } = given;
-  const to = (part: ChainPart): string => (replies ? replyChain(partChain(name, part)) : partChain(name, part));
+  const to = (part: ChainPart, number = 0): string => {
+    const chain = partChain(name, part, number);
+    return replies ? replyChain(chain) : chain;
+  };
+  const denying = new DenyingParts();
   const end = layout.mode === 'audit' ? 'would-deny' : 'denied';
   const isIsolated = isolates(program);
   const isAudited = audit !== undefined && !isIsolated && !replies;
   const ahead = program.stages.find(({ tier }) => tier === 'Admin');
   const behind = program.stages.filter((stage) => stage !== ahead);
-  const targets = { Accept: RETURN, Deny: { kind: 'goto', chain: to(end) }, Pass: RETURN } as const;
+  const deny = (by: readonly RuleRef[]): Target => ({ kind: 'goto', chain: to(end, denying.numberOf(by)) });
   const isPassed = (behind.length > 0 || isAudited) && ahead?.rules.some(({ action }) => action === 'Pass') === true;
   const goesOn: Target = { kind: 'goto', chain: to('next') };
   const ordered = (rules: readonly CompiledRule[], pass: Target): readonly Rule[] =>
-    orderedRules(given, rules, { ...targets, Pass: pass }, replies);
+    orderedRules(given, rules, { pass, deny }, replies);
+  const main = [
+    ...(isIsolated && !replies ? headRules(judgedOf(given)) : []),
+    ...(ahead ? ordered(ahead.rules, isPassed ? goesOn : RETURN) : []),
+  ];
   const next = [
     ...(isAudited ? [rule([], { kind: 'jump', chain: to('counted') })] : []),
     ...behind.flatMap((stage) =>
@@ -97,14 +124,14 @@ function partsOf(given: Given, name: string, replies: boolean): Parts {
     ),
   ];
   return {
-    main: [
-      ...(isIsolated && !replies ? headRules(judgedOf(given)) : []),
-      ...(ahead ? ordered(ahead.rules, isPassed ? goesOn : RETURN) : []),
-      ...(isPassed ? [rule([], goesOn)] : next),
+    main: [...main, ...(isPassed ? [rule([], goesOn)] : next)],
+    others: [
+      ...(isPassed ? [{ part: 'next', number: 0, rules: next } as const] : []),
+      ...denying.all().map(({ policies }, number) => {
+        return { part: end, number, rules: deniedRules(given, policies, name, replies) } as const;
+      }),
+      ...(isAudited ? [{ part: 'counted', number: 0, rules: countedRules(given, name) } as const] : []),
     ],
-    ...(isPassed ? { next } : {}),
-    ...(hasDenials(program) ? { [end]: deniedRules(given, name, replies) } : {}),
-    ...(isAudited ? { counted: countedRules(given, name) } : {}),
   };
 }
 
@@ -125,28 +152,23 @@ function judgedOf({ program, family, layout }: Given): Judged {
 function orderedRules(
   given: Given,
   rules: readonly CompiledRule[],
-  targets: Readonly<Record<CompiledRule['action'], Target>>,
+  { pass, deny }: { readonly pass: Target; readonly deny: (by: readonly RuleRef[]) => Target },
   replies: boolean,
 ): readonly Rule[] {
   const { program, family, names } = given;
-  const all = rules.flatMap((each) =>
-    matchingRules(each, program.direction, family, names, targets[each.action]).map((one) => {
-      const counted = countedTier(one, each.action, judgedOf(given), replies);
-      return replies ? reverse(counted) : counted;
-    }),
-  );
   const asked = new Map<string, Rule>();
-  for (const each of all) {
-    const key = JSON.stringify(each.matches);
-    if (!asked.has(key)) asked.set(key, each);
+  for (const each of rules) {
+    const { action, by } = each;
+    for (const one of matchingRules(each, program.direction, family, names, action === 'Pass' ? pass : RETURN)) {
+      const key = JSON.stringify(one.matches);
+      if (asked.has(key)) continue;
+      const counted = action === 'Accept' && !replies ? counting(one, 'allow', judgedOf(given)) : one;
+      // What is denied is counted where it ends.
+      const whole = action === 'Deny' ? { ...counted, target: deny(by) } : counted;
+      asked.set(key, replies ? reverse(whole) : whole);
+    }
   }
   return [...asked.values()];
-}
-
-function countedTier(one: Rule, action: CompiledRule['action'], of: Judged, replies: boolean): Rule {
-  if (action === 'Accept') return replies ? one : counting(one, 'allow', of);
-  if (action === 'Pass') return one;
-  return counting(one, of.layout.mode === 'audit' ? 'would-deny' : 'deny', of, replies ? 'live' : 'new');
 }
 
 /** The stage of NetworkPolicy, to its last verdict. */
@@ -158,18 +180,21 @@ function isolatingRules(given: Given, chain: string, replies: boolean): readonly
   return [...allows, ...tailRules(of, chain), ...auditing(audit, of, chain, names), verdict(of)];
 }
 
-/** What leads here was counted where it came from. A pod's way to itself is judged as any other (N-71). */
-function deniedRules(given: Given, chain: string, replies: boolean): readonly Rule[] {
-  const of = judgedOf(given);
+/** `policies`: whose rules lead there. A pod's way to itself is judged as any other (N-71). */
+function deniedRules(given: Given, policies: readonly PolicyRef[], chain: string, replies: boolean): readonly Rule[] {
+  const of: Judged = { ...judgedOf(given), policies };
   const { layout } = given;
-  if (layout.mode === 'audit') return [...logRules(of, 'would-deny', chain), rule([], RETURN)];
-  if (replies) return [...flagRules(layout), ...logRules(of, 'cut-reply', chain), rule([], DROP)];
+  const counts = (flow: CountedFlow) => ({ counts: countedFor(of, 'deny', flow) });
+  if (layout.mode === 'audit')
+    return [...logRules(of, 'would-deny', chain), { ...rule([], RETURN), counts: countedFor(of, 'would-deny', 'new') }];
+  if (replies)
+    return [...flagRules(layout), ...logRules(of, 'cut-reply', chain), { ...rule([], DROP), ...counts('live') }];
   return [
     ...flagRules(layout),
     ...logRules(of, 'cut', chain, [LIVE]),
-    rule([LIVE], DROP),
+    { ...rule([LIVE], DROP), ...counts('live') },
     ...logRules(of, 'denied', chain),
-    rule([], DROP),
+    { ...rule([], DROP), ...counts('new') },
   ];
 }
 

@@ -10,6 +10,7 @@ import { KEEP_IDLE_MS, MAX_COUNTS } from '../../../../src/dataplane/iptables/cou
 import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';
 import { listCounters } from '../../../../src/dataplane/iptables/kernel/list-counters.ts';
 import { objectKey } from '../../../../src/policy/model.ts';
+import { parseClusterPolicy } from '../../../../src/policy/parse-cluster-policy.ts';
 import { NO_INTERFACES } from '../../../../src/host/pod-interfaces.ts';
 import { pod, policy, snapshot } from '../../../support/builders.ts';
 import { LAYOUT } from '../../../support/fake-cluster.ts';
@@ -123,6 +124,35 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
         'deny ingress invalid x/a,x/b 1',
         'deny ingress live x/a,x/b 2',
         'deny ingress new x/a,x/b 7',
+      ]);
+    });
+
+    it('of tiers belong to the policy whose rule denies, and live flows that end are told from new ones (N-62, N-70)', async () => {
+      const { dataplane, hit, counted } = bench({ backend });
+      const denying = (name: string, port: number) => {
+        const protocols = [{ tcp: { destinationPort: { number: port } } }];
+        const ingress = [{ action: 'Deny', from: [{ namespaces: {} }], protocols }];
+        const spec = { tier: 'Admin', priority: port, subject: { namespaces: {} }, ingress };
+        return parseClusterPolicy({ metadata: { name }, spec }).policy!;
+      };
+      const cluster = {
+        ...snapshot({ pods: [A], policies: [web('web', 443)] }),
+        clusterPolicies: new Map([denying('one', 80), denying('two', 81)].map((each) => [each.name, each])),
+      };
+      // Rules next to each other with the same action are merged where they ask the same; these ask for ports of their own.
+      const intent = { ...compileNode(cluster, 'node-1'), revision: 1 };
+      const request = { mode: 'enforce', resync: false, interfaces: NO_INTERFACES } as const;
+      assert.deepEqual((await dataplane.sync(intent, request)).failures, []);
+      const [one, two] = [/^PCL-IX-[^-]*$/, /^PCL-IX-.*-1$/];
+      hit('-j DROP', 5, one);
+      hit(FLAG, 2, one);
+      hit('-j DROP', 7, two);
+      hit('-j DROP', 3, /^PCL-I-/);
+      assert.deepEqual(await counted(), [
+        'deny ingress live /one 2',
+        'deny ingress new /one 3',
+        'deny ingress new /one,/two,x/web 3',
+        'deny ingress new /two 7',
       ]);
     });
 
