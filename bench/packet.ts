@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeMachine } from './machine.ts';
 import { type Measured, type MeasureOptions, measure, TRAFFIC, type Traffic } from './packet/measure.ts';
-import { DENIED, type Shape, shapes } from './packet/shapes.ts';
-import { denialTable, packetTables, type ShapeResult } from './packet/tables.ts';
-import { closeAll, forDenials, forTraffic, openVariants, type Wanted } from './packet/variants.ts';
+import { DENIED, MANY_POLICIES, type Shape, shapes } from './packet/shapes.ts';
+import { denialTable, packetTables, type ShapeResult, tierTables } from './packet/tables.ts';
+import { closeAll, forDenials, forTiers, forTraffic, openVariants, type Wanted } from './packet/variants.ts';
 import type { SuiteOptions, SuiteResult } from './types.ts';
 
 const ROUNDS = 40;
@@ -17,6 +17,7 @@ const QUICK_ROUNDS = 3;
 const PARTS = 16;
 const PART_MS = 1.5;
 const QUICK_PART_MS = 0.5;
+const UNDER_TIERS: readonly Traffic[] = ['rr', 'bulk', 'crr', 'new'];
 const WHAT_BEGINS: readonly Traffic[] = ['crr', 'new'];
 
 export async function run(options: SuiteOptions): Promise<SuiteResult> {
@@ -29,11 +30,13 @@ export async function run(options: SuiteOptions): Promise<SuiteResult> {
   }
   const shape = quick ? shapes(options)[0]! : DENIED;
   const denied = await measureShape(shape, { ...how, traffic: ['denied'] }, forDenials(options));
+  const tiered = quick ? shapes(options)[0]! : MANY_POLICIES;
+  const tiers = await measureShape(tiered, { ...how, traffic: UNDER_TIERS }, forTiers(options));
   return {
     suite: 'packet',
     machine: describeMachine(),
-    tables: [...packetTables(results), denialTable(shape, denied)],
-    raw: { ...how, results, denied },
+    tables: [...packetTables(results), ...tierTables(tiered, tiers), denialTable(shape, denied)],
+    raw: { ...how, results, denied, tiers },
   };
 }
 

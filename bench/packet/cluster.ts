@@ -5,6 +5,7 @@
  */
 import type { Pod, ClusterSnapshot } from '../../src/policy/model.ts';
 import { objectKey } from '../../src/policy/model.ts';
+import { parseClusterPolicy } from '../../src/policy/parse-cluster-policy.ts';
 import { namespaceObject, nodeObject, podObject as writtenPod, runningStatus } from '../../test/support/api-objects.ts';
 import { parsedPolicy, pod as podOf, policyObject as writtenPolicy } from '../../test/support/builders.ts';
 import { lowBits } from '../../src/dataplane/iptables/rules/low-bits.ts';
@@ -56,6 +57,24 @@ export function makeCluster(shape: Shape): MeasuredCluster {
     networkpolicies: rawPolicies,
   };
   return { snapshot, objects, client, server };
+}
+
+/** Rules of one tier that every first packet of the measured pods is asked, in each direction; the API takes no more in one object. */
+export const ORDERED_RULES = 25;
+
+/** The same cluster under a policy of tier Admin whose rules accept and deny by turns, none of them what is measured. */
+export function withTiers(snapshot: ClusterSnapshot): ClusterSnapshot {
+  const everybody = { namespaces: {} };
+  const rules = (peers: 'from' | 'to'): readonly object[] =>
+    Array.from({ length: ORDERED_RULES }, (_, index) => ({
+      action: index % 2 === 0 ? 'Accept' : 'Deny',
+      [peers]: [everybody],
+      protocols: [{ tcp: { destinationPort: { number: FIRST_OWN_PORT + index } } }],
+    }));
+  const spec = { tier: 'Admin', priority: 0, subject: everybody, ingress: rules('from'), egress: rules('to') };
+  const { policy, problems } = parseClusterPolicy({ metadata: { name: 'guard-rails' }, spec });
+  if (!policy || problems.length > 0) throw new Error(`the cluster-wide policy: ${problems[0]?.message}`);
+  return { ...snapshot, clusterPolicies: new Map([[policy.name, policy]]) };
 }
 
 /** In the order in which both layouts look at them: the last four bits, where there are many the three before, the address as text. */

@@ -2,6 +2,7 @@
 import { summarise } from '../statistics.ts';
 import { targetsTable } from '../targets.ts';
 import type { Table } from '../types.ts';
+import { ORDERED_RULES } from './cluster.ts';
 import type { Measured, Traffic } from './measure.ts';
 import { MANY_PODS, MANY_POLICIES, type Shape, shapeText } from './shapes.ts';
 
@@ -80,6 +81,52 @@ export function denialTable(shape: Shape, variants: readonly Measured[]): Table 
       return [nameOf(variant), Math.round(summarise(own).median), Math.round(median), half];
     }),
   };
+}
+
+/** How much longer something may take under ordered rules: of a flow that is there already no packet meets one, so that what differs is noise. */
+const TIER_LIMITS = [
+  ['crr', 1.1, 'new connections'],
+  ['rr', 1.05, 'round trip of an established flow'],
+] as const;
+
+/** Each against the mean of both sides without ordered rules of the same backend, in the same round. */
+export function tierTables(shape: Shape, variants: readonly Measured[]): readonly Table[] {
+  const timesOf = (variant: Measured, traffic: Traffic): readonly number[] => {
+    const others = variants.filter(({ backend, rules }) => {
+      const isBase = rules === 'ours' || rules === 'ours, again';
+      return backend === variant.backend && isBase && rules !== variant.rules;
+    });
+    const own = variant.samples[traffic];
+    return own.map(
+      (ns, round) => ns / (others.reduce((sum, { samples }) => sum + samples[traffic][round]!, 0) / others.length),
+    );
+  };
+  const title = `${ORDERED_RULES} ordered rules of tier Admin in each direction; ${shapeText(shape)}`;
+  const tiered = variants.filter(({ rules }) => rules === 'ours, with tiers');
+  return [
+    {
+      title,
+      note: 'Time against the same cluster without them in the same round: median, and between what half of the rounds lie. "again" is noise.',
+      columns: ['rules', 'round trip', 'bulk TCP', 'connections', 'first packet'],
+      rows: variants
+        .filter(({ rules }) => rules !== 'ours')
+        .map((variant) => [
+          nameOf(variant),
+          ...(['rr', 'bulk', 'crr', 'new'] as const).map((traffic) => ratioText(timesOf(variant, traffic))),
+        ]),
+    },
+    targetsTable(
+      tiered.flatMap((variant) =>
+        TIER_LIMITS.map(([traffic, limit, what]) => ({
+          what: `${what} under ${ORDERED_RULES} ordered rules; ${variant.backend}`,
+          measured: summarise(timesOf(variant, traffic)).median,
+          limit,
+          kind: 'at-most',
+          unit: 'x',
+        })),
+      ),
+    ),
+  ];
 }
 
 const ROUND_TRIP = 'round trip of an established flow';

@@ -15,13 +15,21 @@ import { toolName } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { createOneVariantKernel } from '../../test/support/one-variant-kernel.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import type { Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
-import { type MeasuredCluster, NODE_NAME, PORT, makeCluster } from './cluster.ts';
+import { type MeasuredCluster, NODE_NAME, PORT, makeCluster, withTiers } from './cluster.ts';
 import { renderLinear } from './linear-layout.ts';
 import type { Shape } from './shapes.ts';
 import { LineProcess, type Testbed, openTestbed } from './testbed.ts';
 
 /** `none` and `none again` have no rules, only connection tracking: what differs between them is noise. */
-export type Rules = 'none' | 'none again' | 'linear' | 'ours' | 'ours, not logged' | 'ours, not logged, again';
+export type Rules =
+  | 'none'
+  | 'none again'
+  | 'linear'
+  | 'ours'
+  | 'ours, again'
+  | 'ours, with tiers'
+  | 'ours, not logged'
+  | 'ours, not logged, again';
 
 export interface Variant {
   readonly rules: Rules;
@@ -59,6 +67,13 @@ export function forTraffic(options: SuiteOptions): Wanted {
 export function forDenials(options: SuiteOptions): Wanted {
   return backendsOf({ ...options, quick: false }).flatMap((backend) =>
     (['ours', 'ours, not logged', 'ours, not logged, again'] as const).map((rules) => [rules, backend] as const),
+  );
+}
+
+/** For what ordered rules of a tier cost; twice without them, as what differs is noise. */
+export function forTiers(options: SuiteOptions): Wanted {
+  return backendsOf({ ...options, quick: false }, MEASURED_BACKENDS).flatMap((backend) =>
+    (['ours', 'ours, again', 'ours, with tiers'] as const).map((rules) => [rules, backend] as const),
   );
 }
 
@@ -128,8 +143,9 @@ function loadRules(
 ): Promise<number> {
   if (backend === undefined) return loadNothing(testbed);
   if (rules === 'linear') return loadLinear(backend as Backend, cluster, testbed);
-  const layout = rules === 'ours' ? LAYOUT : NOT_LOGGED;
-  return isIptables(backend) ? loadIptables(backend, cluster, testbed, layout) : loadNftables(cluster, testbed, layout);
+  const layout = rules.includes('not logged') ? NOT_LOGGED : LAYOUT;
+  const given = rules === 'ours, with tiers' ? { ...cluster, snapshot: withTiers(cluster.snapshot) } : cluster;
+  return isIptables(backend) ? loadIptables(backend, given, testbed, layout) : loadNftables(given, testbed, layout);
 }
 
 /** A rule in INPUT, which no measured packet meets, has the kernel track connections. */
