@@ -12,7 +12,7 @@ import { LAYOUT } from '../../support/fake-cluster.ts';
 const SETS = 60;
 
 describe('nftables: an event of a remote pod', () => {
-  it('goes through no map of the node, in no stage, and writes its element alone', async () => {
+  it('goes through no map of the node, in no stage, and writes its element alone; so does a policy of one pod', async () => {
     const locals = Array.from({ length: SETS }, (_, n) =>
       pod(`x/s${n}`, { labels: { app: `s${n}` }, addresses: [`10.0.1.${n}`] }),
     );
@@ -47,6 +47,20 @@ describe('nftables: an event of a remote pod', () => {
     written.length = 0;
     assert.equal(await countListings(SETS / 2, () => put('x/second', '10.0.2.2')), 0);
     assert.match(written.map(({ text }) => text).join('\n'), /^add element inet portcullis pods4-\w+ { 10\.0\.2\.2 }$/);
+
+    // Of the rules of one pod the same, once the intent is made: one chain for each way, and its elements.
+    const edited = { ...policies[1]!, ingress: policies[2]!.ingress };
+    compiler.policy('x/p1', edited);
+    compiler.intent();
+    written.length = 0;
+    assert.equal(await countListings(SETS / 2, () => sync(false)), 0);
+    assert.deepEqual([...new Set(written.map(({ text }) => text.split(' ').slice(0, 2).join(' ')))].sort(), [
+      'add chain',
+      'add element',
+      'add rule',
+      'delete element',
+    ]);
+    assert.equal(written.filter(({ text }) => text.startsWith('add chain inet portcullis PCL')).length, 2);
     assert.ok((await countListings(SETS / 2, () => sync(true))) > 0, 'the count sees nothing');
   });
 });

@@ -26,7 +26,7 @@ export function revokedBy(
   difference: Difference,
   chainNamed: (name: string) => Chain | undefined,
   directory: AddressDirectory,
-  stopping: ReadonlySet<string>,
+  stopping: Pick<ReadonlySet<string>, 'has'>,
 ): Revoked {
   const byRules = new Set<Family>();
   const bySets = new Set<Family>();

@@ -27,6 +27,7 @@ interface Rendered {
 
 export class PeerSets {
   #rendered = new Map<string, Rendered>();
+  readonly #named = new Map<string, NftSet>();
   #last: Pick<NodeIntent, 'addressSets' | 'addressPortSets'> | undefined;
 
   /** By key: the names of the sets that hold what it means. */
@@ -34,31 +35,34 @@ export class PeerSets {
     return this.#rendered.get(key)?.sets.map(({ name }) => name) ?? [];
   }
 
-  /** The sets that are not what they were; `others`: there are other sets than before. */
-  *render(intent: NodeIntent): Sliced<readonly NftSet[] | 'others'> {
+  named(name: string): NftSet | undefined {
+    return this.#named.get(name);
+  }
+
+  /** `changed`: sets that are not what they were, or new; `gone`: names of those that are no more. */
+  *render(intent: NodeIntent): Sliced<{ readonly changed: readonly NftSet[]; readonly gone: readonly string[] }> {
     const changed: NftSet[] = [];
-    let others = false;
+    const gone: string[] = [];
     for (const which of ['addressSets', 'addressPortSets'] as const) {
       const sets: VersionedMap<string, Source> = intent[which];
       for (const [key, after] of yield* changesOf(sets, this.#last?.[which], this.#rendered)) {
         const before = this.#rendered.get(key);
-        others ||= !before || !after;
-        if (!after) this.#rendered.delete(key);
-        else {
+        if (!after) {
+          this.#rendered.delete(key);
+          gone.push(...(before?.sets ?? []).map(({ name }) => name));
+        } else {
           const now = { from: after, sets: renderSet(after, before) };
           this.#rendered.set(key, now);
           for (const set of now.sets) if (!before?.sets.includes(set)) changed.push(set);
+          for (const { name } of before?.sets ?? []) if (!now.sets.some((set) => set.name === name)) gone.push(name);
         }
         yield;
       }
     }
     this.#last = intent;
-    return others ? 'others' : changed;
-  }
-
-  /** Every set, by name. */
-  *all(): Iterable<NftSet> {
-    for (const { sets } of this.#rendered.values()) yield* sets;
+    for (const name of gone) this.#named.delete(name);
+    for (const set of changed) this.#named.set(set.name, set);
+    return { changed, gone };
   }
 }
 

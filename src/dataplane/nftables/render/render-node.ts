@@ -23,30 +23,37 @@
  * are. What changes with the cluster are elements of sets and maps, and chains named by a hash of what they hold: a change of any kind adds
  * objects and turns elements over to them, and so does another epoch (plan/epochs.ts). What nothing leads to any more is deleted later.
  */
-import { type Direction, FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { LocalEndpoint, NodeIntent } from '../../../compile/intent.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
-import type { Judging } from '../../judgings.ts';
-import type { Rule } from '../table/rule.ts';
-import type { Chain, Elements, Layout, NftSet, Table } from '../table/table.ts';
+import type { Judging, JudgingOf } from '../../judgings.ts';
+import type { Layout, NftSet, Table } from '../table/table.ts';
 import type { EndpointChain } from './endpoint-chains.ts';
 
 import { hasTiers } from '../../../compile/program.ts';
 import { runSync } from '../../../core/sliced.ts';
-import { JournaledMap, versionedMap } from '../../../core/versioned-map.ts';
+import { versionedMap } from '../../../core/versioned-map.ts';
 import { NO_INTERFACES } from '../../../host/pod-interfaces.ts';
 import { familyOf } from '../../../net/ip.ts';
-import { replyChain } from '../../chain-names.ts';
-import { JUDGING_ORDER, judgingKey, judgingsOf } from '../../judgings.ts';
-import { dispatchMap, guardMap, itselfSet, listedSet, programmedSet } from '../table/names.ts';
-import { isSameChain, isSameKind, stamps } from '../table/table.ts';
+import { JUDGING_ORDER, judgingIn, judgingKey } from '../../judgings.ts';
+import { programmedSet } from '../table/names.ts';
+import {
+  type Brought,
+  bring,
+  type ChainFor,
+  guardsOf,
+  isBrought,
+  NO_GUARDS,
+  NO_INTERFACE,
+  type Guards,
+} from './brought.ts';
 import { chainsOf, closedEndpoint, plainChains, type SetNames } from './endpoint-chains.ts';
 import { entryChains, isClosed } from './entry-chains.ts';
-import { evolved, PeerSets } from './peer-sets.ts';
+import { ADDRESS_TYPE, ownSets } from './own-sets.ts';
+import { PeerSets } from './peer-sets.ts';
+import { setsIn, TableContents } from './table-contents.ts';
 import { tieredChains } from './tiered-chains.ts';
-
-const ADDRESS_TYPE = { 4: 'ipv4_addr', 6: 'ipv6_addr' } as const;
 
 interface Rendered {
   readonly intent: NodeIntent;
@@ -60,27 +67,20 @@ export type Rejected = Pick<ReadonlySet<string>, 'size' | 'has'>;
 const NONE_REJECTED: Rejected = new Set();
 
 /** By family and `judgingKey`. */
-type KnownChains = ReadonlyMap<string, Judging & EndpointChain>;
-
-/** What becomes of the pods of one family in one direction. */
-interface Dispatch {
-  readonly addresses: ReadonlyMap<string, string>;
-  /** By interface. */
-  readonly guards: ReadonlyMap<string, string>;
-}
+type KnownChains = Map<string, Judging & EndpointChain>;
 
 /** Renders again and again; what the intent did not change is the same object as last time, or a version of it. */
 export class NodeRenderer {
   #last: Rendered | undefined;
-  #chains = new JournaledMap<string, Chain>();
-  #sets = new JournaledMap<string, NftSet>();
-  #known: KnownChains = new Map();
-  #stopping: ReadonlySet<string> = new Set();
+  #guards: Guards = NO_GUARDS;
+  readonly #contents = new TableContents();
+  readonly #known: KnownChains = new Map();
+  readonly #brought = new Map<LocalEndpoint, Brought>();
   readonly #peers = new PeerSets();
 
-  /** Names of the sets that rules of the last table deny or pass by: who joins one was judged without these rules before. */
-  get stopping(): ReadonlySet<string> {
-    return this.#stopping;
+  /** The sets that rules of the last table deny or pass by: who joins one was judged without these rules before. */
+  get stopping(): Pick<ReadonlySet<string>, 'has'> {
+    return this.#contents.stopping;
   }
 
   render(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Table {
@@ -95,66 +95,89 @@ export class NodeRenderer {
     rejected: Rejected = NONE_REJECTED,
   ): Sliced<Table> {
     const now: Rendered = { intent, layout, interfaces, rejected };
-    const changed = yield* this.#peers.render(intent);
-    if (changed === 'others' || !this.#last || !isSameButSets(this.#last, now)) yield* this.#renderRules(now);
-    else for (const set of changed) if (this.#sets.get(set.name)) this.#sets.set(set.name, set);
+    const { changed, gone } = yield* this.#peers.render(intent);
+    if (!this.#last || !isSameButSets(this.#last, now)) yield* this.#renderRules(now);
+    this.#contents.peersChanged(changed, gone);
     this.#last = now;
-    return { chains: this.#chains.snapshot(), sets: this.#sets.snapshot() };
+    return this.#contents.table();
   }
 
+  /** Only of the pods that are judged otherwise than before, where nothing else is another. */
   *#renderRules(now: Rendered): Sliced<void> {
-    const { intent, layout, interfaces } = now;
-    const isSameLayout = this.#last !== undefined && JSON.stringify(this.#last.layout) === JSON.stringify(layout);
-    const endpoints = yield* this.#endpointChains(intent, layout, isSameLayout ? this.#known : new Map());
-    this.#known = endpoints;
-    const closed = new Map(JUDGING_ORDER.map((direction) => [direction, closedEndpoint(direction, layout)]));
-    const chainFor: ChainFor = (direction, endpoint, family) => {
-      const key = judgingKey(endpoint.programs[direction], endpoint.audits[direction]);
-      const found = endpoints.get(`${family} ${key}`);
-      return found && this.#isRejected(found, now.rejected) ? closed.get(direction) : found;
-    };
-    const guards = guardsOf(intent, interfaces);
-    const guarded = JUDGING_ORDER.filter((direction) => guards.some((guard) => guard.directions.includes(direction)));
-    const used = new Map<string, EndpointChain>();
-    const sets = new Map<string, NftSet>(staticSets(intent, layout, guards).map((set) => [set.name, set]));
-    for (const family of FAMILIES) {
-      for (const direction of JUDGING_ORDER) {
-        const found = dispatchOf(direction, family, intent, guards, chainFor, used);
-        for (const set of dispatchSets(direction, family, found, layout, guarded)) sets.set(set.name, set);
-        yield;
-      }
-    }
-    const chains = new Map<string, Chain>(entryChains(layout, guarded).map((chain) => [chain.name, chain]));
-    const judging = [...used.values()].flatMap(chainsOf);
-    for (const each of judging) chains.set(each.name, each);
-    const mentioned = setsIn(judging);
-    this.#stopping = setsIn(judging, ({ by, target }) => by !== undefined && target.kind === 'goto');
-    for (const set of this.#peers.all()) if (mentioned.has(set.name)) sets.set(set.name, set);
-    become(this.#chains, chains, (before, chain) => (isSameChain(before, chain) ? before : chain));
-    become(this.#sets, sets, sameSet);
-  }
-
-  *#endpointChains(intent: NodeIntent, layout: Layout, known: KnownChains): Sliced<KnownChains> {
-    const found = new Map<string, Judging & EndpointChain>();
-    for (const [key, judging] of yield* judgingsOf(intent)) {
-      for (const family of FAMILIES) {
-        const before = known.get(`${family} ${key}`);
-        const isSame = before?.program === judging.program && before?.audit === judging.audit;
-        const names: SetNames = (set) => this.#peers.names(set);
-        const now = before && isSame ? before : { ...judging, ...chainsFor(judging, family, layout, names) };
-        found.set(`${family} ${key}`, now);
-      }
+    const { intent, layout, interfaces, rejected } = now;
+    const last = this.#last;
+    const isSameLayout = last !== undefined && isLike(last.layout, layout);
+    const guardsBefore = this.#guards;
+    if (!isSameLayout) this.#known.clear();
+    if (last?.intent.endpoints !== intent.endpoints || last.interfaces !== interfaces)
+      this.#guards = guardsOf(intent, interfaces);
+    const guarded = JUDGING_ORDER.filter((direction) => this.#guards.directions.has(direction));
+    const isSameWay = isSameLayout && last.interfaces === interfaces && last.rejected === rejected;
+    const judgingOf = judgingIn(intent);
+    const chainFor = this.#chainFor(now, judgingOf);
+    const [joining, leaving]: [Brought[], Brought[]] = [[], []];
+    for (const endpoint of intent.endpoints) {
+      const before = this.#brought.get(endpoint);
+      const judgings = { egress: judgingOf(endpoint, 'egress'), ingress: judgingOf(endpoint, 'ingress') };
+      const guards = this.#guards.of.get(endpoint) ?? NO_INTERFACE;
+      if (before && isSameWay && isBrought(before, judgings, guards)) continue;
+      const after = bring({ endpoint, judgings, guards }, layout, chainFor);
+      if (before) leaving.push(before);
+      joining.push(after);
+      this.#brought.set(endpoint, after);
       yield;
     }
-    return found;
+    if (this.#brought.size > intent.endpoints.length) {
+      const there = new Set(intent.endpoints);
+      for (const [endpoint, before] of this.#brought) {
+        if (there.has(endpoint)) continue;
+        leaving.push(before);
+        this.#brought.delete(endpoint);
+      }
+    }
+    if (!isSameLayout || guardsBefore !== this.#guards)
+      this.#contents.setEntry(entryChains(layout, guarded), ownSets(layout, this.#guards, guarded));
+    const peerSet = (name: string): NftSet | undefined => this.#peers.named(name);
+    // Not every chain is named by what it holds: in another mode it holds something else.
+    if (!isSameLayout) this.#contents.apply(leaving.splice(0), [], peerSet);
+    this.#contents.apply(leaving, joining, peerSet);
+    if (isClosed(layout)) this.#contents.setProgrammed(programmedSets(intent));
+    this.#forgetUnused();
   }
 
-  #isRejected(endpoint: EndpointChain, rejected: Rejected): boolean {
-    if (rejected.size === 0) return false;
-    const chains = chainsOf(endpoint);
-    const names = [...chains.map(({ name }) => name), ...setsIn(chains)];
-    return names.some((name) => rejected.has(name));
+  #chainFor({ layout, rejected }: Rendered, judgingOf: JudgingOf): ChainFor {
+    const names: SetNames = (set) => this.#peers.names(set);
+    return (direction, endpoint, family) => {
+      const judging = judgingOf(endpoint, direction);
+      if (!judging) return undefined;
+      const key = `${family} ${judgingKey(judging.program?.key, judging.audit?.key)}`;
+      let found = this.#known.get(key);
+      if (found?.program !== judging.program || found?.audit !== judging.audit || !found) {
+        found = { ...judging, ...chainsFor(judging, family, layout, names) };
+        this.#known.set(key, found);
+      }
+      return isRejected(found, rejected) ? closedEndpoint(direction, layout) : found;
+    };
   }
+
+  #forgetUnused(): void {
+    if (this.#known.size <= 2 * this.#contents.judgingCount + MAX_UNUSED) return;
+    for (const [key, { chain }] of this.#known) if (!this.#contents.isUsed(chain.name)) this.#known.delete(key);
+  }
+}
+
+/** Chains that nothing leads to and that may soon be asked for again. */
+const MAX_UNUSED = 64;
+
+function isRejected(endpoint: EndpointChain, rejected: Rejected): boolean {
+  if (rejected.size === 0) return false;
+  const chains = chainsOf(endpoint);
+  const names = [...chains.map(({ name }) => name), ...setsIn(chains)];
+  return names.some((name) => rejected.has(name));
+}
+
+function isLike(a: Layout, b: Layout): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
 }
 
 function chainsFor(judging: Judging, family: Family, layout: Layout, names: SetNames): EndpointChain {
@@ -162,8 +185,6 @@ function chainsFor(judging: Judging, family: Family, layout: Layout, names: SetN
   if (program && hasTiers(program)) return tieredChains({ program, audit, family, layout, names });
   return plainChains(judging, family, layout, names);
 }
-
-type ChainFor = (direction: Direction, endpoint: LocalEndpoint, family: Family) => EndpointChain | undefined;
 
 function isSameButSets(a: Rendered, b: Rendered): boolean {
   return (
@@ -173,129 +194,15 @@ function isSameButSets(a: Rendered, b: Rendered): boolean {
     (!isClosed(b.layout) || a.intent.localAddresses === b.intent.localAddresses) &&
     a.interfaces === b.interfaces &&
     a.rejected === b.rejected &&
-    (a.layout === b.layout || JSON.stringify(a.layout) === JSON.stringify(b.layout))
+    isLike(a.layout, b.layout)
   );
 }
 
-/** Names of the sets that rules ask about. */
-function setsIn(chains: readonly Chain[], isAsked: (rule: Rule) => boolean = () => true): ReadonlySet<string> {
-  const matches = chains.flatMap(({ rules = [] }) => rules.filter(isAsked).flatMap((rule) => rule.matches));
-  return new Set(matches.flatMap((match) => ('set' in match ? [match.set] : [])));
-}
-
-function become<V>(map: JournaledMap<string, V>, now: ReadonlyMap<string, V>, keep: (before: V, now: V) => V): void {
-  for (const name of [...map.snapshot().keys()]) if (!now.has(name)) map.set(name, undefined);
-  for (const [name, value] of now) {
-    const before = map.get(name);
-    map.set(name, before === undefined ? value : keep(before, value));
-  }
-}
-
-/** As a version of what it was; sets of peers are that already. */
-function sameSet(before: NftSet, now: NftSet): NftSet {
-  if (before === now || now.grants !== undefined || !isSameKind(before, now)) return now;
-  const elements = evolved(before.elements, now.elements);
-  return elements === before.elements ? before : { ...now, elements };
-}
-
-// ------------------------------------------------------------------------------------------------------------ dispatch
-
-/** An interface of an isolated pod that this table can tell. */
-interface Guard {
-  readonly name: string;
-  readonly endpoint: LocalEndpoint;
-  readonly directions: readonly Direction[];
-}
-
-/** Names that nft takes in quotes. Ports of bridges are not seen in a table of family inet. */
-const PLAIN_NAME = /^[\w.:@-]+$/;
-
-function guardsOf({ endpoints }: NodeIntent, interfaces: PodInterfaces): readonly Guard[] {
-  if (interfaces.pods.length === 0) return [];
-  const endpointOf = new Map(endpoints.map((endpoint) => [endpoint.pod, endpoint]));
-  return interfaces.pods.flatMap(({ name, via, pod }) => {
-    const endpoint = endpointOf.get(pod);
-    if (!endpoint || via === 'bridge' || !PLAIN_NAME.test(name)) return [];
-    // What is routed to a pod is routed to an address that is the pod's.
-    const directions = JUDGING_ORDER.filter((direction) => direction === 'egress' || via !== 'route').filter(
-      (direction) => endpoint.programs[direction] !== undefined || endpoint.audits[direction] !== undefined,
-    );
-    return directions.length === 0 ? [] : [{ name, endpoint, directions }];
+/** Addresses of pods whose rules are in force. */
+function programmedSets({ localAddresses }: NodeIntent): readonly NftSet[] {
+  return FAMILIES.map((family) => {
+    const addresses = [...localAddresses.keys()].filter((each) => familyOf(each) === family);
+    const elements = versionedMap<string, true>(addresses.map((address) => [address, true]));
+    return { name: programmedSet(family), type: ADDRESS_TYPE[family], elements };
   });
-}
-
-function dispatchOf(
-  direction: Direction,
-  family: Family,
-  { endpoints }: NodeIntent,
-  guards: readonly Guard[],
-  chainFor: ChainFor,
-  used: Map<string, EndpointChain>,
-): Dispatch {
-  const use = (endpoint: LocalEndpoint): string | undefined => {
-    const found = chainFor(direction, endpoint, family);
-    if (found) used.set(found.chain.name, found);
-    return found?.chain.name;
-  };
-  const addresses = new Map<string, string>();
-  for (const endpoint of endpoints) {
-    for (const address of endpoint.addresses) {
-      const chain = familyOf(address) === family ? use(endpoint) : undefined;
-      if (chain !== undefined) addresses.set(address, chain);
-    }
-  }
-  const ports = new Map<string, string>();
-  for (const { name, endpoint, directions } of guards) {
-    const chain = directions.includes(direction) ? use(endpoint) : undefined;
-    if (chain !== undefined) ports.set(`"${name}"`, chain);
-  }
-  return { addresses, guards: ports };
-}
-
-function dispatchSets(
-  direction: Direction,
-  family: Family,
-  { addresses, guards }: Dispatch,
-  layout: Layout,
-  guarded: readonly Direction[],
-): readonly NftSet[] {
-  return [false, ...(stamps(layout) ? [true] : [])].flatMap((replies) => {
-    const leads = (chain: string): string => `goto ${replies ? replyChain(chain) : chain}`;
-    const elementsOf = (from: ReadonlyMap<string, string>): Elements =>
-      versionedMap([...from].map(([key, chain]) => [key, leads(chain)]));
-    const map = { isMap: true, type: ADDRESS_TYPE[family] };
-    return [
-      { ...map, name: dispatchMap(direction, replies, family), elements: elementsOf(addresses) },
-      ...(guarded.includes(direction)
-        ? [{ ...map, type: 'ifname', name: guardMap(direction, replies, family), elements: elementsOf(guards) }]
-        : []),
-    ];
-  });
-}
-
-/** Those that every table of the layout has. */
-function staticSets({ endpoints, localAddresses }: NodeIntent, layout: Layout, guards: readonly Guard[]): NftSet[] {
-  return [
-    ...FAMILIES.flatMap((family): NftSet[] => {
-      const type = ADDRESS_TYPE[family];
-      const ofFamily = (addresses: Iterable<string>): string[] =>
-        [...addresses].filter((each) => familyOf(each) === family);
-      const set = (name: string, of: string, elements: readonly string[]): NftSet => {
-        return { name, type: of, elements: versionedMap(elements.map((element) => [element, true])) };
-      };
-      const own = ofFamily(endpoints.flatMap(({ addresses }) => addresses));
-      const listed = guards.flatMap(({ name, endpoint }) =>
-        ofFamily(endpoint.addresses).map((each) => `"${name}" . ${each}`),
-      );
-      return [
-        set(
-          itselfSet(family),
-          `${type} . ${type}`,
-          own.map((address) => `${address} . ${address}`),
-        ),
-        ...(guards.length > 0 ? [set(listedSet(family), `ifname . ${type}`, listed)] : []),
-        ...(isClosed(layout) ? [set(programmedSet(family), type, ofFamily(localAddresses.keys()))] : []),
-      ];
-    }),
-  ];
 }
