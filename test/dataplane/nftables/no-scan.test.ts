@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Command } from '../../../src/dataplane/nftables/table/write-table.ts';
 import { loadSnapshot, NodeCompiler } from '../../../src/compile/compile-node.ts';
+import { NftCounters } from '../../../src/dataplane/nftables/sync/counters.ts';
 import { EpochKeeper } from '../../../src/dataplane/nftables/sync/epoch-keeper.ts';
 import { NftSynchronizer } from '../../../src/dataplane/nftables/sync/synchronizer.ts';
 import { NO_INTERFACES } from '../../../src/host/pod-interfaces.ts';
@@ -25,6 +26,7 @@ describe('nftables: an event of a remote pod', () => {
     const compiler = new NodeCompiler('node-1');
     loadSnapshot(compiler, snapshot({ pods: locals, policies }));
     const written: Command[] = [];
+    const counters = new NftCounters({ read: async () => new Map(), now: () => 0, onProblem: () => {} });
     const synchronizer = new NftSynchronizer({
       kernel: { read: async () => undefined, write: async (commands) => void written.push(...commands) },
       table: 'portcullis',
@@ -32,6 +34,7 @@ describe('nftables: an event of a remote pod', () => {
       now: () => 0,
       epochs: new EpochKeeper({ marks: LAYOUT.marks!, firstEpoch: 1, now: () => 0 }),
       tidy: { isDue: false, synced: () => {} },
+      onRendered: (table) => counters.rendered(table),
     });
     const sync = async (resync: boolean): Promise<void> => {
       const request = { mode: 'enforce', resync, interfaces: NO_INTERFACES } as const;

@@ -33,7 +33,9 @@ export class NftCounters {
   /** By chain, as read last. */
   #seen: ReadCounts = new Map();
   readonly #totals = new Map<string, Total>();
-  #standing: ReadonlySet<string> = new Set();
+  #standing: Pick<Table['chains'], 'has'> = new Set<string>();
+  /** Of the chains that were rendered last. */
+  #version: number | undefined;
   #reading: Promise<void> | undefined;
   #readMs = Number.NEGATIVE_INFINITY;
 
@@ -42,13 +44,17 @@ export class NftCounters {
   }
 
   rendered({ chains }: Table): void {
-    this.#standing = new Set(chains.keys());
-    for (const [name, { rules = [] }] of chains)
-      if (!this.#rules.has(name) && rules.some(({ counts }) => counts))
-        this.#rules.set(
-          name,
-          rules.map(({ counts }) => counts),
-        );
+    const changes = chains.changesSince(this.#version);
+    this.#standing = chains;
+    this.#version = chains.version;
+    const fresh = changes === 'all' ? [...chains.values()] : changes.flatMap(({ after }) => after ?? []);
+    for (const { name, rules = [] } of fresh) {
+      if (this.#rules.has(name) || !rules.some(({ counts }) => counts)) continue;
+      this.#rules.set(
+        name,
+        rules.map(({ counts }) => counts),
+      );
+    }
   }
 
   /** Before chains are deleted. Never rejects. */
