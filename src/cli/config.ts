@@ -180,7 +180,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_HTTP_ADDRESS',
     '<host:port>',
     '127.0.0.1:9847',
-    'where /healthz, /readyz, /status, /trace, /metrics, /plan and /denials are served ([...] around an IPv6 address): ' +
+    'where /healthz, /readyz, /status, /trace, /metrics, /plan, /denials and /flows are served ([...] around an IPv6 address): ' +
       'host:port, :port for all addresses, unix:/path of a socket that only root may use, or off',
     readListenAddress,
   ),
@@ -189,7 +189,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_METRICS_ADDRESS',
     '<host:port>',
     'off',
-    'where /metrics, /status, /trace and /healthz are served besides, and with --http-token-file /plan and /denials, for other hosts; ' +
+    'where /metrics, /status, /trace and /healthz are served besides, and with --http-token-file /plan, /denials and /flows, for other hosts; ' +
       'forms as in --http-address',
     readListenAddress,
   ),
@@ -198,7 +198,7 @@ export const AGENT_FLAGS = {
     'PORTCULLIS_HTTP_TOKEN_FILE',
     '<file>',
     'none',
-    'file with a token that /metrics, /status, /trace, /plan and /denials then ask for (Authorization: Bearer ...); ' +
+    'file with a token that /metrics, /status, /trace, /plan, /denials and /flows then ask for (Authorization: Bearer ...); ' +
       'none: every process in the host network can read them',
     readTokenFile,
   ),

@@ -15,11 +15,16 @@ import { Agent } from '../agent/agent.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { createClusterWatch } from '../cluster/watch-cluster.ts';
 import { aborted, afterUnlessExit, systemClock } from '../core/clock.ts';
+import { runSliced } from '../core/run-sliced.ts';
+import { FAMILIES } from '../core/vocabulary.ts';
+import { runCommand } from '../host/command.ts';
 import { cpuMs } from '../host/cpu-time.ts';
+import { listConntrack } from '../host/live-flows.ts';
 import { openAgentLog } from '../telemetry/agent-log.ts';
 import { createAgentMetrics, createRegistry } from '../telemetry/metrics.ts';
 import { nodeReady } from '../telemetry/readiness.ts';
 import { agentObserver } from '../telemetry/agent-observer.ts';
+import { type FlowsPage, flowsPage } from '../telemetry/flows-page.ts';
 import { writeEvents } from '../telemetry/event-writer.ts';
 import { clusterLog, clusterObserver } from '../telemetry/cluster-observer.ts';
 import { serveStatusPages } from '../telemetry/status-pages.ts';
@@ -48,6 +53,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     cluster: undefined,
     denials: undefined,
     trace: undefined,
+    flows: undefined,
     startProblem: 'starting',
     dataplane: () => undefined,
     conditions: [],
@@ -113,6 +119,7 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     metrics.beforeScrape(async () => metrics.ruleCounters(await dataplane.counters()));
     sources.agent = agent;
     sources.trace = (flows) => dataplane.trace(flows, placeOf(config.nodeName, cluster, agent, watches));
+    sources.flows = () => liveFlows(config.nodeName, cluster);
     addCondition(sources, 'node-known', () => nodeReady(config.nodeName, agent.status()));
     sources.startProblem = undefined;
     opened.resolve();
@@ -145,6 +152,11 @@ function placeOf(nodeName: string, cluster: ClusterWatch, agent: Agent, { interf
     localAddresses,
     interfaces: interfaces.of(localAddresses),
   };
+}
+
+async function liveFlows(nodeName: string, cluster: ClusterWatch): Promise<FlowsPage> {
+  const listings = await Promise.all(FAMILIES.map((family) => listConntrack(runCommand, family)));
+  return runSliced(flowsPage(listings, { nodeName, pods: cluster.snapshot().pods.values() }));
 }
 
 function addCondition({ conditions }: StatusSources, name: string, state: () => ConditionState): void {

@@ -1,4 +1,4 @@
-/** The agent's HTTP server: /healthz, /readyz, /status, /trace, /metrics, /plan and /denials, for reading only. Everything shown comes from provider functions. */
+/** The agent's HTTP server: /healthz, /readyz, /status, /trace, /metrics, /plan, /denials and /flows, for reading only. Everything shown comes from provider functions. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { chmod, lstat, unlink } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { type HostPort, hostPortText } from '../net/host-port.ts';
 import type { MetricsPage } from './metrics.ts';
 import type { TracedFlow } from '../dataplane/dataplane.ts';
+import type { FlowsPage } from './flows-page.ts';
 import type { PolicyFilter, StatusPage } from './status-page.ts';
 import type { TracePage } from './trace-page.ts';
 import { readTracedFlows } from './trace-page.ts';
@@ -46,6 +47,8 @@ export interface StatusProviders {
   readonly plan: () => PlanPage | undefined;
   /** The latest denied flows, for JSON. */
   readonly denials: () => unknown;
+  /** Connections that are alive; undefined: it was asked a moment ago. */
+  readonly flows: () => Promise<FlowsPage | undefined>;
 }
 
 export type ListenAddress =
@@ -118,6 +121,7 @@ const PAGES = {
   '/metrics': async (providers) => ({ status: 200, ...(await providers.metrics()) }),
   '/plan': (providers, request) => planPage(providers.plan(), request),
   '/denials': (providers) => json(200, providers.denials()),
+  '/flows': (providers) => liveFlowsPage(providers),
   '/trace': (providers, { query }) => tracedPage(providers, query),
   '/log': (providers) => text(200, providers.log()),
 } satisfies Readonly<Record<string, PageMaker>>;
@@ -135,6 +139,7 @@ const CONFIDENTIAL: ReadonlySet<string> = new Set<PagePath>([
   '/trace',
   '/plan',
   '/denials',
+  '/flows',
   '/log',
 ]);
 
@@ -309,9 +314,16 @@ async function tracedPage({ trace }: StatusProviders, query: URLSearchParams): P
   const flows = readTracedFlows(query);
   if (typeof flows === 'string') return text(400, `${flows}\n`);
   const page = await trace(flows);
-  return page
-    ? json(200, page)
-    : text(429, 'was asked within the last second, and reads the kernel each time; ask again\n');
+  return page ? json(200, page) : askedTooSoon();
+}
+
+async function liveFlowsPage({ flows }: StatusProviders): Promise<Reply> {
+  const page = await flows();
+  return page ? json(200, page) : askedTooSoon();
+}
+
+function askedTooSoon(): Reply {
+  return text(429, 'was asked within the last second, and reads the kernel each time; ask again\n');
 }
 
 function planPage(plan: PlanPage | undefined, request: PageRequest): Reply {

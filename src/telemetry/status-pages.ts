@@ -9,6 +9,7 @@ import type { ListenAddress, PagePath, ReadyCondition } from './health.ts';
 import type { Logger } from './log.ts';
 import type { AgentMetrics } from './metrics.ts';
 
+import type { FlowsPage } from './flows-page.ts';
 import { startStatusServer } from './health.ts';
 import { POLICY_STATES, policyJudge, type PolicyState } from './policy-state.ts';
 import { type PolicyFilter, type StatusFacts, statusPage } from './status-page.ts';
@@ -34,6 +35,8 @@ export interface StatusSources {
   denials: (() => unknown) | undefined;
   /** Traces flows through the rules of this node; undefined: nothing can be read yet. */
   trace: ((flows: readonly TracedFlow[]) => Promise<readonly TracedVerdict[]>) | undefined;
+  /** Connections that are alive on this node; undefined: nothing can be read yet. */
+  flows: (() => Promise<FlowsPage>) | undefined;
   /** Undefined: none is open yet. */
   dataplane: () => StatusFacts['dataplane'];
   /** Why the agent cannot begin; undefined once it has begun. */
@@ -62,18 +65,20 @@ interface StatusPagesOptions {
 /** What is served on the metrics address. */
 const METRICS_PAGES: readonly PagePath[] = ['/healthz', '/metrics', '/status', '/trace'];
 /** And what besides to those who have the token: it tells of single flows and addresses. */
-const WITH_TOKEN: readonly PagePath[] = ['/plan', '/denials'];
+const WITH_TOKEN: readonly PagePath[] = ['/plan', '/denials', '/flows'];
 
 export function serveStatusPages(options: StatusPagesOptions): ServingServer {
   const { address, metricsAddress, tokenFile, sources, metrics, log } = options;
   metrics.beforeScrape(() => measureSources(metrics, sources));
   const gate = new TraceGate(() => systemClock.now());
+  const flowsGate = new TraceGate(() => systemClock.now());
   const providers = {
     ready: () => readiness(sources),
     details: () => ({ watches: watchDetails(sources.cluster?.status() ?? [], Date.now()) }),
     metrics: () => metrics.scrape(),
     status: (filter: PolicyFilter) => statusPage(statusFacts(options), filter),
     trace: (flows: readonly TracedFlow[]) => gate.run(() => traced(options, flows)),
+    flows: () => flowsGate.run(() => liveFlows(sources)),
     plan: () => planPage(sources.agent?.status()),
     log: options.logTail,
     denials: () => sources.denials?.() ?? { reader: 'starting', denials: [] },
@@ -95,6 +100,11 @@ async function traced({ sources, nodeName }: StatusPagesOptions, flows: readonly
   const before = sources.agent?.status();
   if (!sources.trace) throw new Error(sources.startProblem ?? 'the agent has not begun');
   return tracePage(flows, { nodeName, agent: before, verdicts: await sources.trace(flows) });
+}
+
+function liveFlows({ flows, startProblem }: StatusSources): Promise<FlowsPage> {
+  if (!flows) throw new Error(startProblem ?? 'the agent has not begun');
+  return flows();
 }
 
 function statusFacts({ sources, nodeName, version }: StatusPagesOptions): StatusFacts {

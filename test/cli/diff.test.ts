@@ -8,6 +8,7 @@ import { parse } from 'yaml';
 import { startApiServer } from '../../lab/api/api-server.ts';
 import { kubeconfigText } from '../../lab/api/certificates.ts';
 import { type CommandRun, runCommand } from '../support/command-line.ts';
+import { UiScene } from '../support/ui-scene.ts';
 
 const THREE_TIER = fileURLToPath(new URL('../../examples/three-tier', import.meta.url));
 const APP = join(THREE_TIER, '00-app.yaml');
@@ -110,6 +111,29 @@ spec: { podSelector: { matchLabels: { tier: db } }, ingress: [{ ports: [{ port: 
       whole.out,
       /^no flow changes\n\ngone: kube-system\/dns, shop\/api, shop\/db, shop\/web\nno pod is left: --as apply adds .+\n$/,
     );
+  });
+
+  it('asks the agents of a cluster for live connections', async function () {
+    this.timeout(20_000);
+    const scene = new UiScene();
+    try {
+      await scene.start();
+      const { code, out, err } = await diff(...scene.access(), '-f', changed, '--agents', '--fail-on', 'cut');
+      assert.equal(err, '');
+      assert.match(
+        out,
+        /\nlive connections that would be cut: 3 of 4\n {2}shop\/.* -> shop\/api-77c9-p4d2s: 8080, 3\n/,
+      );
+      assert.equal(code, 1);
+      const [, kubeconfig = ''] = scene.access();
+      const without = await diff('--kubeconfig', kubeconfig, '-f', changed, '--agents');
+      assert.match(without.err, /^! node node-1: its live connections are not counted: its agent asks for the token/);
+      assert.match(without.out, /live connections that would be cut: 0 of 0\n/);
+      const offline = await diff('-b', THREE_TIER, '-f', changed, '--agents');
+      assert.deepEqual([offline.code, /--agents: with --base there is no cluster/.test(offline.err)], [2, true]);
+    } finally {
+      await scene.close();
+    }
   });
 
   it('counts live connections that would be cut', async () => {

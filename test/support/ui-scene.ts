@@ -81,6 +81,11 @@ export const DENIALS: readonly RecentDenial[] = [
   ),
 ];
 
+const LIVE = [
+  { source: '10.244.1.5', destination: '10.244.1.6', protocol: 6, port: 8080, count: 3 },
+  { source: '10.244.1.6', destination: '10.244.2.7', protocol: 6, port: 5432, count: 1 },
+];
+
 const METRICS = `# HELP portcullis_allowed_connections_total Connections
 portcullis_allowed_connections_total{namespace="shop",policies="c-web",direction="ingress"} 48213
 portcullis_allowed_connections_total{namespace="shop",policies="e-db",direction="ingress"} 1902
@@ -133,6 +138,14 @@ export class UiScene {
     const pages: Readonly<Record<string, () => unknown>> = {
       '/status': () => this.#status(node),
       '/denials': () => ({ reader: 'reading', denials: node === 'node-1' ? this.denials : [] }),
+      '/flows': () => ({
+        version: 1,
+        node,
+        connections: 3,
+        flows: node === 'node-1' ? LIVE : [],
+        leftOut: 0,
+        truncated: false,
+      }),
     };
     const server = createServer(({ url = '', headers }, response) => {
       if (headers['x-portcullis-token'] !== TOKEN) response.writeHead(401).end('x-portcullis-token');
@@ -184,15 +197,7 @@ export class UiScene {
   async ui(...argv: readonly string[]): Promise<string> {
     const printed = Promise.withResolvers<string>();
     const stop = new AbortController();
-    const given = argv.includes('-f')
-      ? argv
-      : [
-          '--kubeconfig',
-          this.#write('kubeconfig', this.api.kubeconfigFor('me')),
-          '--token-file',
-          this.#write('token', TOKEN),
-          ...argv,
-        ];
+    const given = argv.includes('-f') ? argv : [...this.access(), ...argv];
     const ended = runProgram(['ui', ...given], {
       env: { NO_COLOR: '1' },
       version: '1',
@@ -206,6 +211,12 @@ export class UiScene {
       return ended;
     });
     return printed.promise;
+  }
+
+  /** Flags of somebody who may see all of it. */
+  access(): readonly string[] {
+    const kubeconfig = this.#write('kubeconfig', this.api.kubeconfigFor('me'));
+    return ['--kubeconfig', kubeconfig, '--token-file', this.#write('token', TOKEN)];
   }
 
   #write(name: string, text: string): string {

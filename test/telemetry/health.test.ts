@@ -29,6 +29,7 @@ const PROVIDERS: StatusProviders = {
   plan: () => ({ text: '-A PCL-FWD -j RETURN\n', value: { steps: 1 } }),
   trace: async () => undefined,
   denials: () => ({ reader: 'reading', denials: [] }),
+  flows: async () => ({ version: 1, node: 'n', connections: 0, flows: [], leftOut: 0, truncated: false }),
   log: () => '{"message":"starting"}\n',
 };
 
@@ -276,7 +277,7 @@ describe('status server', () => {
     servers.push(server);
     const status = async (path: string, authorization?: string): Promise<number> =>
       (await ask(server, path, 'GET', authorization === undefined ? {} : { authorization })).status;
-    for (const path of ['/metrics', '/status', '/plan', '/plan?format=json', '/denials', '/log']) {
+    for (const path of ['/metrics', '/status', '/plan', '/plan?format=json', '/denials', '/flows', '/log']) {
       assert.equal(await status(path), 401, path);
       for (const wrong of ['', 'Bearer', 'Bearer ', 'Bearer s3cre', 'Bearer s3crets', 'Basic s3cret', 's3cret'])
         assert.equal(await status(path, wrong), 401, `${path} ${wrong}`);

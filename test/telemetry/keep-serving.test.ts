@@ -11,6 +11,7 @@ const PROVIDERS = {
   plan: () => undefined,
   trace: async () => undefined,
   denials: () => ({}),
+  flows: async () => undefined,
   log: () => '',
 };
 

@@ -35,6 +35,7 @@ describe('serveStatusPages', () => {
       cluster: undefined,
       denials: undefined,
       trace: undefined,
+      flows: undefined,
       dataplane: () => undefined,
       startProblem: '',
       conditions: [],
@@ -52,19 +53,20 @@ describe('serveStatusPages', () => {
     });
     try {
       const answers = [];
-      for (const path of ['/healthz', '/metrics', '/plan', '/denials', '/log']) answers.push(await ask(path, headers));
+      for (const path of ['/healthz', '/metrics', '/plan', '/denials', '/flows', '/log'])
+        answers.push(await ask(path, headers));
       return answers;
     } finally {
       await server.close();
     }
   }
 
-  it('shows plan and denials to other hosts where a token is asked for, and to those who have it', async () => {
+  it('shows plan, denials and live flows to other hosts where a token is asked for, and to those who have it', async () => {
     const file = join(folder, 'token');
     writeFileSync(file, 'secret');
-    assert.deepEqual(await statuses(null), [200, 200, 404, 404, 404]);
-    assert.deepEqual(await statuses(file), [200, 401, 401, 401, 401]);
-    // No plan yet.
-    assert.deepEqual(await statuses(file, { authorization: 'Bearer secret' }), [200, 200, 503, 200, 404]);
+    assert.deepEqual(await statuses(null), [200, 200, 404, 404, 404, 404]);
+    assert.deepEqual(await statuses(file), [200, 401, 401, 401, 401, 401]);
+    // No plan yet, and nothing that could be read.
+    assert.deepEqual(await statuses(file, { authorization: 'Bearer secret' }), [200, 200, 503, 200, 500, 404]);
   });
 });

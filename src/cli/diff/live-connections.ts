@@ -12,7 +12,11 @@ import { createEvaluator, type Evaluator, letsPass } from '../../policy/evaluate
 import { objectKey } from '../../policy/model.ts';
 import { distinctFlows } from '../../policy/recommend/observed.ts';
 import { UsageProblem } from '../flags.ts';
-import { nothingRead, readFlowText } from '../recommend/flow-lines.ts';
+import { readPages } from '../ask-nodes.ts';
+import type { CommandContext } from '../command.ts';
+import { type FlowText, nothingRead, readFlowText } from '../recommend/flow-lines.ts';
+import { withAgents } from '../source/agents.ts';
+import type { DiffOptions } from './options.ts';
 import { resolveFlows } from '../recommend/resolve-flows.ts';
 
 export interface CutConnections {
@@ -33,14 +37,28 @@ export interface LiveConnections {
   readonly leftOut: number;
 }
 
-/** Throws `UsageProblem`. `inventories`: before and after. */
-export async function judgeConnections(
-  files: readonly string[],
+/** Throws `UsageProblem`. Says what of the agents could not be read. */
+export async function readConnections(
+  { connections, agents, base }: Pick<DiffOptions, 'connections' | 'agents' | 'base'>,
+  context: CommandContext,
+): Promise<FlowText> {
+  const read = nothingRead();
+  for (const file of connections) readFlowText(await readText(file), file === '-' ? 'stdin' : file, read);
+  if (!agents) return read;
+  const pages = await withAgents(agents, base.kubeconfig, context, (ask) => readPages(ask, '/flows'));
+  for (const { node, answer } of pages) {
+    if ('problem' in answer) context.err(`! node ${node}: its live connections are not counted: ${answer.problem}\n`);
+    else readFlowText(answer.body.toString('utf8'), node, read);
+  }
+  return read;
+}
+
+/** `inventories`: before and after. */
+export function judgeConnections(
+  read: FlowText,
   view: MatrixView,
   [before, after]: readonly [Inventory, Inventory],
-): Promise<LiveConnections> {
-  const read = nothingRead();
-  for (const file of files) readFlowText(await readText(file), file === '-' ? 'stdin' : file, read);
+): LiveConnections {
   const { flows, leftOut } = resolveFlows(read.flows, before, [], false);
   const evaluators = [createEvaluator(before.snapshot), createEvaluator(after.snapshot)] as const;
   const cuts = new Map<string, { readonly cut: Omit<CutConnections, 'count'>; count: number }>();

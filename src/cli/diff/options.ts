@@ -9,7 +9,8 @@ import { CHANGES, type Change } from '../../policy/matrix/changes.ts';
 import { outputFlag } from '../output-flag.ts';
 import { allValues, optionalValue, requiredValue, UsageProblem } from '../flags.ts';
 import { readViewOptions, VIEW_FLAGS } from '../matrix/options.ts';
-import { notA, oneOf, readText } from '../read-value.ts';
+import { notA, oneOf, readBoolean, readText } from '../read-value.ts';
+import { AGENT_POD_FLAGS, type AgentPods, readAgentPods } from '../source/agents.ts';
 import { readObjectSource, SOURCE_FLAGS } from '../source/options.ts';
 
 const OUTPUTS = ['text', 'markdown', 'json', 'yaml', 'html'] as const;
@@ -37,10 +38,16 @@ export const DIFF_FLAGS = {
     read: oneOf(WAYS),
   },
   ...VIEW_FLAGS,
+  agents: {
+    name: 'agents',
+    help: 'ask the agents of the cluster for live connections: those that would be cut are counted',
+    read: readBoolean,
+  },
+  ...AGENT_POD_FLAGS,
   connections: {
     name: 'connections',
     placeholder: '<file>',
-    help: 'live connections (conntrack -L, or what recommend reads): those that would be cut are counted; may be repeated',
+    help: 'live connections (conntrack -L, /flows of an agent, or what recommend reads): those that would be cut are counted; may be repeated',
     read: readText,
   },
   failOn: {
@@ -57,6 +64,8 @@ export interface DiffOptions extends ViewOptions {
   readonly coming: ObjectSource;
   readonly as: Way;
   readonly connections: readonly string[];
+  /** Undefined: they are not asked. */
+  readonly agents: AgentPods | undefined;
   readonly failOn: readonly Failure[];
   readonly output: (typeof OUTPUTS)[number];
 }
@@ -66,6 +75,9 @@ export function readDiffOptions(given: Given, env: Environment): DiffOptions {
   const coming = readObjectSource(given, env, 'diff');
   const base = { ...coming, files: allValues(DIFF_FLAGS.base, given) };
   const connections = allValues(DIFF_FLAGS.connections, given);
+  const asksAgents = optionalValue(DIFF_FLAGS.agents, given, env) ?? false;
+  if (asksAgents && base.files.length > 0)
+    throw new UsageProblem('--agents: with --base there is no cluster to ask; --connections takes what was saved');
   if (coming.files.length === 0) throw new UsageProblem('--file: required: the manifests that are to come');
   if ([...coming.files, ...base.files, ...connections].filter((file) => file === '-').length > 1)
     throw new UsageProblem('standard input (-) can be read but once');
@@ -75,6 +87,7 @@ export function readDiffOptions(given: Given, env: Environment): DiffOptions {
     as: optionalValue(DIFF_FLAGS.as, given, env) ?? (base.files.length > 0 ? 'whole' : 'apply'),
     ...readViewOptions(given, env),
     connections,
+    agents: asksAgents ? readAgentPods(given, env) : undefined,
     failOn: allValues(DIFF_FLAGS.failOn, given),
     output: requiredValue(DIFF_FLAGS.output, given, env),
   };

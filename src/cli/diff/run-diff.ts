@@ -17,7 +17,7 @@ import { pageData } from '../page/page-data.ts';
 import { matrixPage } from '../page/matrix-page.ts';
 import { paintFor } from '../paint.ts';
 import { readObjects, tellProblems } from '../source/read-objects.ts';
-import { judgeConnections } from './live-connections.ts';
+import { judgeConnections, readConnections } from './live-connections.ts';
 import { type DiffFacts, diffData, diffMarkdown, diffText, summaryOf } from './report.ts';
 
 const TITLE = 'What changes';
@@ -30,8 +30,10 @@ export async function runDiff(options: DiffOptions, context: CommandContext): Pr
   if (!view.groups.some(({ type }) => type === 'pod'))
     throw new UsageProblem('there is no pod or workload in what was given: its flows cannot be told');
   const changes = [...changesBetween(view.matrix, view.sources, view.destinations, view.ports)];
-  const connections =
-    options.connections.length > 0 ? await judgeConnections(options.connections, view, inventories) : undefined;
+  const isAsked = options.connections.length > 0 || options.agents !== undefined;
+  const connections = isAsked
+    ? judgeConnections(await readConnections(options, context), view, inventories)
+    : undefined;
   const failed = options.failOn.flatMap((failure) => failureOf(failure, changes, connections));
   const facts = { view, changes, connections, failed, added: onlyIn(view, 1), removed: onlyIn(view, 0) };
   context.out(textOf(facts, options, context));

@@ -1,8 +1,9 @@
 /**
- * What tells of flows, as text -> flows as they were written: `conntrack -L` and `-E`, the agent's log, its page /denials, a bundle, and lines of
+ * What tells of flows, as text -> flows as they were written: `conntrack -L` and `-E`, the agent's log, its pages /denials and /flows, a bundle, and lines of
  * JSON of a simple form. The agents' counters are taken from where they stand among it.
  */
 import { PROTOCOL_NUMBER, PROTOCOLS } from '../../core/vocabulary.ts';
+import { readConntrackLine } from '../../host/conntrack-line.ts';
 import { canonicalAddress } from '../../net/ip.ts';
 import { isRecord, type RawRecord } from '../../policy/raw-values.ts';
 
@@ -45,9 +46,19 @@ export function nothingRead(): FlowText {
 export function readFlowText(text: string, name: string, into: FlowText): void {
   const whole = text.startsWith('{') ? parsed(text) : undefined;
   if (isRecord(whole) && Array.isArray(whole.denials)) readDenials(whole.denials, name, into);
+  else if (isRecord(whole) && Array.isArray(whole.flows)) readLive(whole.flows, name, into);
   else if (isRecord(whole) && isRecord(whole.pages)) readBundle(whole.pages, name, into);
   else if (text.startsWith('# HELP')) into.counters.push(text);
   else for (const [index, line] of text.split('\n').entries()) readLine(line, `${name}:${index + 1}`, into);
+}
+
+/** The agent's page /flows. */
+function readLive(flows: readonly unknown[], name: string, into: FlowText): void {
+  for (const [index, entry] of flows.entries()) {
+    const from = `${name} flows[${index}]`;
+    if (isRecord(entry)) readSimple(entry, from, into);
+    else into.unread.push(from);
+  }
 }
 
 function readBundle(pages: RawRecord, name: string, into: FlowText): void {
@@ -73,31 +84,15 @@ function parsed(text: string): unknown {
 
 // ----------------------------------------------------------------------------------------------------------- conntrack
 
-const CONNTRACK = /^\s*(?:\[\w+\]\s+)?(?:ipv[46]\s+\d+\s+)?\w+\s+(\d+)\s/;
-
-/**
- * The original direction says who began, the reply direction who answers: behind a Service its backend, at its own port. That is how policies
- * see the flow (S-51).
- */
 function readConntrack(line: string, from: string, into: FlowText): void {
-  const protocol = Number(CONNTRACK.exec(line)?.[1]);
-  const [original, reply] = [0, 1].map((nth) => (key: string): string | undefined => {
-    return [...line.matchAll(new RegExp(`\\b${key}=(\\S+)`, 'g'))][nth]?.[1];
-  }) as [(key: string) => string | undefined, (key: string) => string | undefined];
-  const [source, destination] = [canonicalAddress(original('src') ?? ''), canonicalAddress(reply('src') ?? '')];
-  if (!Number.isInteger(protocol) || source === undefined || destination === undefined) into.unread.push(from);
-  // Nobody was there, or a packet was lost; what needs no answer is sent by UDP.
-  else if (line.includes('[UNREPLIED]') && protocol !== PROTOCOL_NUMBER.UDP) into.unanswered++;
-  else
-    into.flows.push({
-      source: { address: source },
-      destination: { address: destination },
-      protocol,
-      port: Number(reply('sport') ?? 0),
-      count: 1,
-      from,
-      isDenied: false,
-    });
+  const listed = readConntrackLine(line);
+  if (!listed) into.unread.push(from);
+  else if (listed.isUnanswered) into.unanswered++;
+  else {
+    const { source, destination, protocol, port } = listed;
+    const ends = { source: { address: source }, destination: { address: destination } };
+    into.flows.push({ ...ends, protocol, port, count: 1, from, isDenied: false });
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------- JSON
