@@ -72,6 +72,48 @@ describe('cluster-wide policies in what commands say of flows', () => {
     assert.ok(out.includes(`    ingress after:  denied by ${BLOG}\n`), out);
   });
 
+  it('diff: what one rule of a tier changes is told once, whichever policies decided before', async () => {
+    const alone = GUARD_RAILS.replace('{ team: platform }', '{ tenant: blog }');
+    const { out } = await runCommand([
+      'diff',
+      '-b',
+      tenants,
+      '-f',
+      write('alone.yaml', alone),
+      '--as',
+      'apply',
+      '--to',
+      'shop',
+    ]);
+    assert.match(out, /^newly allowed between 1 pair/);
+    const closed = write(
+      'closed-web.yaml',
+      `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: web, namespace: shop }
+spec: { podSelector: { matchLabels: { app: web } }, policyTypes: [Ingress] }
+`,
+    );
+    const both = [
+      'diff',
+      '-b',
+      tenants,
+      '-b',
+      closed,
+      '-f',
+      write('alone.yaml', alone),
+      '--as',
+      'apply',
+      '--to',
+      'shop',
+    ];
+    const merged = (await runCommand(both as [string, ...string[]])).out;
+    assert.match(
+      merged,
+      /\n {2}blog\/web -> shop\/db, shop\/web: all ports \(2 pairs of pods\)\n {4}ingress before: denied: .* allows this, of others by their own policies\n {4}ingress after: {2}accepted by ClusterNetworkPolicy guard-rails/,
+    );
+  });
+
   it('diff: counts live connections that a tier would cut', async () => {
     const flow = JSON.stringify({ source: 'blog/web', destination: 'shop/web', protocol: 'TCP', port: 80, count: 3 });
     const connections = ['--connections', write('live', `${flow}\n`), '--fail-on', 'cut'];

@@ -5,6 +5,7 @@ import type { FlowVerdict } from '../../policy/matrix/matrix.ts';
 import type { MatrixView } from '../matrix/view.ts';
 import type { LiveConnections } from './live-connections.ts';
 import type { FlowChange } from '../../policy/matrix/changes.ts';
+import type { DirectionVerdict } from '../../policy/model.ts';
 
 import { DIRECTIONS } from '../../core/vocabulary.ts';
 import { explainDirection } from '../../policy/explain-verdict.ts';
@@ -67,11 +68,15 @@ function isNobodyLeft({ view, removed }: DiffFacts): boolean {
   return removed.length > 0 && removed.length === view.groups.filter(({ type }) => type === 'pod').length;
 }
 
-function changeText({ from, to, pairs, example }: MergedChange, { matrix }: MatrixView, paint: Paint): string {
+function changeText(
+  { from, to, pairs, example, isVaried }: MergedChange,
+  { matrix }: MatrixView,
+  paint: Paint,
+): string {
   const ports = example.ports.map((port) => portText(matrix.ports[port]!)).join(' ');
   const head = `  ${paint('bold', `${someOf(from)} -> ${someOf(to)}`)}: ${portsWords(example, matrix.ports.length, ports)}`;
   const count = pairs > 1 ? paint('dim', ` (${pairs} pairs of pods)`) : '';
-  return [`${head}${count}`, ...reasonLines(example)].join('\n');
+  return [`${head}${count}`, ...reasonLines(example, isVaried)].join('\n');
 }
 
 function portsWords({ ports }: FlowChange, all: number, text: string): string {
@@ -79,14 +84,19 @@ function portsWords({ ports }: FlowChange, all: number, text: string): string {
 }
 
 /** Of directions whose answer is another one. */
-function reasonLines({ before, after }: FlowChange): string[] {
+function reasonLines({ before, after }: FlowChange, isVaried: boolean): string[] {
   return DIRECTIONS.toReversed().flatMap((direction) => {
     const [was, is] = [
       before && explainDirection(direction, before[direction]),
       explainDirection(direction, after[direction]),
     ];
     if (was === is) return [];
-    return [`    ${direction} before: ${was ?? 'it was not there'}`, `    ${direction} after:  ${is}`];
+    const others = (verdict: DirectionVerdict | undefined): string =>
+      isVaried && verdict && 'tier-rule' !== verdict.kind ? ', of others by their own policies' : '';
+    return [
+      `    ${direction} before: ${was ?? 'it was not there'}${others(before?.[direction])}`,
+      `    ${direction} after:  ${is}${others(after[direction])}`,
+    ];
   });
 }
 
@@ -110,9 +120,9 @@ function connectionsText({ total, cut, cuts, leftOut }: LiveConnections, { matri
 
 /** A table of all changes, merged. */
 export function diffMarkdown(facts: DiffFacts): string {
-  const rows = mergeChanges(facts.changes).map(({ change, from, to, example }) => {
+  const rows = mergeChanges(facts.changes).map(({ change, from, to, example, isVaried }) => {
     const ports = example.ports.map((port) => portText(facts.view.matrix.ports[port]!)).join(' ');
-    const why = reasonLines(example)
+    const why = reasonLines(example, isVaried)
       .map((line) => line.trim())
       .join('<br>');
     return [WORDS[change], someOf(from), someOf(to), portsWords(example, facts.view.matrix.ports.length, ports), why];
