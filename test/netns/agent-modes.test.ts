@@ -2,20 +2,28 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../src/core/vocabulary.ts';
-import { AgentLab, type AgentProcess, BACKENDS, FIRST_PACKETS, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import {
+  AgentLab,
+  type AgentProcess,
+  enforcedBy,
+  ENGINES,
+  FIRST_PACKETS,
+  skipUnlessRoot,
+  until,
+} from '../support/agent-lab.ts';
 
 const ENFORCED = ['x/friend -> x/server', 'x/stranger -x x/server', 'x/server -x x/friend'] as const;
 const OPEN = ['x/friend -> x/server', 'x/stranger -> x/server', 'x/server -> x/friend'] as const;
 
-for (const backend of BACKENDS) {
-  describe(`agent modes: ${backend}`, function () {
+for (const engine of ENGINES) {
+  describe(`agent modes: ${engine}`, function () {
     this.timeout(30_000);
     let t: AgentLab;
     let agent: AgentProcess;
 
     before(async function () {
       skipUnlessRoot.call(this);
-      t = await AgentLab.create({ backend });
+      t = await AgentLab.create(enforcedBy(engine));
       await t.pods({ 'x/server': {}, 'x/friend': {}, 'x/stranger': {} });
       t.policy('x/p', {
         podSelector: { matchLabels: { pod: 'server' } },
@@ -41,6 +49,8 @@ for (const backend of BACKENDS) {
 
     /** Packets counted by the last rule that decides, of the endpoint chain of that direction. */
     async function lastCounter(family: Family, direction: 'I' | 'E'): Promise<number> {
+      if (engine === 'nftables')
+        return lastOfTable(await t.nft('list', 'table', 'inet', 'portcullis'), family, direction);
       const text = await t.iptables(family, '-v', '-n', '-x', '-L');
       const chain = new RegExp(`^Chain PCL-${direction}-[a-z2-7]{16} .*\\n(?:.+\\n)*`, 'm').exec(text)?.[0];
       assert.ok(chain, text);
@@ -130,7 +140,12 @@ for (const backend of BACKENDS) {
       const page = await agent.get('/plan');
       assert.equal(page.status, 200);
       assert.match(page.body, /^# mode dry-run, dry-run: would be applied\n/);
-      assert.match(page.body, /-A PCL-I-[a-z2-7]+ -m comment --comment "x\/p ingress no rule"/);
+      assert.match(
+        page.body,
+        engine === 'nftables'
+          ? /add rule inet portcullis PCL-I-[a-z2-7]+ counter drop comment "isolated by x\/p"/
+          : /-A PCL-I-[a-z2-7]+ -m comment --comment "x\/p ingress no rule"/,
+      );
       assert.equal(await t.kernelText(), before);
       assert.equal(await agent.metric('portcullis_kernel_writes_total'), writes);
       for (const what of ['rules', 'chains', 'sets', 'set_entries', 'generation'])
@@ -144,9 +159,16 @@ for (const backend of BACKENDS) {
 
     it('dry-run: rules of ours that somebody puts back are taken out again', async () => {
       await agent.end('SIGTERM');
-      await t.iptables(4, '-N', 'PCL-FWD');
-      await t.iptables(4, '-A', 'PCL-FWD', '-j', 'DROP');
-      await t.iptables(4, '-I', 'FORWARD', '1', ...FIRST_PACKETS, '-j', 'PCL-FWD');
+      if (engine === 'nftables') {
+        const hook = '{ type filter hook forward priority mangle; }';
+        await t.nft(
+          `add table inet portcullis; add chain inet portcullis forward ${hook}; add rule inet portcullis forward drop`,
+        );
+      } else {
+        await t.iptables(4, '-N', 'PCL-FWD');
+        await t.iptables(4, '-A', 'PCL-FWD', '-j', 'DROP');
+        await t.iptables(4, '-I', 'FORWARD', '1', ...FIRST_PACKETS, '-j', 'PCL-FWD');
+      }
       agent = await t.start('node-1', { flags: ['--resync-interval=1'] });
       await until(async () => (await t.leftovers()).length === 0, 'nothing of ours is left');
       await t.expect(OPEN);
@@ -155,11 +177,12 @@ for (const backend of BACKENDS) {
     });
 
     it('off: everything of ours goes, nothing else', async () => {
-      const others = (await t.kernelText('node-1', undefined)).split('\n').filter((line) => !line.includes('PCL'));
+      const ours = new Set(await t.leftovers());
+      const others = (await t.kernelText('node-1', undefined)).split('\n').filter((line) => !ours.has(line));
       const flow = await t.flow('x/friend', 'x/server');
       await mode('off');
       await until(async () => (await t.leftovers()).length === 0, 'nothing of ours is left');
-      assert.equal(await t.kernelText('node-1', undefined), others.join('\n').trimEnd().concat('\n\n'));
+      assert.equal((await t.kernelText('node-1', undefined)).trim(), others.join('\n').trim());
       await t.expect(OPEN);
       assert.ok((await flow.status()).longestSilenceMs < 500);
       assert.equal((await agent.readiness()).status, 200);
@@ -216,4 +239,13 @@ for (const backend of BACKENDS) {
       await t.expect(OPEN);
     });
   });
+}
+
+/** Of the chain that judges the server, as nft lists it. */
+function lastOfTable(text: string, family: Family, direction: 'I' | 'E'): number {
+  const map = direction === 'I' ? `ingress${family}` : `egress${family}`;
+  const chain = new RegExp(`^\\tmap ${map} \\{[^}]*goto (PCL-\\S+)`, 'm').exec(text)?.[1];
+  const rules = new RegExp(`^\\tchain ${chain} \\{\\n(?:\\t\\t.*\\n)*`, 'm').exec(text)?.[0];
+  assert.ok(rules, text);
+  return Number([...rules.matchAll(/counter packets (\d+)/g)].at(-1)![1]);
 }

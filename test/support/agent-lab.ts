@@ -7,6 +7,8 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Backend, type Family, MODE_KEY } from '../../src/core/vocabulary.ts';
 import { CommandFailed, runCommand } from '../../src/host/command.ts';
+import { engineOf } from '../../lab/command/options.ts';
+import { NFT_TABLE } from '../../src/cli/nftables-node.ts';
 import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from '../../lab/agent-process.ts';
 import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
 import type { Lab } from '../../lab/lab.ts';
@@ -36,6 +38,15 @@ const POLL_MS = 20;
 export const FIRST_PACKETS = ['-m', 'conntrack', '!', '--ctstate', 'RELATED,ESTABLISHED'] as const;
 
 export const BACKENDS: readonly Backend[] = ['iptables-nft', 'iptables-legacy'];
+
+/** What enforces policies. */
+export type Engine = Backend | 'nftables';
+export const ENGINES: readonly Engine[] = [...BACKENDS, 'nftables'];
+
+/** A lab whose agents enforce with it. */
+export function enforcedBy(engine: Engine): Pick<TestLabOptions, 'dataplane' | 'backend'> {
+  return engine === 'nftables' ? { dataplane: 'nftables' } : { backend: engine };
+}
 
 export function skipUnlessRoot(this: Mocha.Context): void {
   if (process.getuid?.() !== 0) this.skip();
@@ -175,8 +186,8 @@ export interface PodOptions {
 /** From, to and what must be seen: `x/a -> x/b` reaches, `x/a -x x/b` does not. Names: pods, nodes, outside hosts. */
 export type Reach = `${string} -> ${string}` | `${string} -x ${string}`;
 
-/** How a rule begins its mark while no free epoch is known: each packet of live flows is judged. */
-const EVERY_PACKET = '--set-xmark 0x0/';
+/** What rules that stamp flows show while no free epoch is known: each packet of live flows is judged. */
+const EVERY_PACKET = /--set-xmark 0x0\/|goto stamp-00000000\b/;
 /** A chain that shows packets past rules that wait to be deleted. */
 const OVERLAY = ':PCL-O-';
 /** A sync that deletes what was replaced comes 300 ms after the last change. */
@@ -185,6 +196,7 @@ const LONGER_THAN_TIDYING_WAITS_MS = 450;
 export class AgentLab {
   readonly lab: Lab;
   readonly backend: Backend;
+  readonly engine: Engine;
   readonly agents = new Map<string, AgentProcess>();
   /** Complaints of the lab itself. */
   readonly problems: readonly string[];
@@ -197,7 +209,9 @@ export class AgentLab {
 
   private constructor(lab: Lab, problems: readonly string[]) {
     this.lab = lab;
-    this.backend = lab.options.backend;
+    const { dataplane = 'iptables', backend } = lab.options;
+    this.backend = backend;
+    this.engine = engineOf({ dataplane, backend });
     this.problems = problems;
     this.#token = lab.server.token;
   }
@@ -226,6 +240,7 @@ export class AgentLab {
       serviceAccountDir: this.#serviceAccountDir(token),
       apiServer: this.lab.publication.address,
       backend,
+      ...(this.lab.options.dataplane ? { dataplane: this.lab.options.dataplane } : {}),
       more: flags,
     });
     const agent = new AgentProcess(node, child, this.lab.network.reachNodePort(node, AGENT_PORT));
@@ -443,9 +458,34 @@ export class AgentLab {
     return this.on('node-1', ['ipset', ...args]);
   }
 
-  /** Rules of both families (one table, or all) without counters and dates, chains and entries of sets in order of name. */
+  nft(...words: readonly string[]): Promise<string> {
+    return this.on('node-1', ['nft', ...words]);
+  }
+
+  /** What our table holds, chains and entries of sets in order of name; empty: it is not there. */
+  async #tableText(node: string): Promise<string> {
+    const list = ['nft', '-s', 'list', 'table', 'inet', NFT_TABLE] as const;
+    const text = await this.on(node, [...list]).catch((error: unknown) => {
+      if (error instanceof CommandFailed && error.stderr.includes('No such file or directory')) return '';
+      throw error;
+    });
+    const inOrder = text.replaceAll(
+      /elements = \{([^}]*)\}/g,
+      (_, elements: string) => `elements = ${elements.trim().split(/,\s+/).sort().join(', ')}`,
+    );
+    return inOrder
+      .split(/^(?=\t\w)/m)
+      .sort()
+      .join('');
+  }
+
+  /**
+   * Rules of both families (one table, or all) without counters and dates, chains and entries of sets in order of name. Where agents enforce
+   * with nftables, our table comes first, and what is in iptables only where all is asked for.
+   */
   async kernelText(node = 'node-1', table: string | undefined = 'mangle'): Promise<string> {
-    const parts: string[] = [];
+    const parts: string[] = this.engine === 'nftables' ? [await this.#tableText(node)] : [];
+    if (this.engine === 'nftables' && table !== undefined) return parts[0]!;
     for (const tool of this.backend === 'iptables-nft'
       ? ['iptables-nft-save', 'ip6tables-nft-save']
       : ['iptables-legacy-save', 'ip6tables-legacy-save']) {
@@ -463,7 +503,7 @@ export class AgentLab {
       async () => {
         const before = text;
         text = await this.kernelText(node);
-        if (text === before) return !text.includes(EVERY_PACKET) && !text.includes(OVERLAY);
+        if (text === before) return !EVERY_PACKET.test(text) && !text.includes(OVERLAY);
         await sleep(LONGER_THAN_TIDYING_WAITS_MS);
         return false;
       },
@@ -475,7 +515,10 @@ export class AgentLab {
 
   /** What of ours is on the node: chains, jumps and sets. */
   async leftovers(node = 'node-1'): Promise<readonly string[]> {
-    return (await this.kernelText(node)).split('\n').filter((line) => line.includes('PCL'));
+    const lines = (await this.kernelText(node)).split('\n');
+    return this.engine === 'nftables'
+      ? lines.filter((line) => line !== '')
+      : lines.filter((line) => line.includes('PCL'));
   }
 
   /** True if the command fails as a command: what the kernel does not let one do. */
