@@ -3,14 +3,15 @@ import assert from 'node:assert/strict';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Backend, Family } from '../../src/core/vocabulary.ts';
+import type { Family } from '../../src/core/vocabulary.ts';
 import type { FlowMode, FlowStatus, LabFlow, Wiring } from '../../lab/network/types.ts';
-import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { AgentLab, BACKENDS, enforcedBy, type Engine, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
-/** Between them every backend and wiring. */
-const VARIANTS: readonly (readonly [Backend, Wiring])[] = [
+/** Between them every backend and wiring, and nftables where it sees all of it. */
+const VARIANTS: readonly (readonly [Engine, Wiring])[] = [
   ['iptables-nft', 'routed'],
   ['iptables-legacy', 'bridge'],
+  ['nftables', 'routed'],
 ];
 const KINDS: readonly (readonly ['TCP' | 'UDP', FlowMode, Family])[] = [
   ['TCP', 'talk', 4],
@@ -58,15 +59,15 @@ class Bundle {
   }
 }
 
-for (const [backend, wiring] of VARIANTS) {
-  describe(`live connections: ${backend}, ${wiring}`, function () {
+for (const [engine, wiring] of VARIANTS) {
+  describe(`live connections: ${engine}, ${wiring}`, function () {
     this.timeout(30_000);
     let t: AgentLab;
     const open: Bundle[] = [];
 
     before(async function () {
       skipUnlessRoot.call(this);
-      t = await AgentLab.create({ backend, wiring, nodes: ['node-1', 'node-2'] });
+      t = await AgentLab.create({ ...enforcedBy(engine), wiring, nodes: ['node-1', 'node-2'] });
       await t.pods({
         'x/server': {},
         'x/friend': { labels: { pod: 'friend', team: 'blue' } },
@@ -220,10 +221,10 @@ for (const [backend, wiring] of VARIANTS) {
       }
       await expectCut(denied, allowed);
       const rules = (await t.kernelText()).split('\n');
-      for (const dimensions of ['src,dst', 'dst,src', 'dst,dst', 'src,src'])
+      for (const shared of sharedSetMatches(engine))
         assert.ok(
-          rules.some((line) => line.endsWith(`${dimensions} -j RETURN`)),
-          dimensions,
+          rules.some((line) => shared.test(line)),
+          String(shared),
         );
       t.labelPod('x/friend', { 'word-0': '' });
       await expectCut([allowed[0]!], [allowed[1]!]);
@@ -246,6 +247,16 @@ for (const [backend, wiring] of VARIANTS) {
       );
     });
   });
+}
+
+/** How rules ask shared sets of addresses and ports, of packets in both directions. */
+function sharedSetMatches(engine: Engine): readonly RegExp[] {
+  if (engine !== 'nftables')
+    return ['src,dst', 'dst,src', 'dst,dst', 'src,src'].map((dimensions) => new RegExp(`${dimensions} -j RETURN$`));
+  const ends = ['saddr . meta l4proto . th dport', 'daddr . meta l4proto . th sport'];
+  return [...ends, 'daddr . meta l4proto . th dport', 'saddr . meta l4proto . th sport'].map(
+    (words) => new RegExp(`ip6? ${words} @\\S+ .*return`),
+  );
 }
 
 /** Three bits: a denied flag and three generations. */

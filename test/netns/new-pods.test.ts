@@ -1,23 +1,23 @@
 /** Closed to new pods (S-75): what no API object shows yet passes nothing, and the node reaches it. */
 import assert from 'node:assert/strict';
 import type { Wiring } from '../../lab/network/types.ts';
-import type { Backend } from '../../src/core/vocabulary.ts';
-import { AgentLab, skipUnlessRoot } from '../support/agent-lab.ts';
+import { AgentLab, enforcedBy, type Engine, skipUnlessRoot } from '../support/agent-lab.ts';
 
-const VARIANTS: readonly (readonly [Backend, Wiring])[] = [
+const VARIANTS: readonly (readonly [Engine, Wiring])[] = [
   ['iptables-nft', 'bridge'],
   ['iptables-legacy', 'routed'],
+  ['nftables', 'routed'],
 ];
 const FLAGS = ['--new-pods=closed', '--resync-interval=1'];
 
-for (const [backend, wiring] of VARIANTS) {
-  describe(`fault: new pods: closed, ${backend}, ${wiring}`, function () {
+for (const [engine, wiring] of VARIANTS) {
+  describe(`fault: new pods: closed, ${engine}, ${wiring}`, function () {
     this.timeout(90_000);
     let t: AgentLab;
 
     before(async function () {
       skipUnlessRoot.call(this);
-      t = await AgentLab.create({ backend, wiring, nodes: ['node-1', 'node-2'] });
+      t = await AgentLab.create({ ...enforcedBy(engine), wiring, nodes: ['node-1', 'node-2'] });
       await t.pods({ 'x/a': {}, 'x/b': {}, 'x/far': { node: 'node-2' } });
     });
     after(() => t?.close());

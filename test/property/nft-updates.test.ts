@@ -5,11 +5,16 @@ import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import { AgentKilled, createFakeNft } from '../support/nft-fake.ts';
 import { createNftNode, type NftNode } from '../support/nft-node.ts';
 import type { Connection, Packet } from '../support/tracer.ts';
-import { clusterPair, flowsAtEdges, NODE, tieredPair } from './clusters.ts';
+import { clusterPair, crowdedPair, flowsAtEdges, NODE, tieredPair } from './clusters.ts';
 import { expectedHere, packetOf } from './expected.ts';
 import { runs } from './runs.ts';
 
-const anyPair = fc.oneof({ weight: 3, arbitrary: clusterPair }, { weight: 2, arbitrary: tieredPair });
+/** Of crowds of policies that share sets of addresses with ports, too. */
+const anyPair = fc.oneof(
+  { weight: 3, arbitrary: clusterPair },
+  { weight: 2, arbitrary: tieredPair },
+  { weight: 1, arbitrary: crowdedPair },
+);
 const pairs = anyPair.chain((pair) => fc.tuple(fc.constant(pair), flowsAtEdges(pair, 40)));
 
 function verdicts(node: NftNode, snapshot: ClusterSnapshot, flows: readonly Flow[]): readonly boolean[] {
