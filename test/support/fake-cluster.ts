@@ -7,7 +7,7 @@ import type { MonotonicClock } from '../../src/core/clock.ts';
 import { NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { type Direction, PROTOCOL_NUMBER, PROTOCOLS } from '../../src/core/vocabulary.ts';
-import { firstPacket } from '../../src/dataplane/iptables/trace/first-packet.ts';
+import { firstPacket } from '../../src/dataplane/first-packet.ts';
 import { walkChains } from '../../src/dataplane/iptables/trace/walk-chains.ts';
 import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';

@@ -6,7 +6,7 @@ import { epochTable } from '../../src/dataplane/nftables/plan/epochs.ts';
 import type { Chain, NftSet, Table } from '../../src/dataplane/nftables/table/table.ts';
 import type { Command } from '../../src/dataplane/nftables/table/write-table.ts';
 import { numberOf } from './address-number.ts';
-import { readRuleText } from './nft-rule-text.ts';
+import { readRuleText } from '../../src/dataplane/nftables/table/parse-rule.ts';
 
 /** The rendered table with an epoch in force. */
 export function inForce(table: Table, epoch: number, marks: MarkBits): Table {

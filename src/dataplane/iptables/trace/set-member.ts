@@ -2,7 +2,7 @@
 import type { Address } from '../../../net/ip.ts';
 import type { SetDimensions } from '../rules/rule.ts';
 import type { ObservedSet } from '../plan/plan.ts';
-import type { FirstPacket } from './first-packet.ts';
+import type { FirstPacket } from '../../first-packet.ts';
 
 import { PROTOCOL_NUMBER } from '../../../core/vocabulary.ts';
 import { formatNetMember, makeCidr } from '../../../net/cidr.ts';

@@ -10,7 +10,7 @@ import type { Walk, WalkedRule } from './walk-chains.ts';
 
 import { messageOf } from '../../../core/error-text.ts';
 import { judgedWhenClosed, parsedRule, readJudged, sharesOf } from '../counters/counted-rules.ts';
-import { firstPacket, type FirstPacket } from './first-packet.ts';
+import { firstPacket, type FirstPacket } from '../../first-packet.ts';
 import { walkChains } from './walk-chains.ts';
 
 /** Each reads the kernel; rejects where that cannot be done. */

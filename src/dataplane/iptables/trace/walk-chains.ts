@@ -3,6 +3,7 @@
  * in a chain of ours a rule that cannot be read leaves the verdict unknown.
  */
 import type { Family } from '../../../core/vocabulary.ts';
+import type { FirstPacket } from '../../first-packet.ts';
 import type { ObservedFamily, ObservedSet } from '../plan/plan.ts';
 import type { MarkShown } from '../rules/parse-rule.ts';
 import type { Match, Target } from '../rules/rule.ts';
@@ -11,7 +12,7 @@ import { isOurChain } from '../../chain-names.ts';
 import { isOurSet } from '../rules/names.ts';
 import { mentionedSets, parseRule } from '../rules/parse-rule.ts';
 import { deniedBit, markOf } from '../../mark-bits.ts';
-import { type Carried, type FirstPacket, holds } from './first-packet.ts';
+import { type Carried, holds } from './holds.ts';
 import { isMember } from './set-member.ts';
 
 /** A rule that matched. */

@@ -2,8 +2,8 @@
  * Rules of nftables -> values, from nft's manual: the opposite of the product's writer, which shares nothing with it. Throws on what it
  * does not know.
  */
-import type { Family, Protocol } from '../../src/core/vocabulary.ts';
-import type { ConntrackState, End, Match, Rule, Target } from '../../src/dataplane/nftables/table/rule.ts';
+import type { Family, Protocol } from '../../../core/vocabulary.ts';
+import type { ConntrackState, End, Match, Rule, Target } from './rule.ts';
 
 const ND = 'nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect';
 const MLD = 'mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report';
