@@ -10,6 +10,7 @@ import type { AgentConfig } from './config.ts';
 import { loadConnection } from '../cluster/connection.ts';
 import { readList } from '../cluster/read-list.ts';
 import { messageOf } from '../core/error-text.ts';
+import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
 import { runCommand } from '../host/command.ts';
 import { HOST_FACTS } from '../host/read-interfaces.ts';
 import { isRecord, type RawRecord } from '../policy/raw-values.ts';
@@ -28,8 +29,12 @@ export const BUNDLE_COMMANDS: Readonly<Record<string, readonly [string, ...strin
   'iptables-legacy': ['iptables-legacy-save', '-c'],
   'ip6tables-legacy': ['ip6tables-legacy-save', '-c'],
   ipset: ['ipset', 'save'],
+  nftables: ['nft', '-p', 'list', 'table', 'inet', NFT_TABLE],
+  // Of all tables: what else is at the hooks.
+  'nftables chains': ['nft', 'list', 'chains'],
   'iptables version': ['iptables', '--version'],
   'ipset version': ['ipset', '--version'],
+  'nft version': ['nft', '--version'],
   'conntrack count': ['conntrack', '-C'],
   addresses: ['ip', '-brief', 'address'],
 };

@@ -7,7 +7,7 @@ import type { CleanupFlags } from './cleanup-flags.ts';
 import { sleep } from '../core/clock.ts';
 import { messageOf } from '../core/error-text.ts';
 import { EXIT_FAILURE, EXIT_OK } from './exit-codes.ts';
-import { NFT_TABLE } from './nftables-node.ts';
+import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
 import { hostIptables, leftInNftables } from './other-dataplanes.ts';
 import { answersAt } from './running-agent.ts';
 

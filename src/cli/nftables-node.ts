@@ -9,18 +9,19 @@ import { anyEpoch } from '../dataplane/mark-bits.ts';
 import { createNftKernel } from '../dataplane/nftables/kernel/nft-kernel.ts';
 import { ElementWriter } from '../dataplane/nftables/kernel/element-writer.ts';
 import { NftSession } from '../dataplane/nftables/kernel/nft-session.ts';
+import { traceReads } from '../dataplane/nftables/kernel/trace-reads.ts';
 import { TableMonitor } from '../dataplane/nftables/kernel/table-monitor.ts';
 import { createNftablesDataplane } from '../dataplane/nftables/nftables-dataplane.ts';
 import { NftCounters } from '../dataplane/nftables/sync/counters.ts';
 import { EpochKeeper } from '../dataplane/nftables/sync/epoch-keeper.ts';
 import { probe } from '../dataplane/nftables/sync/probe.ts';
 import { readCounters } from '../dataplane/nftables/table/read-counters.ts';
+import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
 import { TidyTimer } from '../dataplane/tidy-timer.ts';
 import { runCommand } from '../host/command.ts';
 import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
 import { layoutOf } from './layout.ts';
 
-export const NFT_TABLE = 'portcullis';
 const PROBE_TABLE = `${NFT_TABLE}-probe`;
 const LIST_MS = 30_000;
 /** A change is somebody's if it was told of so shortly before its traces were found. */
@@ -60,6 +61,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
     table: NFT_TABLE,
     layout,
     now,
+    reads: traceReads(runCommand, NFT_TABLE),
     ...(epochs ? { epochs } : {}),
     ...(counters ? { counters } : {}),
     ...(freeEpochs ? { onFreeEpoch: (callback: () => void) => freeEpochs.onFound(callback) } : {}),

@@ -9,6 +9,7 @@ import { startApiServer } from '../../lab/api/api-server.ts';
 import type { Family } from '../../src/core/vocabulary.ts';
 import { podObject } from '../support/api-objects.ts';
 import { type CommandRun, runCommand } from '../support/command-line.ts';
+import { createFakeNft } from '../support/nft-fake.ts';
 import { createFakeKernel, type FakeKernel } from '../support/fake-kernel.ts';
 
 const GOLDEN = join(import.meta.dirname, '../golden');
@@ -142,6 +143,52 @@ describe('portcullis render', () => {
     assert.deepEqual([code, err], [1, '']);
     const other = await runCommand([...argv, '--nflog-group', '9']);
     assert.match(other.out, /--nflog-group 9$/m, 'the command line counts before the bundle');
+  });
+
+  describe('--dataplane nftables', () => {
+    const input = ['-f', join(SHOP, 'input.yaml')] as const;
+
+    /** What nft prints where the table of the shop is in the kernel. */
+    async function listed(): Promise<string> {
+      const kernel = createFakeNft();
+      const { out } = await render(...input, '--dataplane=nftables', '-o', 'json');
+      const { steps } = JSON.parse(out) as { readonly steps: readonly Step[] };
+      kernel.edit(...steps.flatMap(({ lines }) => lines.map(({ text }) => text)));
+      return kernel.text();
+    }
+
+    it('writes the very commands that nft is given', async () => {
+      const { code, out, err } = await render(...input, '--dataplane=nftables');
+      assert.deepEqual([code, err], [0, '']);
+      assert.match(
+        out,
+        /^# node node-1, enforce, from nothing: policies select 2 of its 2 pods\n# commit\nadd table inet/,
+      );
+      assert.match(out, /^add rule inet portcullis PCL-I-\S+ .* comment "isolated by /m);
+    });
+
+    it('plans the change of a table that nft has printed, or that a bundle has', async () => {
+      const table = write('table', await listed());
+      const nothing = '# node node-1, enforce, what would change: policies select 2 of its 2 pods\nnothing to do\n';
+      assert.deepEqual(((r) => [r.code, r.out])(await render(...input, '--against', table)), [0, nothing]);
+      const moved = readFileSync(join(SHOP, 'input.yaml'), 'utf8').replace('10.244.2.5', '10.244.2.77');
+      const { code, out } = await render('-f', write('moved.yaml', moved), '--against', table);
+      assert.match(out, /^add element inet portcullis pods4-\S+ \{ 10\.244\.2\.77 \}$/m);
+      assert.match(out, /^delete element inet portcullis pods4-\S+ \{ 10\.244\.2\.5 \}$/m);
+      assert.doesNotMatch(out, /^add (chain|rule) inet portcullis PCL-/m);
+      assert.equal(code, 1);
+      const commands = { nftables: { found: readFileSync(table, 'utf8') } };
+      const config = { dataplane: 'nftables', 'nflog-group': 7 };
+      const bundle = write('node-1.json', JSON.stringify({ version: 1, config, commands }));
+      assert.equal((await runCommand(['render', '--node=node-1', ...input, '--against', bundle])).out, nothing);
+    });
+
+    it('refuses half of a table', async () => {
+      const text = await listed();
+      const { code, err } = await render(...input, '--against', write('half', text.slice(0, text.length / 2)));
+      assert.match(err, /--against: .*half: the listing of a table lacks its end/);
+      assert.equal(code, 2);
+    });
   });
 
   it("shows the last plan of the node's agent, by the API server's proxy and with the token", async () => {

@@ -5,21 +5,46 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Wiring } from '../../lab/network/types.ts';
 import { type CommandRun, runCommand } from '../support/command-line.ts';
-import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { AgentLab, enforcedBy, ENGINES, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 const NODES = ['node-1', 'node-2'];
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 const LABELS = { 'app.kubernetes.io/name': 'portcullis' };
-const WIRING = { 'iptables-nft': 'routed', 'iptables-legacy': 'bridge' } as const satisfies Record<string, Wiring>;
+const WIRING = {
+  'iptables-nft': 'routed',
+  'iptables-legacy': 'bridge',
+  nftables: 'routed',
+} as const satisfies Record<string, Wiring>;
+const DISAGREES = {
+  letThrough: /programmed on node-1 for IPv4: let through\n {4}DISAGREES/,
+  dropped: /programmed on node-1 for IPv4: dropped\n {4}DISAGREES/,
+} as const;
 
-for (const backend of BACKENDS)
-  describe(`portcullis explain --verify, ${backend}, ${WIRING[backend]}`, function () {
+/** A rule of somebody else, whose flow it changes, and what is said of that. */
+const TAMPERINGS = {
+  iptables: [
+    [['-I', 'PCL-FWD', '1', '-j', 'RETURN'], 'x/c', DISAGREES.letThrough],
+    [
+      ['-I', 'FORWARD', '1', '-j', 'ACCEPT'],
+      'x/c',
+      /programmed on node-1 for IPv4: let through\n {4}DISAGREES.*\n {4}FORWARD -j ACCEPT/,
+    ],
+    [['-I', 'PCL-FWD', '1', '-p', 'tcp', '-j', 'DROP'], 'x/b', DISAGREES.dropped],
+  ],
+  nftables: [
+    [['insert', 'rule', 'inet', 'portcullis', 'forward', 'accept'], 'x/c', DISAGREES.letThrough],
+    [['insert', 'rule', 'inet', 'portcullis', 'forward-first', 'tcp', 'dport', '80', 'drop'], 'x/b', DISAGREES.dropped],
+  ],
+} as const;
+
+for (const engine of ENGINES)
+  describe(`portcullis explain --verify, ${engine}, ${WIRING[engine]}`, function () {
     this.timeout(60_000);
     let t: AgentLab;
 
     before(async function () {
       skipUnlessRoot.call(this);
-      t = await AgentLab.create({ nodes: NODES, backend, wiring: WIRING[backend] });
+      t = await AgentLab.create({ nodes: NODES, ...enforcedBy(engine), wiring: WIRING[engine] });
       for (const node of NODES)
         t.createPod(`kube-system/portcullis-${node}`, { node, labels: LABELS, hostNetwork: true });
       for (const [name, node] of [
@@ -42,7 +67,6 @@ for (const backend of BACKENDS)
     const run = (...argv: [string, ...string[]]): Promise<CommandRun> => runCommand(argv);
     const explain = (...argv: string[]): Promise<CommandRun> =>
       run('explain', `--kubeconfig=${t.lab.kubeconfig}`, '--verify', '--port=80', ...argv);
-    const tool = backend === 'iptables-nft' ? 'iptables-nft' : 'iptables-legacy';
 
     it('right for what is allowed and what is denied, in both families, with whose rules they are', async () => {
       const allowed = await explain('x/b', 'x/a');
@@ -61,19 +85,7 @@ for (const backend of BACKENDS)
     });
 
     it('fault: rules that somebody tampered with are exit code 3, until the agent has repaired them', async () => {
-      for (const [rule, from, said] of [
-        [['-I', 'PCL-FWD', '1', '-j', 'RETURN'], 'x/c', /programmed on node-1 for IPv4: let through\n {4}DISAGREES/],
-        [
-          ['-I', 'FORWARD', '1', '-j', 'ACCEPT'],
-          'x/c',
-          /programmed on node-1 for IPv4: let through\n {4}DISAGREES.*\n {4}FORWARD -j ACCEPT/,
-        ],
-        [
-          ['-I', 'PCL-FWD', '1', '-p', 'tcp', '-j', 'DROP'],
-          'x/b',
-          /programmed on node-1 for IPv4: dropped\n {4}DISAGREES/,
-        ],
-      ] as const) {
+      for (const [rule, from, said] of TAMPERINGS[engine === 'nftables' ? engine : 'iptables']) {
         let last: CommandRun | undefined;
         // The agent repairs it at once, and again a second later.
         await until(
@@ -82,7 +94,7 @@ for (const backend of BACKENDS)
             let isAsked = false;
             void asked.then(() => (isAsked = true));
             while (!isAsked) {
-              await t.iptables(4, ...rule);
+              await (engine === 'nftables' ? t.nft(...rule) : t.iptables(4, ...rule));
               await sleep(60);
             }
             last = await asked;
@@ -97,7 +109,11 @@ for (const backend of BACKENDS)
 
     it('render writes what the agent wrote: against a bundle of the node there is nothing to do', async () => {
       const file = join(t.lab.dir, 'node-1.json');
-      const settings = ['--node-name=node-1', `--kubeconfig=${t.lab.kubeconfig}`, `--backend=${backend}`];
+      const settings = [
+        '--node-name=node-1',
+        `--kubeconfig=${t.lab.kubeconfig}`,
+        engine === 'nftables' ? '--dataplane=nftables' : `--backend=${engine}`,
+      ];
       const argv = [`--kubeconfig=${t.lab.kubeconfig}`, '--node=node-1', `--against=${file}`] as const;
       const nothing = '# node node-1, enforce, what would change: policies select 1 of its 1 pods\nnothing to do\n';
       let last: CommandRun | undefined;
@@ -116,7 +132,7 @@ for (const backend of BACKENDS)
       assert.equal(audit.code, 1, audit.out);
     });
 
-    if (backend === 'iptables-legacy') return;
+    if (engine === 'iptables-legacy') return;
 
     it('a node in audit lets through what is denied, and says so', async () => {
       t.annotateNode('node-1', { 'portcullis.dev/mode': 'audit' });
@@ -136,8 +152,11 @@ for (const backend of BACKENDS)
 
     it('what was saved of a node answers in the place of its agent', async () => {
       const texts = [];
-      for (const save of [`${tool}-save`, `${tool.replace('iptables', 'ip6tables')}-save`, 'ipset save'])
-        texts.push(await t.on('node-1', save.split(' ') as [string, ...string[]]));
+      const saves =
+        engine === 'nftables'
+          ? ['nft -p list table inet portcullis']
+          : ['iptables-nft-save', 'ip6tables-nft-save', 'ipset save'];
+      for (const save of saves) texts.push(await t.on('node-1', save.split(' ') as [string, ...string[]]));
       const file = join(t.lab.dir, 'node-1.saved');
       writeFileSync(file, texts.join(''));
       const objects = join(t.lab.dir, 'objects.json');

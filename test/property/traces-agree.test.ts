@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { PROTOCOL_NUMBER, PROTOCOLS } from '../../src/core/vocabulary.ts';
-import type { TracedVerdict } from '../../src/dataplane/dataplane.ts';
+import type { Dataplane, TracedVerdict } from '../../src/dataplane/dataplane.ts';
 import { createIptablesDataplane } from '../../src/dataplane/iptables/iptables-dataplane.ts';
+import { createNftablesDataplane } from '../../src/dataplane/nftables/nftables-dataplane.ts';
+import { EpochKeeper } from '../../src/dataplane/nftables/sync/epoch-keeper.ts';
 import { NO_INTERFACES } from '../../src/host/pod-interfaces.ts';
 import { addressOwners, claimantsOf, isContested } from '../../src/policy/address-owners.ts';
 import { connectionOf } from '../../src/policy/connection.ts';
@@ -12,21 +14,49 @@ import { explainFlow } from '../../src/policy/explain-flow.ts';
 import { type ClusterSnapshot, type Flow, objectKey } from '../../src/policy/model.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';
 import { createFakeKernel } from '../support/fake-kernel.ts';
+import { createFakeNft } from '../support/nft-fake.ts';
+import { traceTable } from '../support/nft-tracer.ts';
 import { compileNode } from '../support/stages.ts';
-import { traceRules } from '../support/tracer.ts';
+import { type Packet, traceRules } from '../support/tracer.ts';
 import { auditedCluster, cluster, contestedCluster, flowsAtEdges, NODE } from './clusters.ts';
 import { packetOf } from './expected.ts';
 import { runs } from './runs.ts';
 
+interface Traced {
+  readonly dataplane: Dataplane;
+  /** What the tests' own tracer makes of what is in the kernel now. */
+  readonly walk: (packet: Packet) => 'passed' | 'dropped';
+}
+
+const DATAPLANES = {
+  iptables: (): Traced => {
+    const kernel = createFakeKernel();
+    const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 1 });
+    return { dataplane, walk: (packet) => traceRules(kernel.state(), packet).verdict };
+  },
+  nftables: (): Traced => {
+    const kernel = createFakeNft();
+    const epochs = new EpochKeeper({ marks: LAYOUT.marks!, firstEpoch: 1, now: () => 0 });
+    const options = { kernel, table: 'portcullis', layout: LAYOUT, now: () => 0, epochs };
+    return {
+      dataplane: createNftablesDataplane(options),
+      walk: (packet) => traceTable(kernel.table()!, packet).verdict,
+    };
+  },
+};
+const KINDS = (['iptables', 'nftables'] as const).flatMap((name) =>
+  (['enforce', 'audit'] as const).map((mode) => [name, mode] as const),
+);
+
 describe('property: traces of the product agree', () => {
-  for (const mode of ['enforce', 'audit'] as const) {
-    it(`with evaluator and explanation, verdict by verdict and policy by policy; mode ${mode}`, async () => {
+  for (const [name, mode] of KINDS) {
+    it(`with evaluator and explanation, verdict by verdict and policy by policy: ${name}, mode ${mode}`, async () => {
       const seen = { passes: 0, dropped: 0, allowed: 0, denied: 0 };
       const clusters = fc.oneof(cluster, contestedCluster, auditedCluster);
       const withFlows = clusters.chain((each) => fc.tuple(fc.constant(each), flowsAtEdges([each], 60)));
       await fc.assert(
         fc.asyncProperty(withFlows, async ([snapshot, flows]) => {
-          for (const { flow, traced, byTests } of await tracedOf(snapshot, flows, mode)) {
+          for (const { flow, traced, byTests } of await tracedOf(DATAPLANES[name](), snapshot, flows, mode)) {
             const text = `${JSON.stringify(flow)}\n${traced.why}\n${traced.path.join('\n')}`;
             assert.ok(traced.kind !== 'unknown', text);
             seen[traced.kind]++;
@@ -42,9 +72,12 @@ describe('property: traces of the product agree', () => {
   }
 });
 
-async function tracedOf(snapshot: ClusterSnapshot, flows: readonly Flow[], mode: 'enforce' | 'audit') {
-  const kernel = createFakeKernel();
-  const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 1 });
+async function tracedOf(
+  { dataplane, walk }: Traced,
+  snapshot: ClusterSnapshot,
+  flows: readonly Flow[],
+  mode: 'enforce' | 'audit',
+) {
   const intent = compileNode(snapshot, NODE);
   await dataplane.sync(intent, { mode, resync: true, interfaces: NO_INTERFACES });
   const asked = flows.flatMap((flow) => {
@@ -62,7 +95,7 @@ async function tracedOf(snapshot: ClusterSnapshot, flows: readonly Flow[], mode:
       .map(({ flow }, index) => ({
         flow,
         traced: found[index]!,
-        byTests: traceRules(kernel.state(), packetOf(snapshot, flow)).verdict,
+        byTests: walk(packetOf(snapshot, flow)),
       }))
       // What the node sends itself meets no rule of ours; the tests' tracer asks what FORWARD would do.
       .filter(({ flow }) => !nodeAddresses.includes(flow.source))

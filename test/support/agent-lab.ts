@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Backend, type Family, MODE_KEY } from '../../src/core/vocabulary.ts';
 import { CommandFailed, runCommand } from '../../src/host/command.ts';
 import { engineOf } from '../../lab/command/options.ts';
-import { NFT_TABLE } from '../../src/cli/nftables-node.ts';
+import { NFT_TABLE } from '../../src/dataplane/nftables/table/names.ts';
 import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from '../../lab/agent-process.ts';
 import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
 import type { Lab } from '../../lab/lab.ts';

@@ -3,8 +3,9 @@ import { versionedMap } from '../../src/core/versioned-map.ts';
 import type { MarkBits } from '../../src/dataplane/mark-bits.ts';
 import { type NftKernel, NftFailed } from '../../src/dataplane/nftables/kernel/kernel.ts';
 import { epochTable } from '../../src/dataplane/nftables/plan/epochs.ts';
+import type { Rule } from '../../src/dataplane/nftables/table/rule.ts';
 import type { Chain, NftSet, Table } from '../../src/dataplane/nftables/table/table.ts';
-import type { Command } from '../../src/dataplane/nftables/table/write-table.ts';
+import { type Command, elementText } from '../../src/dataplane/nftables/table/write-table.ts';
 import { numberOf } from './address-number.ts';
 import { readRuleText } from '../../src/dataplane/nftables/table/parse-rule.ts';
 
@@ -20,6 +21,8 @@ export function inForce(table: Table, epoch: number, marks: MarkBits): Table {
 export interface FakeNft extends NftKernel {
   /** What the kernel holds; undefined: no table. */
   table(): Table | undefined;
+  /** As `nft -p list table` prints it. */
+  text(): string;
   /** Transactions that went in, since the start. */
   readonly transactions: readonly (readonly string[])[];
   /** Somebody else's hand. */
@@ -57,6 +60,7 @@ export function createFakeNft(): FakeNft {
     transactions,
     onCommit: undefined,
     table: () => state && tableOf(state),
+    text: () => (state ? printed(state) : ''),
     read: async () => {
       if (faults.failedReads-- > 0) throw new NftFailed('nft: cannot be started', 'unavailable');
       return state && readBack(state);
@@ -84,10 +88,32 @@ export function createFakeNft(): FakeNft {
 function tableOf({ chains, sets }: State): Table {
   return {
     chains: versionedMap(
-      [...chains].map(([name, chain]) => [name, { name, ...chain, rules: chain.lines.map(readRuleText) }]),
+      [...chains].map(([name, chain]) => [name, { name, ...chain, rules: chain.lines.map(knownRule) }]),
     ),
     sets: versionedMap([...sets].map(([name, set]) => [name, { ...set, elements: versionedMap(set.elements) }])),
   };
+}
+
+function knownRule(line: string): Rule {
+  const rule = readRuleText(line);
+  if (!rule) throw new Error(`syntax error: ${line}`);
+  return rule;
+}
+
+function printed({ chains, sets }: State): string {
+  const lines = ['table inet portcullis {'];
+  for (const { name, type, isMap, isInterval, elements } of sets.values()) {
+    lines.push(`\t${isMap ? 'map' : 'set'} ${name} {`, `\t\ttype ${type}${isMap ? ' : verdict' : ''}`);
+    if (isInterval) lines.push('\t\tflags interval');
+    const texts = [...elements].map(([key, verdict]) => elementText(key) + (verdict === true ? '' : ` : ${verdict}`));
+    if (texts.length > 0) lines.push(`\t\telements = { ${texts.join(',\n\t\t\t     ')} }`);
+    lines.push('\t}', '');
+  }
+  for (const [name, chain] of chains) {
+    const rules = chain.lines.map((line) => line.replace(/(^| )counter /, '$1counter packets 12 bytes 720 '));
+    lines.push(`\tchain ${name} {`, ...[chain.hook, ...rules].filter(Boolean).map((line) => `\t\t${line}`), '\t}', '');
+  }
+  return `${lines.slice(0, -1).join('\n')}\n}\n`;
 }
 
 /** As the product reads it: rules are text. */
@@ -161,7 +187,7 @@ class Transaction {
       this.#held.chains.delete(name);
     },
     'add rule': (name, rest) => {
-      readRuleText(rest);
+      knownRule(rest);
       for (const [, target = ''] of rest.matchAll(/\b(?:jump|goto) (\S+)$/g)) this.#chain(target);
       for (const [, set = ''] of rest.matchAll(/@(\S+)/g)) this.#set(set);
       if (Buffer.byteLength(/comment "([^"]*)"/.exec(rest)?.[1] ?? '') > 127) throw new Error('comment too long');

@@ -1,9 +1,10 @@
 /** A node's rules as its agent would write them, by the agent's own data plane on a host that was saved, or that holds nothing. */
-import type { Family } from '../../core/vocabulary.ts';
+import { FAMILIES, type Family } from '../../core/vocabulary.ts';
 import type { NodeIntent } from '../../compile/intent.ts';
-import type { SyncOutcome, TracedFlow, TracedVerdict } from '../../dataplane/dataplane.ts';
+import type { Dataplane, SyncOutcome, TracedFlow, TracedVerdict } from '../../dataplane/dataplane.ts';
 import type { HostKernel } from '../../dataplane/iptables/kernel/host-kernel.ts';
 import type { SavedHost } from '../../dataplane/iptables/kernel/saved-host.ts';
+import type { Table } from '../../dataplane/nftables/table/table.ts';
 import type { PodInterfaces } from '../../host/pod-interfaces.ts';
 import type { ClusterSnapshot } from '../../policy/model.ts';
 import type { Observed } from './observed.ts';
@@ -13,6 +14,9 @@ import { loadSnapshot, NodeCompiler } from '../../compile/compile-node.ts';
 import { createIptablesDataplane } from '../../dataplane/iptables/iptables-dataplane.ts';
 import { createHostKernel } from '../../dataplane/iptables/kernel/host-kernel.ts';
 import { nothingSaved, savedHost } from '../../dataplane/iptables/kernel/saved-host.ts';
+import { createNftablesDataplane } from '../../dataplane/nftables/nftables-dataplane.ts';
+import { EpochKeeper } from '../../dataplane/nftables/sync/epoch-keeper.ts';
+import { NFT_TABLE } from '../../dataplane/nftables/table/names.ts';
 import { CommandFailed } from '../../host/command.ts';
 import { findInterfaces, NO_INTERFACES } from '../../host/pod-interfaces.ts';
 import { readHostFacts } from '../../host/read-interfaces.ts';
@@ -39,6 +43,7 @@ export async function rulesOfNode(
 ): Promise<NodeRules> {
   const settings = settingsWith(observed?.settings ?? {});
   const intent = intentOf(snapshot, node);
+  if (settings.dataplane === 'nftables') return tableOfNode(intent, mode, settings, observed);
   const variant = settings.backend === 'auto' ? 'iptables-nft' : settings.backend;
   const host = savedHost(observed?.saved ?? nothingSaved(variant), observed?.others);
   const interfaces = await interfacesOn(host.run, intent, settings);
@@ -54,22 +59,50 @@ export async function rulesOfNode(
   return { intent, outcome, families: kernel.families, interfaces };
 }
 
+async function tableOfNode(
+  intent: NodeIntent,
+  mode: RenderOptions['mode'],
+  settings: RenderSettings,
+  observed: Observed | undefined,
+): Promise<NodeRules> {
+  const interfaces = observed && (await interfacesOn(savedHost(observed.saved, observed.others).run, intent, settings));
+  const dataplane = savedTable(observed?.table, layoutOf(settings));
+  const outcome = await dataplane.sync(intent, { mode, resync: true, interfaces: interfaces ?? NO_INTERFACES });
+  return { intent, outcome, families: FAMILIES, interfaces };
+}
+
+/** On a host that has the table, or none. */
+function savedTable(table: Table | undefined, layout: ReturnType<typeof layoutOf>): Dataplane {
+  const { marks } = layout;
+  const now = (): number => 0;
+  return createNftablesDataplane({
+    kernel: { read: async () => table, write: async () => {} },
+    table: NFT_TABLE,
+    layout,
+    now,
+    ...(marks ? { epochs: new EpochKeeper({ marks, firstEpoch: FIRST_EPOCH, now }) } : {}),
+  });
+}
+
 /** What the rules that were saved of a node do with flows. */
 export async function tracesOfSaved(
   snapshot: ClusterSnapshot,
   node: string,
   flows: readonly TracedFlow[],
-  { saved, others }: Observed,
+  { saved, table, others, settings }: Observed,
 ): Promise<readonly TracedVerdict[]> {
   const { localAddresses } = intentOf(snapshot, node);
   const host = savedHost(saved, others);
-  const kernel = await openedKernel(host, 'auto');
-  const dataplane = createIptablesDataplane({
-    kernel,
-    layout: { trunkInterfacePrefix: '' },
-    now: () => 0,
-    firstEpoch: FIRST_EPOCH,
-  });
+  const layout = { trunkInterfacePrefix: '' };
+  const dataplane =
+    settings.dataplane === 'nftables'
+      ? savedTable(table, layout)
+      : createIptablesDataplane({
+          kernel: await openedKernel(host, 'auto'),
+          layout,
+          now: () => 0,
+          firstEpoch: FIRST_EPOCH,
+        });
   const interfaces = (await interfacesOn(host.run, { localAddresses }, SAVED_INTERFACES)) ?? NO_INTERFACES;
   const nodeAddresses = snapshot.nodes.get(node)?.addresses ?? [];
   return dataplane.trace(flows, { nodeAddresses, localAddresses, interfaces });

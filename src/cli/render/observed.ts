@@ -1,14 +1,18 @@
-/** What is on a node, as it was saved: a bundle, or the text of the tools that save rules and sets. */
+/** What is on a node, as it was saved: a bundle, or the text of the tools that print rules and sets. */
 import { readFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
+import type { Table } from '../../dataplane/nftables/table/table.ts';
 
 import { messageOf } from '../../core/error-text.ts';
 import { readSavedText, type SavedText } from '../../dataplane/iptables/kernel/saved-host.ts';
+import { readTable } from '../../dataplane/nftables/table/read-table.ts';
 import { isRecord } from '../../policy/raw-values.ts';
 import { BUNDLE_COMMANDS } from '../bundle.ts';
 
 export interface Observed {
   readonly saved: SavedText;
+  /** Our table of nftables; absent: there is none. */
+  readonly table?: Table;
   /** What other commands printed, by their words. */
   readonly others: ReadonlyMap<string, string>;
   /** Of the agent that a bundle is of. */
@@ -20,10 +24,18 @@ export async function readObserved(files: readonly string[]): Promise<Observed |
   const texts: string[] = [];
   const others = new Map<string, string>();
   let settings = {};
+  let table: Table | undefined;
   for (const file of files) {
     const text = await textOf(file);
     if (typeof text !== 'string') return { problem: `${file}: ${text.problem}` };
     const bundle = bundleIn(text);
+    if (!bundle && /^table inet \S+ \{/.test(text)) {
+      const read = tableIn(text);
+      if ('problem' in read) return { problem: `${file}: ${read.problem}` };
+      ({ table } = read);
+      settings = { dataplane: 'nftables' };
+      continue;
+    }
     if (!bundle) {
       const read = readSavedText(text);
       if ('problem' in read) return { problem: `${file}: ${read.problem}` };
@@ -32,10 +44,27 @@ export async function readObserved(files: readonly string[]): Promise<Observed |
     }
     for (const [argv, found] of bundle.printed) others.set(argv, found);
     texts.push(...bundle.printed.flatMap(([argv, found]) => (/save( -c)?$/.test(argv) ? [found] : [])));
+    const listed = others.get(LIST_TABLE);
+    const read = listed === undefined ? { table: undefined } : tableIn(listed);
+    if ('problem' in read) return { problem: `${file}: ${read.problem}` };
+    ({ table } = read);
     settings = bundle.settings;
   }
-  const saved = readSavedText(texts.join('\n'));
-  return 'problem' in saved ? { problem: `${files.join(', ')}: ${saved.problem}` } : { saved, others, settings };
+  const saved = texts.length === 0 && table ? NOTHING_SAVED : readSavedText(texts.join('\n'));
+  if ('problem' in saved) return { problem: `${files.join(', ')}: ${saved.problem}` };
+  return { saved, ...(table ? { table } : {}), others, settings };
+}
+
+const LIST_TABLE = BUNDLE_COMMANDS.nftables!.join(' ');
+const NOTHING_SAVED: SavedText = { tables: new Map(), sets: [] };
+
+/** With the values of its counters or without. */
+function tableIn(text: string): { readonly table: Table } | { readonly problem: string } {
+  try {
+    return { table: readTable(text.replaceAll(/^(\t\t[^"\n]*\bcounter) packets \d+ bytes \d+/gm, '$1')) };
+  } catch (error) {
+    return { problem: messageOf(error) };
+  }
 }
 
 async function textOf(file: string): Promise<string | { readonly problem: string }> {

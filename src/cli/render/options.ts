@@ -15,6 +15,7 @@ const MODES = ['enforce', 'audit'] as const;
 
 /** As the agent has them, with its variables and defaults. */
 const SETTINGS = {
+  dataplane: AGENT_FLAGS.dataplane,
   backend: AGENT_FLAGS.backend,
   trunkInterfacePrefix: AGENT_FLAGS.trunkInterfacePrefix,
   newPods: AGENT_FLAGS.newPods,
@@ -40,7 +41,9 @@ export const RENDER_FLAGS = {
   against: {
     name: 'against',
     placeholder: '<file>',
-    help: 'what is there: a bundle of the node, or what iptables-save, ip6tables-save and ipset save print; may be repeated',
+    help:
+      'what is there: a bundle of the node, or what iptables-save, ip6tables-save and ipset save print, or nft -p list table inet portcullis; ' +
+      'may be repeated',
     read: readText,
   },
   mode: {
@@ -56,6 +59,7 @@ export const RENDER_FLAGS = {
 } as const satisfies Record<string, Flag<unknown>>;
 
 export interface RenderSettings extends LayoutConfig {
+  readonly dataplane: AgentConfig['dataplane'];
   readonly backend: AgentConfig['backend'];
 }
 
@@ -102,6 +106,7 @@ function bundledFlags(bundled: Readonly<Record<string, unknown>>): Map<string, r
 function readSettings(given: Given, env: Environment): RenderSettings {
   const value = <T>(flag: Flag<T>): T => requiredValue(flag, given, env);
   return {
+    dataplane: value(SETTINGS.dataplane),
     backend: value(SETTINGS.backend),
     trunkInterfacePrefix: value(SETTINGS.trunkInterfacePrefix),
     newPods: value(SETTINGS.newPods),

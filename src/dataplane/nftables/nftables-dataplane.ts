@@ -6,7 +6,9 @@ import type { TidyTimer } from '../tidy-timer.ts';
 import type { PodInterfaces } from '../../host/pod-interfaces.ts';
 import type { NftCounters } from './sync/counters.ts';
 import type { EpochKeeper } from './sync/epoch-keeper.ts';
+import type { Chain } from './table/table.ts';
 
+import { type TraceReads, traceFlows } from './trace/trace-flows.ts';
 import { TIDYING } from '../dataplane.ts';
 import { isAlone, partOf } from '../chain-names.ts';
 import { readPrefix } from '../log-prefix.ts';
@@ -19,6 +21,8 @@ export interface NftablesDataplane extends Dataplane {
 }
 
 export interface NftablesOptions extends NftSyncOptions {
+  /** What a trace reads; absent: the whole table each time. */
+  readonly reads?: TraceReads;
   readonly epochs?: EpochKeeper;
   readonly tidy?: TidyTimer;
   /** Absent: nothing is counted. */
@@ -28,7 +32,7 @@ export interface NftablesOptions extends NftSyncOptions {
 }
 
 export function createNftablesDataplane(options: NftablesOptions): NftablesDataplane {
-  const { counters, tidy, epochs, onFreeEpoch } = options;
+  const { counters, tidy, epochs, onFreeEpoch, reads = wholeReads(options) } = options;
   const synchronizer = new NftSynchronizer({
     ...options,
     ...(counters ? { onRendered: (table) => counters.rendered(table) } : {}),
@@ -43,7 +47,7 @@ export function createNftablesDataplane(options: NftablesOptions): NftablesDatap
     },
     remove: async (request) => outcomeOf(await synchronizer.remove(request), undefined, []),
     counters: async () => (await counters?.counters()) ?? [],
-    trace: async (flows) => flows.map(() => ({ kind: 'unknown', why: NOT_TRACED, path: [], others: [], decided: [] })),
+    trace: (flows, place) => traceFlows(reads, (chain) => chainNamed(synchronizer, chain), flows, place),
     closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
     prepare: () => {},
     onWork: (callback) => {
@@ -55,8 +59,7 @@ export function createNftablesDataplane(options: NftablesOptions): NftablesDatap
       const read = readPrefix(prefix);
       if (!read) return undefined;
       const { chain, ...denial } = read;
-      const { held } = synchronizer;
-      const judging = held?.rendered.chains.get(chain) ?? held?.left.chains.get(chain);
+      const judging = chainNamed(synchronizer, chain);
       if (!judging?.policies) return denial;
       const [alone] = isAlone(partOf(chain)) ? judging.policies : [];
       return { ...denial, policies: judging.policies, ...(alone ? { alone } : {}) };
@@ -64,7 +67,17 @@ export function createNftablesDataplane(options: NftablesOptions): NftablesDatap
   };
 }
 
-const NOT_TRACED = 'flows are not traced through a table of nftables; --dataplane=iptables can';
+/** As it was written, or waits to be deleted. */
+function chainNamed({ held }: NftSynchronizer, name: string): Chain | undefined {
+  return held?.rendered.chains.get(name) ?? held?.left.chains.get(name);
+}
+
+function wholeReads({ kernel }: NftSyncOptions): TraceReads {
+  return {
+    table: () => kernel.read(),
+    elements: async (sets) => new Map(sets.map((set) => [set.name, set])),
+  };
+}
 
 function lacksOf(interfaces: PodInterfaces, isClosed: boolean): readonly Lack[] {
   const names = bridgesOfPods(interfaces, isClosed);

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCommand } from '../../../src/host/command.ts';
-import { NFT_TABLE } from '../../../src/cli/nftables-node.ts';
+import { NFT_TABLE } from '../../../src/dataplane/nftables/table/names.ts';
 import type { Lab } from '../../../lab/lab.ts';
 
 const TIMEOUT_MS = 20_000;

@@ -10,7 +10,7 @@ import type { Lab } from '../../../lab/lab.ts';
 import { diff } from '../../../src/dataplane/iptables/plan/diff.ts';
 import { isEmptyPlan, type ObservedState, planText } from '../../../src/dataplane/iptables/plan/plan.ts';
 import { isReleasedSign } from '../../../src/dataplane/iptables/plan/released.ts';
-import { NFT_TABLE } from '../../../src/cli/nftables-node.ts';
+import { NFT_TABLE } from '../../../src/dataplane/nftables/table/names.ts';
 import { runSync } from '../../../src/core/sliced.ts';
 import { FAMILIES } from '../../../src/core/vocabulary.ts';
 import { createNftKernel } from '../../../src/dataplane/nftables/kernel/nft-kernel.ts';

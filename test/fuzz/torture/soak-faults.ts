@@ -4,9 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lab } from '../../../lab/lab.ts';
 import type { Dice } from './dice.ts';
 import { onNode } from './evidence.ts';
-import { NFT_TABLE } from '../../../src/cli/nftables-node.ts';
 import { BACKENDS, FAMILIES } from '../../../src/core/vocabulary.ts';
-import { dispatchMap } from '../../../src/dataplane/nftables/table/names.ts';
+import { dispatchMap, NFT_TABLE } from '../../../src/dataplane/nftables/table/names.ts';
 
 /** What enforces policies. */
 export const ENGINES = [...BACKENDS, 'nftables'] as const;

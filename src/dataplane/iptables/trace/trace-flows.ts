@@ -4,13 +4,13 @@
  */
 import type { Family } from '../../../core/vocabulary.ts';
 import type { TracedDecision, TracedFlow, TracedVerdict, TracePlace } from '../../dataplane.ts';
+import type { FirstPacket } from '../../first-packet.ts';
 import type { ObservedFamily, ObservedSet, ObservedState } from '../plan/plan.ts';
 import type { Rule } from '../rules/rule.ts';
 import type { Walk, WalkedRule } from './walk-chains.ts';
 
-import { messageOf } from '../../../core/error-text.ts';
+import { traceEach } from '../../trace-each.ts';
 import { judgedWhenClosed, parsedRule, readJudged, sharesOf } from '../counters/counted-rules.ts';
-import { firstPacket, type FirstPacket } from '../../first-packet.ts';
 import { walkChains } from './walk-chains.ts';
 
 /** Each reads the kernel; rejects where that cannot be done. */
@@ -19,51 +19,20 @@ export interface TraceReads {
   sets(names: readonly string[]): Promise<ReadonlyMap<string, ObservedSet>>;
 }
 
-/** A sync may take away what was read a moment ago. */
-const TRIES = 3;
-
 /** `written`: what was written last, which knows for whom a rule stands; absent: legends tell. Never rejects. */
-export async function traceFlows(
+export function traceFlows(
   reads: TraceReads,
   written: ObservedState | undefined,
   flows: readonly TracedFlow[],
   place: TracePlace,
 ): Promise<readonly TracedVerdict[]> {
-  let found: readonly TracedVerdict[] = [];
-  for (let tries = 0; tries < TRIES; tries++) {
-    found = await traceOnce(new Kept(reads), written, flows, place);
-    if (found.every(({ kind }) => kind !== 'unknown')) break;
-  }
-  return found;
+  return traceEach(flows, place, () => {
+    const kept = new Kept(reads);
+    return (packet) => traceOne(kept, written, packet);
+  });
 }
 
-async function traceOnce(
-  kept: Kept,
-  written: ObservedState | undefined,
-  flows: readonly TracedFlow[],
-  place: TracePlace,
-): Promise<readonly TracedVerdict[]> {
-  const found: TracedVerdict[] = [];
-  for (const flow of flows) {
-    try {
-      found.push(await traceOne(kept, written, flow, place));
-    } catch (error) {
-      found.push({ kind: 'unknown', why: messageOf(error), path: [], decided: [], others: [] });
-    }
-  }
-  return found;
-}
-
-const OWN_PACKETS = 'the node sends it itself, and what it sends meets no rule of ours';
-
-async function traceOne(
-  kept: Kept,
-  written: ObservedState | undefined,
-  flow: TracedFlow,
-  place: TracePlace,
-): Promise<TracedVerdict> {
-  const packet = firstPacket(flow, place);
-  if (!packet) return { kind: 'passes', why: OWN_PACKETS, path: [], decided: [], others: [] };
+async function traceOne(kept: Kept, written: ObservedState | undefined, packet: FirstPacket): Promise<TracedVerdict> {
   const rules = await kept.rules(packet.family);
   const { verdict, path, others } = await kept.walk(rules, packet);
   const told = { path: path.map(textOf), others: others.map(textOf), decided: decisions(path, rules, written, packet) };

@@ -46,9 +46,14 @@ async function read(table: string, run: RunCommand): Promise<Table | undefined> 
     const { stdout } = await run({ argv: [...argv], timeoutMs: READ_MS });
     return readTable(stdout);
   } catch (error) {
-    if (error instanceof CommandFailed && /No such file or directory/.test(error.stderr)) return undefined;
+    if (isNoTable(error)) return undefined;
     throw new NftFailed((error as Error).message, 'unavailable');
   }
+}
+
+/** Whether what nft complains of is that the table, or what was asked for in it, is not there. */
+export function isNoTable(error: unknown): boolean {
+  return error instanceof CommandFailed && /No such file or directory/.test(error.stderr);
 }
 
 /** nft reads the file once all of it is there, whenever this process is killed. Its commands are one transaction. */

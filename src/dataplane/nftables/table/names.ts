@@ -4,6 +4,9 @@ import type { Direction, Family } from '../../../core/vocabulary.ts';
 import { markText } from './rule-text.ts';
 import { shortHash } from '../../chain-names.ts';
 
+/** Our table, of family inet. */
+export const NFT_TABLE = 'portcullis';
+
 export const HOOKS = ['forward', 'input'] as const;
 export type Hook = (typeof HOOKS)[number];
 

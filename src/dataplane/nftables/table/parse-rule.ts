@@ -1,7 +1,4 @@
-/**
- * Rules of nftables -> values, from nft's manual: the opposite of the product's writer, which shares nothing with it. Throws on what it
- * does not know.
- */
+/** Rules as nft prints them -> values: the opposite of rule-text.ts, which shares nothing with it. */
 import type { Family, Protocol } from '../../../core/vocabulary.ts';
 import type { ConntrackState, End, Match, Rule, Target } from './rule.ts';
 
@@ -23,13 +20,10 @@ const PROTOCOLS: Readonly<Record<string, Protocol>> = {
 
 /** Longer ones first. */
 const MATCHES: readonly Reader[] = [
+  [new RegExp(`^ip6 nexthdr 58 ip6 hoplimit 255 icmpv6 type \\{ ${ND} \\}`), () => ({ kind: 'neighbour-discovery' })],
   [
-    /^ip6 nexthdr 58 ip6 hoplimit 255 icmpv6 type \{ ([^}]*) \}/,
-    (types) => same(types, ND, { kind: 'neighbour-discovery' }),
-  ],
-  [
-    /^ip6 hoplimit 1 ip6 saddr \{ ::, fe80::\/10 \} ip6 daddr ff00::\/8 icmpv6 type \{ ([^}]*) \}/,
-    (types) => same(types, MLD, { kind: 'listener-discovery' }),
+    new RegExp(`^ip6 hoplimit 1 ip6 saddr \\{ ::, fe80::/10 \\} ip6 daddr ff00::/8 icmpv6 type \\{ ${MLD} \\}`),
+    () => ({ kind: 'listener-discovery' }),
   ],
   [/^ip saddr 0\.0\.0\.0 ip daddr 255\.255\.255\.255 udp sport 68 udp dport 67/, () => dhcp(4, 'request')],
   [/^ip daddr 255\.255\.255\.255 udp sport 67 udp dport 68/, () => dhcp(4, 'answer')],
@@ -131,19 +125,22 @@ const TARGETS: readonly (readonly [RegExp, (...groups: string[]) => Target])[] =
   [/^log prefix "([^"]*)" group (\d+)$/, (prefix = '', group) => ({ kind: 'log', prefix, group: Number(group) })],
 ];
 
-export function readRuleText(line: string): Rule {
+/** Undefined: it has something that no rule of ours has. */
+export function readRuleText(line: string): Rule | undefined {
   const comment = / comment "([^"]*)"$/.exec(line)?.[1];
   let rest = comment === undefined ? line : line.slice(0, line.lastIndexOf(' comment "'));
   const matches: Match[] = [];
   for (;;) {
-    const target = readTarget(rest.replace(/^counter(?: packets \d+ bytes \d+)? /, ''));
+    const target = readTarget(rest.replace(COUNTER, ''));
     if (target) return { matches, target, ...(comment === undefined ? {} : { comment }) };
     const found = firstOf(MATCHES, rest);
-    if (!found) throw new Error(`${JSON.stringify(rest)} of ${JSON.stringify(line)} is not known`);
+    if (!found || rest[found.length] !== ' ') return undefined;
     matches.push(found.value);
-    rest = rest.slice(found.length).trimStart();
+    rest = rest.slice(found.length + 1);
   }
 }
+
+const COUNTER = /^counter(?: packets \d+ bytes \d+)? /;
 
 function readTarget(text: string): Target | undefined {
   return firstOf(TARGETS, text)?.value;
@@ -158,11 +155,6 @@ function firstOf<T>(
     if (found) return { value: read(...found.slice(1)), length: found[0].length };
   }
   return undefined;
-}
-
-function same(text: string | undefined, expected: string, match: Match): Match {
-  if (text !== expected) throw new Error(`ICMPv6 types ${text} are not known`);
-  return match;
 }
 
 function dhcp(family: Family, message: 'request' | 'answer'): Match {
