@@ -95,6 +95,7 @@ class Kept {
     for (let next = walking.next(); ; next = walking.next()) {
       if (next.done) return next.value;
       const wanted = next.value.flatMap((name) => sets.get(name) ?? []);
+      if (wanted.length === 0) continue;
       for (const [name, set] of await this.#reads.elements(wanted)) this.#sets.set(name, set);
     }
   }
