@@ -256,7 +256,7 @@ for (const engine of ENGINES) {
         until(async () => !(await t.kernelText()).includes('PCL-O-'), 'what was replaced is gone', 10_000);
       await tidied();
       // What an epoch that is due leaves to the next process, which begins it.
-      const isDue = async (): Promise<boolean> => (await t.kernelText()).includes('-released');
+      const isDue = async (): Promise<boolean> => /-released|set released \{[^}]*elements/.test(await t.kernelText());
       await until(async () => !(await isDue()), 'no epoch is due', 10_000);
       const text = await t.restingText();
       await agent.end('SIGTERM');

@@ -7,7 +7,6 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Backend, type Family, MODE_KEY } from '../../src/core/vocabulary.ts';
 import { CommandFailed, runCommand } from '../../src/host/command.ts';
-import { engineOf } from '../../lab/command/options.ts';
 import { NFT_TABLE } from '../../src/dataplane/nftables/table/names.ts';
 import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from '../../lab/agent-process.ts';
 import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
@@ -209,9 +208,9 @@ export class AgentLab {
 
   private constructor(lab: Lab, problems: readonly string[]) {
     this.lab = lab;
-    const { dataplane = 'iptables', backend } = lab.options;
+    const { dataplane, backend } = lab.options;
     this.backend = backend;
-    this.engine = engineOf({ dataplane, backend });
+    this.engine = dataplane === 'nftables' ? dataplane : backend;
     this.problems = problems;
     this.#token = lab.server.token;
   }

@@ -7,7 +7,6 @@ import type { SavedHost } from '../../dataplane/iptables/kernel/saved-host.ts';
 import type { Table } from '../../dataplane/nftables/table/table.ts';
 import type { PodInterfaces } from '../../host/pod-interfaces.ts';
 import type { ClusterSnapshot } from '../../policy/model.ts';
-import type { Observed } from './observed.ts';
 import type { RenderOptions, RenderSettings } from './options.ts';
 
 import { loadSnapshot, NodeCompiler } from '../../compile/compile-node.ts';
@@ -21,6 +20,7 @@ import { CommandFailed } from '../../host/command.ts';
 import { findInterfaces, NO_INTERFACES } from '../../host/pod-interfaces.ts';
 import { readHostFacts } from '../../host/read-interfaces.ts';
 import { layoutOf } from '../layout.ts';
+import { isOfNftables, type Observed } from './observed.ts';
 
 /** Of a host that has none. The agent begins with any, so that stamps of one before it are unlikely to count. */
 const FIRST_EPOCH = 1;
@@ -43,7 +43,7 @@ export async function rulesOfNode(
 ): Promise<NodeRules> {
   const settings = settingsWith(observed?.settings ?? {});
   const intent = intentOf(snapshot, node);
-  if (settings.dataplane === 'nftables') return tableOfNode(intent, mode, settings, observed);
+  if (isOfNftables(settings.dataplane, observed)) return tableOfNode(intent, mode, settings, observed);
   const variant = settings.backend === 'auto' ? 'iptables-nft' : settings.backend;
   const host = savedHost(observed?.saved ?? nothingSaved(variant), observed?.others);
   const interfaces = await interfacesOn(host.run, intent, settings);
@@ -89,20 +89,20 @@ export async function tracesOfSaved(
   snapshot: ClusterSnapshot,
   node: string,
   flows: readonly TracedFlow[],
-  { saved, table, others, settings }: Observed,
+  observed: Observed,
 ): Promise<readonly TracedVerdict[]> {
+  const { saved, table, others, settings } = observed;
   const { localAddresses } = intentOf(snapshot, node);
   const host = savedHost(saved, others);
   const layout = { trunkInterfacePrefix: '' };
-  const dataplane =
-    settings.dataplane === 'nftables'
-      ? savedTable(table, layout)
-      : createIptablesDataplane({
-          kernel: await openedKernel(host, 'auto'),
-          layout,
-          now: () => 0,
-          firstEpoch: FIRST_EPOCH,
-        });
+  const dataplane = isOfNftables(settings.dataplane, observed)
+    ? savedTable(table, layout)
+    : createIptablesDataplane({
+        kernel: await openedKernel(host, 'auto'),
+        layout,
+        now: () => 0,
+        firstEpoch: FIRST_EPOCH,
+      });
   const interfaces = (await interfacesOn(host.run, { localAddresses }, SAVED_INTERFACES)) ?? NO_INTERFACES;
   const nodeAddresses = snapshot.nodes.get(node)?.addresses ?? [];
   return dataplane.trace(flows, { nodeAddresses, localAddresses, interfaces });

@@ -19,6 +19,11 @@ export interface Observed {
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
+/** Whether the node enforces with nftables: as its agent is told, which may choose by itself. */
+export function isOfNftables(dataplane: unknown, observed: Observed | undefined): boolean {
+  return dataplane === 'nftables' || (dataplane === 'auto' && observed?.table !== undefined);
+}
+
 /** `-` among the files: standard input. */
 export async function readObserved(files: readonly string[]): Promise<Observed | { readonly problem: string }> {
   const texts: string[] = [];

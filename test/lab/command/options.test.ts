@@ -117,7 +117,7 @@ describe('arguments of portcullis lab', () => {
     ['--wiring', 'overlay', /--wiring: "overlay" is not one of routed, bridge/],
     ['--families', '4,5', /--families: "4,5" is not 4, 6 or 4,6/],
     ['--backend', 'nft', /--backend: "nft" is not one of iptables-nft, iptables-legacy/],
-    ['--dataplane', 'nft', /--dataplane: "nft" is not one of iptables, nftables/],
+    ['--dataplane', 'nft', /--dataplane: "nft" is not one of auto, nftables, iptables/],
     ['--mode', 'off', /--mode: "off"/],
     ['--ports', 'tcp:0', /--ports: "tcp:0"/],
     ['--ports', '80', /--ports: "80"/],
