@@ -527,9 +527,10 @@ export const auditedCluster: fc.Arbitrary<ClusterSnapshot> = fc
     return { ...one, policies: new Map([...audited, ...closing].map((each) => [objectKey(each), each])) };
   });
 
-/** All policies are audited, and nothing else isolates: what each would deny by itself another may allow. */
+/** All policies are audited and select all pods, and nothing else isolates: what each would deny by itself another may allow. */
 export const severallyAudited: fc.Arbitrary<ClusterSnapshot> = cluster.map((one) => {
-  const audited = [...one.policies.values()].map((each): Policy => ({ ...each, mode: 'audit' }));
+  const podSelector: Selector = { kind: 'all-of', requirements: [] };
+  const audited = [...one.policies.values()].map((each): Policy => ({ ...each, podSelector, mode: 'audit' }));
   return { ...one, policies: new Map(audited.map((each) => [objectKey(each), each])) };
 });
 

@@ -180,6 +180,25 @@ describe('syncs of a table of nftables', () => {
     assert.equal(verdict(node, NEW), 'passed');
   });
 
+  it('fault: the kernel refuses what counts for audited policies: what is enforced is, and nobody is closed', async () => {
+    const node = createNftNode('node-1');
+    const audited = ['one', 'two'].map((name) => policy(`x/${name}`, { podSelector: {}, ingress: [] }, 'audit'));
+    const free = pod('x/free', { labels: { app: 'free' }, addresses: ['10.0.0.9'] });
+    const policies = new Map([ALLOW, ...audited].map((each) => [`x/${each.name}`, each]));
+    for (const role of ['client', 'none']) {
+      // The chain that judges as well, and the one that counts for a single policy.
+      for (const refused of [/^add chain \S+ \S+ PCL-I[a-h]-/, /^add rule \S+ \S+ PCL-I-\S+ jump PCL-I[a-h]-/]) {
+        node.kernel.faults.refuse = (text) => refused.test(text);
+        const { failures } = await node.sync(clusterOf({ role, policies, others: [free] }), true);
+        assert.ok(failures.length > 0);
+        assert.equal(verdict(node, NEW), role === 'client' ? 'passed' : 'dropped');
+        assert.equal(node.walk({ ...NEW, destination: '10.0.0.9' }, FLOW).verdict, 'passed');
+      }
+    }
+    node.kernel.faults.refuse = undefined;
+    await node.bring(clusterOf({ policies, others: [free] }), true);
+  });
+
   it('fault: nft ends before it says that it is done: the table is read, and the sync goes on', async () => {
     const node = createNftNode('node-1');
     await node.bring(clusterOf({ role: 'none' }));

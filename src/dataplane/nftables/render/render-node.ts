@@ -147,16 +147,25 @@ export class NodeRenderer {
 
   #chainFor({ layout, rejected }: Rendered, judgingOf: JudgingOf): ChainFor {
     const names: SetNames = (set) => this.#peers.names(set);
-    return (direction, endpoint, family) => {
-      const judging = judgingOf(endpoint, direction);
-      if (!judging) return undefined;
+    const made = (judging: Judging, family: Family): EndpointChain => {
       const key = `${family} ${judgingKey(judging.program?.key, judging.audit?.key)}`;
       let found = this.#known.get(key);
       if (found?.program !== judging.program || found?.audit !== judging.audit || !found) {
         found = { ...judging, ...chainsFor(judging, family, layout, names) };
         this.#known.set(key, found);
       }
-      return isRejected(found, rejected) ? closedEndpoint(direction, layout) : found;
+      return found;
+    };
+    return (direction, endpoint, family) => {
+      const judging = judgingOf(endpoint, direction);
+      if (!judging) return undefined;
+      const found = made(judging, family);
+      if (!isRejected(found, rejected)) return found;
+      const { program, audit } = judging;
+      // What is audited keeps nothing that is enforced from going in, and closes nobody.
+      if (audit && !program) return undefined;
+      const plain = audit ? made({ program, audit: undefined }, family) : found;
+      return isRejected(plain, rejected) ? closedEndpoint(direction, layout) : plain;
     };
   }
 
