@@ -8,6 +8,7 @@ import { sleep } from '../core/clock.ts';
 import { messageOf } from '../core/error-text.ts';
 import { EXIT_FAILURE, EXIT_OK } from './exit-codes.ts';
 import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
+import { PROBE_TABLE } from './nftables-node.ts';
 import { hostIptables, leftInNftables } from './other-dataplanes.ts';
 import { answersAt } from './running-agent.ts';
 
@@ -28,11 +29,11 @@ export async function runCleanup(flags: CleanupFlags, { out, err, signal }: Comm
     );
   const removed = await removeRules(flags.lockWaitSeconds, signal);
   out(countsText(removed.counts));
-  const table = await removeTable();
-  if (table.isRemoved) out(`removed table inet ${NFT_TABLE} of nftables\n`);
+  const tables = await removeTables([NFT_TABLE, PROBE_TABLE]);
+  for (const table of tables.removed) out(`removed table inet ${table} of nftables\n`);
   const files = await removeFiles([flags.endpointsFile, flags.countersFile]);
   for (const file of files.removed) out(`removed ${file}\n`);
-  const left = [...removed.left, ...table.left, ...files.left];
+  const left = [...removed.left, ...tables.left, ...files.left];
   if (left.length > 0) return fail(`not all is gone:\n  ${left.join('\n  ')}`);
   out('nothing of Portcullis is left on this node\n');
   return EXIT_OK;
@@ -62,15 +63,22 @@ async function removeRules(lockWaitSeconds: number, signal: AbortSignal): Promis
   }
 }
 
-async function removeTable(): Promise<{ readonly isRemoved: boolean; readonly left: readonly string[] }> {
-  const other = leftInNftables(NFT_TABLE);
-  try {
-    const isRemoved = await other.stands();
-    if (isRemoved) await other.remove();
-    return { isRemoved, left: [] };
-  } catch (error) {
-    return { isRemoved: false, left: [`table inet ${NFT_TABLE}: ${messageOf(error)}`] };
+async function removeTables(
+  tables: readonly string[],
+): Promise<{ readonly removed: readonly string[]; readonly left: readonly string[] }> {
+  const removed: string[] = [];
+  const left: string[] = [];
+  for (const table of tables) {
+    const other = leftInNftables(table);
+    try {
+      if (!(await other.stands())) continue;
+      await other.remove();
+      removed.push(table);
+    } catch (error) {
+      left.push(`table inet ${table}: ${messageOf(error)}`);
+    }
   }
+  return { removed, left };
 }
 
 function leftOf({ failures, busySets, busyChains }: SyncOutcome): readonly string[] {

@@ -22,7 +22,8 @@ import { runCommand } from '../host/command.ts';
 import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
 import { layoutOf } from './layout.ts';
 
-const PROBE_TABLE = `${NFT_TABLE}-probe`;
+/** No hook leads there; an agent that is killed while it tries leaves it. */
+export const PROBE_TABLE = `${NFT_TABLE}-probe`;
 const LIST_MS = 30_000;
 /** A change is somebody's if it was told of so shortly before its traces were found. */
 const AUTHOR_MS = 5_000;

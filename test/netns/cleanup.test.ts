@@ -139,6 +139,48 @@ for (const backend of BACKENDS) {
         assert.equal(await everything(), others);
       });
 
+    if (backend === 'iptables-nft')
+      it('removes the table of nftables and that of a try, and none of others with such names', async () => {
+        const agent = await t.start('node-1', { flags: ['--dataplane=nftables'] });
+        await agent.end('SIGKILL');
+        const theirs = ['ip portcullis', 'ip6 portcullis', 'inet portcullis2', 'inet my-portcullis', 'inet Portcullis'];
+        for (const table of [...theirs, 'inet portcullis-probe']) {
+          const [family = '', name = ''] = table.split(' ');
+          await t.on('node-1', ['nft', 'add', 'table', family, name]);
+          await t.on('node-1', [
+            'nft',
+            'add',
+            'chain',
+            family,
+            name,
+            'forward',
+            '{ type filter hook forward priority mangle; }',
+          ]);
+        }
+        const tables = async () => {
+          const listed = (await t.on('node-1', ['nft', 'list', 'tables'])).trimEnd().split('\n');
+          return listed.map((line) => line.replace(/^table /, '')).filter((table) => /portcullis/i.test(table));
+        };
+        assert.deepEqual((await tables()).length, theirs.length + 2);
+        const rules = () =>
+          Promise.all(theirs.map((table) => t.on('node-1', ['nft', 'list', 'table', ...table.split(' ')])));
+        const before = await rules();
+        const first = await cleanup();
+        assert.match(
+          first.out,
+          /^removed table inet portcullis of nftables\nremoved table inet portcullis-probe of nftables\n/,
+        );
+        assert.match(first.out, DONE);
+        assert.equal(first.code, 0);
+        assert.deepEqual((await tables()).sort(), [...theirs].sort());
+        assert.deepEqual(await rules(), before);
+        const second = await cleanup();
+        assert.deepEqual([second.code, second.out], [0, 'nothing of Portcullis is left on this node\n']);
+        assert.deepEqual((await tables()).sort(), [...theirs].sort());
+        assert.equal(await everything(), others);
+        for (const table of theirs) await t.on('node-1', ['nft', 'delete', 'table', ...table.split(' ')]);
+      });
+
     it('fault: a rule of others leads into a chain of ours: says which, and the rest goes', async () => {
       const agent = await t.start();
       await agent.end('SIGKILL');
