@@ -50,7 +50,7 @@ function logRepair(log: Logger, message: string, fight: FightState, fields: Read
     case 'begins':
       log.error(
         `${message}; somebody undoes our rules again and again, they are put back each time: ` +
-          'find that program and let it leave table mangle and our sets alone, for packets are judged wrongly in between. ' +
+          'find that program and let it leave our rules and sets alone, for packets are judged wrongly in between. ' +
           'What follows of this is told at level debug',
         fields,
       );
