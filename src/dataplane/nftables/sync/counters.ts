@@ -57,10 +57,12 @@ export class NftCounters {
     }
   }
 
-  /** Before chains are deleted. Never rejects. */
+  /** Before chains are deleted; nothing is read where none of them counts, as where epochs alone leave theirs. Never rejects. */
   async aheadOfDeletion(): Promise<void> {
+    const gone = [...this.#rules.keys()].filter((name) => !this.#standing.has(name));
+    if (gone.length === 0) return;
     await this.#read();
-    for (const name of this.#rules.keys()) if (!this.#standing.has(name)) this.#rules.delete(name);
+    for (const name of gone) if (!this.#standing.has(name)) this.#rules.delete(name);
   }
 
   /** Never rejects. */

@@ -1,0 +1,44 @@
+/** When the counters of the table are read: it lists all of it. */
+import assert from 'node:assert/strict';
+import { versionedMap } from '../../../src/core/versioned-map.ts';
+import { NftCounters } from '../../../src/dataplane/nftables/sync/counters.ts';
+import type { Rule } from '../../../src/dataplane/nftables/table/rule.ts';
+import { chainOf, type Table } from '../../../src/dataplane/nftables/table/table.ts';
+
+const COUNTING: Rule = {
+  matches: [],
+  target: { kind: 'drop' },
+  counts: { action: 'deny', direction: 'ingress', flow: 'new', of: { kind: 'closed' } },
+};
+
+function chains(...names: readonly string[]): Table {
+  const made = names.map((name) => [name, chainOf(name, name.startsWith('stamp') ? [] : [COUNTING])] as const);
+  return { chains: versionedMap(made), sets: versionedMap() };
+}
+
+describe('nftables: counters ahead of a deletion', () => {
+  it('are read where a chain goes that counts, once, and what it counted is kept; not for chains of epochs', async () => {
+    let packets = 0;
+    let reads = 0;
+    const counters = new NftCounters({
+      read: async () => {
+        reads++;
+        return new Map(['a', 'b'].map((name) => [name, [{ packets: ++packets, bytes: 0 }]]));
+      },
+      now: () => 0,
+      onProblem: (problem) => assert.fail(String(problem)),
+    });
+    counters.rendered(chains('a', 'b', 'stamp-02000000'));
+    counters.rendered(chains('a', 'b', 'stamp-04000000'));
+    await counters.aheadOfDeletion();
+    assert.equal(reads, 0);
+    counters.rendered(chains('b', 'stamp-04000000'));
+    await counters.aheadOfDeletion();
+    await counters.aheadOfDeletion();
+    assert.equal(reads, 1);
+    assert.deepEqual(
+      (await counters.counters()).map((each) => each.packets),
+      [3],
+    );
+  });
+});
