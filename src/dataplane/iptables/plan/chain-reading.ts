@@ -91,7 +91,7 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     dispatched: Dispatched,
   ): ChainReading {
     const ways = new Map(DIRECTIONS.map((direction) => [dispatchChain(direction), dispatched[direction]]));
-    const findings: Findings = { ways, dispatched, sets: new Map() };
+    const findings: Findings = { ways, dispatched, divided: dividedAmong(body.keys()), sets: new Map() };
     const after = new ChainReading(body, entry, findings);
     findings.asking = askingAfter(this.asking, this, after);
     return after;
@@ -230,7 +230,7 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
   }
 
   #isOrdered(endpoint: string): boolean {
-    this.#findings.divided ??= new Set([...this.keys()].filter(isPartOfEndpoint).map(wholeOf));
+    this.#findings.divided ??= dividedAmong(this.keys());
     return this.#findings.divided.has(endpoint) && DIRECTIONS.some((direction) => this.#isEnd(endpoint, direction));
   }
 
@@ -265,8 +265,11 @@ function askingAfter(asking: Asking, before: ChainReading | undefined, after: Ch
   return found;
 }
 
-function isPartOfEndpoint(chain: string): boolean {
-  return partOf(chain) !== undefined;
+/** Those of the endpoint chains that have parts. */
+function dividedAmong(chains: Iterable<string>): ReadonlySet<string> {
+  const divided = new Set<string>();
+  for (const name of chains) if (partOf(name) !== undefined) divided.add(wholeOf(name));
+  return divided;
 }
 
 /** Our chains of one family as they were read, or as we left them. */
