@@ -116,7 +116,7 @@ export class NodeCompiler {
     this.#limits = limits;
     this.#setShare = limits.sets;
     this.#programCompiler = new ProgramCompiler(this.#rules, sharing);
-    this.#tiers = new ClusterTiers(nodeName, this.#peers, sharing);
+    this.#tiers = new ClusterTiers(nodeName, this.#peers, sharing, limits.tierRules);
   }
 
   /** A compiler that knows nothing yet; its intents count on from those of this one. */

@@ -35,6 +35,12 @@ const MAX_NAMESPACE_COMPARISONS = 20_000_000;
  */
 const MAX_NAMESPACE_WORK = 32 * 1024 * 1024;
 
+/**
+ * Of tiers of cluster-wide policies, in all programs of a node together, in one family. They are nobody's but the cluster's own people's, but a
+ * runaway object must not take the node down: 250 different programs under 600 rules each.
+ */
+const MAX_TIER_RULES = 150_000;
+
 export interface NamespaceLimits {
   readonly programRules: number;
   readonly rules: number;
@@ -44,6 +50,8 @@ export interface NamespaceLimits {
   readonly entries: number;
   readonly comparisons: number;
   readonly work: number;
+  /** Of cluster-wide policies, of the whole node. */
+  readonly tierRules: number;
 }
 
 /** Audited policies have so much of each limit besides, so that what enforced ones get does not depend on them. */
@@ -72,4 +80,5 @@ export const NAMESPACE_LIMITS: NamespaceLimits = {
   entries: MAX_NAMESPACE_ENTRIES,
   comparisons: MAX_NAMESPACE_COMPARISONS,
   work: MAX_NAMESPACE_WORK,
+  tierRules: MAX_TIER_RULES,
 };

@@ -28,6 +28,7 @@ import { TIERS } from '../../policy/model.ts';
 import { networkPolicyStage, tierStage } from '../program.ts';
 import { compileTier } from './compile-tier.ts';
 import { equalPriorities } from './equal-priorities.ts';
+import { failedClosed, overLimit, tooManyRules } from './tier-limit.ts';
 import { NodeSets } from './node-sets.ts';
 import { appliedTo, inOrder, isSameApplied } from './tier-order.ts';
 
@@ -52,13 +53,16 @@ export class ClusterTiers {
   #ordered: Readonly<Record<Tier, readonly ClusterPolicy[]>> | undefined;
   /** By namespace, then by labels; made anew after each change of policies or of the namespace. */
   readonly #concerns = new Map<string, WeakMap<Labels, Concerns>>();
+  readonly #mostRules: number;
   #problems: readonly Problem[] = [];
   #stages = new Map<string, TierStage>();
   #programs = new Map<string, Program>();
   /** Keys of sets that were made since the last composition. */
   #made: string[] = [];
 
-  constructor(nodeName: string, peers: PeerSets, sharing: SharingLimits | undefined) {
+  /** `mostRules`: of tiers in all programs together. */
+  constructor(nodeName: string, peers: PeerSets, sharing: SharingLimits | undefined, mostRules: number) {
+    this.#mostRules = mostRules;
     this.#nodeName = nodeName;
     this.#peers = peers;
     this.#sharing = sharing;
@@ -184,9 +188,15 @@ export class ClusterTiers {
         return same;
       },
       done: () => {
+        const over = overLimit(programs.values(), this.#mostRules);
+        for (const program of over) {
+          const value = failedClosed(program);
+          const before = this.#programs.get(program.key);
+          programs.set(program.key, before && isSameValue(before, value) ? before : value);
+        }
         this.#stages = stages;
         this.#programs = programs;
-        this.#problems = equalPriorities(asked);
+        this.#problems = [...equalPriorities(asked), ...tooManyRules(over, this.#mostRules)];
         const nodes = new Map<string, readonly Selector[]>();
         for (const { compiled } of stages.values())
           for (const [set, selectors] of compiled.nodes) nodes.set(set, selectors);
