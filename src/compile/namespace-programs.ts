@@ -82,30 +82,31 @@ export function* namespacePrograms(
   held: Set<string>,
 ): Sliced<NamespacePrograms> {
   const selection = yield* select(policies, mode, labelsOf(locals), before.selection);
-  const { needed, neededAudits, audited } = yield* neededBy(selection.byLabels.values());
+  const { needed, neededAudits, neededAlone } = yield* neededBy(selection.byLabels.values());
   const room = new Room(limits, setShare, peers, held);
   const { programs, closed } = yield* compileAll(compiler, limits, room, needed, before.programs);
   const most = auditLimits(limits);
   const auditRoom = new Room(most, most.sets, peers, held);
-  const audits = yield* compileAll(compiler, most, auditRoom, neededAudits, before.audits);
+  const together = yield* compileAll(compiler, most, auditRoom, neededAudits, before.audits);
+  // What is left is for each alone: what they would deny together is counted wherever there is room for that.
+  const alone = yield* compileAll(compiler, most, auditRoom, neededAlone, before.audits);
   // What is audited needs not be closed.
-  for (const key of audits.closed.keys()) audits.programs.delete(key);
-  for (const each of audited.values()) addAlone(each, audits.programs, before.audits.get(each.key)?.value);
+  for (const { programs: made, closed: over } of [together, alone]) for (const key of over.keys()) made.delete(key);
+  const audits = new Map([...together.programs, ...alone.programs].sort(([a], [b]) => compareText(a, b)));
+  for (const each of neededAudits.values()) addAlone(each, audits, before.audits.get(each.key)?.value);
   const problems = [
     ...[...closed].map(([key, why]) => problemOf(needed.get(key)!, why, limits, setShare)),
-    ...[...audits.closed].map(([key, why]) => auditProblemOf(neededAudits.get(key)!, why, most)),
-    ...[...audited.values()]
-      .filter(({ key, policies }) => policies.length > MAX_AUDITED_ALONE && audits.programs.has(key))
-      .map(notAloneProblemOf),
+    ...[...together.closed].map(([key, why]) => auditProblemOf(neededAudits.get(key)!, why, most)),
+    ...[...neededAudits.values()].filter((each) => isCountedTogetherOnly(each, audits)).map(notAloneProblemOf),
   ];
   const selecting = new Set<Policy>();
   for (const each of [...needed.values(), ...neededAudits.values()])
     for (const policy of each.policies) selecting.add(policy);
   return {
     selection,
-    endpoints: yield* endpointsOf(locals, selection, audits.closed, before.endpoints),
+    endpoints: yield* endpointsOf(locals, selection, together.closed, before.endpoints),
     programs,
-    audits: audits.programs,
+    audits,
     policies: selecting,
     problems,
     wantedSets: room.wantedSets,
@@ -166,27 +167,26 @@ function* coSelections(
   return ({ direction, policies }) => coSelection[direction].groupsOf(policies);
 }
 
-/** Programs by key, and those of audited policies. */
+/** Programs by key. */
 interface Needed {
   readonly needed: ReadonlyMap<string, NeededProgram>;
-  readonly neededAudits: ReadonlyMap<string, NeededProgram>;
-  /** Those of pods: of all audited policies together. */
-  readonly audited: ReadonlyMap<string, NeededAudit>;
+  /** Of audited policies, all of a pod together. */
+  readonly neededAudits: ReadonlyMap<string, NeededAudit>;
+  /** Of one of several, if it is not the only one of another pod. */
+  readonly neededAlone: ReadonlyMap<string, NeededProgram>;
 }
 
 function* neededBy(selected: Iterable<Selected>): Sliced<Needed> {
   const needed = new Map<string, NeededProgram>();
-  const neededAudits = new Map<string, NeededProgram>();
-  const audited = new Map<string, NeededAudit>();
+  const neededAudits = new Map<string, NeededAudit>();
   for (const { programs, audits } of selected) {
     for (const each of programs) needed.set(each.key, each);
-    for (const each of audits) {
-      audited.set(each.key, each);
-      for (const one of [each, ...each.alone]) neededAudits.set(one.key, one);
-    }
+    for (const each of audits) neededAudits.set(each.key, each);
     yield;
   }
-  return { needed, neededAudits, audited };
+  const alone = [...neededAudits.values()].flatMap((each) => each.alone);
+  const neededAlone = new Map(alone.filter(({ key }) => !neededAudits.has(key)).map((each) => [each.key, each]));
+  return { needed, neededAudits, neededAlone };
 }
 
 /** All of them, or none: of those that are counted, the counts are whole. */
@@ -358,11 +358,20 @@ function auditProblemOf({ direction, policies }: NeededProgram, why: OverLimit, 
   };
 }
 
+function isCountedTogetherOnly({ key, policies }: NeededAudit, audits: ReadonlyMap<string, NamespaceProgram>): boolean {
+  const together = audits.get(key);
+  return together !== undefined && policies.length > 1 && !together.value.alone;
+}
+
 function notAloneProblemOf({ direction, policies }: NeededAudit): Problem {
+  const why =
+    policies.length > MAX_AUDITED_ALONE
+      ? `more than ${MAX_AUDITED_ALONE} audited policies select the same pods`
+      : "the namespace's audited policies have more rules, or ask for more sets, than are counted of each by itself";
   return {
     object: namesOf(policies),
     field: `spec.${direction}`,
-    message: `more than ${MAX_AUDITED_ALONE} audited policies select the same pods: what they would deny together is counted, and not what each would alone. Audit fewer at once`,
+    message: `${why}: what they would deny together is counted, and not what each would alone. Audit fewer at once`,
   };
 }
 

@@ -147,10 +147,14 @@ describe('fault: a namespace takes the sets, rules and time of all others', () =
     assert.deepEqual(aloneIn(compiled({}, audited(1))), [undefined]);
     assert.deepEqual(aloneIn(compiled({}, audited(8))).filter(Boolean), [8]);
     assert.deepEqual(aloneIn(compiled({}, audited(9))), [undefined]);
-    // An eighth: for the rules of three of four alone, or of all together.
-    const few = compiled({ rules: 8 * 3 }, audited(4));
+    // An eighth: for the rules of all together, and for those of three of the four alone.
+    const few = compiled({ rules: 8 * 7 }, audited(4));
+    assert.equal(few.endpoints[0]!.audits.ingress, few.audits.find(({ policies }) => policies.length === 4)!.key);
     assert.deepEqual(aloneIn(few).filter(Boolean), []);
-    assert.match(few.problems[0]!.message, /nothing is counted/);
+    assert.match(few.problems[0]!.message, /^the namespace's audited policies have more rules/);
+    assert.deepEqual([few.problems.length, compiled({ rules: 8 * 8 }, audited(4)).problems], [1, []]);
+    // Not even for all together.
+    assert.match(compiled({ rules: 8 * 3 }, audited(4)).problems[0]!.message, /nothing is counted/);
   });
 
   it('is open again once it fits', () => {

@@ -735,6 +735,25 @@ describe('reconcile: policies that are audited', () => {
     assert.deepEqual(await epochs(bench(), ...steps), [false, true, false, true]);
   });
 
+  it('several that are audited take nothing away, and one of them enforced does', async () => {
+    const both = [only('p', 80, 'audit'), only('r', 82, 'audit')];
+    const steps = [[only('z', 1, 'audit')], both, [], both, [only('p', 80), both[1]!]];
+    assert.deepEqual(await epochs(bench(), ...steps), [false, false, false, false, true]);
+  });
+
+  it('a chain that counts for one of several, and that the kernel refuses, leaves all verdicts as they are', async () => {
+    for (const others of [[], [only('q', 81)]]) {
+      const { kernel, pass } = bench();
+      kernel.faults.refuse = (line) => /PCL-I[a-h]-/.test(line);
+      const { failures } = await pass(cluster([only('p', 80, 'audit'), only('r', 82, 'audit'), ...others]));
+      assert.ok(failures.length > 0);
+      const open = others.length === 0;
+      assert.deepEqual(passes(kernel, C, A), [open, open]);
+      assert.deepEqual(passes(kernel, B, A, 81), [true, true]);
+      assert.deepEqual(passes(kernel, B, A, 80), [open, open]);
+    }
+  });
+
   it('a set of theirs that the kernel refuses leaves all verdicts as they are, and is named', async () => {
     for (const others of [[], [only('q', 81)]]) {
       const { kernel, pass, enforce } = bench();
