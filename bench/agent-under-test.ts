@@ -4,12 +4,12 @@ import { Agent, type SyncInfo } from '../src/agent/agent.ts';
 import type { SyncOutcome } from '../src/dataplane/dataplane.ts';
 import { createClusterWatch } from '../src/cluster/watch-cluster.ts';
 import { cpuMs } from '../src/host/cpu-time.ts';
-import { prespawn } from '../src/host/prespawn.ts';
+import { openCommitSessions } from '../src/host/commit-session.ts';
 import { openRestoreSession } from '../src/host/restore-session.ts';
 import { systemClock } from '../src/core/clock.ts';
 import type { Backend } from '../src/core/vocabulary.ts';
 import type { Kernel } from '../src/dataplane/iptables/kernel/kernel.ts';
-import { WRITE_SETS, writesRules } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { destroysSets, WRITE_SETS, writesRules } from '../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { createOneVariantKernel } from '../test/support/one-variant-kernel.ts';
 import type { Step } from '../src/dataplane/iptables/plan/plan.ts';
 import { type ClusterModel, LOCAL_NODE, type RawObject, podObject } from './cluster-model.ts';
@@ -39,7 +39,7 @@ export class AgentUnderTest {
   readonly #agent: Agent;
   readonly #stop = new AbortController();
   readonly #sets = openRestoreSession(WRITE_SETS);
-  readonly #writes = prespawn(writesRules, this.#sets.run);
+  readonly #writes = openCommitSessions({ stays: writesRules, needsDeleted: destroysSets, run: this.#sets.run });
   #commits: Commit[] = [];
   #onPass: ((pass: Pass) => void) | undefined;
   /** Called for each step as it has gone in. */

@@ -71,59 +71,26 @@ export function commandsEnded(): number {
   return ended;
 }
 
-/** A program that runs already, and waits for its input. */
-export interface StartedProgram {
-  /** Whether it has ended, or was never started. */
-  readonly isOver: boolean;
-  /** Gives it its input; waits until it ends. Once. Rejects with `CommandFailed` unless it exits 0. */
-  finish(request: CommandRequest): Promise<CommandResult>;
-  /** Until it is to finish it does not keep this process alive. */
-  unref(): void;
-  /** Closes its input, on which nothing was written. */
-  dismiss(): void;
-}
-
 /** Runs one command. Rejects with `CommandFailed` unless it exits 0. */
 export const runCommand: RunCommand = async (request) => {
   if (request.signal?.aborted) throw new CommandFailed(request, 'aborted', null, '');
-  return await startProgram(request.argv, request.env, request.background).finish(request);
+  return await new RunningProgram(start(request)).finish(request);
 };
 
-/** Starts the program of a command ahead of its input. One that cannot be started is found out by `finish`. */
-export function startProgram(
-  [program, ...args]: CommandRequest['argv'],
-  env?: CommandRequest['env'],
-  background = false,
-): StartedProgram {
-  let child: ChildProcess;
+function start(request: CommandRequest): ChildProcess {
+  const { argv, env, background = false } = request;
+  const [program, ...args] = argv;
   try {
-    child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
+    const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
     if (background) lowerPriority(child.pid);
+    return child;
   } catch (error) {
     // Most of what can be wrong is told by an event; too long a list of arguments, and no memory, in this way.
-    return new UnstartedProgram((error as Error).message);
+    throw new CommandFailed(request, 'spawn', null, (error as Error).message);
   }
-  return new RunningProgram(child);
 }
 
-class UnstartedProgram implements StartedProgram {
-  readonly isOver = true;
-  readonly #why: string;
-
-  constructor(why: string) {
-    this.#why = why;
-  }
-
-  finish(request: CommandRequest): Promise<never> {
-    return Promise.reject(new CommandFailed(request, 'spawn', null, this.#why));
-  }
-
-  unref(): void {}
-
-  dismiss(): void {}
-}
-
-class RunningProgram implements StartedProgram {
+class RunningProgram {
   readonly #child: ChildProcess;
   readonly #printed: Buffer[] = [];
   #printedBytes = 0;
@@ -131,7 +98,6 @@ class RunningProgram implements StartedProgram {
   #enough = Number.POSITIVE_INFINITY;
   #cut: Cut | undefined;
   readonly #end: Promise<End>;
-  isOver = false;
 
   constructor(child: ChildProcess) {
     this.#child = child;
@@ -151,7 +117,6 @@ class RunningProgram implements StartedProgram {
       child.on('error', (error) => resolve({ error }));
       child.on('close', (code, signal) => resolve({ code, signal }));
     });
-    void this.#end.then(() => (this.isOver = true));
   }
 
   #kill(why: Cut): void {
@@ -159,9 +124,9 @@ class RunningProgram implements StartedProgram {
     this.#child.kill('SIGKILL');
   }
 
+  /** Gives it its input; waits until it ends. Once. Rejects with `CommandFailed` unless it exits 0. */
   async finish(request: CommandRequest): Promise<CommandResult> {
     const started = performance.now();
-    for (const handle of this.#handles()) handle?.ref();
     this.#enough = request.stopAfterBytes ?? this.#enough;
     const onAbort = (): void => this.#kill('aborted');
     request.signal?.addEventListener('abort', onAbort, { once: true });
@@ -176,25 +141,6 @@ class RunningProgram implements StartedProgram {
     const durationMs = performance.now() - started;
     return { stdout: Buffer.concat(this.#printed).toString('utf8'), stderr: this.#complaints, durationMs };
   }
-
-  unref(): void {
-    for (const handle of this.#handles()) handle?.unref();
-  }
-
-  dismiss(): void {
-    this.#child.stdin?.end();
-  }
-
-  #handles(): readonly (Handle | undefined)[] {
-    const { stdin, stdout, stderr } = this.#child;
-    return [this.#child, stdin, stdout, stderr] as unknown as readonly (Handle | undefined)[];
-  }
-}
-
-/** What a child process and its pipes have in common. */
-interface Handle {
-  ref(): void;
-  unref(): void;
 }
 
 function lowerPriority(pid: number | undefined): void {

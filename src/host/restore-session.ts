@@ -7,18 +7,9 @@
  *                                  no answer in time: its input is closed, and its exit code tells, as for any command
  *                                  it ends in another way: the lines go to a command of their own, which says what is wrong
  */
-import {
-  CommandFailed,
-  type CommandRequest,
-  type CommandResult,
-  inParts,
-  type RunCommand,
-  runCommand,
-} from './command.ts';
-import { type LineProgram, type ProgramEnd, startLineProgram } from './line-program.ts';
+import { type CommandRequest, type CommandResult, inParts, type RunCommand, runCommand } from './command.ts';
+import { SessionProgram } from './session-program.ts';
 
-/** Much longer than a large input takes. */
-const PATIENCE_MS = 1_000;
 /** So long nothing must have run before one is started: the other commands of a sync go first. */
 const RESTOCK_MS = 10;
 
@@ -45,18 +36,18 @@ export function openRestoreSession(argv: CommandRequest['argv']): RestoreSession
   let running = 0;
   let restock: NodeJS.Timeout | undefined;
   const take = (): SessionProgram => {
-    const taken = waiting?.isOver === false ? waiting : new SessionProgram(argv);
+    const taken = waiting?.isOver === false ? waiting : new SessionProgram(argv, LINE);
     waiting = undefined;
     return taken;
   };
   const keep = (program: SessionProgram): void => {
-    if (isStopped || waiting || program.isOver) program.end();
+    if (isStopped || waiting || program.isOver) void program.end();
     else waiting = program;
   };
   const carryOut = async (request: CommandRequest, set: string): Promise<CommandResult> => {
     isWanted = true;
     const program = take();
-    const outcome = await program.carryOut(request, set);
+    const outcome = await program.carryOut(request, { line: `list -n ${set}`, answer: set });
     switch (outcome.kind) {
       case 'answered':
         known = set;
@@ -78,7 +69,7 @@ export function openRestoreSession(argv: CommandRequest['argv']): RestoreSession
     const set = isOwn(request) ? setToAskAbout(request, known) : undefined;
     if (set !== undefined && !isMute && !isStopped) return await carryOut(request, set);
     if (isSame(request.argv.slice(0, ipset.length), ipset)) {
-      waiting?.end();
+      void waiting?.end();
       waiting = undefined;
       isMute &&= isOwn(request);
     }
@@ -99,7 +90,7 @@ export function openRestoreSession(argv: CommandRequest['argv']): RestoreSession
     stop: () => {
       isStopped = true;
       clearTimeout(restock);
-      waiting?.end();
+      void waiting?.end();
       waiting = undefined;
     },
   };
@@ -108,6 +99,9 @@ export function openRestoreSession(argv: CommandRequest['argv']): RestoreSession
 function isPlain({ env, signal }: CommandRequest): boolean {
   return env === undefined && signal === undefined;
 }
+
+/** What ipset says of a refused line. */
+const LINE = /\bError in line (\d+):/g;
 
 function isSame(left: readonly string[], right: readonly string[]): boolean {
   return left.length === right.length && left.every((word, index) => word === right[index]);
@@ -123,99 +117,3 @@ function setToAskAbout(request: CommandRequest, known: string | undefined): stri
 
 const LAST_SET = /(?:^|\n)(?:create|add|del) (\S+) [^\n]*\n$/;
 const MAX_LAST_LINE = 1_024;
-
-type Outcome =
-  | { readonly kind: 'answered' | 'ended'; readonly result: CommandResult }
-  | { readonly kind: 'failed'; readonly error: CommandFailed }
-  /** Not known how much was carried out, or why no more. */
-  | { readonly kind: 'unclear' };
-
-class SessionProgram {
-  readonly #program: LineProgram;
-  /** Lines of the inputs before, questions included. */
-  #lines = 0;
-  #end: ProgramEnd | undefined;
-  #onLine = (_line: string): void => {};
-  #onEnd = (): void => {};
-  hasAnswered = false;
-
-  constructor(argv: CommandRequest['argv']) {
-    this.#program = startLineProgram({
-      // Into a pipe it would print when it ends.
-      argv: ['stdbuf', '-oL', ...argv],
-      guarded: false,
-      onLine: (line) => this.#onLine(line),
-      ended: (end) => {
-        this.#end = end;
-        this.#onEnd();
-      },
-    });
-  }
-
-  /** It has ended, or never began. */
-  get isOver(): boolean {
-    return this.#end !== undefined;
-  }
-
-  /** Closes its input. */
-  end(): void {
-    this.#program.endInput();
-  }
-
-  /** `set`: is there once all lines are carried out. One input at a time. */
-  async carryOut(request: CommandRequest, set: string): Promise<Outcome> {
-    const startedMs = performance.now();
-    const parts = inParts(request);
-    const firstLine = this.#lines + 1;
-    this.#lines += countLines(parts) + 1;
-    let isClosed = false;
-    let isKilled = false;
-    const answer = Promise.withResolvers<'answered' | ProgramEnd>();
-    const limit = setTimeout(() => {
-      isKilled = true;
-      this.#program.kill();
-    }, request.timeoutMs);
-    let patience: NodeJS.Timeout | undefined;
-    this.#onLine = (line) => {
-      if (line === set && !isClosed) answer.resolve('answered');
-    };
-    this.#onEnd = () => answer.resolve(this.#end!);
-    if (this.#end) this.#onEnd();
-    const isWritten = this.#program.write([...parts.slice(0, -1), `${parts.at(-1) ?? ''}list -n ${set}\n`]);
-    void isWritten.then(() => {
-      patience = setTimeout(() => {
-        isClosed = true;
-        this.#program.endInput();
-      }, PATIENCE_MS);
-    });
-    const how = await answer.promise;
-    clearTimeout(limit);
-    await isWritten;
-    clearTimeout(patience);
-    const result = { stdout: '', stderr: '', durationMs: performance.now() - startedMs };
-    if (how === 'answered') {
-      this.hasAnswered = true;
-      return { kind: 'answered', result };
-    }
-    if (isKilled) return { kind: 'failed', error: new CommandFailed(request, 'timeout', null, how.complaint) };
-    if (isClosed && how.code === 0) return { kind: 'ended', result };
-    const complaint = complaintOf(how, firstLine, this.#lines);
-    if (complaint === undefined) return { kind: 'unclear' };
-    return { kind: 'failed', error: new CommandFailed(request, 'exit', how.code, complaint) };
-  }
-}
-
-/** What it says of one of the lines from `first` to before `end`, which are counted from 1 on. */
-function complaintOf({ code, complaint }: ProgramEnd, first: number, end: number): string | undefined {
-  const line = Number(LINE.exec(complaint)?.[1] ?? Number.NaN);
-  if (!code || !(line >= first && line < end)) return undefined;
-  return complaint.replace(LINE, `Error in line ${line - first + 1}:`);
-}
-
-const LINE = /\bError in line (\d+):/;
-
-function countLines(parts: readonly string[]): number {
-  let count = 0;
-  for (const part of parts) for (let at = part.indexOf('\n'); at >= 0; at = part.indexOf('\n', at + 1)) count++;
-  return count;
-}

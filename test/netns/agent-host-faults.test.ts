@@ -1,6 +1,6 @@
 /** The host under the agent fails: its clock, its disk, its processes, its memory. The rules stay, and changes are followed. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -86,7 +86,8 @@ describe('fault: the host fails under the agent', function () {
     lab.policy('x/deny', DENY);
     await lab.expect(['x/a -x x/b']);
     fail('no-fork');
-    // The tool that was started ahead may take in this one.
+    // Those that stay would carry out what follows.
+    endTools(agent.pid);
     lab.policy('x/other', { podSelector: { matchLabels: { pod: 'a' } }, policyTypes: ['Ingress'] });
     await agent.logged(({ level }) => level === 'error' || level === 'warn', 'a complaint', agent.log.length, 15_000);
     lab.deletePolicy('x/deny');
@@ -134,3 +135,9 @@ describe('fault: the host fails under the agent', function () {
     assert.deepEqual(await lab.wrong(['x/a -x x/b']), []);
   });
 });
+
+function endTools(parent: number): void {
+  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'latin1').split(' ').filter(Boolean);
+  for (const pid of children)
+    if (/^(?:ip6?tables|ipset)/.test(readFileSync(`/proc/${pid}/comm`, 'latin1'))) process.kill(Number(pid), 'SIGKILL');
+}

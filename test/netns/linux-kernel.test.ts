@@ -4,10 +4,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CommandFailed, type RunCommand, runCommand, startProgram } from '../../src/host/command.ts';
-import { prespawn } from '../../src/host/prespawn.ts';
+import { CommandFailed, type RunCommand, runCommand } from '../../src/host/command.ts';
+import { type CommitSessions, openCommitSessions } from '../../src/host/commit-session.ts';
 import { openRestoreSession, type RestoreSession } from '../../src/host/restore-session.ts';
-import { WRITE_SETS } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
+import { destroysSets, WRITE_SETS } from '../../src/dataplane/iptables/kernel/linux-kernel.ts';
 import { createOneVariantKernel } from '../support/one-variant-kernel.ts';
 import { type KernelUnderTest, kernelSuite } from '../dataplane/iptables/kernel/kernel-suite.ts';
 
@@ -19,13 +19,18 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     const env = { XTABLES_LOCKFILE: join(directory, 'xtables.lock') };
     const inside = ['ip', 'netns', 'exec', namespace] as const;
     const sets = openRestoreSession([...inside, ...WRITE_SETS]);
-    const rules = prespawn((argv) => argv.includes('--noflush'), runCommand);
+    const rules = openCommitSessions({
+      stays: (argv) => argv.includes('--noflush'),
+      needsDeleted: destroysSets,
+      run: (request) =>
+        request.argv[0] === 'ipset'
+          ? sets.run({ ...request, argv: [...inside, ...request.argv] })
+          : runCommand(request),
+    });
     const locked = [...inside, 'env', `XTABLES_LOCKFILE=${env.XTABLES_LOCKFILE}`] as const;
     const run: RunCommand = (request) => runCommand({ ...request, argv: [...inside, ...request.argv], env });
     const write: RunCommand = (request) =>
-      request.argv[0] === 'ipset'
-        ? sets.run({ ...request, argv: [...inside, ...request.argv] })
-        : rules.run({ ...request, argv: [...locked, ...request.argv] });
+      request.argv[0] === 'ipset' ? rules.run(request) : rules.run({ ...request, argv: [...locked, ...request.argv] });
     await runCommand({ argv: ['ip', 'netns', 'add', namespace], timeoutMs: 10_000 });
     return {
       kernel: createOneVariantKernel({ backend, families: [4, 6], run: write, lockWaitSeconds: 5 }),
@@ -40,40 +45,105 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
   });
 }
 
-for (const tool of ['iptables-nft-restore', 'ip6tables-nft-restore', 'iptables-legacy-restore'] as const) {
-  describe(`${tool} that waits for its input`, function () {
+for (const tool of [
+  'iptables-nft-restore',
+  'ip6tables-nft-restore',
+  'iptables-legacy-restore',
+  'ip6tables-legacy-restore',
+] as const) {
+  describe(`${tool} that stays, the real one`, function () {
     this.timeout(20_000);
     const namespace = `pclkw-${process.pid}-${tool.split('-').slice(0, 2).join('')}`;
+    const inside = ['ip', 'netns', 'exec', namespace] as const;
     let folder: string;
+    let session: CommitSessions;
     before(async function () {
       if (process.getuid?.() !== 0) this.skip();
       folder = await mkdtemp(join(tmpdir(), 'portcullis-waiting-'));
       await runCommand({ argv: ['ip', 'netns', 'add', namespace], timeoutMs: 10_000 });
+      session = openCommitSessions({ stays: (argv) => argv.includes('--noflush'), run: runCommand });
     });
     after(async () => {
-      if (!folder) return;
+      if (!session) return;
+      session.stop();
       await runCommand({ argv: ['ip', 'netns', 'delete', namespace], timeoutMs: 10_000 });
       await rm(folder, { recursive: true });
     });
 
-    it('holds no lock, and finds the kernel as others left it meanwhile', async () => {
+    const requestOf = (...lines: readonly string[]) => {
       const lock = `XTABLES_LOCKFILE=${join(folder, 'xtables.lock')}`;
-      const argv = ['ip', 'netns', 'exec', namespace, 'env', lock, tool, '--noflush', '-w', '1'] as const;
-      const restore = (...lines: readonly string[]) => {
-        return { argv, stdin: ['*mangle', ...lines, 'COMMIT', ''].join('\n'), timeoutMs: 10_000 };
-      };
-      const waiting = startProgram(argv);
-      await sleep(300);
-      assert.equal(waiting.isOver, false);
-      await runCommand(restore(':OF-OTHERS - [0:0]', '-A OF-OTHERS -j RETURN'));
-      await waiting.finish(restore(':OURS - [0:0]', '-A OURS -g OF-OTHERS', '-I FORWARD -j OURS'));
-      const save = tool.replace('restore', 'save');
-      const { stdout } = await runCommand({
-        argv: ['ip', 'netns', 'exec', namespace, save, '-t', 'mangle'],
-        timeoutMs: 10_000,
-      });
-      const rules = stdout.split('\n').filter((line) => line.startsWith('-A'));
-      assert.deepEqual(rules, ['-A FORWARD -j OURS', '-A OF-OTHERS -j RETURN', '-A OURS -g OF-OTHERS']);
+      const argv = [...inside, 'env', lock, tool, '--noflush', '-w', '1'] as const;
+      return { argv, stdin: ['*mangle', ...lines, 'COMMIT', ''].join('\n'), timeoutMs: 10_000 };
+    };
+    const commit = (...lines: readonly string[]) => session.run(requestOf(...lines));
+    const asOther = (...lines: readonly string[]) => runCommand(requestOf(...lines));
+    const rules = async (): Promise<readonly string[]> => {
+      const argv = [...inside, tool.replace('restore', 'save'), '-t', 'mangle'] as const;
+      const { stdout } = await runCommand({ argv, timeoutMs: 10_000 });
+      return stdout.split('\n').filter((line) => line.startsWith('-A'));
+    };
+    const pids = async (): Promise<string> =>
+      (await runCommand({ argv: ['ip', 'netns', 'pids', namespace], timeoutMs: 10_000 })).stdout.trim();
+    /** Of the one that waits for a commit. */
+    const stayingPid = async (): Promise<string> => {
+      await sleep(200);
+      for (let i = 0; i < 50 && !/^\d+$/.test(await pids()); i++) await sleep(50);
+      await sleep(100);
+      return await pids();
+    };
+
+    it('holds no lock, and finds the kernel as others left it meanwhile', async () => {
+      await commit(':OURS - [0:0]', '-A OURS -j RETURN', '-I FORWARD -j OURS');
+      const first = await stayingPid();
+      await asOther(':OF-OTHERS - [0:0]', '-A OF-OTHERS -j RETURN', '-D FORWARD 1', ':OURS - [0:0]', '-X OURS');
+      await commit(':OURS - [0:0]', '-A OURS -g OF-OTHERS', '-I FORWARD -j OURS');
+      assert.deepEqual(await rules(), ['-A FORWARD -j OURS', '-A OF-OTHERS -j RETURN', '-A OURS -g OF-OTHERS']);
+      for (let round = 1; round <= 20; round++) {
+        await commit(`:OURS-${round} - [0:0]`, `-A OURS-${round} -j DROP`, `-I OURS 1 -g OURS-${round}`);
+        if (round % 2 === 0) await asOther('-D OURS 1');
+        else await commit('-D OURS 1', `:OURS-${round} - [0:0]`, `-X OURS-${round}`);
+      }
+      const left = (await rules()).filter((rule) => rule.startsWith('-A OURS '));
+      assert.deepEqual(left, ['-A OURS -g OF-OTHERS']);
+      assert.equal(await pids(), first);
+    });
+
+    it('a refused commit names its line, and nothing of it is in the kernel', async () => {
+      await commit(':OURS - [0:0]', '-A OURS -j RETURN');
+      const before = await rules();
+      for (const bad of [
+        '-A OURS -j NO-SUCH-CHAIN',
+        '-A OURS -m set --match-set no-such-set src -j RETURN',
+        '-D OURS 7',
+      ])
+        await assert.rejects(commit(':OTHER - [0:0]', '-A OTHER -j RETURN', bad), (error: unknown) => {
+          assert.ok(error instanceof CommandFailed);
+          assert.match(error.stderr, /\bline:? [45]\b|does not exist/);
+          return true;
+        });
+      assert.deepEqual(await rules(), before);
+      await commit('-A OURS -j DROP');
+      assert.deepEqual(
+        (await rules()).filter((rule) => rule.startsWith('-A OURS ')),
+        ['-A OURS -j RETURN', '-A OURS -j DROP'],
+      );
+    });
+
+    it('fault: it is killed while it waits, or in the middle of a commit: no part of a commit is in the kernel', async () => {
+      await commit(':OURS - [0:0]', '-A OURS -j RETURN');
+      const before = await rules();
+      process.kill(Number(await stayingPid()), 'SIGKILL');
+      await sleep(50);
+      await commit('-A OURS -j DROP', '-D OURS 2');
+      const { argv, stdin } = requestOf(...Array.from({ length: 500 }, () => '-A OURS -j DROP'));
+      for (const end of [stdin.length - 1, stdin.length - 5, stdin.length - 100]) {
+        const cut = runCommand({ argv: [...argv, '--verbose'], stdin: stdin.slice(0, end), timeoutMs: 10_000 });
+        await cut.catch(() => {});
+        const now = await rules();
+        // COMMIT without its newline is one.
+        if (end === stdin.length - 1) await asOther(':OURS - [0:0]', '-A OURS -j RETURN');
+        else assert.deepEqual(now, before);
+      }
     });
   });
 }

@@ -5,20 +5,30 @@ import type { ObservedState, Step } from '../plan/plan.ts';
 import type { CommandRequest, CommandResult, RunCommand } from '../../../host/command.ts';
 
 import { savedSets } from '../plan/read-saved.ts';
+import { isReleasedSign } from '../plan/released.ts';
 
-import { CommandFailed } from '../../../host/command.ts';
+import { CommandFailed, inParts } from '../../../host/command.ts';
 import { KernelUnreadable, StepFailed } from './kernel.ts';
 import { runSliced } from '../../../core/run-sliced.ts';
 
 /** What writes to sets: of all commands the one that is run most. */
 export const WRITE_SETS: CommandRequest['argv'] = ['ipset', 'restore', '-exist'];
 
-/** A restore tool does nothing, and holds no lock, before it has read some of its input: it can be started ahead. */
+/** A restore tool does nothing between two commits, and holds no lock: it can stay. */
 export function writesRules([, flag]: CommandRequest['argv']): boolean {
   return flag === NO_FLUSH;
 }
 
 const NO_FLUSH = '--noflush';
+
+/** Sets that rules may have asked about until a moment ago. */
+export function destroysSets(request: CommandRequest): boolean {
+  return inParts(request).some(
+    (part) => part.includes('destroy ') && [...part.matchAll(DESTROYED)].some(([, set]) => !isReleasedSign(set!)),
+  );
+}
+
+const DESTROYED = /^destroy (\S+)$/gm;
 const READ_TIMEOUT_MS = 30_000;
 /** Besides the wait for the xtables lock. */
 const WRITE_TIMEOUT_MS = 60_000;
