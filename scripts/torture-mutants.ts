@@ -2,6 +2,7 @@
  * Breaks one line at a time in a copy of the sources and prints which test files notice, as the rows of the table in
  * docs/conformance.md. Pure tests only: no root.
  *   node scripts/torture-mutants.ts            all of them, some minutes each
+ *   node scripts/torture-mutants.ts --quick    all of them, each until one of the files that the table names notices it; seconds each
  *   node scripts/torture-mutants.ts S-62 NotIn those whose title has one of the words
  * Exit code 0: each is noticed. 1: one is not, or its line is no longer there.
  */
@@ -21,7 +22,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
-const TIMEOUT_MS = 240_000;
+/** Of one run of mocha; a busy machine takes several times as long as an idle one. */
+const TIMEOUT_MS = 900_000;
 
 interface Mutant {
   readonly title: string;
@@ -29,7 +31,24 @@ interface Mutant {
   /** Stands there exactly once. */
   readonly line: string;
   readonly broken: string;
+  /** The files that are to notice it, the quickest first, as far as one does; absent: all are tried. */
+  readonly tests?: readonly string[];
 }
+
+const TIER_TESTS = [
+  'policy/evaluate-tiers',
+  'dataplane/nftables/tiers',
+  'scenarios/evaluator',
+  'scenarios/traced',
+  'property/nft-rules-agree',
+  'property/rules-agree',
+  'property/tiers-agree',
+  'property/nft-updates',
+  'property/updates',
+  'compile/incremental',
+];
+const TRACED_FIRST = ['scenarios/traced', ...TIER_TESTS];
+const NFTABLES_FIRST = ['dataplane/nftables/tiers', ...TIER_TESTS];
 
 const MUTANTS: readonly Mutant[] = [
   // --- policy/
@@ -309,6 +328,219 @@ const MUTANTS: readonly Mutant[] = [
     line: 'return name.startsWith(`${PREFIX}-`);',
     broken: 'return name.startsWith(PREFIX);',
   },
+  // --- tiers of cluster-wide policies
+  {
+    title: 'the evaluator takes a Pass for an Accept (N-63)',
+    file: 'src/policy/evaluate-tiers.ts',
+    line: "return action === 'Pass' ? { action: undefined, passedBy: [ref] } : { action, by: ref, passedBy: [] };",
+    broken: "return { action: action === 'Pass' ? 'Accept' : action, by: ref, passedBy: [] };",
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'the evaluator asks Baseline behind a NetworkPolicy that isolates (N-65)',
+    file: 'src/policy/evaluate-tiers.ts',
+    line: 'if (isIsolated) return passed(verdict, first.passedBy);',
+    broken: '',
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'the evaluator exempts what a pod sends itself through a Service (N-71)',
+    file: 'src/policy/evaluate-tiers.ts',
+    line: 'const isOwnService = connection.flow.viaService === true && ',
+    broken: 'const isOwnService = connection.flow.viaService === undefined && ',
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'the evaluator looks at the last of equal priorities first (N-67)',
+    file: 'src/policy/evaluate-tiers.ts',
+    line: '(a.name < b.name ? -1 : 1)',
+    broken: '(a.name < b.name ? 1 : -1)',
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'a Deny with an entry that is not understood denies the rest alone (N-90)',
+    file: 'src/policy/parse-cluster-policy.ts',
+    line: 'return whole.length > 0 || (entries.length > 0 && !isAccept) ? distrusted(head)',
+    broken: 'return whole.length > 0 ? distrusted(head)',
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'a subject that is not understood is nobody (N-91)',
+    file: 'src/policy/parse-cluster-policy.ts',
+    line: 'subject: subject ?? { namespaces: EVERYTHING, pods: EVERYTHING },',
+    broken: "subject: subject ?? { namespaces: { kind: 'nothing', reason: '' }, pods: EVERYTHING },",
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'the higher priority is looked at first (N-11)',
+    file: 'src/compile/tiers/tier-order.ts',
+    line: 'a.priority - b.priority ||',
+    broken: 'b.priority - a.priority ||',
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'of equal priorities the last name is looked at first (N-67)',
+    file: 'src/compile/tiers/tier-order.ts',
+    line: 'compareText(a.name, b.name)',
+    broken: 'compareText(b.name, a.name)',
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'rules are merged over those of another action (N-61)',
+    file: 'src/compile/tiers/compile-tier.ts',
+    line: 'if (last && last[0]!.rule.action === action && ',
+    broken:
+      'const same = runs.find(([first]) => first!.rule.action === action);\n    if (same) same.push(each);\n    else if (last && last[0]!.rule.action === action && ',
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'in doubt a Deny does not deny (N-93)',
+    file: 'src/compile/tiers/compile-tier.ts',
+    line: "if (context.hasDoubts && action !== 'Accept') rules.push",
+    broken: "if (context.hasDoubts && action === 'Accept') rules.push",
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'a name of a port matches where a network is the peer (N-55)',
+    file: 'src/compile/tiers/compile-tier.ts',
+    line: "const pods = known === 'any' ? known : known.filter(({ kind }) => kind === 'pods');",
+    broken: 'const pods = known;',
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'peers that are nodes are left out (N-44)',
+    file: 'src/compile/tiers/compile-tier.ts',
+    line: 'if (selectors.length === 0) return [];',
+    broken: 'if (selectors.length >= 0) return [];',
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'every node is in a set of nodes (N-44)',
+    file: 'src/compile/tiers/node-sets.ts',
+    line: "certainty(selector, labels) === 'yes'",
+    broken: "certainty(selector, labels) !== 'maybe'",
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'Baseline is asked before NetworkPolicy (N-60)',
+    file: 'src/compile/tiers/cluster-tiers.ts',
+    line: 'stages: [...(admin ? [admin] : []), ...(own?.stages ?? []), ...(baseline ? [baseline] : [])],',
+    broken:
+      "stages: [admin, stageOf('Baseline', direction, tiers.Baseline)?.stage, ...(own?.stages ?? [])].filter((each) => each !== undefined),",
+    tests: TIER_TESTS,
+  },
+  {
+    title: 'labels of a namespace that change leave subjects as they were (N-40)',
+    file: 'src/compile/tiers/cluster-tiers.ts',
+    line: 'this.#concerns.delete(name);',
+    broken: '',
+    tests: TRACED_FIRST,
+  },
+  {
+    title: 'pods that no NetworkPolicy isolates are no subjects (N-40)',
+    file: 'src/compile/tiers/tiered-endpoints.ts',
+    line: 'if (Object.keys(made).length + Object.keys(audits).length === 0) return [];',
+    broken: 'if (own === undefined) return [];',
+    tests: TRACED_FIRST,
+  },
+  {
+    title: 'iptables: a Pass allows (N-63)',
+    file: 'src/dataplane/iptables/render/tiered-chain.ts',
+    line: "isPassed ? { ...targets, Pass: to('next') } : targets)",
+    broken: 'targets)',
+    tests: TRACED_FIRST,
+  },
+  {
+    title: 'iptables: a Deny allows (N-62)',
+    file: 'src/dataplane/iptables/render/tiered-chain.ts',
+    line: 'Deny: (by) => to(end, denying.numberOf(by)), Pass: RETURN };',
+    broken: 'Deny: () => RETURN, Pass: RETURN };',
+    tests: TRACED_FIRST,
+  },
+  {
+    title: 'iptables: the last rule of a tier is asked first (N-61)',
+    file: 'src/dataplane/iptables/render/tiered-chain.ts',
+    line: 'return [...asked.values()];',
+    broken: 'return [...asked.values()].reverse();',
+    tests: TRACED_FIRST,
+  },
+  {
+    title: 'iptables: answers are asked for the ports of the questions',
+    file: 'src/dataplane/iptables/render/tiered-chain.ts',
+    line: 'return replies ? rules.map((each) => (each.by ? reverse(each) : each)) : rules;',
+    broken: 'return rules;',
+    tests: ['dataplane/iptables/render/tiered-chain', ...TIER_TESTS],
+  },
+  {
+    title: 'iptables: chains of other actions have the same name',
+    file: 'src/dataplane/iptables/render/tiered-chain.ts',
+    line: 'JSON.stringify([...keys, family, layout, meaning])',
+    broken: 'JSON.stringify([...keys, family, layout])',
+    tests: ['dataplane/iptables/render/tiered-chain', ...TIER_TESTS],
+  },
+  {
+    title: 'iptables: a pod reaches itself through a Service whatever its tiers say (N-71)',
+    file: 'src/dataplane/iptables/render/tiered-chain.ts',
+    line: 'const [, ...tail] = tailRules(',
+    broken: 'const [...tail] = tailRules(',
+    tests: TRACED_FIRST,
+  },
+  {
+    title: 'nftables: a Pass allows (N-63)',
+    file: 'src/dataplane/nftables/render/tiered-chains.ts',
+    line: 'isPassed ? goesOn : RETURN)',
+    broken: 'RETURN)',
+    tests: NFTABLES_FIRST,
+  },
+  {
+    title: 'nftables: a Deny allows (N-62)',
+    file: 'src/dataplane/nftables/render/tiered-chains.ts',
+    line: "({ kind: 'goto', chain: to(end, denying.numberOf(by)) });",
+    broken: 'by.length > 0 ? RETURN : goesOn;',
+    tests: NFTABLES_FIRST,
+  },
+  {
+    title: 'nftables: the last rule of a tier is asked first (N-61)',
+    file: 'src/dataplane/nftables/render/tiered-chains.ts',
+    line: 'return [...asked.values()];',
+    broken: 'return [...asked.values()].reverse();',
+    tests: NFTABLES_FIRST,
+  },
+  {
+    title: 'nftables: answers are asked for the ports of the questions',
+    file: 'src/dataplane/nftables/render/tiered-chains.ts',
+    line: 'asked.set(key, replies ? reverse(whole) : whole);',
+    broken: 'asked.set(key, whole);',
+    tests: NFTABLES_FIRST,
+  },
+  {
+    title: 'nftables: Baseline and NetworkPolicy are left out behind a Pass (N-63)',
+    file: 'src/dataplane/nftables/render/tiered-chains.ts',
+    line: 'const behind = program.stages.filter((stage) => stage !== ahead);',
+    broken: "const behind = program.stages.filter((stage) => stage !== ahead && stage.tier !== 'Baseline');",
+    tests: NFTABLES_FIRST,
+  },
+  {
+    title: 'a Deny that appears does not make live flows be judged again (N-70)',
+    file: 'src/dataplane/judgement.ts',
+    line: 'return passed < stops.length;',
+    broken: 'return false;',
+    tests: NFTABLES_FIRST,
+  },
+  {
+    title: 'an Accept that goes behind a Deny does not make live flows be judged again (N-70)',
+    file: 'src/dataplane/judgement.ts',
+    line: '> passed) return true;',
+    broken: '> passed && !earliest.has(text)) return true;',
+    tests: NFTABLES_FIRST,
+  },
+  {
+    title: 'a Pass that goes does not make live flows be judged again (N-70)',
+    file: 'src/dataplane/judgement.ts',
+    line: "else if (action === 'pass') return true;",
+    broken: "else if (action === 'pass') passed += 0;",
+    tests: ['dataplane/iptables/plan/revokes', ...TIER_TESTS],
+  },
 ];
 
 const FOLDERS = [
@@ -324,9 +556,20 @@ const FOLDERS = [
   'fuzz',
 ];
 
-const words = process.argv.slice(2);
+const all = FOLDERS.flatMap((folder) =>
+  readdirSync(join(ROOT, 'test', folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => join('test', folder, name)),
+);
+all.push('test/conformance-clauses.test.ts');
+
+const isQuick = process.argv.includes('--quick');
+const words = process.argv.slice(2).filter((word) => word !== '--quick');
+const TABLE = readFileSync(join(ROOT, 'docs/conformance.md'), 'utf8');
 const chosen = MUTANTS.filter(({ title }) => words.length === 0 || words.some((word) => title.includes(word)));
 const copy = mkdtempSync(join(tmpdir(), 'portcullis-mutants-'));
+/** Whether a file passes without any mutant. */
+const sound = new Map<string, boolean>();
 let missed = 0;
 try {
   for (const entry of [
@@ -343,7 +586,7 @@ try {
   ])
     cpSync(join(ROOT, entry), join(copy, entry), { recursive: true });
   symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
-  const before = failing();
+  const before = chosen.some((mutant) => !testsOf(mutant)) ? failing(all) : [];
   if (before.length > 0) throw new Error(`these fail without any mutant: ${before.join(', ')}`);
   console.log('| broken line | noticed by |\n|---|---|');
   for (const mutant of chosen) {
@@ -356,7 +599,16 @@ try {
 }
 process.exitCode = missed > 0 ? 1 : 0;
 
-function tryMutant({ title, file, line, broken }: Mutant): readonly string[] {
+/** Undefined: all are tried. */
+function testsOf({ title, tests }: Mutant): readonly string[] | undefined {
+  if (tests || !isQuick) return tests;
+  const row = TABLE.split('\n').find((each) => each.startsWith(`| ${title} | `));
+  return row?.slice(title.length + 5, -2).split(', ');
+}
+
+function tryMutant(mutant: Mutant): readonly string[] {
+  const { title, file, line, broken } = mutant;
+  const tests = testsOf(mutant);
   const path = join(copy, file);
   const source = readFileSync(path, 'utf8');
   if (source.split(line).length !== 2) {
@@ -369,28 +621,48 @@ function tryMutant({ title, file, line, broken }: Mutant): readonly string[] {
     source.replace(line, () => broken),
   );
   try {
-    return failing();
+    if (!tests) return failing(all);
+    for (const test of tests) {
+      // Scenarios of tiers are few among the others.
+      const which = mutant.tests && test.startsWith('scenarios/') ? ['--grep', '^scenarios.* T-\\d'] : [];
+      const noticed = failing([fileOf(test)], ['--bail', ...which]);
+      if (noticed.length === 0) continue;
+      writeFileSync(path, source);
+      if (isSound(fileOf(test))) return noticed;
+      console.error(`${test} fails without any mutant: it tells nothing`);
+      writeFileSync(
+        path,
+        source.replace(line, () => broken),
+      );
+    }
+    return [];
   } finally {
     writeFileSync(path, source);
   }
 }
 
-/** Test files with a test that fails, by their paths from `test/`. */
-function failing(): readonly string[] {
-  const files = FOLDERS.flatMap((folder) =>
-    readdirSync(join(copy, 'test', folder), { recursive: true, encoding: 'utf8' })
-      .filter((name) => name.endsWith('.test.ts'))
-      .map((name) => join('test', folder, name)),
-  );
-  files.push('test/conformance-clauses.test.ts');
+function isSound(file: string): boolean {
+  const known = sound.get(file) ?? failing([file]).length === 0;
+  sound.set(file, known);
+  return known;
+}
+
+/** Of these test files the ones with a test that fails, by their paths from `test/`. */
+function failing(files: readonly string[], more: readonly string[] = []): readonly string[] {
   const output = join(copy, 'result.json');
   rmSync(output, { force: true });
   const mocha = join(copy, 'node_modules/.bin/mocha');
-  const args = ['--reporter', 'json', '--reporter-option', `output=${output}`, '--timeout', '30000', ...files];
+  const report = ['--reporter', 'json', '--reporter-option', `output=${output}`];
+  const args = [...report, ...more, '--timeout', '120000', ...files];
   spawnSync(process.execPath, [mocha, ...args], { cwd: copy, timeout: TIMEOUT_MS, stdio: 'ignore' });
   if (!existsSync(output)) throw new Error(`the tests did not end within ${TIMEOUT_MS / 1000} s`);
   const { failures } = JSON.parse(readFileSync(output, 'utf8')) as { failures: readonly { file: string }[] };
   return [...new Set(failures.map(({ file }) => file.slice(file.indexOf('/test/') + 6)))].sort();
+}
+
+/** `policy/parse` -> `test/policy/parse.test.ts` */
+function fileOf(name: string): string {
+  return `test/${name}.test.ts`;
 }
 
 function shortName(file: string): string {

@@ -46,6 +46,30 @@ describe('chains with tiers', () => {
     assert.deepEqual(met('Deny', 'Pass', 'Accept', 'Deny'), met());
   });
 
+  it('answers of a flow that is judged again are asked for the port that they come from', () => {
+    const web = [{ tcp: { destinationPort: { number: 80 } } }];
+    const ingress = [
+      { action: 'Accept', from: [{ namespaces: {} }], protocols: web },
+      { action: 'Deny', from: [{ namespaces: {} }] },
+    ];
+    const spec = {
+      tier: 'Admin',
+      priority: 1,
+      subject: { pods: { podSelector: { matchLabels: { pod: 'a' } } } },
+      ingress,
+    };
+    const { policy } = parseClusterPolicy({ metadata: { name: 'web' }, spec });
+    const pods = [pod('x/a', { addresses: ['10.0.0.1'] }), pod('x/b', { addresses: ['10.9.0.1'], nodeName: 'node-2' })];
+    const cluster = { ...snapshot({ pods }), clusterPolicies: new Map([['web', policy!]]) };
+    const ruleset = renderNode(compileNode(cluster, 'node-1'), { ...LAYOUT, mode: 'enforce' });
+    const answer = (sourcePort: number): string => {
+      const ends = { source: '10.0.0.1', destination: '10.9.0.1', protocol: 6, port: 40_000, sourcePort } as const;
+      const live = { family: 4, state: 'ESTABLISHED', direction: 'REPLY', connection: { mark: 0 } } as const;
+      return traceValues(ruleset, 1, { ...live, ...ends }).verdict;
+    };
+    assert.deepEqual([80, 81].map(answer), ['passed', 'dropped']);
+  });
+
   it('more policies than there are parts share the last part', () => {
     const by = (name: string): readonly RuleRef[] => [
       { policy: { namespace: '', name, tier: 'Admin' }, direction: 'ingress', index: 0 },
