@@ -1,12 +1,12 @@
 /** The part that reads what rules have counted: from the kernel, with a file for the agent that comes after. */
 import type { AgentConfig } from './config.ts';
 import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
-import type { CountStore } from '../dataplane/iptables/counters/counter-watch.ts';
+import type { CountStore } from '../dataplane/count-store.ts';
 import type { CounterLog } from '../telemetry/counter-log.ts';
 import type { Logger } from '../telemetry/log.ts';
 
 import { afterUnlessExit, systemClock } from '../core/clock.ts';
-import { createCountStore } from '../dataplane/iptables/counters/count-store.ts';
+import { createCountStore } from '../dataplane/count-store.ts';
 import { CounterWatch } from '../dataplane/iptables/counters/counter-watch.ts';
 import { listCounters } from '../dataplane/iptables/kernel/list-counters.ts';
 import { runCommand } from '../host/command.ts';
@@ -28,7 +28,8 @@ export function countRules(config: AgentConfig, kernel: HostKernel, log: Logger)
   });
 }
 
-function storeOf(file: string | null, { onLoad, onUnkept }: CounterLog): CountStore | undefined {
+/** Undefined: counts end with the agent. */
+export function storeOf(file: string | null, { onLoad, onUnkept }: CounterLog): CountStore | undefined {
   if (file === null) return undefined;
   const text = { read: () => readKept(file), write: (kept: string) => writeKept(file, kept) };
   return createCountStore({ text, scope: kernelScope, onLoad, onProblem: onUnkept });

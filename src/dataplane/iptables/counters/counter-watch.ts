@@ -5,11 +5,12 @@
 import type { MonotonicClock } from '../../../core/clock.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { Backend, Family } from '../../../core/vocabulary.ts';
+import type { CountStore } from '../../count-store.ts';
 import type { RuleCounter } from '../../dataplane.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
 import type { CountersRead } from './read-counters.ts';
 
-import { inTurns } from './in-turns.ts';
+import { inTurns } from '../../in-turns.ts';
 import { Ledger } from './ledger.ts';
 import { savedCounters } from './read-counters.ts';
 import { messageOf } from '../../../core/error-text.ts';
@@ -26,14 +27,6 @@ const MAX_WAIT_MS = 1_000;
 const SETTLE_MS = 20;
 /** Rules remembered from one reading to the next. A chain of older ones is known by its legend alone: one count for all its policies. */
 const MAX_UNLEARNED = 150;
-
-/** Where counts outlive the agent. */
-export interface CountStore {
-  /** Into an empty ledger; before the first reading. Never rejects. */
-  load(ledger: Ledger, nowMs: number): Promise<void>;
-  /** Never rejects. */
-  save(ledger: Ledger): Promise<void>;
-}
 
 export interface CounterWatchOptions {
   /** Where rules are written now. */

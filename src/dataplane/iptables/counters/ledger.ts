@@ -5,6 +5,7 @@
 import type { Sliced } from '../../../core/sliced.ts';
 import type { Family } from '../../../core/vocabulary.ts';
 import type { RuleCounter } from '../../dataplane.ts';
+import type { KeptCounts, SavedChain, SavedCounts, SavedTotal } from '../../saved-counts.ts';
 import type { Chain } from '../rules/chain.ts';
 import type { Rule } from '../rules/rule.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
@@ -58,34 +59,13 @@ interface Known {
   readonly by?: Rendered;
 }
 
-/** What of a chain a later process needs to go on from. */
-export interface SavedChain {
-  readonly family: Family;
-  readonly name: string;
-  readonly hash: number;
-  readonly packets: readonly number[];
-  readonly bytes: readonly number[];
-}
-
-export interface SavedTotal extends Counted {
-  readonly packets: number;
-  readonly bytes: number;
-  readonly toldPackets: number;
-  readonly toldBytes: number;
-}
-
-export interface SavedLedger {
-  readonly totals: readonly SavedTotal[];
-  readonly chains: readonly SavedChain[];
-}
-
 interface Rendered {
   readonly chain: Chain;
   readonly judged: Judged;
   readonly context: TextContext;
 }
 
-export class Ledger {
+export class Ledger implements KeptCounts {
   /** By what is counted. */
   readonly #totals = new Map<string, Total>();
   /** By family and name: chains that are in the kernel. */
@@ -229,7 +209,7 @@ export class Ledger {
   }
 
   /** Goes on from there; before anything was taken. */
-  restore({ totals, chains }: SavedLedger, nowMs: number): void {
+  restore({ totals, chains }: SavedCounts, nowMs: number): void {
     for (const { packets, bytes, toldPackets, toldBytes, ...counted } of totals) {
       const total = this.#totalOf(counted, nowMs);
       total.packets += packets;

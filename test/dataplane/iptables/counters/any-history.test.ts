@@ -7,7 +7,7 @@ import { compileNode } from '../../../support/stages.ts';
 import { acceptRules } from '../../../../src/compile/program.ts';
 import { asItJudges } from '../../../../src/dataplane/iptables/plan/add-only.ts';
 import { readingOf } from '../../../../src/dataplane/iptables/plan/chain-reading.ts';
-import { createCountStore } from '../../../../src/dataplane/iptables/counters/count-store.ts';
+import { createCountStore } from '../../../../src/dataplane/count-store.ts';
 import { CounterWatch } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';
 import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';
 import { listCounters } from '../../../../src/dataplane/iptables/kernel/list-counters.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Policy } from '../../../../src/policy/model.ts';
 import { compileNode } from '../../../support/stages.ts';
-import { createCountStore } from '../../../../src/dataplane/iptables/counters/count-store.ts';
+import { createCountStore } from '../../../../src/dataplane/count-store.ts';
 import { CounterWatch } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';
 import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';
 import { listCounters } from '../../../../src/dataplane/iptables/kernel/list-counters.ts';

@@ -1,10 +1,17 @@
 /** Keeps counts in a text that outlives the agent, for as long as the kernel that counts. What goes wrong costs the counts and nothing else. */
-import type { CountStore } from './counter-watch.ts';
-import type { Ledger } from './ledger.ts';
+import type { KeptCounts } from './saved-counts.ts';
 
 import { inTurns } from './in-turns.ts';
 import { countsText, readCounts } from './saved-counts.ts';
-import { messageOf } from '../../../core/error-text.ts';
+import { messageOf } from '../core/error-text.ts';
+
+/** Where counts outlive the agent. */
+export interface CountStore {
+  /** Before anything was counted. Never rejects. */
+  load(counts: KeptCounts, nowMs: number): Promise<void>;
+  /** Never rejects. */
+  save(counts: KeptCounts): Promise<void>;
+}
 
 export interface KeptText {
   /** Undefined: there is none. */
@@ -30,7 +37,7 @@ export function createCountStore({ text, scope, onLoad, onProblem }: CountStoreO
     if (problem !== told) onProblem(problem);
     told = problem;
   };
-  const load = async (ledger: Ledger, nowMs: number): Promise<void> => {
+  const load = async (counts: KeptCounts, nowMs: number): Promise<void> => {
     try {
       ofKernel = await scope();
       const found = await text.read();
@@ -38,17 +45,17 @@ export function createCountStore({ text, scope, onLoad, onProblem }: CountStoreO
       const saved = readCounts(found, ofKernel);
       if (saved === undefined) return onLoad('unreadable');
       if (saved === 'other') return onLoad('another boot');
-      ledger.restore(saved, nowMs);
+      counts.restore(saved, nowMs);
       onLoad('counts');
     } catch (error) {
       onLoad('nothing');
       tell(messageOf(error));
     }
   };
-  const save = async (ledger: Ledger): Promise<void> => {
+  const save = async (counts: KeptCounts): Promise<void> => {
     if (ofKernel === undefined) return;
     try {
-      const now = await inTurns(countsText(ledger, ofKernel));
+      const now = await inTurns(countsText(counts, ofKernel));
       if (now !== last) await text.write(now);
       last = now;
       tell(undefined);

@@ -1,6 +1,6 @@
-import type { Sliced } from '../../../core/sliced.ts';
+import type { Sliced } from '../core/sliced.ts';
 
-import { REAL_TURNS, runSliced } from '../../../core/run-sliced.ts';
+import { REAL_TURNS, runSliced } from '../core/run-sliced.ts';
 
 /** Others get a turn after this long: counts can wait. */
 const SLICE_MS = 2;

@@ -1,23 +1,52 @@
 /** Counts as text, for the agent that goes on after this one. */
-import type { Sliced } from '../../../core/sliced.ts';
-import type { Counted } from './counted-rules.ts';
-import type { Ledger, SavedChain, SavedLedger, SavedTotal } from './ledger.ts';
+import type { Sliced } from '../core/sliced.ts';
+import type { Family } from '../core/vocabulary.ts';
+import type { RuleCounter } from './dataplane.ts';
 
-import { DIRECTIONS } from '../../../core/vocabulary.ts';
-import { objectKey, type PolicyRef } from '../../../policy/model.ts';
-import { COUNTED_ACTIONS, COUNTED_FLOWS, type CountedFor } from '../../dataplane.ts';
+import { DIRECTIONS } from '../core/vocabulary.ts';
+import { objectKey, type PolicyRef } from '../policy/model.ts';
+import { COUNTED_ACTIONS, COUNTED_FLOWS, type CountedFor } from './dataplane.ts';
+
+/** What of a chain a later process needs to go on from. */
+export interface SavedChain {
+  readonly family: Family;
+  readonly name: string;
+  /** Tells whether the chain is the same. */
+  readonly hash: number;
+  readonly packets: readonly number[];
+  readonly bytes: readonly number[];
+}
+
+export interface SavedTotal extends RuleCounter {
+  /** The most that was told. */
+  readonly toldPackets: number;
+  readonly toldBytes: number;
+}
+
+export interface SavedCounts {
+  readonly totals: readonly SavedTotal[];
+  readonly chains: readonly SavedChain[];
+}
+
+/** Whoever counts. */
+export interface KeptCounts {
+  savedTotals(): Iterable<SavedTotal>;
+  savedChains(): Iterable<SavedChain>;
+  /** Goes on from there; before anything was counted. */
+  restore(saved: SavedCounts, nowMs: number): void;
+}
 
 const VERSION = 1;
 const ROWS_PER_STEP = 20;
 
 /** `scope`: names the kernel that counts, as long as it runs. */
-export function* countsText(ledger: Pick<Ledger, 'savedTotals' | 'savedChains'>, scope: string): Sliced<string> {
+export function* countsText(counts: Pick<KeptCounts, 'savedTotals' | 'savedChains'>, scope: string): Sliced<string> {
   const lines: string[] = [JSON.stringify({ version: VERSION, scope })];
-  for (const total of ledger.savedTotals()) {
+  for (const total of counts.savedTotals()) {
     lines.push(JSON.stringify(totalRow(total)));
     if (lines.length % ROWS_PER_STEP === 0) yield;
   }
-  for (const chain of ledger.savedChains()) {
+  for (const chain of counts.savedChains()) {
     lines.push(JSON.stringify(chainRow(chain)));
     if (lines.length % ROWS_PER_STEP === 0) yield;
   }
@@ -28,7 +57,7 @@ export function* countsText(ledger: Pick<Ledger, 'savedTotals' | 'savedChains'>,
 const END = '"end"';
 
 /** Undefined: the text is none of ours, or not whole. `other`: the kernel that counted is gone. */
-export function readCounts(text: string, scope: string): SavedLedger | 'other' | undefined {
+export function readCounts(text: string, scope: string): SavedCounts | 'other' | undefined {
   try {
     const rows = text
       .split('\n')
@@ -60,7 +89,7 @@ function chainRow({ family, name, hash, packets, bytes }: SavedChain): unknown[]
 
 /** Throws on what is no such row. */
 function readTotal([action, direction, flow, whose, ...counts]: readonly unknown[]): SavedTotal {
-  const counted: Counted = {
+  const counted: Omit<RuleCounter, 'packets' | 'bytes'> = {
     action: oneOf(COUNTED_ACTIONS, action),
     direction: oneOf(DIRECTIONS, direction),
     flow: oneOf(COUNTED_FLOWS, flow),
