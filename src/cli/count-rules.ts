@@ -28,9 +28,13 @@ export function countRules(config: AgentConfig, kernel: HostKernel, log: Logger)
   });
 }
 
-/** Undefined: counts end with the agent. */
-export function storeOf(file: string | null, { onLoad, onUnkept }: CounterLog): CountStore | undefined {
+/** Undefined: counts end with the agent. `scope`: of what counts. */
+export function storeOf(
+  file: string | null,
+  { onLoad, onUnkept }: CounterLog,
+  scope = kernelScope,
+): CountStore | undefined {
   if (file === null) return undefined;
   const text = { read: () => readKept(file), write: (kept: string) => writeKept(file, kept) };
-  return createCountStore({ text, scope: kernelScope, onLoad, onProblem: onUnkept });
+  return createCountStore({ text, scope, onLoad, onProblem: onUnkept });
 }

@@ -1,12 +1,13 @@
 /** The data plane of nftables on this host. */
 import type { JumpState } from '../dataplane/listener.ts';
+import type { Logger } from '../telemetry/log.ts';
 import type { DataplaneParts, HostDataplane } from './node-dataplane.ts';
 
 import { afterUnlessExit, systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/error-text.ts';
 import { DriftReport } from '../dataplane/drift-report.ts';
 import { anyEpoch } from '../dataplane/mark-bits.ts';
-import { createNftKernel } from '../dataplane/nftables/kernel/nft-kernel.ts';
+import { createNftKernel, isNoTable } from '../dataplane/nftables/kernel/nft-kernel.ts';
 import { ElementWriter } from '../dataplane/nftables/kernel/element-writer.ts';
 import { NftSession } from '../dataplane/nftables/kernel/nft-session.ts';
 import { traceReads } from '../dataplane/nftables/kernel/trace-reads.ts';
@@ -15,11 +16,13 @@ import { createNftablesDataplane } from '../dataplane/nftables/nftables-dataplan
 import { NftCounters } from '../dataplane/nftables/sync/counters.ts';
 import { EpochKeeper } from '../dataplane/nftables/sync/epoch-keeper.ts';
 import { probe } from '../dataplane/nftables/sync/probe.ts';
-import { readCounters } from '../dataplane/nftables/table/read-counters.ts';
 import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
 import { TidyTimer } from '../dataplane/tidy-timer.ts';
 import { runCommand } from '../host/command.ts';
+import { kernelScope } from '../host/kept-text.ts';
+import { createCounterLog } from '../telemetry/counter-log.ts';
 import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
+import { storeOf } from './count-rules.ts';
 import { layoutOf } from './layout.ts';
 
 /** No hook leads there; an agent that is killed while it tries leaves it. */
@@ -43,7 +46,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
       return host.write(commands);
     },
   });
-  const counters = config.policyCounters ? countersOf(log) : undefined;
+  const counters = config.policyCounters ? countersOf(config, log.child('counters')) : undefined;
   const { freeEpochs } = watches;
   const { connmarkMask: mask } = config;
   const layout = layoutOf(config);
@@ -91,21 +94,33 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
   };
 }
 
-function countersOf(log: DataplaneParts['log']): NftCounters {
-  let told = '';
+function countersOf({ policyCountersFile: file }: DataplaneParts['config'], log: Logger): NftCounters {
+  const words = createCounterLog(log, file);
+  const store = storeOf(file, words, tableScope);
+  let told: string | undefined;
+  const tell = (problem: string | undefined): void => {
+    if (problem !== told) words.onUnread(problem);
+    told = problem;
+  };
   return new NftCounters({
     now: () => systemClock.now(),
     read: async () => {
       const argv = ['nft', '-p', '-t', 'list', 'table', 'inet', NFT_TABLE] as const;
-      return readCounters((await runCommand({ argv: [...argv], timeoutMs: LIST_MS, background: true })).stdout);
+      const { stdout } = await runCommand({ argv: [...argv], timeoutMs: LIST_MS, background: true });
+      tell(undefined);
+      return stdout;
     },
+    ...(store ? { store } : {}),
     onProblem: (problem) => {
-      const words = messageOf(problem);
-      if (words !== told && !/No such file or directory/.test(words))
-        log.child('counters').warn(`the rules' counters cannot be read: ${words}`);
-      told = words;
+      if (!isNoTable(problem)) tell(messageOf(problem));
     },
   });
+}
+
+/** Counts of iptables rules in the same file are of other rules. */
+async function tableScope(): Promise<string | undefined> {
+  const kernel = await kernelScope();
+  return kernel === undefined ? undefined : `${kernel} table inet ${NFT_TABLE}`;
 }
 
 interface Others {

@@ -119,7 +119,8 @@ function readWhose(value: unknown): CountedFor {
 
 function readPolicy(value: unknown): PolicyRef {
   const [namespace, name, ...rest] = String(value).split('/');
-  if (!namespace || !name || rest.length > 0) throw new Error('no policy');
+  // Of a cluster-wide policy it is empty.
+  if (namespace === undefined || !name || rest.length > 0) throw new Error('no policy');
   return { namespace, name };
 }
 

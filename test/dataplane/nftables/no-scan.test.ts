@@ -26,7 +26,7 @@ describe('nftables: an event of a remote pod', () => {
     const compiler = new NodeCompiler('node-1');
     loadSnapshot(compiler, snapshot({ pods: locals, policies }));
     const written: Command[] = [];
-    const counters = new NftCounters({ read: async () => new Map(), now: () => 0, onProblem: () => {} });
+    const counters = new NftCounters({ read: async () => '', now: () => 0, onProblem: () => {} });
     const synchronizer = new NftSynchronizer({
       kernel: { read: async () => undefined, write: async (commands) => void written.push(...commands) },
       table: 'portcullis',

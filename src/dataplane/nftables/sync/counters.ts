@@ -1,16 +1,23 @@
 /**
  * What the rules of the table have counted, by policies. A rule's counter begins at 0 with the rule and ends with it, so what a chain has
- * counted is kept when it goes; the chains that stand go on where an agent before this one left them.
+ * counted is kept when it goes, in a text for the agent after this one, if there is a store. Chains that stand go on where an agent before this
+ * one left them, and what rules count that this one did not write is told by their comments.
  */
 import { objectKey } from '../../../policy/model.ts';
 import type { CountedFor, RuleCounter } from '../../dataplane.ts';
 import type { Counted } from '../table/counted.ts';
-import type { ReadCounts } from '../table/read-counters.ts';
+import type { CountStore } from '../../count-store.ts';
+import type { KeptCounts, SavedChain, SavedCounts, SavedTotal } from '../../saved-counts.ts';
 import type { Table } from '../table/table.ts';
 
+import { countedBy } from '../table/legend.ts';
+import { chainLines, type ReadCounts, readCounters } from '../table/read-counters.ts';
+
 interface CountersOptions {
-  /** By chain, the counters of its rules in order. */
-  readonly read: () => Promise<ReadCounts>;
+  /** What `nft -p -t list table` prints. */
+  readonly read: () => Promise<string>;
+  /** Absent: counts of chains that are gone end with the agent. */
+  readonly store?: CountStore;
   readonly now: () => number;
   readonly onProblem: (problem: unknown) => void;
 }
@@ -23,10 +30,12 @@ interface Total {
 
 /** A listing is not asked for more often. */
 const FRESH_MS = 1_000;
+/** The form in which counts are kept asks for a family. */
+const OF_BOTH = 4;
 /** Others are counted together. */
 const MAX_SERIES = 10_000;
 
-export class NftCounters {
+export class NftCounters implements KeptCounts {
   readonly #options: CountersOptions;
   /** By chain: what its rules count; of chains that are gone as well, until they are read for the last time. */
   readonly #rules = new Map<string, readonly (Counted | undefined)[]>();
@@ -37,6 +46,7 @@ export class NftCounters {
   /** Of the chains that were rendered last. */
   #version: number | undefined;
   #reading: Promise<void> | undefined;
+  #loaded: Promise<void> | undefined;
   #readMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: CountersOptions) {
@@ -60,7 +70,8 @@ export class NftCounters {
   /** Before chains are deleted; nothing is read where none of them counts, as where epochs alone leave theirs. Never rejects. */
   async aheadOfDeletion(): Promise<void> {
     const gone = [...this.#rules.keys()].filter((name) => !this.#standing.has(name));
-    if (gone.length === 0) return;
+    // The first time, for chains that an agent before this one left.
+    if (gone.length === 0 && this.#readMs !== Number.NEGATIVE_INFINITY) return;
     await this.#read();
     for (const name of gone) if (!this.#standing.has(name)) this.#rules.delete(name);
   }
@@ -80,18 +91,51 @@ export class NftCounters {
 
   async #readNow(): Promise<void> {
     try {
-      const now = await this.#options.read();
-      for (const [chain, counts] of now) this.#add(chain, counts);
-      this.#seen = now;
-      this.#readMs = this.#options.now();
+      const { store, now, read } = this.#options;
+      this.#loaded ??= store?.load(this, now()) ?? Promise.resolve();
+      await this.#loaded;
+      const text = await read();
+      const counts = readCounters(text);
+      for (const [chain, each] of counts) this.#add(chain, each, text);
+      this.#seen = counts;
+      this.#readMs = now();
+      await store?.save(this);
     } catch (error) {
       this.#options.onProblem(error);
     }
   }
 
-  #add(chain: string, counts: NonNullable<ReturnType<ReadCounts['get']>>): void {
+  /** Counts that are not 0: the others are there again with their rules. */
+  *savedTotals(): Iterable<SavedTotal> {
+    for (const { counted, packets, bytes } of this.#totals.values())
+      if (packets !== 0) yield { ...counted, packets, bytes, toldPackets: packets, toldBytes: bytes };
+  }
+
+  /** Names of chains that judge pods are hashes of all that they hold. */
+  *savedChains(): Iterable<SavedChain> {
+    for (const [name, counts] of this.#seen) {
+      if (!counts.some((count) => count !== undefined && count.packets > 0)) continue;
+      const [packets, bytes] = [counts.map((count) => count?.packets ?? 0), counts.map((count) => count?.bytes ?? 0)];
+      yield { family: OF_BOTH, name, hash: counts.length, packets, bytes };
+    }
+  }
+
+  restore({ totals, chains }: SavedCounts): void {
+    for (const { packets, bytes, toldPackets: _packets, toldBytes: _bytes, ...counted } of totals)
+      this.#count(counted, packets, bytes);
+    this.#seen = new Map(
+      chains.map(({ name, packets, bytes }) => [
+        name,
+        packets.map((count, index) => ({ packets: count, bytes: bytes[index]! })),
+      ]),
+    );
+  }
+
+  #add(chain: string, counts: NonNullable<ReturnType<ReadCounts['get']>>, text: string): void {
     const before = this.#seen.get(chain);
-    for (const [index, counted] of (this.#rules.get(chain) ?? []).entries()) {
+    const isNothing = counts.every((count) => count === undefined || count.packets === 0);
+    const rules = this.#rules.get(chain) ?? (isNothing ? [] : countedBy(chain, chainLines(text, chain)));
+    for (const [index, counted] of rules.entries()) {
       const count = counts[index];
       if (!counted || !count) continue;
       const last = before?.[index];

@@ -178,7 +178,8 @@ export class NftSynchronizer {
         left,
         writer: this.#writer,
         before: this.#held === null || run.mode === 'dry-run' ? 'missing' : isClash ? 'unusable' : 'usable',
-        tidies: !isRemembered || !this.#options.tidy || this.#options.tidy.isDue,
+        // Also of what an agent before this one left: its counters are read ahead of that.
+        tidies: !this.#options.tidy || this.#options.tidy.isDue,
         epochs: next?.epochs,
         epochsAdvanced: next?.advanced.size ?? 0,
       });

@@ -23,6 +23,19 @@ export function readCounters(text: string): ReadCounts {
   return found;
 }
 
+/** The rules of one chain in it; none: it is not there. */
+export function chainLines(text: string, chain: string): readonly string[] {
+  const head = `\n\tchain ${chain} {\n`;
+  const from = text.indexOf(head);
+  const end = text.indexOf('\n\t}', from + head.length - 1);
+  if (from < 0 || end < 0) return [];
+  const lines = text
+    .slice(from + head.length, end)
+    .split('\n')
+    .map((line) => line.trim());
+  return lines.filter((line) => line !== '' && !/^type \S+ hook /.test(line));
+}
+
 function countOf(line: string): Count | undefined {
   const [, packets, bytes] = COUNTER.exec(line) ?? [];
   return packets === undefined ? undefined : { packets: Number(packets), bytes: Number(bytes) };

@@ -10,7 +10,7 @@ import type { Walk, WalkedPacket, WalkedRule } from './walk-table.ts';
 import { PROTOCOL_NUMBER } from '../../../core/vocabulary.ts';
 import { SOURCE_PORT } from '../../first-packet.ts';
 import { NOTHING, traceEach } from '../../trace-each.ts';
-import { legendOf } from './legend.ts';
+import { legendOf } from '../table/legend.ts';
 import { walkTable } from './walk-table.ts';
 
 /** Each reads the kernel; rejects where that cannot be done. */

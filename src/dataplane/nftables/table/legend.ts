@@ -1,10 +1,12 @@
-/** What a rule of an endpoint chain decides, and for whom, as its comment tells: where nobody knows what was written. */
+/** What rules of endpoint chains decide and count, and for whom, as their comments tell: where nobody knows what was written. */
 import type { Direction } from '../../../core/vocabulary.ts';
 import type { TracedDecision } from '../../dataplane.ts';
 import type { PolicyRef, RuleRef } from '../../../policy/model.ts';
-import type { Rule } from '../table/rule.ts';
+import type { Counted } from './counted.ts';
+import type { Rule } from './rule.ts';
 
-import { partOf } from '../../chain-names.ts';
+import { closedChain, isAlone, partOf, replyChain } from '../../chain-names.ts';
+import { readRuleText } from './parse-rule.ts';
 
 /** `line`: tells whether it is counted, which is what decides is. */
 export function legendOf(chain: string, line: string, { target, comment }: Rule): readonly TracedDecision[] {
@@ -22,6 +24,39 @@ export function legendOf(chain: string, line: string, { target, comment }: Rule)
   return isDenied
     ? [{ action: 'deny', direction, policies, rules: [] }]
     : [{ action: 'allow', direction, policies, rules }];
+}
+
+/** What each rule of the chain counts, as its comments tell. `lines`: with values of counters or without. */
+export function countedBy(chain: string, lines: readonly string[]): readonly (Counted | undefined)[] {
+  // A packet of those is counted for one policy, whatever others say.
+  if (isAlone(partOf(chain))) return [];
+  const rules = lines.map(readRuleText);
+  const verdict = rules.findLast((rule) => rule?.comment?.startsWith('isolated by ') ?? false)?.comment ?? '';
+  const isolating = listed(verdict.replace(/^isolated by /, ''))
+    .filter(Boolean)
+    .map(policyIn);
+  const isReply = replyChain(chain) === chain;
+  return rules.map((rule, index): Counted | undefined => {
+    const [decided] = rule ? legendOf(chain, lines[index]!, rule) : [];
+    if (!rule || !decided) return undefined;
+    const { action, direction } = decided;
+    const policies = decided.policies.length > 0 ? decided.policies : isolating;
+    const isClosed = [closedChain(direction), replyChain(closedChain(direction))].includes(chain);
+    if (policies.length === 0 && !isClosed) return undefined;
+    return {
+      action,
+      direction,
+      flow: flowOf(rule, isReply),
+      of: isClosed ? { kind: 'closed' } : { kind: 'policies', policies },
+    };
+  });
+}
+
+function flowOf({ matches }: Rule, isReply: boolean): Counted['flow'] {
+  if (isReply) return 'live';
+  const [state] = matches.flatMap((match) => (match.kind === 'state' && !match.not ? match.states : []));
+  if (state === 'invalid') return 'invalid';
+  return state === 'established' || state === 'related' ? 'live' : 'new';
 }
 
 /** Without what was cut off. */
