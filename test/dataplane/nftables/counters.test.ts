@@ -23,7 +23,8 @@ describe('nftables: counters ahead of a deletion', () => {
     const counters = new NftCounters({
       read: async () => {
         reads++;
-        const chain = (name: string): string => `\tchain ${name} {\n\t\tcounter packets ${++packets} bytes 0 drop\n\t}\n`;
+        const chain = (name: string): string =>
+          `\tchain ${name} {\n\t\tcounter packets ${++packets} bytes 0 drop\n\t}\n`;
         return `table inet portcullis {\n${chain('a')}${chain('b')}}\n`;
       },
       now: () => 0,
