@@ -164,10 +164,6 @@ export function readLabOptions(given: Given): LabCommandOptions {
     throw new UsageProblem('--demo brings its own pods and ends by itself: it takes neither --file nor --keep');
   const wiring = required(LAB_FLAGS.wiring);
   const dataplane = required(LAB_FLAGS.dataplane);
-  if (wiring === 'bridge' && dataplane === 'nftables')
-    throw new UsageProblem(
-      "--dataplane nftables does not see a bridge's ports, so its agents are never ready there (docs/nftables.md): use --wiring routed, or --dataplane auto",
-    );
   if (files.length === 0 && !keep && !demo)
     throw new UsageProblem(
       'nothing to bring up: name manifests with -f <file, folder or ->, or use --keep for an empty lab',

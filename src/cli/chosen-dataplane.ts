@@ -61,6 +61,8 @@ class ChosenNode implements NodeDataplane {
   #resync: ((reason: string) => void) | undefined;
   /** Why a move was not made. */
   #refused: string | undefined;
+  /** Why nftables does not see ports of bridges here, as tried last. */
+  #bridgeProblem: string | undefined;
   #cancelAsking = (): void => {};
   /** A question to nft that is under way. */
   #asking: Promise<void> | undefined;
@@ -149,7 +151,18 @@ class ChosenNode implements NodeDataplane {
     const needs = this.#needsNow();
     this.#chooser.found(needs);
     const first = await this.#tryTo(this.#chooser.wanted());
-    if (first === undefined) return undefined;
+    if (first === undefined) {
+      const tried = this.#used;
+      if (needs || tried.name !== 'nftables') return undefined;
+      // Only the try told whether it sees what pods need.
+      this.#current = undefined;
+      if (this.#needsNow()) {
+        await tried.host.stop();
+        return await this.#openOne();
+      }
+      this.#current = tried;
+      return undefined;
+    }
     if (!needs) this.#chooser.found({ kind: 'fails', text: first });
     const second = await this.#tryTo(
       needs ? { name: 'nftables', why: `${first}; yet ${needs.text}` } : this.#chooser.wanted(),
@@ -159,13 +172,19 @@ class ChosenNode implements NodeDataplane {
 
   async #tryTo(wanted: ChosenDataplane): Promise<string | undefined> {
     const host = this.#options.hosts[wanted.name].create();
-    const problem = await host.tryOpen();
+    const problem = await this.#tryHost(host);
     if (problem !== undefined) {
       await host.stop();
       return problem;
     }
     this.#take(wanted, host, this.#takeOver(wanted, host));
     return undefined;
+  }
+
+  async #tryHost(host: HostDataplane): Promise<string | undefined> {
+    const problem = await host.tryOpen();
+    if (problem === undefined && host.bridgeProblem) this.#bridgeProblem = host.bridgeProblem();
+    return problem;
   }
 
   #takeOver({ name }: ChosenDataplane, host: HostDataplane, before?: () => Promise<void>): TakeOver {
@@ -225,7 +244,7 @@ class ChosenNode implements NodeDataplane {
     const host = this.#options.hosts[wanted.name].create();
     const takeOver = this.#takeOver(wanted, host, stopBefore);
     await this.#asking;
-    const problem = await host.tryOpen().catch(messageOf);
+    const problem = await this.#tryHost(host).catch(messageOf);
     const outcome =
       problem === undefined ? await takeOver.dataplane.sync(intent, { ...request, resync: true }) : undefined;
     freeEpochs?.forget();
@@ -264,10 +283,12 @@ class ChosenNode implements NodeDataplane {
     this.#askLater();
   }
 
-  /** Ports of bridges with pods, as of a sync. */
+  /** Ports of bridges with pods, as of a sync, where nftables does not see them. */
   #needs(interfaces: PodInterfaces): Objection | undefined {
+    const problem = this.#bridgeProblem;
+    if (problem === undefined) return undefined;
     const names = bridgesOfPods(interfaces, this.#options.isClosed);
-    if (names.length > 0) return { kind: 'needs', text: unseenPorts(names) };
+    if (names.length > 0) return { kind: 'needs', text: unseenPorts(names, problem) };
     return this.#current?.name === 'nftables' ? undefined : this.#mayNeed(interfaces);
   }
 
@@ -301,7 +322,7 @@ class ChosenNode implements NodeDataplane {
 
   async #tryNftables(): Promise<Objection | undefined> {
     const host = this.#options.hosts.nftables.create();
-    const problem = await host.tryOpen().catch(messageOf);
+    const problem = await this.#tryHost(host).catch(messageOf);
     await host.stop();
     return problem === undefined ? undefined : { kind: 'fails', text: problem };
   }

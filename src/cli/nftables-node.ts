@@ -15,7 +15,7 @@ import { TableMonitor } from '../dataplane/nftables/kernel/table-monitor.ts';
 import { createNftablesDataplane } from '../dataplane/nftables/nftables-dataplane.ts';
 import { NftCounters } from '../dataplane/nftables/sync/counters.ts';
 import { EpochKeeper } from '../dataplane/nftables/sync/epoch-keeper.ts';
-import { probe } from '../dataplane/nftables/sync/probe.ts';
+import { probe, probeBridges } from '../dataplane/nftables/sync/probe.ts';
 import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
 import { TidyTimer } from '../dataplane/tidy-timer.ts';
 import { runCommand } from '../host/command.ts';
@@ -60,6 +60,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
       after: afterUnlessExit,
       ...(freeEpochs ? { freeEpochs } : {}),
     });
+  let bridgeProblem: string | undefined;
   const dataplane = createNftablesDataplane({
     kernel,
     table: NFT_TABLE,
@@ -70,6 +71,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
     ...(counters ? { counters } : {}),
     ...(freeEpochs ? { onFreeEpoch: (callback: () => void) => freeEpochs.onFound(callback) } : {}),
     tidy: new TidyTimer(systemClock, () => counters?.aheadOfDeletion()),
+    bridgeProblem: () => bridgeProblem,
   });
   const tryOut = createNftKernel({ table: PROBE_TABLE, run: runCommand, session, elements });
   return {
@@ -77,9 +79,13 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
     backend: () => 'nftables',
     conditions: [{ name: 'jumps-present', state: () => jumpsPresent(others.state()) }],
     tryOpen: async () => {
-      const problem = await probe(tryOut, PROBE_TABLE, { ...layout, mode: 'enforce' }).catch(messageOf);
-      return problem === undefined ? undefined : `nftables cannot be used here: ${problem}`;
+      const enforced = { ...layout, mode: 'enforce' } as const;
+      const problem = await probe(tryOut, PROBE_TABLE, enforced).catch(messageOf);
+      if (problem !== undefined) return `nftables cannot be used here: ${problem}`;
+      bridgeProblem = await probeBridges(tryOut, PROBE_TABLE, enforced).catch(messageOf);
+      return undefined;
     },
+    bridgeProblem: () => bridgeProblem,
     follow: (resync) => {
       metrics.tools(['nft']);
       log.child('kernel').info(`writing to nftables, table inet ${NFT_TABLE}`);

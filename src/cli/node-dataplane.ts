@@ -50,6 +50,8 @@ export interface DataplaneInUse {
 export interface HostDataplane extends Pick<NodeDataplane, 'dataplane' | 'conditions' | 'backend' | 'synced' | 'stop'> {
   /** One try: undefined once it can be used, else why it cannot. Changes nothing that packets meet. */
   tryOpen(): Promise<string | undefined>;
+  /** Why it does not see ports of bridges on this host, as far as it was tried; undefined, or absent: it does. */
+  bridgeProblem?(): string | undefined;
   /** It is in use, from now until `stop`. */
   follow(resync: (reason: string) => void): void;
 }

@@ -5,28 +5,36 @@ import type { OtherDataplane } from './take-over.ts';
 import { systemClock } from '../core/clock.ts';
 import { createIptablesDataplane } from '../dataplane/iptables/iptables-dataplane.ts';
 import { createHostKernel, type HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
+import { isNoTable } from '../dataplane/nftables/kernel/nft-kernel.ts';
+import { TABLE_FAMILIES, type TableFamily } from '../dataplane/nftables/table/families.ts';
 import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-rules.ts';
 import { CommandFailed, runCommand } from '../host/command.ts';
 import { AGENT_FLAGS } from './config.ts';
 
 const NFT_MS = 30_000;
 
-/** `table`: of family inet. */
+/** `table`: the name of ours, of either family. */
 export function leftInNftables(table: string): OtherDataplane {
   const nft = (...words: readonly string[]) => runCommand({ argv: ['nft', ...words], timeoutMs: NFT_MS });
+  const standing = async (): Promise<readonly TableFamily[]> => {
+    const found: TableFamily[] = [];
+    for (const family of TABLE_FAMILIES) {
+      try {
+        await nft('-t', 'list', 'table', family, table);
+        found.push(family);
+      } catch (error) {
+        if (!isNoTable(error) && !isAbsent(error)) throw error;
+      }
+    }
+    return found;
+  };
   return {
     name: 'nftables',
-    stands: async () => {
-      try {
-        await nft('-t', 'list', 'table', 'inet', table);
-        return true;
-      } catch (error) {
-        if (isAbsent(error)) return false;
-        throw error;
-      }
-    },
+    stands: async () => (await standing()).length > 0,
     remove: async () => {
-      await nft('delete', 'table', 'inet', table);
+      // One transaction: what one of them tells the other is understood as long as it is told.
+      const deletions = (await standing()).map((family) => `delete table ${family} ${table}`);
+      if (deletions.length > 0) await nft(...deletions.join(' ; ').split(' '));
       return [];
     },
   };

@@ -36,6 +36,8 @@ class Host {
   readonly problems: Partial<Record<DataplaneName, string>> = {};
   readonly failures: Partial<Record<DataplaneName, SyncFailure>> = {};
   interfaces = NO_INTERFACES;
+  /** Why nftables does not see ports of bridges. */
+  bridgeProblem: string | undefined = 'no family bridge';
   isSettled = true;
   /** What is left cannot be taken out. */
   isStuck = false;
@@ -112,6 +114,7 @@ class Host {
       conditions: [{ name: 'jumps-present', state: () => ({ ok: true, reason: name }) }],
       backend: () => name,
       tryOpen: async () => this.problems[name],
+      ...(name === 'nftables' ? { bridgeProblem: () => this.bridgeProblem } : {}),
       follow: () => void told('follow'),
       synced: () => {},
       stop: async () => void told('stop'),
@@ -135,7 +138,7 @@ describe('the data plane in use', () => {
       assert.equal(host.clock.timers, 0, 'nothing is asked later');
     });
 
-  it('of auto: nftables, and iptables where nftables cannot be used or pods are ports of a bridge', async () => {
+  it('of auto: nftables, and iptables where nftables cannot be used or pods are ports of a bridge that it does not see', async () => {
     const usual = await new Host().opened();
     assert.deepEqual(usual.node.inUse(), {
       inUse: 'nftables',
@@ -151,7 +154,21 @@ describe('the data plane in use', () => {
     );
     const bridged = new Host();
     bridged.interfaces = BRIDGED;
-    assert.equal((await bridged.opened()).inUse(), 'iptables');
+    const { node, inUse } = await bridged.opened();
+    assert.equal(inUse(), 'iptables');
+    assert.match(conditionOf(node, 'dataplane').reason, /pods are ports of a bridge \(cni0\).*\(no family bridge\)/);
+  });
+
+  it('of auto: nftables where it sees ports of bridges, whoever they are', async () => {
+    for (const interfaces of [BRIDGED, UNKNOWN]) {
+      const host = new Host();
+      host.bridgeProblem = undefined;
+      host.interfaces = interfaces;
+      host.isSettled = false;
+      const { sync, inUse } = await host.opened();
+      await sync(interfaces);
+      assert.equal(inUse(), 'nftables');
+    }
   });
 
   it('of auto: where it is not known yet whose the ports of a bridge are, nothing begins with nftables', async () => {

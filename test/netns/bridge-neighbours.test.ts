@@ -1,7 +1,7 @@
 /** Pods of one bridge, and the addresses that no API object lists (S-56): link-local, broadcast, multicast, and what a pod gives itself. */
 import assert from 'node:assert/strict';
 import type { Family } from '../../src/core/vocabulary.ts';
-import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { AgentLab, ENGINES, enforcedBy, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { Arrivals, sendDatagram } from '../support/crafted-packets.ts';
 
 const PORT = 9999;
@@ -13,8 +13,8 @@ interface Way {
   readonly destination: string;
 }
 
-for (const backend of BACKENDS) {
-  describe(`fault: bridge neighbours at addresses that nobody lists, ${backend}`, function () {
+for (const engine of ENGINES) {
+  describe(`fault: bridge neighbours at addresses that nobody lists, ${engine}`, function () {
     this.timeout(90_000);
     let t: AgentLab;
     let toServer: readonly Way[];
@@ -22,7 +22,7 @@ for (const backend of BACKENDS) {
 
     before(async function () {
       skipUnlessRoot.call(this);
-      t = await AgentLab.create({ backend, wiring: 'bridge' });
+      t = await AgentLab.create({ ...enforcedBy(engine), wiring: 'bridge' });
       await t.pods({ 'x/server': { labels: { app: 'server' } }, 'x/client': { labels: { app: 'client' } } });
       for (const [pod, number] of [['x/server', '201'] as const, ['x/client', '202'] as const]) {
         for (const address of [own(pod, number), `169.254.7.${number}/16`])
@@ -172,17 +172,35 @@ for (const backend of BACKENDS) {
       await t.pods({ 'x/late': { labels: { app: 'late' } } });
       await t.expect(['x/client -x x/late', 'x/client -> x/server']);
       await interfacesKnown();
-      await until(async () => (await t.iptables(6, '-S')).includes('-N PCL-PI'), 'its port is guarded');
+      await until(isGuarded, 'its port is guarded');
       const ways = (await waysTo('x/late', '203', 'x/client', '202')).slice(0, 2);
       assert.deepEqual(await arriving('x/client', 'x/late', ways), []);
       t.deletePod('x/late');
       await t.lab.settle();
-      await until(async () => !(await t.iptables(6, '-S')).includes('PCL-PI'), 'no port is guarded');
+      await until(async () => !(await isGuarded()), 'no port is guarded');
     });
+
+    async function isGuarded(): Promise<boolean> {
+      if (engine === 'nftables')
+        return (await t.on('node-1', ['nft', 'list', 'tables'])).includes('table bridge portcullis\n');
+      return (await t.iptables(6, '-S')).includes('-N PCL-PI');
+    }
+
+    /** By the chain of its family that its egress is judged by. */
+    async function droppedFrom(pod: string, family: Family): Promise<number> {
+      const map = await t.on('node-1', ['nft', 'list', 'map', 'inet', 'portcullis', `egress${family}`]);
+      const [, chain = ''] = map.replace(/\s+/g, ' ').match(`${t.address(pod, family)} : goto (\\S+)`) ?? [];
+      const rules = await t.on('node-1', ['nft', 'list', 'chain', 'inet', 'portcullis', chain]);
+      return [...rules.matchAll(/counter packets (\d+) bytes \d+ drop/g)].reduce(
+        (sum, [, count]) => sum + Number(count),
+        0,
+      );
+    }
 
     /** By family. */
     async function dropped(): Promise<readonly number[]> {
       const count = async (family: Family): Promise<number> => {
+        if (engine === 'nftables') return await droppedFrom('x/server', family);
         const rules = (await t.iptables(family, '-vnxL')).split('\n').filter((line) => / DROP /.test(line));
         return rules.reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[0]), 0);
       };

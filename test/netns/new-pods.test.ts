@@ -7,6 +7,7 @@ const VARIANTS: readonly (readonly [Engine, Wiring])[] = [
   ['iptables-nft', 'bridge'],
   ['iptables-legacy', 'routed'],
   ['nftables', 'routed'],
+  ['nftables', 'bridge'],
 ];
 const FLAGS = ['--new-pods=closed', '--resync-interval=1'];
 

@@ -31,7 +31,7 @@ try {
   const byNetlink = written.filter((each) => each).length;
   const writer = new TableWriter(TABLE);
   const set = { name: 'pods', type: 'ipv4_addr', elements: versionedMap<string, true>() };
-  await kernel.write([writer.addTable(), writer.addSet(set)]);
+  await kernel.write([writer.addTable('inet'), writer.addSet(set)]);
   const there = writer.addElements(set, [['10.0.0.1', true]]);
   // Of one transaction nothing is done where something of it cannot be done.
   const refused = await kernel.write([...there, ...writer.deleteElements(set, ['10.0.0.2'])]).catch(messageOf);

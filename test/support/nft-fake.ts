@@ -7,6 +7,7 @@ import type { Rule } from '../../src/dataplane/nftables/table/rule.ts';
 import type { Chain, NftSet, Table } from '../../src/dataplane/nftables/table/table.ts';
 import { type Command, elementText } from '../../src/dataplane/nftables/table/write-table.ts';
 import { numberOf } from './address-number.ts';
+import { type TableFamily, familyOfName, localName, nameIn } from '../../src/dataplane/nftables/table/families.ts';
 import { readRuleText } from '../../src/dataplane/nftables/table/parse-rule.ts';
 
 /** The rendered table with an epoch in force. */
@@ -47,6 +48,7 @@ interface MutableSet extends Omit<NftSet, 'elements'> {
   readonly elements: Map<string, true | string>;
 }
 interface State {
+  readonly tables: Set<TableFamily>;
   readonly chains: Map<string, { readonly hook: string; readonly lines: string[] }>;
   readonly sets: Map<string, MutableSet>;
 }
@@ -154,27 +156,39 @@ class Transaction {
   constructor(before: State | undefined) {
     if (!before) return;
     this.state = {
+      tables: new Set(before.tables),
       chains: new Map([...before.chains].map(([name, { hook, lines }]) => [name, { hook, lines: [...lines] }])),
       sets: new Map([...before.sets].map(([name, set]) => [name, { ...set, elements: new Map(set.elements) }])),
     };
   }
 
   carryOut(text: string): void {
-    const [, verb = '', kind = '', , name = '', rest = ''] =
-      /^(add|delete|flush) (table|chain|rule|set|map|element) inet (\S+) ?(\S*) ?(.*)$/.exec(text) ?? [];
+    const [, verb = '', kind = '', family = '', local = '', rest = ''] =
+      /^(add|delete|flush) (table|chain|rule|set|map|element) (inet|bridge) \S+ ?(\S*) ?(.*)$/.exec(text) ?? [];
     const does = this.#commands[`${verb} ${kind}`];
     if (!does) throw new Error(`syntax error: ${text}`);
-    if (kind !== 'table' && !this.state) throw missing('table');
-    does(name, rest);
+    this.#family = family as TableFamily;
+    if (kind !== 'table' && !this.state?.tables.has(this.#family)) throw missing('table');
+    does(this.#named(local), rest);
+  }
+
+  /** Of the command. */
+  #family: TableFamily = 'inet';
+
+  #named(local: string): string {
+    return nameIn(this.#family, local);
   }
 
   readonly #commands: Readonly<Record<string, (name: string, rest: string) => void>> = {
     'add table': () => {
-      this.state ??= { chains: new Map(), sets: new Map() };
+      this.state ??= { tables: new Set(), chains: new Map(), sets: new Map() };
+      this.state.tables.add(this.#family);
     },
     'delete table': () => {
-      if (!this.state) throw missing('table');
-      this.state = undefined;
+      if (!this.state?.tables.delete(this.#family)) throw missing('table');
+      for (const objects of [this.state.chains, this.state.sets])
+        for (const name of objects.keys()) if (familyOfName(name) === this.#family) objects.delete(name);
+      if (this.state.tables.size === 0) this.state = undefined;
     },
     'add chain': (name, rest) => {
       const hook = /^\{ (.*) \}$/.exec(rest)?.[1] ?? '';
@@ -182,14 +196,14 @@ class Transaction {
     },
     'flush chain': (name) => void this.#chain(name).lines.splice(0),
     'delete chain': (name) => {
-      if (this.#chain(name).lines.length > 0 || this.#isReferred(new RegExp(`\\b(jump|goto) ${name}$`)))
+      if (this.#chain(name).lines.length > 0 || this.#isReferred(new RegExp(`\\b(jump|goto) ${localName(name)}$`)))
         throw busy(name);
       this.#held.chains.delete(name);
     },
     'add rule': (name, rest) => {
       knownRule(rest);
-      for (const [, target = ''] of rest.matchAll(/\b(?:jump|goto) (\S+)$/g)) this.#chain(target);
-      for (const [, set = ''] of rest.matchAll(/@(\S+)/g)) this.#set(set);
+      for (const [, target = ''] of rest.matchAll(/\b(?:jump|goto) (\S+)$/g)) this.#chain(this.#named(target));
+      for (const [, set = ''] of rest.matchAll(/@(\S+)/g)) this.#set(this.#named(set));
       if (Buffer.byteLength(/comment "([^"]*)"/.exec(rest)?.[1] ?? '') > 127) throw new Error('comment too long');
       this.#chain(name).lines.push(rest);
     },
@@ -201,7 +215,7 @@ class Transaction {
       const set = this.#set(name);
       for (const [element, verdict] of elementsIn(rest)) {
         if (set.isMap === true && verdict === true) throw new Error('an element of a map needs a verdict');
-        if (verdict !== true) this.#chain(verdict.split(' ')[1]!);
+        if (verdict !== true && !set.type.includes(' : ')) this.#chain(this.#named(verdict.split(' ')[1]!));
         const before = set.elements.get(element);
         if (before !== undefined && before !== verdict) throw new Error('Could not process rule: File exists');
         if (set.isInterval && overlaps(set, element)) throw new Error('interval overlaps with an existing one');
@@ -233,20 +247,21 @@ class Transaction {
 
   #deleteSet(name: string): void {
     this.#set(name);
-    if (this.#isReferred(new RegExp(`@${name}( |$)`))) throw busy(name);
+    if (this.#isReferred(new RegExp(`@${localName(name)}( |$)`))) throw busy(name);
     this.#held.sets.delete(name);
   }
 
   /** By a rule, or the element of a map. */
   #isReferred(pattern: RegExp): boolean {
-    const byRule = [...this.#held.chains.values()].some(({ lines }) =>
-      lines.some((line) => pattern.test(line.replace(/ comment ".*"$/, ''))),
-    );
+    const isHere = ([name]: readonly [string, unknown]): boolean => familyOfName(name) === this.#family;
+    const byRule = [...this.#held.chains]
+      .filter(isHere)
+      .some(([, { lines }]) => lines.some((line) => pattern.test(line.replace(/ comment ".*"$/, ''))));
     return (
       byRule ||
-      [...this.#held.sets.values()].some(({ elements }) =>
-        [...elements.values()].some((verdict) => pattern.test(String(verdict))),
-      )
+      [...this.#held.sets]
+        .filter(isHere)
+        .some(([, { elements }]) => [...elements.values()].some((verdict) => pattern.test(String(verdict))))
     );
   }
 

@@ -30,7 +30,7 @@ export interface NftNodeOptions {
   /** Absent: no epoch waits. */
   readonly clock?: MonotonicClock;
   readonly layout?: NftSyncOptions['layout'];
-  readonly interfaces?: PodInterfaces;
+  readonly interfaces?: PodInterfaces | (() => PodInterfaces);
 }
 
 /** Compiles change by change, as the agent does. */
@@ -60,7 +60,8 @@ export function createNftNode(name: string, options: NftNodeOptions = {}): NftNo
   const sync: NftNode['sync'] = (snapshot, resync = false, mode = 'enforce') => {
     feed(compiler, known, snapshot);
     known = snapshot;
-    return synchronizer.sync(compiler.intent(), { mode, resync, interfaces });
+    const seen = typeof interfaces === 'function' ? interfaces() : interfaces;
+    return synchronizer.sync(compiler.intent(), { mode, resync, interfaces: seen });
   };
   return {
     kernel,

@@ -28,6 +28,8 @@ function walked(packet: Packet): WalkedPacket {
     connection: packet.connection ?? { mark: 0 },
     inInterface: packet.inInterface ?? 'eth0',
     outInterface: isInput ? '' : (packet.outInterface ?? 'eth0'),
+    inPort: packet.inPort,
+    outPort: packet.outPort,
     sourceIsLocal: packet.sourceIsLocal ?? false,
     destinationIsLocal: packet.destinationIsLocal ?? false,
     hopLimit: packet.hopLimit ?? 64,

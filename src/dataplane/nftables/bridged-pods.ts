@@ -1,4 +1,4 @@
-/** Which bridges a table of family inet would have to see the ports of, which it does not. */
+/** Which bridges matter where nftables does not see their ports. */
 import type { PodInterfaces } from '../../host/pod-interfaces.ts';
 
 /**
@@ -15,9 +15,9 @@ export function bridgesInUse(bridges: PodInterfaces['bridges']): readonly string
   return bridges.filter(({ isEmpty }) => !isEmpty).map(({ name }) => name);
 }
 
-export function unseenPorts(names: readonly string[]): string {
+export function unseenPorts(names: readonly string[], problem: string): string {
   return (
-    `pods are ports of a bridge (${names.join(', ')}), which a table of family inet does not see: what they send from, or get at, ` +
-    'addresses that are not theirs is not judged'
+    `pods are ports of a bridge (${names.join(', ')}), which nftables does not see on this host (${problem}): what they send from, or get ` +
+    'at, addresses that are not theirs is not judged'
   );
 }

@@ -29,26 +29,32 @@ export interface NftablesOptions extends NftSyncOptions {
   readonly counters?: NftCounters;
   /** Called with the epoch search's findings; absent: there is none. */
   readonly onFreeEpoch?: (callback: () => void) => void;
+  /** Why this kernel does not show ports of bridges; undefined: it does. */
+  readonly bridgeProblem?: () => string | undefined;
 }
 
 export function createNftablesDataplane(options: NftablesOptions): NftablesDataplane {
-  const { counters, tidy, epochs, onFreeEpoch, reads = wholeReads(options) } = options;
+  const { counters, tidy, epochs, onFreeEpoch, reads = wholeReads(options), bridgeProblem = () => undefined } = options;
+  const seen = withoutPorts();
+  const visible = (interfaces: PodInterfaces): PodInterfaces => {
+    return bridgeProblem() === undefined ? interfaces : seen(interfaces);
+  };
   const synchronizer = new NftSynchronizer({
     ...options,
     ...(counters ? { onRendered: (table) => counters.rendered(table) } : {}),
   });
   return {
     sync: async (intent, request) => {
-      const result = await synchronizer.sync(intent, request);
+      const result = await synchronizer.sync(intent, { ...request, interfaces: visible(request.interfaces) });
       const isSettled = epochs?.isSettled ?? true;
       const isWhole = result.mode !== 'dry-run' && result.failures.length === 0 && isSettled;
-      const lacks = lacksOf(request.interfaces, options.layout.newPods !== undefined);
+      const lacks = lacksOf(request.interfaces, options.layout.newPods !== undefined, bridgeProblem());
       return outcomeOf(result, isWhole ? intent.revision : undefined, lacks);
     },
     remove: async (request) => outcomeOf(await synchronizer.remove(request), undefined, []),
     counters: async () => (await counters?.counters()) ?? [],
     trace: (flows, place) => traceFlows(reads, (chain) => chainNamed(synchronizer, chain), flows, place),
-    closeToNewPods: (interfaces) => synchronizer.closeToNewPods(interfaces),
+    closeToNewPods: (interfaces) => synchronizer.closeToNewPods(visible(interfaces)),
     prepare: () => {},
     onWork: (callback) => {
       onFreeEpoch?.(() => callback('free epoch'));
@@ -79,11 +85,21 @@ function wholeReads({ kernel }: NftSyncOptions): TraceReads {
   };
 }
 
-function lacksOf(interfaces: PodInterfaces, isClosed: boolean): readonly Lack[] {
-  const names = bridgesOfPods(interfaces, isClosed);
+/** The same object as long as the interfaces are the same. */
+function withoutPorts(): (interfaces: PodInterfaces) => PodInterfaces {
+  let last: { readonly all: PodInterfaces; readonly seen: PodInterfaces } | undefined;
+  return (all) => {
+    if (last?.all !== all)
+      last = { all, seen: { ...all, pods: all.pods.filter(({ via }) => via !== 'bridge'), bridges: [] } };
+    return last.seen;
+  };
+}
+
+function lacksOf(interfaces: PodInterfaces, isClosed: boolean, problem: string | undefined): readonly Lack[] {
+  const names = problem === undefined ? [] : bridgesOfPods(interfaces, isClosed);
   if (names.length === 0) return [];
   const text =
-    `sight of a bridge's ports in tables of family inet: what pods at ${names.join(', ')} send from, or get at, addresses that are not ` +
+    `sight of a bridge's ports (${problem}): what pods at ${names.join(', ')} send from, or get at, addresses that are not ` +
     'theirs is not judged';
   return [{ text, neededFor: 'policies', remedy: 'use --dataplane=iptables, or auto, on this node' }];
 }

@@ -16,13 +16,14 @@ export interface LabKind {
   readonly wiring: Wiring;
 }
 
-/** Every way to enforce policies, with every wiring that it knows: ports of bridges are not seen in a table of nftables. */
+/** Every way to enforce policies, with every wiring. */
 export const LAB_KINDS: readonly LabKind[] = [
   { dataplane: 'iptables', backend: 'iptables-nft', wiring: 'routed' },
   { dataplane: 'iptables', backend: 'iptables-nft', wiring: 'bridge' },
   { dataplane: 'iptables', backend: 'iptables-legacy', wiring: 'routed' },
   { dataplane: 'iptables', backend: 'iptables-legacy', wiring: 'bridge' },
   { dataplane: 'nftables', backend: 'iptables-nft', wiring: 'routed' },
+  { dataplane: 'nftables', backend: 'iptables-nft', wiring: 'bridge' },
 ];
 
 /** Those that arguments ask for, as `--dataplane`, `--backend` and `--wiring` say it; with one that is not said, all of it. */

@@ -10,7 +10,8 @@ import { type NftKernel, NftFailed } from './kernel.ts';
 import type { ElementWriter } from './element-writer.ts';
 import type { NftSession, SessionOutcome } from './nft-session.ts';
 import { MAX_LINE_BYTES } from './nft-session.ts';
-import { readTable } from '../table/read-table.ts';
+import { TABLE_FAMILIES, type TableFamily } from '../table/families.ts';
+import { mergeTables, readTable } from '../table/read-table.ts';
 
 const READ_MS = 30_000;
 const WRITE_MS = 60_000;
@@ -41,10 +42,16 @@ export function createNftKernel({ table, run, session, elements }: HostNftOption
 }
 
 async function read(table: string, run: RunCommand): Promise<Table | undefined> {
+  const found = await Promise.all(TABLE_FAMILIES.map((family) => readOne(family, table, run)));
+  const there = found.filter((each) => each !== undefined);
+  return there.length > 1 ? mergeTables(there) : there[0];
+}
+
+async function readOne(family: TableFamily, table: string, run: RunCommand): Promise<Table | undefined> {
   try {
-    const argv = ['nft', '-p', '-s', 'list', 'table', 'inet', table] as const;
+    const argv = ['nft', '-p', '-s', 'list', 'table', family, table] as const;
     const { stdout } = await run({ argv: [...argv], timeoutMs: READ_MS });
-    return readTable(stdout);
+    return readTable(stdout, family);
   } catch (error) {
     if (isNoTable(error)) return undefined;
     throw new NftFailed((error as Error).message, 'unavailable');
@@ -53,7 +60,8 @@ async function read(table: string, run: RunCommand): Promise<Table | undefined> 
 
 /** Whether what nft complains of is that the table, or what was asked for in it, is not there. */
 export function isNoTable(error: unknown): boolean {
-  return error instanceof CommandFailed && /No such file or directory/.test(error.stderr);
+  // The second of a kernel that knows no tables of the family.
+  return error instanceof CommandFailed && /No such file or directory|Operation not supported/.test(error.stderr);
 }
 
 /** nft reads the file once all of it is there, whenever this process is killed. Its commands are one transaction. */

@@ -8,6 +8,7 @@
  */
 import type { ChangeCounts } from '../../dataplane.ts';
 import type { Command, TableWriter } from '../table/write-table.ts';
+import { FIRST_HOOK, TABLE_FAMILIES, type TableFamily, familyOfName } from '../table/families.ts';
 import type { Difference, Leftovers, WholeTable } from './compare.ts';
 import type { Epochs } from './epochs.ts';
 
@@ -38,8 +39,8 @@ export interface PlanRequest {
   readonly difference: Difference;
   readonly left: Leftovers;
   readonly writer: TableWriter;
-  /** Of the table. `unusable`: it has to go for another one. */
-  readonly before: 'missing' | 'usable' | 'unusable';
+  /** Of the tables. `unusable`: those that there are have to go for others. */
+  readonly before: 'missing' | 'usable' | { readonly unusable: readonly TableFamily[] };
   /** Take out what nothing leads to. */
   readonly tidies: boolean;
   readonly epochs: Epochs | undefined;
@@ -50,12 +51,13 @@ export function makePlan(request: PlanRequest): Plan {
   const { desired, difference, writer, before, tidies, epochs } = request;
   const left = leftAfter(request);
   const fresh = freshCommands(difference, writer);
-  const live = liveCommands(difference, writer);
+  const live = [...liveCommands(difference, writer), ...goneCommands(request)];
+  const isUnusable = typeof before === 'object';
   const table = [
-    ...(before === 'unusable' ? [writer.deleteTable()] : []),
-    ...(before === 'usable' ? [] : [writer.addTable()]),
+    ...(isUnusable ? before.unusable.map((family) => writer.deleteTable(family)) : []),
+    ...TABLE_FAMILIES.filter((family) => isNewTable(family, request)).map((family) => writer.addTable(family)),
   ];
-  const isLong = before !== 'unusable' && weightOf(fresh) > MAX_COMMANDS;
+  const isLong = !isUnusable && weightOf(fresh) > MAX_COMMANDS;
   const prepare = isLong ? portions([...table, ...fresh]) : [];
   const steps: Step[] = [
     ...prepare.map((commands): Step => ({ kind: 'prepare', commands })),
@@ -68,6 +70,33 @@ export function makePlan(request: PlanRequest): Plan {
     after: { ...desired, left: tidies ? { chains: new Map(), sets: new Map() } : left },
     epochs,
   };
+}
+
+function isNewTable(family: TableFamily, { before, difference: { newChains } }: PlanRequest): boolean {
+  if (family === 'inet' && before !== 'usable') return true;
+  return newChains.some(({ name }) => name === FIRST_HOOK[family]);
+}
+
+/** Something of the table of family bridge is there, and nothing of it is desired. */
+function isBridgeLeft({ desired, difference: { goneChains, goneSets }, left }: PlanRequest): boolean {
+  if (desired.rendered.chains.has(FIRST_HOOK.bridge)) return false;
+  const isOfBridge = (name: string): boolean => familyOfName(name) === 'bridge';
+  return (
+    [...goneChains, ...goneSets].some(({ name }) => isOfBridge(name)) ||
+    [...left.chains.keys(), ...left.sets.keys()].some(isOfBridge)
+  );
+}
+
+/** Packets come to a base chain until it is deleted; nothing else of what is gone does anything. */
+function goneCommands(request: PlanRequest): Command[] {
+  const { difference, writer } = request;
+  const hooks = difference.goneChains.filter(({ hook }) => hook !== '').map(({ name }) => name);
+  const isLeft = isBridgeLeft(request);
+  const names = isLeft ? hooks.filter((name) => familyOfName(name) !== 'bridge') : hooks;
+  return [
+    ...names.flatMap((name) => [writer.flushChain(name), writer.deleteChain(name)]),
+    ...(isLeft ? [writer.deleteTable('bridge')] : []),
+  ];
 }
 
 /** Nothing leads to these before the commit: chains at no hook, and all sets. */
@@ -114,9 +143,11 @@ function tidyCommands({ chains, sets }: Leftovers, writer: TableWriter): Command
   ];
 }
 
-function leftAfter({ desired, difference, left }: PlanRequest): Leftovers {
+function leftAfter(request: PlanRequest): Leftovers {
+  const { desired, difference, left } = request;
+  const isDeleted = isBridgeLeft(request) ? (name: string) => familyOfName(name) === 'bridge' : () => false;
   const isWanted = (name: string, of: 'chains' | 'sets'): boolean =>
-    desired.rendered[of].has(name) || desired.epochs[of].has(name);
+    isDeleted(name) || desired.rendered[of].has(name) || desired.epochs[of].has(name);
   const gone = <T extends { readonly name: string }>(
     before: ReadonlyMap<string, T>,
     more: readonly T[],
@@ -127,7 +158,11 @@ function leftAfter({ desired, difference, left }: PlanRequest): Leftovers {
     return new Map(all.map((each) => [each.name, each]));
   };
   return {
-    chains: gone(left.chains, difference.goneChains, 'chains'),
+    chains: gone(
+      left.chains,
+      difference.goneChains.filter(({ hook }) => hook === ''),
+      'chains',
+    ),
     sets: gone(left.sets, difference.goneSets, 'sets'),
   };
 }

@@ -35,8 +35,9 @@ export function revokedBy(
   if (difference.changedChains.length > 0 || difference.newChains.some(({ hook }) => hook !== ''))
     for (const family of FAMILIES) byRules.add(family);
   for (const change of difference.changedSets) {
-    const { name, grants, isMap, isOfNodes } = change.after;
-    if (isMap) {
+    const { name, type, grants, isMap, isOfNodes } = change.after;
+    // A port that gets a tag leads somewhere by another map.
+    if (isMap && !type.includes(' : ')) {
       for (const family of familiesOf(change)) if (mapRevokes(change, chainNamed)) byRules.add(family);
     }
     if (grants === undefined) continue;
@@ -101,6 +102,8 @@ function actionOf(target: Target): Decision['action'] | undefined {
     case 'jump':
     case 'verdict-map':
     case 'set-mark':
+    case 'set-tag':
+    case 'tag-by-interface':
     case 'log':
       return undefined;
   }

@@ -3,6 +3,7 @@ import { type Direction, FAMILIES, type Family } from '../../../core/vocabulary.
 import type { LocalEndpoint, NodeIntent } from '../../../compile/intent.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import type { Judging } from '../../judgings.ts';
+import type { End } from '../table/rule.ts';
 import type { Layout } from '../table/table.ts';
 import type { EndpointChain } from './endpoint-chains.ts';
 
@@ -10,8 +11,13 @@ import { isSameList } from '../../../core/compare.ts';
 import { familyOf } from '../../../net/ip.ts';
 import { replyChain } from '../../chain-names.ts';
 import { JUDGING_ORDER } from '../../judgings.ts';
-import { dispatchMap, guardMap, itselfSet, listedSet } from '../table/names.ts';
+import { nameIn } from '../table/families.ts';
+import { bridgedMap, dispatchMap, guardMap, itselfSet, listedSet, PLAIN_NAME, TAGGING_MAPS } from '../table/names.ts';
 import { stamps } from '../table/table.ts';
+import { tagsOf } from '../table/tags.ts';
+import { ownEnd } from './entry-chains.ts';
+
+const ENDS = ['source', 'destination'] as const;
 
 /** What judges a pod, the same object for pods that are judged alike; undefined: nothing does. */
 export type ChainFor = (direction: Direction, endpoint: LocalEndpoint, family: Family) => EndpointChain | undefined;
@@ -22,36 +28,53 @@ export type JudgingsOf = Readonly<Record<Direction, Judging | undefined>>;
 export interface Guard {
   readonly name: string;
   readonly directions: readonly Direction[];
+  /** Of a port of a bridge (bridged-ports.ts), by the end of the packet that is there. */
+  readonly tags?: Readonly<Record<End, string>>;
 }
 
 export interface Guards {
   readonly of: ReadonlyMap<LocalEndpoint, readonly Guard[]>;
+  /** In which interfaces that are no ports of bridges are guarded. */
   readonly directions: ReadonlySet<Direction>;
+  /** There is such an interface. */
+  readonly isAny: boolean;
+  /** There is a port of a bridge. */
+  readonly isAnyPort: boolean;
 }
 
 export const NO_INTERFACE: readonly Guard[] = [];
-export const NO_GUARDS: Guards = { of: new Map(), directions: new Set() };
-
-/** Names that nft takes in quotes. Ports of bridges are not seen in a table of family inet. */
-const PLAIN_NAME = /^[\w.:@-]+$/;
+export const NO_GUARDS: Guards = { of: new Map(), directions: new Set(), isAny: false, isAnyPort: false };
 
 export function guardsOf({ endpoints }: NodeIntent, interfaces: PodInterfaces): Guards {
   if (interfaces.pods.length === 0) return NO_GUARDS;
   const endpointOf = new Map(endpoints.map((endpoint) => [endpoint.pod, endpoint]));
   const of = new Map<LocalEndpoint, Guard[]>();
   const all = new Set<Direction>();
+  const tagsOfPort = portTags(interfaces);
+  let [isAny, isAnyPort] = [false, false];
   for (const { name, via, pod } of interfaces.pods) {
     const endpoint = endpointOf.get(pod);
-    if (!endpoint || via === 'bridge' || !PLAIN_NAME.test(name)) continue;
+    if (!endpoint || !PLAIN_NAME.test(name)) continue;
     // What is routed to a pod is routed to an address that is the pod's.
     const directions = JUDGING_ORDER.filter((direction) => direction === 'egress' || via !== 'route').filter(
       (direction) => endpoint.programs[direction] !== undefined || endpoint.audits[direction] !== undefined,
     );
     if (directions.length === 0) continue;
-    of.set(endpoint, [...(of.get(endpoint) ?? []), { name, directions }]);
-    for (const direction of directions) all.add(direction);
+    const tags = via === 'bridge' ? tagsOfPort(name) : undefined;
+    of.set(endpoint, [...(of.get(endpoint) ?? []), { name, directions, ...(tags ? { tags } : {}) }]);
+    if (tags) isAnyPort = true;
+    else {
+      isAny = true;
+      for (const direction of directions) all.add(direction);
+    }
   }
-  return { of, directions: all };
+  return { of, directions: all, isAny, isAnyPort };
+}
+
+function portTags({ pods }: PodInterfaces): (name: string) => Readonly<Record<End, string>> {
+  const names = pods.filter(({ via }) => via === 'bridge').map(({ name }) => name);
+  const [source, destination] = [tagsOf('source', names), tagsOf('destination', names)];
+  return (name) => ({ source: source.get(name)!, destination: destination.get(name)! });
 }
 
 interface From {
@@ -77,7 +100,12 @@ export function isBrought(before: From, judgings: JudgingsOf, guards: readonly G
 }
 
 function isSameGuard(a: Guard, b: Guard): boolean {
-  return a.name === b.name && isSameList(a.directions, b.directions);
+  return (
+    a.name === b.name &&
+    isSameList(a.directions, b.directions) &&
+    a.tags?.source === b.tags?.source &&
+    a.tags?.destination === b.tags?.destination
+  );
 }
 
 export function bring(from: From, layout: Layout, chainFor: ChainFor): Brought {
@@ -90,20 +118,37 @@ export function bring(from: From, layout: Layout, chainFor: ChainFor): Brought {
     if (of) of.set(element, value);
     else elements.set(set, new Map([[element, value]]));
   };
-  const lead = (map: typeof dispatchMap, direction: Direction, family: Family, key: string): void => {
+  const lead = (
+    map: typeof dispatchMap,
+    direction: Direction,
+    family: Family,
+    key: string | ((replies: boolean) => string),
+  ): void => {
     const found = chainFor(direction, endpoint, family);
     if (!found) return;
     chains.push(found);
     const { name } = found.chain;
-    for (const replies of ways) put(map(direction, replies, family), key, `goto ${replies ? replyChain(name) : name}`);
+    for (const replies of ways) {
+      const element = typeof key === 'string' ? key : key(replies);
+      put(map(direction, replies, family), element, `goto ${replies ? replyChain(name) : name}`);
+    }
   };
   for (const address of endpoint.addresses) {
     const family = familyOf(address);
     put(itselfSet(family), `${address} . ${address}`, true);
-    for (const { name } of guards) put(listedSet(family), `"${name}" . ${address}`, true);
+    for (const { name, tags } of guards) {
+      const listed = tags ? nameIn('bridge', listedSet(family)) : listedSet(family);
+      put(listed, `"${name}" . ${address}`, true);
+    }
     for (const direction of JUDGING_ORDER) lead(dispatchMap, direction, family, address);
   }
-  for (const { name, directions } of guards)
-    for (const direction of directions) for (const family of FAMILIES) lead(guardMap, direction, family, `"${name}"`);
+  for (const { name, directions, tags } of guards) {
+    for (const end of tags ? ENDS : []) put(TAGGING_MAPS[end], `"${name}"`, tags![end]);
+    for (const direction of directions)
+      for (const family of FAMILIES) {
+        if (!tags) lead(guardMap, direction, family, `"${name}"`);
+        else lead(bridgedMap, direction, family, (replies) => tags[ownEnd(direction, replies)]);
+      }
+  }
   return { ...from, chains, elements };
 }

@@ -1,5 +1,6 @@
 /** The chains ahead of those that judge pods: which packets come to these, and where they find theirs. Drawn in render-node.ts. */
-import { type Direction, FAMILIES } from '../../../core/vocabulary.ts';
+import { type Direction, FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import type { End, Match, Rule, Target } from '../table/rule.ts';
 import type { MarkBits } from '../../mark-bits.ts';
 import type { Chain, Layout } from '../table/table.ts';
@@ -9,6 +10,7 @@ import { JUDGING_ORDER } from '../../judgings.ts';
 import { writePrefix } from '../../log-prefix.ts';
 import { deniedBit, markOf } from '../../mark-bits.ts';
 import {
+  bridgedChain,
   dispatchChain,
   dispatchMap,
   epochSet,
@@ -19,6 +21,7 @@ import {
   type Hook,
   listedSet,
   NEW_PODS_CHAINS,
+  PLAIN_NAME,
   programmedSet,
   recheckChain,
   REPLIES_CHAIN,
@@ -28,7 +31,7 @@ import {
 import { chainOf, stamps } from '../table/table.ts';
 import { otherEnd, reverse } from './reverse.ts';
 
-const RETURN = { kind: 'return' } as const;
+export const RETURN = { kind: 'return' } as const;
 const DROP = { kind: 'drop' } as const;
 const STAMP: Rule = { matches: [], target: { kind: 'verdict-map', key: { kind: 'family' }, map: STAMP_MAP } };
 const LIVE = ['established', 'related'] as const;
@@ -39,14 +42,22 @@ const NOBODYS = {
   6: ['::/128', 'fe80::/10', 'ff00::/8'],
 } as const;
 
-/** `guarded`: the directions in which interfaces of pods are guarded. */
-export function entryChains(layout: Layout, guarded: readonly Direction[]): readonly Chain[] {
+export interface Seen {
+  /** The directions in which interfaces of pods are guarded. */
+  readonly guarded: readonly Direction[];
+  /** Whether ports of bridges are looked at (bridged-ports.ts). */
+  readonly isBridged: boolean;
+  readonly interfaces: PodInterfaces;
+}
+
+export function entryChains(layout: Layout, seen: Seen): readonly Chain[] {
+  const { guarded, interfaces } = seen;
   return [
-    ...HOOKS.flatMap((hook) => [hookChain(hook, layout), firstPackets(hook, layout, guarded)]),
+    ...HOOKS.flatMap((hook) => [hookChain(hook, layout), firstPackets(hook, layout, seen)]),
     ...JUDGING_ORDER.map((direction) => dispatch(direction, false, layout)),
     ...guarded.map((direction) => guards(direction, false)),
-    ...(stamps(layout) ? replyChains(layout, guarded) : []),
-    ...(isClosed(layout) ? newPodChains(layout) : []),
+    ...(stamps(layout) ? replyChains(layout, seen) : []),
+    ...(isClosed(layout) ? newPodChains(layout, interfaces) : []),
   ];
 }
 
@@ -61,20 +72,24 @@ export function stampingChain(epoch: number, marks: MarkBits): Chain {
   return chainOf(stampChain(bits), [rule([], { kind: 'set-mark', mask: marks.mask, bits })]);
 }
 
-function rule(matches: readonly Match[], target: Target): Rule {
+export function rule(matches: readonly Match[], target: Target): Rule {
   return { matches, target };
 }
 
-function jump(chain: string): Rule {
+export function jump(chain: string): Rule {
   return rule([], { kind: 'jump', chain });
 }
 
 function hookChain(hook: Hook, layout: Layout): Chain {
+  return chainOf(hook, hookRules(hook, layout), { hook: `type filter hook ${hook} priority mangle; policy accept;` });
+}
+
+/** Which packets at the hook are judged. */
+export function hookRules(hook: Hook, layout: Layout): readonly Rule[] {
   const first: Target = { kind: 'jump', chain: firstChain(hook) };
-  const base = { hook: `type filter hook ${hook} priority mangle; policy accept;` };
-  if (layout.mode === 'audit') return chainOf(hook, [rule([{ kind: 'state', states: ['new'] }], first)], base);
+  if (layout.mode === 'audit') return [rule([{ kind: 'state', states: ['new'] }], first)];
   const entry = rule([{ kind: 'state', states: LIVE, not: true }], first);
-  if (!stamps(layout)) return chainOf(hook, [entry], base);
+  if (!stamps(layout)) return [entry];
   const stale = FAMILIES.map((family) =>
     rule(
       [
@@ -84,27 +99,36 @@ function hookChain(hook: Hook, layout: Layout): Chain {
       { kind: 'jump', chain: recheckChain(hook) },
     ),
   );
-  return chainOf(hook, [entry, ...stale], base);
+  return [entry, ...stale];
 }
 
-function firstPackets(hook: Hook, layout: Layout, guarded: readonly Direction[]): Chain {
+/** In audit once per connection: a datagram that nobody answers, or a repeated SYN, is new each time. */
+export function firstOnly({ mode }: Layout): readonly Rule[] {
+  return mode === 'audit' ? [rule([{ kind: 'confirmed' }], RETURN)] : [];
+}
+
+/** Of neighbours, and of listeners to groups. */
+export function discoveryRules(): readonly Rule[] {
+  return [rule([{ kind: 'neighbour-discovery' }], RETURN), rule([{ kind: 'listener-discovery' }], RETURN)];
+}
+
+function firstPackets(hook: Hook, layout: Layout, { guarded, isBridged }: Seen): Chain {
   const isJudged = (direction: Direction): boolean => hook === 'forward' || direction === 'egress';
   const { source, destination } = NEW_PODS_CHAINS;
   const gates = hook === 'forward' ? [source, destination] : [source];
   return chainOf(firstChain(hook), [
-    // Once per connection: a datagram that nobody answers, or a repeated SYN, is new each time.
-    ...(layout.mode === 'audit' ? [rule([{ kind: 'confirmed' }], RETURN)] : []),
-    rule([{ kind: 'neighbour-discovery' }], RETURN),
-    rule([{ kind: 'listener-discovery' }], RETURN),
+    ...firstOnly(layout),
+    ...discoveryRules(),
     ...(isClosed(layout) ? gates.map(jump) : []),
     ...guarded.filter(isJudged).map((direction) => jump(guardChain(direction, false))),
+    ...(isBridged && hook === 'forward' ? [jump(bridgedChain('ingress', false))] : []),
     ...JUDGING_ORDER.filter(isJudged).map((direction) => jump(dispatchChain(direction, false))),
     ...(stamps(layout) ? [STAMP] : []),
   ]);
 }
 
 /** Of a pod's own address: where it sends from, or what it gets. */
-function ownEnd(direction: Direction, replies: boolean): End {
+export function ownEnd(direction: Direction, replies: boolean): End {
   return (direction === 'egress') === replies ? 'destination' : 'source';
 }
 
@@ -137,9 +161,8 @@ function trunkExemption({ trunkInterfacePrefix: name }: Layout): Rule[] {
 /** By interface: what is at no address that is listed as the pod's (S-56). */
 function guards(direction: Direction, replies: boolean): Chain {
   const end = ownEnd(direction, replies);
-  const message = direction === 'egress' ? 'request' : 'answer';
   return chainOf(guardChain(direction, replies), [
-    ...(replies ? [] : FAMILIES.map((family) => rule([{ kind: 'dhcp', family, message }], RETURN))),
+    ...(replies ? [] : dhcpRules(direction)),
     ...FAMILIES.flatMap((family) => [
       rule([{ kind: 'interface-in-set', family, end, set: listedSet(family) }], RETURN),
       rule([{ kind: 'family', family }], {
@@ -151,21 +174,28 @@ function guards(direction: Direction, replies: boolean): Chain {
   ]);
 }
 
+export function dhcpRules(direction: Direction): Rule[] {
+  const message = direction === 'egress' ? 'request' : 'answer';
+  return FAMILIES.map((family) => rule([{ kind: 'dhcp', family, message }], RETURN));
+}
+
+export const isIcmpError: readonly Match[] = [{ kind: 'icmp' }, { kind: 'state', states: ['related'] }];
+
 /** For packets of live flows, which have a connection. */
-function replyChains(layout: Layout & Required<Pick<Layout, 'marks'>>, guarded: readonly Direction[]): Chain[] {
-  const isError: readonly Match[] = [{ kind: 'icmp' }, { kind: 'state', states: ['related'] }];
+function replyChains(layout: Layout & Required<Pick<Layout, 'marks'>>, { guarded, isBridged }: Seen): Chain[] {
   const flag = { kind: 'flag', bit: deniedBit(layout.marks), isSet: false } as const;
   return [
     ...HOOKS.map((hook) =>
       chainOf(recheckChain(hook), [
-        rule([...isError, flag], RETURN),
-        rule(isError, DROP),
+        rule([...isIcmpError, flag], RETURN),
+        rule(isIcmpError, DROP),
         rule([{ kind: 'reply' }], hook === 'forward' ? { kind: 'goto', chain: REPLIES_CHAIN } : RETURN),
         rule([], { kind: 'goto', chain: firstChain(hook) }),
       ]),
     ),
     chainOf(REPLIES_CHAIN, [
       ...guarded.map((direction) => jump(guardChain(direction, true))),
+      ...(isBridged ? [jump(bridgedChain('egress', true))] : []),
       ...JUDGING_ORDER.map((direction) => jump(dispatchChain(direction, true))),
       STAMP,
     ]),
@@ -175,26 +205,46 @@ function replyChains(layout: Layout & Required<Pick<Layout, 'marks'>>, guarded: 
 }
 
 /** The gate for new pods (S-75): what comes from or goes to a pod's interface at an address that is not programmed yet is dropped. */
-function newPodChains(layout: Layout & Required<Pick<Layout, 'newPods'>>): Chain[] {
-  return [gate('source', layout), gate('destination', layout), chainOf(NEW_PODS_DENIED, deniedRules(layout))];
+function newPodChains(layout: Layout & Required<Pick<Layout, 'newPods'>>, interfaces: PodInterfaces): Chain[] {
+  return [
+    gate('source', layout, interfaces),
+    gate('destination', layout, interfaces),
+    chainOf(NEW_PODS_DENIED, deniedRules(layout)),
+  ];
 }
 
-function gate(end: End, { newPods, trunkInterfacePrefix }: Layout & Required<Pick<Layout, 'newPods'>>): Chain {
-  const unknown = newPods.interfacePrefixes.flatMap((name) =>
+function gate(
+  end: End,
+  { newPods, trunkInterfacePrefix }: Layout & Required<Pick<Layout, 'newPods'>>,
+  { bridges, broadcasts }: PodInterfaces,
+): Chain {
+  const ofPods = newPods.interfacePrefixes.map((name): Match => ({ kind: 'interface', end, name, isPrefix: true }));
+  // What is routed to a bridge does not know its port yet; a bridge with other ports than pods' leads elsewhere as well.
+  const toBridges = bridges
+    .filter(({ name, isOnlyPods }) => isOnlyPods && PLAIN_NAME.test(name))
+    .map(({ name }): Match => ({ kind: 'interface', end, name }));
+  const unknown = [...ofPods, ...(end === 'destination' ? toBridges : [])].flatMap((at) =>
     FAMILIES.map((family) =>
-      rule(
-        [
-          { kind: 'interface', end, name, isPrefix: true },
-          { kind: 'in-set', family, end, set: programmedSet(family), not: true },
-        ],
-        { kind: 'goto', chain: NEW_PODS_DENIED },
-      ),
+      rule([at, { kind: 'in-set', family, end, set: programmedSet(family), not: true }], {
+        kind: 'goto',
+        chain: NEW_PODS_DENIED,
+      }),
     ),
   );
-  const nobodys = FAMILIES.flatMap((family) =>
-    NOBODYS[family].map((cidr) => rule([{ kind: 'block', family, end, cidr }], RETURN)),
-  );
-  return chainOf(NEW_PODS_CHAINS[end], [...trunkRules(end, trunkInterfacePrefix), ...nobodys, ...unknown]);
+  return chainOf(NEW_PODS_CHAINS[end], [
+    ...trunkRules(end, trunkInterfacePrefix),
+    ...nobodysRules(end, broadcasts),
+    ...unknown,
+  ]);
+}
+
+/** Packets at addresses that are no pod's in particular pass the gate. */
+export function nobodysRules(end: End, broadcasts: readonly string[]): Rule[] {
+  const block = (family: Family, cidr: string): Rule => rule([{ kind: 'block', family, end, cidr }], RETURN);
+  return [
+    ...FAMILIES.flatMap((family) => NOBODYS[family].map((cidr) => block(family, cidr))),
+    ...(end === 'destination' ? broadcasts.map((address) => block(4, `${address}/32`)) : []),
+  ];
 }
 
 /** A trunk's name may begin as pods' interfaces do; what comes by one comes from elsewhere, and from the node as well (S-60). */

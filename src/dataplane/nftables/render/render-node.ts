@@ -8,6 +8,7 @@
  *     1 neighbour discovery (IPv6)             return                    S-58
  *     2 jump new-pods-source, -destination                               pods that are not programmed yet; only with --new-pods=closed
  *     3 jump egress-ports, ingress-ports                                 by interface: what is at no listed address; where pods' are known
+ *                                                                        likewise by ports of bridges, seen elsewhere: bridged-ports.ts
  *     4 jump egress                            by source      -> map egress4   -> PCL-E-<hash>
  *     5 jump ingress                           by destination -> map ingress4  -> PCL-I-<hash>
  *     6 map stamp -> stamp-<mark>              the epoch in force, and no denied flag
@@ -37,7 +38,8 @@ import { versionedMap } from '../../../core/versioned-map.ts';
 import { NO_INTERFACES } from '../../../host/pod-interfaces.ts';
 import { familyOf } from '../../../net/ip.ts';
 import { JUDGING_ORDER, judgingIn, judgingKey } from '../../judgings.ts';
-import { programmedSet } from '../table/names.ts';
+import { ADDRESS_TYPE, programmedSet } from '../table/names.ts';
+import { bridgedChains, bridgedPorts, programmedAtPorts } from './bridged-ports.ts';
 import {
   type Brought,
   bring,
@@ -50,7 +52,7 @@ import {
 } from './brought.ts';
 import { chainsOf, closedEndpoint, plainChains, type SetNames } from './endpoint-chains.ts';
 import { entryChains, isClosed } from './entry-chains.ts';
-import { ADDRESS_TYPE, ownSets } from './own-sets.ts';
+import { ownSets } from './own-sets.ts';
 import { PeerSets } from './peer-sets.ts';
 import { setsIn, TableContents } from './table-contents.ts';
 import { tieredChains } from './tiered-chains.ts';
@@ -135,13 +137,24 @@ export class NodeRenderer {
         this.#brought.delete(endpoint);
       }
     }
-    if (!isSameLayout || guardsBefore !== this.#guards)
-      this.#contents.setEntry(entryChains(layout, guarded), ownSets(layout, this.#guards, guarded));
+    const bridged = bridgedPorts(this.#guards.isAnyPort, layout, interfaces);
+    const isBridged = bridged !== undefined;
+    if (!isSameLayout || guardsBefore !== this.#guards || last.interfaces !== interfaces)
+      this.#contents.setEntry(
+        [
+          ...entryChains(layout, { guarded, isBridged, interfaces }),
+          ...(bridged ? bridgedChains(bridged, layout) : []),
+        ],
+        ownSets(layout, this.#guards, guarded, isBridged),
+      );
     const peerSet = (name: string): NftSet | undefined => this.#peers.named(name);
     // Not every chain is named by what it holds: in another mode it holds something else.
     if (!isSameLayout) this.#contents.apply(leaving.splice(0), [], peerSet);
     this.#contents.apply(leaving, joining, peerSet);
-    if (isClosed(layout)) this.#contents.setProgrammed(programmedSets(intent));
+    if (isClosed(layout)) {
+      const programmed = programmedSets(intent);
+      this.#contents.setProgrammed([...programmed, ...(bridged ? programmedAtPorts(programmed, bridged) : [])]);
+    }
     this.#forgetUnused();
   }
 

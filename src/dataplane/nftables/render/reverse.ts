@@ -31,6 +31,9 @@ function reverseMatch(match: Match): Match {
     case 'neighbour-discovery':
     case 'listener-discovery':
     case 'dhcp':
+    case 'frame':
+    case 'tagged':
+    case 'on-link':
       throw new Error(`a reply is not told by ${match.kind}`);
   }
 }

@@ -13,17 +13,30 @@ import type { Layout, NftSet, Table } from '../table/table.ts';
 import { NO_LEFTOVERS, compareTables } from '../plan/compare.ts';
 import { epochTable } from '../plan/epochs.ts';
 import { makePlan } from '../plan/plan.ts';
+import type { WholeTable } from '../plan/compare.ts';
 import { EMPTY, EMPTY_TABLE, splitTable } from '../plan/whole-table.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { chainOf, stamps } from '../table/table.ts';
+import { familiesOf } from '../table/families.ts';
 import { isStampChain } from '../table/names.ts';
 import { type Command, TableWriter } from '../table/write-table.ts';
 
 /** Undefined: it can. Rejects where nft does not run. `kernel`: of the table `name`, which is ours to make and to delete. */
-export async function probe(kernel: NftKernel, name: string, layout: Layout): Promise<string | undefined> {
+export function probe(kernel: NftKernel, name: string, layout: Layout): Promise<string | undefined> {
+  return tryOut(kernel, name, { rendered: sampleTable(layout), epochs: epochsOf(layout) });
+}
+
+/** The same of what ports of bridges need besides. */
+export function probeBridges(kernel: NftKernel, name: string, layout: Layout): Promise<string | undefined> {
+  return tryOut(kernel, name, { rendered: sampleOfBridges(layout), epochs: epochsOf(layout) });
+}
+
+async function tryOut(kernel: NftKernel, name: string, desired: WholeTable): Promise<string | undefined> {
   const writer = new TableWriter(name);
-  if (await kernel.read()) await kernel.write([writer.deleteTable()]);
-  const desired = { rendered: sampleTable(layout), epochs: epochsOf(layout) };
+  const deletion = ({ chains, sets }: Table) =>
+    familiesOf([...chains.keys(), ...sets.keys()]).map((family) => writer.deleteTable(family));
+  const leftThere = await kernel.read();
+  if (leftThere) await kernel.write(deletion(leftThere));
   const difference = await runSliced(compareTables(desired, EMPTY, NO_LEFTOVERS));
   const before = {
     left: NO_LEFTOVERS,
@@ -37,7 +50,7 @@ export async function probe(kernel: NftKernel, name: string, layout: Layout): Pr
   await kernel.write(commands.filter((command) => !isOfEvents(command)));
   await kernel.write(commands.filter(isOfEvents));
   const read = await kernel.read();
-  await kernel.write([writer.deleteTable()]);
+  await kernel.write(deletion(desired.rendered));
   if (!read) return `the table ${name} was not there after it was written`;
   const { rendered, epochs } = splitTable(read);
   return printedOtherwise(desired.rendered, rendered) ?? printedOtherwise(desired.epochs, epochs);
@@ -77,6 +90,21 @@ function sampleTable(layout: Layout): Table {
       [SAMPLE_END, chainOf(SAMPLE_END, [])],
     ]),
     sets: versionedMap([...sets, ...samples.map((set) => [set.name, set] as const)]),
+  };
+}
+
+/** Those of a node whose pods are ports of a bridge. */
+function sampleOfBridges(layout: Layout): Table {
+  const interfaces = { pods: [], bridges: [{ name: 'br0', isOnlyPods: true }], broadcasts: ['192.0.2.255'] };
+  const gated = { ...layout, newPods: { interfacePrefixes: ['veth'] } };
+  const { chains, sets } = new NodeRenderer().render(new NodeCompiler('').intent(), gated, interfaces);
+  const filled = [...sets].map(([key, set]): [string, NftSet] => {
+    if (set.type !== 'ifname : classid') return [key, set];
+    return [key, { ...set, elements: versionedMap([['"eth0"', '8000:1']]) }];
+  });
+  return {
+    chains: versionedMap([...chains].map(([key, chain]) => [key, { ...chain, hook: '' }])),
+    sets: versionedMap(filled),
   };
 }
 

@@ -24,6 +24,7 @@ import { type Revoked, revokedBy } from '../plan/revokes.ts';
 import { EMPTY, EMPTY_TABLE, splitTable } from '../plan/whole-table.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { stamps } from '../table/table.ts';
+import { type TableFamily, familiesOf } from '../table/families.ts';
 import { TableWriter } from '../table/write-table.ts';
 
 export interface NftSyncOptions {
@@ -177,7 +178,12 @@ export class NftSynchronizer {
         difference,
         left,
         writer: this.#writer,
-        before: this.#held === null || run.mode === 'dry-run' ? 'missing' : isClash ? 'unusable' : 'usable',
+        before:
+          this.#held === null || run.mode === 'dry-run'
+            ? 'missing'
+            : isClash
+              ? { unusable: familiesIn(held) }
+              : 'usable',
         // Also of what an agent before this one left: its counters are read ahead of that.
         tidies: !this.#options.tidy || this.#options.tidy.isDue,
         epochs: next?.epochs,
@@ -188,7 +194,8 @@ export class NftSynchronizer {
   }
 
   async #takeOut(run: Run): Promise<Plan | undefined> {
-    const commands = this.#held === null ? [] : [this.#writer.deleteTable()];
+    const held = this.#held ?? { ...EMPTY, left: NO_LEFTOVERS };
+    const commands = this.#held === null ? [] : familiesIn(held).map((family) => this.#writer.deleteTable(family));
     const plan: Plan = {
       steps: commands.length > 0 ? [{ kind: 'commit', commands }] : [],
       counts: { ...NO_COUNTS, chainsDeleted: this.#held ? chainsIn(this.#held).length : 0 },
@@ -297,14 +304,24 @@ function changeOf(plan: Plan): NonNullable<SyncOutcome['change']> {
   };
 }
 
+/** Which tables there are; one that nothing is in is of family inet. */
+function familiesIn(held: Held): readonly TableFamily[] {
+  const found = familiesOf([...chainsIn(held), ...setsIn(held)].map(({ name }) => name));
+  return found.length === 0 ? ['inet'] : found;
+}
+
 function chainsIn({ rendered, epochs, left }: Held) {
   return [rendered.chains, epochs.chains, left.chains].flatMap((chains) => [...chains.values()]);
+}
+
+function setsIn({ rendered, epochs, left }: Held) {
+  return [rendered.sets, epochs.sets, left.sets].flatMap((sets) => [...sets.values()]);
 }
 
 function sizeOf(held: Held | null): DataplaneSize {
   if (!held) return { rules: 0, chains: 0, sets: 0, setEntries: 0 };
   const chains = chainsIn(held);
-  const sets = [held.rendered.sets, held.epochs.sets, held.left.sets].flatMap((some) => [...some.values()]);
+  const sets = setsIn(held);
   return {
     rules: chains.reduce((sum, { lines }) => sum + lines.length, 0),
     chains: chains.length,

@@ -1,6 +1,7 @@
 /** Names in our table. Those of the chains that judge pods are in chain-names.ts. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 
+import { nameIn } from './families.ts';
 import { markText } from './rule-text.ts';
 import { shortHash } from '../../chain-names.ts';
 
@@ -8,7 +9,13 @@ import { shortHash } from '../../chain-names.ts';
 export const NFT_TABLE = 'portcullis';
 
 export const HOOKS = ['forward', 'input'] as const;
-export type Hook = (typeof HOOKS)[number];
+export const PREROUTING = 'prerouting';
+export type Hook = (typeof HOOKS)[number] | typeof PREROUTING;
+
+/** Names of interfaces that nft takes in quotes. */
+export const PLAIN_NAME = /^[\w.:@-]+$/;
+
+export const ADDRESS_TYPE = { 4: 'ipv4_addr', 6: 'ipv6_addr' } as const;
 
 /** Where the first packets of flows go. */
 export function firstChain(hook: Hook): string {
@@ -32,6 +39,18 @@ export function dispatchChain(direction: Direction, replies: boolean): string {
 export function guardChain(direction: Direction, replies: boolean): string {
   return `${dispatchChain(direction, replies)}-ports`;
 }
+
+/** Finds a pod by the port of a bridge. */
+export function bridgedChain(direction: Direction, replies: boolean): string {
+  return `${dispatchChain(direction, replies)}-bridged`;
+}
+
+export function bridgedMap(direction: Direction, replies: boolean, family: Family): string {
+  return `${bridgedChain(direction, replies)}${family}`;
+}
+
+/** Of ports of bridges to their tags, by the end of the packet that is there. */
+export const TAGGING_MAPS = { source: nameIn('bridge', 'entered'), destination: nameIn('bridge', 'leaving') } as const;
 
 /** Of addresses, or of interfaces, to the chains that judge their pods. */
 export function dispatchMap(direction: Direction, replies: boolean, family: Family): string {

@@ -39,6 +39,10 @@ const MATCHES: readonly Reader[] = [
   ],
   [/^ct direction reply/, () => ({ kind: 'reply' })],
   [/^ct status confirmed/, () => ({ kind: 'confirmed' })],
+  [/^meta protocol ip(6)?/, (six) => ({ kind: 'frame', family: six ? 6 : 4 })],
+  [/^meta priority (!= )?8000:0-bfff:ffff/, (not) => ({ kind: 'tagged', ...(not ? { not: true } : {}) })],
+  [/^meta priority ([0-9a-f]+:[0-9a-f]+)/, (tag = '') => ({ kind: 'tagged', tag })],
+  [/^fib daddr \. iif oif exists/, () => ({ kind: 'on-link' })],
   [/^meta nfproto ipv([46])/, (family) => ({ kind: 'family', family: Number(family) as Family })],
   [/^ct mark & (0x\w+) != @(\S+)/, (mask = '', set = '') => ({ kind: 'stale-mark', mask: Number(mask), set })],
   [
@@ -112,6 +116,13 @@ const TARGETS: readonly (readonly [RegExp, (...groups: string[]) => Target])[] =
   [
     /^(iifname|oifname) vmap @(\S+)$/,
     (side = '', map = '') => ({ kind: 'verdict-map', key: { kind: 'interface', end: endOf(side) }, map }),
+  ],
+  [/^meta priority vmap @(\S+)$/, (map = '') => ({ kind: 'verdict-map', key: { kind: 'tag' }, map })],
+  [/^meta priority set none$/, () => ({ kind: 'set-tag', tag: null })],
+  [/^meta priority set ([0-9a-f]+:[0-9a-f]+)$/, (tag = '') => ({ kind: 'set-tag', tag })],
+  [
+    /^meta priority set (iifname|oifname) map @(\S+)$/,
+    (side = '', map = '') => ({ kind: 'tag-by-interface', end: endOf(side), map }),
   ],
   [/^meta nfproto vmap @(\S+)$/, (map = '') => ({ kind: 'verdict-map', key: { kind: 'family' }, map })],
   [

@@ -1,5 +1,7 @@
 /** What `nft monitor` prints: the changes of a transaction, then who committed it. */
 
+import { TABLE_FAMILIES } from './families.ts';
+
 export interface Committed {
   /** Cut to 15 characters by the kernel. */
   readonly program: string;
@@ -10,7 +12,7 @@ export class EventReader {
   #isOurs = false;
 
   constructor(table: string) {
-    this.#mention = new RegExp(`^(?:add|insert|replace|delete|flush) \\w+ inet ${table}\\b`);
+    this.#mention = new RegExp(`^(?:add|insert|replace|delete|flush) \\w+ (?:${TABLE_FAMILIES.join('|')}) ${table}\\b`);
   }
 
   /** At the end of a transaction that touched the table. */

@@ -4,21 +4,32 @@
  */
 import type { Chain, NftSet, Table } from './table.ts';
 
+import { type TableFamily, nameIn } from './families.ts';
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { readElement } from './write-table.ts';
 
-/** Throws for text that is no listing of one table. */
-export function readTable(text: string): Table {
+/** One table of both. */
+export function mergeTables(tables: readonly Table[]): Table {
+  return {
+    chains: versionedMap(tables.flatMap(({ chains }) => [...chains])),
+    sets: versionedMap(tables.flatMap(({ sets }) => [...sets])),
+  };
+}
+
+/** Throws for text that is no listing of one table of the family. */
+export function readTable(text: string, family: TableFamily = 'inet'): Table {
   const chains: Chain[] = [];
   const sets: NftSet[] = [];
   const lines = text.split('\n');
-  if (!/^table inet \S+ \{/.test(lines[0] ?? '')) throw new Error(`not a listing of a table: ${text.slice(0, 200)}`);
+  if (!new RegExp(`^table ${family} \\S+ \\{`).test(lines[0] ?? ''))
+    throw new Error(`not a listing of a table: ${text.slice(0, 200)}`);
   let isWhole = false;
   for (let at = 1; at < lines.length; at++) {
     const line = lines[at]!;
     if (line === '}') isWhole = true;
-    const [, kind, name = ''] = /^\t(\w+) (\S+) \{/.exec(line) ?? [];
+    const [, kind, local = ''] = /^\t(\w+) (\S+) \{/.exec(line) ?? [];
     if (kind === undefined) continue;
+    const name = nameIn(family, local);
     const end = lines.indexOf('\t}', at);
     if (end < 0) break;
     const body = lines.slice(at + 1, end);

@@ -7,6 +7,8 @@ import type { PortRange } from '../../../net/port-range.ts';
 import type { ConntrackState, End, MapKey, Match, Rule, Target } from './rule.ts';
 
 import { PROTOCOL_NUMBER } from '../../../core/vocabulary.ts';
+import { localName } from './families.ts';
+import { TAGS } from './tags.ts';
 
 /** Order in which `nft list` prints connection states. */
 const STATE_ORDER: readonly ConntrackState[] = ['invalid', 'established', 'related', 'new', 'untracked'];
@@ -59,13 +61,13 @@ function matchText(match: Match): string {
     case 'block':
       return `${addressText(match.family, match.end)} ${withoutHostLength(match.cidr, match.family)}`;
     case 'in-set':
-      return `${addressText(match.family, match.end)} ${match.not ? '!= ' : ''}@${match.set}`;
+      return `${addressText(match.family, match.end)} ${match.not ? '!= ' : ''}@${localName(match.set)}`;
     case 'in-port-set':
       return `${addressText(match.family, match.address)} . meta l4proto . th ${portField(match.port)} @${match.set}`;
     case 'pair-in-set':
       return `${addressText(match.family, 'source')} . ${addressText(match.family, 'destination')} @${match.set}`;
     case 'interface-in-set':
-      return `${interfaceText(match.end)} . ${addressText(match.family, match.end)} @${match.set}`;
+      return `${interfaceText(match.end)} . ${addressText(match.family, match.end)} @${localName(match.set)}`;
     case 'ports':
       if (match.ranges.length === 0) return `meta l4proto ${PROTOCOL_NUMBER[match.protocol]}`;
       return `${match.protocol.toLowerCase()} ${portField(match.end)} ${anyOf(match.ranges.map(rangeText))}`;
@@ -79,6 +81,12 @@ function matchText(match: Match): string {
       return DHCP[match.family][match.message];
     case 'interface':
       return `${interfaceText(match.end)} "${match.name}${match.isPrefix ? '*' : ''}"`;
+    case 'frame':
+      return `meta protocol ip${match.family === 4 ? '' : '6'}`;
+    case 'tagged':
+      return `meta priority ${match.not ? '!= ' : ''}${match.tag ?? TAGS}`;
+    case 'on-link':
+      return 'fib daddr . iif oif exists';
     case 'local':
       return `fib ${match.end === 'source' ? 'saddr' : 'daddr'} type local`;
     case 'limit':
@@ -98,6 +106,10 @@ function targetText(target: Target): string {
       return `${keyText(target.key)} vmap @${target.map}`;
     case 'set-mark':
       return `ct mark set ${markSetText(target.mask, target.bits)}`;
+    case 'set-tag':
+      return `meta priority set ${target.tag ?? 'none'}`;
+    case 'tag-by-interface':
+      return `meta priority set ${interfaceText(target.end)} map @${localName(target.map)}`;
     case 'log':
       return `log prefix "${safeText(target.prefix, MAX_COMMENT)}" group ${target.group}`;
   }
@@ -116,6 +128,8 @@ function keyText(key: MapKey): string {
       return addressText(key.family, key.end);
     case 'interface':
       return interfaceText(key.end);
+    case 'tag':
+      return 'meta priority';
     case 'family':
       return 'meta nfproto';
   }

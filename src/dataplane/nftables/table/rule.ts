@@ -53,6 +53,12 @@ export type Match =
   | { readonly kind: 'dhcp'; readonly family: Family; readonly message: 'request' | 'answer' }
   /** By which the packet came (source), or leaves (destination). */
   | { readonly kind: 'interface'; readonly end: End; readonly name: string; readonly isPrefix?: true }
+  /** What a frame carries; asked of frames, where `family` is that of bridges. */
+  | { readonly kind: 'frame'; readonly family: Family }
+  /** A tag of ours is on the packet (render/bridged-ports.ts): any, or this one. */
+  | { readonly kind: 'tagged'; readonly not?: true; readonly tag?: string }
+  /** A route to the destination leads out by the interface that the packet came in by. */
+  | { readonly kind: 'on-link' }
   /** The address is one of this host. */
   | { readonly kind: 'local'; readonly end: End }
   | { readonly kind: 'limit'; readonly perSecond: number; readonly burst: number };
@@ -61,6 +67,7 @@ export type Match =
 export type MapKey =
   | { readonly kind: 'address'; readonly family: Family; readonly end: End }
   | { readonly kind: 'interface'; readonly end: End }
+  | { readonly kind: 'tag' }
   | { readonly kind: 'family' };
 
 export type Target =
@@ -71,6 +78,10 @@ export type Target =
   | { readonly kind: 'verdict-map'; readonly key: MapKey; readonly map: string }
   /** The bits of the connection mark under the mask become `bits`. */
   | { readonly kind: 'set-mark'; readonly mask: number; readonly bits: number }
+  /** The packet's tag becomes this one; null: it has none. */
+  | { readonly kind: 'set-tag'; readonly tag: string | null }
+  /** It becomes that of the interface; the next rule, if the map has none for it. */
+  | { readonly kind: 'tag-by-interface'; readonly end: End; readonly map: string }
   | { readonly kind: 'log'; readonly group: number; readonly prefix: string };
 
 export interface Rule {

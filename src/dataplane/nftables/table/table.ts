@@ -43,11 +43,11 @@ export type Elements = VersionedMap<string, true | string>;
 
 export interface NftSet {
   readonly name: string;
-  /** As nft writes it: `ipv4_addr . inet_proto . inet_service`. */
+  /** As nft writes it: `ipv4_addr . inet_proto . inet_service`; of a map whose elements lead to other things than verdicts with these. */
   readonly type: string;
   /** Elements are disjoint ranges. */
   readonly isInterval?: boolean;
-  /** Its elements have verdicts. */
+  /** Its elements lead to something: verdicts, unless its type says so. */
   readonly isMap?: boolean;
   /** Addresses and ports are written as those of NodeIntent are: `10.0.0.1,6:80`. */
   readonly elements: Elements;
@@ -57,6 +57,7 @@ export interface NftSet {
   readonly isOfNodes?: true;
 }
 
+/** Of our tables, both of them: their names tell which (families.ts). */
 export interface Table {
   readonly chains: VersionedMap<string, Chain>;
   readonly sets: VersionedMap<string, NftSet>;

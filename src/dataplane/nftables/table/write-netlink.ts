@@ -7,6 +7,7 @@
  * Source: linux/netfilter/nf_tables.h, nfnetlink.h; libnftables' order of bytes of each type of data.
  */
 import { parseAddress } from '../../../net/ip.ts';
+import { type TableFamily, familyOfName, localName } from './families.ts';
 import type { Change, Command, ElementChange } from './write-table.ts';
 
 import { elementText } from './write-table.ts';
@@ -33,7 +34,8 @@ const ACK = 0x4;
 const CREATE = 0x400;
 const APPEND = 0x800;
 const NESTED = 0x8000;
-const INET = 1;
+/** NFPROTO_INET, NFPROTO_BRIDGE. */
+const FAMILY_NUMBER: Readonly<Record<TableFamily, number>> = { inet: 1, bridge: 7 };
 const ERROR = 2;
 const [MESSAGE_HEADER, FAMILY_HEADER] = [16, 4];
 const GOTO = -4;
@@ -49,7 +51,8 @@ export function writeBatch(table: string, commands: readonly Command[], first: n
     const body = change && bodyOf(change, table, out);
     if (!body) return undefined;
     const flags = REQUEST | body.flags | (index === commands.length - 1 ? ACK : 0);
-    out.message(body.type, flags, INET, 0, first + index, body.write);
+    const family = familyOfName(change.kind === 'elements' ? change.set : change.chain);
+    out.message(body.type, flags, FAMILY_NUMBER[family], 0, first + index, body.write);
   }
   out.message(BATCH_END, REQUEST, 0, NETFILTER_SUBSYSTEM, first + commands.length, () => {});
   return { bytes: out.taken(), first, count: commands.length };
@@ -71,7 +74,7 @@ function bodyOf(change: Change, table: string, out: Messages): Body | undefined 
         flags: CREATE,
         write: () => {
           out.text(1, table);
-          out.text(3, change.chain);
+          out.text(3, localName(change.chain));
         },
       };
     case 'stamp':
@@ -96,7 +99,7 @@ function elementsBody({ verb, type, set, elements }: ElementChange, table: strin
     flags: isNew ? CREATE : 0,
     write: () => {
       out.text(1, table);
-      out.text(2, set);
+      out.text(2, localName(set));
       out.nest(3, () => {
         for (const [key, verdict] of parts) out.nest(1, () => element(out, key!, verdict));
       });

@@ -1,4 +1,5 @@
 /** Values -> commands of nft. */
+import { type TableFamily, familyOfName, localName } from './families.ts';
 import type { Rule } from './rule.ts';
 import type { Chain, NftSet } from './table.ts';
 
@@ -33,51 +34,52 @@ export interface ElementChange {
   readonly elements: readonly (readonly [string, true | string])[];
 }
 
-/** For one table. */
+/** For our tables, which have one name. */
 export class TableWriter {
   readonly #table: string;
 
-  constructor(name: string) {
-    this.#table = `inet ${name}`;
+  constructor(table: string) {
+    this.#table = table;
   }
 
-  addTable(): Command {
-    return { text: `add table ${this.#table}`, object: '' };
+  /** Changes nothing if it is there. */
+  addTable(family: TableFamily): Command {
+    return { text: `add table ${family} ${this.#table}`, object: '' };
   }
 
-  deleteTable(): Command {
-    return { text: `delete table ${this.#table}`, object: '' };
+  deleteTable(family: TableFamily): Command {
+    return { text: `delete table ${family} ${this.#table}`, object: '' };
   }
 
   addChain({ name, hook }: Chain): Command {
-    const command = this.#command(`add chain ${this.#table} ${name}${hook === '' ? '' : ` { ${hook} }`}`, name);
+    const command = this.#command(`add chain ${this.#in(name)}${hook === '' ? '' : ` { ${hook} }`}`, name);
     return hook === '' ? { ...command, change: { kind: 'chain', chain: name } } : command;
   }
 
   addRules({ name, lines, rules }: Chain): Command[] {
     return lines.map((line, index) => {
-      const command = this.#command(`add rule ${this.#table} ${name} ${line}`, name);
+      const command = this.#command(`add rule ${this.#in(name)} ${line}`, name);
       const stamp = rules && stampOf(rules[index]!);
       return stamp ? { ...command, change: { kind: 'stamp', chain: name, ...stamp } } : command;
     });
   }
 
   flushChain(name: string): Command {
-    return this.#command(`flush chain ${this.#table} ${name}`, name);
+    return this.#command(`flush chain ${this.#in(name)}`, name);
   }
 
   deleteChain(name: string): Command {
-    return this.#command(`delete chain ${this.#table} ${name}`, name);
+    return this.#command(`delete chain ${this.#in(name)}`, name);
   }
 
   addSet({ name, type, isInterval, isMap }: NftSet): Command {
     const flags = isInterval ? ' flags interval;' : '';
-    const [kind, of] = isMap ? ['map', `${type} : verdict`] : ['set', type];
-    return this.#command(`add ${kind} ${this.#table} ${name} { type ${of};${flags} }`, name);
+    const [kind, of] = isMap ? ['map', type.includes(' : ') ? type : `${type} : verdict`] : ['set', type];
+    return this.#command(`add ${kind} ${this.#in(name)} { type ${of};${flags} }`, name);
   }
 
   deleteSet({ name, isMap }: NftSet): Command {
-    return this.#command(`delete ${isMap ? 'map' : 'set'} ${this.#table} ${name}`, name);
+    return this.#command(`delete ${isMap ? 'map' : 'set'} ${this.#in(name)}`, name);
   }
 
   addElements(set: NftSet, elements: ElementChange['elements']): Command[] {
@@ -97,15 +99,16 @@ export class TableWriter {
     const commands: Command[] = [];
     for (let at = 0; at < elements.length; at += MAX_ELEMENTS) {
       const some = elements.slice(at, at + MAX_ELEMENTS);
-      const command = this.#command(
-        `${verb} element ${this.#table} ${name} { ${some.map(entryText).join(', ')} }`,
-        name,
-      );
+      const command = this.#command(`${verb} element ${this.#in(name)} { ${some.map(entryText).join(', ')} }`, name);
       commands.push(
         isInterval ? command : { ...command, change: { kind: 'elements', verb, type, set: name, elements: some } },
       );
     }
     return commands;
+  }
+
+  #in(name: string): string {
+    return `${familyOfName(name)} ${this.#table} ${localName(name)}`;
   }
 
   #command(text: string, object: string): Command {

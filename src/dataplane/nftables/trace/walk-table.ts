@@ -7,6 +7,7 @@ import type { ConntrackState, End, MapKey, Match, Rule, Target } from '../table/
 import type { Chain, NftSet, Table } from '../table/table.ts';
 
 import { PROTOCOL_NUMBER } from '../../../core/vocabulary.ts';
+import { type TableFamily, familyOfName, localName, nameIn } from '../table/families.ts';
 import { readRuleText } from '../table/parse-rule.ts';
 import { markText } from '../table/rule-text.ts';
 import { holdsAddress, isElement } from './set-element.ts';
@@ -29,6 +30,9 @@ export interface WalkedPacket {
   /** Undefined: not known, and none that a rule names. */
   readonly inInterface: string | undefined;
   readonly outInterface: string | undefined;
+  /** Of a bridge; absent: the packet came or leaves otherwise, or that is not asked. */
+  readonly inPort?: string | undefined;
+  readonly outPort?: string | undefined;
   readonly sourceIsLocal: boolean;
   readonly destinationIsLocal: boolean;
   readonly hopLimit: number;
@@ -65,6 +69,8 @@ const MAX_STEPS = 200_000;
 /** NFT_JUMP_STACK_SIZE */
 const MAX_JUMPS = 16;
 
+type Resolved = Exclude<Target, { kind: 'verdict-map' | 'tag-by-interface' }>;
+
 interface Position {
   readonly chain: Chain;
   next: number;
@@ -77,6 +83,8 @@ class Walker {
   readonly #path: WalkedRule[] = [];
   readonly #stack: Position[] = [];
   #at: Position | undefined;
+  /** Of the packet (table/tags.ts). */
+  #tag: string | null = null;
 
   constructor(chains: Table['chains'], sets: Sets, packet: WalkedPacket) {
     this.#chains = chains;
@@ -85,15 +93,34 @@ class Walker {
   }
 
   *run(): Generator<readonly string[], Walk, void> {
-    const { hook } = this.#packet;
-    const bases = [...this.#chains.values()].filter(({ hook: head }) => head.includes(` hook ${hook} `));
-    if (bases.length > 1) return this.#end({ unknown: `${bases.length} chains of the table are at hook ${hook}` });
+    const { hook, inPort, outPort } = this.#packet;
+    if (inPort !== undefined) {
+      for (const family of ['bridge', 'inet'] as const) {
+        const verdict = yield* this.#atHook(family, 'prerouting');
+        if (verdict !== 'passes') return this.#end(verdict);
+      }
+      // What is routed gets another priority.
+      if (hook === 'forward' && outPort === undefined) this.#tag = null;
+    }
+    if (inPort !== undefined && outPort !== undefined) {
+      const verdict = yield* this.#atHook('bridge', 'forward');
+      if (verdict !== 'passes') return this.#end(verdict);
+    }
+    return this.#end(yield* this.#atHook('inet', hook));
+  }
+
+  *#atHook(family: TableFamily, hook: string): Generator<readonly string[], Walk['verdict'], void> {
+    const bases = [...this.#chains.values()].filter(
+      ({ name, hook: head }) => familyOfName(name) === family && head.includes(` hook ${hook} `),
+    );
+    if (bases.length > 1) return { unknown: `${bases.length} chains of the table are at hook ${hook}` };
     const [base] = bases;
-    if (!base) return this.#end('passes');
+    if (!base) return 'passes';
     this.#at = { chain: base, next: 0 };
+    this.#stack.length = 0;
     let verdict: Walk['verdict'] | undefined;
     for (let steps = 0; verdict === undefined && steps < MAX_STEPS; steps++) verdict = yield* this.#step(this.#at!);
-    return this.#end(verdict ?? { unknown: 'the rules have a loop' });
+    return verdict ?? { unknown: 'the rules have a loop' };
   }
 
   #end(verdict: Walk['verdict']): Walk {
@@ -109,7 +136,8 @@ class Walker {
     const isAccept = ACCEPT.test(line);
     const rule = chain.rules?.[index] ?? readRuleText(isAccept ? line.replace(ACCEPT, '$1return') : line);
     if (!rule) return { unknown: `a rule that is none of ours: ${shown}` };
-    const wanted = setsOf(rule);
+    this.#family = familyOfName(chain.name);
+    const wanted = setsOf(rule).map((name) => this.#setName(name));
     const lacking = wanted.filter((name) => !this.#sets.has(name));
     if (lacking.length > 0) yield lacking;
     const lost = wanted.find((name) => !this.#sets.has(name));
@@ -122,7 +150,7 @@ class Walker {
     return this.#follow(target, shown);
   }
 
-  #follow(target: Exclude<Target, { kind: 'verdict-map' }>, shown: string): Walk['verdict'] | undefined {
+  #follow(target: Resolved, shown: string): Walk['verdict'] | undefined {
     switch (target.kind) {
       case 'drop':
         return 'dropped';
@@ -142,6 +170,9 @@ class Walker {
         connection.mark = ((connection.mark & ~target.mask) | target.bits) >>> 0;
         return undefined;
       }
+      case 'set-tag':
+        this.#tag = target.tag;
+        return undefined;
       case 'log':
         return undefined;
     }
@@ -153,12 +184,24 @@ class Walker {
     return this.#at ? undefined : 'passes';
   }
 
+  /** Of the rule. */
+  #family: TableFamily = 'inet';
+
+  /** In the table of the rule; text says its name there. */
+  #setName(name: string): string {
+    return nameIn(this.#family, localName(name));
+  }
+
   #set(name: string): NftSet {
-    return this.#sets.get(name)!;
+    return this.#sets.get(this.#setName(name))!;
   }
 
   /** Undefined: the map has no element for the packet. */
-  #resolve(target: Target): Exclude<Target, { kind: 'verdict-map' }> | undefined {
+  #resolve(target: Target): Resolved | undefined {
+    if (target.kind === 'tag-by-interface') {
+      const tag = this.#set(target.map).elements.get(`"${this.#interface(target.end)}"`);
+      return typeof tag === 'string' ? { kind: 'set-tag', tag } : undefined;
+    }
     if (target.kind !== 'verdict-map') return target;
     const key = this.#key(target.key);
     const verdict = key === undefined ? undefined : this.#set(target.map).elements.get(key);
@@ -176,6 +219,8 @@ class Walker {
         const name = this.#interface(key.end);
         return name === undefined ? undefined : `"${name}"`;
       }
+      case 'tag':
+        return this.#tag ?? undefined;
       case 'address':
         return this.#packet.family === key.family ? this.#address(key.end) : undefined;
     }
@@ -190,6 +235,7 @@ class Walker {
   }
 
   #interface(end: End): string | undefined {
+    if (this.#family === 'bridge') return end === 'source' ? this.#packet.inPort : this.#packet.outPort;
     return end === 'source' ? this.#packet.inInterface : this.#packet.outInterface;
   }
 
@@ -206,7 +252,12 @@ class Walker {
       case 'confirmed':
         return hasConnection && state !== 'new';
       case 'family':
+      case 'frame':
         return family === match.family;
+      case 'tagged':
+        return (match.tag === undefined ? this.#tag !== null : this.#tag === match.tag) !== Boolean(match.not);
+      case 'on-link':
+        return packet.inInterface !== undefined && packet.inInterface === packet.outInterface;
       case 'stale-mark':
         return hasConnection && !this.#set(match.set).elements.has(markText(mark & match.mask));
       case 'flag':
@@ -260,7 +311,7 @@ const ACCEPT = /(^| )accept$/;
 
 function setsOf({ matches, target }: Rule): readonly string[] {
   const asked = matches.flatMap((match) => ('set' in match ? [match.set] : []));
-  return target.kind === 'verdict-map' ? [...asked, target.map] : asked;
+  return target.kind === 'verdict-map' || target.kind === 'tag-by-interface' ? [...asked, target.map] : asked;
 }
 
 function hasPorts(protocol: number): boolean {
