@@ -240,8 +240,11 @@ export class Agent {
 
   /** Where nothing waits, what was heard since the last sync is nothing that concerns this node. */
   #versionsNow(): Versions {
-    const isSettled = this.#isWhole && Object.keys(this.#waitingSinceMs).length === 0;
-    return isSettled ? this.#heardVersions() : this.#versions;
+    return this.#isSettled ? this.#heardVersions() : this.#versions;
+  }
+
+  get #isSettled(): boolean {
+    return this.#isWhole && Object.keys(this.#waitingSinceMs).length === 0;
   }
 
   #heardVersions(): Versions {
@@ -307,10 +310,10 @@ export class Agent {
     }
     const started = clock.now();
     const newPods = this.#newPods.known();
-    this.#versions = this.#versionsNow();
+    const heard = this.#heardVersions();
+    if (this.#isSettled) this.#versions = heard;
     const waited = this.#takeWaiting(request.lane);
     const mark = this.#progress.begin(request.lane);
-    const heard = this.#heardVersions();
     this.#isWhole = false;
     const modeProblems = this.#followMode();
     if (!this.#lastOutcome) this.#options.dataplane.prepare(this.#mode);

@@ -99,6 +99,8 @@ export class NodeCompiler {
   #localAddresses: ReadonlyMap<string, string> = new Map();
   #programs: readonly Program[] = [];
   #audits: readonly Program[] = [];
+  /** What namespaces ask for beyond what one may have. */
+  #overLimits: readonly Problem[] = [];
   /** Of the policies that apply to local pods. */
   #blocks = new BlockDirectory([]);
   #intent: NodeIntent | undefined;
@@ -430,6 +432,8 @@ export class NodeCompiler {
   #gather(): void {
     this.#isUngathered = false;
     this.#gatheredChanges = this.#ruleChanges;
+    const names = [...this.#namespaces.keys()].sort();
+    this.#overLimits = names.flatMap((name) => this.#namespaces.get(name)!.programs.problems);
     const states = [...this.#namespaces.values()];
     const untiered = this.#endpointsNow();
     const own = [
@@ -536,12 +540,9 @@ export class NodeCompiler {
   }
 
   #problems(): readonly Problem[] {
-    const overLimits = [...this.#namespaces.keys()]
-      .sort()
-      .flatMap((name) => this.#namespaces.get(name)!.programs.problems);
     const problems: Problem[] = [
       ...this.#rules.problems(),
-      ...overLimits,
+      ...this.#overLimits,
       ...this.#contested.problems(),
       ...this.#tiers.problems(),
     ];

@@ -9,6 +9,8 @@ type ReadRules = Readonly<Record<Direction, readonly Rule[]>>;
 
 export class RuleReader {
   readonly #known = new Map<Policy, ReadRules>();
+  readonly #looked = new Set<Policy>();
+  /** Of those that have any. */
   readonly #problems = new Map<Policy, readonly Problem[]>();
 
   read(policy: Policy): ReadRules {
@@ -16,13 +18,19 @@ export class RuleReader {
     if (known) return known;
     const rules = { ingress: policy.ingress, egress: policy.egress };
     if ((policy.ruleBytes ?? 0) <= MAX_REMEMBERED_BYTES) this.#known.set(policy, rules);
-    if (policy.ruleProblems && !this.#problems.has(policy)) this.#problems.set(policy, policy.ruleProblems());
+    if (policy.ruleProblems && !this.#looked.has(policy)) this.#lookAt(policy, policy.ruleProblems());
     return rules;
+  }
+
+  #lookAt(policy: Policy, problems: readonly Problem[]): void {
+    this.#looked.add(policy);
+    if (problems.length > 0) this.#problems.set(policy, problems);
   }
 
   /** Forgets what was read of all other policies. */
   keepOnly(policies: ReadonlySet<Policy>): void {
     for (const policy of this.#known.keys()) if (!policies.has(policy)) this.#known.delete(policy);
+    for (const policy of this.#looked) if (!policies.has(policy)) this.#looked.delete(policy);
     for (const policy of this.#problems.keys()) if (!policies.has(policy)) this.#problems.delete(policy);
   }
 

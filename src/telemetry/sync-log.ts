@@ -1,5 +1,6 @@
 /** Outcomes of syncs -> lines of the log. */
 import type { SyncInfo } from '../agent/agent.ts';
+import type { NodeIntent } from '../compile/intent.ts';
 import type { ChangeCounts, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { Logger } from './log.ts';
 
@@ -26,6 +27,7 @@ export function createSyncLog(
   const logWaits = createWaitLog(log);
   const logAudits = createAuditLog(log);
   const logWork = createWorkLog(log, now);
+  let audits: NodeIntent['audits'] | undefined;
   return (outcome, info) => {
     logLacks(outcome);
     logUnread(outcome);
@@ -33,7 +35,8 @@ export function createSyncLog(
     logFailures(log, outcome);
     logWork(outcome, info, backend());
     logWaits(outcome, info);
-    if (info.intent) logAudits(auditedPolicies(info.intent));
+    if (info.intent && info.intent.audits !== audits) logAudits(auditedPolicies(info.intent));
+    audits = info.intent?.audits ?? audits;
   };
 }
 
@@ -140,32 +143,32 @@ function createWorkLog(
   return (outcome, info, backend) => {
     const { change, mode } = outcome;
     const changed = change !== undefined && !change.isEmpty && !change.onlyWaits;
-    const fields = fieldsOf(outcome, info);
+    const fields = (): LogFields => fieldsOf(outcome, info);
     if (mode === 'dry-run' && outcome.stepsApplied > 0)
       log.info('dry-run: what there was of ours was taken out of the kernel; no policy denies anything here now');
     if (info.verdict === 'failed' || info.verdict === 'locked')
-      log.debug('nothing, or not all, was written', { ...fields, stepsApplied: outcome.stepsApplied });
-    else if (info.first) log.info(`first sync done on ${backend}`, fields);
+      log.debug('nothing, or not all, was written', { ...fields(), stepsApplied: outcome.stepsApplied });
+    else if (info.first) log.info(`first sync done on ${backend}`, fields());
     else if (changed && info.reasons.every((reason) => reason === TIDYING))
-      log.debug('took rules out of the kernel that were replaced', fields);
+      log.debug('took rules out of the kernel that were replaced', fields());
     else if (changed && mode !== 'dry-run') logChange(change.counts, fields);
-    else log.debug('nothing to do', fields);
+    else log.debug('nothing to do', fields());
   };
 }
 
 type LogFields = Readonly<Record<string, unknown>>;
 
 /** Where pods of other nodes come and go there is a sync for each. Those without a line at level info are counted in the next. */
-function createChangeLog(log: Logger, now: () => number): (counts: ChangeCounts, fields: LogFields) => void {
+function createChangeLog(log: Logger, now: () => number): (counts: ChangeCounts, fields: () => LogFields) => void {
   let toldMs = Number.NEGATIVE_INFINITY;
   let untold = 0;
   return (counts, fields) => {
     if (isOfMembers(counts) && now() - toldMs < MEMBERS_LINE_MS) {
       untold++;
-      log.debug('changed the kernel', fields);
+      log.debug('changed the kernel', fields());
       return;
     }
-    log.info('changed the kernel', { ...fields, ...(untold > 0 ? { syncsNotLogged: untold } : {}) });
+    log.info('changed the kernel', { ...fields(), ...(untold > 0 ? { syncsNotLogged: untold } : {}) });
     toldMs = now();
     untold = 0;
   };

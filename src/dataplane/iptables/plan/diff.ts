@@ -224,7 +224,10 @@ function* planFamily(
   // For an epoch that begins after all else is in nobody waits: one commit, and nothing to tidy.
   const isEpochLast = isLate && chains.size === 0 && before.dead === undefined;
   const mayAdd = options.addsOnly && !isEpochLast;
-  const commits = (mayAdd && addedOnly(rules, before, [first, second])) || replaced(before, first, second, chainOf);
+  const isStill = [first, second].every(isNothing) && (mayAdd || before.dead === undefined);
+  const commits = isStill
+    ? { lines: [], settle: [], chainsDeleted: 0, dead: before.dead }
+    : (mayAdd && addedOnly(rules, before, [first, second])) || replaced(before, first, second, chainOf);
   return {
     rules,
     changes,
@@ -241,6 +244,10 @@ function* planFamily(
 }
 
 type Commits = Pick<FamilyPlan, 'lines' | 'settle' | 'chainsDeleted' | 'dead'>;
+
+function isNothing({ chains, stale, hooks }: RulesChange): boolean {
+  return chains.size === 0 && stale.length === 0 && hooks === undefined;
+}
 
 /** Undefined: the rules cannot be changed so. */
 function addedOnly(

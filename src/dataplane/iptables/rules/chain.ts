@@ -87,6 +87,7 @@ export class ChainText {
   readonly #family: Family;
   #rules: readonly ParsedRule[] | undefined;
   #sets: readonly (readonly string[])[] | undefined;
+  #stamps: readonly OwnRule[] | undefined;
 
   constructor(lines: readonly string[], family: Family, rules?: readonly ParsedRule[]) {
     this.lines = lines;
@@ -111,6 +112,14 @@ export class ChainText {
   get sets(): readonly (readonly string[])[] {
     this.#sets ??= (this.#rules?.map(setsOf) ?? this.lines.map(mentionedSets)).filter((sets) => sets.length > 0);
     return this.#sets;
+  }
+
+  /** Those that stamp an epoch. */
+  get stamps(): readonly OwnRule[] {
+    this.#stamps ??= this.rules.filter(
+      (parsed): parsed is OwnRule => parsed.kind === 'own' && parsed.rule.target.kind === 'stamp-epoch',
+    );
+    return this.#stamps;
   }
 
   /** The same rules in the same order: exact text decides whether a chain is what we wrote. */

@@ -229,8 +229,11 @@ function essentialsMissing(missing: MissingFeatures): readonly Feature[] {
   );
 }
 
+const NO_LACKS: readonly Lack[] = [];
+
 /** What is missing, as those see it who need not know the rules. */
 export function lacksOf(missing: MissingFeatures): readonly Lack[] {
+  if (!missing[4]?.length && !missing[6]?.length) return NO_LACKS;
   return FEATURES.flatMap((feature) => {
     const text = missingFeatureText(feature, missing);
     return text === undefined ? [] : [{ text, neededFor: neededFor(feature, missing) }];
