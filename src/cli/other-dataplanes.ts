@@ -23,7 +23,7 @@ export function leftInNftables(table: string): OtherDataplane {
         await nft('-t', 'list', 'table', family, table);
         found.push(family);
       } catch (error) {
-        if (!isNoTable(error) && !isAbsent(error)) throw error;
+        if (!isNoTable(error, family) && !isAbsent(error)) throw error;
       }
     }
     return found;

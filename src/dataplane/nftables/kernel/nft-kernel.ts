@@ -53,15 +53,17 @@ async function readOne(family: TableFamily, table: string, run: RunCommand): Pro
     const { stdout } = await run({ argv: [...argv], timeoutMs: READ_MS });
     return readTable(stdout, family);
   } catch (error) {
-    if (isNoTable(error)) return undefined;
+    if (isNoTable(error, family)) return undefined;
     throw new NftFailed((error as Error).message, 'unavailable');
   }
 }
 
 /** Whether what nft complains of is that the table, or what was asked for in it, is not there. */
-export function isNoTable(error: unknown): boolean {
-  // The second of a kernel that knows no tables of the family.
-  return error instanceof CommandFailed && /No such file or directory|Operation not supported/.test(error.stderr);
+export function isNoTable(error: unknown, family: TableFamily = 'inet'): boolean {
+  if (!(error instanceof CommandFailed)) return false;
+  if (/No such file or directory/.test(error.stderr)) return true;
+  // Of a kernel that knows no such tables. For those of the other family it is a failure.
+  return family === 'bridge' && /Operation not supported/.test(error.stderr);
 }
 
 /** nft reads the file once all of it is there, whenever this process is killed. Its commands are one transaction. */
