@@ -28,6 +28,13 @@ export function expectedHere(
   };
 }
 
+/** Of a flow's ends: a pod had the address, and none has it any more. Nothing of such a flow is left to go on. */
+export function goneBetween(before: ClusterSnapshot, after: ClusterSnapshot): (flow: Flow) => boolean {
+  const [owned, owns] = [before, after].map(({ pods }) => addressOwners(pods.values()));
+  const isGone = (address: string): boolean => owned!.has(address) && !owns!.has(address);
+  return ({ source, destination }) => isGone(source) || isGone(destination);
+}
+
 export function packetOf(snapshot: ClusterSnapshot, flow: Flow): Packet {
   const isToNode = snapshot.nodes.get(NODE)?.addresses.includes(flow.destination) ?? false;
   return {

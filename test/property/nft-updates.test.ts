@@ -6,7 +6,7 @@ import { AgentKilled, createFakeNft } from '../support/nft-fake.ts';
 import { createNftNode, type NftNode } from '../support/nft-node.ts';
 import type { Connection, Packet } from '../support/tracer.ts';
 import { clusterPair, crowdedPair, flowsAtEdges, NODE, tieredPair } from './clusters.ts';
-import { expectedHere, packetOf } from './expected.ts';
+import { expectedHere, goneBetween, packetOf } from './expected.ts';
 import { runs } from './runs.ts';
 
 const anyPair = fc.oneof({ weight: 3, arbitrary: clusterPair }, { weight: 2, arbitrary: tieredPair });
@@ -89,6 +89,7 @@ async function liveFlows(
       });
       await (isRestarted ? createNftNode(NODE, { kernel }) : node).bring(after);
       const expected = expectedHere(after);
+      const isGone = goneBetween(before, after);
       for (const { flow, connection } of live) {
         const packet: Packet = { ...packetOf(before, flow), state: 'ESTABLISHED' };
         if (packet.hook === 'INPUT' || flow.protocol === 1 || flow.protocol === 58) continue;
@@ -101,6 +102,7 @@ async function liveFlows(
           direction: 'REPLY',
         };
         const { passes, why } = expected(flow);
+        if (!passes && isGone(flow)) continue;
         for (const each of [packet, reply]) {
           const { verdict, matched } = node.walk({ ...each, connection: { ...connection } }, flow);
           const wanted = passes ? 'passed' : 'dropped';

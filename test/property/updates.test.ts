@@ -5,7 +5,6 @@ import { compileNode, renderNode } from '../support/stages.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { isReleasedSign } from '../../src/dataplane/iptables/plan/released.ts';
 import { type ObservedState, planText } from '../../src/dataplane/iptables/plan/plan.ts';
-import { addressOwners } from '../../src/policy/address-owners.ts';
 import type { ClusterSnapshot, Flow } from '../../src/policy/model.ts';
 import type { Layout } from '../../src/dataplane/iptables/rules/ruleset.ts';
 import { EVERY_PACKET } from '../../src/dataplane/mark-bits.ts';
@@ -35,7 +34,7 @@ import {
   tieredCluster,
   tieredPair,
 } from './clusters.ts';
-import { packetOf } from './expected.ts';
+import { goneBetween, packetOf } from './expected.ts';
 import { runs } from './runs.ts';
 
 const EMPTY: ClusterParts = { pods: [], namespaces: [], policies: [] };
@@ -200,16 +199,14 @@ class Update {
     const target = createFakeNode(NODE);
     await enforce(target, after, false, layout);
     const [old, future] = [update.node.kernel.state(), target.kernel.state()];
-    const [owned, owns] = [before, after].map(({ pods }) => addressOwners(pods.values()));
-    const isGone = (address: string): boolean => owned!.has(address) && !owns!.has(address);
+    const isGone = goneBetween(before, after);
     for (const flow of flows) {
       const packet = packetOf(after, flow);
       const connection = { mark: 0 };
       const [verdict, next] = [trace(old, { ...packet, connection }), trace(future, packet)];
       if (verdict === next) update.#fixed.push({ packet, verdict });
       if (verdict === 'passed' && next === 'passed') update.#allowed.push({ packet, connection });
-      // Of a pod that is gone nothing is left to go on.
-      if (marks && verdict === 'passed' && next === 'dropped' && !isGone(flow.source) && !isGone(flow.destination)) {
+      if (marks && verdict === 'passed' && next === 'dropped' && !isGone(flow)) {
         update.#denied.push({ packet, connection });
         update.#silent.push({ packet, connection: { ...connection } });
       }
