@@ -1,10 +1,11 @@
 /** The host under the agent fails: its clock, its disk, its processes, its memory. The rules stay, and changes are followed. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { childrenOf, programOf } from '../support/processes.ts';
 
 const DENY = { podSelector: { matchLabels: { pod: 'b' } }, policyTypes: ['Ingress'] };
 
@@ -137,7 +138,5 @@ describe('fault: the host fails under the agent', function () {
 });
 
 function endTools(parent: number): void {
-  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'latin1').split(' ').filter(Boolean);
-  for (const pid of children)
-    if (/^(?:ip6?tables|ipset)/.test(readFileSync(`/proc/${pid}/comm`, 'latin1'))) process.kill(Number(pid), 'SIGKILL');
+  for (const pid of childrenOf(parent)) if (/^(?:ip6?tables|ipset)/.test(programOf(pid))) process.kill(pid, 'SIGKILL');
 }

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { runCommand } from '../../src/host/command.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { podObject, namespaceObject, runningStatus } from '../support/api-objects.ts';
+import { childrenOf, programOf } from '../support/processes.ts';
 
 /** More lines than the socket between agent and tool holds. */
 const PODS = 6_000;
@@ -131,6 +132,5 @@ describe('fault: the input of iptables-restore is cut', function () {
 
 /** Those that the process has started. */
 function ipsetsOf(parent: number): readonly number[] {
-  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'latin1').split(' ').filter(Boolean);
-  return children.filter((pid) => readFileSync(`/proc/${pid}/comm`, 'latin1') === 'ipset\n').map(Number);
+  return childrenOf(parent).filter((pid) => programOf(pid) === 'ipset');
 }

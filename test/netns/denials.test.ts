@@ -1,7 +1,7 @@
 /** Real packets are denied, and the log says by whom and why. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../src/core/vocabulary.ts';
@@ -15,6 +15,7 @@ import {
   skipUnlessRoot,
   until,
 } from '../support/agent-lab.ts';
+import { childrenOf, programOf } from '../support/processes.ts';
 
 /** From the packet to the line. */
 const WITHIN_MS = 2_000;
@@ -297,13 +298,8 @@ const FLOOD =
 
 /** The process id of the reader, which a process of the agent's has started. */
 function readerOf(agent: number): number {
-  const childrenOf = (pid: number): number[] =>
-    readdirSync(`/proc/${pid}/task`).flatMap((task) => {
-      const list = readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim();
-      return list === '' ? [] : list.split(' ').map(Number);
-    });
   const all = (pid: number): number[] => childrenOf(pid).flatMap((child) => [child, ...all(child)]);
-  const found = all(agent).find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'ulogd');
+  const found = all(agent).find((pid) => programOf(pid) === 'ulogd');
   assert.ok(found, 'no ulogd runs');
   return found;
 }
