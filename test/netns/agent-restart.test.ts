@@ -1,8 +1,8 @@
 /** An agent that dies, is replaced, or loses the API server: the rules stay and no packet is judged wrongly (S-79). */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LabRepeat } from '../../lab/network/types.ts';
 import { AgentLab, enforcedBy, ENGINES, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { friendUnderProbes } from '../support/under-probes.ts';
 
 for (const engine of ENGINES) {
   describe(`agent restarts: ${engine}`, function () {
@@ -26,29 +26,17 @@ for (const engine of ENGINES) {
       const generation = await first.metric('portcullis_generation');
       assert.ok(generation > 0);
       const before = await t.kernelText('node-1', undefined);
-      const probes: readonly (readonly [string, LabRepeat])[] = [
-        ['reached', await t.repeat('x/friend', 'x/server')],
-        ['reached', await t.repeat('x/friend', 'x/server', 6, 'UDP')],
-        ['blocked', await t.repeat('x/stranger', 'x/server')],
-        ['blocked', await t.repeat('x/stranger', 'x/server', 6, 'UDP')],
-      ];
-      const flow = await t.flow('x/friend', 'x/server');
-
-      assert.equal((await first.end('SIGKILL')).signal, 'SIGKILL');
-      await sleep(300);
-      const second = await t.start();
-      await sleep(300);
-
-      assert.ok((await flow.status()).longestSilenceMs < 500, JSON.stringify(await flow.status()));
-      for (const [wanted, probe] of probes) {
-        const { counts, changes } = await probe.stop();
-        assert.deepEqual(
-          changes.map(({ outcome }) => outcome),
-          [wanted],
-          JSON.stringify(counts),
-        );
-      }
-      await flow.close();
+      await friendUnderProbes(
+        t,
+        async () => {
+          assert.equal((await first.end('SIGKILL')).signal, 'SIGKILL');
+          await sleep(300);
+          await t.start();
+          await sleep(300);
+        },
+        500,
+      );
+      const second = t.agents.get('node-1')!;
       assert.equal(await second.metric('portcullis_kernel_writes_total'), 0);
       assert.equal(await second.metric('portcullis_generation'), generation);
       assert.equal(await t.kernelText('node-1', undefined), before);

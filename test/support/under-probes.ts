@@ -5,9 +5,9 @@ import type { AgentLab } from './agent-lab.ts';
 
 /**
  * Runs `work` under probes of new connections and a live flow: x/server is reached by x/friend and not by x/stranger. None of them may meet a
- * wrong verdict.
+ * wrong verdict, nor the flow be silent for `silenceMs`.
  */
-export async function friendUnderProbes(t: AgentLab, work: () => Promise<void>): Promise<void> {
+export async function friendUnderProbes(t: AgentLab, work: () => Promise<void>, silenceMs = 1_000): Promise<void> {
   const probes: readonly (readonly [string, LabRepeat])[] = [
     ['reached', await t.repeat('x/friend', 'x/server')],
     ['reached', await t.repeat('x/friend', 'x/server', 6, 'UDP')],
@@ -16,7 +16,7 @@ export async function friendUnderProbes(t: AgentLab, work: () => Promise<void>):
   ];
   const flow = await t.flow('x/friend', 'x/server');
   await work();
-  assert.ok((await flow.status()).longestSilenceMs < 1_000, JSON.stringify(await flow.status()));
+  assert.ok((await flow.status()).longestSilenceMs < silenceMs, JSON.stringify(await flow.status()));
   for (const [wanted, probe] of probes) {
     const { counts, changes } = await probe.stop();
     const outcomes = changes.map(({ outcome }) => outcome);
