@@ -3,21 +3,12 @@ import assert from 'node:assert/strict';
 import { fieldOf, IGNORE_ANNOTATION, type LintWorld } from '../../src/policy/lint.ts';
 import { lintClusterPolicies, lintOtherGroup } from '../../src/policy/lint-tiers.ts';
 import { parseClusterPolicy } from '../../src/policy/parse-cluster-policy.ts';
-import { namespace, pod, snapshot } from '../support/builders.ts';
+import { namespace, snapshot } from '../support/builders.ts';
+import { LINT_PODS } from '../support/lint-pods.ts';
 import { TIER_CHECKS } from '../support/tier-checks.ts';
 
 type Spec = Readonly<Record<string, unknown>>;
 type Specs = Readonly<Record<string, Spec>>;
-
-const PODS = [
-  pod('shop/web', {
-    addresses: ['10.0.0.1'],
-    labels: { app: 'web' },
-    namedPorts: [{ name: 'http', protocol: 'TCP', port: 80 }],
-  }),
-  pod('shop/db', { addresses: ['10.0.0.2'], labels: { app: 'db' } }),
-  pod('kube-system/dns', { addresses: ['10.0.0.53'], labels: { 'k8s-app': 'kube-dns' } }),
-];
 
 function lint(specs: Specs, more: Partial<LintWorld> = {}, annotations: object = {}): string[] {
   const written = Object.entries(specs).map(([name, spec]) => {
@@ -27,7 +18,7 @@ function lint(specs: Specs, more: Partial<LintWorld> = {}, annotations: object =
   });
   const world: LintWorld = {
     snapshot: {
-      ...snapshot({ pods: PODS, namespaces: [namespace('shop', { team: 'a' }), namespace('kube-system')] }),
+      ...snapshot({ pods: LINT_PODS, namespaces: [namespace('shop', { team: 'a' }), namespace('kube-system')] }),
       clusterPolicies: new Map(written.map(({ policy }) => [policy.name, policy])),
     },
     serviceAddresses: new Map([['10.96.0.1', 'default/kubernetes']]),

@@ -10,20 +10,11 @@ import {
   pathOf,
 } from '../../src/policy/lint.ts';
 import { parsePolicy } from '../../src/policy/parse.ts';
-import { namespace, pod, policyObject, type PolicySpec, snapshot } from '../support/builders.ts';
+import { namespace, policyObject, type PolicySpec, snapshot } from '../support/builders.ts';
+import { LINT_PODS } from '../support/lint-pods.ts';
 import { TIER_CHECKS } from '../support/tier-checks.ts';
 
 type Specs = Readonly<Record<string, PolicySpec>>;
-
-const PODS = [
-  pod('shop/web', {
-    addresses: ['10.0.0.1'],
-    labels: { app: 'web' },
-    namedPorts: [{ name: 'http', protocol: 'TCP', port: 80 }],
-  }),
-  pod('shop/db', { addresses: ['10.0.0.2'], labels: { app: 'db' } }),
-  pod('kube-system/dns', { addresses: ['10.0.0.53'], labels: { 'k8s-app': 'kube-dns' } }),
-];
 
 /** As audited, those whose names begin so. */
 const AUDITED = 'audited-';
@@ -37,7 +28,7 @@ function lint(specs: Specs, annotations: Readonly<Record<string, string>> = {}, 
   });
   const world: LintWorld = {
     snapshot: snapshot({
-      pods: PODS,
+      pods: LINT_PODS,
       namespaces: [namespace('shop', { team: 'a' }), namespace('kube-system')],
       policies: written.map(({ policy }) => policy),
       nodes: [{ name: 'node-1', addresses: ['192.0.2.1'] }],
