@@ -6,28 +6,31 @@ import { probe, probeBridges } from '../../../src/dataplane/nftables/sync/probe.
 import { NEW_POD_TAGS, tagsOf } from '../../../src/dataplane/nftables/table/tags.ts';
 import { NodeCompiler } from '../../../src/compile/compile-node.ts';
 import { NO_INTERFACES, type PodInterface, type PodInterfaces } from '../../../src/host/pod-interfaces.ts';
-import { pod, policy, snapshot } from '../../support/builders.ts';
+import {
+  BACK,
+  BRIDGED,
+  FROM_A,
+  isolated,
+  itHoldsForBridgedPods,
+  packetOf,
+  PODS,
+  PORTS,
+  type ProbePacket,
+  TO_A,
+} from '../../support/bridged-ports.ts';
+import { snapshot } from '../../support/builders.ts';
 import { feed, LAYOUT } from '../../support/fake-cluster.ts';
 import { createFakeNft } from '../../support/nft-fake.ts';
 import { createNftNode } from '../../support/nft-node.ts';
 import { traceTable } from '../../support/nft-tracer.ts';
 import type { Packet } from '../../support/tracer.ts';
 
-const A = pod('x/a', { addresses: ['10.0.0.1', 'fd00::1'] });
-const B = pod('x/b', { addresses: ['10.0.0.2'] });
-const PORTS: readonly PodInterface[] = [
-  { name: 'veth-a', via: 'bridge', pod: 'x/a' },
-  { name: 'veth-b', via: 'bridge', pod: 'x/b' },
-];
 const CNI0 = { bridges: [{ name: 'cni0', isOnlyPods: true }], broadcasts: ['10.0.0.255'] };
-
-const isolated = (name: string, spec: object = { policyTypes: ['Ingress', 'Egress'] }): Policy =>
-  policy(`x/of-${name}`, { podSelector: { matchLabels: { pod: name } }, ...spec });
 
 function bench(layout = LAYOUT) {
   let interfaces: PodInterfaces = { ...NO_INTERFACES, ...CNI0, pods: PORTS };
   const node = createNftNode('node-1', { interfaces: () => interfaces, layout });
-  const shot = (policies: readonly Policy[]) => snapshot({ pods: [A, B], policies });
+  const shot = (policies: readonly Policy[]) => snapshot({ pods: PODS, policies });
   return {
     node,
     kernel: node.kernel,
@@ -37,70 +40,18 @@ function bench(layout = LAYOUT) {
     pass: (...policies: readonly Policy[]) => node.bring(shot(policies)),
     readBack: (...policies: readonly Policy[]) => node.bring(shot(policies), true),
     try: (...policies: readonly Policy[]) => node.sync(shot(policies)),
-    verdict: (packet: Partial<Packet> & Pick<Packet, 'source' | 'destination'>) =>
-      traceTable(node.kernel.table()!, {
-        ...{ family: packet.source.includes(':') ? 6 : 4, protocol: 17, port: 9999, sourcePort: 40_000 },
-        ...packet,
-      } as Packet).verdict,
+    verdict: (packet: ProbePacket) => traceTable(node.kernel.table()!, packetOf(packet)).verdict,
     /** Of the last transaction that went in. */
     last: () => node.kernel.transactions.at(-1)!,
     epoch: () => [...node.kernel.table()!.sets.get('epoch6')!.elements.keys()][0],
   };
 }
 
-/** Bridged from one pod's port to the other's. */
-const BRIDGED = { inPort: 'veth-b', outPort: 'veth-a', inInterface: 'cni0', outInterface: 'cni0' } as const;
-const BACK = { ...BRIDGED, inPort: 'veth-a', outPort: 'veth-b' } as const;
 /** From a's port through the node. */
 const ROUTED = { inPort: 'veth-a', inInterface: 'cni0', outInterface: 'eth0' } as const;
 
-const TO_A = [
-  { source: 'fe80::b', destination: 'fe80::a', ...BRIDGED },
-  { source: 'fe80::b', destination: 'ff02::1', ...BRIDGED },
-  { source: '10.0.0.2', destination: '255.255.255.255', ...BRIDGED },
-  { source: '10.0.0.2', destination: '224.0.0.251', ...BRIDGED },
-  { source: '169.254.0.2', destination: '169.254.0.1', ...BRIDGED },
-  { source: '10.0.0.2', destination: '10.0.0.77', ...BRIDGED },
-];
-const FROM_A = TO_A.map(({ source, destination }) => ({
-  source: source === '10.0.0.2' ? '10.0.0.99' : source,
-  destination,
-  ...BACK,
-}));
-
 describe("fault: bridge neighbours under nftables: what is at no listed address is still the pod's (S-56)", () => {
-  it('nothing of it reaches a pod isolated for ingress, or leaves one isolated for egress', async () => {
-    const t = bench();
-    await t.pass(isolated('a', { policyTypes: ['Ingress'] }));
-    for (const packet of TO_A) assert.equal(t.verdict(packet), 'dropped', JSON.stringify(packet));
-    for (const packet of FROM_A) assert.equal(t.verdict(packet), 'passed', JSON.stringify(packet));
-    await t.pass(isolated('a', { policyTypes: ['Egress'] }));
-    for (const packet of TO_A) assert.equal(t.verdict(packet), 'passed', JSON.stringify(packet));
-    for (const packet of FROM_A) assert.equal(t.verdict(packet), 'dropped', JSON.stringify(packet));
-    const out = { source: '10.0.0.99', destination: '203.0.113.1', ...ROUTED };
-    assert.equal(t.verdict(out), 'dropped', 'routed');
-    assert.equal(t.verdict({ ...out, destination: '172.18.0.2', hook: 'INPUT' }), 'dropped', 'to the node (S-61)');
-  });
-
-  it('a rule that allows everything lets it pass; pods that no policy selects are not touched', async () => {
-    const t = bench();
-    await t.pass(isolated('a', { policyTypes: ['Ingress', 'Egress'], ingress: [{}], egress: [{}] }));
-    for (const packet of [...TO_A, ...FROM_A]) assert.equal(t.verdict(packet), 'passed', JSON.stringify(packet));
-    await t.pass(isolated('a'));
-    const others = { source: 'fe80::b', destination: 'fe80::c', ...BRIDGED, outPort: 'veth-c' };
-    assert.equal(t.verdict(others), 'passed');
-  });
-
-  it('what is at listed addresses is judged by those, and not twice', async () => {
-    const t = bench();
-    await t.pass(
-      isolated('a', { ingress: [{ from: [{ podSelector: { matchLabels: { pod: 'b' } } }] }] }),
-      isolated('b', {}),
-    );
-    assert.equal(t.verdict({ source: '10.0.0.2', destination: '10.0.0.1', ...BRIDGED }), 'passed');
-    assert.equal(t.verdict({ source: '10.0.0.1', destination: '10.0.0.2', ...BACK }), 'dropped');
-    assert.equal(t.verdict({ source: '10.0.0.99', destination: '10.0.0.1', ...BRIDGED }), 'dropped', 'not from b');
-  });
+  itHoldsForBridgedPods(bench);
 
   it('neighbour discovery passes as long as it stays on the link, or is for the node (S-58)', async () => {
     const t = bench();
@@ -135,21 +86,6 @@ describe("fault: bridge neighbours under nftables: what is at no listed address 
     assert.equal(t.verdict({ source: 'fe80::b', destination: 'fe80::a', ...BRIDGED, ...reply }), 'dropped');
   });
 
-  it('live flows are judged again when a port becomes known, and not when its rules get looser', async () => {
-    const t = bench();
-    t.attach([]);
-    await t.pass(isolated('a', { policyTypes: ['Ingress'] }));
-    const before = t.epoch();
-    t.attach(PORTS);
-    await t.pass(isolated('a', { policyTypes: ['Ingress'] }));
-    const known = t.epoch();
-    assert.notEqual(known, before);
-    await t.pass(isolated('a', { ingress: [{ ports: [{ port: 80 }] }] }));
-    assert.equal(t.epoch(), known);
-    await t.pass(isolated('a', { ingress: [{ ports: [{ port: 81 }] }] }));
-    assert.notEqual(t.epoch(), known);
-  });
-
   it('a port whose endpoint chain the kernel refuses is closed', async () => {
     const t = bench();
     t.kernel.faults.refuse = (line) => line.includes('dport 80 ');
@@ -171,7 +107,7 @@ describe("fault: bridge neighbours under nftables: what is at no listed address 
 
   it('in audit mode nothing is dropped, and what would be is counted and logged', async () => {
     const t = bench({ ...LAYOUT, log: { group: 7, perSecond: 10, burst: 20 } });
-    const audited = snapshot({ pods: [A, B], policies: [isolated('a')] });
+    const audited = snapshot({ pods: PODS, policies: [isolated('a')] });
     await t.node.sync(audited, true, 'audit');
     const { verdict, logged } = traceTable(t.kernel.table()!, {
       ...{ family: 6, protocol: 17, port: 9999 },
@@ -208,7 +144,7 @@ describe('nftables: the table of family bridge', () => {
     await t.pass(isolated('a'));
     const interfaces = { ...NO_INTERFACES, ...CNI0, pods: PORTS };
     const next = createNftNode('node-1', { kernel: t.kernel, interfaces });
-    assert.equal((await next.bring(snapshot({ pods: [A, B], policies: [isolated('a')] }))).steps, 0);
+    assert.equal((await next.bring(snapshot({ pods: PODS, policies: [isolated('a')] }))).steps, 0);
   });
 
   for (const [what, edit] of Object.entries({
@@ -307,7 +243,7 @@ describe('nftables: a kernel without tables of family bridge', () => {
     };
     const dataplane = createNftablesDataplane(options);
     const compiler = new NodeCompiler('node-1');
-    feed(compiler, undefined, snapshot({ pods: [A, B], policies: [isolated('a')] }));
+    feed(compiler, undefined, snapshot({ pods: PODS, policies: [isolated('a')] }));
     const interfaces = { ...NO_INTERFACES, ...CNI0, pods: PORTS };
     const request = { mode: 'enforce', resync: true, interfaces } as const;
     const { failures, lacks } = await dataplane.sync(compiler.intent(), request);
