@@ -112,7 +112,7 @@ function countersOf({ policyCountersFile: file }: DataplaneParts['config'], log:
     now: () => systemClock.now(),
     read: async () => {
       const argv = ['nft', '-p', '-t', 'list', 'table', 'inet', NFT_TABLE] as const;
-      const { stdout } = await runCommand({ argv: [...argv], timeoutMs: LIST_MS, background: true });
+      const { stdout } = await runCommand({ argv: [...argv], timeoutMs: LIST_MS, background: true, isListing: true });
       tell(undefined);
       return stdout;
     },

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants, setPriority } from 'node:os';
 
+import { openListingFile } from './listing-file.ts';
 import { writeLines } from './write-lines.ts';
 
 /** Keeps memory bounded when a command floods stderr. */
@@ -21,6 +22,11 @@ export interface CommandRequest {
   readonly background?: boolean;
   /** With so much output the program is killed, and what it printed is its result: the beginning is enough. */
   readonly stopAfterBytes?: number;
+  /**
+   * It prints text, much of it, and flushes it in small pieces: into a file in memory where possible. It changes nothing, as it is run once
+   * more where it printed more than the file has room for.
+   */
+  readonly isListing?: boolean;
 }
 
 export interface CommandResult {
@@ -74,14 +80,44 @@ export function commandsEnded(): number {
 /** Runs one command. Rejects with `CommandFailed` unless it exits 0. */
 export const runCommand: RunCommand = async (request) => {
   if (request.signal?.aborted) throw new CommandFailed(request, 'aborted', null, '');
-  return await new RunningProgram(start(request)).finish(request);
+  return (request.isListing ? await runIntoFile(request) : undefined) ?? (await runToEnd(request));
 };
 
-function start(request: CommandRequest): ChildProcess {
+async function runToEnd(request: CommandRequest, output: 'pipe' | number = 'pipe'): Promise<CommandResult> {
+  return await new RunningProgram(start(request, output)).finish(request);
+}
+
+/** The first time, and what a listing may grow by until the next one. */
+const FIRST_ROOM_BYTES = 2 * 1024 * 1024;
+const MORE_ROOM_BYTES = 64 * 1024;
+const MAX_REMEMBERED = 50;
+/** What listings needed the last time. */
+const lengths = new Map<string, number>();
+
+/** Undefined: it is not known to be whole. */
+async function runIntoFile(request: CommandRequest): Promise<CommandResult | undefined> {
+  const key = request.argv.join(' ');
+  const length = lengths.get(key);
+  const room = length === undefined ? FIRST_ROOM_BYTES : Math.ceil(1.25 * length) + MORE_ROOM_BYTES;
+  const file = openListingFile(room);
+  if (!file) return undefined;
+  try {
+    const result = await runToEnd(request, file.descriptor);
+    const stdout = await file.read();
+    if (lengths.size >= MAX_REMEMBERED) lengths.clear();
+    lengths.set(key, stdout?.length ?? 2 * room);
+    return stdout === undefined ? undefined : { ...result, stdout };
+  } finally {
+    file.close();
+  }
+}
+
+function start(request: CommandRequest, output: 'pipe' | number): ChildProcess {
   const { argv, env, background = false } = request;
   const [program, ...args] = argv;
   try {
-    const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
+    const stdio = ['pipe', output, 'pipe'] as const;
+    const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: [...stdio] });
     if (background) lowerPriority(child.pid);
     return child;
   } catch (error) {

@@ -50,7 +50,7 @@ async function read(table: string, run: RunCommand): Promise<Table | undefined> 
 async function readOne(family: TableFamily, table: string, run: RunCommand): Promise<Table | undefined> {
   try {
     const argv = ['nft', '-p', '-s', 'list', 'table', family, table] as const;
-    const { stdout } = await run({ argv: [...argv], timeoutMs: READ_MS });
+    const { stdout } = await run({ argv: [...argv], timeoutMs: READ_MS, isListing: true });
     return readTable(stdout, family);
   } catch (error) {
     if (isNoTable(error, family)) return undefined;

@@ -10,7 +10,8 @@ const TIMEOUT_MS = 20_000;
 
 export function traceReads(run: RunCommand, table: string): TraceReads {
   const behind = async (words: readonly string[]): Promise<string> =>
-    (await run({ argv: ['nft', '-p', '-s', ...words], timeoutMs: TIMEOUT_MS, background: true })).stdout;
+    (await run({ argv: ['nft', '-p', '-s', ...words], timeoutMs: TIMEOUT_MS, background: true, isListing: true }))
+      .stdout;
   return {
     table: async () => {
       try {
