@@ -195,7 +195,8 @@ export class Attempt {
       for (const line of lines.push(chunk)) {
         const outcome = this.#onLine(line);
         if (outcome) return outcome;
-        await this.#breathe();
+        if (this.#isLongBusy) await this.#breathe();
+        this.#controller.signal.throwIfAborted();
       }
     }
     const rest = lines.rest();
@@ -352,7 +353,8 @@ export class Attempt {
       this.#hear();
       for (const item of splitter.push(chunk)) {
         this.#onItem(item);
-        await this.#breathe();
+        if (this.#isLongBusy) await this.#breathe();
+        this.#controller.signal.throwIfAborted();
       }
     }
     if (!splitter.complete) throw new Error('the list was cut off in the middle');
@@ -455,13 +457,14 @@ export class Attempt {
     this.#options.observer.onHeard(this.#options.resource.kind);
   }
 
-  /** Gives other work its turn after a stretch of parsing. Rejects once the attempt is over. */
-  async #breathe(): Promise<void> {
-    if (this.#busyMs > MAX_BUSY_MS) {
-      this.#busyMs = 0;
-      await nextTurn();
-    }
-    this.#controller.signal.throwIfAborted();
+  get #isLongBusy(): boolean {
+    return this.#busyMs > MAX_BUSY_MS;
+  }
+
+  /** Gives other work its turn after a stretch of parsing. */
+  #breathe(): Promise<void> {
+    this.#busyMs = 0;
+    return nextTurn();
   }
 
   async #open(path: string): Promise<ApiResponse> {

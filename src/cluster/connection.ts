@@ -10,6 +10,7 @@ import { systemClock } from '../core/clock.ts';
 import { type HostPort, hostPortText } from '../net/host-port.ts';
 import { ConnectionProblem, type Credentials, type CredentialSource } from './credentials.ts';
 import { describeNetworkFailure, errorCode } from './describe-failure.ts';
+import { readBody } from './read-body.ts';
 import { serviceAccount, type ServiceAccountOptions } from './service-account.ts';
 import { targetsToTry } from './targets.ts';
 import type { ApiRequest, ApiResponse, Transport } from './transport.ts';
@@ -286,14 +287,6 @@ function watchConnecting(socket: Socket, isTls: boolean, outgoing: http.ClientRe
   });
   if (isTls) socket.once('secureConnect', done);
   socket.once('close', () => clearTimeout(timer));
-}
-
-async function* readBody(response: http.IncomingMessage, explain: (error: unknown) => Error): AsyncGenerator<Buffer> {
-  try {
-    for await (const chunk of response) yield chunk as Buffer;
-  } catch (error) {
-    throw explain(error);
-  }
 }
 
 function aborted(): Error {
