@@ -5,10 +5,11 @@ export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Facts that belong to a message. An `Error` under the key `error` is written as name and message, with its stack at level debug. */
-type LogFields = Readonly<Record<string, unknown>>;
+export type LogFields = Readonly<Record<string, unknown>>;
 
 export interface Logger {
-  debug(message: string, fields?: LogFields): void;
+  /** `fields` as a function: only asked where the level is debug. */
+  debug(message: string, fields?: LogFields | (() => LogFields)): void;
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
@@ -46,7 +47,9 @@ export function lineOf(level: LogLevel, message: string): string {
 
 function wrap(inner: pino.Logger): Logger {
   return {
-    debug: (message, fields) => inner.debug(fields ?? {}, message),
+    debug: (message, fields = {}) => {
+      if (inner.isLevelEnabled('debug')) inner.debug(typeof fields === 'function' ? fields() : fields, message);
+    },
     info: (message, fields) => inner.info(fields ?? {}, message),
     warn: (message, fields) => inner.warn(fields ?? {}, message),
     error: (message, fields) => inner.error(fields ?? {}, message),

@@ -19,6 +19,7 @@ import { MONITOR_LOSSES, type MonitorLoss } from '../dataplane/listener.ts';
 import { type Enforcer, ENFORCERS } from '../host/host-findings.ts';
 import { POLICY_STATES, type PolicyState } from './policy-state.ts';
 import { type DenialMetrics, denialMetrics } from './denial-metrics.ts';
+import { HeldValues } from './held-values.ts';
 import { type RuleCounterMetrics, ruleCounterMetrics } from './rule-counters.ts';
 
 import { Counter, collectDefaultMetrics, exponentialBuckets, Gauge, Histogram, Registry } from 'prom-client';
@@ -151,18 +152,20 @@ export function createAgentMetrics(registry: Registry, options: MetricsOptions):
     collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: EVENT_LOOP_PRECISION_MS });
   }
   const listeners: (() => void | Promise<void>)[] = [];
+  const held = new HeldValues();
   return {
     ...identityMetrics(registry),
-    ...syncMetrics(registry),
-    ...rulesetMetrics(registry),
+    ...syncMetrics(registry, held),
+    ...rulesetMetrics(registry, held),
     ...kernelMetrics(registry),
-    ...watchMetrics(registry),
+    ...watchMetrics(registry, held),
     ...ruleCounterMetrics(registry),
     ...denialMetrics(registry),
     ...objectEventMetrics(registry),
     beforeScrape: (listener) => void listeners.push(listener),
     async scrape() {
       await Promise.all(listeners.map(async (listener) => await listener()));
+      held.flush();
       return { contentType: registry.contentType, body: await registry.metrics() };
     },
   };
@@ -227,14 +230,17 @@ function identityMetrics(
 
 function syncMetrics(
   registry: Registry,
+  held: HeldValues,
 ): Pick<AgentMetrics, 'phase' | 'sync' | 'programmed' | 'committed' | 'lastQueued' | 'podProgrammed' | 'podsWaiting'> {
   const duration = histogram(registry, 'sync_duration_seconds', 'Time one sync spent in a phase', ['phase']);
   const syncs = counter(registry, 'passes_total', 'Syncs by result: done, later, partial, locked, failed', ['result']);
-  const lastSuccess = gauge(
-    registry,
-    'last_pass_success_timestamp_seconds',
-    'End of the last sync that left the kernel as it should be',
-    [],
+  const lastSuccess = held.gauge(
+    gauge(
+      registry,
+      'last_pass_success_timestamp_seconds',
+      'End of the last sync that left the kernel as it should be',
+      [],
+    ),
   );
   const programming = histogram(
     registry,
@@ -274,18 +280,19 @@ function syncMetrics(
     'Pods of this node whose address is not known or not programmed yet',
     [],
   );
-  const byPhase = children(PHASES, (phase) => duration.labels({ phase }));
-  const committedOf = children(OBJECT_KINDS, (kind) => born(committed, kind));
-  const ageOf = children(OBJECT_KINDS, (kind) => born(age, kind));
+  const byPhase = children(PHASES, (phase) => held.histogram(duration.labels({ phase })));
+  const committedOf = children(OBJECT_KINDS, (kind) => held.histogram(born(committed, kind)));
+  const ageOf = children(OBJECT_KINDS, (kind) => held.histogram(born(age, kind)));
+  const programmed = held.histogram(programming);
   // Series that exist from the start let a rate see the first failure.
-  const byResult = children(SYNC_RESULTS, (result) => started(syncs.labels({ result })));
+  const byResult = children(SYNC_RESULTS, (result) => held.counter(syncs.labels({ result })));
   return {
     phase: (phase, seconds) => byPhase[phase].observe(seconds),
     sync: (result, endedAtMs) => {
       byResult[result].inc();
       if (result === 'done' || result === 'later') lastSuccess.set(endedAtMs / 1000);
     },
-    programmed: (seconds) => programming.observe(seconds),
+    programmed: (seconds) => programmed.observe(seconds),
     committed: (kind, sinceArrival, sinceWrite) => {
       committedOf[kind].observe(sinceArrival);
       // A clock that is behind the API server's.
@@ -320,6 +327,7 @@ function bounded(counts: ReadonlyMap<string, number>): readonly (readonly [strin
 
 function rulesetMetrics(
   registry: Registry,
+  held: HeldValues,
 ): Pick<AgentMetrics, 'rulesetSize' | 'freeEpochs' | 'revision' | 'resourceVersion' | 'policyStates'> {
   const rules = gauge(registry, 'rules', 'Rules of this agent, both address families', []);
   const chains = gauge(registry, 'chains', 'Chains of this agent, both address families', []);
@@ -345,11 +353,13 @@ function rulesetMetrics(
     'Epoch of the rules in force, kept in the connection mark; moves when a change revokes something. 0: every packet of live flows is judged',
     [],
   );
-  const revision = gauge(
-    registry,
-    'revision',
-    'Newest revision of what this node has to enforce that was whole in the kernel; counts up with the changes that concern the node',
-    [],
+  const revision = held.gauge(
+    gauge(
+      registry,
+      'revision',
+      'Newest revision of what this node has to enforce that was whole in the kernel; counts up with the changes that concern the node',
+      [],
+    ),
   );
   const version = gauge(
     registry,
@@ -451,6 +461,7 @@ function kernelMetrics(
 
 function watchMetrics(
   registry: Registry,
+  held: HeldValues,
 ): Pick<
   AgentMetrics,
   'watchEvent' | 'watchRestart' | 'watchMissedEvents' | 'watchLastHeard' | 'watchStaleness' | 'listDuration' | 'objects'
@@ -473,7 +484,7 @@ function watchMetrics(
     ['kind'],
   );
   const eventOf = children(OBJECT_KINDS, (kind) =>
-    children(EVENT_TYPES, (type) => started(events.labels({ kind, type }))),
+    children(EVENT_TYPES, (type) => held.counter(events.labels({ kind, type }))),
   );
   for (const kind of OBJECT_KINDS) for (const reason of RESTART_REASONS) restarts.inc({ kind, reason }, 0);
   const missedOf = children(OBJECT_KINDS, (kind) => started(missed.labels({ kind })));

@@ -2,7 +2,7 @@
 import type { SyncInfo } from '../agent/agent.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { ChangeCounts, SyncOutcome } from '../dataplane/dataplane.ts';
-import type { Logger } from './log.ts';
+import type { LogFields, Logger } from './log.ts';
 
 import { TIDYING } from '../dataplane/dataplane.ts';
 import { createLockLog } from './lock-log.ts';
@@ -147,16 +147,14 @@ function createWorkLog(
     if (mode === 'dry-run' && outcome.stepsApplied > 0)
       log.info('dry-run: what there was of ours was taken out of the kernel; no policy denies anything here now');
     if (info.verdict === 'failed' || info.verdict === 'locked')
-      log.debug('nothing, or not all, was written', { ...fields(), stepsApplied: outcome.stepsApplied });
+      log.debug('nothing, or not all, was written', () => ({ ...fields(), stepsApplied: outcome.stepsApplied }));
     else if (info.first) log.info(`first sync done on ${backend}`, fields());
     else if (changed && info.reasons.every((reason) => reason === TIDYING))
-      log.debug('took rules out of the kernel that were replaced', fields());
+      log.debug('took rules out of the kernel that were replaced', fields);
     else if (changed && mode !== 'dry-run') logChange(change.counts, fields);
-    else log.debug('nothing to do', fields());
+    else log.debug('nothing to do', fields);
   };
 }
-
-type LogFields = Readonly<Record<string, unknown>>;
 
 /** Where pods of other nodes come and go there is a sync for each. Those without a line at level info are counted in the next. */
 function createChangeLog(log: Logger, now: () => number): (counts: ChangeCounts, fields: () => LogFields) => void {
@@ -165,7 +163,7 @@ function createChangeLog(log: Logger, now: () => number): (counts: ChangeCounts,
   return (counts, fields) => {
     if (isOfMembers(counts) && now() - toldMs < MEMBERS_LINE_MS) {
       untold++;
-      log.debug('changed the kernel', fields());
+      log.debug('changed the kernel', fields);
       return;
     }
     log.info('changed the kernel', { ...fields(), ...(untold > 0 ? { syncsNotLogged: untold } : {}) });

@@ -98,7 +98,9 @@ async function samples(metrics: AgentMetrics): Promise<ReadonlyMap<string, numbe
 
 async function describedByRegistry(): Promise<Described[]> {
   const registry = createRegistry();
-  feed(createAgentMetrics(registry, { processMetrics: false }));
+  const metrics = createAgentMetrics(registry, { processMetrics: false });
+  feed(metrics);
+  await metrics.scrape();
   const found = await registry.getMetricsAsJSON();
   return found
     .map((metric) => ({
