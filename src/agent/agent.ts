@@ -1,10 +1,10 @@
 /** The running agent: cluster changes in, syncs out. Gets its edges as arguments; knows no process, file or socket. */
-import { MODE_KEY, MODES, type ObjectKind } from '../core/vocabulary.ts';
-import type { Problem } from '../policy/model.ts';
+import { MODE_KEY, MODES } from '../core/vocabulary.ts';
+import type { NodeRecord, Problem } from '../policy/model.ts';
 import type { AddressDirectory } from '../compile/address-directory.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { PodInterfaces } from '../host/pod-interfaces.ts';
-import type { ClusterChange, ClusterWatch } from '../cluster/watch-cluster.ts';
+import type { ClusterChange, ClusterWatch, Versions } from '../cluster/watch-cluster.ts';
 import type { MonotonicClock } from '../core/clock.ts';
 import type { Mode } from '../core/vocabulary.ts';
 import type { Dataplane, SyncOutcome } from '../dataplane/dataplane.ts';
@@ -122,8 +122,6 @@ export interface AgentStatus {
   readonly problems: readonly Problem[];
 }
 
-export type Versions = Readonly<Partial<Record<ObjectKind, string>>>;
-
 interface InKernel {
   readonly revision: number;
   /** Monotonic: when it was first seen to be whole there. */
@@ -163,6 +161,8 @@ export class Agent {
   /** What is not in the kernel yet: when the first of it arrived. */
   #waitingSinceMs: Partial<Record<Lane, number>> = {};
   #reportedProblems: readonly Problem[] = [];
+  /** What the mode follows from, as of the last sync that wrote, and what is wrong with it. */
+  #followed: { readonly node: NodeRecord | undefined; readonly problems: readonly Problem[] } | undefined;
 
   constructor(options: AgentOptions) {
     const { nodeName, clock } = options;
@@ -240,18 +240,11 @@ export class Agent {
 
   /** Where nothing waits, what was heard since the last sync is nothing that concerns this node. */
   #versionsNow(): Versions {
-    return this.#isSettled ? this.#heardVersions() : this.#versions;
+    return this.#isSettled ? this.#options.cluster.versions() : this.#versions;
   }
 
   get #isSettled(): boolean {
     return this.#isWhole && Object.keys(this.#waitingSinceMs).length === 0;
-  }
-
-  #heardVersions(): Versions {
-    const told = this.#options.cluster
-      .status()
-      .flatMap(({ kind, version }) => (version === undefined ? [] : [[kind, version]]));
-    return Object.fromEntries(told) as Versions;
   }
 
   /** On a node without rules of ours, new pods are kept out before the API server has said which pods there are (S-75). */
@@ -310,7 +303,7 @@ export class Agent {
     }
     const started = clock.now();
     const newPods = this.#newPods.known();
-    const heard = this.#heardVersions();
+    const heard = cluster.versions();
     if (this.#isSettled) this.#versions = heard;
     const waited = this.#takeWaiting(request.lane);
     const mark = this.#progress.begin(request.lane);
@@ -403,19 +396,23 @@ export class Agent {
   }
 
   /** The node's annotation wins over its label, and that over the default; a value that cannot be used is a problem and changes nothing. */
-  #followMode(): Problem[] {
-    const { nodeName, observer } = this.#options;
+  #followMode(): readonly Problem[] {
+    const { nodeName, observer, cluster } = this.#options;
+    const node = cluster.snapshot().nodes.get(nodeName);
+    if (this.#followed && this.#followed.node === node && this.#lastOutcome) return this.#followed.problems;
     const { mode, source, misspelt } = this.#wantedMode();
     if (mode !== this.#mode || !this.#lastOutcome) {
       this.#mode = mode;
       observer.onMode(mode, source);
     }
     this.#modeSource = source;
-    return misspelt.map(({ from, value }) => ({
+    const problems = misspelt.map(({ from, value }) => ({
       object: { kind: 'Node', name: nodeName },
       field: `metadata.${from}s[${MODE_KEY}]`,
       message: `${JSON.stringify(value)} is not one of ${MODES.join(', ')}; the mode in force is ${mode}`,
     }));
+    this.#followed = { node, problems };
+    return problems;
   }
 
   #wantedMode(): WantedMode {

@@ -1,6 +1,6 @@
 /** Door of this folder: the Kubernetes API -> ClusterSnapshot, kept up to date. */
 import type { ObjectKind } from '../core/vocabulary.ts';
-import type { ClusterPolicy, ClusterSnapshot, LabelledNode } from '../policy/model.ts';
+import type { ClusterPolicy, ClusterSnapshot, LabelledNode, Problem } from '../policy/model.ts';
 
 import { type Clock, systemClock } from '../core/clock.ts';
 import { API_KINDS, type ApiKind, type ApiKinds, type EmptyList, type KindRecords } from './kinds.ts';
@@ -62,7 +62,12 @@ export interface ClusterWatch {
   /** Called once, when inSync becomes true; at once if it already is. */
   onSync(listener: () => void): void;
   status(): readonly KindStatus[];
+  /** Of `status`, the versions alone: cheap enough for each sync. */
+  versions(): Versions;
 }
+
+/** By kind: the last resource version told. */
+export type Versions = Readonly<Partial<Record<ObjectKind, string>>>;
 
 interface ClusterWatchOptions {
   readonly connection: Transport;
@@ -170,6 +175,7 @@ class ApiClusterWatch implements ClusterWatch {
 
   snapshot(): ClusterSnapshot {
     const { pods, namespaces, networkpolicies, nodes, clusternetworkpolicies } = this.#watched;
+    const problems = (): readonly Problem[] => this.#problems.of(this.#all.map(({ store }) => store.problems));
     return {
       pods: pods.store.records,
       namespaces: namespaces.store.records,
@@ -177,7 +183,10 @@ class ApiClusterWatch implements ClusterWatch {
       nodes: nodes.store.records,
       clusterPolicies: clusternetworkpolicies.store.records,
       ...(this.#nodes ? { labelledNodes: this.#nodes.watched.store.records } : {}),
-      problems: this.#problems.of(this.#all.map(({ store }) => store.problems)),
+      // Most of those who ask want no more than one record.
+      get problems() {
+        return problems();
+      },
     };
   }
 
@@ -203,6 +212,15 @@ class ApiClusterWatch implements ClusterWatch {
       ...(reflector.version === undefined ? {} : { version: reflector.version }),
       ...(reflector.problem === undefined ? {} : { problem: reflector.problem }),
     }));
+  }
+
+  versions(): Versions {
+    const versions: Partial<Record<ObjectKind, string>> = {};
+    for (const { kind, reflector } of this.#all) {
+      const { version } = reflector;
+      if (version !== undefined) versions[kind] = version;
+    }
+    return versions;
   }
 
   #watchAll(kinds: ApiKinds): Omit<AllWatched, 'clusternodes'> {

@@ -130,6 +130,11 @@ class Snapshot<K, V> implements VersionedMap<K, V> {
     const { journal } = this.#history;
     const start = version === undefined ? undefined : positionOf(version, this.#history);
     if (start === undefined || start > this.#position) return 'all';
+    if (start === this.#position) return [];
+    if (start + 1 === this.#position) {
+      const { key, before, after } = journal[start]!;
+      return [{ key, before, after }];
+    }
     const net = new Map<K, { readonly before: V | undefined; after: V | undefined }>();
     for (let index = start; index < this.#position; index++) {
       const { key, before, after } = journal[index]!;

@@ -59,6 +59,7 @@ function play() {
       start: () => {},
       snapshot: () => cluster,
       status: () => [],
+      versions: () => ({}),
       onChange: (listener) => (tell = listener),
       onSync: (listener) => listener(),
     },

@@ -24,6 +24,7 @@ function bench(options: Partial<AgentOptions> = {}) {
     onChange: (listener: typeof change) => (change = listener),
     onSync: (listener: () => void) => (synced = listener),
     status: () => [],
+    versions: () => ({}),
   };
   const dataplane = {
     sync: async (_: unknown, { mode }: { mode: string }) => {
