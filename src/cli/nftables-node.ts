@@ -162,7 +162,7 @@ function watchOthers({ metrics, log }: DataplaneParts): Others {
     },
     onLoss: (loss, complaint) => {
       metrics.monitorLost(loss);
-      log.child('neighbours').debug('nft monitor starts again', { loss, complaint });
+      log.child('neighbours').debug('commits to nf_tables are followed anew', { loss, complaint });
     },
     onListening: () => compare('drift: others may have written unnoticed'),
     clock: systemClock,

@@ -2,8 +2,7 @@
  * A netlink socket of netfilter that stays. Node.js has none, so C functions are called by way of a library that need not be there
  * (docs/decisions/elements-by-netlink.md). Calls run on another thread: the kernel may wait for somebody else's transaction.
  */
-import { createRequire } from 'node:module';
-import { ffiFile } from './ffi-file.ts';
+import { loadNative, type Native } from './native.ts';
 
 export interface NetlinkSocket {
   /** One datagram, and all that the kernel answers to it. Rejects where it could not be sent. One at a time. */
@@ -15,33 +14,29 @@ const [AF_NETLINK, SOCK_RAW, SOCK_CLOEXEC, NETLINK_NETFILTER] = [16, 3, 0o200000
 const [SOL_NETLINK, NETLINK_CAP_ACK] = [270, 10];
 const MSG_DONTWAIT = 0x40;
 const ADDRESS_BYTES = 12;
+const PORT_OFFSET = 4;
 const ANSWER_BYTES = 32 * 1024;
 /** Answers to one datagram. */
 const MAX_ANSWERS = 100;
 
-type Call = ((...args: readonly unknown[]) => number | bigint) & {
-  async(...args: readonly unknown[]): void;
-};
+/** Of the sockets that are open: what the kernel names as the sender. No other socket of the network namespace has them meanwhile. */
+const ownPorts = new Set<number>();
 
-interface Library {
-  func(declaration: string): Call;
-}
-
-interface Ffi {
-  load(file: null): Library;
+export function isOwnPort(port: number): boolean {
+  return port !== 0 && ownPorts.has(port);
 }
 
 /** Undefined: there is no such library here, or no such socket for us. */
 export function openNetlinkSocket(): NetlinkSocket | undefined {
   try {
-    const file = ffiFile();
-    return file === undefined ? undefined : open((createRequire(file)(file) as Ffi).load(null));
+    const native = loadNative();
+    return native && open(native);
   } catch {
     return undefined;
   }
 }
 
-function open(c: Library): NetlinkSocket | undefined {
+function open(c: Native): NetlinkSocket | undefined {
   const close = c.func('int close(int)');
   const send = c.func('long send(int, const void *, size_t, int)');
   const receive = c.func('long recv(int, _Out_ void *, size_t, int)');
@@ -56,6 +51,8 @@ function open(c: Library): NetlinkSocket | undefined {
     close(fd);
     return undefined;
   }
+  const port = portOf(fd, c);
+  ownPorts.add(port);
   const answer = new Uint8Array(ANSWER_BYTES);
   const answers = (): readonly Uint8Array[] => {
     const found: Uint8Array[] = [];
@@ -78,6 +75,17 @@ function open(c: Library): NetlinkSocket | undefined {
       // The kernel has carried it out, and answered, when the call comes back.
       return answers();
     },
-    close: () => void close(fd),
+    close: () => {
+      ownPorts.delete(port);
+      close(fd);
+    },
   };
+}
+
+/** The kernel chose it when the socket was bound. */
+function portOf(fd: number, c: Native): number {
+  const address = new Uint8Array(ADDRESS_BYTES);
+  const length = new Uint8Array([ADDRESS_BYTES, 0, 0, 0]);
+  c.func('int getsockname(int, _Out_ void *, _Inout_ void *)')(fd, address, length);
+  return new DataView(address.buffer).getUint32(PORT_OFFSET, true);
 }

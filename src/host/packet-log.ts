@@ -6,9 +6,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MonotonicClock } from '../core/clock.ts';
-import type { startLineProgram } from './line-program.ts';
 
 import { formatAddress, parseAddress } from '../net/ip.ts';
+import { startLineProgram } from './line-program.ts';
 import { type SupervisedEnd, Supervisor } from './supervised-program.ts';
 
 export interface LoggedPacket {
@@ -68,15 +68,14 @@ export class PacketLog {
 
   constructor(options: PacketLogOptions) {
     this.#options = options;
-    const { clock, start } = options;
+    const { clock, start = startLineProgram } = options;
     this.#program = new Supervisor({
-      prepare: () => this.#prepare(),
+      start: (onLine, ended) => start({ argv: this.#prepare(), guarded: true, onLine, ended }),
       startupMs: STARTUP_MS,
-      onLine: (line) => this.#line(line),
+      onHeard: (line) => this.#line(line),
       onBegun: () => this.#become({ kind: 'reading' }),
       onEnd: (end) => this.#ended(end),
       clock,
-      ...(start ? { start } : {}),
     });
   }
 

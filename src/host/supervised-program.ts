@@ -1,9 +1,11 @@
-/** A program that is started again whenever it ends: soon where it had worked, less and less often where it cannot even begin. */
+/**
+ * A program, or whatever else tells things for long, that is started again whenever it ends: soon where it had worked, less and less often
+ * where it cannot even begin.
+ */
 import type { MonotonicClock } from '../core/clock.ts';
-import type { CommandRequest } from './command.ts';
+import type { ProgramEnd } from './line-program.ts';
 
 import { messageOf } from '../core/error-text.ts';
-import { type LineProgram, type ProgramEnd, startLineProgram } from './line-program.ts';
 
 const RESTART_FIRST_MS = 200;
 /** Between two that worked. */
@@ -18,32 +20,38 @@ export interface SupervisedEnd extends ProgramEnd {
   readonly hasBegun: boolean;
 }
 
-export interface SupervisorOptions {
-  /** Before each start. What it throws is told as an end. */
-  readonly prepare: () => CommandRequest['argv'];
+/** What was started. */
+export interface Supervised {
+  /** Its end is still told. */
+  kill(): void;
+  /** It does what it is for already. Absent: it does once it has lived for `startupMs`. */
+  readonly hasBegun?: true;
+}
+
+export interface SupervisorOptions<Heard> {
+  /** `hear` and `ended` are called later. What it throws is told as an end. */
+  readonly start: (hear: (what: Heard) => void, ended: (how: ProgramEnd) => void) => Supervised;
   /** What cannot work ends before it has lived so long. */
   readonly startupMs: number;
   /** Whether one that ended sooner did work, by what it said. */
   readonly hasBegun?: (complaint: string) => boolean;
-  readonly onLine: (line: string) => void;
-  /** It has lived for `startupMs`. */
+  readonly onHeard: (what: Heard) => void;
   readonly onBegun: () => void;
   /** The next one follows, unless this calls `stop`. */
   readonly onEnd: (end: SupervisedEnd) => void;
   readonly clock: MonotonicClock;
-  readonly start?: typeof startLineProgram;
 }
 
 /** At most one runs at a time. Nothing is told of one that was stopped. */
-export class Supervisor {
-  readonly #options: SupervisorOptions;
-  #program: LineProgram | undefined;
+export class Supervisor<Heard = string> {
+  readonly #options: SupervisorOptions<Heard>;
+  #program: Supervised | undefined;
   #isStopped = true;
   #restartMs = RESTART_FIRST_MS;
   /** Of the next start, or of the end of the start-up. */
   #cancel = (): void => {};
 
-  constructor(options: SupervisorOptions) {
+  constructor(options: SupervisorOptions<Heard>) {
     this.#options = options;
   }
 
@@ -70,30 +78,28 @@ export class Supervisor {
   }
 
   #run(): void {
-    const { prepare, startupMs, onLine, onBegun, clock, start = startLineProgram } = this.#options;
+    const { start, startupMs, onHeard, onBegun, clock } = this.#options;
     const startedMs = clock.now();
-    let argv: CommandRequest['argv'];
+    let program: Supervised;
     try {
-      argv = prepare();
+      program = start(
+        (what) => program === this.#program && onHeard(what),
+        (end) => program === this.#program && this.#ended(end, clock.now() - startedMs),
+      );
     } catch (error) {
       this.#ended({ isMissing: false, code: null, complaint: messageOf(error) }, 0);
       return;
     }
-    const program: LineProgram = start({
-      argv,
-      guarded: true,
-      onLine: (line) => program === this.#program && onLine(line),
-      ended: (end) => program === this.#program && this.#ended(end, clock.now() - startedMs),
-    });
     this.#program = program;
-    this.#cancel = clock.after(startupMs, onBegun);
+    if (program.hasBegun) onBegun();
+    else this.#cancel = clock.after(startupMs, onBegun);
   }
 
   #ended(end: ProgramEnd, livedMs: number): void {
     const { startupMs, hasBegun: didBegin = () => false, onEnd, clock } = this.#options;
     this.#cancel();
+    const hasBegun = this.#program?.hasBegun ?? (livedMs >= startupMs || didBegin(end.complaint));
     this.#program = undefined;
-    const hasBegun = livedMs >= startupMs || didBegin(end.complaint);
     if (livedMs > LONG_LIFE_MS) this.#restartMs = RESTART_FIRST_MS;
     const limitMs = hasBegun ? RESTART_MAX_MS : STILLBORN_MAX_MS;
     const waitMs = Math.min(limitMs, this.#restartMs);

@@ -29,8 +29,8 @@ export function createDriftLog(
     onForeignWrite: (program) => log.debug('others wrote to table mangle', { program }),
     onMonitorLost: (family, loss, complaint) => {
       metrics.monitorLost(loss);
-      // It ends at any rule that it cannot print: nobody need know, and the metric counts.
-      log.debug('xtables-monitor starts again', { family, loss, ...(complaint === '' ? {} : { complaint }) });
+      // xtables-monitor ends at any rule that it cannot print: nobody need know, and the metric counts.
+      log.debug('commits to nf_tables are followed anew', { family, loss, ...(complaint === '' ? {} : { complaint }) });
     },
     onMonitorUseless: (why, complaint) => {
       if (why === 'missing')

@@ -1,33 +1,36 @@
 /** When a program that ended is started again; the program is played. */
 import assert from 'node:assert/strict';
-import type { LineProgramOptions } from '../../src/host/line-program.ts';
-import { type SupervisedEnd, Supervisor } from '../../src/host/supervised-program.ts';
+import type { ProgramEnd } from '../../src/host/line-program.ts';
+import { type Supervised, type SupervisedEnd, Supervisor } from '../../src/host/supervised-program.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 
 const STARTUP_MS = 300;
 
-function played({ prepare = () => {} }: { prepare?: () => void } = {}) {
+interface Run {
+  readonly onLine: (line: string) => void;
+  readonly ended: (how: ProgramEnd) => void;
+  kills: number;
+}
+
+function played({ prepare = () => {}, ...more }: { prepare?: () => void } & Pick<Supervised, 'hasBegun'> = {}) {
   const clock = new VirtualClock();
-  const runs: (LineProgramOptions & { kills: number })[] = [];
+  const runs: Run[] = [];
   const ends: SupervisedEnd[] = [];
   const lines: string[] = [];
   let begun = 0;
   const program = new Supervisor({
-    prepare: () => {
+    start: (onLine, ended) => {
       prepare();
-      return ['reader'];
+      const run = { onLine, ended, kills: 0 };
+      runs.push(run);
+      return { kill: () => void run.kills++, ...more };
     },
     startupMs: STARTUP_MS,
     hasBegun: (complaint) => complaint === 'began',
-    onLine: (line) => lines.push(line),
+    onHeard: (line: string) => lines.push(line),
     onBegun: () => begun++,
     onEnd: (end) => ends.push(end),
     clock,
-    start: (options) => {
-      const run = { ...options, kills: 0 };
-      runs.push(run);
-      return { write: () => Promise.resolve(), endInput() {}, kill: () => void run.kills++ };
-    },
   });
   /** Lets the one that runs live for so long; result: how long nothing runs. */
   const lives = (ms: number, complaint = ''): number => {
@@ -77,6 +80,16 @@ describe('a program that is supervised', () => {
     assert.deepEqual([runs.length, lines, begun()], [1, ['early'], 0]);
     clock.advance(1);
     assert.equal(begun(), 1);
+    program.stop();
+  });
+
+  it('which works from the start on has begun at once, and so had one that ends soon', () => {
+    const { clock, runs, program, ends, begun } = played({ hasBegun: true });
+    program.start();
+    assert.equal(begun(), 1);
+    runs[0]!.ended({ isMissing: false, code: null, complaint: '' });
+    clock.advance(STARTUP_MS + 200);
+    assert.deepEqual([ends[0]!.hasBegun, runs.length, begun()], [true, 2, 2]);
     program.stop();
   });
 

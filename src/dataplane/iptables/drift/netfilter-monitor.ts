@@ -1,14 +1,15 @@
 /**
- * Follows what anybody commits to nf_tables in one family, iptables-nft included, through `xtables-monitor` of package iptables. The
- * kernel tells of each rule; a listener that cannot keep up (more than some hundred rules in one commit) loses the rest and ends: that,
- * too, tells that somebody wrote, and costs next to nothing (docs/decisions/noticing-drift.md).
+ * Follows what anybody commits to nf_tables in one family, iptables-nft included: by a netlink socket, or where there is none through
+ * `xtables-monitor` of package iptables. The kernel tells of each rule; a listener that cannot keep up (the program: more than some hundred rules
+ * in one commit) loses the rest and ends: that, too, tells that somebody wrote, and costs next to nothing (docs/decisions/noticing-drift.md).
  */
 import type { Family } from '../../../core/vocabulary.ts';
 import type { MonotonicClock } from '../../../core/clock.ts';
-import type { startLineProgram } from '../../../host/line-program.ts';
 import type { MonitorLoss } from '../../listener.ts';
 import type { NetfilterChange } from './read-events.ts';
 
+import { listenToCommits } from '../../../host/commit-listener.ts';
+import { startLineProgram } from '../../../host/line-program.ts';
 import { type SupervisedEnd, Supervisor } from '../../../host/supervised-program.ts';
 import { ChangeReader } from './read-events.ts';
 
@@ -31,32 +32,35 @@ interface NetfilterMonitorOptions {
   /** The program is not there; it is not looked for again. */
   readonly onMissing: () => void;
   readonly clock: MonotonicClock;
+  readonly listen?: typeof listenToCommits;
   readonly start?: typeof startLineProgram;
 }
 
 export class NetfilterMonitor {
   readonly #options: NetfilterMonitorOptions;
-  readonly #program: Supervisor;
-  #reader: ChangeReader;
+  readonly #program: Supervisor<NetfilterChange>;
   #listening = false;
   #isDeaf = false;
 
   constructor(options: NetfilterMonitorOptions) {
     this.#options = options;
-    const { family, clock, start } = options;
-    this.#reader = new ChangeReader(family);
+    const { family, onChange, clock, listen = listenToCommits, start = startLineProgram } = options;
     this.#program = new Supervisor({
-      prepare: () => {
-        this.#reader = new ChangeReader(family);
-        return argvOf(family);
+      start: (hear, ended) => {
+        const reader = new ChangeReader(family);
+        const onMessages = (messages: Uint8Array): void => reader.messages(messages).forEach(hear);
+        const onLine = (line: string): void => {
+          const change = reader.line(line);
+          if (change) hear(change);
+        };
+        return listen({ onMessages, ended }) ?? start({ argv: argvOf(family), guarded: true, onLine, ended });
       },
       startupMs: STARTUP_MS,
       hasBegun: (complaint) => AT_A_RULE.test(complaint),
-      onLine: (line) => this.#line(line),
+      onHeard: onChange,
       onBegun: () => this.#begun(),
       onEnd: (end) => this.#ended(end),
       clock,
-      ...(start ? { start } : {}),
     });
   }
 
@@ -84,11 +88,6 @@ export class NetfilterMonitor {
   #begun(): void {
     this.#listening = true;
     this.#options.onListening();
-  }
-
-  #line(line: string): void {
-    const change = this.#reader.line(line);
-    if (change) this.#options.onChange(change);
   }
 
   #ended({ isMissing, hasBegun, complaint }: SupervisedEnd): void {

@@ -1,7 +1,11 @@
-/** What `xtables-monitor --event` prints -> which of our chains a transaction of nf_tables touched. Reads line by line, keeps flags only. */
+/**
+ * What the kernel tells of a transaction of nf_tables, or `xtables-monitor --event` prints of it -> which of our chains it touched. Keeps flags
+ * only.
+ */
 import type { Family } from '../../../core/vocabulary.ts';
 
 import { PREFIX, isOurChain } from '../../chain-names.ts';
+import { type CommitMessage, FAMILY_NUMBERS, MESSAGE_TYPES, readCommitMessages } from '../../commit-messages.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 
 /** Nobody jumps to it: what the kernel can do is tried out in it, for a moment. */
@@ -29,17 +33,53 @@ export class ChangeReader {
     this.#family = family;
   }
 
-  /** The transaction that `line` ends, if anything of it concerns us. */
+  /** The transactions that end in these messages, as far as they concern us. */
+  messages(bytes: Uint8Array): readonly NetfilterChange[] {
+    return readCommitMessages(bytes).flatMap((message) => {
+      if (message.kind === 'committed') return this.#end(message.program) ?? [];
+      this.#touch(message.kind === 'unreadable' ? 'chains' : touchedBy(message, this.#family));
+      return [];
+    });
+  }
+
+  /** The transaction that a line of `xtables-monitor` ends, if anything of it concerns us. */
   line(line: string): NetfilterChange | undefined {
     const end = /^NEWGEN:.* NAME=(.*)$/.exec(line);
-    if (!end) {
-      const event = readEvent(line);
-      if (event?.family === this.#family && this.#touched !== 'chains') this.#touched = event.touched;
-      return undefined;
-    }
+    if (end) return this.#end(end[1]!.trim());
+    const event = readEvent(line);
+    if (event?.family === this.#family) this.#touch(event.touched);
+    return undefined;
+  }
+
+  #touch(touched: Touched | undefined): void {
+    if (this.#touched !== 'chains') this.#touched = touched ?? this.#touched;
+  }
+
+  #end(program: string): NetfilterChange | undefined {
     const touched = this.#touched;
     this.#touched = undefined;
-    return touched && { family: this.#family, touched, program: end[1]!.trim() };
+    return touched && { family: this.#family, touched, program };
+  }
+}
+
+function touchedBy(message: CommitMessage & { kind: 'changed' }, family: Family): Touched | undefined {
+  const { type, table, chain } = message;
+  if (table !== 'mangle' || message.family !== FAMILY_NUMBERS[family === 6 ? 'ip6' : 'ip']) return undefined;
+  const isOurs = isOurChain(chain) && chain !== PROBE_CHAIN;
+  const isHook = HOOKS.some((hook) => hook === chain);
+  switch (type) {
+    case MESSAGE_TYPES.newRule:
+    case MESSAGE_TYPES.deleteRule:
+      return isHook ? 'hooks' : isOurs ? 'chains' : undefined;
+    // A hook is made, and its policy set, by any program that asks for the table.
+    case MESSAGE_TYPES.newChain:
+      return isOurs ? 'chains' : undefined;
+    case MESSAGE_TYPES.deleteChain:
+      return isOurs || isHook ? 'chains' : undefined;
+    case MESSAGE_TYPES.deleteTable:
+      return 'chains';
+    default:
+      return undefined;
   }
 }
 

@@ -1,21 +1,48 @@
-/** What `nft monitor` prints: the changes of a transaction, then who committed it. */
-
+/** The changes of a transaction, then who committed it: as the kernel tells it, or as `nft monitor` prints that. */
+import { FAMILY_NUMBERS, readCommitMessages } from '../../commit-messages.ts';
 import { TABLE_FAMILIES } from './families.ts';
 
 export interface Committed {
   /** Cut to 15 characters by the kernel. */
   readonly program: string;
+  /** Of the socket it was committed by. Absent: that is not printed. */
+  readonly port?: number;
 }
 
+const FAMILIES: ReadonlySet<number> = new Set(TABLE_FAMILIES.map((family) => FAMILY_NUMBERS[family]));
+
 export class EventReader {
+  readonly #table: string;
   readonly #mention: RegExp;
   #isOurs = false;
 
   constructor(table: string) {
-    this.#mention = new RegExp(`^(?:add|insert|replace|delete|flush) \\w+ (?:${TABLE_FAMILIES.join('|')}) ${table}\\b`);
+    this.#table = table;
+    this.#mention = new RegExp(
+      `^(?:add|insert|replace|delete|flush) \\w+ (?:${TABLE_FAMILIES.join('|')}) ${table}(?= |$)`,
+    );
   }
 
-  /** At the end of a transaction that touched the table. */
+  /** Each transaction that ends in these messages and touched the table. */
+  messages(bytes: Uint8Array): readonly Committed[] {
+    const ended: Committed[] = [];
+    for (const message of readCommitMessages(bytes)) {
+      switch (message.kind) {
+        case 'changed':
+          if (message.table === this.#table && FAMILIES.has(message.family)) this.#isOurs = true;
+          break;
+        case 'unreadable':
+          this.#isOurs = true;
+          break;
+        case 'committed':
+          if (this.#isOurs) ended.push({ program: message.program, port: message.port });
+          this.#isOurs = false;
+      }
+    }
+    return ended;
+  }
+
+  /** A line of `nft monitor`: the transaction that it ends, if that touched the table. */
   line(text: string): Committed | undefined {
     if (this.#mention.test(text)) this.#isOurs = true;
     const [, program] = /^# new generation \d+ by process \d+ \((.*)\)$/.exec(text) ?? [];

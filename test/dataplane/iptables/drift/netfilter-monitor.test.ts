@@ -1,21 +1,36 @@
 import assert from 'node:assert/strict';
 import type { NetfilterChange } from '../../../../src/dataplane/iptables/drift/read-events.ts';
 import type { LineProgramOptions } from '../../../../src/host/line-program.ts';
+import type { CommitListenerOptions } from '../../../../src/host/commit-listener.ts';
 import { NetfilterMonitor } from '../../../../src/dataplane/iptables/drift/netfilter-monitor.ts';
+import { NEW_RULE } from '../../../support/commit-messages.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
 
-function bench() {
+/** `sockets`: how many can be opened. */
+function bench({ sockets = 0 } = {}) {
   const clock = new VirtualClock();
+  const opened: (CommitListenerOptions & { closed: boolean })[] = [];
   const started: (LineProgramOptions & { killed: boolean })[] = [];
   const told: string[] = [];
   const changes: NetfilterChange[] = [];
   const monitor = new NetfilterMonitor({
-    family: 4,
+    family: sockets === 0 ? 4 : 6,
     onChange: (change) => changes.push(change),
     onLoss: (loss) => told.push(loss),
     onListening: () => told.push('listening'),
     onMissing: () => told.push('missing'),
     clock,
+    listen: (options) => {
+      if (opened.length === sockets) return undefined;
+      const socket = { ...options, closed: false };
+      opened.push(socket);
+      return {
+        hasBegun: true,
+        kill: () => {
+          socket.closed = true;
+        },
+      };
+    },
     start: (options) => {
       const program = { ...options, killed: false };
       started.push(program);
@@ -29,7 +44,7 @@ function bench() {
     },
   });
   const end = (complaint: string): void => started.at(-1)!.ended({ isMissing: false, code: 1, complaint });
-  return { clock, started, told, changes, monitor, end };
+  return { clock, opened, started, told, changes, monitor, end };
 }
 
 const OVERRUN = 'cannot receive from nfnetlink socket: No buffer space available';
@@ -129,5 +144,48 @@ describe('fault: whoever follows nf_tables is kept alive', () => {
     assert.deepEqual([started.length, told, changes], [1, ['listening'], []]);
     monitor.start();
     assert.equal(started.length, 2);
+  });
+
+  it('by a socket: listens at once, passes on what it hears, and starts no program', () => {
+    const { opened, started, told, changes, monitor } = bench({ sockets: 1 });
+    monitor.start();
+    monitor.start();
+    assert.deepEqual([opened.length, started.length, told, monitor.listening], [1, 0, ['listening'], true]);
+    for (const messages of NEW_RULE) opened[0]!.onMessages(messages);
+    assert.deepEqual(changes, [{ family: 6, touched: 'hooks', program: 'ip6tables-nft' }]);
+    monitor.stop();
+    assert.ok(opened[0]!.closed && !monitor.listening);
+    for (const messages of NEW_RULE) opened[0]!.onMessages(messages);
+    assert.equal(changes.length, 1);
+  });
+
+  it('by a socket that more was written to than it holds: told, and another one follows, later where that goes on', async () => {
+    const { clock, opened, started, told, changes, monitor } = bench({ sockets: 10 });
+    monitor.start();
+    opened[0]!.onMessages(NEW_RULE[0]!);
+    for (let count = 1; count <= 5; count++) {
+      opened.at(-1)!.ended({ isMissing: false, code: null, complaint: 'No buffer space available' });
+      assert.ok(!monitor.listening);
+      await clock.pass(count === 1 ? 200 : 1_000);
+      assert.equal(opened.length, count + 1);
+    }
+    assert.deepEqual(told.slice(0, 4), ['listening', 'overrun', 'listening', 'overrun']);
+    assert.ok(!told.includes('stillborn') && started.length === 0);
+    // What was read of a transaction before is none of the next one's.
+    opened.at(-1)!.onMessages(NEW_RULE[1]!);
+    assert.deepEqual(changes, []);
+  });
+
+  it('by a socket that does not hear: replaced; where no other can be opened the program follows', async () => {
+    const { clock, opened, started, told, changes, monitor } = bench({ sockets: 1 });
+    monitor.start();
+    monitor.replace();
+    assert.ok(opened[0]!.closed);
+    opened[0]!.ended({ isMissing: false, code: null, complaint: '' });
+    await clock.pass(1_000);
+    assert.deepEqual([told, started.length, monitor.listening], [['listening', 'deaf', 'listening'], 1, true]);
+    started[0]!.onLine(' EVENT: -6 -t mangle -A FORWARD -j ACCEPT');
+    started[0]!.onLine('NEWGEN: GENID=4 PID=21651 NAME=nft');
+    assert.deepEqual(changes, [{ family: 6, touched: 'hooks', program: 'nft' }]);
   });
 });

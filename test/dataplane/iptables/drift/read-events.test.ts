@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
 import { ChangeReader, type NetfilterChange } from '../../../../src/dataplane/iptables/drift/read-events.ts';
+import {
+  committedBy,
+  FLUSH,
+  joined,
+  message,
+  NEW_CHAIN,
+  NEW_ELEMENT,
+  NEW_RULE,
+} from '../../../support/commit-messages.ts';
 
 function changes(family: 4 | 6, text: string): readonly NetfilterChange[] {
   const reader = new ChangeReader(family);
@@ -77,5 +86,72 @@ describe('fault: what others write to nf_tables is read from what the kernel tel
     const text = ' EVENT: nft: DEL table: table mangle ip6 flags 0 use 0 handle 3\nNEWGEN: GENID=1 PID=1 NAME=nft';
     assert.deepEqual(changes(4, text), []);
     assert.deepEqual(changes(6, text), [{ family: 6, touched: 'chains', program: 'nft' }]);
+  });
+
+  it('as the kernel tells it: the same, of messages', () => {
+    const heard = (family: 4 | 6, ...datagrams: readonly Uint8Array[]): readonly string[] => {
+      const reader = new ChangeReader(family);
+      return datagrams
+        .flatMap((each) => reader.messages(each))
+        .map(({ touched, program }) => `${touched} by ${program}`);
+    };
+    assert.deepEqual(heard(4, ...NEW_CHAIN, ...NEW_RULE, ...NEW_ELEMENT, ...FLUSH), ['chains by iptables-nft']);
+    assert.deepEqual(heard(6, ...NEW_CHAIN, ...NEW_RULE, ...NEW_ELEMENT, ...FLUSH), [
+      'hooks by ip6tables-nft',
+      'chains by nft',
+    ]);
+    const [newTable, deleteTable, newChain, deleteChain, newRule, deleteRule, newSet] = [0, 2, 3, 5, 6, 8, 9];
+    const rows: readonly (readonly [type: number, table: string, chain: string, touched: string | undefined])[] = [
+      [newRule, 'mangle', 'FORWARD', 'hooks'],
+      [deleteRule, 'mangle', 'INPUT', 'hooks'],
+      [deleteRule, 'mangle', 'PCL-X', 'chains'],
+      [newRule, 'mangle', 'POSTROUTING', undefined],
+      [newRule, 'mangle', 'PCL-PROBE', undefined],
+      [newRule, 'nat', 'PCL-X', undefined],
+      [newChain, 'mangle', 'FORWARD', undefined],
+      [newChain, 'mangle', 'PCL-X', 'chains'],
+      [newChain, 'mangle', 'PCLX', undefined],
+      [deleteChain, 'mangle', 'FORWARD', 'chains'],
+      [deleteChain, 'mangle', 'PCL-X', 'chains'],
+      [deleteChain, 'mangle', 'OTHER', undefined],
+      [newTable, 'mangle', '', undefined],
+      [deleteTable, 'mangle', '', 'chains'],
+      [deleteTable, 'nat', '', undefined],
+      [newSet, 'mangle', 'PCL-X', undefined],
+    ];
+    for (const [type, table, chain, touched] of rows) {
+      const one = message(type, 2, [
+        [1, table],
+        [type === newRule || type === deleteRule ? 2 : 3, chain],
+      ]);
+      assert.deepEqual(
+        heard(4, one, committedBy('x')),
+        touched === undefined ? [] : [`${touched} by x`],
+        `${type} ${chain}`,
+      );
+      assert.deepEqual(heard(6, one, committedBy('x')), []);
+    }
+    const [rule, chain] = [
+      message(newRule, 2, [
+        [1, 'mangle'],
+        [2, 'FORWARD'],
+      ]),
+      message(newChain, 2, [
+        [1, 'mangle'],
+        [3, 'PCL-X'],
+      ]),
+    ];
+    // One change of one transaction, whatever the order and the datagrams; the next one starts anew.
+    assert.deepEqual(heard(4, joined(chain, rule), joined(rule, committedBy('a'), committedBy('b'))), ['chains by a']);
+    assert.deepEqual(heard(4, joined(rule, committedBy('a'), rule, chain, committedBy('b'))), [
+      'hooks by a',
+      'chains by b',
+    ]);
+  });
+
+  it('a message that cannot be read may have been about anything of ours', () => {
+    const reader = new ChangeReader(4);
+    assert.deepEqual(reader.messages(new Uint8Array(5)), []);
+    assert.deepEqual(reader.messages(committedBy('x')), [{ family: 4, touched: 'chains', program: 'x' }]);
   });
 });

@@ -1,0 +1,114 @@
+/**
+ * What the kernel tells of commits to nf_tables, as netlink messages: a message for each object that a transaction changed, in one datagram
+ * or several, then one that says who committed it.
+ *
+ *   length, type, flags, sequence, port (16 bytes) | family, version, 0 (4 bytes) | attributes: length, type, value, each a multiple of 4 bytes
+ *
+ * Source: linux/netlink.h, netfilter/nfnetlink.h, netfilter/nf_tables.h.
+ */
+
+export type CommitMessage =
+  /** `chain`: of chains and rules; empty for all else. */
+  | {
+      readonly kind: 'changed';
+      readonly family: number;
+      readonly type: number;
+      readonly table: string;
+      readonly chain: string;
+    }
+  /** `port`: of the socket it was committed by; as long as that is open no other in the network namespace has the same. */
+  | { readonly kind: 'committed'; readonly program: string; readonly port: number }
+  /** Not as it is described here. */
+  | { readonly kind: 'unreadable' };
+
+/** NFPROTO_*, in nf_tables. */
+export const FAMILY_NUMBERS = { inet: 1, ip: 2, bridge: 7, ip6: 10 } as const;
+
+/** NFT_MSG_*. */
+export const MESSAGE_TYPES = {
+  newTable: 0,
+  deleteTable: 2,
+  newChain: 3,
+  deleteChain: 5,
+  newRule: 6,
+  deleteRule: 8,
+} as const;
+const NEW_GENERATION = 15;
+
+const SUBSYSTEM = 10;
+const [MESSAGE_HEADER, FAMILY_HEADER, ATTRIBUTE_HEADER] = [16, 4, 4];
+/** NFTA_*_TABLE, or NFTA_TABLE_NAME. */
+const TABLE = 1;
+const RULE_CHAIN = 2;
+const CHAIN_NAME = 3;
+const PROCESS_NAME = 3;
+/** NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
+const TYPE_MASK = 0x3fff;
+
+export function readCommitMessages(bytes: Uint8Array): readonly CommitMessage[] {
+  const found: CommitMessage[] = [];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at < bytes.length; ) {
+    const length = bytes.length - at >= MESSAGE_HEADER ? view.getUint32(at, true) : 0;
+    const isWhole = length >= MESSAGE_HEADER + FAMILY_HEADER && length <= bytes.length - at;
+    found.push(isWhole ? readMessage(view, at, at + length) : { kind: 'unreadable' });
+    if (!isWhole) break;
+    at += padded(length);
+  }
+  return found;
+}
+
+function readMessage(view: DataView, at: number, end: number): CommitMessage {
+  const type = view.getUint16(at + 4, true);
+  if (type >> 8 !== SUBSYSTEM) return { kind: 'unreadable' };
+  const kind = type & 0xff;
+  const textOf = (attribute: number): string => textIn(view, at + MESSAGE_HEADER + FAMILY_HEADER, end, attribute);
+  if (kind === NEW_GENERATION)
+    return { kind: 'committed', program: textOf(PROCESS_NAME), port: view.getUint32(at + 12, true) };
+  const table = textOf(TABLE);
+  return {
+    kind: 'changed',
+    family: view.getUint8(at + MESSAGE_HEADER),
+    type: kind,
+    table,
+    chain: chainOf(kind, textOf),
+  };
+}
+
+function chainOf(type: number, textOf: (attribute: number) => string): string {
+  switch (type) {
+    case MESSAGE_TYPES.newChain:
+    case MESSAGE_TYPES.deleteChain:
+      return textOf(CHAIN_NAME);
+    case MESSAGE_TYPES.newRule:
+    case MESSAGE_TYPES.deleteRule:
+      return textOf(RULE_CHAIN);
+    default:
+      return '';
+  }
+}
+
+/** Of one attribute, up to its NUL; empty: there is none. */
+function textIn(view: DataView, from: number, end: number, attribute: number): string {
+  for (let at = from; at + ATTRIBUTE_HEADER <= end; ) {
+    const length = view.getUint16(at, true);
+    if (length < ATTRIBUTE_HEADER || at + length > end) break;
+    if ((view.getUint16(at + 2, true) & TYPE_MASK) === attribute) return text(view, at + ATTRIBUTE_HEADER, at + length);
+    at += padded(length);
+  }
+  return '';
+}
+
+function text(view: DataView, from: number, end: number): string {
+  let found = '';
+  for (let at = from; at < end; at++) {
+    const code = view.getUint8(at);
+    if (code === 0) break;
+    found += String.fromCharCode(code);
+  }
+  return found;
+}
+
+function padded(length: number): number {
+  return (length + 3) & ~3;
+}

@@ -1,0 +1,108 @@
+/**
+ * Hears of each commit to nf_tables in the network namespace of this process, by a netlink socket that joined the kernel's group for them
+ * (docs/decisions/noticing-drift.md). The event loop is woken when something is to be read; nothing is asked in between.
+ */
+import { loadNative, type Native, type PollHandle } from './native.ts';
+import type { ProgramEnd } from './line-program.ts';
+import type { Supervised } from './supervised-program.ts';
+
+export interface CommitListenerOptions {
+  /** What the kernel keeps that is not read yet. */
+  readonly bufferBytes?: number;
+  /** Netlink messages, one behind the other. They are there during the call alone. */
+  readonly onMessages: (messages: Uint8Array) => void;
+  /** Once, and later than it was opened. Whether messages were lost is not known. */
+  readonly ended: (how: ProgramEnd) => void;
+}
+
+/** As the programs that follow nf_tables say it: the kernel had no room for a message. */
+const OVERRUN = 'No buffer space available';
+
+const [AF_NETLINK, SOCK_RAW, SOCK_CLOEXEC, SOCK_NONBLOCK, NETLINK_NETFILTER] = [16, 3, 0o2000000, 0o4000, 12];
+const [SOL_SOCKET, SO_RCVBUFFORCE] = [1, 33];
+const ADDRESS_BYTES = 12;
+const GROUPS_OFFSET = 8;
+/** Bit NFNLGRP_NFTABLES - 1. */
+const GROUP_OF_NF_TABLES = 1 << 6;
+const [EINTR, EAGAIN, ENOBUFS] = [4, 11, 105];
+/**
+ * For what is committed while the event loop is busy: a rule takes some 600 bytes of it (the kernel doubles the number), so all rules of a node
+ * with 33,000 fit. It is memory only as long as it is not read.
+ */
+const BUFFER_BYTES = 16 * 1024 * 1024;
+/** The kernel puts together what fits into a page, or two. */
+const MESSAGES_BYTES = 64 * 1024;
+/** 10 µs each at most: others have their turn then. */
+const READS_IN_A_TURN = 100;
+
+/** Undefined: there is no library for that here, or no such socket for us. */
+export function listenToCommits(options: CommitListenerOptions): Supervised | undefined {
+  try {
+    const native = loadNative();
+    return native && listen(native, options);
+  } catch {
+    return undefined;
+  }
+}
+
+function listen(c: Native, options: CommitListenerOptions): Supervised | undefined {
+  const { bufferBytes = BUFFER_BYTES, onMessages, ended } = options;
+  const fd = open(c, bufferBytes);
+  if (fd === undefined) return undefined;
+  const closeFile = c.func('int close(int)');
+  const receive = c.func('long recv(int, _Out_ void *, size_t, int)');
+  const messages = new Uint8Array(MESSAGES_BYTES);
+  let poll: PollHandle | undefined;
+  let isReading = false;
+  const end = (complaint: string): void => {
+    if (!poll) return;
+    poll.close();
+    poll = undefined;
+    closeFile(fd);
+    queueMicrotask(() => ended({ isMissing: false, code: null, complaint }));
+  };
+  const read = (status: number): void => {
+    isReading = false;
+    for (let reads = 0; poll && reads < READS_IN_A_TURN; reads++) {
+      const length = Number(receive(fd, messages, MESSAGES_BYTES, 0));
+      if (length <= 0) {
+        const errno = c.errno();
+        if (errno === ENOBUFS) end(OVERRUN);
+        else if (errno !== EAGAIN && errno !== EINTR) end(`it cannot be read: error ${errno}`);
+        break;
+      }
+      onMessages(messages.subarray(0, length));
+    }
+    // After an error it is not waited for any more.
+    if (status < 0) end(`it cannot be waited for: error ${-status}`);
+  };
+  try {
+    poll = c.poll(fd, (status) => {
+      // In a turn of its own: behind this call no promise would settle.
+      if (!isReading) setImmediate(read, status);
+      isReading = true;
+    });
+  } catch (error) {
+    closeFile(fd);
+    throw error;
+  }
+  poll.unref();
+  return { kill: () => end(''), hasBegun: true };
+}
+
+function open(c: Native, bufferBytes: number): number | undefined {
+  const type = SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK;
+  const fd = Number(c.func('int socket(int, int, int)')(AF_NETLINK, type, NETLINK_NETFILTER));
+  if (fd < 0) return undefined;
+  const setOption = c.func('int setsockopt(int, int, int, const void *, unsigned int)');
+  const bytes = new Uint8Array(Uint32Array.of(bufferBytes).buffer);
+  // Where that is not allowed, the buffer is as large as those of others.
+  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes, bytes.length);
+  const address = new Uint8Array(ADDRESS_BYTES);
+  const view = new DataView(address.buffer);
+  view.setUint16(0, AF_NETLINK, true);
+  view.setUint32(GROUPS_OFFSET, GROUP_OF_NF_TABLES, true);
+  if (Number(c.func('int bind(int, const void *, unsigned int)')(fd, address, ADDRESS_BYTES)) === 0) return fd;
+  c.func('int close(int)')(fd);
+  return undefined;
+}
