@@ -33,7 +33,8 @@ export const MESSAGE_TYPES = {
   newRule: 6,
   deleteRule: 8,
 } as const;
-const NEW_GENERATION = 15;
+/** Says who committed what was told before. */
+export const NEW_GENERATION = 15;
 
 const SUBSYSTEM = 10;
 const [MESSAGE_HEADER, FAMILY_HEADER, ATTRIBUTE_HEADER] = [16, 4, 4];

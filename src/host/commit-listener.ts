@@ -7,6 +7,8 @@ import type { ProgramEnd } from './line-program.ts';
 import type { Supervised } from './supervised-program.ts';
 
 export interface CommitListenerOptions {
+  /** Which datagrams the kernel hands over, as a program of classic BPF. Where it cannot have that it hands over all. */
+  readonly filter?: Uint8Array;
   /** What the kernel keeps that is not read yet. */
   readonly bufferBytes?: number;
   /** Netlink messages, one behind the other. They are there during the call alone. */
@@ -19,7 +21,9 @@ export interface CommitListenerOptions {
 const OVERRUN = 'No buffer space available';
 
 const [AF_NETLINK, SOCK_RAW, SOCK_CLOEXEC, SOCK_NONBLOCK, NETLINK_NETFILTER] = [16, 3, 0o2000000, 0o4000, 12];
-const [SOL_SOCKET, SO_RCVBUFFORCE] = [1, 33];
+const [SOL_SOCKET, SO_ATTACH_FILTER, SO_RCVBUFFORCE] = [1, 26, 33];
+/** `struct sock_fprog`: how many instructions of 8 bytes, and where. */
+const PROGRAM_BYTES = 16;
 const ADDRESS_BYTES = 12;
 const GROUPS_OFFSET = 8;
 /** Bit NFNLGRP_NFTABLES - 1. */
@@ -46,8 +50,8 @@ export function listenToCommits(options: CommitListenerOptions): Supervised | un
 }
 
 function listen(c: Native, options: CommitListenerOptions): Supervised | undefined {
-  const { bufferBytes = BUFFER_BYTES, onMessages, ended } = options;
-  const fd = open(c, bufferBytes);
+  const { onMessages, ended } = options;
+  const fd = open(c, options);
   if (fd === undefined) return undefined;
   const closeFile = c.func('int close(int)');
   const receive = c.func('long recv(int, _Out_ void *, size_t, int)');
@@ -90,7 +94,7 @@ function listen(c: Native, options: CommitListenerOptions): Supervised | undefin
   return { kill: () => end(''), hasBegun: true };
 }
 
-function open(c: Native, bufferBytes: number): number | undefined {
+function open(c: Native, { filter, bufferBytes = BUFFER_BYTES }: CommitListenerOptions): number | undefined {
   const type = SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK;
   const fd = Number(c.func('int socket(int, int, int)')(AF_NETLINK, type, NETLINK_NETFILTER));
   if (fd < 0) return undefined;
@@ -98,6 +102,12 @@ function open(c: Native, bufferBytes: number): number | undefined {
   const bytes = new Uint8Array(Uint32Array.of(bufferBytes).buffer);
   // Where that is not allowed, the buffer is as large as those of others.
   setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes, bytes.length);
+  if (filter) {
+    const program = new DataView(new ArrayBuffer(PROGRAM_BYTES));
+    program.setUint16(0, filter.length / 8, true);
+    program.setBigUint64(8, c.address(filter), true);
+    setOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(program.buffer), PROGRAM_BYTES);
+  }
   const address = new Uint8Array(ADDRESS_BYTES);
   const view = new DataView(address.buffer);
   view.setUint16(0, AF_NETLINK, true);

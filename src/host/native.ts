@@ -17,6 +17,8 @@ export interface Native {
   func(declaration: string): NativeCall;
   /** Of the last call. */
   errno(): number;
+  /** Where the bytes are, as long as somebody holds them. */
+  address(bytes: Uint8Array): bigint;
   /** `status`: below 0 after an error of the descriptor, and nothing more is told. `callback` runs outside of any turn: no promise settles behind it. */
   poll(fd: number, callback: (status: number) => void): PollHandle;
 }
@@ -24,6 +26,7 @@ export interface Native {
 interface Ffi {
   load(file: null): Pick<Native, 'func'>;
   errno(): number;
+  address(bytes: Uint8Array): bigint;
   readonly node: { poll(fd: number, events: { readable: true }, callback: (status: number) => void): PollHandle };
 }
 
@@ -37,6 +40,7 @@ export function loadNative(): Native | undefined {
     return {
       func: (declaration) => library.func(declaration),
       errno: () => ffi.errno(),
+      address: (bytes) => ffi.address(bytes),
       poll: (fd, callback) => ffi.node.poll(fd, { readable: true }, callback),
     };
   } catch {

@@ -98,6 +98,12 @@ describe('fault: what anybody commits to nf_tables is heard', function () {
         assert.deepEqual(after, ['again', 'IPv4 hooks by iptables-nft']);
       });
 
+      // A program is told of all tables.
+      if (by === 'socket')
+        it('5,000 rules of others in a table of theirs: none takes room that there is for ours', async () => {
+          assert.deepEqual(await heard('elsewhere'), BEGUN);
+        });
+
       it('250 commits of ours by nft and netlink, and 50 by iptables-nft-restore, as fast as they go: none is somebody else’s', async () => {
         const expected = ['others', 'IPv4 chains by iptables-nft-re', 'table by nft'];
         assert.deepEqual(parts(await heard('own')), [BEGUN, expected]);

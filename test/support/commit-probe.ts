@@ -71,9 +71,9 @@ function run(command: string, input = ''): void {
 }
 
 /** In one commit, while this process does nothing else. */
-function restoreMany(chain: string): void {
+function restoreMany(chain: string, table = 'mangle'): void {
   const rules = Array.from({ length: MANY }, (_, n) => `-A ${chain} -s 10.0.${n >> 8}.${n & 255} -j RETURN`);
-  run('iptables-nft-restore --noflush', ['*mangle', `:${chain} - [0:0]`, ...rules, 'COMMIT', ''].join('\n'));
+  run('iptables-nft-restore --noflush', [`*${table}`, `:${chain} - [0:0]`, ...rules, 'COMMIT', ''].join('\n'));
 }
 
 const writer = new TableWriter(TABLE);
@@ -108,6 +108,13 @@ const SCENARIOS: Readonly<Record<string, () => Promise<void>>> = {
     await sleep(BEGIN_MS);
     heard.push('# again');
     run('iptables-nft -t mangle -A FORWARD -j ACCEPT');
+    await sleep(TOLD_MS);
+  },
+  /** More than there is room for, in a table of others. */
+  elsewhere: async () => {
+    follow(4_096);
+    await sleep(BEGIN_MS);
+    restoreMany('OTHER', 'nat');
     await sleep(TOLD_MS);
   },
   /** Ours, as fast as they go; then one of others by the same program. */

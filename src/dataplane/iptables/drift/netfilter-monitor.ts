@@ -11,7 +11,7 @@ import type { NetfilterChange } from './read-events.ts';
 import { listenToCommits } from '../../../host/commit-listener.ts';
 import { startLineProgram } from '../../../host/line-program.ts';
 import { type SupervisedEnd, Supervisor } from '../../../host/supervised-program.ts';
-import { ChangeReader } from './read-events.ts';
+import { ChangeReader, filterOf } from './read-events.ts';
 
 /**
  * Until 1.8.10 it buffers what it prints into a pipe, and ends at the first IPv6 rule with a match that IPv4 lacks; hence one for each
@@ -53,7 +53,8 @@ export class NetfilterMonitor {
           const change = reader.line(line);
           if (change) hear(change);
         };
-        return listen({ onMessages, ended }) ?? start({ argv: argvOf(family), guarded: true, onLine, ended });
+        const filter = filterOf(family);
+        return listen({ filter, onMessages, ended }) ?? start({ argv: argvOf(family), guarded: true, onLine, ended });
       },
       startupMs: STARTUP_MS,
       hasBegun: (complaint) => AT_A_RULE.test(complaint),

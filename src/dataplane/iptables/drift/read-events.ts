@@ -5,6 +5,7 @@
 import type { Family } from '../../../core/vocabulary.ts';
 
 import { PREFIX, isOurChain } from '../../chain-names.ts';
+import { commitFilter } from '../../commit-filter.ts';
 import { type CommitMessage, FAMILY_NUMBERS, MESSAGE_TYPES, readCommitMessages } from '../../commit-messages.ts';
 import { HOOKS } from '../rules/ruleset.ts';
 
@@ -22,6 +23,17 @@ export interface NetfilterChange {
   readonly touched: Touched;
   /** The name of the process, cut to 15 characters by the kernel. */
   readonly program: string;
+}
+
+const TABLE = 'mangle';
+
+/** Of what the kernel tells, as much as there is to read. */
+export function filterOf(family: Family): Uint8Array {
+  return commitFilter(TABLE, [familyNumber(family)]);
+}
+
+function familyNumber(family: Family): number {
+  return FAMILY_NUMBERS[family === 6 ? 'ip6' : 'ip'];
 }
 
 /** Collects events of one family until the line that ends their transaction. Memory: a flag, whatever the transaction's size. */
@@ -64,7 +76,7 @@ export class ChangeReader {
 
 function touchedBy(message: CommitMessage & { kind: 'changed' }, family: Family): Touched | undefined {
   const { type, table, chain } = message;
-  if (table !== 'mangle' || message.family !== FAMILY_NUMBERS[family === 6 ? 'ip6' : 'ip']) return undefined;
+  if (table !== TABLE || message.family !== familyNumber(family)) return undefined;
   const isOurs = isOurChain(chain) && chain !== PROBE_CHAIN;
   const isHook = HOOKS.some((hook) => hook === chain);
   switch (type) {

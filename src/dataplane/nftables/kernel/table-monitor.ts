@@ -10,7 +10,7 @@ import { listenToCommits } from '../../../host/commit-listener.ts';
 import { startLineProgram } from '../../../host/line-program.ts';
 import { isOwnPort } from '../../../host/netlink-socket.ts';
 import { Supervisor } from '../../../host/supervised-program.ts';
-import { type Committed, EventReader } from '../table/read-events.ts';
+import { type Committed, EventReader, filterOf } from '../table/read-events.ts';
 import { NftFailed, type NftKernel } from './kernel.ts';
 
 /** Writes for us. */
@@ -63,7 +63,7 @@ export class TableMonitor {
           if (committed) hear(committed);
         };
         const argv = ['stdbuf', '-oL', 'nft', 'monitor'] as const;
-        return listen({ onMessages, ended }) ?? start({ argv, guarded: true, onLine, ended });
+        return listen({ filter: filterOf(table), onMessages, ended }) ?? start({ argv, guarded: true, onLine, ended });
       },
       startupMs: STARTUP_MS,
       onHeard: (committed) => {

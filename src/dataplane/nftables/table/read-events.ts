@@ -1,4 +1,5 @@
 /** The changes of a transaction, then who committed it: as the kernel tells it, or as `nft monitor` prints that. */
+import { commitFilter } from '../../commit-filter.ts';
 import { FAMILY_NUMBERS, readCommitMessages } from '../../commit-messages.ts';
 import { TABLE_FAMILIES } from './families.ts';
 
@@ -10,6 +11,11 @@ export interface Committed {
 }
 
 const FAMILIES: ReadonlySet<number> = new Set(TABLE_FAMILIES.map((family) => FAMILY_NUMBERS[family]));
+
+/** Of what the kernel tells, as much as there is to read. */
+export function filterOf(table: string): Uint8Array {
+  return commitFilter(table, [...FAMILIES]);
+}
 
 export class EventReader {
   readonly #table: string;
