@@ -5,7 +5,7 @@
  * at a time with pauses between; a change never waits for it. Where no epoch is known to be free, every packet of live flows is judged
  * until one is (EVERY_PACKET): that costs time, never a verdict.
  */
-import type { Family } from '../core/vocabulary.ts';
+import { FAMILIES, type Family } from '../core/vocabulary.ts';
 import type { EpochListener, EpochState } from './listener.ts';
 import type { MarkBits } from './mark-bits.ts';
 
@@ -48,19 +48,23 @@ const FRESH_MS = 1_000;
 /** At start nothing is known; a first sync that has something to take away is worth waiting a little for. */
 const FIRST_LOOK_MS = 500;
 
+/** Whose flows carry an epoch: those of one family, or of both where they have their epochs in common. */
+export type EpochScope = Family | 'both';
+
 /** What a sync asks. */
 export type EpochSource = Pick<FreeEpochs, 'inForce' | 'next' | 'firstLook' | 'recheck'>;
 
 export class FreeEpochs {
   readonly #options: FreeEpochsOptions;
-  readonly #rings: Readonly<Record<Family, EpochRing>>;
+  readonly #rings: Readonly<Record<EpochScope, EpochRing>>;
   #onFound = (): void => {};
   #hasLooked = false;
 
   constructor(options: FreeEpochsOptions) {
     this.#options = options;
     const found = (): void => this.#onFound();
-    this.#rings = { 4: new EpochRing(4, options, found), 6: new EpochRing(6, options, found) };
+    const ring = (families: readonly Family[]): EpochRing => new EpochRing(families, options, found);
+    this.#rings = { 4: ring([4]), 6: ring([6]), both: ring(FAMILIES) };
   }
 
   /** Called when a free epoch was found while every packet is judged. */
@@ -77,20 +81,20 @@ export class FreeEpochs {
   }
 
   /** Tells which epoch is in force, EVERY_PACKET included (undefined: no rules yet), and sees to it that the next ones are known. */
-  inForce(family: Family, epoch: number | undefined): void {
-    this.#rings[family].inForce(epoch);
+  inForce(scope: EpochScope, epoch: number | undefined): void {
+    this.#rings[scope].inForce(epoch);
   }
 
   /** The epoch to go to: a free one, or EVERY_PACKET. */
-  next(family: Family): number {
-    return this.#rings[family].next();
+  next(scope: EpochScope): number {
+    return this.#rings[scope].next();
   }
 
-  /** The first time: until a free epoch of each family was found, all were looked for once, or that takes too long. Never rejects. */
-  async firstLook(families: readonly Family[]): Promise<void> {
+  /** The first time: until a free epoch of each was found, all were looked for once, or that takes too long. Never rejects. */
+  async firstLook(scopes: readonly EpochScope[]): Promise<void> {
     if (this.#hasLooked) return;
     this.#hasLooked = true;
-    const looks = Promise.all(families.map((family) => this.#rings[family].firstLook));
+    const looks = Promise.all(scopes.map((scope) => this.#rings[scope].firstLook));
     await new Promise<void>((resolve) => {
       const cancel = this.#options.after(FIRST_LOOK_MS, resolve);
       void looks.then(() => {
@@ -106,18 +110,18 @@ export class FreeEpochs {
   }
 
   /** Makes sure that the epoch to be used next is still free. */
-  recheck(family: Family): void {
-    void this.#rings[family].recheck();
+  recheck(scope: EpochScope): void {
+    void this.#rings[scope].recheck();
   }
 
-  state(family: Family): EpochState {
-    return this.#rings[family].state();
+  state(scope: EpochScope): EpochState {
+    return this.#rings[scope].state();
   }
 }
 
-/** The epochs of one family, 1 to `#count`, going round. */
+/** The epochs of these families' flows, 1 to `#count`, going round. */
 class EpochRing {
-  readonly #family: Family;
+  readonly #families: readonly Family[];
   readonly #options: FreeEpochsOptions;
   readonly #onFound: () => void;
   readonly #count: number;
@@ -143,8 +147,8 @@ class EpochRing {
   #endFirstLook = (): void => {};
   readonly firstLook: Promise<void>;
 
-  constructor(family: Family, options: FreeEpochsOptions, onFound: () => void) {
-    this.#family = family;
+  constructor(families: readonly Family[], options: FreeEpochsOptions, onFound: () => void) {
+    this.#families = families;
     this.#options = options;
     this.#onFound = onFound;
     this.#count = epochCount(options.marks);
@@ -189,14 +193,16 @@ class EpochRing {
     const version = this.#version;
     const epoch = this.#oldestFree();
     if (epoch === undefined || this.#isSearching || this.#options.now() - this.#foundAtMs < FRESH_MS) return;
+    let carriers: readonly Family[];
     try {
-      if ((await this.#countOf(epoch, 1)) === 0 || version !== this.#version || !this.#free.has(epoch)) return;
+      carriers = await this.#carriersOf(epoch, 1);
     } catch {
       // The next search tells.
       return;
     }
+    if (carriers.length === 0 || version !== this.#version || !this.#free.has(epoch)) return;
     this.forget();
-    this.#options.onForeignMark?.(this.#family, epoch);
+    for (const family of carriers) this.#options.onForeignMark?.(family, epoch);
     this.#tell();
     if (!this.#isSearching) void this.#search();
   }
@@ -240,7 +246,7 @@ class EpochRing {
   }
 
   #tell(): void {
-    this.#options.onEpochs?.(this.#family, this.state());
+    for (const family of this.#families) this.#options.onEpochs?.(family, this.state());
   }
 
   /** Until enough are known. */
@@ -283,9 +289,9 @@ class EpochRing {
     if (this.#isAhead) queue.sort(bySize);
     for (let queries = 0; queue.length > 0 && queries < MAX_QUERIES && this.#free.size < MAX_FREE; queries++) {
       const { first, size } = queue.shift()!;
-      const flows = await this.#countOf(first, size);
+      const carriers = await this.#carriersOf(first, size);
       if (version !== this.#version) return;
-      if (flows === 0) {
+      if (carriers.length === 0) {
         for (let epoch = first; epoch < first + size; epoch++) this.#free.add(epoch);
         // One is enough for a first sync.
         this.#endFirstLook();
@@ -316,22 +322,28 @@ class EpochRing {
     const version = this.#version;
     for (let left = goes; left > 0; left--) {
       await this.#clear(first, size);
-      const flows = await this.#countOf(first, size);
+      const carriers = await this.#carriersOf(first, size);
       if (version !== this.#version) return 0;
-      if (flows > 0) continue;
+      if (carriers.length > 0) continue;
       for (let epoch = first; epoch < first + size; epoch++) if (epoch !== this.#current) this.#free.add(epoch);
       return left - 1;
     }
     return 0;
   }
 
-  #clear(first: number, size: number): Promise<void> {
+  async #clear(first: number, size: number): Promise<void> {
     const { flows, marks } = this.#options;
-    return this.#timed(() => flows.clearSome(this.#family, this.#markOf(first, size), epochBits(marks)));
+    for (const family of this.#families)
+      await this.#timed(() => flows.clearSome(family, this.#markOf(first, size), epochBits(marks)));
   }
 
-  #countOf(first: number, size: number): Promise<number> {
-    return this.#timed(() => this.#options.flows.count(this.#family, this.#markOf(first, size)));
+  /** The families of which a flow carries one of `size` epochs. */
+  async #carriersOf(first: number, size: number): Promise<readonly Family[]> {
+    const { flows } = this.#options;
+    const found: Family[] = [];
+    for (const family of this.#families)
+      if ((await this.#timed(() => flows.count(family, this.#markOf(first, size)))) > 0) found.push(family);
+    return found;
   }
 
   /** The mark of flows that were judged, and not denied, in one of `size` epochs; `first` is a multiple of that. */

@@ -25,6 +25,11 @@ export function markOf(epoch: number, marks: MarkBits): number {
   return (epoch * deniedBit(marks) * 2) >>> 0;
 }
 
+/** The opposite of `markOf`; no whole number where the bits are no epoch's. */
+export function epochOf(mark: number, marks: MarkBits): number {
+  return mark / (deniedBit(marks) * 2);
+}
+
 /** The epoch after it, when all go round. */
 export function nextEpoch(current: number, marks: MarkBits): number {
   return (current % epochCount(marks)) + 1;

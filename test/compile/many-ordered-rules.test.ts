@@ -50,7 +50,10 @@ describe('70,000 ordered rules of a tier', function () {
     assert.equal(rules.length, COUNT);
     assert.ok(rules.every(({ by }, at) => by.length === 1 && by[0]!.name === `${at}`));
     const ruleset = renderNode(intent, { ...LAYOUT, mode: 'enforce' });
-    const table = inForce(new NodeRenderer().render(intent, { ...LAYOUT, mode: 'enforce' }), 1, LAYOUT.marks!);
+    const table = inForce(new NodeRenderer().render(intent, { ...LAYOUT, mode: 'enforce' }), 1, {
+      ...LAYOUT,
+      mode: 'enforce',
+    });
     for (const index of [0, 25, 50, 34_998, 35_000, 69_974, 69_998].map((each) => each - (each % 2))) {
       const [accepted, denied] = [addressOf(index), addressOf(index + 1)];
       for (const [destination, verdict] of [

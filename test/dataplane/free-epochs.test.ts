@@ -73,6 +73,7 @@ function bench(marks: { readonly mask: number }) {
   const clock = new VirtualClock();
   const table = new FakeTable(clock, marks);
   const states: EpochState[] = [];
+  const told: Family[] = [];
   const foreign: number[] = [];
   let found = 0;
   const epochs = new FreeEpochs({
@@ -80,7 +81,10 @@ function bench(marks: { readonly mask: number }) {
     flows: table,
     now: () => clock.now(),
     after: (ms, callback) => clock.after(ms, callback),
-    onEpochs: (_family, state) => states.push(state),
+    onEpochs: (family, state) => {
+      told.push(family);
+      states.push(state);
+    },
     onForeignMark: (_family, epoch) => foreign.push(epoch),
   });
   epochs.onFound(() => found++);
@@ -90,7 +94,7 @@ function bench(marks: { readonly mask: number }) {
     epochs.inForce(family, next);
     return next;
   };
-  return { clock, table, epochs, states, foreign, advance, found: () => found };
+  return { clock, table, epochs, states, told, foreign, advance, found: () => found };
 }
 
 describe('free epochs', () => {
@@ -174,6 +178,20 @@ describe('free epochs', () => {
     for (const family of [4, 6] as const) epochs.inForce(family, 3);
     await clock.pass(100);
     assert.deepEqual([epochs.next(4), epochs.next(6)], [2, 1]);
+  });
+
+  it('where families have their epochs in common, one is free that no flow of either carries, and both are told of it', async () => {
+    const { clock, table, epochs, told } = bench(THREE);
+    table.add(markOf(1, THREE), 4);
+    table.add(markOf(2, THREE), 6);
+    table.clears = 0;
+    epochs.inForce('both', 3);
+    await clock.pass(50);
+    assert.equal(epochs.next('both'), EVERY_PACKET);
+    table.clears = 1;
+    await clock.pass(3_000);
+    assert.notEqual(epochs.next('both'), EVERY_PACKET, 'one is made free, in both families');
+    assert.deepEqual(new Set(told), new Set([4, 6]));
   });
 
   it('where all are carried: every packet is judged, the oldest is made free, and that is told', async () => {
@@ -304,18 +322,20 @@ describe('free epochs', () => {
   });
 
   it('a free epoch that flows carry all the same: somebody else writes to these bits', async () => {
-    const { clock, table, epochs, foreign } = bench(MANY);
-    epochs.inForce(4, 10);
-    await clock.pass(100);
-    table.add(markOf(11, MANY));
-    const asked = table.asked.length;
-    epochs.recheck(4);
-    assert.equal(table.asked.length, asked, 'asked a moment ago');
-    await clock.pass(1_000);
-    epochs.recheck(4);
-    await clock.pass(2_000);
-    assert.deepEqual(foreign, [11]);
-    assert.equal(epochs.next(4), 12);
+    for (const scope of [4, 'both'] as const) {
+      const { clock, table, epochs, foreign } = bench(MANY);
+      epochs.inForce(scope, 10);
+      await clock.pass(100);
+      table.add(markOf(11, MANY));
+      const asked = table.asked.length;
+      epochs.recheck(scope);
+      assert.equal(table.asked.length, asked, 'asked a moment ago');
+      await clock.pass(1_000);
+      epochs.recheck(scope);
+      await clock.pass(2_000);
+      assert.deepEqual(foreign, [11]);
+      assert.equal(epochs.next(scope), 12);
+    }
   });
 
   it('fault: going once round the epochs revives no idle flow', async () => {

@@ -31,7 +31,7 @@ function passesBothNodes(snapshot: ClusterSnapshot, flow: Flow): boolean {
       { family, ...flow },
     ] as const;
     const byIptables = traceValues(renderNode(intent, layout), 1, packet).verdict;
-    const table = inForce(new NodeRenderer().render(intent, layout), 1, LAYOUT.marks!);
+    const table = inForce(new NodeRenderer().render(intent, layout), 1, layout);
     assert.equal(traceTable(table, packet).verdict, byIptables, `${node}: nftables against iptables`);
     return byIptables === 'passed';
   });

@@ -39,7 +39,7 @@ const DATAPLANES: Readonly<Record<string, (intent: NodeIntent, mode: Mode) => Co
     };
   },
   nftables: (intent, mode) => {
-    const table = inForce(new NodeRenderer().render(intent, { ...LAYOUT, mode }), 1, LAYOUT.marks!);
+    const table = inForce(new NodeRenderer().render(intent, { ...LAYOUT, mode }), 1, { ...LAYOUT, mode });
     return (packet) => {
       const { matched } = traceTable(table, packet);
       return { counts: tableCounts(matched), matched };

@@ -103,7 +103,7 @@ function agree(
   const withFlows = clusters.chain((snapshot) => fc.tuple(fc.constant(snapshot), flowsAtEdges([snapshot], 60)));
   fc.assert(
     fc.property(withFlows, ([snapshot, flows]) => {
-      const table = inForce(render(new NodeRenderer(), snapshot), 1, LAYOUT.marks!);
+      const table = inForce(render(new NodeRenderer(), snapshot), 1, { ...LAYOUT, mode: 'enforce' });
       const expected = expectedHere(snapshot);
       for (const flow of flows) {
         const { passes, why } = expected(flow);

@@ -1,18 +1,17 @@
 /** Tables of nftables in memory: a kernel that takes the very commands of the product, and refuses what the kernel refuses. */
 import { versionedMap } from '../../src/core/versioned-map.ts';
-import type { MarkBits } from '../../src/dataplane/mark-bits.ts';
 import { type NftKernel, NftFailed } from '../../src/dataplane/nftables/kernel/kernel.ts';
 import { epochTable } from '../../src/dataplane/nftables/plan/epochs.ts';
 import type { Rule } from '../../src/dataplane/nftables/table/rule.ts';
-import type { Chain, NftSet, Table } from '../../src/dataplane/nftables/table/table.ts';
+import type { Chain, Layout, NftSet, Table } from '../../src/dataplane/nftables/table/table.ts';
 import { type Command, elementText } from '../../src/dataplane/nftables/table/write-table.ts';
 import { numberOf } from './address-number.ts';
 import { type TableFamily, familyOfName, localName, nameIn } from '../../src/dataplane/nftables/table/families.ts';
 import { readRuleText } from '../../src/dataplane/nftables/table/parse-rule.ts';
 
 /** The rendered table with an epoch in force. */
-export function inForce(table: Table, epoch: number, marks: MarkBits): Table {
-  const epochs = epochTable({ 4: epoch, 6: epoch }, new Set(), { marks });
+export function inForce(table: Table, epoch: number, layout: Layout): Table {
+  const epochs = epochTable(table, layout, { epoch, released: new Set() });
   return {
     chains: versionedMap([...table.chains, ...epochs.chains]),
     sets: versionedMap([...table.sets, ...epochs.sets]),

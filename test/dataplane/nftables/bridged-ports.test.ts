@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import type { Policy } from '../../../src/policy/model.ts';
 import { createNftablesDataplane } from '../../../src/dataplane/nftables/nftables-dataplane.ts';
 import { probe, probeBridges } from '../../../src/dataplane/nftables/sync/probe.ts';
+import { readEpoch } from '../../../src/dataplane/nftables/plan/epochs.ts';
 import { NEW_POD_TAGS, tagsOf } from '../../../src/dataplane/nftables/table/tags.ts';
 import { NodeCompiler } from '../../../src/compile/compile-node.ts';
 import { NO_INTERFACES, type PodInterface, type PodInterfaces } from '../../../src/host/pod-interfaces.ts';
@@ -43,7 +44,7 @@ function bench(layout = LAYOUT) {
     verdict: (packet: ProbePacket) => traceTable(node.kernel.table()!, packetOf(packet)).verdict,
     /** Of the last transaction that went in. */
     last: () => node.kernel.transactions.at(-1)!,
-    epoch: () => [...node.kernel.table()!.sets.get('epoch6')!.elements.keys()][0],
+    epoch: () => readEpoch(node.kernel.table()!, LAYOUT.marks!),
   };
 }
 

@@ -62,6 +62,7 @@ describe('nftables: an event of a remote pod', () => {
       'add element',
       'add rule',
       'delete element',
+      'flush chain',
     ]);
     assert.equal(written.filter(({ text }) => text.startsWith('add chain inet portcullis PCL')).length, 2);
     assert.ok((await countListings(SETS / 2, () => sync(true))) > 0, 'the count sees nothing');

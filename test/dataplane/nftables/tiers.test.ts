@@ -70,7 +70,7 @@ interface Met {
 }
 
 function met(parts: Parts, packet: Packet = packetOf(FLOW), mode: 'enforce' | 'audit' = 'enforce'): Met {
-  const { verdict, logged, matched } = traceTable(inForce(tableOf(parts, mode), 1, LAYOUT.marks!), packet);
+  const { verdict, logged, matched } = traceTable(inForce(tableOf(parts, mode), 1, { ...LAYOUT, mode }), packet);
   const counted = matched.flatMap((text) => {
     const { counts } = JSON.parse(text.slice(text.indexOf(' ') + 1)) as { counts?: Counted };
     return !counts ? [] : counts.also ? [counts, { ...counts, ...counts.also }] : [counts];
@@ -107,12 +107,12 @@ describe('tiers of cluster-wide policies in a table of nftables', () => {
   it('a packet of a flow that was judged meets the same rules with tiers and without', () => {
     const connection = { mark: 0x02000000 };
     const judged = (parts: Parts): readonly string[] => {
-      const table = inForce(tableOf(parts), 1, LAYOUT.marks!);
+      const table = inForce(tableOf(parts), 1, { ...LAYOUT, mode: 'enforce' });
       return traceTable(table, { ...packetOf(FLOW), state: 'ESTABLISHED', connection }).matched;
     };
     const first = { ...packetOf(FLOW), connection: { mark: 0 } };
     const tiers = { admin: [from('Accept', 'client')], baseline: [from('Deny')] };
-    traceTable(inForce(tableOf(tiers), 1, LAYOUT.marks!), first);
+    traceTable(inForce(tableOf(tiers), 1, { ...LAYOUT, mode: 'enforce' }), first);
     connection.mark = first.connection.mark;
     assert.deepEqual(judged(tiers), judged({ policies: [opening()] }));
   });

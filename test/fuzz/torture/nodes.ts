@@ -12,11 +12,10 @@ import { isEmptyPlan, type ObservedState, planText } from '../../../src/dataplan
 import { isReleasedSign } from '../../../src/dataplane/iptables/plan/released.ts';
 import { NFT_TABLE } from '../../../src/dataplane/nftables/table/names.ts';
 import { runSync } from '../../../src/core/sliced.ts';
-import { FAMILIES } from '../../../src/core/vocabulary.ts';
 import { createNftKernel } from '../../../src/dataplane/nftables/kernel/nft-kernel.ts';
 import { NftSession } from '../../../src/dataplane/nftables/kernel/nft-session.ts';
 import { compareTables, NO_LEFTOVERS } from '../../../src/dataplane/nftables/plan/compare.ts';
-import { type Epochs, epochTable, readEpoch, readReleased } from '../../../src/dataplane/nftables/plan/epochs.ts';
+import { epochTable, readEpoch, readReleased } from '../../../src/dataplane/nftables/plan/epochs.ts';
 import { splitTable } from '../../../src/dataplane/nftables/plan/whole-table.ts';
 import { NodeRenderer as NftRenderer } from '../../../src/dataplane/nftables/render/render-node.ts';
 import type { Layout, Table } from '../../../src/dataplane/nftables/table/table.ts';
@@ -84,17 +83,16 @@ export async function unlikeFresh(lab: Lab, node: string): Promise<string | unde
   return isEmptyPlan(plan) ? undefined : planText(plan);
 }
 
-/** Of the epochs there is no more than those in force; which they are is not the cluster's to say. */
+/** Which epoch is in force is not the cluster's to say. */
 async function unlikeFreshTable(lab: Lab, node: string): Promise<string | undefined> {
   const table = await readNftTable(lab, node);
   if (!table) return 'there is no table';
   const intent = compileNode(lab.snapshot(), node);
   const interfaces = await interfacesOf(runOn(lab, node), intent);
   const rendered = new NftRenderer().render(intent, LAYOUT, interfaces);
-  const inForce = FAMILIES.map((family) => [family, readEpoch(table, family, LAYOUT.marks)] as const);
-  const unknown = inForce.find(([, epoch]) => epoch === undefined);
-  if (unknown) return `flows of IPv${unknown[0]} are stamped with no epoch`;
-  const epochs = epochTable(Object.fromEntries(inForce) as Epochs, readReleased(table), LAYOUT);
+  const epoch = readEpoch(table, LAYOUT.marks);
+  if (epoch === undefined) return 'flows are stamped with no epoch';
+  const epochs = epochTable(rendered, LAYOUT, { epoch, released: readReleased(table) });
   const actual = splitTable(table);
   const difference = runSync(compareTables({ rendered, epochs }, actual, NO_LEFTOVERS));
   const found = Object.entries(difference).filter(([, objects]) => objects.length > 0);

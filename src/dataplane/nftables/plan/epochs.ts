@@ -1,69 +1,88 @@
-/** Epochs of judged flows in a table: the set that holds the mark of the one in force, and the chain that stamps flows with it. */
+/**
+ * The epoch of judged flows in a table: the chains at the hooks, whose rules hold the mark that judged flows carry, and the chain that stamps
+ * flows with it. Another epoch is these chains written anew; one commit turns all of them over.
+ */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { MarkBits } from '../../mark-bits.ts';
-import type { Layout, NftSet, Table } from '../table/table.ts';
+import type { Chain, Layout, NftSet, Table } from '../table/table.ts';
 
 import { versionedMap } from '../../../core/versioned-map.ts';
-import { EVERY_PACKET, epochCount, markOf } from '../../mark-bits.ts';
-import { stampingChain } from '../render/entry-chains.ts';
+import { epochOf } from '../../mark-bits.ts';
+import { hookChain, ONCE_JUDGED, stampingChain } from '../render/entry-chains.ts';
 import { evolved } from '../render/peer-sets.ts';
-import { epochSet, isStampChain, RELEASED_SET, STAMP_MAP, stampChain } from '../table/names.ts';
-import { markText } from '../table/rule-text.ts';
+import { ALL_HOOKS, firstChain, RELEASED_SET, STAMP_CHAIN } from '../table/names.ts';
+import { readRuleText } from '../table/parse-rule.ts';
+import { ruleText } from '../table/rule-text.ts';
+import { isSameChain, stamps } from '../table/table.ts';
 
-export type Epochs = Readonly<Record<Family, number>>;
+/** What of the epochs a table holds. `released`: see RELEASED_SET. */
+export interface InForce {
+  readonly epoch: number;
+  readonly released: ReadonlySet<Family>;
+}
 
-/** What of a table the epochs are, beside what is rendered. `released`: see RELEASED_SET. `before`: the same of the table that it follows. */
+/**
+ * What of a table changes with the epoch, beside what is rendered. `inForce` is absent where flows are not stamped. `before`: the same of the
+ * table that it follows.
+ */
 export function epochTable(
-  epochs: Epochs,
-  released: ReadonlySet<Family>,
-  { marks }: Required<Pick<Layout, 'marks'>>,
+  { chains: rendered }: Pick<Table, 'chains'>,
+  layout: Layout,
+  inForce: InForce | undefined,
   before?: Table,
 ): Table {
-  const set = (name: string, type: string, elements: readonly (readonly [string, true | string])[]): NftSet => {
-    const known = before?.sets.get(name);
-    const now = evolved(known?.elements, new Map(elements));
-    return known?.elements === now
-      ? known
-      : { name, type, ...(name === STAMP_MAP ? { isMap: true } : {}), elements: now };
-  };
-  const bits = FAMILIES.map((family) => [family, markOf(epochs[family], marks)] as const);
-  const sets = [
-    ...bits.map(([family, mark]) =>
-      set(epochSet(family), 'mark', mark === EVERY_PACKET ? [] : [[markText(mark), true]]),
-    ),
-    set(
-      STAMP_MAP,
-      'nf_proto',
-      bits.map(([family, mark]) => [`ipv${family}`, `goto ${stampChain(mark)}`]),
-    ),
-    set(
-      RELEASED_SET,
-      'nf_proto',
-      [...released].map((family) => [`ipv${family}`, true]),
-    ),
-  ];
-  const chains = FAMILIES.map((family) => stampingChain(epochs[family], marks));
-  const named = chains.map((chain) => [chain.name, before?.chains.get(chain.name) ?? chain] as const);
+  const hooks = ALL_HOOKS.filter((hook) => rendered.has(firstChain(hook)));
+  const chains = hooks.map((hook) => hookChain(hook, layout, inForce?.epoch));
+  const sets: NftSet[] = [];
+  if (inForce && stamps(layout)) {
+    chains.push(stampingChain(inForce.epoch, layout.marks));
+    sets.push(releasedSet(inForce.released, before?.sets.get(RELEASED_SET)));
+  }
+  const named = chains.map((chain): [string, Chain] => [chain.name, known(chain, before)]);
   return { chains: versionedMap(named), sets: versionedMap(sets.map((each) => [each.name, each])) };
 }
 
-/** Whether a set or chain of that name is of the epochs. */
-export function isOfEpochs(name: string): boolean {
-  return EPOCH_SETS.has(name) || isStampChain(name);
+/** With its rules, unlike one that was read. */
+function known(chain: Chain, before: Table | undefined): Chain {
+  const found = before?.chains.get(chain.name);
+  return found?.rules && isSameChain(found, chain) ? found : chain;
 }
 
-const EPOCH_SETS: ReadonlySet<string> = new Set([...FAMILIES.map(epochSet), STAMP_MAP, RELEASED_SET]);
+function releasedSet(released: ReadonlySet<Family>, before: NftSet | undefined): NftSet {
+  const elements = evolved(before?.elements, new Map([...released].map((family) => [`ipv${family}`, true as const])));
+  return before?.elements === elements ? before : { name: RELEASED_SET, type: 'nf_proto', elements };
+}
 
-/** The epoch that flows of the family are stamped with, or EVERY_PACKET; undefined: not known, or under another mask. */
-export function readEpoch({ sets }: Table, family: Family, marks: MarkBits): number | undefined {
-  const stamp = sets.get(STAMP_MAP)?.elements.get(`ipv${family}`);
-  if (typeof stamp !== 'string') return undefined;
-  for (let epoch = EVERY_PACKET; epoch <= epochCount(marks); epoch++)
-    if (stamp === `goto ${stampChain(markOf(epoch, marks))}`) return epoch;
-  return undefined;
+/** Whether a set or chain of that name changes with the epoch. */
+export function isOfEpochs(name: string): boolean {
+  return OF_EPOCHS.has(name);
+}
+
+const OF_EPOCHS: ReadonlySet<string> = new Set([...ALL_HOOKS, STAMP_CHAIN, RELEASED_SET]);
+
+/** The epoch that flows are stamped with, or EVERY_PACKET; undefined: not known, or under another mask. */
+export function readEpoch({ chains }: Pick<Table, 'chains'>, marks: MarkBits): number | undefined {
+  const found = chains.get(STAMP_CHAIN);
+  const stamp = readRuleText(found?.lines[0] ?? '')?.target;
+  if (!found || stamp?.kind !== 'set-mark') return undefined;
+  const epoch = epochOf(stamp.bits, marks);
+  return Number.isInteger(epoch) && isSameChain(stampingChain(epoch, marks), found) ? epoch : undefined;
 }
 
 export function readReleased({ sets }: Table): ReadonlySet<Family> {
   const elements = sets.get(RELEASED_SET)?.elements;
   return new Set(FAMILIES.filter((family) => elements?.has(`ipv${family}`)));
+}
+
+/** Whether both are the same chain, but for the epoch in force. */
+export function isSameButEpoch(a: Chain, b: Chain): boolean {
+  const plain = (chain: Chain): Chain => ({ ...chain, lines: chain.lines.map(withoutEpoch) });
+  return isSameChain(plain(a), plain(b));
+}
+
+function withoutEpoch(line: string): string {
+  const rule = readRuleText(line);
+  if (!rule) return line;
+  const matches = rule.matches.map((match) => (match.kind === 'stale-mark' ? ONCE_JUDGED : match));
+  return ruleText({ ...rule, matches });
 }

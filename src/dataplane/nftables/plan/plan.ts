@@ -10,7 +10,8 @@ import type { ChangeCounts } from '../../dataplane.ts';
 import type { Command, TableWriter } from '../table/write-table.ts';
 import { FIRST_HOOK, TABLE_FAMILIES, type TableFamily, familyOfName } from '../table/families.ts';
 import type { Difference, Leftovers, WholeTable } from './compare.ts';
-import type { Epochs } from './epochs.ts';
+
+import { isSameButEpoch } from './epochs.ts';
 
 export interface Step {
   readonly kind: 'prepare' | 'commit' | 'tidy';
@@ -28,7 +29,7 @@ export interface Plan {
   /** After every step. */
   readonly after: Held | undefined;
   /** In force afterwards; absent without marks. */
-  readonly epochs: Epochs | undefined;
+  readonly epoch: number | undefined;
 }
 
 /** So many elements and rules are a transaction of about 100 ms, in which nobody else's commit goes in. */
@@ -43,12 +44,12 @@ export interface PlanRequest {
   readonly before: 'missing' | 'usable' | { readonly unusable: readonly TableFamily[] };
   /** Take out what nothing leads to. */
   readonly tidies: boolean;
-  readonly epochs: Epochs | undefined;
-  readonly epochsAdvanced: number;
+  readonly epoch: number | undefined;
+  readonly isAnotherEpoch: boolean;
 }
 
 export function makePlan(request: PlanRequest): Plan {
-  const { desired, difference, writer, before, tidies, epochs } = request;
+  const { desired, difference, writer, before, tidies } = request;
   const left = leftAfter(request);
   const fresh = freshCommands(difference, writer);
   const live = [...liveCommands(difference, writer), ...goneCommands(request)];
@@ -68,7 +69,7 @@ export function makePlan(request: PlanRequest): Plan {
     steps: steps.filter(({ commands }) => commands.length > 0),
     counts: countsOf(request),
     after: { ...desired, left: tidies ? { chains: new Map(), sets: new Map() } : left },
-    epochs,
+    epoch: request.epoch,
   };
 }
 
@@ -186,20 +187,22 @@ function portions(commands: readonly Command[]): Command[][] {
   return found;
 }
 
-function countsOf({ difference, tidies, epochsAdvanced, ...request }: PlanRequest): ChangeCounts {
+function countsOf(request: PlanRequest): ChangeCounts {
+  const { difference, tidies, isAnotherEpoch } = request;
   const { newSets, newChains, changedSets, changedChains } = difference;
-  const left = leftAfter({ difference, tidies, epochsAdvanced, ...request });
+  const left = leftAfter(request);
   const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
   return {
     chainsWritten: newChains.length + changedChains.length,
     chainsDeleted: tidies ? left.chains.size : 0,
-    jumpsRepaired: changedChains.filter(({ after }) => after.hook !== '').length,
+    jumpsRepaired: changedChains.filter(({ before, after }) => after.hook !== '' && !isSameButEpoch(before, after))
+      .length,
     setsCreated: newSets.length,
     setsDestroyed: tidies ? left.sets.size : 0,
     membersAdded:
       sum(newSets.map(({ elements }) => elements.size)) + sum(changedSets.map(({ joining }) => joining.length)),
     membersDeleted: sum(changedSets.map(({ leaving }) => leaving.length)),
-    epochsAdvanced,
+    epochsAdvanced: Number(isAnotherEpoch),
   };
 }
 

@@ -3,21 +3,21 @@
  * that we wrote; of one that was read, any difference revokes.
  */
 import type { AddressDirectory } from '../../../compile/address-directory.ts';
-import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
+import type { Family } from '../../../core/vocabulary.ts';
 import type { Decision, Judgement } from '../../judgement.ts';
 import type { Target } from '../table/rule.ts';
 import type { Chain } from '../table/table.ts';
 import type { Difference, ElementChange } from './compare.ts';
 
 import { partOf } from '../../chain-names.ts';
+import { ALL_HOOKS, firstChain } from '../table/names.ts';
 import { addDecision, revokes } from '../../judgement.ts';
 
-/** Per family. */
 export interface Revoked {
   /** By rules: an address is judged by a chain that allows less. */
-  readonly byRules: ReadonlySet<Family>;
+  readonly byRules: boolean;
   /** By sets: an address left that is a pod's or a node's, or a block; or one joined what rules deny or pass by. */
-  readonly bySets: ReadonlySet<Family>;
+  readonly bySets: boolean;
   /** Addresses that left sets and are no pod's any more: their flows died with it, unless another pod gets one. */
   readonly released: Readonly<Record<Family, readonly string[]>>;
 }
@@ -28,35 +28,28 @@ export function revokedBy(
   directory: AddressDirectory,
   stopping: Pick<ReadonlySet<string>, 'has'>,
 ): Revoked {
-  const byRules = new Set<Family>();
-  const bySets = new Set<Family>();
   const released: Record<Family, string[]> = { 4: [], 6: [] };
   // Chains of one name with other rules are those ahead of the endpoint chains: the layout is another one.
-  if (difference.changedChains.length > 0 || difference.newChains.some(({ hook }) => hook !== ''))
-    for (const family of FAMILIES) byRules.add(family);
+  let byRules = difference.changedChains.length > 0 || difference.newChains.some(({ name }) => FIRST.has(name));
+  let bySets = false;
   for (const change of difference.changedSets) {
     const { name, type, grants, isMap, isOfNodes } = change.after;
     // A port that gets a tag leads somewhere by another map.
-    if (isMap && !type.includes(' : ')) {
-      for (const family of familiesOf(change)) if (mapRevokes(change, chainNamed)) byRules.add(family);
-    }
+    if (isMap && !type.includes(' : ') && mapRevokes(change, chainNamed)) byRules = true;
     if (grants === undefined) continue;
-    if (stopping.has(name) && change.joining.length > 0) bySets.add(grants);
+    if (stopping.has(name) && change.joining.length > 0) bySets = true;
     for (const [element] of change.leaving) {
       const address = element.split(',', 1)[0]!;
-      if (isOfNodes || /[/-]/.test(address) || directory.ownerOf(address) !== undefined) bySets.add(grants);
+      if (isOfNodes || /[/-]/.test(address) || directory.ownerOf(address) !== undefined) bySets = true;
       else released[grants].push(address);
     }
   }
-  for (const map of difference.newSets)
-    if (map.isMap && map.type === 'ifname' && map.elements.size > 0) for (const family of FAMILIES) byRules.add(family);
+  for (const map of difference.newSets) if (map.isMap && map.type === 'ifname' && map.elements.size > 0) byRules = true;
   return { byRules, bySets, released };
 }
 
-function familiesOf({ after: { type } }: ElementChange): readonly Family[] {
-  if (type === 'ipv4_addr') return [4];
-  return type === 'ipv6_addr' ? [6] : FAMILIES;
-}
+/** Packets at such a hook are judged that were not before. */
+const FIRST: ReadonlySet<string> = new Set(ALL_HOOKS.map(firstChain));
 
 /** An address or interface is newly isolated, or goes to a chain that allows less. */
 function mapRevokes({ leaving, joining }: ElementChange, chainNamed: (name: string) => Chain | undefined): boolean {

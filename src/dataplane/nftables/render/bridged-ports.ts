@@ -7,7 +7,7 @@
  *   inet prerouting, -90      behind the translation of addresses
  *     1 no tag of ours                         return
  *     2 neither established nor related        jump prerouting-first
- *     3 mark is not that of epoch4, epoch6     jump prerouting-recheck
+ *     3 mark is not that of the epoch          jump prerouting-recheck
  *   prerouting-first          neighbour discovery that is not routed return (S-58); jump egress-bridged
  *   egress-bridged            DHCP request return; by tag -> map egress-bridged4 -> PCL-E-<hash>
  *   prerouting-recheck        ICMP error of a flow return (forward and input judge it); reply to the node return (S-60);
@@ -46,7 +46,6 @@ import {
   dhcpRules,
   discoveryRules,
   firstOnly,
-  hookRules,
   isClosed,
   isIcmpError,
   jump,
@@ -78,10 +77,6 @@ export function bridgedChains(bridged: BridgedPorts, layout: Layout): readonly C
   return [
     taggingChain('source', bridged),
     taggingChain('destination', bridged),
-    chainOf(PREROUTING, [rule([{ kind: 'tagged', not: true }], RETURN), ...hookRules(PREROUTING, layout)], {
-      // Behind the translation of destinations, which is ahead of every judgement.
-      hook: 'type filter hook prerouting priority dstnat + 10; policy accept;',
-    }),
     chainOf(first, [...firstOnly(layout), ...discoveryHere(), jump(bridgedChain('egress', false))]),
     ...JUDGING_ORDER.map((direction) => judgingChain(direction, false, bridged)),
     ...(stamps(layout)

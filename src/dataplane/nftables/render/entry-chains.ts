@@ -8,12 +8,11 @@ import type { Chain, Layout } from '../table/table.ts';
 import { NEW_PODS_DENIED } from '../../chain-names.ts';
 import { JUDGING_ORDER } from '../../judgings.ts';
 import { writePrefix } from '../../log-prefix.ts';
-import { deniedBit, markOf } from '../../mark-bits.ts';
+import { deniedBit, EVERY_PACKET, markOf } from '../../mark-bits.ts';
 import {
   bridgedChain,
   dispatchChain,
   dispatchMap,
-  epochSet,
   firstChain,
   guardChain,
   guardMap,
@@ -22,19 +21,26 @@ import {
   listedSet,
   NEW_PODS_CHAINS,
   PLAIN_NAME,
+  PREROUTING,
   programmedSet,
   recheckChain,
   REPLIES_CHAIN,
-  STAMP_MAP,
-  stampChain,
+  STAMP_CHAIN,
 } from '../table/names.ts';
 import { chainOf, stamps } from '../table/table.ts';
 import { otherEnd, reverse } from './reverse.ts';
 
 export const RETURN = { kind: 'return' } as const;
 const DROP = { kind: 'drop' } as const;
-const STAMP: Rule = { matches: [], target: { kind: 'verdict-map', key: { kind: 'family' }, map: STAMP_MAP } };
 const LIVE = ['established', 'related'] as const;
+/** In the place of the mark, where no flow is taken for judged. */
+export const ONCE_JUDGED: Match = { kind: 'state', states: LIVE };
+const STAMP: Rule = { matches: [], target: { kind: 'goto', chain: STAMP_CHAIN } };
+/** What comes by no port of a pod, and packets whose pod's ports are known. */
+const NO_TAG: Rule = { matches: [{ kind: 'tagged', not: true }], target: RETURN };
+
+/** Of chains that packets come to in order of their priority: behind the translation of destinations, which is ahead of every judgement. */
+const PRIORITY: Readonly<Record<Hook, string>> = { forward: 'mangle', input: 'mangle', prerouting: 'dstnat + 10' };
 
 /** Addresses of no pod in particular: unspecified (a DHCP client), link-local, multicast, limited broadcast. */
 const NOBODYS = {
@@ -53,7 +59,7 @@ export interface Seen {
 export function entryChains(layout: Layout, seen: Seen): readonly Chain[] {
   const { guarded, interfaces } = seen;
   return [
-    ...HOOKS.flatMap((hook) => [hookChain(hook, layout), firstPackets(hook, layout, seen)]),
+    ...HOOKS.map((hook) => firstPackets(hook, layout, seen)),
     ...JUDGING_ORDER.map((direction) => dispatch(direction, false, layout)),
     ...guarded.map((direction) => guards(direction, false)),
     ...(stamps(layout) ? replyChains(layout, seen) : []),
@@ -68,8 +74,7 @@ export function isClosed(layout: Layout): layout is Layout & Required<Pick<Layou
 
 /** Stamps flows with an epoch. */
 export function stampingChain(epoch: number, marks: MarkBits): Chain {
-  const bits = markOf(epoch, marks);
-  return chainOf(stampChain(bits), [rule([], { kind: 'set-mark', mask: marks.mask, bits })]);
+  return chainOf(STAMP_CHAIN, [rule([], { kind: 'set-mark', mask: marks.mask, bits: markOf(epoch, marks) })]);
 }
 
 export function rule(matches: readonly Match[], target: Target): Rule {
@@ -80,26 +85,29 @@ export function jump(chain: string): Rule {
   return rule([], { kind: 'jump', chain });
 }
 
-function hookChain(hook: Hook, layout: Layout): Chain {
-  return chainOf(hook, hookRules(hook, layout), { hook: `type filter hook ${hook} priority mangle; policy accept;` });
+/** Which packets at the hook are judged. `epoch`: absent where flows are not stamped. */
+export function hookChain(hook: Hook, layout: Layout, epoch: number | undefined): Chain {
+  return chainOf(hook, hookRules(hook, layout, epoch), {
+    hook: `type filter hook ${hook} priority ${PRIORITY[hook]}; policy accept;`,
+  });
 }
 
-/** Which packets at the hook are judged. */
-export function hookRules(hook: Hook, layout: Layout): readonly Rule[] {
-  const first: Target = { kind: 'jump', chain: firstChain(hook) };
-  if (layout.mode === 'audit') return [rule([{ kind: 'state', states: ['new'] }], first)];
-  const entry = rule([{ kind: 'state', states: LIVE, not: true }], first);
-  if (!stamps(layout)) return [entry];
-  const stale = FAMILIES.map((family) =>
-    rule(
-      [
-        { kind: 'family', family },
-        { kind: 'stale-mark', mask: layout.marks.mask >>> 0, set: epochSet(family) },
-      ],
-      { kind: 'jump', chain: recheckChain(hook) },
-    ),
-  );
-  return [entry, ...stale];
+function hookRules(hook: Hook, layout: Layout, epoch: number | undefined): readonly Rule[] {
+  const first: Match = {
+    kind: 'state',
+    ...(layout.mode === 'audit' ? { states: ['new'] } : { states: LIVE, not: true }),
+  };
+  const isStamped = stamps(layout) && epoch !== undefined;
+  return [
+    ...(hook === PREROUTING ? [NO_TAG] : []),
+    rule([first], { kind: 'jump', chain: firstChain(hook) }),
+    ...(isStamped ? [rule([stale(epoch, layout.marks)], { kind: 'jump', chain: recheckChain(hook) })] : []),
+  ];
+}
+
+function stale(epoch: number, marks: MarkBits): Match {
+  if (epoch === EVERY_PACKET) return ONCE_JUDGED;
+  return { kind: 'stale-mark', mask: marks.mask >>> 0, bits: markOf(epoch, marks) };
 }
 
 /** In audit once per connection: a datagram that nobody answers, or a repeated SYN, is new each time. */

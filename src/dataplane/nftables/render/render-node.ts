@@ -3,7 +3,7 @@
  *
  *   forward, priority mangle                                             input likewise (egress only)
  *     1 neither established nor related        jump forward-first        the first packets of flows
- *     2 mark is not that of epoch4, epoch6     jump forward-recheck      live flows that these rules have not judged
+ *     2 mark is not that of the epoch          jump forward-recheck      live flows that these rules have not judged
  *   forward-first
  *     1 neighbour discovery (IPv6)             return                    S-58
  *     2 jump new-pods-source, -destination                               pods that are not programmed yet; only with --new-pods=closed
@@ -11,7 +11,7 @@
  *                                                                        likewise by ports of bridges, seen elsewhere: bridged-ports.ts
  *     4 jump egress                            by source      -> map egress4   -> PCL-E-<hash>
  *     5 jump ingress                           by destination -> map ingress4  -> PCL-I-<hash>
- *     6 map stamp -> stamp-<mark>              the epoch in force, and no denied flag
+ *     6 jump stamp                             the epoch in force, and no denied flag
  *   forward-recheck
  *     1 ICMP error of a flow                   return, or drop if the flow is denied (S-07)
  *     2 reply                                  goto replies              in input: return (S-60)
@@ -22,7 +22,8 @@
  *
  * Every packet of a live flow meets the rules of `forward` and nothing else of ours. A pod is found by one look into a map, however many there
  * are. What changes with the cluster are elements of sets and maps, and chains named by a hash of what they hold: a change of any kind adds
- * objects and turns elements over to them, and so does another epoch (plan/epochs.ts). What nothing leads to any more is deleted later.
+ * objects and turns elements over to them. What nothing leads to any more is deleted later. The chains at the hooks, and `stamp`, hold the epoch
+ * as a number, are not rendered with the others, and are written anew with each epoch (plan/epochs.ts).
  */
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { LocalEndpoint, NodeIntent } from '../../../compile/intent.ts';

@@ -1,13 +1,13 @@
 /**
  * Which epoch is in force, and when another one begins: with whatever takes a permission away (free-epochs.ts says which may be next).
- * Outlives the table, as flows keep their stamps.
+ * Outlives the table, as flows keep their stamps. Both families have one epoch: a packet is asked for one mark, whatever its family.
  */
 import type { AddressDirectory, ReleasedAddresses } from '../../../compile/address-directory.ts';
 import { withReleased } from '../../../compile/address-directory.ts';
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { EpochSource } from '../../free-epochs.ts';
 import { type MarkBits, nextEpoch } from '../../mark-bits.ts';
-import { type Epochs, readEpoch, readReleased } from '../plan/epochs.ts';
+import { type InForce, readEpoch, readReleased } from '../plan/epochs.ts';
 import type { Revoked } from '../plan/revokes.ts';
 import type { Table } from '../table/table.ts';
 
@@ -29,21 +29,19 @@ export interface EpochKeeperOptions {
 }
 
 /** What a sync may do: to be confirmed once it is done. */
-export interface NextEpochs {
-  readonly epochs: Epochs;
-  readonly advanced: ReadonlySet<Family>;
-  readonly released: ReadonlySet<Family>;
+export interface NextEpoch extends InForce {
+  readonly isAnother: boolean;
   readonly confirm: () => void;
 }
 
 export class EpochKeeper {
   readonly #options: EpochKeeperOptions;
-  #epochs: Partial<Record<Family, number>> = {};
+  #epoch: number | undefined;
   /** Addresses that left sets since the last epoch; 'unknown': an agent before this one saw them leave. */
   #released: Partial<Record<Family, ReleasedAddresses | 'unknown'>> = {};
   #releasedIn = 0;
   /** Live flows have to be judged again, as soon as another epoch may begin. */
-  readonly #waiting = new Set<Family>();
+  #isWaiting = false;
   #beganMs = Number.NEGATIVE_INFINITY;
   #isDue = false;
   #onDue = (): void => {};
@@ -59,111 +57,88 @@ export class EpochKeeper {
 
   /** Whether no epoch has to begin later. */
   get isSettled(): boolean {
-    return this.#waiting.size === 0;
+    return !this.#isWaiting;
   }
 
   /** What a table says that was read: it may be another agent's, of before. */
   found(table: Table): void {
-    for (const family of FAMILIES) {
-      const epoch = readEpoch(table, family, this.#options.marks);
-      if (epoch === undefined) continue;
-      this.#epochs[family] = epoch;
-      if (readReleased(table).has(family)) this.#released[family] ??= 'unknown';
-    }
+    const epoch = readEpoch(table, this.#options.marks);
+    if (epoch === undefined) return;
+    this.#epoch = epoch;
+    for (const family of readReleased(table)) this.#released[family] ??= 'unknown';
   }
 
   /** Before the first sync that may begin one. */
   async look(resync: boolean): Promise<void> {
     const { freeEpochs } = this.#options;
-    for (const family of FAMILIES) freeEpochs?.inForce(family, this.#epochs[family]);
-    await freeEpochs?.firstLook(FAMILIES);
-    if (resync) for (const family of FAMILIES) freeEpochs?.recheck(family);
+    freeEpochs?.inForce('both', this.#epoch);
+    await freeEpochs?.firstLook(['both']);
+    if (resync) freeEpochs?.recheck('both');
   }
 
   /** `revoked`: 'all' where it is not known what changed. */
-  next(revoked: Revoked | 'all' | 'nothing', directory: AddressDirectory, revision: number): NextEpochs {
-    const advanced = new Set(
-      FAMILIES.filter((family) => this.#has(family) && this.#advances(family, revoked, directory)),
-    );
-    const waiting = new Set(FAMILIES.filter((family) => !advanced.has(family) && this.#waits(family, revoked)));
-    const released = { ...this.#released };
-    for (const family of FAMILIES) {
-      if (advanced.has(family)) delete released[family];
-      else if (typeof revoked === 'object') {
-        const before = released[family];
-        if (before !== 'unknown') {
-          const now = withReleased(before, revoked.released[family]);
-          if (now) released[family] = now;
-        }
-      }
-    }
-    const epochs = Object.fromEntries(FAMILIES.map((family) => [family, this.#epochOf(family, advanced)])) as Record<
-      Family,
-      number
-    >;
+  next(revoked: Revoked | 'all' | 'nothing', directory: AddressDirectory, revision: number): NextEpoch {
+    const isAnother = this.#epoch !== undefined && this.#advances(revoked, directory);
+    const isWaiting = !isAnother && (this.#isWaiting || (typeof revoked === 'object' && revoked.bySets));
+    const released = isAnother ? {} : this.#releasedWith(revoked);
+    const epoch = isAnother || this.#epoch === undefined ? this.#following() : this.#epoch;
     return {
-      epochs,
-      advanced,
+      epoch,
+      isAnother,
       released: new Set(FAMILIES.filter((family) => released[family] !== undefined)),
-      confirm: () => this.#confirm(epochs, advanced, waiting, released, revision),
+      confirm: () => {
+        this.#epoch = epoch;
+        this.#released = released;
+        this.#releasedIn = revision;
+        this.#isWaiting = isWaiting;
+        if (isAnother) this.#beganMs = this.#options.now();
+        this.#lookAhead(epoch);
+      },
     };
   }
 
-  #has(family: Family): boolean {
-    return this.#epochs[family] !== undefined;
-  }
-
-  #advances(family: Family, revoked: Revoked | 'all' | 'nothing', directory: AddressDirectory): boolean {
-    const released = this.#released[family];
-    if (released === 'unknown') return true;
-    if (directory.reassignedSince(released, this.#releasedIn)) return true;
-    if (this.#waiting.has(family) && !this.#mayWait()) return true;
+  #advances(revoked: Revoked | 'all' | 'nothing', directory: AddressDirectory): boolean {
+    const released = Object.values(this.#released);
+    if (released.some((each) => each === 'unknown' || directory.reassignedSince(each, this.#releasedIn))) return true;
+    if (this.#isWaiting && !this.#mayWait()) return true;
     if (revoked === 'nothing') return false;
-    if (revoked === 'all' || revoked.byRules.has(family)) return true;
-    return revoked.bySets.has(family) && !this.#mayWait();
-  }
-
-  #waits(family: Family, revoked: Revoked | 'all' | 'nothing'): boolean {
-    return this.#waiting.has(family) || (typeof revoked === 'object' && revoked.bySets.has(family));
+    if (revoked === 'all' || revoked.byRules) return true;
+    return revoked.bySets && !this.#mayWait();
   }
 
   #mayWait(): boolean {
     return this.#options.after !== undefined && this.#options.now() < this.#beganMs + EPOCH_GAP_MS;
   }
 
-  #epochOf(family: Family, advanced: ReadonlySet<Family>): number {
-    const { firstEpoch, freeEpochs, marks } = this.#options;
-    const current = this.#epochs[family];
-    if (current !== undefined && !advanced.has(family)) return current;
-    // Live flows may carry stamps of rules that stood elsewhere before.
-    if (freeEpochs) return freeEpochs.next(family);
-    return current === undefined ? firstEpoch : nextEpoch(current, marks);
+  #releasedWith(revoked: Revoked | 'all' | 'nothing'): Partial<Record<Family, ReleasedAddresses | 'unknown'>> {
+    const released = { ...this.#released };
+    if (typeof revoked !== 'object') return released;
+    for (const family of FAMILIES) {
+      const before = released[family];
+      if (before === 'unknown') continue;
+      const now = withReleased(before, revoked.released[family]);
+      if (now) released[family] = now;
+    }
+    return released;
   }
 
-  #confirm(
-    epochs: Epochs,
-    advanced: ReadonlySet<Family>,
-    waiting: ReadonlySet<Family>,
-    released: Partial<Record<Family, ReleasedAddresses | 'unknown'>>,
-    revision: number,
-  ): void {
+  #following(): number {
+    const { firstEpoch, freeEpochs, marks } = this.#options;
+    // Live flows may carry stamps of rules that stood elsewhere before.
+    if (freeEpochs) return freeEpochs.next('both');
+    return this.#epoch === undefined ? firstEpoch : nextEpoch(this.#epoch, marks);
+  }
+
+  #lookAhead(epoch: number): void {
     const { freeEpochs, now, after } = this.#options;
-    this.#epochs = { ...epochs };
-    this.#released = released;
-    this.#releasedIn = revision;
-    if (advanced.size > 0) this.#beganMs = now();
-    this.#waiting.clear();
-    for (const family of waiting) this.#waiting.add(family);
-    for (const family of FAMILIES) {
-      freeEpochs?.inForce(family, epochs[family]);
-      // Ahead of time: the next sync shall find one.
-      freeEpochs?.next(family);
-    }
-    if (waiting.size === 0 || this.#isDue) return;
+    freeEpochs?.inForce('both', epoch);
+    // Ahead of time: the next sync shall find one.
+    freeEpochs?.next('both');
+    if (!this.#isWaiting || this.#isDue) return;
     this.#isDue = true;
     after?.(Math.max(0, this.#beganMs + EPOCH_GAP_MS - now()), () => {
       this.#isDue = false;
-      if (this.#waiting.size > 0) this.#onDue();
+      if (this.#isWaiting) this.#onDue();
     });
   }
 }

@@ -14,21 +14,22 @@ import { NO_LEFTOVERS, compareTables } from '../plan/compare.ts';
 import { epochTable } from '../plan/epochs.ts';
 import { makePlan } from '../plan/plan.ts';
 import type { WholeTable } from '../plan/compare.ts';
-import { EMPTY, EMPTY_TABLE, splitTable } from '../plan/whole-table.ts';
+import { EMPTY, splitTable } from '../plan/whole-table.ts';
 import { NodeRenderer } from '../render/render-node.ts';
-import { chainOf, stamps } from '../table/table.ts';
+import { chainOf } from '../table/table.ts';
 import { familiesOf } from '../table/families.ts';
-import { isStampChain } from '../table/names.ts';
 import { type Command, TableWriter } from '../table/write-table.ts';
 
 /** Undefined: it can. Rejects where nft does not run. `kernel`: of the table `name`, which is ours to make and to delete. */
 export function probe(kernel: NftKernel, name: string, layout: Layout): Promise<string | undefined> {
-  return tryOut(kernel, name, { rendered: sampleTable(layout), epochs: epochsOf(layout) });
+  const rendered = sampleTable(layout);
+  return tryOut(kernel, name, { rendered, epochs: epochsOf(rendered, layout) });
 }
 
 /** The same of what ports of bridges need besides. */
 export function probeBridges(kernel: NftKernel, name: string, layout: Layout): Promise<string | undefined> {
-  return tryOut(kernel, name, { rendered: sampleOfBridges(layout), epochs: epochsOf(layout) });
+  const rendered = sampleOfBridges(layout);
+  return tryOut(kernel, name, { rendered, epochs: epochsOf(rendered, layout) });
 }
 
 async function tryOut(kernel: NftKernel, name: string, desired: WholeTable): Promise<string | undefined> {
@@ -42,8 +43,8 @@ async function tryOut(kernel: NftKernel, name: string, desired: WholeTable): Pro
     left: NO_LEFTOVERS,
     before: 'missing',
     tidies: false,
-    epochs: undefined,
-    epochsAdvanced: 0,
+    epoch: undefined,
+    isAnotherEpoch: false,
   } as const;
   const { steps } = makePlan({ desired, difference, writer, ...before });
   const commands = steps.flatMap((step) => step.commands);
@@ -56,13 +57,19 @@ async function tryOut(kernel: NftKernel, name: string, desired: WholeTable): Pro
   return printedOtherwise(desired.rendered, rendered) ?? printedOtherwise(desired.epochs, epochs);
 }
 
-/** What a pod's event or an epoch changes: where that is all, it goes another way than rules do. */
-function isOfEvents({ object, change }: Command): boolean {
-  return change !== undefined && (change.kind === 'elements' || isStampChain(object));
+/** What a pod's event changes: where that is all, it goes another way than rules do. */
+function isOfEvents({ change }: Command): boolean {
+  return change?.kind === 'elements';
 }
 
-function epochsOf(layout: Layout): Table {
-  return stamps(layout) ? epochTable({ 4: 1, 6: 1 }, new Set(FAMILIES), layout) : EMPTY_TABLE;
+/** At no hook. */
+function epochsOf(rendered: Table, layout: Layout): Table {
+  const { chains, sets } = epochTable(rendered, layout, { epoch: 1, released: new Set(FAMILIES) });
+  return { chains: unhooked(chains), sets };
+}
+
+function unhooked(chains: Table['chains']): Table['chains'] {
+  return versionedMap([...chains].map(([key, chain]) => [key, { ...chain, hook: '' }]));
 }
 
 function printedOtherwise(wrote: Table, read: Table): string | undefined {
@@ -85,7 +92,7 @@ function sampleTable(layout: Layout): Table {
   const samples = FAMILIES.flatMap(sampleSets);
   return {
     chains: versionedMap([
-      ...[...chains].filter(([, { hook }]) => hook === ''),
+      ...chains,
       ['sample', chainOf('sample', FAMILIES.flatMap(sampleRules))],
       [SAMPLE_END, chainOf(SAMPLE_END, [])],
     ]),
@@ -103,7 +110,7 @@ function sampleOfBridges(layout: Layout): Table {
     return [key, { ...set, elements: versionedMap([['"eth0"', '8000:1']]) }];
   });
   return {
-    chains: versionedMap([...chains].map(([key, chain]) => [key, { ...chain, hook: '' }])),
+    chains: unhooked(chains),
     sets: versionedMap(filled),
   };
 }

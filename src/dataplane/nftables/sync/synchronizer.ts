@@ -9,7 +9,7 @@ import type { DataplaneSize, Drift, SyncFailure, SyncOutcome, SyncPhase, SyncReq
 import type { TidyTimer } from '../../tidy-timer.ts';
 import type { NftKernel } from '../kernel/kernel.ts';
 import type { Layout, Table } from '../table/table.ts';
-import type { EpochKeeper, NextEpochs } from './epoch-keeper.ts';
+import type { EpochKeeper, NextEpoch } from './epoch-keeper.ts';
 
 import { NodeCompiler } from '../../../compile/compile-node.ts';
 import { messageOf } from '../../../core/error-text.ts';
@@ -156,19 +156,17 @@ export class NftSynchronizer {
     layout: Layout,
     isRemembered: boolean,
     run: Run,
-  ): Promise<{ plan: Plan; next: NextEpochs | undefined }> {
+  ): Promise<{ plan: Plan; next: NextEpoch | undefined }> {
     return this.#timed(run, 'plan', async () => {
       const held = this.#held ?? { ...EMPTY, left: NO_LEFTOVERS };
-      const { marks } = layout;
       const first = await runSliced(comparePart(rendered, held.rendered, held.left));
       const gone = new Map(first.goneChains.map((chain) => [chain.name, chain]));
       const chains = (name: string) => rendered.chains.get(name) ?? gone.get(name);
       const isSame = Object.values(first).every((list) => list.length === 0);
       const known = (): Revoked => revokedBy(first, chains, intent.directory, this.#renderer.stopping);
       const revoked = isSame ? 'nothing' : isRemembered ? known() : 'all';
-      const next =
-        stamps(layout) && marks ? this.#options.epochs?.next(revoked, intent.directory, intent.revision) : undefined;
-      const epochs = next && marks ? epochTable(next.epochs, next.released, { marks }, held.epochs) : EMPTY_TABLE;
+      const next = stamps(layout) ? this.#options.epochs?.next(revoked, intent.directory, intent.revision) : undefined;
+      const epochs = epochTable(rendered, layout, next, held.epochs);
       const isClash = first.clashes.length > 0;
       const [actual, left] = isClash ? [EMPTY, NO_LEFTOVERS] : [held, held.left];
       const found = isClash ? await runSliced(comparePart(rendered, EMPTY_TABLE, NO_LEFTOVERS)) : first;
@@ -186,8 +184,8 @@ export class NftSynchronizer {
               : 'usable',
         // Also of what an agent before this one left: its counters are read ahead of that.
         tidies: !this.#options.tidy || this.#options.tidy.isDue,
-        epochs: next?.epochs,
-        epochsAdvanced: next?.advanced.size ?? 0,
+        epoch: next?.epoch,
+        isAnotherEpoch: next?.isAnother ?? false,
       });
       return { plan, next };
     });
@@ -200,7 +198,7 @@ export class NftSynchronizer {
       steps: commands.length > 0 ? [{ kind: 'commit', commands }] : [],
       counts: { ...NO_COUNTS, chainsDeleted: this.#held ? chainsIn(this.#held).length : 0 },
       after: undefined,
-      epochs: undefined,
+      epoch: undefined,
     };
     const failed = await this.#apply(plan, run);
     if (failed) throw failed;
@@ -300,7 +298,7 @@ function changeOf(plan: Plan): NonNullable<SyncOutcome['change']> {
     text: () => planText(plan),
     degraded: [],
     setsToFill: 0,
-    epoch: plan.epochs?.[4],
+    epoch: plan.epoch,
   };
 }
 

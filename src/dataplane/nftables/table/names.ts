@@ -2,7 +2,6 @@
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 
 import { nameIn } from './families.ts';
-import { markText } from './rule-text.ts';
 import { shortHash } from '../../chain-names.ts';
 
 /** Our table, of family inet. */
@@ -10,7 +9,8 @@ export const NFT_TABLE = 'portcullis';
 
 export const HOOKS = ['forward', 'input'] as const;
 export const PREROUTING = 'prerouting';
-export type Hook = (typeof HOOKS)[number] | typeof PREROUTING;
+export const ALL_HOOKS = [...HOOKS, PREROUTING] as const;
+export type Hook = (typeof ALL_HOOKS)[number];
 
 /** Names of interfaces that nft takes in quotes. */
 export const PLAIN_NAME = /^[\w.:@-]+$/;
@@ -76,26 +76,11 @@ export function programmedSet(family: Family): string {
   return `programmed${family}`;
 }
 
-/** The mark of flows that were judged, and not denied, in the epoch in force; empty: there is none. */
-export function epochSet(family: Family): string {
-  return `epoch${family}`;
-}
-
-/** Leads to the chain that stamps flows with the epoch in force. */
-export const STAMP_MAP = 'stamp';
+/** Stamps flows with the epoch in force. */
+export const STAMP_CHAIN = 'stamp';
 
 /** Families in which addresses left sets since the last epoch without a new one. */
 export const RELEASED_SET = 'released';
-
-export function stampChain(bits: number): string {
-  return `${STAMPS}${markText(bits).slice(2)}`;
-}
-
-export function isStampChain(name: string): boolean {
-  return name.startsWith(STAMPS);
-}
-
-const STAMPS = 'stamp-';
 
 /** `part`: what of the meaning it holds. */
 export function peerSet(

@@ -44,7 +44,13 @@ const MATCHES: readonly Reader[] = [
   [/^meta priority ([0-9a-f]+:[0-9a-f]+)/, (tag = '') => ({ kind: 'tagged', tag })],
   [/^fib daddr \. iif oif exists/, () => ({ kind: 'on-link' })],
   [/^meta nfproto ipv([46])/, (family) => ({ kind: 'family', family: Number(family) as Family })],
-  [/^ct mark & (0x\w+) != @(\S+)/, (mask = '', set = '') => ({ kind: 'stale-mark', mask: Number(mask), set })],
+  [
+    /^ct mark \| (0x\w+) != (0x\w+)/,
+    (others, all) => {
+      const mask = ~Number(others) >>> 0;
+      return { kind: 'stale-mark', mask, bits: (Number(all) & mask) >>> 0 };
+    },
+  ],
   [
     /^ct mark & (0x\w+) == (0x\w+)/,
     (bit = '', value) => ({ kind: 'flag', bit: Number(bit), isSet: Number(value) === Number(bit) }),
@@ -124,7 +130,6 @@ const TARGETS: readonly (readonly [RegExp, (...groups: string[]) => Target])[] =
     /^meta priority set (iifname|oifname) map @(\S+)$/,
     (side = '', map = '') => ({ kind: 'tag-by-interface', end: endOf(side), map }),
   ],
-  [/^meta nfproto vmap @(\S+)$/, (map = '') => ({ kind: 'verdict-map', key: { kind: 'family' }, map })],
   [
     /^ct mark set ct mark(?: & (0x\w+))?(?: \| (0x\w+))?$/,
     (kept, bits = '0') => {

@@ -55,7 +55,7 @@ function matchText(match: Match): string {
     case 'family':
       return `meta nfproto ipv${match.family}`;
     case 'stale-mark':
-      return `ct mark & ${markText(match.mask)} != @${match.set}`;
+      return staleText(match.mask, match.bits);
     case 'flag':
       return `ct mark & ${markText(match.bit)} == ${markText(match.isSet ? match.bit : 0)}`;
     case 'block':
@@ -94,6 +94,11 @@ function matchText(match: Match): string {
   }
 }
 
+/** With all other bits set, because nft prints a comparison under a mask of leading bits as one with a prefix. */
+function staleText(mask: number, bits: number): string {
+  return `ct mark | ${markText(~mask)} != ${markText(~mask | bits)}`;
+}
+
 function targetText(target: Target): string {
   switch (target.kind) {
     case 'return':
@@ -130,8 +135,6 @@ function keyText(key: MapKey): string {
       return interfaceText(key.end);
     case 'tag':
       return 'meta priority';
-    case 'family':
-      return 'meta nfproto';
   }
 }
 

@@ -17,8 +17,8 @@ export type Match =
   /** A packet of its connection went all the way through this host before. */
   | { readonly kind: 'confirmed' }
   | { readonly kind: 'family'; readonly family: Family }
-  /** The bits of the connection mark under the mask are in none of the set's elements. Never matches without a connection. */
-  | { readonly kind: 'stale-mark'; readonly mask: number; readonly set: string }
+  /** The bits of the connection mark under the mask are others than these. Never matches without a connection. */
+  | { readonly kind: 'stale-mark'; readonly mask: number; readonly bits: number }
   /** The bit of the connection mark. */
   | { readonly kind: 'flag'; readonly bit: number; readonly isSet: boolean }
   /** A prefix, in canonical text. */
@@ -67,8 +67,7 @@ export type Match =
 export type MapKey =
   | { readonly kind: 'address'; readonly family: Family; readonly end: End }
   | { readonly kind: 'interface'; readonly end: End }
-  | { readonly kind: 'tag' }
-  | { readonly kind: 'family' };
+  | { readonly kind: 'tag' };
 
 export type Target =
   | { readonly kind: 'return' }

@@ -9,7 +9,6 @@ import type { Chain, NftSet, Table } from '../table/table.ts';
 import { PROTOCOL_NUMBER } from '../../../core/vocabulary.ts';
 import { type TableFamily, familyOfName, localName, nameIn } from '../table/families.ts';
 import { readRuleText } from '../table/parse-rule.ts';
-import { markText } from '../table/rule-text.ts';
 import { holdsAddress, isElement } from './set-element.ts';
 
 /** As a hook sees it. Addresses are canonical. */
@@ -213,8 +212,6 @@ class Walker {
 
   #key(key: MapKey): string | undefined {
     switch (key.kind) {
-      case 'family':
-        return `ipv${this.#packet.family}`;
       case 'interface': {
         const name = this.#interface(key.end);
         return name === undefined ? undefined : `"${name}"`;
@@ -259,7 +256,7 @@ class Walker {
       case 'on-link':
         return packet.inInterface !== undefined && packet.inInterface === packet.outInterface;
       case 'stale-mark':
-        return hasConnection && !this.#set(match.set).elements.has(markText(mark & match.mask));
+        return hasConnection && (mark & match.mask) >>> 0 !== match.bits;
       case 'flag':
         return hasConnection && ((mark & match.bit) !== 0) === match.isSet;
       case 'block':
