@@ -15,6 +15,8 @@ export type CommitMessage =
       readonly type: number;
       readonly table: string;
       readonly chain: string;
+      /** It was not there before. Linux tells that from 5.15 on. */
+      readonly isNew: boolean;
     }
   /** `port`: of the socket it was committed by; as long as that is open no other in the network namespace has the same. */
   | { readonly kind: 'committed'; readonly program: string; readonly port: number }
@@ -37,42 +39,53 @@ export const MESSAGE_TYPES = {
 export const NEW_GENERATION = 15;
 
 const SUBSYSTEM = 10;
+const END = (SUBSYSTEM << 8) | NEW_GENERATION;
 const [MESSAGE_HEADER, FAMILY_HEADER, ATTRIBUTE_HEADER] = [16, 4, 4];
 /** NFTA_*_TABLE, or NFTA_TABLE_NAME. */
 const TABLE = 1;
 const RULE_CHAIN = 2;
 const CHAIN_NAME = 3;
 const PROCESS_NAME = 3;
+/** NLM_F_CREATE, NLM_F_EXCL: either, as the program asked for it. */
+const NEW_FLAGS = 0x600;
 /** NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
 const TYPE_MASK = 0x3fff;
 
-export function readCommitMessages(bytes: Uint8Array): readonly CommitMessage[] {
-  const found: CommitMessage[] = [];
+/**
+ * Calls `onMessage` for each in turn. `isEnough`, asked before each: what is known of the transaction suffices, so changes are passed over up to
+ * its end, unread.
+ */
+export function readCommitMessages(
+  bytes: Uint8Array,
+  onMessage: (message: CommitMessage) => void,
+  isEnough: () => boolean = () => false,
+): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0; at < bytes.length; ) {
     const length = bytes.length - at >= MESSAGE_HEADER ? view.getUint32(at, true) : 0;
-    const isWhole = length >= MESSAGE_HEADER + FAMILY_HEADER && length <= bytes.length - at;
-    found.push(isWhole ? readMessage(view, at, at + length) : { kind: 'unreadable' });
-    if (!isWhole) break;
+    if (length < MESSAGE_HEADER + FAMILY_HEADER || length > bytes.length - at) {
+      onMessage({ kind: 'unreadable' });
+      return;
+    }
+    if (view.getUint16(at + 4, true) === END || !isEnough()) onMessage(readMessage(view, at, at + length));
     at += padded(length);
   }
-  return found;
 }
 
 function readMessage(view: DataView, at: number, end: number): CommitMessage {
-  const type = view.getUint16(at + 4, true);
-  if (type >> 8 !== SUBSYSTEM) return { kind: 'unreadable' };
-  const kind = type & 0xff;
+  const subsystemAndType = view.getUint16(at + 4, true);
+  if (subsystemAndType >> 8 !== SUBSYSTEM) return { kind: 'unreadable' };
+  const type = subsystemAndType & 0xff;
   const textOf = (attribute: number): string => textIn(view, at + MESSAGE_HEADER + FAMILY_HEADER, end, attribute);
-  if (kind === NEW_GENERATION)
+  if (type === NEW_GENERATION)
     return { kind: 'committed', program: textOf(PROCESS_NAME), port: view.getUint32(at + 12, true) };
-  const table = textOf(TABLE);
   return {
     kind: 'changed',
     family: view.getUint8(at + MESSAGE_HEADER),
-    type: kind,
-    table,
-    chain: chainOf(kind, textOf),
+    type,
+    table: textOf(TABLE),
+    chain: chainOf(type, textOf),
+    isNew: (view.getUint16(at + 6, true) & NEW_FLAGS) !== 0,
   };
 }
 

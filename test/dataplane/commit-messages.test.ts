@@ -1,12 +1,17 @@
 /** Messages of the kernel become changes and their authors; whatever is cut off or made up is unreadable, and ends. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { readCommitMessages } from '../../src/dataplane/commit-messages.ts';
+import { type CommitMessage, readCommitMessages } from '../../src/dataplane/commit-messages.ts';
 import { committedBy, FLUSH, joined, message, NEW_CHAIN, NEW_ELEMENT, NEW_RULE } from '../support/commit-messages.ts';
 
-const read = (datagrams: readonly Uint8Array[]) => datagrams.flatMap(readCommitMessages);
-const changed = (family: number, type: number, table: string, chain = '') => {
-  return { kind: 'changed', family, type, table, chain } as const;
+const readOne = (bytes: Uint8Array, isEnough?: () => boolean): readonly CommitMessage[] => {
+  const found: CommitMessage[] = [];
+  readCommitMessages(bytes, (each) => found.push(each), isEnough);
+  return found;
+};
+const read = (datagrams: readonly Uint8Array[]) => datagrams.flatMap((each) => readOne(each));
+const changed = (family: number, type: number, table: string, chain = '', isNew = true) => {
+  return { kind: 'changed', family, type, table, chain, isNew } as const;
 };
 
 describe('messages about commits to nf_tables', () => {
@@ -26,14 +31,14 @@ describe('messages about commits to nf_tables', () => {
       { kind: 'committed', program: 'nft', port: 28_919 },
     ]);
     assert.deepEqual(read(FLUSH), [
-      changed(10, 8, 'mangle', 'FORWARD'),
-      changed(10, 5, 'mangle', 'FORWARD'),
-      changed(10, 2, 'mangle'),
-      changed(1, 8, 'portcullis', 'c'),
-      changed(1, 11, 'portcullis'),
-      changed(1, 5, 'portcullis', 'c'),
-      changed(1, 2, 'portcullis'),
-      changed(7, 2, 'portcullis'),
+      changed(10, 8, 'mangle', 'FORWARD', false),
+      changed(10, 5, 'mangle', 'FORWARD', false),
+      changed(10, 2, 'mangle', '', false),
+      changed(1, 8, 'portcullis', 'c', false),
+      changed(1, 11, 'portcullis', '', false),
+      changed(1, 5, 'portcullis', 'c', false),
+      changed(1, 2, 'portcullis', '', false),
+      changed(7, 2, 'portcullis', '', false),
       { kind: 'committed', program: 'nft', port: 28_925 },
     ]);
   });
@@ -44,9 +49,18 @@ describe('messages about commits to nf_tables', () => {
       [2, 'FORWARD'],
       [1, 'mangle'],
     ]);
-    assert.deepEqual(readCommitMessages(joined(rule, committedBy('a name of 15 by', 0xfffffff0))), [
+    assert.deepEqual(readOne(joined(rule, committedBy('a name of 15 by', 0xfffffff0))), [
       changed(2, 6, 'mangle', 'FORWARD'),
       { kind: 'committed', program: 'a name of 15 by', port: 0xfffffff0 },
+    ]);
+  });
+
+  it('changes are passed over where enough is known; what ends the transaction is not', () => {
+    let left = 1;
+    const found = FLUSH.flatMap((each) => readOne(each, () => left-- <= 0));
+    assert.deepEqual(found, [
+      changed(10, 8, 'mangle', 'FORWARD', false),
+      { kind: 'committed', program: 'nft', port: 28_925 },
     ]);
   });
 
@@ -61,9 +75,9 @@ describe('messages about commits to nf_tables', () => {
       new Uint8Array(20),
       message(0x106, 2, []),
     ])
-      assert.deepEqual(readCommitMessages(bytes), [{ kind: 'unreadable' }]);
+      assert.deepEqual(readOne(bytes), [{ kind: 'unreadable' }]);
     // What stands before it is read.
-    assert.equal(readCommitMessages(joined(whole!, whole!.subarray(0, 30))).at(0)!.kind, 'changed');
+    assert.equal(readOne(joined(whole!, whole!.subarray(0, 30))).at(0)!.kind, 'changed');
   });
 
   it('fault: any bytes: read to their end, and nothing is read beyond it', () => {
@@ -76,7 +90,7 @@ describe('messages about commits to nf_tables', () => {
     fc.assert(
       fc.property(fc.oneof(anything, damaged), (bytes) => {
         const behind = joined(Buffer.alloc(8, 'b'), bytes, Buffer.alloc(64, 'x'));
-        const found = readCommitMessages(behind.subarray(8, 8 + bytes.length));
+        const found = readOne(behind.subarray(8, 8 + bytes.length));
         assert.ok(found.length <= Math.ceil(bytes.length / 20) + 1);
         assert.ok(!JSON.stringify(found).includes('xxx'));
       }),

@@ -7,6 +7,9 @@ import { ffiFile } from '../../src/host/ffi-file.ts';
 const PROBE = join(import.meta.dirname, '../support/commit-probe.ts');
 const BEGUN = ['IPv4 listening', 'IPv6 listening'];
 
+/** The programs print it as if a chain of that name was made. */
+const RENAME = 'iptables-nft -t mangle -E PCL-X ANOTHER';
+
 /** What somebody does, and what is told of it. */
 const COMMANDS: readonly (readonly [command: string, ...told: string[]])[] = [
   ['iptables-nft -t mangle -N PCL-X', 'IPv4 chains by iptables-nft'],
@@ -17,7 +20,10 @@ const COMMANDS: readonly (readonly [command: string, ...told: string[]])[] = [
   ['iptables-nft -t mangle -P FORWARD DROP'],
   ['iptables-nft -t mangle -A PCL-X -j RETURN', 'IPv4 chains by iptables-nft'],
   ['nft flush chain ip mangle PCL-X', 'IPv4 chains by nft'],
-  ['iptables-nft -t mangle -X PCL-X', 'IPv4 chains by iptables-nft'],
+  [RENAME, 'IPv4 chains by iptables-nft'],
+  ['iptables-nft -t mangle -N OTHER'],
+  ['iptables-nft -t mangle -N PCL-Y', 'IPv4 chains by iptables-nft'],
+  ['iptables-nft -t mangle -X PCL-Y', 'IPv4 chains by iptables-nft'],
   ['iptables-nft -t mangle -A POSTROUTING -j RETURN'],
   ['iptables-nft -t nat -N PCL-X'],
   ['iptables-nft -t mangle -N PCL-PROBE'],
@@ -72,7 +78,10 @@ describe('fault: what anybody commits to nf_tables is heard', function () {
 
       it('each change of our chains, hooks and tables is told once, with the program; of nothing else', async () => {
         const told = await heard('commands', ...COMMANDS.map(([command]) => command));
-        assert.deepEqual(parts(told), [BEGUN, ...COMMANDS]);
+        const expected = COMMANDS.map(([command, ...lines]) =>
+          by === 'program' && command === RENAME ? [command] : [command, ...lines],
+        );
+        assert.deepEqual(parts(told), [BEGUN, ...expected]);
       });
 
       it('what happens in another network namespace is not', async () => {

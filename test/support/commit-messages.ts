@@ -48,8 +48,13 @@ function bytesOf(hex: string): Uint8Array {
 
 export type Attribute = readonly [type: number, text: string];
 
-/** One message of nf_tables. */
-export function message(type: number, family: number, attributes: readonly Attribute[], port = 0): Uint8Array {
+/** One message of nf_tables. `flags`: by default of something that is made. */
+export function message(
+  type: number,
+  family: number,
+  attributes: readonly Attribute[],
+  { port = 0, flags = 0x400 }: { readonly port?: number; readonly flags?: number } = {},
+): Uint8Array {
   const values = attributes.map(([number, text]) => {
     const value = Buffer.alloc((4 + text.length + 1 + 3) & ~3);
     value.writeUInt16LE(4 + text.length + 1, 0);
@@ -59,6 +64,7 @@ export function message(type: number, family: number, attributes: readonly Attri
   });
   const header = Buffer.alloc(20);
   header.writeUInt16LE((10 << 8) | type, 4);
+  header.writeUInt16LE(flags, 6);
   header.writeUInt32LE(port, 12);
   header.writeUInt8(family, 16);
   const bytes = Buffer.concat([header, ...values]);
@@ -68,7 +74,7 @@ export function message(type: number, family: number, attributes: readonly Attri
 
 /** Ends a transaction. */
 export function committedBy(program: string, port = 0): Uint8Array {
-  return message(15, 0, [[3, program]], port);
+  return message(15, 0, [[3, program]], { port, flags: 0 });
 }
 
 export function joined(...messages: readonly Uint8Array[]): Uint8Array {

@@ -44,7 +44,7 @@ async function bench(by: 'socket' | 'program', kernel: NftKernel = createFakeNft
   /** Somebody commits to the table. */
   const commits = (program: string, port = OTHER_PORT): void => {
     if (socket) {
-      socket.onMessages(message(12, INET, [[1, 't']], port));
+      socket.onMessages(message(12, INET, [[1, 't']], { port }));
       socket.onMessages(committedBy(program, port));
     } else {
       onLine('add element inet t pods { 10.0.0.1 }');

@@ -12,6 +12,8 @@ import { HOOKS } from '../rules/ruleset.ts';
 /** Nobody jumps to it: what the kernel can do is tried out in it, for a moment. */
 const PROBE_CHAIN = `${PREFIX}-PROBE`;
 
+const BUILT_IN: ReadonlySet<string> = new Set([...HOOKS, 'PREROUTING', 'OUTPUT', 'POSTROUTING']);
+
 /**
  * `hooks`: rules of FORWARD or INPUT in table mangle, nothing else of ours. `chains`: a chain of ours, or the whole table.
  */
@@ -40,6 +42,8 @@ function familyNumber(family: Family): number {
 export class ChangeReader {
   readonly #family: Family;
   #touched: Touched | undefined;
+  /** This kernel tells which objects are new. */
+  #tellsNew = false;
 
   constructor(family: Family) {
     this.#family = family;
@@ -47,17 +51,28 @@ export class ChangeReader {
 
   /** The transactions that end in these messages, as far as they concern us. */
   messages(bytes: Uint8Array): readonly NetfilterChange[] {
-    return readCommitMessages(bytes).flatMap((message) => {
-      if (message.kind === 'committed') return this.#end(message.program) ?? [];
-      this.#touch(message.kind === 'unreadable' ? 'chains' : touchedBy(message, this.#family));
-      return [];
-    });
+    const ended: NetfilterChange[] = [];
+    const onMessage = (message: CommitMessage): void => {
+      switch (message.kind) {
+        case 'changed':
+          this.#tellsNew ||= message.isNew;
+          this.#touch(touchedBy(message, this.#family, this.#tellsNew));
+          break;
+        case 'unreadable':
+          this.#touch('chains');
+          break;
+        case 'committed':
+          ended.push(...this.#end(message.program));
+      }
+    };
+    readCommitMessages(bytes, onMessage, () => this.#touched === 'chains');
+    return ended;
   }
 
   /** The transaction that a line of `xtables-monitor` ends, if anything of it concerns us. */
   line(line: string): NetfilterChange | undefined {
     const end = /^NEWGEN:.* NAME=(.*)$/.exec(line);
-    if (end) return this.#end(end[1]!.trim());
+    if (end) return this.#end(end[1]!.trim())[0];
     const event = readEvent(line);
     if (event?.family === this.#family) this.#touch(event.touched);
     return undefined;
@@ -67,14 +82,17 @@ export class ChangeReader {
     if (this.#touched !== 'chains') this.#touched = touched ?? this.#touched;
   }
 
-  #end(program: string): NetfilterChange | undefined {
+  /** None, or one. */
+  #end(program: string): readonly NetfilterChange[] {
     const touched = this.#touched;
     this.#touched = undefined;
-    return touched && { family: this.#family, touched, program };
+    return touched ? [{ family: this.#family, touched, program }] : [];
   }
 }
 
-function touchedBy(message: CommitMessage & { kind: 'changed' }, family: Family): Touched | undefined {
+type Changed = CommitMessage & { readonly kind: 'changed' };
+
+function touchedBy(message: Changed, family: Family, tellsNew: boolean): Touched | undefined {
   const { type, table, chain } = message;
   if (table !== TABLE || message.family !== familyNumber(family)) return undefined;
   const isOurs = isOurChain(chain) && chain !== PROBE_CHAIN;
@@ -83,9 +101,9 @@ function touchedBy(message: CommitMessage & { kind: 'changed' }, family: Family)
     case MESSAGE_TYPES.newRule:
     case MESSAGE_TYPES.deleteRule:
       return isHook ? 'hooks' : isOurs ? 'chains' : undefined;
-    // A hook is made, and its policy set, by any program that asks for the table.
+    // A hook is made, and its policy set, by any program that asks for the table. A chain that was renamed is told of by its new name.
     case MESSAGE_TYPES.newChain:
-      return isOurs ? 'chains' : undefined;
+      return isOurs || (tellsNew && !message.isNew && !BUILT_IN.has(chain)) ? 'chains' : undefined;
     case MESSAGE_TYPES.deleteChain:
       return isOurs || isHook ? 'chains' : undefined;
     case MESSAGE_TYPES.deleteTable:

@@ -1,6 +1,6 @@
 /** The changes of a transaction, then who committed it: as the kernel tells it, or as `nft monitor` prints that. */
 import { commitFilter } from '../../commit-filter.ts';
-import { FAMILY_NUMBERS, readCommitMessages } from '../../commit-messages.ts';
+import { type CommitMessage, FAMILY_NUMBERS, readCommitMessages } from '../../commit-messages.ts';
 import { TABLE_FAMILIES } from './families.ts';
 
 export interface Committed {
@@ -32,10 +32,10 @@ export class EventReader {
   /** Each transaction that ends in these messages and touched the table. */
   messages(bytes: Uint8Array): readonly Committed[] {
     const ended: Committed[] = [];
-    for (const message of readCommitMessages(bytes)) {
+    const onMessage = (message: CommitMessage): void => {
       switch (message.kind) {
         case 'changed':
-          if (message.table === this.#table && FAMILIES.has(message.family)) this.#isOurs = true;
+          this.#isOurs ||= message.table === this.#table && FAMILIES.has(message.family);
           break;
         case 'unreadable':
           this.#isOurs = true;
@@ -44,7 +44,8 @@ export class EventReader {
           if (this.#isOurs) ended.push({ program: message.program, port: message.port });
           this.#isOurs = false;
       }
-    }
+    };
+    readCommitMessages(bytes, onMessage, () => this.#isOurs);
     return ended;
   }
 

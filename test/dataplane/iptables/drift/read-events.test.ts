@@ -149,6 +149,31 @@ describe('fault: what others write to nf_tables is read from what the kernel tel
     ]);
   });
 
+  it('a chain that is renamed, told of by its new name, where the kernel tells what is new', () => {
+    const heard = (...messages: readonly Uint8Array[]): number =>
+      new ChangeReader(4).messages(joined(...messages)).length;
+    const chain = (name: string, flags: number): Uint8Array => {
+      return message(
+        3,
+        2,
+        [
+          [1, 'mangle'],
+          [3, name],
+        ],
+        { flags },
+      );
+    };
+    const [made, byNft, renamed] = [0x200, 0x400, 0];
+    const known = [message(0, 2, [[1, 'nat']]), committedBy('x')];
+    assert.equal(heard(...known, chain('OTHER', renamed), committedBy('x')), 1);
+    for (const flags of [made, byNft]) assert.equal(heard(...known, chain('OTHER', flags), committedBy('x')), 0);
+    // A policy.
+    for (const name of ['FORWARD', 'POSTROUTING'])
+      assert.equal(heard(...known, chain(name, renamed), committedBy('x')), 0);
+    // All are told of like this, those that are made as well.
+    assert.equal(heard(chain('OTHER', renamed), committedBy('x')), 0);
+  });
+
   it('a message that cannot be read may have been about anything of ours', () => {
     const reader = new ChangeReader(4);
     assert.deepEqual(reader.messages(new Uint8Array(5)), []);
