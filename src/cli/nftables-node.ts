@@ -7,15 +7,16 @@ import { afterUnlessExit, systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/error-text.ts';
 import { DriftReport } from '../dataplane/drift-report.ts';
 import { anyEpoch } from '../dataplane/mark-bits.ts';
+import type { NftKernel } from '../dataplane/nftables/kernel/kernel.ts';
 import { createNftKernel, isNoTable } from '../dataplane/nftables/kernel/nft-kernel.ts';
-import { ElementWriter } from '../dataplane/nftables/kernel/element-writer.ts';
+import { NetlinkWriter } from '../dataplane/nftables/kernel/netlink-writer.ts';
 import { NftSession } from '../dataplane/nftables/kernel/nft-session.ts';
 import { traceReads } from '../dataplane/nftables/kernel/trace-reads.ts';
 import { TableMonitor } from '../dataplane/nftables/kernel/table-monitor.ts';
 import { createNftablesDataplane } from '../dataplane/nftables/nftables-dataplane.ts';
 import { NftCounters } from '../dataplane/nftables/sync/counters.ts';
 import { EpochKeeper } from '../dataplane/nftables/sync/epoch-keeper.ts';
-import { probe, probeBridges } from '../dataplane/nftables/sync/probe.ts';
+import { probe, probeBridges, tryWays } from '../dataplane/nftables/sync/probe.ts';
 import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
 import { TidyTimer } from '../dataplane/tidy-timer.ts';
 import { runCommand } from '../host/command.ts';
@@ -36,9 +37,9 @@ const RESYNC_GAP_MS = 1_000;
 export function createNftablesNode({ config, watches, metrics, log }: DataplaneParts): HostDataplane {
   const now = (): number => systemClock.now();
   const session = new NftSession();
-  const elements = new ElementWriter();
+  const netlink = new NetlinkWriter();
   const others = watchOthers({ config, watches, metrics, log });
-  const host = createNftKernel({ table: NFT_TABLE, run: runCommand, session, elements });
+  const host = createNftKernel({ table: NFT_TABLE, run: runCommand, session, netlink });
   const kernel = others.monitor.watched({
     read: () => host.read(),
     write: (commands) => {
@@ -73,16 +74,28 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
     tidy: new TidyTimer(systemClock, () => counters?.aheadOfDeletion()),
     bridgeProblem: () => bridgeProblem,
   });
-  const tryOut = createNftKernel({ table: PROBE_TABLE, run: runCommand, session, elements });
+  const probed = { table: PROBE_TABLE, run: runCommand, session };
+  const tryOut = async (trial: typeof probe): Promise<string | undefined> => {
+    const tried = (kernel: NftKernel): ReturnType<typeof probe> =>
+      trial(kernel, PROBE_TABLE, { ...layout, mode: 'enforce' });
+    const ways = [createNftKernel({ ...probed, netlink }), createNftKernel(probed)] as const;
+    const { problem, otherwise } = await tryWays(tried, ...ways);
+    if (otherwise !== undefined) {
+      netlink.giveUp();
+      log
+        .child('kernel')
+        .warn(`all is written by nft, not by netlink messages, which nft reads otherwise: ${otherwise}`);
+    }
+    return problem;
+  };
   return {
     dataplane,
     backend: () => 'nftables',
     conditions: [{ name: 'jumps-present', state: () => jumpsPresent(others.state()) }],
     tryOpen: async () => {
-      const enforced = { ...layout, mode: 'enforce' } as const;
-      const problem = await probe(tryOut, PROBE_TABLE, enforced).catch(messageOf);
+      const problem = await tryOut(probe).catch(messageOf);
       if (problem !== undefined) return `nftables cannot be used here: ${problem}`;
-      bridgeProblem = await probeBridges(tryOut, PROBE_TABLE, enforced).catch(messageOf);
+      bridgeProblem = await tryOut(probeBridges).catch(messageOf);
       return undefined;
     },
     bridgeProblem: () => bridgeProblem,
@@ -95,7 +108,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
     stop: async () => {
       others.monitor.stop();
       session.stop();
-      elements.stop();
+      netlink.stop();
     },
   };
 }

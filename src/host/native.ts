@@ -1,4 +1,4 @@
-/** C functions of this system, called by way of a library that need not be there (docs/decisions/elements-by-netlink.md). */
+/** C functions of this system, called by way of a library that need not be there (docs/decisions/written-by-netlink.md). */
 import { createRequire } from 'node:module';
 import { ffiFile } from './ffi-file.ts';
 

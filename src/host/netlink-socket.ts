@@ -1,6 +1,6 @@
 /**
  * A netlink socket of netfilter that stays. Node.js has none, so C functions are called by way of a library that need not be there
- * (docs/decisions/elements-by-netlink.md). Calls run on another thread: the kernel may wait for somebody else's transaction.
+ * (docs/decisions/written-by-netlink.md). Calls run on another thread: the kernel may wait for somebody else's transaction.
  */
 import { loadNative, type Native } from './native.ts';
 
@@ -11,7 +11,10 @@ export interface NetlinkSocket {
 }
 
 const [AF_NETLINK, SOCK_RAW, SOCK_CLOEXEC, NETLINK_NETFILTER] = [16, 3, 0o2000000, 12];
-const [SOL_NETLINK, NETLINK_CAP_ACK] = [270, 10];
+const [SOL_SOCKET, SO_SNDBUFFORCE] = [1, 32];
+const [SOL_NETLINK, NETLINK_NO_ENOBUFS, NETLINK_CAP_ACK] = [270, 5, 10];
+/** The kernel doubles it; a message has to fit. */
+const SEND_BUFFER_BYTES = 1024 * 1024;
 const MSG_DONTWAIT = 0x40;
 const ADDRESS_BYTES = 12;
 const PORT_OFFSET = 4;
@@ -44,9 +47,14 @@ function open(c: Native): NetlinkSocket | undefined {
   if (fd < 0) return undefined;
   const address = new Uint8Array(ADDRESS_BYTES);
   new DataView(address.buffer).setUint16(0, AF_NETLINK, true);
+  const setOption = c.func('int setsockopt(int, int, int, const void *, unsigned int)');
+  const set = (level: number, option: number, value: number): unknown =>
+    setOption(fd, level, option, new Uint8Array(new Int32Array([value]).buffer), 4);
   // An error does not repeat the message.
-  const yes = new Uint8Array([1, 0, 0, 0]);
-  c.func('int setsockopt(int, int, int, const void *, unsigned int)')(fd, SOL_NETLINK, NETLINK_CAP_ACK, yes, 4);
+  set(SOL_NETLINK, NETLINK_CAP_ACK, 1);
+  // Of more answers than there is room for, the first ones are kept, and say enough.
+  set(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
+  set(SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES);
   if (Number(c.func('int bind(int, const void *, unsigned int)')(fd, address, ADDRESS_BYTES)) !== 0) {
     close(fd);
     return undefined;

@@ -141,14 +141,19 @@ exec /usr/sbin/nft "$@"
     });
   });
 
-  it('fault: nft takes nothing any more: goes to iptables, where changes are enforced, and its table goes once it works', async () => {
+  it('fault: nft does nothing any more, and the table has to be read: goes to iptables, and the table goes once nft works', async () => {
     switchOn('broken');
     for (const pid of childrenOf(agent.pid, 'nft -i')) process.kill(pid, 'SIGKILL');
+    // What is written by netlink goes in until somebody has a hand in the table.
+    await on('nft', 'add', 'chain', 'inet', 'portcullis', 'of-somebody');
+    await agent.logged(({ message }) => /^not written, trying again: nft/.test(message), 'the table cannot be read');
     t.policy('x/server', { podSelector: { matchLabels: { pod: 'server' } }, policyTypes: ['Ingress'] });
     await t.expect(['x/friend -x x/server', 'x/stranger -x x/server'], MOVE_MS);
     await agent.logged(
       ({ message }) => /^moved from nftables to iptables: nothing can be written/.test(message),
       'the move',
+      0,
+      MOVE_MS,
     );
     assert.match((await agent.readiness()).missing.dataplane ?? '', /^$|stand beside these/);
     switchOff('broken');

@@ -59,14 +59,24 @@ describe('a table of nftables on Linux', function () {
     assert.deepEqual([...kinds].sort(), [...expected, 'pod-ports', 'pods', 'programmed']);
   });
 
-  it('elements and stamps go in by netlink as nft prints them; what is refused is told in the words of nft', async function () {
+  it('all goes in by netlink as nft prints it; what is refused is told in the words of nft', async function () {
     // An optional package.
     if (ffiFile() === undefined) this.skip();
     const program = join(import.meta.dirname, '../support/netlink-probe.ts');
     const { stdout } = await run({ argv: [process.execPath, program], timeoutMs: 30_000 });
     const { refused, ...told } = JSON.parse(stdout) as { readonly refused: string };
-    assert.deepEqual(told, { problem: null, byNetlink: 1, left: 0, after: 1 });
+    assert.deepEqual(told, { problem: null, byNetlink: 2, left: 0, after: 1 });
     assert.match(refused, /^pods: Could not process rule: No such file or directory: delete element/);
+  });
+
+  it('by netlink as by nft: the kernel holds the same of every kind of rule and set, and of clusters that change', async function () {
+    if (ffiFile() === undefined) this.skip();
+    const program = join(import.meta.dirname, '../support/both-ways.ts');
+    const { stdout } = await run({ argv: [process.execPath, program, '20261129', '30'], timeoutMs: 55_000 });
+    const { byNft, differences, cases, transactions, rules } = JSON.parse(stdout);
+    assert.deepEqual([byNft, differences], [[], []]);
+    const tried = JSON.stringify({ cases, transactions, rules });
+    assert.ok(cases === 34 && transactions > 60 && rules > 3_000, `not much was tried: ${tried}`);
   });
 
   it('a transaction is taken whole or not at all, and a refusal names the object', async () => {

@@ -8,7 +8,7 @@ import { FAMILIES } from '../../src/core/vocabulary.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { NetfilterMonitor } from '../../src/dataplane/iptables/drift/netfilter-monitor.ts';
 import { OwnCommits } from '../../src/dataplane/iptables/drift/own-commits.ts';
-import { ElementWriter } from '../../src/dataplane/nftables/kernel/element-writer.ts';
+import { NetlinkWriter } from '../../src/dataplane/nftables/kernel/netlink-writer.ts';
 import { createNftKernel } from '../../src/dataplane/nftables/kernel/nft-kernel.ts';
 import { NftSession } from '../../src/dataplane/nftables/kernel/nft-session.ts';
 import { TableMonitor } from '../../src/dataplane/nftables/kernel/table-monitor.ts';
@@ -121,14 +121,14 @@ const SCENARIOS: Readonly<Record<string, () => Promise<void>>> = {
   own: async () => {
     const { table, own } = follow();
     const session = new NftSession();
-    const elements = new ElementWriter();
-    const kernel = table.watched(createNftKernel({ table: TABLE, run: runCommand, session, elements }));
+    const netlink = new NetlinkWriter();
+    const kernel = table.watched(createNftKernel({ table: TABLE, run: runCommand, session, netlink }));
+    const byNft = table.watched(createNftKernel({ table: TABLE, run: runCommand, session }));
     await sleep(BEGIN_MS);
     await kernel.write([writer.addTable('inet'), writer.addSet(set)]);
     for (let n = 0; n < 200; n++) {
       await kernel.write(elementOf(n));
-      // Not of elements alone: for nft.
-      if (n % 4 === 0) await kernel.write([writer.addSet({ ...set, name: `set-${n}` })]);
+      if (n % 4 === 0) await byNft.write([writer.addSet({ ...set, name: `set-${n}` })]);
     }
     const argv = ['iptables-nft-restore', '--noflush', '-w', '5'] as const;
     const sessions = openCommitSessions({ stays: ([program]) => program === argv[0], run: runCommand });
@@ -149,16 +149,16 @@ const SCENARIOS: Readonly<Record<string, () => Promise<void>>> = {
     run(`nft add element inet ${TABLE} pods { 10.9.9.9 }`);
     await sleep(TOLD_MS);
     session.stop();
-    elements.stop();
+    netlink.stop();
     sessions.stop();
   },
   element: async () => {
-    await new ElementWriter().write(TABLE, elementOf(2));
+    await new NetlinkWriter().write(TABLE, elementOf(2));
   },
   /** Somebody else’s netlink message while one of ours is waited for. */
   'same-thread': async () => {
     const { table } = follow();
-    const ours = new ElementWriter();
+    const ours = new NetlinkWriter();
     run(`nft add table inet ${TABLE}; add set inet ${TABLE} pods { type ipv4_addr; }`);
     await sleep(BEGIN_MS);
     heard.length = 0;

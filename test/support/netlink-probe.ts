@@ -1,5 +1,5 @@
 /** A program for tests: tries what the agent tries of nftables, elements by netlink, in the network namespace it is started in. Prints JSON. */
-import { ElementWriter } from '../../src/dataplane/nftables/kernel/element-writer.ts';
+import { NetlinkWriter } from '../../src/dataplane/nftables/kernel/netlink-writer.ts';
 import { createNftKernel } from '../../src/dataplane/nftables/kernel/nft-kernel.ts';
 import { NftSession } from '../../src/dataplane/nftables/kernel/nft-session.ts';
 import { probe } from '../../src/dataplane/nftables/sync/probe.ts';
@@ -12,13 +12,14 @@ import { LAYOUT } from './fake-cluster.ts';
 const TABLE = 'tried';
 
 const session = new NftSession();
-const elements = new ElementWriter();
+const elements = new NetlinkWriter();
 const written: boolean[] = [];
 const kernel = createNftKernel({
   table: TABLE,
   run: runCommand,
   session,
-  elements: {
+  netlink: {
+    settled: () => {},
     write: async (table, commands) => {
       const isWritten = await elements.write(table, commands);
       written.push(isWritten);

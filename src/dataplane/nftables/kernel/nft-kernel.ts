@@ -7,7 +7,7 @@ import type { Table } from '../table/table.ts';
 
 import { CommandFailed, type RunCommand } from '../../../host/command.ts';
 import { type NftKernel, NftFailed } from './kernel.ts';
-import type { ElementWriter } from './element-writer.ts';
+import type { NetlinkWriter } from './netlink-writer.ts';
 import type { NftSession, SessionOutcome } from './nft-session.ts';
 import { MAX_LINE_BYTES } from './nft-session.ts';
 import { TABLE_FAMILIES, type TableFamily } from '../table/families.ts';
@@ -22,14 +22,17 @@ export interface HostNftOptions {
   readonly run: RunCommand;
   readonly session: NftSession;
   /** Of this process's network namespace. Absent: everything is given to nft. */
-  readonly elements?: Pick<ElementWriter, 'write'>;
+  readonly netlink?: Pick<NetlinkWriter, 'write' | 'settled'>;
 }
 
-export function createNftKernel({ table, run, session, elements }: HostNftOptions): NftKernel {
+export function createNftKernel({ table, run, session, netlink }: HostNftOptions): NftKernel {
   return {
-    read: () => read(table, run),
+    read: async () => {
+      netlink?.settled();
+      return read(table, run);
+    },
     write: async (commands) => {
-      if (await elements?.write(table, commands)) return;
+      if (await netlink?.write(table, commands)) return;
       const line = commands.map(({ text }) => text).join('; ');
       if (line.length <= MAX_LINE_BYTES) {
         const outcome = await session.transact(line);

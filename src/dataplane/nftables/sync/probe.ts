@@ -10,6 +10,7 @@ import type { NftKernel } from '../kernel/kernel.ts';
 import type { Match, Rule } from '../table/rule.ts';
 import type { Layout, NftSet, Table } from '../table/table.ts';
 
+import { deniedBit } from '../../mark-bits.ts';
 import { NO_LEFTOVERS, compareTables } from '../plan/compare.ts';
 import { epochTable } from '../plan/epochs.ts';
 import { makePlan } from '../plan/plan.ts';
@@ -18,7 +19,7 @@ import { EMPTY, splitTable } from '../plan/whole-table.ts';
 import { NodeRenderer } from '../render/render-node.ts';
 import { chainOf } from '../table/table.ts';
 import { familiesOf } from '../table/families.ts';
-import { type Command, TableWriter } from '../table/write-table.ts';
+import { TableWriter } from '../table/write-table.ts';
 
 /** Undefined: it can. Rejects where nft does not run. `kernel`: of the table `name`, which is ours to make and to delete. */
 export function probe(kernel: NftKernel, name: string, layout: Layout): Promise<string | undefined> {
@@ -30,6 +31,21 @@ export function probe(kernel: NftKernel, name: string, layout: Layout): Promise<
 export function probeBridges(kernel: NftKernel, name: string, layout: Layout): Promise<string | undefined> {
   const rendered = sampleOfBridges(layout);
   return tryOut(kernel, name, { rendered, epochs: epochsOf(rendered, layout) });
+}
+
+/**
+ * Tries what a table needs by `first`, and where that fails by `second`, whose result counts then. `otherwise`: what `first` writes is
+ * printed otherwise, what `second` writes is not.
+ */
+export async function tryWays(
+  trial: (kernel: NftKernel) => Promise<string | undefined>,
+  first: NftKernel,
+  second: NftKernel,
+): Promise<{ readonly problem: string | undefined; readonly otherwise?: string }> {
+  const found = await trial(first).catch(() => null);
+  if (found === undefined) return { problem: undefined };
+  const problem = await trial(second);
+  return problem === undefined && found !== null ? { problem, otherwise: found } : { problem };
 }
 
 async function tryOut(kernel: NftKernel, name: string, desired: WholeTable): Promise<string | undefined> {
@@ -48,18 +64,12 @@ async function tryOut(kernel: NftKernel, name: string, desired: WholeTable): Pro
   } as const;
   const { steps } = makePlan({ desired, difference, writer, ...before });
   const commands = steps.flatMap((step) => step.commands);
-  await kernel.write(commands.filter((command) => !isOfEvents(command)));
-  await kernel.write(commands.filter(isOfEvents));
+  await kernel.write(commands);
   const read = await kernel.read();
   await kernel.write(deletion(desired.rendered));
   if (!read) return `the table ${name} was not there after it was written`;
   const { rendered, epochs } = splitTable(read);
   return printedOtherwise(desired.rendered, rendered) ?? printedOtherwise(desired.epochs, epochs);
-}
-
-/** What a pod's event changes: where that is all, it goes another way than rules do. */
-function isOfEvents({ change }: Command): boolean {
-  return change?.kind === 'elements';
 }
 
 /** At no hook. */
@@ -86,14 +96,20 @@ function printedOtherwise(wrote: Table, read: Table): string | undefined {
   return undefined;
 }
 
-/** What a node without pods has, but for what hooks lead to; and a chain with every match. */
+/** What a node without pods has, but for the hooks; and a chain with what policies need besides. */
 function sampleTable(layout: Layout): Table {
   const { chains, sets } = new NodeRenderer().render(new NodeCompiler('').intent(), layout);
   const samples = FAMILIES.flatMap(sampleSets);
   return {
     chains: versionedMap([
       ...chains,
-      ['sample', chainOf('sample', FAMILIES.flatMap(sampleRules))],
+      [
+        'sample',
+        chainOf(
+          'sample',
+          FAMILIES.flatMap((family) => sampleRules(family, layout)),
+        ),
+      ],
       [SAMPLE_END, chainOf(SAMPLE_END, [])],
     ]),
     sets: versionedMap([...sets, ...samples.map((set) => [set.name, set] as const)]),
@@ -123,6 +139,11 @@ const ADDRESSES = {
   6: ['2001:db8::1', '2001:db8:1::/48', 'fd00::1-fd00::5'],
 };
 
+const BLOCKS = {
+  4: ['198.51.100.0/24', '198.51.100.128/25', '192.0.2.1/32', '0.0.0.0/0'],
+  6: ['2001:db8:1::/48', '2001:db8:1::/49', '2001:db8::1/128', '::/0'],
+};
+
 function sampleSets(family: Family): NftSet[] {
   const type = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
   const [host = ''] = ADDRESSES[family];
@@ -142,11 +163,12 @@ function sampleSets(family: Family): NftSet[] {
       isInterval: true,
       elements: elements(ports),
     },
+    { name: `sample-pairs${family}`, type: `${type} . ${type}`, elements: elements([`${host} . ${host}`]) },
     { name: `sample-listed${family}`, type: `ifname . ${type}`, elements: elements([`"eth0" . ${host}`]) },
   ];
 }
 
-function sampleRules(family: Family): Rule[] {
+function sampleRules(family: Family, { marks }: Layout): Rule[] {
   const end = 'source';
   const one = [{ first: 80, last: 80 }];
   const matches: Match[] = [
@@ -155,22 +177,33 @@ function sampleRules(family: Family): Rule[] {
     { kind: 'in-port-set', family, address: end, port: 'destination', set: `sample-ports${family}` },
     { kind: 'in-port-set', family, address: 'destination', port: end, set: `sample-ranges${family}` },
     { kind: 'interface-in-set', family, end, set: `sample-listed${family}` },
-    { kind: 'block', family, end, cidr: ADDRESSES[family][1]! },
+    { kind: 'pair-in-set', family, set: `sample-pairs${family}` },
+    ...BLOCKS[family].map((cidr): Match => ({ kind: 'block', family, end, cidr })),
     ...PROTOCOLS.flatMap((protocol): Match[] => [
       { kind: 'ports', protocol, end, ranges: one },
+      { kind: 'ports', protocol, end: 'destination', ranges: [{ first: 443, last: 445 }] },
+      { kind: 'ports', protocol, end: 'destination', ranges: [...one, { first: 443, last: 443 }] },
       { kind: 'ports', protocol, end: 'destination', ranges: [...one, { first: 443, last: 445 }] },
       { kind: 'ports', protocol, end, ranges: [] },
     ]),
     { kind: 'interface', end, name: 'eth0', isPrefix: true },
+    { kind: 'interface', end, name: 'eth0' },
     { kind: 'state', states: ['invalid'] },
+    { kind: 'state', states: ['established', 'related'] },
+    { kind: 'state', states: ['new'], not: true },
     { kind: 'confirmed' },
     { kind: 'reply' },
   ];
+  const ports = matches.find(({ kind }) => kind === 'ports');
   const of = { kind: 'closed' } as const;
   const counts = { action: 'allow', direction: 'ingress', flow: 'new', of } as const;
   return [
     ...matches.map((match): Rule => ({ matches: [match], target: { kind: 'return' }, counts, comment: 'x/a 0' })),
     { matches: [matches[0]!], target: { kind: 'goto', chain: SAMPLE_END }, counts, comment: 'x/a 0' },
+    { matches: [ports!, matches[0]!], target: { kind: 'jump', chain: SAMPLE_END } },
+    ...(marks
+      ? [{ matches: [], target: { kind: 'set-mark', mask: marks.mask, bits: deniedBit(marks) } } as const]
+      : []),
     {
       matches: [{ kind: 'limit', perSecond: 10, burst: 20 }],
       target: { kind: 'log', group: 7, prefix: 'denied ingress sample' },

@@ -36,3 +36,10 @@ function tagText(end: End, number: number): string {
   const value = ((end === 'source' ? 0x80000000 : 0xa0000000) | number) >>> 0;
   return `${(value >>> 16).toString(16)}:${(value & 0xffff).toString(16)}`;
 }
+
+/** The class id that `tag` writes; undefined: it is none. */
+export function tagNumber(tag: string): number | undefined {
+  const [, high, low] = /^([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(tag) ?? [];
+  if (high === undefined || low === undefined) return undefined;
+  return Number.parseInt(high, 16) * 0x10000 + Number.parseInt(low, 16);
+}

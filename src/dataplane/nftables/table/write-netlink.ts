@@ -1,22 +1,42 @@
 /**
- * Commands -> the batch of netlink messages that nft would make of them, and what the kernel answers. Only of what changes with pods and
- * epochs: elements of hash sets and maps, chains that stamp flows. Other rules, sets and ranges are written as text.
+ * Commands -> the batch of netlink messages that nft would make of them, and what the kernel answers. A transaction of which something is not
+ * known here is written as text.
  *
- *   batch begin; a message per command, as NFT_MSG_NEWSETELEM { table, set, elements { key, verdict } }; batch end
+ *   batch begin; a message or more for each command, as NFT_MSG_NEWSETELEM { table, set, elements { key, verdict } }; batch end
  *
- * Source: linux/netfilter/nf_tables.h, nfnetlink.h; libnftables' order of bytes of each type of data.
+ * Rules are in netlink-rule.ts, keys of elements in netlink-keys.ts. Source: linux/netfilter/nf_tables.h, nfnetlink.h; userdata of libnftables.
  */
-import { parseAddress } from '../../../net/ip.ts';
 import { type TableFamily, familyOfName, localName } from './families.ts';
-import type { Change, Command, ElementChange } from './write-table.ts';
-
-import { elementText } from './write-table.ts';
+import {
+  keyOf,
+  keyRangeOf,
+  type KeyRange,
+  keyTypeOf,
+  type Bytes,
+  type ByteOrder,
+  littleEndian,
+} from './netlink-keys.ts';
+import { aligned, MESSAGE_HEADER, NetlinkMessages } from './netlink-messages.ts';
+import {
+  ANONYMOUS,
+  type AnonymousSet,
+  anonymousSets,
+  type IntervalElement,
+  intervalElements,
+  readVerdict,
+  typed,
+  writeRule,
+  writeVerdict,
+} from './netlink-rule.ts';
+import type { Rule } from './rule.ts';
+import type { Change, Command, ElementChange, SetKind } from './write-table.ts';
 
 export interface Batch {
   readonly bytes: Uint8Array;
-  /** The sequence number of the first command; the others follow. The last one asks for an answer. */
+  /** The sequence number of the first message; the others follow. The last one asks for an answer. */
   readonly first: number;
-  readonly count: number;
+  /** Of each message: the index of its command. */
+  readonly of: readonly number[];
 }
 
 /** Answers to a batch: `failed` is the index of the first command that the kernel refused. */
@@ -25,136 +45,326 @@ export type BatchOutcome =
   | { readonly kind: 'refused'; readonly failed: number; readonly errno: number }
   | { readonly kind: 'unanswered' };
 
-const NETFILTER_SUBSYSTEM = 10;
+const SUBSYSTEM = 10;
 const [BATCH_BEGIN, BATCH_END] = [0x10, 0x11];
-const [NEW_ELEMENTS, DELETE_ELEMENTS] = [(NETFILTER_SUBSYSTEM << 8) | 12, (NETFILTER_SUBSYSTEM << 8) | 14];
-const [NEW_CHAIN, NEW_RULE] = [(NETFILTER_SUBSYSTEM << 8) | 3, (NETFILTER_SUBSYSTEM << 8) | 6];
+const [NEW_TABLE, DELETE_TABLE, NEW_CHAIN, DELETE_CHAIN, NEW_RULE, DELETE_RULE] = [0, 2, 3, 5, 6, 8];
+const [NEW_SET, DELETE_SET, NEW_ELEMENTS, DELETE_ELEMENTS] = [9, 11, 12, 14];
 const REQUEST = 0x1;
 const ACK = 0x4;
 const CREATE = 0x400;
 const APPEND = 0x800;
-const NESTED = 0x8000;
 /** NFPROTO_INET, NFPROTO_BRIDGE. */
 const FAMILY_NUMBER: Readonly<Record<TableFamily, number>> = { inet: 1, bridge: 7 };
 const ERROR = 2;
-const [MESSAGE_HEADER, FAMILY_HEADER] = [16, 4];
-const GOTO = -4;
-const [CT_MARK, REGISTER] = [3, 1];
 const MAX_U32 = 2 ** 32;
-const INTERFACE_BYTES = 16;
 
 /** Undefined: something of it is written as text only. */
 export function writeBatch(table: string, commands: readonly Command[], first: number): Batch | undefined {
-  const out = new Messages();
-  out.message(BATCH_BEGIN, REQUEST, 0, NETFILTER_SUBSYSTEM, first - 1, () => {});
-  for (const [index, { change }] of commands.entries()) {
-    const body = change && bodyOf(change, table, out);
-    if (!body) return undefined;
-    const flags = REQUEST | body.flags | (index === commands.length - 1 ? ACK : 0);
-    const family = familyOfName(change.kind === 'elements' ? change.set : change.chain);
-    out.message(body.type, flags, FAMILY_NUMBER[family], 0, first + index, body.write);
+  return new BatchWriter(table, first).write(commands);
+}
+
+class BatchWriter {
+  readonly #out = new NetlinkMessages();
+  readonly #table: string;
+  readonly #first: number;
+  readonly #of: number[] = [];
+  #command = 0;
+  /** Of sets, by which messages of the same batch may name them. */
+  #numbers = 0;
+  /** Elements of the list that is open. */
+  #listed = 0;
+  /** Interval sets that were made in this batch, and are empty still. */
+  readonly #empty = new Set<string>();
+
+  constructor(table: string, first: number) {
+    this.#table = table;
+    this.#first = first;
   }
-  out.message(BATCH_END, REQUEST, 0, NETFILTER_SUBSYSTEM, first + commands.length, () => {});
-  return { bytes: out.taken(), first, count: commands.length };
-}
 
-interface Body {
-  readonly type: number;
-  readonly flags: number;
-  readonly write: () => void;
-}
-
-function bodyOf(change: Change, table: string, out: Messages): Body | undefined {
-  switch (change.kind) {
-    case 'elements':
-      return elementsBody(change, table, out);
-    case 'chain':
-      return {
-        type: NEW_CHAIN,
-        flags: CREATE,
-        write: () => {
-          out.text(1, table);
-          out.text(3, localName(change.chain));
-        },
-      };
-    case 'stamp':
-      return {
-        type: NEW_RULE,
-        flags: CREATE | APPEND,
-        write: () => {
-          out.text(1, table);
-          out.text(2, change.chain);
-          out.nest(4, () => stampExpressions(out, change));
-        },
-      };
+  write(commands: readonly Command[]): Batch | undefined {
+    const out = this.#out;
+    out.message({ type: BATCH_BEGIN, flags: REQUEST, family: 0, resource: SUBSYSTEM, sequence: this.#first - 1 });
+    for (const [index, { change }] of commands.entries()) {
+      this.#command = index;
+      if (!change || !this.#change(change)) return undefined;
+    }
+    out.addFlags(ACK);
+    const sequence = this.#first + this.#of.length;
+    out.message({ type: BATCH_END, flags: REQUEST, family: 0, resource: SUBSYSTEM, sequence });
+    const bytes = out.taken();
+    return bytes && { bytes, first: this.#first, of: this.#of };
   }
-}
 
-function elementsBody({ verb, type, set, elements }: ElementChange, table: string, out: Messages): Body | undefined {
-  const parts = elements.map(([element, verdict]) => [keyOf(type, element), verdict] as const);
-  if (parts.some(([key, verdict]) => !key || !isWritten(verdict))) return undefined;
-  const isNew = verb === 'add';
-  return {
-    type: isNew ? NEW_ELEMENTS : DELETE_ELEMENTS,
-    flags: isNew ? CREATE : 0,
-    write: () => {
-      out.text(1, table);
-      out.text(2, localName(set));
-      out.nest(3, () => {
-        for (const [key, verdict] of parts) out.nest(1, () => element(out, key!, verdict));
-      });
-    },
-  };
-}
+  /** False: it is not known how. */
+  #change(change: Change): boolean {
+    const out = this.#out;
+    switch (change.kind) {
+      case 'table':
+        this.#message(change.verb === 'add' ? NEW_TABLE : DELETE_TABLE, 0, change.family);
+        if (change.verb === 'add') out.number(2, 0);
+        return true;
+      case 'chain':
+        this.#message(NEW_CHAIN, CREATE, familyOfName(change.chain));
+        out.text(3, localName(change.chain));
+        return change.hook === '' || this.#hook(change.hook, familyOfName(change.chain));
+      case 'rule':
+        return this.#rule(change.chain, change.rule);
+      case 'flush-chain':
+        this.#message(DELETE_RULE, 0, familyOfName(change.chain));
+        out.text(2, localName(change.chain));
+        return true;
+      case 'delete-chain':
+        this.#message(DELETE_CHAIN, 0, familyOfName(change.chain));
+        out.text(3, localName(change.chain));
+        return true;
+      case 'set':
+        return this.#set(change.set);
+      case 'delete-set':
+        this.#message(DELETE_SET, 0, familyOfName(change.set.name));
+        out.text(2, localName(change.set.name));
+        return true;
+      case 'elements':
+        return change.set.isInterval ? this.#ranges(change) : this.#elements(change);
+    }
+  }
 
-function element(out: Messages, key: readonly number[], verdict: true | string): void {
-  out.nest(1, () => out.attribute(1, key));
-  if (verdict === true) return;
-  out.nest(2, () =>
-    out.nest(2, () => {
-      out.attribute(1, bigEndian(GOTO + MAX_U32, 4));
-      out.text(2, verdict.slice(GOTO_WORD.length));
-    }),
-  );
-}
-
-/** ct mark -> register 1; the register & kept ^ bits; register 1 -> ct mark. As nft writes it, what is kept includes bits that become 1. */
-function stampExpressions(out: Messages, { mask, bits }: { readonly mask: number; readonly bits: number }): void {
-  const number = (type: number, value: number): void => out.attribute(type, bigEndian(value, 4));
-  const data = (type: number, value: number): void => out.nest(type, () => out.attribute(1, littleEndian(value)));
-  const expression = (name: string, body: () => void): void =>
-    out.nest(1, () => {
-      out.text(1, name);
-      out.nest(2, body);
+  #message(type: number, flags: number, family: TableFamily): void {
+    this.#out.message({
+      type: (SUBSYSTEM << 8) | type,
+      flags: REQUEST | flags,
+      family: FAMILY_NUMBER[family],
+      sequence: this.#first + this.#of.length,
     });
-  expression('ct', () => {
-    number(2, CT_MARK);
-    number(1, REGISTER);
-  });
-  expression('bitwise', () => {
-    number(1, REGISTER);
-    number(2, REGISTER);
-    number(3, 4);
-    data(4, ~mask >>> 0);
-    data(5, bits);
-  });
-  expression('ct', () => {
-    number(2, CT_MARK);
-    number(4, REGISTER);
-  });
+    this.#of.push(this.#command);
+    this.#out.text(1, this.#table);
+  }
+
+  #hook(text: string, family: TableFamily): boolean {
+    const [, name = '', priority = ''] = /^type filter hook (\w+) priority ([^;]+); policy accept;$/.exec(text) ?? [];
+    const [number, at] = [HOOK_NUMBER[name], readPriority(priority, family)];
+    if (number === undefined || at === undefined) return false;
+    this.#out.text(7, 'filter');
+    this.#out.number(5, ACCEPT);
+    this.#out.open(4);
+    this.#out.number(1, number);
+    this.#out.number(2, (at + MAX_U32) % MAX_U32);
+    this.#out.close();
+    return true;
+  }
+
+  #rule(chain: string, rule: Rule): boolean {
+    const family = familyOfName(chain);
+    const numbers = anonymousSets(rule).map((set) => this.#anonymousSet(set, family));
+    this.#message(NEW_RULE, CREATE | APPEND, family);
+    this.#out.text(2, localName(chain));
+    return writeRule(this.#out, family, rule, numbers);
+  }
+
+  // ------------------------------------------------------------------------------------------------------------------ sets
+
+  #set({ name, type, isInterval, isMap }: SetKind): boolean {
+    const [from = '', to] = type.split(' : ');
+    const [key, data] = [keyTypeOf(from), to === undefined ? undefined : keyTypeOf(to)];
+    if (!key || (to !== undefined && !data)) return false;
+    const out = this.#out;
+    const isConcatenated = key.fields.length > 1;
+    this.#message(NEW_SET, CREATE, familyOfName(name));
+    out.text(2, localName(name));
+    out.number(3, (isInterval ? INTERVAL : 0) | (isMap ? MAP : 0) | (isInterval && isConcatenated ? CONCATENATED : 0));
+    out.number(4, key.number);
+    out.number(5, key.bytes);
+    if (isMap) {
+      out.number(6, data?.number ?? VERDICT_TYPE);
+      out.number(7, data?.bytes ?? 0);
+    }
+    out.number(10, ++this.#numbers);
+    if (isInterval && isConcatenated) this.#fields(key.fields);
+    out.attribute(13, [
+      ...typed(0, littleEndian(ORDER_NUMBER[key.order])),
+      ...(isMap ? [...typed(1, littleEndian(ORDER_NUMBER[data?.order ?? 'none'])), ...typed(6, littleEndian(0))] : []),
+      ...(isConcatenated ? typed(3, ABOUT_CONCATENATION) : []),
+    ]);
+    if (isInterval) this.#empty.add(name);
+    return true;
+  }
+
+  #fields(fields: readonly { readonly bytes: number }[]): void {
+    const out = this.#out;
+    out.open(9);
+    out.open(2);
+    for (const { bytes } of fields) {
+      out.open(1);
+      out.number(1, bytes);
+      out.close();
+    }
+    out.close();
+    out.close();
+  }
+
+  /** Its number. */
+  #anonymousSet({ type, order, about, isInterval, elements }: AnonymousSet, family: TableFamily): number {
+    const out = this.#out;
+    const number = ++this.#numbers;
+    const key = keyTypeOf(type)!;
+    const written: readonly IntervalElement[] = isInterval
+      ? intervalElements(elements, true)
+      : elements.map(({ first }) => ({ key: first }));
+    this.#message(NEW_SET, CREATE, family);
+    out.text(2, ANONYMOUS);
+    out.number(3, WITHOUT_NAME | CONSTANT | (isInterval ? INTERVAL : 0));
+    out.number(4, key.number);
+    out.number(5, key.bytes);
+    out.number(10, number);
+    out.open(9);
+    // Both ends of each range, also of one that nothing ends.
+    out.number(1, isInterval ? 2 * elements.length + (written[0]!.isEnd ? 1 : 0) : written.length);
+    out.close();
+    out.attribute(13, [
+      ...typed(0, littleEndian(ORDER_NUMBER[order])),
+      ...(isInterval ? typed(2, littleEndian(1)) : []),
+      ...typed(3, about),
+    ]);
+    this.#message(NEW_ELEMENTS, CREATE, family);
+    out.text(2, ANONYMOUS);
+    out.number(4, number);
+    this.#openList();
+    for (const each of written) this.#element(each);
+    out.close();
+    return number;
+  }
+
+  #elements(change: ElementChange): boolean {
+    const { set, elements } = change;
+    const [type = '', data] = set.type.split(' : ');
+    this.#elementMessage(change);
+    for (const [element, verdict] of elements) {
+      const key = keyOf(type, element);
+      if (!key) return false;
+      this.#goOn(change);
+      if (verdict === true) this.#element({ key });
+      else {
+        const to = data === undefined ? readVerdict(verdict) : keyOf(data, verdict);
+        if (!to) return false;
+        this.#element({ key, to });
+      }
+    }
+    this.#out.close();
+    return true;
+  }
+
+  #ranges(change: ElementChange): boolean {
+    const { set, elements, verb } = change;
+    const isConcatenated = set.type.includes(' . ');
+    // What is behind a key in the machine's order is another one.
+    if (!isConcatenated && keyTypeOf(set.type)?.order !== 'network') return false;
+    const ranges: KeyRange[] = [];
+    for (const [element] of elements) {
+      const range = keyRangeOf(set.type, element);
+      if (!range) return false;
+      ranges.push(range);
+    }
+    this.#elementMessage(change);
+    if (isConcatenated) {
+      for (const { first, last } of ranges) {
+        this.#goOn(change);
+        this.#element({ key: first, end: last });
+      }
+    } else {
+      for (const each of intervalElements(ranges, verb === 'add' && this.#empty.delete(set.name))) {
+        this.#goOn(change);
+        this.#element(each);
+      }
+    }
+    this.#out.close();
+    return true;
+  }
+
+  #elementMessage({ verb, set: { name } }: ElementChange): void {
+    this.#message(verb === 'add' ? NEW_ELEMENTS : DELETE_ELEMENTS, verb === 'add' ? CREATE : 0, familyOfName(name));
+    this.#out.text(2, localName(name));
+    this.#openList();
+  }
+
+  #openList(): void {
+    this.#out.open(3);
+    this.#listed = 0;
+  }
+
+  /** In another message, before this one is too long. */
+  #goOn(change: ElementChange): void {
+    if (this.#out.opened < MAX_LIST) return;
+    this.#out.close();
+    this.#elementMessage(change);
+  }
+
+  #element({ key, end, to, isEnd, isOpen }: WrittenElement): void {
+    const out = this.#out;
+    out.open(++this.#listed);
+    if (isEnd) out.number(3, 1);
+    out.open(1);
+    out.attribute(1, key);
+    out.close();
+    if (end) {
+      out.open(10);
+      out.attribute(1, end);
+      out.close();
+    }
+    if (to) {
+      out.open(2);
+      if ('code' in to) writeVerdict(out, to.code, to.chain);
+      else out.attribute(1, to);
+      out.close();
+    }
+    if (isOpen) out.attribute(6, OPEN_RANGE);
+    out.close();
+  }
 }
 
-const GOTO_WORD = 'goto ';
-
-function isWritten(verdict: true | string): boolean {
-  return verdict === true || verdict.startsWith(GOTO_WORD);
+interface WrittenElement {
+  readonly key: Bytes;
+  /** Of a range of several fields. */
+  readonly end?: Bytes;
+  readonly to?: Bytes | { readonly code: number; readonly chain?: string };
+  readonly isEnd?: true;
+  readonly isOpen?: true;
 }
+
+const HOOK_NUMBER: Readonly<Record<string, number>> = {
+  prerouting: 0,
+  input: 1,
+  forward: 2,
+  output: 3,
+  postrouting: 4,
+};
+/** Those of family bridge are other numbers, and none of ours. */
+const NAMED_PRIORITY: Readonly<Record<TableFamily, Readonly<Record<string, number>>>> = {
+  inet: { mangle: -150, dstnat: -100 },
+  bridge: {},
+};
+const ACCEPT = 1;
+/** NFT_SET_ANONYMOUS and the like. */
+const [WITHOUT_NAME, CONSTANT, INTERVAL, MAP, CONCATENATED] = [1, 2, 4, 8, 0x80];
+const VERDICT_TYPE = 0xffffff00;
+const ORDER_NUMBER: Readonly<Record<ByteOrder, number>> = { none: 0, host: 1, network: 2 };
+/** Of a concatenation libnftables says no more than that it is one. */
+const ABOUT_CONCATENATION = [...typed(0, littleEndian(13)), ...typed(1, [])];
+const OPEN_RANGE = typed(1, littleEndian(1));
+/** Lengths of attributes have 16 bits; one more element is far shorter than what is left. */
+const MAX_LIST = 60_000;
+
+/** `mangle`, `dstnat + 10`, `-1`; undefined: another name. */
+function readPriority(text: string, family: TableFamily): number | undefined {
+  if (/^-?\d+$/.test(text)) return Number(text);
+  const [, name = '', more = '0'] = /^(\w+)(?: \+ (\d+))?$/.exec(text) ?? [];
+  const base = NAMED_PRIORITY[family][name];
+  return base === undefined ? undefined : base + Number(more);
+}
+
+// --------------------------------------------------------------------------------------------------------------- answers
 
 /** `answers`: datagrams of the kernel, of one message or more each. */
-export function readAnswers(
-  { first, count }: Pick<Batch, 'first' | 'count'>,
-  answers: readonly Uint8Array[],
-): BatchOutcome {
+export function readAnswers({ first, of }: Pick<Batch, 'first' | 'of'>, answers: readonly Uint8Array[]): BatchOutcome {
+  const count = of.length;
   let isDone = false;
   let refused: { failed: number; errno: number } | undefined;
   for (const { sequence, errno } of answers.flatMap(errorsIn)) {
@@ -162,7 +372,7 @@ export function readAnswers(
     // The batch as a whole is refused in the name of its first message.
     if (index >= count && !(index === MAX_U32 - 1 && errno !== 0)) continue;
     if (errno === 0) isDone ||= index === count - 1;
-    else refused ??= { failed: index >= count ? 0 : index, errno };
+    else refused ??= { failed: of[index] ?? 0, errno };
   }
   if (refused) return { kind: 'refused', ...refused };
   return isDone ? { kind: 'done' } : { kind: 'unanswered' };
@@ -180,138 +390,4 @@ function errorsIn(datagram: Uint8Array): { readonly sequence: number; readonly e
     at += aligned(length);
   }
   return found;
-}
-
-// ------------------------------------------------------------------------------------------------------------------ keys
-
-/** Bytes of an element; fields of several are each filled up to four bytes. Undefined: it is not known how. */
-function keyOf(type: string, text: string): readonly number[] | undefined {
-  const types = type.split(' . ');
-  const fields = elementText(text).split(' . ');
-  if (types.length !== fields.length) return undefined;
-  const bytes = fields.map((field, index) => fieldOf(types[index]!, field));
-  if (types.length === 1) return bytes[0];
-  const all: number[] = [];
-  for (const each of bytes) {
-    if (!each) return undefined;
-    for (const byte of each) all.push(byte);
-    while (all.length % 4 !== 0) all.push(0);
-  }
-  return all;
-}
-
-function fieldOf(type: string, text: string): readonly number[] | undefined {
-  switch (type) {
-    case 'ipv4_addr':
-      return addressOf(text, 4);
-    case 'ipv6_addr':
-      return addressOf(text, 6);
-    case 'inet_proto':
-      return numberOf(text, 1);
-    case 'inet_service':
-      return numberOf(text, 2);
-    case 'mark':
-      return numberOf(text, 4)?.toReversed();
-    case 'nf_proto':
-      return FAMILY_BYTES[text];
-    case 'ifname':
-      return interfaceOf(text);
-    default:
-      return undefined;
-  }
-}
-
-/** NFPROTO_IPV4, NFPROTO_IPV6. */
-const FAMILY_BYTES: Readonly<Record<string, readonly number[]>> = { ipv4: [2], ipv6: [10] };
-
-/** A mapped address is taken for the one that it names, which is not what such a set would hold. */
-function addressOf(text: string, family: 4 | 6): readonly number[] | undefined {
-  const address = parseAddress(text);
-  if (address?.family !== family) return undefined;
-  return address.words.flatMap((word) => bigEndian(word, 4));
-}
-
-function numberOf(text: string, length: number): readonly number[] | undefined {
-  const value = /^(?:\d+|0x[0-9a-f]+)$/.test(text) ? Number(text) : Number.NaN;
-  return value < 256 ** length ? bigEndian(value, length) : undefined;
-}
-
-function interfaceOf(text: string): readonly number[] | undefined {
-  const [, name] = /^"([!-~]+)"$/.exec(text) ?? [];
-  if (name === undefined || name.length >= INTERFACE_BYTES || name.includes('*')) return undefined;
-  return Array.from({ length: INTERFACE_BYTES }, (_, index) => (index < name.length ? name.charCodeAt(index) : 0));
-}
-
-/** As machines keep numbers on which the agent runs. */
-function littleEndian(value: number): number[] {
-  return bigEndian(value, 4).toReversed();
-}
-
-function bigEndian(value: number, length: number): number[] {
-  return Array.from({ length }, (_, index) => Math.floor(value / 256 ** (length - 1 - index)) % 256);
-}
-
-function aligned(length: number): number {
-  return (length + 3) & ~3;
-}
-
-// -------------------------------------------------------------------------------------------------------------- messages
-
-/** Writes messages and attributes one behind the other; what holds others gets its length when they are written. */
-class Messages {
-  #bytes = new Uint8Array(4_096);
-  #view = new DataView(this.#bytes.buffer);
-  #length = 0;
-
-  message(type: number, flags: number, family: number, resource: number, sequence: number, body: () => void): void {
-    const at = this.#take(MESSAGE_HEADER + FAMILY_HEADER);
-    this.#view.setUint16(at + 4, type, true);
-    this.#view.setUint16(at + 6, flags, true);
-    this.#view.setUint32(at + 8, sequence, true);
-    this.#view.setUint8(at + MESSAGE_HEADER, family);
-    this.#view.setUint16(at + MESSAGE_HEADER + 2, resource, false);
-    body();
-    this.#view.setUint32(at, this.#length - at, true);
-  }
-
-  nest(type: number, body: () => void): void {
-    const at = this.#take(4);
-    body();
-    this.#head(at, type | NESTED, this.#length - at);
-  }
-
-  attribute(type: number, value: readonly number[]): void {
-    const at = this.#take(4 + value.length);
-    this.#head(at, type, 4 + value.length);
-    this.#bytes.set(value, at + 4);
-  }
-
-  /** Plain ASCII, with its end. */
-  text(type: number, value: string): void {
-    const at = this.#take(4 + value.length + 1);
-    this.#head(at, type, 4 + value.length + 1);
-    for (let index = 0; index < value.length; index++) this.#bytes[at + 4 + index] = value.charCodeAt(index);
-  }
-
-  taken(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
-  }
-
-  #head(at: number, type: number, length: number): void {
-    this.#view.setUint16(at, length, true);
-    this.#view.setUint16(at + 2, type, true);
-  }
-
-  /** Where so many bytes begin, all 0. */
-  #take(length: number): number {
-    const at = this.#length;
-    this.#length += aligned(length);
-    if (this.#length > this.#bytes.length) {
-      const more = new Uint8Array(Math.max(this.#length, 2 * this.#bytes.length));
-      more.set(this.#bytes);
-      this.#bytes = more;
-      this.#view = new DataView(more.buffer);
-    }
-    return at;
-  }
 }

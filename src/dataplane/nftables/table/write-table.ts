@@ -19,18 +19,19 @@ export interface Command {
 }
 
 export type Change =
-  | ElementChange
-  | { readonly kind: 'chain'; readonly chain: string }
-  /** A rule that gives each flow these bits of its mark. */
-  | { readonly kind: 'stamp'; readonly chain: string; readonly mask: number; readonly bits: number };
+  | { readonly kind: 'table'; readonly verb: 'add' | 'delete'; readonly family: TableFamily }
+  | { readonly kind: 'chain'; readonly chain: string; readonly hook: string }
+  | { readonly kind: 'rule'; readonly chain: string; readonly rule: Rule }
+  | { readonly kind: 'flush-chain' | 'delete-chain'; readonly chain: string }
+  | { readonly kind: 'set' | 'delete-set'; readonly set: SetKind }
+  | ElementChange;
 
-/** Of a hash set or map. */
+export type SetKind = Pick<NftSet, 'name' | 'type' | 'isInterval' | 'isMap'>;
+
 export interface ElementChange {
   readonly kind: 'elements';
   readonly verb: 'add' | 'delete';
-  /** As NftSet has it. */
-  readonly type: string;
-  readonly set: string;
+  readonly set: SetKind;
   readonly elements: readonly (readonly [string, true | string])[];
 }
 
@@ -44,42 +45,56 @@ export class TableWriter {
 
   /** Changes nothing if it is there. */
   addTable(family: TableFamily): Command {
-    return { text: `add table ${family} ${this.#table}`, object: '' };
+    const change = { kind: 'table', verb: 'add', family } as const;
+    return { text: `add table ${family} ${this.#table}`, object: '', change };
   }
 
   deleteTable(family: TableFamily): Command {
-    return { text: `delete table ${family} ${this.#table}`, object: '' };
+    const change = { kind: 'table', verb: 'delete', family } as const;
+    return { text: `delete table ${family} ${this.#table}`, object: '', change };
   }
 
   addChain({ name, hook }: Chain): Command {
-    const command = this.#command(`add chain ${this.#in(name)}${hook === '' ? '' : ` { ${hook} }`}`, name);
-    return hook === '' ? { ...command, change: { kind: 'chain', chain: name } } : command;
+    const text = `add chain ${this.#in(name)}${hook === '' ? '' : ` { ${hook} }`}`;
+    return { text, object: name, change: { kind: 'chain', chain: name, hook } };
   }
 
   addRules({ name, lines, rules }: Chain): Command[] {
     return lines.map((line, index) => {
-      const command = this.#command(`add rule ${this.#in(name)} ${line}`, name);
-      const stamp = rules && stampOf(rules[index]!);
-      return stamp ? { ...command, change: { kind: 'stamp', chain: name, ...stamp } } : command;
+      const command = { text: `add rule ${this.#in(name)} ${line}`, object: name };
+      const rule = rules?.[index];
+      return rule ? { ...command, change: { kind: 'rule', chain: name, rule } } : command;
     });
   }
 
   flushChain(name: string): Command {
-    return this.#command(`flush chain ${this.#in(name)}`, name);
+    return {
+      text: `flush chain ${this.#in(name)}`,
+      object: name,
+      change: { kind: 'flush-chain', chain: name },
+    };
   }
 
   deleteChain(name: string): Command {
-    return this.#command(`delete chain ${this.#in(name)}`, name);
+    return {
+      text: `delete chain ${this.#in(name)}`,
+      object: name,
+      change: { kind: 'delete-chain', chain: name },
+    };
   }
 
-  addSet({ name, type, isInterval, isMap }: NftSet): Command {
+  addSet(set: NftSet): Command {
+    const { name, type, isInterval, isMap } = set;
     const flags = isInterval ? ' flags interval;' : '';
     const [kind, of] = isMap ? ['map', type.includes(' : ') ? type : `${type} : verdict`] : ['set', type];
-    return this.#command(`add ${kind} ${this.#in(name)} { type ${of};${flags} }`, name);
+    const text = `add ${kind} ${this.#in(name)} { type ${of};${flags} }`;
+    return { text, object: name, change: { kind: 'set', set } };
   }
 
-  deleteSet({ name, isMap }: NftSet): Command {
-    return this.#command(`delete ${isMap ? 'map' : 'set'} ${this.#in(name)}`, name);
+  deleteSet(set: NftSet): Command {
+    const { name, isMap } = set;
+    const text = `delete ${isMap ? 'map' : 'set'} ${this.#in(name)}`;
+    return { text, object: name, change: { kind: 'delete-set', set } };
   }
 
   addElements(set: NftSet, elements: ElementChange['elements']): Command[] {
@@ -95,14 +110,12 @@ export class TableWriter {
   }
 
   #inBatches(verb: 'add' | 'delete', set: NftSet, elements: ElementChange['elements']): Command[] {
-    const { name, type, isInterval } = set;
+    const { name } = set;
     const commands: Command[] = [];
     for (let at = 0; at < elements.length; at += MAX_ELEMENTS) {
       const some = elements.slice(at, at + MAX_ELEMENTS);
-      const command = this.#command(`${verb} element ${this.#in(name)} { ${some.map(entryText).join(', ')} }`, name);
-      commands.push(
-        isInterval ? command : { ...command, change: { kind: 'elements', verb, type, set: name, elements: some } },
-      );
+      const text = `${verb} element ${this.#in(name)} { ${some.map(entryText).join(', ')} }`;
+      commands.push({ text, object: name, change: { kind: 'elements', verb, set, elements: some } });
     }
     return commands;
   }
@@ -110,15 +123,6 @@ export class TableWriter {
   #in(name: string): string {
     return `${familyOfName(name)} ${this.#table} ${localName(name)}`;
   }
-
-  #command(text: string, object: string): Command {
-    return { text, object };
-  }
-}
-
-function stampOf({ matches, target, counts, comment }: Rule): { mask: number; bits: number } | undefined {
-  if (target.kind !== 'set-mark' || matches.length > 0 || counts || comment !== undefined) return undefined;
-  return { mask: target.mask, bits: target.bits };
 }
 
 function entryText([element, verdict]: readonly [string, true | string]): string {

@@ -1,0 +1,102 @@
+/**
+ * Writes transactions by a netlink socket, where there is one: nft would list all sets of the host first, and parse what is known
+ * (docs/decisions/written-by-netlink.md). What has no message here, and what is refused, is for nft, which says what is wrong in words.
+ */
+import type { Command } from '../table/write-table.ts';
+
+import { type NetlinkSocket, openNetlinkSocket } from '../../../host/netlink-socket.ts';
+import { type Batch, readAnswers, writeBatch } from '../table/write-netlink.ts';
+import { NftFailed } from './kernel.ts';
+
+/** What the socket's send buffer takes as one message. */
+const MAX_BYTES = 1_000_000;
+const MAX_SEQUENCE = 2 ** 31;
+/** The kernel carries out one transaction after the other, whoever they are from; the longest take seconds. */
+const PATIENCE_MS = 15_000;
+
+export interface NetlinkWriterOptions {
+  readonly open?: typeof openNetlinkSocket;
+  readonly patienceMs?: number;
+}
+
+export class NetlinkWriter {
+  readonly #open: typeof openNetlinkSocket;
+  readonly #patienceMs: number;
+  /** `null`: there is none. */
+  #socket: NetlinkSocket | null | undefined;
+  #sequence = 1;
+  #isLate = false;
+  #isGivenUp = false;
+
+  constructor({ open = openNetlinkSocket, patienceMs = PATIENCE_MS }: NetlinkWriterOptions = {}) {
+    this.#open = open;
+    this.#patienceMs = patienceMs;
+  }
+
+  /** One at a time. False: nothing was written. Rejects with `NftFailed` where that is not known. */
+  async write(table: string, commands: readonly Command[]): Promise<boolean> {
+    this.settled();
+    if (this.#isGivenUp || !commands.every(({ change }) => change)) return false;
+    if (this.#socket === undefined) this.#socket = this.#open() ?? null;
+    const socket = this.#socket;
+    const batch = socket ? writeBatch(table, commands, this.#sequence + 1) : undefined;
+    if (!socket || !batch || batch.bytes.length > MAX_BYTES) return false;
+    this.#sequence += batch.of.length + 2;
+    if (this.#sequence > MAX_SEQUENCE) this.#sequence = 1;
+    const answers = await this.#answersTo(batch, socket);
+    if (!answers) return false;
+    const outcome = readAnswers(batch, answers);
+    if (outcome.kind !== 'unanswered') return outcome.kind === 'done';
+    this.stop();
+    throw new NftFailed('the kernel did not answer a netlink message', 'unavailable');
+  }
+
+  /**
+   * Throws `NftFailed` while the kernel has a transaction that it may carry out yet: what is read now may not stay so, and what is planned
+   * from that must not be written.
+   */
+  settled(): void {
+    if (this.#isLate)
+      throw new NftFailed('the kernel has not come to an earlier transaction of ours yet', 'unavailable');
+  }
+
+  /** All is for nft from now on. */
+  giveUp(): void {
+    this.#isGivenUp = true;
+    this.stop();
+  }
+
+  /** Another transaction opens another socket. */
+  stop(): void {
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  /** Undefined: it was not sent. */
+  async #answersTo({ bytes }: Batch, socket: NetlinkSocket): Promise<readonly Uint8Array[] | undefined> {
+    const answered = socket.request(bytes);
+    const limit = Promise.withResolvers<'late'>();
+    const timer = setTimeout(() => limit.resolve('late'), this.#patienceMs);
+    try {
+      const answers = await Promise.race([answered, limit.promise]);
+      if (answers !== 'late') return answers;
+    } catch {
+      this.stop();
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+    this.#isLate = true;
+    this.#socket = undefined;
+    // Nobody can take it back: the call ends when the kernel has come to it.
+    const ended = (): void => {
+      this.#isLate = false;
+      socket.close();
+    };
+    answered.then(ended, ended);
+    throw new NftFailed(
+      `the kernel did not come to a transaction within ${this.#patienceMs / 1_000} s; it waits for somebody else's`,
+      'unavailable',
+    );
+  }
+}
