@@ -79,9 +79,9 @@ function followedAsMet(moments: readonly Moment[]): void {
     const whole = new NodeRenderer().render(intent, layout, interfaces);
     const names = [...whole.chains.keys(), ...whole.sets.keys()].filter((name) => /^PCL|-/.test(name));
     const rejected = new Set(refused === 0 || names.length === 0 ? [] : [names[refused % names.length]!]);
-    const followed = runSync(renderer.renderInSteps(intent, layout, interfaces, rejected));
+    const followed = runSync(renderer.renderInSteps(intent, layout, interfaces, { rejected }));
     const met = new NodeRenderer();
-    assert.deepEqual(printed(followed), printed(runSync(met.renderInSteps(intent, layout, interfaces, rejected))));
+    assert.deepEqual(printed(followed), printed(runSync(met.renderInSteps(intent, layout, interfaces, { rejected }))));
     for (const name of followed.sets.keys()) assert.equal(renderer.stopping.has(name), met.stopping.has(name), name);
   }
 }

@@ -182,7 +182,6 @@ describe('syncs of a table of nftables', () => {
 
   it('fault: the kernel refuses a chain: the pods it is for are closed, all others are not, and it is told whose policies', async () => {
     const node = createNftNode('node-1');
-    await node.bring(clusterOf());
     node.kernel.faults.refuse = (text) => /^add chain \S+ \S+ PCL-I-(?!closed)/.test(text);
     const free = pod('x/free', { labels: { app: 'free' }, addresses: ['10.0.0.9'] });
     const edited = { ...ALLOW, ingress: [{ ...ALLOW.ingress![0]!, ports: 'any' as const }] };

@@ -2,6 +2,7 @@
 import { type Direction, FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { LocalEndpoint, NodeIntent } from '../../../compile/intent.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
+import type { Degraded } from '../../dataplane.ts';
 import type { Judging } from '../../judgings.ts';
 import type { End } from '../table/rule.ts';
 import type { Layout } from '../table/table.ts';
@@ -20,7 +21,19 @@ import { ownEnd } from './entry-chains.ts';
 const ENDS = ['source', 'destination'] as const;
 
 /** What judges a pod, the same object for pods that are judged alike; undefined: nothing does. */
-export type ChainFor = (direction: Direction, endpoint: LocalEndpoint, family: Family) => EndpointChain | undefined;
+export type ChainFor = (of: {
+  readonly direction: Direction;
+  readonly endpoint: LocalEndpoint;
+  readonly family: Family;
+  /** Absent: it is found in another way. */
+  readonly address?: string;
+}) => Found | undefined;
+
+/** `instead`: of what its policies ask for, as the kernel refuses that. */
+export interface Found {
+  readonly judged: EndpointChain;
+  readonly instead?: EndpointChain;
+}
 
 export type JudgingsOf = Readonly<Record<Direction, Judging | undefined>>;
 
@@ -88,6 +101,7 @@ export interface Brought extends From {
   readonly chains: readonly EndpointChain[];
   /** By set, then by element. */
   readonly elements: ReadonlyMap<string, ReadonlyMap<string, true | string>>;
+  readonly degraded: readonly Degraded[];
 }
 
 /** Whether the same endpoint would be brought again from these. */
@@ -112,6 +126,7 @@ export function bring(from: From, layout: Layout, chainFor: ChainFor): Brought {
   const { endpoint, guards } = from;
   const ways = stamps(layout) ? [false, true] : [false];
   const chains: EndpointChain[] = [];
+  const degraded: Degraded[] = [];
   const elements = new Map<string, Map<string, true | string>>();
   const put = (set: string, element: string, value: true | string): void => {
     const of = elements.get(set);
@@ -123,11 +138,14 @@ export function bring(from: From, layout: Layout, chainFor: ChainFor): Brought {
     direction: Direction,
     family: Family,
     key: string | ((replies: boolean) => string),
+    address?: string,
   ): void => {
-    const found = chainFor(direction, endpoint, family);
+    const found = chainFor({ direction, endpoint, family, ...(address === undefined ? {} : { address }) });
     if (!found) return;
-    chains.push(found);
-    const { name } = found.chain;
+    chains.push(found.judged);
+    const { name } = found.judged.chain;
+    if (found.instead && address !== undefined)
+      degraded.push({ address, desired: found.instead.chain.name, actual: name });
     for (const replies of ways) {
       const element = typeof key === 'string' ? key : key(replies);
       put(map(direction, replies, family), element, `goto ${replies ? replyChain(name) : name}`);
@@ -140,7 +158,7 @@ export function bring(from: From, layout: Layout, chainFor: ChainFor): Brought {
       const listed = tags ? nameIn('bridge', listedSet(family)) : listedSet(family);
       put(listed, `"${name}" . ${address}`, true);
     }
-    for (const direction of JUDGING_ORDER) lead(dispatchMap, direction, family, address);
+    for (const direction of JUDGING_ORDER) lead(dispatchMap, direction, family, address, address);
   }
   for (const { name, directions, tags } of guards) {
     for (const end of tags ? ENDS : []) put(TAGGING_MAPS[end], `"${name}"`, tags![end]);
@@ -150,5 +168,5 @@ export function bring(from: From, layout: Layout, chainFor: ChainFor): Brought {
         else lead(bridgedMap, direction, family, (replies) => tags[ownEnd(direction, replies)]);
       }
   }
-  return { ...from, chains, elements };
+  return { ...from, chains, elements, degraded };
 }

@@ -29,6 +29,7 @@ import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { LocalEndpoint, NodeIntent } from '../../../compile/intent.ts';
 import type { Sliced } from '../../../core/sliced.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
+import type { Degraded } from '../../dataplane.ts';
 import type { Judging, JudgingOf } from '../../judgings.ts';
 import type { Layout, NftSet, Table } from '../table/table.ts';
 import type { EndpointChain } from './endpoint-chains.ts';
@@ -56,6 +57,7 @@ import { entryChains, isClosed } from './entry-chains.ts';
 import { ownSets } from './own-sets.ts';
 import { PeerSets } from './peer-sets.ts';
 import { setsIn, TableContents } from './table-contents.ts';
+import { heldSet, type Standing, standingEndpoint } from './standing.ts';
 import { tieredChains } from './tiered-chains.ts';
 
 interface Rendered {
@@ -63,11 +65,18 @@ interface Rendered {
   readonly layout: Layout;
   readonly interfaces: PodInterfaces;
   readonly rejected: Rejected;
+  readonly standing: Standing | undefined;
 }
 
 /** By names of chains and sets that the kernel refuses. The same object as long as they are the same. */
 export type Rejected = Pick<ReadonlySet<string>, 'size' | 'has'>;
-const NONE_REJECTED: Rejected = new Set();
+
+/** What the kernel does not take, and what it holds; absent: nothing is known to stand. */
+export interface Refused {
+  readonly rejected: Rejected;
+  readonly standing?: Standing | undefined;
+}
+const NONE_REFUSED: Refused = { rejected: new Set() };
 
 /** By family and `judgingKey`. */
 type KnownChains = Map<string, Judging & EndpointChain>;
@@ -90,17 +99,24 @@ export class NodeRenderer {
     return runSync(this.renderInSteps(intent, layout, interfaces));
   }
 
-  /** `rejected`: chains and sets that the kernel refuses; the pods they are for are closed. To be run to its end. */
+  /** Addresses that the last table judges by other chains than their policies ask for. */
+  get degraded(): readonly Degraded[] {
+    return [...this.#brought.values()].flatMap(({ degraded }) => degraded);
+  }
+
+  /** Pods for which the kernel refuses something stay with the rules that stand, or are closed. To be run to its end. */
   *renderInSteps(
     intent: NodeIntent,
     layout: Layout,
     interfaces: PodInterfaces = NO_INTERFACES,
-    rejected: Rejected = NONE_REJECTED,
+    { rejected, standing }: Refused = NONE_REFUSED,
   ): Sliced<Table> {
-    const now: Rendered = { intent, layout, interfaces, rejected };
+    const now: Rendered = { intent, layout, interfaces, rejected, standing };
     const { changed, gone } = yield* this.#peers.render(intent);
     if (!this.#last || !isSameButSets(this.#last, now)) yield* this.#renderRules(now);
     this.#contents.peersChanged(changed, gone);
+    const wasRefused = this.#last !== undefined && this.#last.rejected.size > 0;
+    if (rejected.size > 0 || wasRefused) this.#contents.putPeers(this.#peerSetIn(now));
     this.#last = now;
     return this.#contents.table();
   }
@@ -148,7 +164,7 @@ export class NodeRenderer {
         ],
         ownSets(layout, this.#guards, guarded, isBridged),
       );
-    const peerSet = (name: string): NftSet | undefined => this.#peers.named(name);
+    const peerSet = this.#peerSetIn(now);
     // Not every chain is named by what it holds: in another mode it holds something else.
     if (!isSameLayout) this.#contents.apply(leaving.splice(0), [], peerSet);
     this.#contents.apply(leaving, joining, peerSet);
@@ -159,7 +175,15 @@ export class NodeRenderer {
     this.#forgetUnused();
   }
 
-  #chainFor({ layout, rejected }: Rendered, judgingOf: JudgingOf): ChainFor {
+  #peerSetIn({ intent, rejected, standing }: Rendered): (name: string) => NftSet | undefined {
+    return (name) => {
+      const set = this.#peers.named(name);
+      if (!standing || (set && !rejected.has(name))) return set;
+      return heldSet(standing, name, intent.directory) ?? set;
+    };
+  }
+
+  #chainFor({ layout, rejected, standing }: Rendered, judgingOf: JudgingOf): ChainFor {
     const names: SetNames = (set) => this.#peers.names(set);
     const made = (judging: Judging, family: Family): EndpointChain => {
       const key = `${family} ${judgingKey(judging.program?.key, judging.audit?.key)}`;
@@ -170,16 +194,23 @@ export class NodeRenderer {
       }
       return found;
     };
-    return (direction, endpoint, family) => {
+    return ({ direction, endpoint, family, address }) => {
       const judging = judgingOf(endpoint, direction);
       if (!judging) return undefined;
       const found = made(judging, family);
-      if (!isRejected(found, rejected)) return found;
+      if (!isRejected(found, rejected)) return { judged: found };
       const { program, audit } = judging;
       // What is audited keeps nothing that is enforced from going in, and closes nobody.
       if (audit && !program) return undefined;
       const plain = audit ? made({ program, audit: undefined }, family) : found;
-      return isRejected(plain, rejected) ? closedEndpoint(direction, layout) : plain;
+      if (!isRejected(plain, rejected)) return { judged: plain };
+      // What is at no listed address has no claim to the rules before.
+      const before =
+        standing && address !== undefined
+          ? standingEndpoint(standing, { direction, family, address }, layout)
+          : undefined;
+      const isUsable = before && !chainsOf(before).some(({ name }) => rejected.has(name));
+      return { judged: isUsable ? before : closedEndpoint(direction, layout), instead: plain };
     };
   }
 

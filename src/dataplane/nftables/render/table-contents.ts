@@ -76,8 +76,7 @@ export class TableContents {
     for (const { chains } of joining) for (const chain of chains) this.#use(chain, fresh);
     for (const { chains } of leaving) for (const chain of chains) this.#release(chain);
     for (const name of fresh) {
-      const set = peerSet(name);
-      if (set && this.#asked.has(name)) this.#sets.set(name, set);
+      if (!this.#own.has(name) && this.#asked.has(name)) this.#putSet(peerSet(name));
     }
     for (const name of this.#asked.takeUnused(() => false)) if (!this.#own.has(name)) this.#sets.set(name, undefined);
     // In this order, as an address may go from one pod to another.
@@ -96,6 +95,16 @@ export class TableContents {
   peersChanged(changed: readonly NftSet[], gone: readonly string[]): void {
     for (const name of gone) if (!this.#own.has(name)) this.#sets.set(name, undefined);
     for (const set of changed) if (this.#asked.has(set.name)) this.#sets.set(set.name, set);
+  }
+
+  /** All that rules ask about; not only what changed. */
+  putPeers(peerSet: (name: string) => NftSet | undefined): void {
+    for (const { endpoint } of this.#uses.values())
+      for (const name of setsIn(chainsOf(endpoint))) if (!this.#own.has(name)) this.#putSet(peerSet(name));
+  }
+
+  #putSet(set: NftSet | undefined): void {
+    if (set && this.#sets.get(set.name) !== set) this.#sets.set(set.name, set);
   }
 
   #elementsOf(set: string): JournaledMap<string, true | string> {

@@ -5,7 +5,15 @@
 import type { NodeIntent } from '../../../compile/intent.ts';
 import type { Mode } from '../../../core/vocabulary.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
-import type { DataplaneSize, Drift, SyncFailure, SyncOutcome, SyncPhase, SyncRequest } from '../../dataplane.ts';
+import type {
+  DataplaneSize,
+  Degraded,
+  Drift,
+  SyncFailure,
+  SyncOutcome,
+  SyncPhase,
+  SyncRequest,
+} from '../../dataplane.ts';
 import type { TidyTimer } from '../../tidy-timer.ts';
 import type { NftKernel } from '../kernel/kernel.ts';
 import type { Layout, Table } from '../table/table.ts';
@@ -22,7 +30,7 @@ import { epochTable } from '../plan/epochs.ts';
 import { type Held, type Plan, makePlan, planText } from '../plan/plan.ts';
 import { type Revoked, revokedBy } from '../plan/revokes.ts';
 import { EMPTY, EMPTY_TABLE, splitTable } from '../plan/whole-table.ts';
-import { NodeRenderer } from '../render/render-node.ts';
+import { NodeRenderer, type Refused } from '../render/render-node.ts';
 import { stamps } from '../table/table.ts';
 import { type TableFamily, familiesOf } from '../table/families.ts';
 import { TableWriter } from '../table/write-table.ts';
@@ -61,6 +69,8 @@ export class NftSynchronizer {
   readonly #renderer = new NodeRenderer();
   /** The table as our transactions left it; `null`: it is not there; undefined: not known. */
   #held: Held | null | undefined;
+  /** Of the intent that was written last. */
+  #revision: number | undefined;
   /** By what the kernel refuses. */
   #rejected: ReadonlyMap<string, SyncFailure> = new Map();
 
@@ -113,11 +123,11 @@ export class NftSynchronizer {
     let isToRead = resync || this.#held === undefined;
     for (let attempt = 1; ; attempt++) {
       const layout: Layout = { ...this.#options.layout, mode: mode === 'audit' ? 'audit' : 'enforce' };
-      const rendered = await this.#timed(run, 'render', () =>
-        runSliced(this.#renderer.renderInSteps(intent, layout, interfaces, this.#rejected)),
-      );
       const isRemembered = !isToRead;
       if (isToRead) await this.#read(run);
+      const rendered = await this.#timed(run, 'render', () =>
+        runSliced(this.#renderer.renderInSteps(intent, layout, interfaces, this.#refused)),
+      );
       if (mode === 'dry-run') {
         await this.#takeOut(run);
         run.plan = (await this.#plan(intent, rendered, layout, true, run)).plan;
@@ -131,6 +141,7 @@ export class NftSynchronizer {
       if (!failed) {
         next?.confirm();
         this.#held = plan.after;
+        this.#revision = intent.revision;
         run.failures.push(...this.#rejected.values());
         return;
       }
@@ -143,11 +154,17 @@ export class NftSynchronizer {
     }
   }
 
+  get #refused(): Refused {
+    const [rejected, held] = [this.#rejected, this.#held];
+    if (rejected.size === 0 || !held) return { rejected };
+    return { rejected, standing: { ...held.rendered, revision: this.#revision } };
+  }
+
   async #read(run: Run): Promise<void> {
     const table = await this.#timed(run, 'observe', () => this.#options.kernel.read());
     if (this.#held) run.drift = findDrift(this.#held, table);
     if (table) this.#options.epochs?.found(table);
-    this.#held = table ? { ...splitTable(table), left: NO_LEFTOVERS } : null;
+    this.#held = table ? { ...splitTable(table, this.#held ?? EMPTY), left: NO_LEFTOVERS } : null;
   }
 
   #plan(
@@ -223,7 +240,7 @@ export class NftSynchronizer {
     }
   }
 
-  /** The pods that need what was refused are closed; false: it is nothing that can be left out. */
+  /** The pods that need what was refused stay with what stands, or are closed; false: it is nothing that can be left out. */
   #leaveOut(failed: NftFailed, { chains, sets }: Table): boolean {
     const { object } = failed;
     if (object === undefined || this.#rejected.has(object)) return false;
@@ -252,7 +269,7 @@ export class NftSynchronizer {
     const held = this.#held;
     return {
       mode: run.mode,
-      change: plan && changeOf(plan),
+      change: plan && changeOf(plan, this.#rejected.size > 0 ? this.#renderer.degraded : []),
       ...(held === undefined ? {} : { size: () => sizeOf(held) }),
       stepsApplied: run.stepsApplied,
       drift: run.drift,
@@ -289,14 +306,14 @@ function failureOf(error: unknown): SyncFailure {
   };
 }
 
-function changeOf(plan: Plan): NonNullable<SyncOutcome['change']> {
+function changeOf(plan: Plan, degraded: readonly Degraded[]): NonNullable<SyncOutcome['change']> {
   return {
     counts: plan.counts,
     isEmpty: plan.steps.length === 0,
     onlyWaits: false,
     steps: plan.steps.map(({ kind, commands }) => ({ kind, lines: commands })),
     text: () => planText(plan),
-    degraded: [],
+    degraded,
     setsToFill: 0,
     epoch: plan.epoch,
   };

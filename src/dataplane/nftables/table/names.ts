@@ -90,3 +90,8 @@ export function peerSet(
 ): string {
   return `${part}${family}-${shortHash(meaning)}`;
 }
+
+/** The set of the ranges that a set means beside these addresses, if it means any. */
+export function blocksBeside(pods: string): string {
+  return pods.replace(/^pod(-port)?s(?=[46]-)/, (_, ports: string | undefined) => `block${ports ?? ''}s`);
+}
