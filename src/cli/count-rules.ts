@@ -2,6 +2,7 @@
 import type { AgentConfig } from './config.ts';
 import type { HostKernel } from '../dataplane/iptables/kernel/host-kernel.ts';
 import type { CountStore } from '../dataplane/count-store.ts';
+import type { RuleDumps } from '../dataplane/rule-dump.ts';
 import type { CounterLog } from '../telemetry/counter-log.ts';
 import type { Logger } from '../telemetry/log.ts';
 
@@ -9,12 +10,18 @@ import { afterUnlessExit, systemClock } from '../core/clock.ts';
 import { createCountStore } from '../dataplane/count-store.ts';
 import { CounterWatch } from '../dataplane/iptables/counters/counter-watch.ts';
 import { listCounters } from '../dataplane/iptables/kernel/list-counters.ts';
+import { inTurns } from '../dataplane/in-turns.ts';
 import { runCommand } from '../host/command.ts';
 import { kernelScope, readKept, writeKept } from '../host/kept-text.ts';
 import { createCounterLog } from '../telemetry/counter-log.ts';
 
 /** Undefined: nothing is counted. */
-export function countRules(config: AgentConfig, kernel: HostKernel, log: Logger): CounterWatch | undefined {
+export function countRules(
+  config: AgentConfig,
+  kernel: HostKernel,
+  dumps: RuleDumps,
+  log: Logger,
+): CounterWatch | undefined {
   if (!config.policyCounters) return undefined;
   const { policyCountersFile: file } = config;
   const words = createCounterLog(log, file);
@@ -22,6 +29,7 @@ export function countRules(config: AgentConfig, kernel: HostKernel, log: Logger)
   return new CounterWatch({
     target: () => ({ variant: kernel.backend, families: kernel.families }),
     read: (family, isUrgent) => listCounters(runCommand, kernel.backend, family, isUrgent),
+    dump: (family, chains) => inTurns(dumps.read({ family: family === 4 ? 'ip' : 'ip6', table: 'mangle', chains })),
     clock: { now: () => systemClock.now(), after: afterUnlessExit },
     ...(store ? { store } : {}),
     onProblem: words.onUnread,

@@ -8,9 +8,11 @@ import { destroysSets, WRITE_SETS, writesRules } from '../dataplane/iptables/ker
 import { traceReads } from '../dataplane/iptables/kernel/trace-reads.ts';
 import { stampedEpochs } from '../dataplane/iptables/sync/stamped-epochs.ts';
 import { anyEpoch } from '../dataplane/mark-bits.ts';
+import { RuleDumps } from '../dataplane/rule-dump.ts';
 import { TidyTimer } from '../dataplane/tidy-timer.ts';
 import { runCommand } from '../host/command.ts';
 import { openCommitSessions } from '../host/commit-session.ts';
+import { openDumpSocket } from '../host/netlink-dump.ts';
 import { openRestoreSession } from '../host/restore-session.ts';
 import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
 import { countRules } from './count-rules.ts';
@@ -23,7 +25,8 @@ export function createIptablesNode({ config, watches, metrics, log }: DataplaneP
   const writes = openCommitSessions({ stays: writesRules, needsDeleted: destroysSets, run: sets.run });
   const { kernel, missingFeatures } = createKernel({ config, run: writes.run, metrics, log: kernelLog });
   const neighbours = new NeighbourWatch(kernel, createDriftLog(metrics, log.child('neighbours')), systemClock);
-  const counters = countRules(config, kernel, log.child('counters'));
+  const dumps = new RuleDumps(openDumpSocket);
+  const counters = countRules(config, kernel, dumps, log.child('counters'));
   const { freeEpochs } = watches;
   const { connmarkMask: mask } = config;
   const dataplane = createIptablesDataplane({
@@ -58,6 +61,7 @@ export function createIptablesNode({ config, watches, metrics, log }: DataplaneP
       writes.stop();
       sets.stop();
       await counters?.stop();
+      dumps.stop();
     },
   };
 }

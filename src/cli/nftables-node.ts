@@ -6,6 +6,7 @@ import type { DataplaneParts, HostDataplane } from './node-dataplane.ts';
 import { afterUnlessExit, systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/error-text.ts';
 import { DriftReport } from '../dataplane/drift-report.ts';
+import { inTurns } from '../dataplane/in-turns.ts';
 import { anyEpoch } from '../dataplane/mark-bits.ts';
 import type { NftKernel } from '../dataplane/nftables/kernel/kernel.ts';
 import { createNftKernel, isNoTable } from '../dataplane/nftables/kernel/nft-kernel.ts';
@@ -18,9 +19,11 @@ import { NftCounters } from '../dataplane/nftables/sync/counters.ts';
 import { EpochKeeper } from '../dataplane/nftables/sync/epoch-keeper.ts';
 import { probe, probeBridges, tryWays } from '../dataplane/nftables/sync/probe.ts';
 import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
+import { RuleDumps } from '../dataplane/rule-dump.ts';
 import { TidyTimer } from '../dataplane/tidy-timer.ts';
 import { runCommand } from '../host/command.ts';
 import { kernelScope } from '../host/kept-text.ts';
+import { openDumpSocket } from '../host/netlink-dump.ts';
 import { createCounterLog } from '../telemetry/counter-log.ts';
 import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
 import { storeOf } from './count-rules.ts';
@@ -47,7 +50,8 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
       return host.write(commands);
     },
   });
-  const counters = config.policyCounters ? countersOf(config, log.child('counters')) : undefined;
+  const dumps = new RuleDumps(openDumpSocket);
+  const counters = config.policyCounters ? countersOf(config, dumps, log.child('counters')) : undefined;
   const { freeEpochs } = watches;
   const { connmarkMask: mask } = config;
   const layout = layoutOf(config);
@@ -109,11 +113,16 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
       others.monitor.stop();
       session.stop();
       netlink.stop();
+      dumps.stop();
     },
   };
 }
 
-function countersOf({ policyCountersFile: file }: DataplaneParts['config'], log: Logger): NftCounters {
+function countersOf(
+  { policyCountersFile: file }: DataplaneParts['config'],
+  dumps: RuleDumps,
+  log: Logger,
+): NftCounters {
   const words = createCounterLog(log, file);
   const store = storeOf(file, words, tableScope);
   let told: string | undefined;
@@ -128,6 +137,11 @@ function countersOf({ policyCountersFile: file }: DataplaneParts['config'], log:
       const { stdout } = await runCommand({ argv: [...argv], timeoutMs: LIST_MS, background: true, isListing: true });
       tell(undefined);
       return stdout;
+    },
+    dump: async (chains) => {
+      const rules = await inTurns(dumps.read({ family: 'inet', table: NFT_TABLE, chains }));
+      if (rules) tell(undefined);
+      return rules;
     },
     ...(store ? { store } : {}),
     onProblem: (problem) => {

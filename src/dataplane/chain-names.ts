@@ -71,6 +71,13 @@ export function closedChain(direction: Direction): string {
 /** Where first packets from and to pods that are not programmed yet are dropped. */
 export const NEW_PODS_DENIED = `${PREFIX}-NEW-X`;
 
+/** Of an endpoint chain, a part of one, or a closed one: only those count. */
+export function isJudging(name: string): boolean {
+  return JUDGING.test(name);
+}
+
+const JUDGING = /^PCL-[EI][NXWAa-h]?R?-(?:[a-z2-7]{16}|closed)(?:-\d+)?$/;
+
 export function isOurChain(name: string): boolean {
   return name.startsWith(`${PREFIX}-`);
 }

@@ -2,7 +2,7 @@
  * A netlink socket of netfilter that stays. Node.js has none, so C functions are called by way of a library that need not be there
  * (docs/decisions/written-by-netlink.md). Calls run on another thread: the kernel may wait for somebody else's transaction.
  */
-import { loadNative, type Native } from './native.ts';
+import { loadNative, type Native, type NativeCall } from './native.ts';
 
 export interface NetlinkSocket {
   /** One datagram, and all that the kernel answers to it. Rejects where it could not be sent. One at a time. */
@@ -15,10 +15,10 @@ const [SOL_SOCKET, SO_SNDBUFFORCE] = [1, 32];
 const [SOL_NETLINK, NETLINK_NO_ENOBUFS, NETLINK_CAP_ACK] = [270, 5, 10];
 /** The kernel doubles it; a message has to fit. */
 const SEND_BUFFER_BYTES = 1024 * 1024;
-const MSG_DONTWAIT = 0x40;
+export const MSG_DONTWAIT = 0x40;
 const ADDRESS_BYTES = 12;
 const PORT_OFFSET = 4;
-const ANSWER_BYTES = 32 * 1024;
+export const ANSWER_BYTES = 32 * 1024;
 /** Answers to one datagram. */
 const MAX_ANSWERS = 100;
 
@@ -29,8 +29,23 @@ export function isOwnPort(port: number): boolean {
   return port !== 0 && ownPorts.has(port);
 }
 
+/** A socket of netfilter as C knows it. */
+export interface RawSocket {
+  readonly fd: number;
+  readonly port: number;
+  readonly send: NativeCall;
+  readonly receive: NativeCall;
+  readonly close: () => void;
+}
+
 /** Undefined: there is no such library here, or no such socket for us. */
 export function openNetlinkSocket(): NetlinkSocket | undefined {
+  const socket = openRawSocket();
+  return socket && requestsOver(socket);
+}
+
+/** Undefined: as above. */
+export function openRawSocket(): RawSocket | undefined {
   try {
     const native = loadNative();
     return native && open(native);
@@ -39,7 +54,7 @@ export function openNetlinkSocket(): NetlinkSocket | undefined {
   }
 }
 
-function open(c: Native): NetlinkSocket | undefined {
+function open(c: Native): RawSocket | undefined {
   const close = c.func('int close(int)');
   const send = c.func('long send(int, const void *, size_t, int)');
   const receive = c.func('long recv(int, _Out_ void *, size_t, int)');
@@ -59,7 +74,10 @@ function open(c: Native): NetlinkSocket | undefined {
     close(fd);
     return undefined;
   }
-  const port = portOf(fd, c);
+  return { fd, port: portOf(fd, c), send, receive, close: () => void close(fd) };
+}
+
+function requestsOver({ fd, port, send, receive, close }: RawSocket): NetlinkSocket {
   ownPorts.add(port);
   const answer = new Uint8Array(ANSWER_BYTES);
   const answers = (): readonly Uint8Array[] => {
@@ -85,7 +103,7 @@ function open(c: Native): NetlinkSocket | undefined {
     },
     close: () => {
       ownPorts.delete(port);
-      close(fd);
+      close();
     },
   };
 }

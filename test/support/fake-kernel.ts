@@ -6,6 +6,7 @@ import type { CommandRequest, CommandResult, RunCommand } from '../../src/host/c
 import { CommandFailed, stdinText } from '../../src/host/command.ts';
 import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
+import type { DumpedRules } from '../../src/dataplane/rule-dump.ts';
 import { createOneVariantKernel } from './one-variant-kernel.ts';
 import type { ObservedFamily, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
 import { readSavedRules, readSavedSets } from './read-saved.ts';
@@ -56,6 +57,8 @@ export interface FakeKernel extends Kernel {
   savedRules(family: Family): string;
   /** Packets of 100 bytes each meet the first rule of the chain with this text; throws if there is none. */
   count(family: Family, chain: string, rule: string, packets: number): void;
+  /** What rules of those chains have counted, as netlink dumps of nf_tables tell it. */
+  dump(family: Family, chains: readonly string[]): DumpedRules;
   savedSets(): string;
   /** Everything that is not ours, to compare before and after. */
   foreign(): string;
@@ -104,6 +107,7 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
     state: () => stateOf(host, families),
     savedRules: (family) => host.saveRules(family),
     count: (family, chain, rule, packets) => host.count(family, chain, rule, packets),
+    dump: (family, chains) => host.dump(family, chains),
     savedSets: () => host.saveSets(),
     foreign: () => foreignText(host),
     editRules: (family, ...lines) => host.restoreRules(family, ['*mangle', ...lines, 'COMMIT']),
@@ -128,13 +132,19 @@ function foreignText(host: Host): string {
     .join('\n');
 }
 
+interface RuleCount {
+  readonly handle: number;
+  packets: number;
+}
+
 /** A rule that stays keeps its counter; one that is new begins at 0. `index`: where the rule of the line stood, -1: nowhere. */
-function countersAfter(counts: Map<string, number[]>, line: string, index: number): void {
+function countersAfter(counts: Map<string, RuleCount[]>, line: string, index: number, handle: number): void {
   const [verb = '', name = '', position = ''] = line.split(' ');
   if (verb.startsWith(':')) counts.set(verb.slice(1), []);
   const chain = counts.get(name) ?? [];
-  if (verb === '-A') counts.set(name, [...chain, 0]);
-  else if (verb === '-I') counts.set(name, chain.toSpliced(Number.parseInt(position, 10) - 1 || 0, 0, 0));
+  const rule = { handle, packets: 0 };
+  if (verb === '-A') counts.set(name, [...chain, rule]);
+  else if (verb === '-I') counts.set(name, chain.toSpliced(Number.parseInt(position, 10) - 1 || 0, 0, rule));
   else if (verb === '-D' && index >= 0) counts.set(name, chain.toSpliced(index, 1));
   else if (verb === '-X') counts.delete(name);
 }
@@ -162,7 +172,8 @@ class Host {
   linesRead = 0;
   readonly #rules: Record<Family, Chains> = { 4: foreignChains(4), 6: foreignChains(6) };
   /** Packets that each rule has met, beside the rules. */
-  readonly #counts: Record<Family, Map<string, number[]>> = { 4: new Map(), 6: new Map() };
+  readonly #counts: Record<Family, Map<string, RuleCount[]>> = { 4: new Map(), 6: new Map() };
+  #handles = 0;
   readonly #sets = foreignSets();
 
   readonly run: RunCommand = async (request) => {
@@ -242,7 +253,7 @@ class Host {
   /** `before`: how many lines of the input precede these. */
   #commitRules(family: Family, lines: readonly string[], before: number, faults?: Faults): void {
     const chains: Chains = new Map([...this.#rules[family]].map(([name, rules]) => [name, [...rules]]));
-    const counts = new Map([...this.#counts[family]].map(([name, numbers]) => [name, [...numbers]]));
+    const counts = new Map([...this.#counts[family]].map(([name, rules]) => [name, [...rules]]));
     if (lines[0] !== '*mangle' || lines.at(-1) !== 'COMMIT') throw new Error('not one table mangle');
     for (const [index, line] of lines.entries()) {
       this.#readLine(faults);
@@ -250,7 +261,7 @@ class Host {
       if (faults?.refuse?.(line)) throw new Refused(before + index + 1, `refused: ${line}`);
       const at = chains.get(line.split(' ')[1] ?? '')?.indexOf(line.split(' ').slice(2).join(' ')) ?? -1;
       this.#ruleLine(chains, family, line, before + index + 1);
-      countersAfter(counts, line, at);
+      countersAfter(counts, line, at, ++this.#handles);
     }
     const culprit = lines.findIndex((line) => faults?.refuseAtCommit?.(line));
     if (culprit >= 0) throw new Refused(before + lines.length, 'RULE_APPEND failed (Invalid argument)');
@@ -355,13 +366,27 @@ class Host {
     const index = this.#rules[family].get(chain)?.indexOf(rule) ?? -1;
     if (index < 0) throw new Error(`chain ${chain} has no rule ${rule}`);
     const counts = this.#counts[family].get(chain)!;
-    counts[index]! += packets;
+    counts[index]!.packets += packets;
+  }
+
+  dump(family: Family, asked: readonly string[]): DumpedRules {
+    const chains = [...this.#rules[family]].filter(([name, rules]) => rules.length > 0 && asked.includes(name));
+    return new Map(
+      chains.map(([name, rules]) => {
+        const counts = rules.map(
+          (_, index) => this.#counts[family].get(name)?.[index] ?? { handle: index, packets: 0 },
+        );
+        const packets = counts.map((each) => each.packets);
+        const handles = counts.map(({ handle }) => handle);
+        return [name, { handles, packets, bytes: packets.map((count) => count * 100) }];
+      }),
+    );
   }
 
   saveRules(family: Family, isCounted = false): string {
     const chains = [...this.#rules[family]];
     const counter = (name: string, index: number): string => {
-      const packets = this.#counts[family].get(name)?.[index] ?? 0;
+      const packets = this.#counts[family].get(name)?.[index]?.packets ?? 0;
       return isCounted ? `[${packets}:${packets * 100}] ` : '';
     };
     return [

@@ -23,6 +23,8 @@ export interface FakeNft extends NftKernel {
   table(): Table | undefined;
   /** As `nft -p list table` prints it. */
   text(): string;
+  /** Of the chain's rules, in order; undefined: it is not there. */
+  handles(chain: string): readonly number[] | undefined;
   /** Transactions that went in, since the start. */
   readonly transactions: readonly (readonly string[])[];
   /** Somebody else's hand. */
@@ -48,7 +50,7 @@ interface MutableSet extends Omit<NftSet, 'elements'> {
 }
 interface State {
   readonly tables: Set<TableFamily>;
-  readonly chains: Map<string, { readonly hook: string; readonly lines: string[] }>;
+  readonly chains: Map<string, { readonly hook: string; readonly lines: string[]; readonly handles: number[] }>;
   readonly sets: Map<string, MutableSet>;
 }
 
@@ -62,6 +64,7 @@ export function createFakeNft(): FakeNft {
     onCommit: undefined,
     table: () => state && tableOf(state),
     text: () => (state ? printed(state) : ''),
+    handles: (chain) => state?.chains.get(chain)?.handles,
     read: async () => {
       if (faults.failedReads-- > 0) throw new NftFailed('nft: cannot be started', 'unavailable');
       return state && readBack(state);
@@ -89,7 +92,7 @@ export function createFakeNft(): FakeNft {
 function tableOf({ chains, sets }: State): Table {
   return {
     chains: versionedMap(
-      [...chains].map(([name, chain]) => [name, { name, ...chain, rules: chain.lines.map(knownRule) }]),
+      [...chains].map(([name, { hook, lines }]) => [name, { name, hook, lines, rules: lines.map(knownRule) }]),
     ),
     sets: versionedMap([...sets].map(([name, set]) => [name, { ...set, elements: versionedMap(set.elements) }])),
   };
@@ -149,6 +152,9 @@ function applied(
   return transaction.state;
 }
 
+/** No two rules have the same. */
+let handlesGiven = 0;
+
 class Transaction {
   state: State | undefined;
 
@@ -156,7 +162,12 @@ class Transaction {
     if (!before) return;
     this.state = {
       tables: new Set(before.tables),
-      chains: new Map([...before.chains].map(([name, { hook, lines }]) => [name, { hook, lines: [...lines] }])),
+      chains: new Map(
+        [...before.chains].map(([name, { hook, lines, handles }]) => [
+          name,
+          { hook, lines: [...lines], handles: [...handles] },
+        ]),
+      ),
       sets: new Map([...before.sets].map(([name, set]) => [name, { ...set, elements: new Map(set.elements) }])),
     };
   }
@@ -191,9 +202,13 @@ class Transaction {
     },
     'add chain': (name, rest) => {
       const hook = /^\{ (.*) \}$/.exec(rest)?.[1] ?? '';
-      if (!this.#held.chains.has(name)) this.#held.chains.set(name, { hook, lines: [] });
+      if (!this.#held.chains.has(name)) this.#held.chains.set(name, { hook, lines: [], handles: [] });
     },
-    'flush chain': (name) => void this.#chain(name).lines.splice(0),
+    'flush chain': (name) => {
+      const { lines, handles } = this.#chain(name);
+      lines.splice(0);
+      handles.splice(0);
+    },
     'delete chain': (name) => {
       if (this.#chain(name).lines.length > 0 || this.#isReferred(new RegExp(`\\b(jump|goto) ${localName(name)}$`)))
         throw busy(name);
@@ -205,6 +220,7 @@ class Transaction {
       for (const [, set = ''] of rest.matchAll(/@(\S+)/g)) this.#set(this.#named(set));
       if (Buffer.byteLength(/comment "([^"]*)"/.exec(rest)?.[1] ?? '') > 127) throw new Error('comment too long');
       this.#chain(name).lines.push(rest);
+      this.#chain(name).handles.push(++handlesGiven);
     },
     'add set': (name, rest) => this.#addSet(name, rest, false),
     'add map': (name, rest) => this.#addSet(name, rest, true),

@@ -4,6 +4,8 @@ import { createCountStore } from '../../../src/dataplane/count-store.ts';
 import { createNftablesDataplane } from '../../../src/dataplane/nftables/nftables-dataplane.ts';
 import { NftCounters } from '../../../src/dataplane/nftables/sync/counters.ts';
 import { EpochKeeper } from '../../../src/dataplane/nftables/sync/epoch-keeper.ts';
+import { readCounters } from '../../../src/dataplane/nftables/table/read-counters.ts';
+import type { DumpedChain, DumpedRules } from '../../../src/dataplane/rule-dump.ts';
 import { TidyTimer } from '../../../src/dataplane/tidy-timer.ts';
 import { NO_INTERFACES } from '../../../src/host/pod-interfaces.ts';
 import { objectKey, type Policy } from '../../../src/policy/model.ts';
@@ -19,7 +21,7 @@ const web = (name: string, port: number): Policy =>
 const COUNTER = 'counter packets 12 bytes 720';
 
 /** A node whose agents come one after the other. */
-function node({ keeps = true } = {}) {
+function node({ keeps = true, isDumped = false } = {}) {
   const kernel = createFakeNft();
   const state = { text: undefined as string | undefined, scope: 'boot-1' };
   const loads: string[] = [];
@@ -33,11 +35,30 @@ function node({ keeps = true } = {}) {
       return line.replace(COUNTER, `counter packets ${packets} bytes ${packets * 60}`);
     });
   };
+  const dump = async (chains: readonly string[]): Promise<DumpedRules> => {
+    const printed = readCounters(rulesIn(kernel.text()).join('\n'));
+    return new Map(
+      chains.flatMap((name): [string, DumpedChain][] => {
+        const [handles = [], counts = []] = [kernel.handles(name), printed.get(name)];
+        const chain = {
+          handles,
+          packets: counts.map((count) => count?.packets ?? -1),
+          bytes: counts.map((count) => count?.bytes ?? -1),
+        };
+        return handles.length === 0 ? [] : [[name, chain]];
+      }),
+    );
+  };
+  let listed = 0;
   const clock = new VirtualClock();
   const agent = () => {
     const counters = new NftCounters({
       now: () => clock.now(),
-      read: async () => rulesIn(kernel.text()).join('\n'),
+      read: async () => {
+        listed++;
+        return rulesIn(kernel.text()).join('\n');
+      },
+      ...(isDumped ? { dump } : {}),
       ...(keeps
         ? {
             store: createCountStore({
@@ -94,65 +115,77 @@ function node({ keeps = true } = {}) {
     }
     assert.fail(`no rule is like ${rule}`);
   };
-  return { agent, hit, state, loads };
+  return { agent, hit, state, loads, listed: () => listed };
 }
 
 const PORT_80 = /tcp dport 80 .*return/;
 const DENIED = /counter.* drop comment "isolated by/;
 const CUT = /ct state established,related counter.* drop/;
 
-describe('counts of a table of nftables', () => {
-  it('go on through edits and restarts, with what was counted while no agent was there', async () => {
-    const { agent, hit, loads } = node();
-    const first = agent();
-    await first.sync(web('a', 80));
-    hit(PORT_80, 3);
-    hit(DENIED, 2);
-    assert.deepEqual(await first.counted(), ['allow x/a 3', 'deny x/a 2']);
-    await first.sync(web('a', 90));
-    assert.deepEqual(await first.counted(), ['allow x/a 3', 'deny x/a 2']);
-    hit(DENIED, 5);
-    const second = agent();
-    await second.sync(web('a', 70));
-    assert.deepEqual(await second.counted(), ['allow x/a 3', 'deny x/a 7']);
-    assert.deepEqual(loads, ['nothing', 'counts']);
-  });
+for (const isDumped of [false, true])
+  describe(`counts of a table of nftables, read by ${isDumped ? 'netlink' : 'nft'}`, () => {
+    it('go on through edits and restarts, with what was counted while no agent was there', async () => {
+      const { agent, hit, loads } = node({ isDumped });
+      const first = agent();
+      await first.sync(web('a', 80));
+      hit(PORT_80, 3);
+      hit(DENIED, 2);
+      assert.deepEqual(await first.counted(), ['allow x/a 3', 'deny x/a 2']);
+      await first.sync(web('a', 90));
+      assert.deepEqual(await first.counted(), ['allow x/a 3', 'deny x/a 2']);
+      hit(DENIED, 5);
+      const second = agent();
+      await second.sync(web('a', 70));
+      assert.deepEqual(await second.counted(), ['allow x/a 3', 'deny x/a 7']);
+      assert.deepEqual(loads, ['nothing', 'counts']);
+    });
 
-  it('of chains that the next agent replaces are told by their comments', async () => {
-    const { agent, hit } = node();
-    await agent().sync(web('a', 80), web('b', 80));
-    hit(PORT_80, 4);
-    hit(DENIED, 1);
-    hit(CUT, 2);
-    const second = agent();
-    await second.sync(web('c', 90));
-    assert.deepEqual(await second.counted(), ['allow x/a,x/b 4', 'deny live x/a,x/b 2', 'deny x/a,x/b 1']);
-  });
+    it('of chains that the next agent replaces are told by their comments', async () => {
+      const { agent, hit } = node({ isDumped });
+      await agent().sync(web('a', 80), web('b', 80));
+      hit(PORT_80, 4);
+      hit(DENIED, 1);
+      hit(CUT, 2);
+      const second = agent();
+      await second.sync(web('c', 90));
+      assert.deepEqual(await second.counted(), ['allow x/a,x/b 4', 'deny live x/a,x/b 2', 'deny x/a,x/b 1']);
+    });
 
-  it('without a file go on from what the kernel holds', async () => {
-    const { agent, hit } = node({ keeps: false });
-    const first = agent();
-    await first.sync(web('a', 80));
-    hit(PORT_80, 3);
-    await first.counted();
-    await first.sync(web('a', 90));
-    hit(DENIED, 2);
-    const second = agent();
-    await second.sync(web('a', 90));
-    assert.deepEqual(await second.counted(), ['deny x/a 2']);
-  });
+    it('without a file go on from what the kernel holds', async () => {
+      const { agent, hit } = node({ keeps: false, isDumped });
+      const first = agent();
+      await first.sync(web('a', 80));
+      hit(PORT_80, 3);
+      await first.counted();
+      await first.sync(web('a', 90));
+      hit(DENIED, 2);
+      const second = agent();
+      await second.sync(web('a', 90));
+      assert.deepEqual(await second.counted(), ['deny x/a 2']);
+    });
 
-  it('begin anew with the boot', async () => {
-    const one = node();
-    const first = one.agent();
-    await first.sync(web('a', 80));
-    one.hit(PORT_80, 3);
-    await first.counted();
-    const other = node();
-    Object.assign(other.state, { text: one.state.text, scope: 'boot-2' });
-    const second = other.agent();
-    await second.sync(web('a', 80));
-    assert.deepEqual(await second.counted(), []);
-    assert.deepEqual(other.loads, ['another boot']);
+    it('begin anew with the boot', async () => {
+      const one = node({ isDumped });
+      const first = one.agent();
+      await first.sync(web('a', 80));
+      one.hit(PORT_80, 3);
+      await first.counted();
+      const other = node({ isDumped });
+      Object.assign(other.state, { text: one.state.text, scope: 'boot-2' });
+      const second = other.agent();
+      await second.sync(web('a', 80));
+      assert.deepEqual(await second.counted(), []);
+      assert.deepEqual(other.loads, ['another boot']);
+    });
+
+    it('are asked of nft once, where the kernel tells them', async () => {
+      const { agent, hit, listed } = node({ isDumped });
+      const only = agent();
+      for (const port of [80, 81, 82, 83]) {
+        await only.sync(web('a', port));
+        hit(DENIED, 1);
+        assert.deepEqual(await only.counted(), [`deny x/a ${port - 79}`]);
+      }
+      assert.equal(listed() === 1, isDumped, `${listed()} listings`);
+    });
   });
-});

@@ -3,16 +3,15 @@
  * writes nothing, takes no lock, and goes after everybody else's work; what waits for one waits only so long.
  */
 import type { MonotonicClock } from '../../../core/clock.ts';
-import type { Sliced } from '../../../core/sliced.ts';
 import type { Backend, Family } from '../../../core/vocabulary.ts';
 import type { CountStore } from '../../count-store.ts';
 import type { RuleCounter } from '../../dataplane.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
-import type { CountersRead } from './read-counters.ts';
+import type { DumpedRules } from '../../rule-dump.ts';
 
 import { inTurns } from '../../in-turns.ts';
 import { Ledger } from './ledger.ts';
-import { savedCounters } from './read-counters.ts';
+import { type CountersRead, dumpedCounters, savedCounters, withLines } from './read-counters.ts';
 import { messageOf } from '../../../core/error-text.ts';
 
 /** What a rule counted since the last reading is lost with a chain that is written anew: at most this long. */
@@ -33,11 +32,21 @@ export interface CounterWatchOptions {
   readonly target: () => { readonly variant: Backend; readonly families: readonly Family[] };
   /** What `iptables-save -c` prints of table mangle. `isUrgent`: somebody waits. Rejects if it cannot be read. */
   readonly read: (family: Family, isUrgent: boolean) => Promise<string>;
+  /** What rules of those chains count, as the kernel tells it; undefined: it does not. Never rejects. Absent: only tools are asked. */
+  readonly dump?: (family: Family, chains: readonly string[]) => Promise<DumpedRules | undefined>;
   readonly clock: MonotonicClock;
   /** Absent: counts end with the agent. */
   readonly store?: CountStore;
   /** Undefined: it works again. Told once each. */
   readonly onProblem: (problem: string | undefined) => void;
+}
+
+/** What a reading is for: everything; chains that nothing leads to any more; those that a commit is about to delete. */
+type Purpose = 'all' | 'gone' | { readonly family: Family; readonly chains: readonly string[] };
+
+interface QueuedReading {
+  purpose: Purpose;
+  readonly done: Promise<void>;
 }
 
 export class CounterWatch {
@@ -49,15 +58,20 @@ export class CounterWatch {
   #variant: Backend | undefined;
   #loaded: Promise<void> | undefined;
   #saving: Promise<void> | undefined;
-  #reading: Promise<void> | undefined;
+  #reading: QueuedReading | undefined;
   /** Another reading, begun after the one under way. */
-  #next: Promise<void> | undefined;
+  #next: QueuedReading | undefined;
   #readMs = Number.NEGATIVE_INFINITY;
   #tookMs = 0;
   /** Begins and ends of commits that wrote rules. */
   readonly #changes: Record<Family, number> = { 4: 0, 6: 0 };
-  /** As many there were when the last reading began that succeeded. */
-  #readChanges: Readonly<Record<Family, number>> = { 4: 0, 6: 0 };
+  /** As many there were when the last reading began that succeeded, and the chains it was of; absent: of all. */
+  readonly #lastRead: Record<Family, { readonly changes: number; readonly only?: ReadonlySet<string> }> = {
+    4: { changes: 0 },
+    6: { changes: 0 },
+  };
+  /** All chains that are there were listed by the tool: an agent before this one may have left some. */
+  #isListed: Record<Family, boolean> = { 4: false, 6: false };
   #problem: string | undefined;
   #cancelTimer: (() => void) | undefined;
   #isStopped = false;
@@ -86,23 +100,33 @@ export class CounterWatch {
     this.#changes[family]++;
   }
 
+  covers(family: Family, overlay: string, chain: string): void {
+    this.#ledger.covers(family, overlay, chain);
+  }
+
   /** Resolves when what the chains counted was read and kept, or soon after if it cannot be. */
-  async beforeDeletion(family: Family, isLive: boolean): Promise<void> {
+  async beforeDeletion(family: Family, chains: readonly string[], isLive: boolean): Promise<void> {
+    const counting = chains.filter((chain) => this.#ledger.mayCount(family, chain));
+    const { changes, only } = this.#lastRead[family];
     // What no packet comes to counts no more.
-    const isRead = !isLive && this.#readChanges[family] === this.#changes[family];
-    if (this.#isStopped || isRead) return;
-    await this.#within(MAX_WAIT_MS, this.#readAnew());
+    const isRead =
+      !isLive && changes === this.#changes[family] && counting.every((chain) => only === undefined || only.has(chain));
+    if (this.#isStopped || isRead || counting.length === 0) return;
+    await this.#within(MAX_WAIT_MS, this.#readAnew({ family, chains: counting }));
   }
 
   /** Chains are about to go, but not so soon that anybody would have to wait. */
   async aheadOfDeletion(): Promise<void> {
-    for (const family of this.#options.target().families) await this.beforeDeletion(family, false);
+    const { families } = this.#options.target();
+    const isRead = families.every((family) => this.#lastRead[family].changes === this.#changes[family]);
+    if (this.#isStopped || isRead) return;
+    await this.#within(MAX_WAIT_MS, this.#readAnew('gone'));
   }
 
   async counters(): Promise<readonly RuleCounter[]> {
     if (!this.#isRendered) return [];
     const minAgeMs = Math.max(MIN_AGE_MS, this.#tookMs * REST_SHARE);
-    if (this.#options.clock.now() - this.#readMs >= minAgeMs) await this.#within(MAX_WAIT_MS, this.#read(false));
+    if (this.#options.clock.now() - this.#readMs >= minAgeMs) await this.#within(MAX_WAIT_MS, this.#readAll());
     return this.#ledger.counters();
   }
 
@@ -110,47 +134,57 @@ export class CounterWatch {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#cancelTimer?.();
-    if (this.#reading) await this.#within(MAX_WAIT_MS, this.#reading);
+    if (this.#reading) await this.#within(MAX_WAIT_MS, this.#reading.done);
   }
 
   #wake(): void {
     this.#cancelTimer?.();
     if (this.#isStopped) return;
-    this.#cancelTimer = this.#options.clock.after(READ_INTERVAL_MS, () => void this.#read(false));
+    this.#cancelTimer = this.#options.clock.after(READ_INTERVAL_MS, () => void this.#readAll());
   }
 
-  /** Of one under way nobody knows what it has read already. */
-  #readAnew(): Promise<void> {
-    if (!this.#reading) return this.#read(true);
-    this.#next ??= this.#reading.then(() => {
-      this.#next = undefined;
-      return this.#read(true);
-    });
-    return this.#next;
+  #readAll(): Promise<void> {
+    return this.#reading?.purpose === 'all' ? this.#reading.done : this.#readAnew('all', false);
   }
 
-  #read(isUrgent: boolean): Promise<void> {
-    this.#reading ??= this.#readAll(isUrgent).finally(() => {
-      this.#reading = undefined;
-      this.#wake();
-    });
-    return this.#reading;
+  /** Of one under way nobody knows what it has read already. Of those that wait there is one. */
+  #readAnew(purpose: Purpose, isUrgent = true): Promise<void> {
+    if (!this.#reading && !this.#next) {
+      this.#reading = { purpose, done: this.#readFor(purpose, isUrgent) };
+      return this.#reading.done;
+    }
+    if (this.#next) {
+      if (this.#next.purpose !== purpose) this.#next.purpose = 'all';
+      return this.#next.done;
+    }
+    const done = this.#reading!.done.then(() => this.#readNext());
+    this.#next = { purpose, done };
+    return done;
+  }
+
+  #readNext(): Promise<void> {
+    const next = this.#next!;
+    this.#next = undefined;
+    this.#reading = next;
+    return this.#readFor(next.purpose, true);
   }
 
   /** Never rejects. */
-  async #readAll(isUrgent: boolean): Promise<void> {
+  async #readFor(purpose: Purpose, isUrgent: boolean): Promise<void> {
     let problem: string | undefined;
     try {
-      problem = await this.#readFamilies(isUrgent);
+      problem = await this.#readFamilies(purpose, isUrgent);
     } catch (error) {
       problem = messageOf(error);
     }
     if (problem !== this.#problem) this.#options.onProblem(problem);
     this.#problem = problem;
+    this.#reading = undefined;
+    if (purpose === 'all') this.#wake();
   }
 
   /** The first problem, if any. */
-  async #readFamilies(isUrgent: boolean): Promise<string | undefined> {
+  async #readFamilies(purpose: Purpose, isUrgent: boolean): Promise<string | undefined> {
     const { clock, store, target } = this.#options;
     this.#loaded ??= store?.load(this.#ledger, clock.now()) ?? Promise.resolve();
     await this.#loaded;
@@ -158,46 +192,83 @@ export class CounterWatch {
     for (let ruleset = this.#unlearned.shift(); ruleset; ruleset = this.#unlearned.shift())
       await inTurns(this.#ledger.learn(ruleset, started));
     const { variant, families } = target();
-    if (this.#variant !== undefined && this.#variant !== variant) this.#ledger.moved();
+    if (this.#variant !== variant) {
+      if (this.#variant !== undefined) this.#ledger.moved();
+      this.#isListed = { 4: false, 6: false };
+    }
     this.#variant = variant;
     const changes = { ...this.#changes };
     let problem: string | undefined;
     for (const family of families) {
-      const found = await this.#readFamily(family, isUrgent);
-      problem ??= found;
+      const chains = this.#chainsFor(purpose, family);
+      if (chains === 'none') continue;
+      const found = await this.#readFamily(family, chains, isUrgent);
+      if ('problem' in found) problem ??= found.problem;
+      else this.#lastRead[family] = { changes: changes[family], ...(found.isWhole ? {} : { only: new Set(chains) }) };
     }
-    this.#readMs = clock.now();
-    this.#tookMs = this.#readMs - started;
-    if (problem === undefined) this.#readChanges = changes;
+    if (purpose === 'all') {
+      this.#readMs = clock.now();
+      this.#tookMs = this.#readMs - started;
+    }
     this.#saving ??= store?.save(this.#ledger).finally(() => (this.#saving = undefined));
     if (this.#saving) await this.#within(MAX_WAIT_MS, this.#saving);
     return problem;
   }
 
-  /** The problem, if any. */
-  async #readFamily(family: Family, isUrgent: boolean): Promise<string | undefined> {
+  /** Undefined: all. */
+  #chainsFor(purpose: Purpose, family: Family): readonly string[] | 'none' | undefined {
+    if (purpose === 'all') return undefined;
+    if (purpose === 'gone') return this.#ledger.gone(family);
+    return purpose.family === family ? purpose.chains : 'none';
+  }
+
+  async #readFamily(
+    family: Family,
+    chains: readonly string[] | undefined,
+    isUrgent: boolean,
+  ): Promise<{ readonly isWhole: boolean } | { readonly problem: string }> {
     try {
-      let read = await this.#parse(family, isUrgent);
+      let { read, isWhole } = await this.#counters(family, chains, isUrgent);
       if (read && this.#ledger.hasFallen(family, read)) {
         await this.#pause(SETTLE_MS);
-        read = await this.#parse(family, isUrgent);
+        ({ read, isWhole } = await this.#counters(family, chains, isUrgent));
       }
-      if (!read) return `what it prints of the IPv${family} rules makes no sense`;
-      await inTurns(this.#ledger.take(family, read, this.#options.clock.now()));
-      return undefined;
+      if (!read) return { problem: `what it prints of the IPv${family} rules makes no sense` };
+      const only = isWhole || !chains ? undefined : new Set(chains);
+      await inTurns(this.#ledger.take(family, read, this.#options.clock.now(), only));
+      return { isWhole };
     } catch (error) {
-      return messageOf(error);
+      return { problem: messageOf(error) };
     }
   }
 
-  async #parse(family: Family, isUrgent: boolean): Promise<CountersRead | undefined> {
+  /** The tool prints all rules, whatever is asked for. It is asked where the kernel's answer is not enough, and the first time. */
+  async #counters(
+    family: Family,
+    chains: readonly string[] | undefined,
+    isUrgent: boolean,
+  ): Promise<{ read: CountersRead | undefined; isWhole: boolean }> {
+    const { read } = this.#options;
     this.#ledger.reads(family);
-    const text = await this.#options.read(family, isUrgent);
-    return await inTurns(this.#parsing(text));
+    const isKnown = chains !== undefined || this.#isListed[family];
+    const dumped = await this.#dump(family, chains ?? this.#ledger.counting(family));
+    if (dumped && isKnown && !this.#ledger.lacksLines(family, dumped)) return { read: dumped, isWhole: !chains };
+    const text = await read(family, isUrgent);
+    const printed = await inTurns(savedCounters(text, (chain) => this.#ledger.isSkipped(chain)));
+    this.#isListed[family] ||= printed !== undefined;
+    if (!dumped || !printed) return { read: printed, isWhole: true };
+    // Chains of which only the text tells that they are there.
+    const more = chains ? [] : this.#ledger.unknownOf(family, printed, dumped);
+    const others = more.length === 0 ? undefined : await this.#dump(family, more);
+    if (more.length > 0 && !others) return { read: printed, isWhole: true };
+    return { read: withLines(new Map([...dumped, ...(others ?? [])]), printed), isWhole: !chains };
   }
 
-  #parsing(text: string): Sliced<CountersRead | undefined> {
-    return savedCounters(text, (chain) => this.#ledger.isSkipped(chain));
+  async #dump(family: Family, chains: readonly string[]): Promise<CountersRead | undefined> {
+    const { dump } = this.#options;
+    if (!dump || this.#variant !== 'iptables-nft') return undefined;
+    const rules = await dump(family, chains);
+    return rules && dumpedCounters(rules);
   }
 
   #pause(ms: number): Promise<void> {

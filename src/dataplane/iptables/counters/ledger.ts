@@ -10,10 +10,12 @@ import type { Chain } from '../rules/chain.ts';
 import type { Rule } from '../rules/rule.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
 import type { TextContext } from '../rules/write-text.ts';
-import type { ChainCounters, CountersRead } from './read-counters.ts';
+import { type ChainCounters, type CountersRead, isOfHandles } from './read-counters.ts';
 
-import { FAMILIES } from '../../../core/vocabulary.ts';
+import { DIRECTIONS, FAMILIES } from '../../../core/vocabulary.ts';
 import { objectKey } from '../../../policy/model.ts';
+import { closedChain, isJudging, replyChain } from '../../chain-names.ts';
+import { isOverlay } from '../rules/names.ts';
 import { leadsTo } from '../rules/parse-rule.ts';
 import {
   type Counted,
@@ -49,8 +51,8 @@ interface TotalShare {
 
 /** A chain as it was read last. */
 interface Known {
-  /** Of each rule's text; absent: only the text as a whole is known. */
-  readonly hashes: readonly number[] | undefined;
+  /** Of each rule; absent: only the hash of all is known. */
+  readonly ids: readonly number[] | undefined;
   readonly hash: number;
   readonly packets: readonly number[];
   readonly bytes: readonly number[];
@@ -81,6 +83,8 @@ export class Ledger implements KeptCounts {
   readonly #written = new Set<string>();
   /** Those of which a reading under way may know the counts of before. */
   readonly #unsure = new Set<string>();
+  /** Chains that judge in the place of others, from the head of which they are reached: whether those judge pods. */
+  readonly #overlays = new Map<string, boolean>();
 
   /** What chains mean from now on. */
   *learn(ruleset: Ruleset, nowMs: number): Sliced<void> {
@@ -136,8 +140,63 @@ export class Ledger implements KeptCounts {
     for (const key of this.#unsure) if (isOf(family, key)) this.#unsure.delete(key);
   }
 
+  /** `overlay` is about to be put in the place of `chain`. */
+  covers(family: Family, overlay: string, chain: string): void {
+    this.#overlays.set(chainKey(family, overlay), isJudging(chain));
+  }
+
   isSkipped(chain: string): boolean {
     return this.#others.has(chain);
+  }
+
+  /** Chains that count, as far as it is known which there are. */
+  counting(family: Family): readonly string[] {
+    const names = new Set(CLOSED_CHAINS);
+    for (const keys of [this.#known.keys(), this.#rendered.keys()])
+      for (const key of keys) if (isOf(family, key)) names.add(key.slice(2));
+    return [...names];
+  }
+
+  /** Chains that may count, and are not in `read`. */
+  unknownOf(family: Family, printed: CountersRead, read: CountersRead): readonly string[] {
+    return [...printed].flatMap(([name, { ids }]) =>
+      ids.length > 0 && !read.has(name) && this.mayCount(family, name) ? [name] : [],
+    );
+  }
+
+  /** Chains that may have counted something, and are wanted no more. */
+  gone(family: Family): readonly string[] {
+    const wanted = this.#wanted?.families[family].chains;
+    const gone = new Set<string>();
+    for (const keys of [this.#known.keys(), this.#rendered.keys()])
+      for (const key of keys) if (isOf(family, key) && !wanted?.has(key.slice(2))) gone.add(key.slice(2));
+    return [...gone];
+  }
+
+  /** What some chain counts is told by the text of its rules alone, and `read` has none. */
+  lacksLines(family: Family, read: CountersRead): boolean {
+    for (const [name, chain] of read) {
+      const key = chainKey(family, name);
+      if (chain.lines || this.#writing.has(key) || this.#unsure.has(key) || !this.mayCount(family, name)) continue;
+      const rendered = this.#rendered.get(key);
+      if (!writtenRules(chain, rendered) && !this.#asBefore(key, chain, rendered)) return true;
+    }
+    return false;
+  }
+
+  /** False: the chain is for the way to those that judge. */
+  mayCount(family: Family, name: string): boolean {
+    return isOverlay(name) ? this.#overlays.get(chainKey(family, name)) !== false : isJudging(name);
+  }
+
+  /** The chain as it was read last, if it has the same rules. */
+  #asBefore(key: string, { ids, hash, lines }: ChainCounters, rendered: Rendered | undefined): Known | undefined {
+    const before = this.#known.get(key);
+    if (!before?.ids || before.by !== rendered) return undefined;
+    if (before.hash === hash) return before;
+    if (lines) return undefined;
+    const isOtherWay = isOfHandles(before.hash) !== isOfHandles(hash);
+    return isOtherWay && !this.#written.has(key) && before.ids.length === ids.length ? before : undefined;
   }
 
   /**
@@ -148,14 +207,15 @@ export class Ledger implements KeptCounts {
     for (const [name, chain] of read) {
       const key = chainKey(family, name);
       const known = this.#written.has(key) || this.#writing.has(key) ? undefined : this.#known.get(key);
-      if (known && placesByText(chain, known) && placesOf(chain, known) === 'nowhere') return true;
+      if (known && placesByIds(chain, known) && placesOf(chain, known) === 'nowhere') return true;
     }
     return false;
   }
 
-  /** Adds what was counted since the last time. `read`: all chains of the family, but those skipped. */
-  *take(family: Family, read: CountersRead, nowMs: number): Sliced<void> {
-    const known = new Map([...this.#known].filter(([key]) => !isOf(family, key)));
+  /** Adds what was counted since the last time. `read`: all chains of the family, but those skipped; or those of `only` that there are. */
+  *take(family: Family, read: CountersRead, nowMs: number, only?: ReadonlySet<string>): Sliced<void> {
+    const isAsked = (key: string): boolean => isOf(family, key) && (!only || only.has(key.slice(2)));
+    const known = new Map([...this.#known].filter(([key]) => !isAsked(key)));
     const instead = this.#insteadOf(family, read);
     yield;
     for (const [name, chain] of read) {
@@ -165,9 +225,9 @@ export class Ledger implements KeptCounts {
         if (last) known.set(key, last);
         continue;
       }
-      const before = this.#written.delete(key) ? undefined : last;
       const rendered = this.#rendered.get(key) ?? instead.get(name);
-      const now = this.#knownOf(family, name, rendered, chain, last, nowMs);
+      const now = this.#knownOf(family, name, rendered, chain, nowMs);
+      const before = this.#written.delete(key) ? undefined : last;
       if (now) {
         add(now, placesOf(chain, before), before);
         known.set(key, now);
@@ -176,8 +236,8 @@ export class Ledger implements KeptCounts {
     }
     this.#known = known;
     for (const key of this.#written)
-      if (isOf(family, key) && !this.#unsure.has(key) && !read.has(key.slice(2))) this.#written.delete(key);
-    this.#forget(family, read);
+      if (isAsked(key) && !this.#unsure.has(key) && !read.has(key.slice(2))) this.#written.delete(key);
+    this.#forget(isAsked, family, read);
     yield;
     for (const { shares } of known.values()) for (const { total } of shares) total.usedMs = nowMs;
     for (const [key, { usedMs }] of this.#totals) if (nowMs - usedMs > KEEP_IDLE_MS) this.#totals.delete(key);
@@ -218,7 +278,7 @@ export class Ledger implements KeptCounts {
       total.toldBytes += toldBytes;
     }
     for (const { family, name, hash, packets, bytes } of chains)
-      this.#known.set(chainKey(family, name), { hashes: undefined, hash, packets, bytes, shares: [] });
+      this.#known.set(chainKey(family, name), { ids: undefined, hash, packets, bytes, shares: [] });
   }
 
   /** Chains that packets are sent to from the head of a chain of ours, with all that it judges: they hold its rules, or nearly. */
@@ -227,7 +287,7 @@ export class Ledger implements KeptCounts {
     for (const [name, chain] of read) {
       const key = chainKey(family, name);
       const rendered = this.#rendered.get(key);
-      if (!rendered || rendered.chain.rules.length === chain.hashes.length) continue;
+      if (!rendered || !chain.lines || rendered.chain.rules.length === chain.ids.length) continue;
       for (const line of chain.lines()) {
         const to = line.startsWith('-g ') ? leadsTo(line) : undefined;
         if (to !== undefined) instead.set(to, rendered);
@@ -242,28 +302,33 @@ export class Ledger implements KeptCounts {
     name: string,
     rendered: Rendered | undefined,
     chain: ChainCounters,
-    before: Known | undefined,
     nowMs: number,
   ): Known | undefined {
-    const { hashes, hash, packets, bytes } = chain;
-    if (before?.hashes && before.hash === hash && before.by === rendered) return { ...before, packets, bytes };
-    const lines = chain.lines();
+    const { ids, hash, packets, bytes } = chain;
+    const before = this.#asBefore(chainKey(family, name), chain, rendered);
+    // Read in another way, its rules may be known better now.
+    if (before && (before.hash === hash || !writtenRules(chain, rendered)))
+      return { ...before, ids, hash, packets, bytes };
+    const lines = chain.lines?.() ?? [];
     const judged = rendered?.judged ?? judgedWhenClosed(name) ?? readJudged(lines);
     if (!judged) return undefined;
-    const rules = rendered ? rulesAmong(lines, rendered) : lines.map((line) => parsedRule(line, family));
+    const rules =
+      writtenRules(chain, rendered) ??
+      (rendered ? rulesAmong(lines, rendered) : lines.map((line) => parsedRule(line, family)));
     const shares = sharesOf(rules, judged).map(({ index, counted, sign }): TotalShare => {
       return { index, total: this.#totalOf(counted, nowMs), sign };
     });
-    return { hashes, hash, packets, bytes, shares, ...(rendered ? { by: rendered } : {}) };
+    return { ids, hash, packets, bytes, shares, ...(rendered ? { by: rendered } : {}) };
   }
 
   /** Chains of rules before that are in the kernel no more. */
-  #forget(family: Family, read: CountersRead): void {
+  #forget(isAsked: (key: string) => boolean, family: Family, read: CountersRead): void {
     const wanted = this.#wanted?.families[family].chains;
-    for (const key of this.#rendered.keys()) {
-      if (!isOf(family, key)) continue;
-      const name = key.slice(2);
-      if (!read.has(name) && !wanted?.has(name)) this.#rendered.delete(key);
+    for (const keys of [this.#rendered, this.#overlays]) {
+      for (const key of keys.keys()) {
+        const name = key.slice(2);
+        if (isAsked(key) && !read.has(name) && !wanted?.has(name) && !this.#writing.has(key)) keys.delete(key);
+      }
     }
   }
 
@@ -279,6 +344,15 @@ export class Ledger implements KeptCounts {
   }
 }
 
+/**
+ * Where the text is not known: the rules that were written, if there are as many. Handles only grow, so where they are in order nothing was
+ * put in between.
+ */
+function writtenRules({ ids, lines }: ChainCounters, rendered: Rendered | undefined): readonly Rule[] | undefined {
+  if (lines || rendered?.chain.rules.length !== ids.length) return undefined;
+  return ids.every((id, index) => index === 0 || id > ids[index - 1]!) ? rendered.chain.rules : undefined;
+}
+
 /** Each line as the rule that it was written from, which knows its policies; any other as it reads. */
 function rulesAmong(lines: readonly string[], { chain, context }: Rendered): readonly (Rule | undefined)[] {
   const written = new Map(chain.text(context).lines.map((line, index) => [line, chain.rules[index]!]));
@@ -287,12 +361,19 @@ function rulesAmong(lines: readonly string[], { chain, context }: Rendered): rea
 
 /** `where`: the rules were before. */
 function add(now: Known, where: Places, before: Known | undefined): void {
+  if (where === 'unknown') return;
   for (const { index, total, sign } of now.shares) {
     const at = placeIn(where, index);
     total.packets += sign * (now.packets[index]! - (before?.packets[at] ?? 0));
     total.bytes += sign * (now.bytes[index]! - (before?.bytes[at] ?? 0));
   }
 }
+
+/** They are not among the rules wanted. */
+const CLOSED_CHAINS = DIRECTIONS.flatMap((direction) => {
+  const name = closedChain(direction);
+  return [name, replyChain(name)];
+});
 
 function isOf(family: Family, key: string): boolean {
   return key.startsWith(`${family} `);
@@ -307,26 +388,29 @@ function countedKey({ action, direction, flow, of }: Counted): string {
   return JSON.stringify([action, direction, flow, whose]);
 }
 
-/** Where each rule of a chain stood before: by its number; -1: it is new. */
-type Places = 'same' | 'nowhere' | readonly number[];
+/** Where each rule of a chain stood before: by its number; -1: it is new. `unknown`: what it has counted since cannot be told. */
+type Places = 'same' | 'nowhere' | 'unknown' | readonly number[];
 
 function placeIn(where: Places, index: number): number {
-  return where === 'same' ? index : where === 'nowhere' ? -1 : where[index]!;
+  return where === 'same' ? index : where === 'nowhere' || where === 'unknown' ? -1 : where[index]!;
 }
 
 /** `nowhere`: nothing is known of the chain, or it was written anew meanwhile, as some counter is less than it was. */
 function placesOf(now: ChainCounters, before: Known | undefined): Places {
-  const where = before && placesByText(now, before);
+  const where = before && placesByIds(now, before);
   if (!where) return 'nowhere';
   const isLess = now.packets.some((packets, index) => packets < (before.packets[placeIn(where, index)] ?? 0));
   return isLess ? 'nowhere' : where;
 }
 
-/** By their text: somebody may have put in a rule, or taken one out, and the others count on. Undefined: it is not known. */
-function placesByText(now: ChainCounters, before: Known): Places | undefined {
+/** By their text or handles: somebody may have put in a rule, or taken one out, and the others count on. Undefined: it is not known. */
+function placesByIds(now: ChainCounters, before: Known): Places | undefined {
   if (now.hash === before.hash) return 'same';
-  const { hashes } = before;
-  if (!hashes) return undefined;
-  const places = Map.groupBy(hashes.keys(), (index) => hashes[index]!);
-  return now.hashes.map((hash) => places.get(hash)?.shift() ?? -1);
+  // Of rules that are read in another way than before it is known how many there are.
+  if (isOfHandles(now.hash) !== isOfHandles(before.hash))
+    return now.packets.length === before.packets.length ? 'same' : 'unknown';
+  const { ids } = before;
+  if (!ids) return undefined;
+  const places = Map.groupBy(ids.keys(), (index) => ids[index]!);
+  return now.ids.map((id) => places.get(id)?.shift() ?? -1);
 }

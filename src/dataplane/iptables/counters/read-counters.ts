@@ -1,18 +1,22 @@
-/** The text of `iptables-save -c` -> the counters of our chains. */
+/** The text of `iptables-save -c`, or what the kernel tells of its rules -> the counters of our chains. */
 import type { Sliced } from '../../../core/sliced.ts';
+import type { DumpedChain, DumpedRules } from '../../rule-dump.ts';
 
 import { isOurChain } from '../../chain-names.ts';
 
 /** The rules of one chain, in order. */
 export interface ChainCounters {
-  /** Of each rule's text. */
-  readonly hashes: readonly number[];
-  /** Of all. */
+  /** What tells each rule from others: a hash of its text, or its handle. */
+  readonly ids: readonly number[];
+  /** Of all. Below 0: of handles. */
   readonly hash: number;
   readonly packets: readonly number[];
   readonly bytes: readonly number[];
-  /** Each rule without `-A CHAIN`. Seldom asked for: of a table that is mostly as it was nothing is kept. */
-  lines(): readonly string[];
+  /**
+   * Each rule without `-A CHAIN`. Seldom asked for: of a table that is mostly as it was nothing is kept. Absent: only the kernel was asked,
+   * which does not tell it.
+   */
+  readonly lines?: () => readonly string[];
 }
 
 /** By name. */
@@ -66,8 +70,38 @@ function isCount(value: number): boolean {
   return Number.isInteger(value) && value >= 0;
 }
 
+/** Of chains that are not skipped, as `savedCounters` gives them. */
+export function dumpedCounters(rules: DumpedRules): CountersRead {
+  return new Map([...rules].map(([name, chain]) => [name, countersOf(chain)]));
+}
+
+function countersOf({ handles, packets, bytes }: DumpedChain): ChainCounters {
+  let hash = HASH_START;
+  for (const handle of handles) hash = Math.imul(hash ^ (handle >>> 0), HASH_STEP) >>> 0;
+  return { ids: handles, hash: -1 - hash, packets: packets.map(counted), bytes: bytes.map(counted) };
+}
+
+/** What was dumped, with the text of its rules, which was read after it. Who writes meanwhile is told of by others. */
+export function withLines(dumped: CountersRead, printed: CountersRead): CountersRead {
+  return new Map(
+    [...dumped].map(([name, chain]) => {
+      const { ids, lines } = printed.get(name) ?? {};
+      return [name, lines && ids?.length === chain.ids.length ? { ...chain, lines } : chain];
+    }),
+  );
+}
+
+/** A rule of iptables has a counter; one that somebody wrote by nft need not. */
+function counted(count: number): number {
+  return Math.max(0, count);
+}
+
+export function isOfHandles(hash: number): boolean {
+  return hash < 0;
+}
+
 class Growing implements ChainCounters {
-  readonly hashes: number[] = [];
+  readonly ids: number[] = [];
   readonly packets: number[] = [];
   readonly bytes: number[] = [];
   hash = HASH_START;
@@ -81,17 +115,14 @@ class Growing implements ChainCounters {
   add(start: number, end: number, packets: number, bytes: number): void {
     const hash = hashOf(this.#text, start, end);
     this.hash = Math.imul(this.hash ^ hash, HASH_STEP) >>> 0;
-    this.hashes.push(hash);
+    this.ids.push(hash);
     this.packets.push(packets);
     this.bytes.push(bytes);
     this.#places.push(start, end);
   }
 
-  lines(): readonly string[] {
-    return this.hashes.map((_, index) =>
-      this.#text.slice(this.#places[2 * index], this.#places[2 * index + 1]).trimEnd(),
-    );
-  }
+  readonly lines = (): readonly string[] =>
+    this.ids.map((_, index) => this.#text.slice(this.#places[2 * index], this.#places[2 * index + 1]).trimEnd());
 }
 
 const HASH_START = 0x811c9dc5;

@@ -7,8 +7,9 @@ type RulesStep = Extract<Step, { readonly kind: 'rules' | 'final-rules' }>;
 export function deletionsLast(steps: readonly Step[]): readonly Step[] {
   const deletions: Step[] = [];
   const others = steps.map((step): Step => {
-    if (step.kind !== 'rules' || !writesRules(step) || !deletesChains(step)) return step;
-    const gone = new Set(step.lines.filter(isDeletion).map(({ object }) => object));
+    if (step.kind !== 'rules' || !writesRules(step)) return step;
+    const gone = new Set(deletedChains(step));
+    if (gone.size === 0) return step;
     const [table, commit] = [step.lines[0]!, step.lines.at(-1)!];
     const goes = (line: PlanLine): boolean => gone.has(line.object);
     deletions.push({ ...step, kind: 'final-rules', lines: [table, ...step.lines.filter(goes), commit] });
@@ -19,8 +20,8 @@ export function deletionsLast(steps: readonly Step[]): readonly Step[] {
   return at < 0 ? [...others, ...deletions] : others.toSpliced(at, 0, ...deletions);
 }
 
-export function deletesChains({ lines }: RulesStep): boolean {
-  return lines.some(isDeletion);
+export function deletedChains({ lines }: RulesStep): readonly string[] {
+  return lines.filter(isDeletion).map(({ object }) => object);
 }
 
 export function writesRules({ lines }: RulesStep): boolean {

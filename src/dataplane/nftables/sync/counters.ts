@@ -6,20 +6,31 @@
 import { objectKey } from '../../../policy/model.ts';
 import type { CountedFor, RuleCounter } from '../../dataplane.ts';
 import type { Counted } from '../table/counted.ts';
+import type { DumpedRules } from '../../rule-dump.ts';
 import type { CountStore } from '../../count-store.ts';
 import type { KeptCounts, SavedChain, SavedCounts, SavedTotal } from '../../saved-counts.ts';
 import type { Table } from '../table/table.ts';
 
+import { isJudging } from '../../chain-names.ts';
 import { countedBy } from '../table/legend.ts';
-import { chainLines, type ReadCounts, readCounters } from '../table/read-counters.ts';
+import { chainLines, type Count, dumpedCounters, type ReadCounts, readCounters } from '../table/read-counters.ts';
 
 interface CountersOptions {
   /** What `nft -p -t list table` prints. */
   readonly read: () => Promise<string>;
+  /** What rules of those chains count, as the kernel tells it; undefined: it does not. Absent: only nft is asked. */
+  readonly dump?: (chains: readonly string[]) => Promise<DumpedRules | undefined>;
   /** Absent: counts of chains that are gone end with the agent. */
   readonly store?: CountStore;
   readonly now: () => number;
   readonly onProblem: (problem: unknown) => void;
+}
+
+interface FoundCounts {
+  readonly counts: ReadCounts;
+  /** Of all chains. */
+  readonly isWhole: boolean;
+  readonly linesOf: (chain: string) => readonly string[];
 }
 
 interface Total {
@@ -70,9 +81,10 @@ export class NftCounters implements KeptCounts {
   /** Before chains are deleted; nothing is read where none of them counts, as where epochs alone leave theirs. Never rejects. */
   async aheadOfDeletion(): Promise<void> {
     const gone = [...this.#rules.keys()].filter((name) => !this.#standing.has(name));
-    // The first time, for chains that an agent before this one left.
-    if (gone.length === 0 && this.#readMs !== Number.NEGATIVE_INFINITY) return;
-    await this.#read();
+    // The first time all, for chains that an agent before this one left.
+    const isFirst = this.#readMs === Number.NEGATIVE_INFINITY;
+    if (gone.length === 0 && !isFirst) return;
+    await this.#read(isFirst ? undefined : gone);
     for (const name of gone) if (!this.#standing.has(name)) this.#rules.delete(name);
   }
 
@@ -82,27 +94,38 @@ export class NftCounters implements KeptCounts {
     return [...this.#totals.values()].map(({ counted, packets, bytes }) => ({ ...counted, packets, bytes }));
   }
 
-  #read(): Promise<void> {
-    this.#reading ??= this.#readNow().finally(() => {
-      this.#reading = undefined;
-    });
-    return this.#reading;
+  /** `chains`: only those have to be read. One reading after the other: what one that is under way has read is not known. */
+  async #read(chains?: readonly string[]): Promise<void> {
+    const before = this.#reading;
+    const reading = (before ?? Promise.resolve()).then(() => this.#readNow(chains));
+    this.#reading = reading;
+    await reading;
+    if (this.#reading === reading) this.#reading = undefined;
   }
 
-  async #readNow(): Promise<void> {
+  async #readNow(chains: readonly string[] | undefined): Promise<void> {
     try {
-      const { store, now, read } = this.#options;
+      const { store, now } = this.#options;
       this.#loaded ??= store?.load(this, now()) ?? Promise.resolve();
       await this.#loaded;
-      const text = await read();
-      const counts = readCounters(text);
-      for (const [chain, each] of counts) this.#add(chain, each, text);
-      this.#seen = counts;
-      this.#readMs = now();
+      const { counts, isWhole, linesOf } = await this.#counts(chains);
+      for (const [chain, each] of counts) this.#add(chain, each, linesOf);
+      this.#seen = isWhole ? counts : new Map([...this.#seen, ...counts]);
+      if (isWhole) this.#readMs = now();
       await store?.save(this);
     } catch (error) {
       this.#options.onProblem(error);
     }
+  }
+
+  /** nft prints all of the table, whatever is asked for: the first time, for chains that an agent before this one left, and in need. */
+  async #counts(chains: readonly string[] | undefined): Promise<FoundCounts> {
+    const { read, dump } = this.#options;
+    const isFirst = this.#readMs === Number.NEGATIVE_INFINITY;
+    const dumped = isFirst ? undefined : await dump?.(chains ?? [...this.#rules.keys()]);
+    if (dumped) return { counts: dumpedCounters(dumped), isWhole: !chains, linesOf: () => [] };
+    const text = await read();
+    return { counts: readCounters(text), isWhole: true, linesOf: (chain) => chainLines(text, chain) };
   }
 
   /** Counts that are not 0: the others are there again with their rules. */
@@ -131,22 +154,29 @@ export class NftCounters implements KeptCounts {
     );
   }
 
-  #add(chain: string, counts: NonNullable<ReturnType<ReadCounts['get']>>, text: string): void {
+  #add(chain: string, counts: NonNullable<ReturnType<ReadCounts['get']>>, linesOf: FoundCounts['linesOf']): void {
     const before = this.#seen.get(chain);
-    const isNothing = counts.every((count) => count === undefined || count.packets === 0);
-    const rules = this.#rules.get(chain) ?? (isNothing ? [] : countedBy(chain, chainLines(text, chain)));
+    const rules = this.#rules.get(chain) ?? this.#rulesOfOther(chain, linesOf);
     for (const [index, counted] of rules.entries()) {
       const count = counts[index];
       if (!counted || !count) continue;
       const last = before?.[index];
       // A chain that was written anew counts from 0.
-      const isNew = !last || count.packets < last.packets;
+      const isNew = !last || count.packets < last.packets || isOther(count, last);
       const packets = count.packets - (isNew ? 0 : last.packets);
       const bytes = count.bytes - (isNew ? 0 : last.bytes);
       const { also, ...own } = counted;
       this.#count(own, packets, bytes);
       if (also) this.#count({ ...own, ...also }, packets, bytes);
     }
+  }
+
+  /** Of a chain that an agent before this one wrote. */
+  #rulesOfOther(chain: string, linesOf: FoundCounts['linesOf']): readonly (Counted | undefined)[] {
+    if (!isJudging(chain)) return [];
+    const rules = countedBy(chain, linesOf(chain));
+    if (rules.length > 0) this.#rules.set(chain, rules);
+    return rules;
   }
 
   #count(counted: Total['counted'], packets: number, bytes: number): void {
@@ -160,6 +190,11 @@ export class NftCounters implements KeptCounts {
     total.packets += packets;
     total.bytes += bytes;
   }
+}
+
+/** A rule that came in the place of the other. */
+function isOther({ handle }: Count, last: Count): boolean {
+  return handle !== undefined && last.handle !== undefined && handle !== last.handle;
 }
 
 function keyOf({ action, direction, flow, of }: Total['counted']): string {

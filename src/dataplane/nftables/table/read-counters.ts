@@ -1,11 +1,25 @@
-/** What `nft -p -t list table` prints of counters: by chain, one entry a rule. */
+/** Counters of the table's rules, as `nft -p -t list table` prints them or the kernel tells them: by chain, one entry a rule. */
+import type { DumpedRules } from '../../rule-dump.ts';
 
 export interface Count {
   readonly packets: number;
   readonly bytes: number;
+  /** No other rule's; absent: not known. */
+  readonly handle?: number;
 }
 
 export type ReadCounts = ReadonlyMap<string, readonly (Count | undefined)[]>;
+
+export function dumpedCounters(rules: DumpedRules): ReadCounts {
+  return new Map(
+    [...rules].map(([chain, { handles, packets, bytes }]) => [
+      chain,
+      packets.map((count, rule) =>
+        count < 0 ? undefined : { packets: count, bytes: bytes[rule]!, handle: handles[rule]! },
+      ),
+    ]),
+  );
+}
 
 const COUNTER = /\bcounter packets (\d+) bytes (\d+)\b/;
 

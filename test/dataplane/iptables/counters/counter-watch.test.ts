@@ -32,6 +32,8 @@ interface BenchOptions {
   readonly kernel?: FakeKernel;
   readonly backend?: Backend;
   readonly read?: (text: string) => string | Promise<string>;
+  /** By netlink, not by a tool. */
+  readonly isDumped?: boolean;
 }
 
 function bench(options: BenchOptions = {}) {
@@ -39,9 +41,23 @@ function bench(options: BenchOptions = {}) {
   const kernel = options.kernel ?? createFakeKernel({ backend, families: [4] });
   const clock = new VirtualClock();
   const problems: (string | undefined)[] = [];
+  let readings = 0;
+  const dumped = new Set<string>();
   const counters = new CounterWatch({
     target: () => ({ variant: backend, families: [4] }),
-    read: async (family, isUrgent) => read(await listCounters(kernel.run, backend, family, isUrgent)),
+    read: async (family, isUrgent) => {
+      if (!options.isDumped) readings++;
+      return read(await listCounters(kernel.run, backend, family, isUrgent));
+    },
+    ...(options.isDumped
+      ? {
+          dump: async (family, chains) => {
+            readings++;
+            for (const chain of chains) dumped.add(chain);
+            return kernel.dump(family, chains);
+          },
+        }
+      : {}),
     clock,
     onProblem: (problem) => problems.push(problem),
   });
@@ -63,6 +79,10 @@ function bench(options: BenchOptions = {}) {
     counters,
     dataplane,
     sync,
+    /** So many so far. */
+    readings: () => readings,
+    /** Chains that the kernel was asked about. */
+    dumped,
     /** Packets meet a rule of the chain for new ingress connections, or for replies. */
     hit: (rule: string, packets: number, chain = /^PCL-I-(?!closed)/) =>
       kernel.count(4, chainOf(kernel.savedRules(4), chain), rule, packets),
@@ -94,10 +114,17 @@ function words({ action, direction, flow, of, packets, bytes }: RuleCounter): st
 
 const FLAG = '-m conntrack --ctstate RELATED,ESTABLISHED -j CONNMARK --set-xmark 0x1000000/0x1000000';
 
-for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
-  describe(`counts of rules, ${backend}`, () => {
+const WAYS: readonly Pick<BenchOptions, 'backend' | 'isDumped'>[] = [
+  { backend: 'iptables-nft' },
+  { backend: 'iptables-nft', isDumped: true },
+  { backend: 'iptables-legacy' },
+];
+
+for (const way of WAYS) {
+  const { backend = 'iptables-nft', isDumped = false } = way;
+  describe(`counts of rules, ${backend}${isDumped ? ' by netlink' : ''}`, () => {
     it('are there at 0 with the rules', async () => {
-      const { sync, counted } = bench({ backend });
+      const { sync, counted } = bench(way);
       assert.deepEqual(await counted(true), []);
       await sync([web('web', 80)]);
       assert.deepEqual(await counted(true), [
@@ -109,7 +136,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('belong to the policy that asks for the rule, or to all that do, and denials to all that isolate', async () => {
-      const { sync, hit, counted } = bench({ backend });
+      const { sync, hit, counted } = bench(way);
       await sync([web('a', 80, 81), web('b', 81, 82)]);
       hit(port(80), 2);
       hit(port(81), 3);
@@ -128,7 +155,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('of tiers belong to the policy whose rule denies, and live flows that end are told from new ones (N-62, N-70)', async () => {
-      const { dataplane, hit, counted } = bench({ backend });
+      const { dataplane, hit, counted } = bench(way);
       const denying = (name: string, port: number) => {
         const protocols = [{ tcp: { destinationPort: { number: port } } }];
         const ingress = [{ action: 'Deny', from: [{ namespaces: {} }], protocols }];
@@ -157,7 +184,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('tell live flows that are judged again by their answers from new ones', async () => {
-      const { sync, hit, counted } = bench({ backend });
+      const { sync, hit, counted } = bench(way);
       await sync([web('a', 80)]);
       hit('-p tcp -m tcp --sport 80 -j RETURN', 5, /^PCL-IR-/);
       hit(FLAG, 2, /^PCL-IR-/);
@@ -166,7 +193,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('tell what everything is allowed from what would be denied', async () => {
-      const { sync, hit, counted } = bench({ backend });
+      const { sync, hit, counted } = bench(way);
       const all = policy('x/all', { podSelector: {}, ingress: [{}] });
       await sync([all]);
       hit('-j RETURN', 4);
@@ -182,7 +209,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('go on when the chain is replaced, and nothing that comes before the change is missed', async () => {
-      const { sync, hit, counted, kernel } = bench({ backend });
+      const { sync, hit, counted, kernel } = bench(way);
       await sync([web('a', 80)]);
       hit(port(80), 3);
       let commits = 0;
@@ -199,7 +226,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('go on when all rules are taken out', async () => {
-      const { sync, hit, counted, dataplane } = bench({ backend });
+      const { sync, hit, counted, dataplane } = bench(way);
       await sync([web('a', 80)]);
       hit(port(80), 3);
       assert.deepEqual(await counted(), ['allow ingress new x/a 3']);
@@ -209,7 +236,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('count nothing twice when a chain is written anew, or has a rule more', async () => {
-      const { sync, hit, counted, kernel } = bench({ backend });
+      const { sync, hit, counted, kernel } = bench(way);
       const policies = [web('a', 80)];
       await sync(policies);
       hit(port(80), 3);
@@ -224,7 +251,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('go on for each policy in a chain that stands in for one of ours, and in ours when it is gone', async () => {
-      const { sync, hit, counted, kernel } = bench({ backend });
+      const { sync, hit, counted, kernel } = bench(way);
       await sync([web('a', 80), web('b', 81)]);
       hit(port(80), 3);
       hit('-j DROP', 2);
@@ -245,12 +272,12 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('of a chain that was there before its policies were known go to the policies once they are', async () => {
-      const { kernel, sync: syncBefore } = bench({ backend });
+      const { kernel, sync: syncBefore } = bench(way);
       const policies = [web('a', 80), web('b', 81)];
       await syncBefore(policies);
       const name = chainOf(kernel.savedRules(4), /^PCL-I-/);
       const chain = kernel.savedRules(4).match(new RegExp(`^(:|-A )${name} .*$`, 'gm'))!;
-      const { sync, hit, counted } = bench({ backend, kernel });
+      const { sync, hit, counted } = bench({ ...way, kernel });
       await sync([]);
       kernel.editRules(4, ...chain);
       hit(port(80), 2);
@@ -262,7 +289,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
 
     for (const mode of ['enforce', 'audit'] as const)
       it(`fault: of pods whose rules the kernel refuses are counted by themselves, ${mode}`, async () => {
-        const { hit, counted, kernel, dataplane } = bench({ backend });
+        const { hit, counted, kernel, dataplane } = bench(way);
         kernel.faults.refuse = (line) => line.includes('--dport 80');
         await dataplane.sync(intentOf([web('a', 80)]), { mode, resync: true, interfaces: NO_INTERFACES });
         hit(mode === 'audit' ? '-j RETURN' : '-j DROP', 3, /^PCL-I-closed/);
@@ -275,7 +302,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
       });
 
     it('follow a rule that stays and becomes the rule of other policies', async () => {
-      const { sync, hit, counted, kernel } = bench({ backend });
+      const { sync, hit, counted, kernel } = bench(way);
       await sync([web('a', 80, 81), web('b', 80)]);
       hit(port(80), 1);
       hit(port(81), 2);
@@ -289,7 +316,7 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('lose no more than came since the last reading where a chain is written anew for its sets', async () => {
-      const { sync, hit, counted, kernel } = bench({ backend });
+      const { sync, hit, counted, kernel } = bench(way);
       const blue = policy('x/a', {
         podSelector: { matchLabels: { pod: 'a' } },
         ingress: [{ from: [{ podSelector: { matchLabels: { team: 'blue' } } }] }],
@@ -311,9 +338,8 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('are read every 15 s though nobody asks', async () => {
-      const { sync, clock, kernel } = bench({ backend });
+      const { sync, clock, readings } = bench(way);
       await sync([web('a', 80)]);
-      const readings = () => kernel.commands.filter((each) => each.includes('-save -c')).length;
       assert.equal(readings(), 0);
       for (let count = 1; count <= 3; count++) {
         await clock.pass(READ_INTERVAL_MS);
@@ -323,18 +349,18 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
     });
 
     it('are read once a second at most, whoever asks', async () => {
-      const { sync, clock, dataplane, kernel } = bench({ backend });
+      const { sync, clock, dataplane, readings } = bench(way);
       await sync([web('a', 80)]);
       for (let count = 0; count < 5; count++) await dataplane.counters();
       await Promise.all([dataplane.counters(), dataplane.counters()]);
-      assert.equal(kernel.commands.filter((each) => each.includes('-save -c')).length, 1);
+      assert.equal(readings(), 1);
       clock.advance(1_000);
       await Promise.all([dataplane.counters(), dataplane.counters()]);
-      assert.equal(kernel.commands.filter((each) => each.includes('-save -c')).length, 2);
+      assert.equal(readings(), 2);
     });
 
     it('are bounded: what comes beyond is counted together, until others are long gone', async () => {
-      const { sync, hit, counted, clock } = bench({ backend });
+      const { sync, hit, counted, clock } = bench(way);
       const each = 4;
       for (let count = 0; count < MAX_COUNTS / each + 5; count++) {
         await sync([web(`p${count}`, 80)]);
@@ -356,6 +382,18 @@ for (const backend of ['iptables-nft', 'iptables-legacy'] as const) {
 }
 
 describe('counts of rules, when reading goes wrong', () => {
+  it('are asked of a tool once, and of chains that go or count alone, where the kernel tells them', async () => {
+    const { sync, hit, counted, kernel, dumped } = bench({ isDumped: true });
+    for (const number of [80, 81, 82, 83]) {
+      await sync([web('a', number)]);
+      hit('-j DROP', 1);
+      assert.deepEqual(await counted(), [`deny ingress new x/a ${number - 79}`]);
+    }
+    assert.equal(kernel.commands.filter((each) => each.includes('-save -c')).length, 1);
+    assert.ok(dumped.size > 4);
+    for (const chain of dumped) assert.match(chain, /^PCL-[EI]R?-/);
+  });
+
   it('fault: a reading that began before a chain was written anew counts nothing of it twice', async () => {
     let gate: Promise<void> | undefined;
     const { sync, hit, counted, dataplane, kernel, clock } = bench({
@@ -474,17 +512,42 @@ describe('counts of rules, when reading goes wrong', () => {
       clock: new VirtualClock(),
       onProblem: (problem) => assert.fail(problem),
     });
-    counters.began(6, ['PCL-I-a']);
-    counters.ended(6, ['PCL-I-a'], true);
+    counters.began(6, ['PCL-I-aaaaaaaaaaaaaaaa']);
+    counters.ended(6, ['PCL-I-aaaaaaaaaaaaaaaa'], true);
     await counters.aheadOfDeletion();
     assert.equal(reads, 2);
-    counters.began(4, ['PCL-I-b']);
-    counters.ended(4, ['PCL-I-b'], true);
-    await counters.beforeDeletion(6, false);
+    counters.began(4, ['PCL-I-bbbbbbbbbbbbbbbb']);
+    counters.ended(4, ['PCL-I-bbbbbbbbbbbbbbbb'], true);
+    await counters.beforeDeletion(6, ['PCL-I-aaaaaaaaaaaaaaaa'], false);
     assert.equal(reads, 2);
-    await counters.beforeDeletion(4, false);
-    await counters.beforeDeletion(6, true);
-    assert.equal(reads, 6);
+    await counters.beforeDeletion(4, ['PCL-I-bbbbbbbbbbbbbbbb'], false);
+    await counters.beforeDeletion(6, ['PCL-I-aaaaaaaaaaaaaaaa'], true);
+    assert.equal(reads, 4);
+    await counters.stop();
+  });
+
+  it('a chain that nobody knew of is read before it goes, though those known were read', async () => {
+    const [old, other] = ['PCL-I-aaaaaaaaaaaaaaaa', 'PCL-IN-3'];
+    const asked: (readonly string[])[] = [];
+    const counters = new CounterWatch({
+      target: () => ({ variant: 'iptables-nft', families: [4] }),
+      read: async () => assert.fail('no tool is asked'),
+      dump: async (_family, chains) => {
+        asked.push(chains);
+        return new Map();
+      },
+      clock: new VirtualClock(),
+      onProblem: (problem) => assert.fail(problem),
+    });
+    counters.began(4, [other]);
+    counters.ended(4, [other], true);
+    await counters.aheadOfDeletion();
+    await counters.beforeDeletion(4, [other], false);
+    assert.deepEqual(asked, [[]]);
+    await counters.beforeDeletion(4, [old, other], false);
+    assert.deepEqual(asked, [[], [old]]);
+    await counters.beforeDeletion(4, [old], false);
+    assert.equal(asked.length, 2);
     await counters.stop();
   });
 

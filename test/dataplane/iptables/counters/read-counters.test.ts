@@ -28,14 +28,14 @@ describe('counters as iptables-save -c prints them', () => {
     const found = read(SAVED)!;
     assert.deepEqual([...found.keys()], ['PCL-A', 'PCL-B', 'PCL-EMPTY']);
     const { packets, bytes } = found.get('PCL-A')!;
-    assert.deepEqual(found.get('PCL-A')!.lines(), [
+    assert.deepEqual(found.get('PCL-A')!.lines!(), [
       '-s 10.0.0.1/32 -j RETURN',
       '-m comment --comment "[1:2] -A PCL-B x"',
     ]);
     assert.deepEqual(packets, [4, 2 ** 64]);
     assert.deepEqual(bytes, [240, 1]);
-    assert.deepEqual(found.get('PCL-B')!.lines(), ['']);
-    assert.deepEqual(found.get('PCL-EMPTY')!.lines(), []);
+    assert.deepEqual(found.get('PCL-B')!.lines!(), ['']);
+    assert.deepEqual(found.get('PCL-EMPTY')!.lines!(), []);
   });
 
   it('are not read of chains that count nothing', () => {
