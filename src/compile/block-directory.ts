@@ -1,4 +1,5 @@
 /** The ipBlocks of policies by address. Nothing is read or built before the first question. */
+import type { MapVersion } from '../core/snapshot-map.ts';
 import type { Sliced } from '../core/sliced.ts';
 import type { Cidr } from '../net/cidr.ts';
 import type { Address } from '../net/ip.ts';
@@ -31,13 +32,16 @@ interface Edge {
 
 type Tries = Readonly<Record<Family, CidrTrie<Edge[]>>>;
 
+/** Policies as they were at one moment, also when they are asked for later. */
+type PoliciesThen = Pick<MapVersion<Policy>, 'values'>;
+
 /** An immutable value: what is built later follows from its policies. */
 export class BlockDirectory {
-  readonly policies: readonly Policy[];
+  readonly #policies: PoliciesThen;
   #tries: Tries | undefined;
 
-  constructor(policies: readonly Policy[]) {
-    this.policies = policies;
+  constructor(policies: PoliciesThen) {
+    this.#policies = policies;
   }
 
   get isBuilt(): boolean {
@@ -48,7 +52,7 @@ export class BlockDirectory {
   *prepare(): Sliced<void> {
     if (this.#tries) return;
     const tries: Tries = { 4: new CidrTrie(4), 6: new CidrTrie(6) };
-    const inOrder = this.policies.toSorted((a, b) => compareText(objectKey(a), objectKey(b)));
+    const inOrder = [...this.#policies.values()].sort((a, b) => compareText(objectKey(a), objectKey(b)));
     for (const policy of inOrder) yield* addBlocks(tries, policy);
     this.#tries = tries;
   }

@@ -1,340 +1,391 @@
 /**
  * The programs of one namespace's local pods. Policies select pods of their own namespace only, so what one namespace's owner writes is
- * compiled by itself, again only when it changes, and measured against the limits of one namespace (limits.ts).
+ * compiled by itself, and measured against the limits of one namespace (limits.ts). What a change costs is what it concerns: the pods that a
+ * policy selects, the policies that select a pod.
  */
-import { createHash } from 'node:crypto';
 import type { PolicyMode } from '../core/vocabulary.ts';
-import type { Pod, Policy, Problem } from '../policy/model.ts';
-import type { ProgramCompiler, CompiledProgram, NeededProgram } from './program-compiler.ts';
-import type { OverLimit, Program, LocalEndpoint } from './intent.ts';
-import { MAX_AUDITED_ALONE, type NamespaceLimits, auditLimits } from './limits.ts';
-import type { PeerSets, SetCost } from './peer-sets.ts';
+import type { Labels, Policy, Problem } from '../policy/model.ts';
+import type { LocalEndpoint, OverLimit } from './intent.ts';
+import type { NeededProgram, ProgramCompiler } from './program-compiler.ts';
+import type { PeerSets } from './peer-sets.ts';
 import type { Sliced } from '../core/sliced.ts';
-import type { VersionedMap } from '../core/versioned-map.ts';
+import type { Change } from '../core/versioned-map.ts';
 
-import { networkPolicyStage } from './program.ts';
-import { refOf } from './program-compiler.ts';
-import { CoSelection } from './co-selection.ts';
+import { compareText } from '../core/compare.ts';
+import { PendingChanges } from '../core/pending-changes.ts';
 import { isSameValue } from '../core/same-value.ts';
-import { compareText, isSameList } from '../core/compare.ts';
-import { type NeededAudit, NO_SELECTION, type Selected, type Selection, select } from './selected.ts';
+import { runSync } from '../core/sliced.ts';
+import { MAX_AUDITED_ALONE, type NamespaceLimits, auditLimits } from './limits.ts';
+import { type NamespaceProgram, type PoolDraft, ProgramPool } from './program-pool.ts';
+import { type Followed, type GroupChange, LabelGroups, type Local, type Selected } from './selected.ts';
 
-/** A local pod with the addresses it owns. */
-interface Local {
-  /** `namespace/name`. */
-  readonly key: string;
-  readonly pod: Pod;
-  readonly addresses: ReadonlySet<string>;
+/** What became of a namespace. */
+export interface NamespaceChanges {
+  readonly programs: readonly Change<string, NamespaceProgram>[];
+  /** Of audited policies; without what is over a limit. */
+  readonly audits: readonly Change<string, NamespaceProgram>[];
+  /** By pod: those that policies select. */
+  readonly endpoints: readonly Change<string, LocalEndpoint>[];
+  /** Pods of this node that came, went, or have other addresses or another record; undefined: any of them may have. */
+  readonly locals: readonly Change<string, Local>[] | undefined;
 }
 
-export interface NamespaceProgram {
-  readonly value: Program;
-  /** Absent: closed. */
-  readonly compiled: CompiledProgram | undefined;
+/** What all namespaces are compiled with. */
+interface Common {
+  readonly compiler: ProgramCompiler;
+  readonly peers: PeerSets;
+  readonly limits: NamespaceLimits;
 }
 
-export interface NamespacePrograms {
-  readonly selection: Selection;
-  /** Sorted by pod. */
-  readonly endpoints: readonly LocalEndpoint[];
-  /** By key, sorted by it. */
-  readonly programs: ReadonlyMap<string, NamespaceProgram>;
-  /** The same of audited policies; without what is over a limit. */
-  readonly audits: ReadonlyMap<string, NamespaceProgram>;
-  /** Those that are in a program or audit. */
-  readonly policies: ReadonlySet<Policy>;
-  readonly problems: readonly Problem[];
-  /** Sets that its programs ask for, up to the limit of a namespace, whether they got them or not. */
-  readonly wantedSets: number;
+/** Of one compilation. */
+interface Request {
+  /** By name. */
+  readonly policies: ReadonlyMap<string, Policy>;
+  /** By `namespace/name`. */
+  readonly locals: ReadonlyMap<string, Local>;
+  /** Of the policies that ask for none. */
+  readonly mode: PolicyMode | undefined;
 }
 
-export const NO_PROGRAMS: NamespacePrograms = {
-  selection: NO_SELECTION,
-  endpoints: [],
-  programs: new Map(),
-  audits: new Map(),
-  policies: new Set(),
-  problems: [],
-  wantedSets: 0,
-};
+interface Room {
+  /** The most sets it may have now, as all namespaces have to fit on the node. */
+  readonly setShare: number;
+  /** Gets the keys of the sets it makes. */
+  readonly held: Set<string>;
+}
+
+/** What a compilation is to do. */
+export interface Prepared {
+  readonly request: Request;
+  /** What it is put into, which may be what was before. */
+  readonly state: State;
+  readonly before: State | undefined;
+  readonly followed: Followed;
+  readonly groups: readonly GroupChange[];
+  readonly draft: Draft;
+}
 
 /** Names in a Problem. */
 const MAX_NAMES_IN_PROBLEM = 10;
-/** Keys of sets up to this length are counted by themselves; by a hash of them beyond. */
-const MAX_COUNTED_KEY = 256;
 /** Between two places to stop at. */
 const PODS_PER_STEP = 100;
-const KEYS_PER_STEP = 100;
+const GROUPS_PER_STEP = 20;
+/** With more changes at once everything is looked at anew, in slices. */
+const MAX_CHANGES = 200;
 
-/**
- * `mode`: of the policies that ask for none. `setShare`: the most sets it may have now, as all namespaces have to fit on the node. `before`: what
- * they were, for what did not change to be the same objects. `held`: gets the keys of the sets it makes.
- */
-export function* namespacePrograms(
-  compiler: ProgramCompiler,
-  peers: PeerSets,
-  limits: NamespaceLimits,
-  setShare: number,
-  policies: VersionedMap<string, Policy>,
-  mode: PolicyMode | undefined,
-  locals: readonly Local[],
-  before: NamespacePrograms,
-  held: Set<string>,
-): Sliced<NamespacePrograms> {
-  const selection = yield* select(policies, mode, labelsOf(locals), before.selection);
-  const { needed, neededAudits, neededAlone } = yield* neededBy(selection.byLabels.values());
-  const room = new Room(limits, setShare, peers, held);
-  const { programs, closed } = yield* compileAll(compiler, limits, room, needed, before.programs);
-  const most = auditLimits(limits);
-  const auditRoom = new Room(most, most.sets, peers, held);
-  const together = yield* compileAll(compiler, most, auditRoom, neededAudits, before.audits);
-  // What is left is for each alone: what they would deny together is counted wherever there is room for that.
-  const alone = yield* compileAll(compiler, most, auditRoom, neededAlone, before.audits);
-  // What is audited needs not be closed.
-  for (const { programs: made, closed: over } of [together, alone]) for (const key of over.keys()) made.delete(key);
-  const audits = new Map([...together.programs, ...alone.programs].sort(([a], [b]) => compareText(a, b)));
-  for (const each of neededAudits.values()) addAlone(each, audits, before.audits.get(each.key)?.value);
-  const problems = [
-    ...[...closed].map(([key, why]) => problemOf(needed.get(key)!, why, limits, setShare)),
-    ...[...together.closed].map(([key, why]) => auditProblemOf(neededAudits.get(key)!, why, most)),
-    ...[...neededAudits.values()].filter((each) => isCountedTogetherOnly(each, audits)).map(notAloneProblemOf),
-  ];
-  const selecting = new Set<Policy>();
-  for (const each of [...needed.values(), ...neededAudits.values()])
-    for (const policy of each.policies) selecting.add(policy);
-  return {
-    selection,
-    endpoints: yield* endpointsOf(locals, selection, together.closed, before.endpoints),
-    programs,
-    audits,
-    policies: selecting,
-    problems,
-    wantedSets: room.wantedSets,
-  };
+/** What is known of a namespace that is compiled. */
+class State {
+  readonly groups = new LabelGroups();
+  readonly enforced: ProgramPool;
+  readonly audited: ProgramPool;
+  /** By pod. */
+  readonly endpoints = new Map<string, LocalEndpoint>();
+  problems: readonly Problem[] = [];
+  mode: PolicyMode | undefined;
+  setShare = 0;
+  /** Endpoints lack audits that are over a limit. */
+  hasClosedAudits = false;
+
+  constructor(peers: PeerSets) {
+    this.enforced = new ProgramPool(peers, false);
+    this.audited = new ProgramPool(peers, true);
+  }
+
+  drop(): void {
+    this.enforced.drop();
+    this.audited.drop();
+  }
 }
 
-function* labelsOf(locals: readonly Local[]): Iterable<Pod['labels']> {
-  for (const { pod } of locals) yield pod.labels;
+/** One namespace with pods of this node. */
+export class NamespacePrograms {
+  readonly #common: Common;
+  #state: State | undefined;
+  readonly #policies = new PendingChanges<Policy>();
+  readonly #locals = new PendingChanges<Local>();
+  /** What changed since the state cannot be told. */
+  #isAfresh = true;
+  #stamp = 0;
+
+  constructor(common: Common) {
+    this.#common = common;
+  }
+
+  /** It is compiled from nothing the next time, with this mode of policies that ask for none. */
+  isAfresh(mode: PolicyMode | undefined): boolean {
+    const changes = this.#policies.size + this.#locals.size;
+    return this.#isAfresh || !this.#state || this.#state.mode !== mode || changes > MAX_CHANGES;
+  }
+
+  get problems(): readonly Problem[] {
+    return this.#state?.problems ?? [];
+  }
+
+  /** Sets that its programs ask for, up to the limit of a namespace, whether they got them or not. */
+  get wantedSets(): number {
+    return this.#state?.enforced.wantedSets ?? 0;
+  }
+
+  /** The most sets it might have when it was compiled. */
+  get setShare(): number {
+    return this.#state?.setShare ?? 0;
+  }
+
+  endpoint(pod: string): LocalEndpoint | undefined {
+    return this.#state?.endpoints.get(pod);
+  }
+
+  program(key: string): NamespaceProgram | undefined {
+    return this.#state?.enforced.programOf(key);
+  }
+
+  endpoints(): Iterable<LocalEndpoint> {
+    return this.#state?.endpoints.values() ?? [];
+  }
+
+  /** Another number after each change, of what it is compiled from and of what it is. */
+  get stamp(): number {
+    return this.#stamp;
+  }
+
+  /** `before`: what it replaces. */
+  policyChanged(name: string, before: Policy | undefined): void {
+    this.#stamp++;
+    this.#policies.note(name, before);
+  }
+
+  localChanged(key: string, before: Local | undefined): void {
+    this.#stamp++;
+    this.#locals.note(key, before);
+  }
+
+  /** What a compilation would have to do; nothing is another yet. */
+  *prepare(request: Request): Sliced<Prepared> {
+    const { policies, locals, mode } = request;
+    const before = this.#state;
+    const isAfresh = this.isAfresh(mode);
+    if (isAfresh) this.#forgetChanges();
+    const state = isAfresh ? new State(this.#common.peers) : before!;
+    const followed: Followed = isAfresh
+      ? { policies, mode, policyChanges: allOf(policies), localChanges: allOf(locals) }
+      : { policies, mode, policyChanges: this.#policies.list(policies), localChanges: this.#locals.list(locals) };
+    const groups = yield* state.groups.changes(followed, before?.groups);
+    const draft = new Draft(this.#common, state, before);
+    yield* draft.follow(groups);
+    return { request, state, before, followed, groups, draft };
+  }
+
+  /** Result: puts it in the place of what was. Not to be called once something else was put there. */
+  *compile(prepared: Prepared, room: Room): Sliced<() => NamespaceChanges> {
+    const { request, state, before, followed, groups, draft } = prepared;
+    const isAfresh = state !== before;
+    yield* draft.compile(room);
+    const endpoints = yield* draft.endpoints(followed, groups);
+    if (isAfresh) yield* state.groups.commit(followed, groups);
+    return () => {
+      if (!isAfresh) runSync(state.groups.commit(followed, groups));
+      this.#policies.taken(followed.policyChanges, request.policies);
+      this.#locals.taken(followed.localChanges, request.locals);
+      this.#isAfresh = false;
+      this.#state = state;
+      this.#stamp++;
+      state.mode = request.mode;
+      state.setShare = room.setShare;
+      return { ...draft.commit(endpoints), locals: isAfresh ? undefined : followed.localChanges };
+    };
+  }
+
+  /** The next time it is compiled from nothing. */
+  doubt(): void {
+    this.#stamp++;
+    this.#isAfresh = true;
+  }
+
+  /** Pods of this node, as compiled. */
+  locals(): Iterable<Local> {
+    return this.#state?.groups.allPods() ?? [];
+  }
+
+  /** From now on what changes is noted as since now; until all is compiled anew nothing else will do. */
+  #forgetChanges(): void {
+    this.#isAfresh = true;
+    this.#policies.clear();
+    this.#locals.clear();
+  }
+
+  /** It has no policies, or no pods of this node, any more. */
+  clear(): NamespaceChanges {
+    const state = this.#state;
+    this.#state = undefined;
+    this.#stamp++;
+    this.#forgetChanges();
+    state?.drop();
+    return {
+      programs: goneOf(programsOf(state?.enforced)),
+      audits: goneOf(programsOf(state?.audited)),
+      endpoints: goneOf(state?.endpoints ?? []),
+      locals: undefined,
+    };
+  }
 }
 
-/** By key, sorted by it. */
-function* compileAll(
-  compiler: ProgramCompiler,
-  limits: NamespaceLimits,
-  room: Room,
-  needed: ReadonlyMap<string, NeededProgram>,
-  before: ReadonlyMap<string, NamespaceProgram>,
-): Sliced<{ readonly programs: Map<string, NamespaceProgram>; readonly closed: ReadonlyMap<string, OverLimit> }> {
-  const coSelectedIn = yield* coSelections(needed, before);
-  const closed = new Map<string, OverLimit>();
-  const compiled = new Map<string, CompiledProgram>();
-  // One by one, since what a program is made of takes many times what is left of it.
-  for (const [bytes, each] of smallestFirst([...needed.values()], (one) => compiler.bytesOf(one))) {
-    if (!room.takeWork(bytes)) {
-      closed.set(each.key, 'work');
-      continue;
+function allOf<V>(map: ReadonlyMap<string, V>): readonly Change<string, V>[] {
+  return [...map].map(([key, after]) => ({ key, before: undefined, after }));
+}
+
+function goneOf<V>(entries: Iterable<readonly [string, V]>): readonly Change<string, V>[] {
+  return [...entries].map(([key, before]) => ({ key, before, after: undefined }));
+}
+
+function* programsOf(pool: ProgramPool | undefined): Iterable<readonly [string, NamespaceProgram]> {
+  for (const [key, { program }] of pool?.entries ?? []) if (program) yield [key, program];
+}
+
+/** What a state is to be. `before`: what was there, which the state may be. */
+class Draft {
+  readonly #common: Common;
+  readonly #state: State;
+  readonly #before: State | undefined;
+  readonly #enforced: PoolDraft;
+  readonly #audited: PoolDraft;
+  #isAuditTouched = false;
+  #problems: readonly Problem[];
+  #closedAudits: ReadonlySet<string> = new Set();
+
+  constructor(common: Common, state: State, before: State | undefined) {
+    this.#common = common;
+    this.#state = state;
+    this.#before = before;
+    this.#enforced = state.enforced.draft(common.compiler, before?.enforced);
+    this.#audited = state.audited.draft(common.compiler, before?.audited);
+    this.#problems = state.problems;
+  }
+
+  /** Takes in which programs pods need. What one kind of pods no longer needs another may need from now on. */
+  *follow(groups: readonly GroupChange[]): Sliced<void> {
+    let count = 0;
+    for (const { after } of groups) {
+      for (const each of after?.programs ?? []) this.#enforced.need(each);
+      for (const each of after?.audits ?? []) {
+        this.#audited.need(each);
+        for (const one of each.alone) this.#audited.need(one, 'aloneUses');
+      }
+      if (++count % GROUPS_PER_STEP === 0) yield;
     }
-    const coSelected = coSelectedIn(each);
-    const known = before.get(each.key)?.compiled;
-    const isKnown = known && isSameList(known.policies, each.policies) && isSameList(known.coSelected, coSelected);
-    const now = isKnown ? known : yield* compiler.compile(each, coSelected, limits.programRules);
-    const over = yield* room.admit(now);
-    if (over) closed.set(each.key, over);
-    else compiled.set(each.key, now);
-    yield;
+    for (const { before } of groups) {
+      for (const each of before?.programs ?? []) this.#enforced.release(each);
+      for (const each of before?.audits ?? []) {
+        this.#audited.release(each);
+        for (const one of each.alone) this.#audited.release(one, 'aloneUses');
+      }
+      if (++count % GROUPS_PER_STEP === 0) yield;
+    }
+    const audits = (selected: Selected | undefined): number => selected?.audits.length ?? 0;
+    this.#isAuditTouched = groups.some(({ before, after }) => audits(before) + audits(after) > 0);
   }
-  const programs = new Map<string, NamespaceProgram>();
-  for (const key of [...needed.keys()].sort()) {
-    programs.set(key, programOf(needed.get(key)!, compiled.get(key), closed.get(key), before.get(key)));
-    yield;
+
+  bytes(): number {
+    return this.#enforced.bytes() + this.#audited.bytes();
   }
-  return { programs, closed };
-}
 
-/** For each program, which of its policies are co-selected. Keys name the policies of a program: the same keys, the same answers. */
-function* coSelections(
-  needed: ReadonlyMap<string, NeededProgram>,
-  before: ReadonlyMap<string, NamespaceProgram>,
-): Sliced<(program: NeededProgram) => readonly number[]> {
-  const knownIn = (key: string): readonly number[] | undefined => before.get(key)?.compiled?.coSelected;
-  const areKnown = needed.size === before.size && [...needed.keys()].every((key) => knownIn(key) !== undefined);
-  if (areKnown) return ({ key }) => knownIn(key)!;
-  const coSelection = { ingress: new CoSelection(), egress: new CoSelection() };
-  for (const { direction, policies } of needed.values()) {
-    coSelection[direction].add(policies);
-    yield;
+  *compile({ setShare, held }: Room): Sliced<void> {
+    const { limits } = this.#common;
+    const most = auditLimits(limits);
+    yield* this.#enforced.compile({ ...this.#common, setShare, held });
+    yield* this.#audited.compile({ ...this.#common, limits: most, setShare: most.sets, held });
+    const closed = [...this.#enforced.closed()];
+    const closedAudits = [...this.#audited.closed()];
+    this.#closedAudits = new Set(closedAudits.map(([{ key }]) => key));
+    if (closed.length + closedAudits.length + this.#problems.length === 0 && !this.#isAuditTouched) return;
+    const notAlone = [...this.#audited.programs()].filter(([{ policies }, program]) => {
+      return program !== undefined && policies.length > 1 && !program.value.alone;
+    });
+    this.#problems = [
+      ...closed.map(([needed, why]) => problemOf(needed, why, limits, setShare)),
+      ...closedAudits.map(([needed, why]) => auditProblemOf(needed, why, most)),
+      ...notAlone.toSorted(([a], [b]) => compareText(a.key, b.key)).map(([needed]) => notAloneProblemOf(needed)),
+    ];
   }
-  return ({ direction, policies }) => coSelection[direction].groupsOf(policies);
-}
 
-/** Programs by key. */
-interface Needed {
-  readonly needed: ReadonlyMap<string, NeededProgram>;
-  /** Of audited policies, all of a pod together. */
-  readonly neededAudits: ReadonlyMap<string, NeededAudit>;
-  /** Of one of several, if it is not the only one of another pod. */
-  readonly neededAlone: ReadonlyMap<string, NeededProgram>;
-}
-
-function* neededBy(selected: Iterable<Selected>): Sliced<Needed> {
-  const needed = new Map<string, NeededProgram>();
-  const neededAudits = new Map<string, NeededAudit>();
-  for (const { programs, audits } of selected) {
-    for (const each of programs) needed.set(each.key, each);
-    for (const each of audits) neededAudits.set(each.key, each);
-    yield;
+  /** Of the pods that any policy selects: those that are others. */
+  *endpoints(
+    { localChanges }: Followed,
+    groups: readonly GroupChange[],
+  ): Sliced<readonly Change<string, LocalEndpoint>[]> {
+    const selected = new Map<Labels, Selected | undefined>(groups.map(({ labels, after }) => [labels, after]));
+    const isAny = this.#state !== this.#before || this.#state.hasClosedAudits || this.#closedAudits.size > 0;
+    const concerned = new Map<string, Local | undefined>();
+    for (const key of isAny ? (this.#before?.endpoints.keys() ?? []) : []) concerned.set(key, undefined);
+    for (const local of isAny ? this.#state.groups.allPods() : this.#podsOf(groups)) concerned.set(local.key, local);
+    for (const { key, after } of localChanges) concerned.set(key, after);
+    const changes: Change<string, LocalEndpoint>[] = [];
+    let count = 0;
+    for (const [key, local] of concerned) {
+      if (++count % PODS_PER_STEP === 0) yield;
+      const before = this.#before?.endpoints.get(key);
+      const by = local && (selected.get(local.pod.labels) ?? this.#state.groups.get(local.pod.labels));
+      const after = local && by && by.policies.length > 0 ? this.#endpointOf(local, by.keys, before) : undefined;
+      if (before !== after) changes.push({ key, before, after });
+    }
+    return changes;
   }
-  const alone = [...neededAudits.values()].flatMap((each) => each.alone);
-  const neededAlone = new Map(alone.filter(({ key }) => !neededAudits.has(key)).map((each) => [each.key, each]));
-  return { needed, neededAudits, neededAlone };
-}
 
-/** All of them, or none: of those that are counted, the counts are whole. */
-function addAlone(
-  { key, alone }: NeededAudit,
-  audits: Map<string, NamespaceProgram>,
-  before: Program | undefined,
-): void {
-  const together = audits.get(key);
-  const programs = alone.flatMap((one) => audits.get(one.key)?.value ?? []);
-  if (!together || programs.length === 0 || programs.length < alone.length) return;
-  const value = { ...together.value, alone: programs };
-  audits.set(key, { ...together, value: isSameValue(before, value) ? before! : value });
-}
-
-/** Of the pods that any policy selects. */
-function* endpointsOf(
-  locals: readonly Local[],
-  { byLabels }: Selection,
-  closedAudits: ReadonlyMap<string, OverLimit>,
-  before: readonly LocalEndpoint[],
-): Sliced<readonly LocalEndpoint[]> {
-  const known = new Map(before.map((endpoint) => [endpoint.pod, endpoint]));
-  const endpoints: LocalEndpoint[] = [];
-  let count = 0;
-  for (const local of locals) {
-    const { policies, keys } = byLabels.get(local.pod.labels)!;
-    if (++count % PODS_PER_STEP === 0) yield;
-    if (policies.length === 0) continue;
-    const endpoint = endpointOf(local, keys, known.get(local.key));
-    endpoints.push(closedAudits.size === 0 ? endpoint : withoutAudits(endpoint, closedAudits));
+  /** Of kinds that are in other programs than before. */
+  *#podsOf(groups: readonly GroupChange[]): Iterable<Local> {
+    for (const { labels, before, after } of groups) {
+      if (before?.keys === after?.keys && (before?.policies.length === 0) === (after?.policies.length === 0)) continue;
+      yield* this.#state.groups.pods(labels);
+    }
   }
-  return endpoints;
+
+  #endpointOf(local: Local, keys: Selected['keys'], before: LocalEndpoint | undefined): LocalEndpoint {
+    const audits = this.#closedAudits.size === 0 ? keys.audits : withoutClosed(keys.audits, this.#closedAudits);
+    if (before && isStill(before, local.addresses, keys.programs, audits)) return before;
+    const endpoint = { pod: local.key, addresses: [...local.addresses].sort(), programs: keys.programs, audits };
+    return before && isSameValue(before, endpoint) ? before : endpoint;
+  }
+
+  commit(endpoints: readonly Change<string, LocalEndpoint>[]): Omit<NamespaceChanges, 'locals'> {
+    const [state, before] = [this.#state, this.#before];
+    state.problems = this.#problems;
+    state.hasClosedAudits = this.#closedAudits.size > 0;
+    const programs = this.#enforced.commit();
+    const audits = this.#audited.commit();
+    if (state !== before) for (const [key, endpoint] of before?.endpoints ?? []) state.endpoints.set(key, endpoint);
+    for (const { key, after } of endpoints) {
+      if (after) state.endpoints.set(key, after);
+      else state.endpoints.delete(key);
+    }
+    if (!before || state === before) return { programs, audits, endpoints };
+    before.drop();
+    return {
+      programs: differences(before.enforced, state.enforced),
+      audits: differences(before.audited, state.audited),
+      endpoints,
+    };
+  }
 }
 
-function endpointOf(
-  { key, addresses }: Local,
-  keys: Selected['keys'],
-  before: LocalEndpoint | undefined,
-): LocalEndpoint {
-  if (before && isStill(before, addresses, keys)) return before;
-  const endpoint = { pod: key, addresses: [...addresses].sort(), ...keys };
-  return before && isSameValue(before, endpoint) ? before : endpoint;
+function differences(before: ProgramPool, after: ProgramPool): readonly Change<string, NamespaceProgram>[] {
+  const keys = new Set([...before.entries.keys(), ...after.entries.keys()]);
+  return [...keys].flatMap((key) => {
+    const change = { key, before: before.programOf(key), after: after.programOf(key) };
+    return change.before === change.after ? [] : [change];
+  });
 }
 
-function isStill(endpoint: LocalEndpoint, addresses: ReadonlySet<string>, keys: Selected['keys']): boolean {
-  if (endpoint.programs !== keys.programs || endpoint.audits !== keys.audits) return false;
+function isStill(
+  endpoint: LocalEndpoint,
+  addresses: ReadonlySet<string>,
+  programs: LocalEndpoint['programs'],
+  audits: LocalEndpoint['audits'],
+): boolean {
+  if (endpoint.programs !== programs || endpoint.audits !== audits) return false;
   return endpoint.addresses.length === addresses.size && endpoint.addresses.every((each) => addresses.has(each));
 }
 
-function withoutAudits(endpoint: LocalEndpoint, closed: ReadonlyMap<string, OverLimit>): LocalEndpoint {
-  if (closed.size === 0) return endpoint;
-  const audits = Object.entries(endpoint.audits).filter(([, key]) => !closed.has(key));
-  return { ...endpoint, audits: Object.fromEntries(audits) };
-}
-
-function smallestFirst<T extends { readonly key: string }>(
-  all: readonly T[],
-  sizeOf: (one: T) => number,
-): readonly (readonly [size: number, one: T])[] {
-  return all
-    .map((one) => [sizeOf(one), one] as const)
-    .sort(([size, one], [other, another]) => size - other || compareText(one.key, another.key));
-}
-
-/** What is left of the limits. Sets that several programs share count once. */
-class Room {
-  readonly #limits: NamespaceLimits;
-  readonly #setShare: number;
-  readonly #peers: PeerSets;
-  /** Keys of the sets of what was admitted, and of what was tried. */
-  readonly #held: Set<string>;
-  readonly #used = new Set<string>();
-  /** Of whatever was compiled: what does not fit counts, so that it is the same whatever others leave. */
-  readonly #wanted = new Set<string>();
-  #rules: number;
-  #work: number;
-  #cost: SetCost;
-
-  constructor(limits: NamespaceLimits, setShare: number, peers: PeerSets, held: Set<string>) {
-    this.#limits = limits;
-    this.#setShare = setShare;
-    this.#peers = peers;
-    this.#held = held;
-    this.#rules = limits.rules;
-    this.#work = limits.work;
-    this.#cost = limits;
-  }
-
-  takeWork(bytes: number): boolean {
-    this.#work -= bytes;
-    return this.#work >= 0;
-  }
-
-  get wantedSets(): number {
-    return this.#wanted.size;
-  }
-
-  /** Makes the sets of the program if it fits; else the limit it is over. */
-  *admit(one: CompiledProgram): Sliced<OverLimit | undefined> {
-    if (one.ruleCount > this.#limits.programRules) return 'rules';
-    yield* this.#want(one.allKeys);
-    if (one.ruleCount > this.#rules) return 'rules';
-    const fresh = one.allKeys.filter((set) => !this.#used.has(set));
-    const sets = this.#used.size + fresh.length;
-    if (sets > this.#limits.sets) return 'sets';
-    if (sets > this.#setShare) return 'node-sets';
-    for (const set of fresh) this.#held.add(set);
-    const cost = yield* this.#peers.provide(fresh, one.plan, this.#cost);
-    if (!cost) return 'entries';
-    one.plan.clear();
-    for (const set of fresh) this.#used.add(set);
-    this.#rules -= one.ruleCount;
-    const { entries, comparisons } = this.#cost;
-    this.#cost = { entries: entries - cost.entries, comparisons: comparisons - cost.comparisons };
-    return undefined;
-  }
-
-  *#want(keys: readonly string[]): Sliced<void> {
-    let count = 0;
-    for (const key of keys) {
-      if (this.#wanted.size >= this.#limits.sets) return;
-      this.#wanted.add(key.length <= MAX_COUNTED_KEY ? key : createHash('sha256').update(key).digest('base64'));
-      if (++count % KEYS_PER_STEP === 0) yield;
-    }
-  }
-}
-
-function programOf(
-  needed: NeededProgram,
-  compiled: CompiledProgram | undefined,
-  closed: OverLimit | undefined,
-  before: NamespaceProgram | undefined,
-): NamespaceProgram {
-  const { key, direction, policies } = needed;
-  const value =
-    compiled && !closed
-      ? compiled.value
-      : {
-          key,
-          direction,
-          policies: policies.map(refOf),
-          stages: [networkPolicyStage([])],
-          ...(closed ? { closed } : {}),
-        };
-  if (before && isSameValue(before.value, value))
-    return { value: before.value, compiled: closed ? undefined : compiled };
-  return { value, compiled: closed ? undefined : compiled };
+function withoutClosed(audits: LocalEndpoint['audits'], closed: ReadonlySet<string>): LocalEndpoint['audits'] {
+  return Object.fromEntries(Object.entries(audits).filter(([, key]) => !closed.has(key)));
 }
 
 function problemOf(
@@ -358,12 +409,7 @@ function auditProblemOf({ direction, policies }: NeededProgram, why: OverLimit, 
   };
 }
 
-function isCountedTogetherOnly({ key, policies }: NeededAudit, audits: ReadonlyMap<string, NamespaceProgram>): boolean {
-  const together = audits.get(key);
-  return together !== undefined && policies.length > 1 && !together.value.alone;
-}
-
-function notAloneProblemOf({ direction, policies }: NeededAudit): Problem {
+function notAloneProblemOf({ direction, policies }: NeededProgram): Problem {
   const why =
     policies.length > MAX_AUDITED_ALONE
       ? `more than ${MAX_AUDITED_ALONE} audited policies select the same pods`

@@ -54,6 +54,14 @@ export interface SetCost {
   readonly comparisons: number;
 }
 
+/** What some sets take together, kept up to date as pods come and go. */
+export interface SetAccount {
+  /** Of sets that are made; each once. */
+  add(key: string): void;
+  remove(key: string): void;
+  cost(): SetCost;
+}
+
 const NO_BLOCKS = { 4: AddressSpace.empty(4), 6: AddressSpace.empty(6) } as const;
 
 export function selectPeers(policyNamespace: string, peers: readonly Peer[] | 'any'): PeerUnion {
@@ -269,6 +277,15 @@ interface Part {
   readonly blocks?: AddressSpace;
 }
 
+const NO_ACCOUNTS: readonly Sums[] = [];
+
+/** Sums of an account. */
+interface Sums {
+  entries: number;
+  /** Selections by the one namespace they name; the others under no name. */
+  readonly selections: Map<string | undefined, number>;
+}
+
 interface LiveSet {
   readonly key: string;
   readonly members: JournaledMap<string, boolean>;
@@ -277,6 +294,8 @@ interface LiveSet {
   /** As a value; the same object until the membership changes. */
   value: AddressSet | AddressPortSet;
   readonly refresh: (set: LiveSet) => AddressSet | AddressPortSet;
+  /** That it counts for. */
+  accounts: readonly Sums[];
 }
 
 export class PeerSets {
@@ -294,14 +313,15 @@ export class PeerSets {
   readonly #doubtful = new Set<Identity>();
   /** For each set that is being made: identities whose parts were found since. */
   readonly #adding = new Set<Set<Identity>>();
-  /** Endpoint sets that are made elsewhere. */
-  #others: ReadonlyMap<string, AddressPortSet> = new Map();
-  #otherAddresses: ReadonlyMap<string, AddressSet> = new Map();
+  /** Sets that are made elsewhere. */
+  readonly #others = new Map<string, AddressSet | AddressPortSet>();
   readonly #addressSets = new JournaledMap<string, AddressSet>();
   readonly #addressPortSets = new JournaledMap<string, AddressPortSet>();
   /** What is not up to date in these: sets that came, or whose members changed, and values of sets that went. */
   readonly #changed = new Set<JournaledMap<string, boolean>>();
   readonly #gone = new Set<AddressSet | AddressPortSet>();
+  /** Made elsewhere, and not in these yet. */
+  readonly #came = new Map<string, AddressSet | AddressPortSet>();
 
   // ------------------------------------------------------------------------------------------------------------ events
 
@@ -320,9 +340,13 @@ export class PeerSets {
   }
 
   #update(...[part, ...what]: Parameters<typeof update>): boolean {
-    const changed = update(part, ...what);
-    if (changed) this.#changed.add(part.members);
-    return changed;
+    const { members } = part;
+    const before = members.size;
+    if (!update(part, ...what)) return false;
+    this.#changed.add(members);
+    const more = members.size - before;
+    if (more !== 0) for (const sums of this.#setOf.get(members)?.accounts ?? []) sums.entries += more;
+    return true;
   }
 
   #forget(identity: Identity, address: string): void {
@@ -419,11 +443,56 @@ export class PeerSets {
     let count = 0;
     for (const { union } of parts) {
       if (union.kind === 'any') count += this.#identityCount;
-      else
-        for (const { namespaces } of union.selections)
-          count += 'name' in namespaces ? (this.#identities.get(namespaces.name)?.size ?? 0) : this.#identityCount;
+      else for (const selection of union.selections) count += this.#identitiesIn(namedBy(selection));
     }
     return count;
+  }
+
+  #identitiesIn(namespace: string | undefined): number {
+    return namespace === undefined ? this.#identityCount : (this.#identities.get(namespace)?.size ?? 0);
+  }
+
+  /** What these sets take; those that are not made take nothing. */
+  costOf(keys: Iterable<string>): SetCost {
+    let [entries, comparisons] = [0, 0];
+    for (const key of keys) {
+      const set = this.#sets.get(key);
+      entries += set?.members.size ?? 0;
+      comparisons += set ? this.#comparisons(set) : 0;
+    }
+    return { entries, comparisons };
+  }
+
+  account(): SetAccount {
+    const sums: Sums = { entries: 0, selections: new Map() };
+    const count = (set: LiveSet, sign: 1 | -1): void => {
+      sums.entries += sign * set.members.size;
+      for (const { union } of set.parts)
+        for (const name of union.kind === 'any' ? [undefined] : union.selections.map(namedBy)) {
+          const left = (sums.selections.get(name) ?? 0) + sign;
+          if (left === 0) sums.selections.delete(name);
+          else sums.selections.set(name, left);
+        }
+    };
+    return {
+      add: (key) => {
+        const set = this.#sets.get(key);
+        if (!set || set.accounts.includes(sums)) return;
+        set.accounts = [...set.accounts, sums];
+        count(set, 1);
+      },
+      remove: (key) => {
+        const set = this.#sets.get(key);
+        if (!set?.accounts.includes(sums)) return;
+        set.accounts = set.accounts.filter((each) => each !== sums);
+        count(set, -1);
+      },
+      cost: () => {
+        let comparisons = 0;
+        for (const [name, selections] of sums.selections) comparisons += selections * this.#identitiesIn(name);
+        return { entries: sums.entries, comparisons };
+      },
+    };
   }
 
   /** Pods may come, go and change meanwhile. False if it gets more entries than `most`; then it is not there. */
@@ -500,12 +569,17 @@ export class PeerSets {
     }
   }
 
-  /** Sets that are made elsewhere and belong to `values` as they are. */
-  include(others: ReadonlyMap<string, AddressPortSet>, addresses: ReadonlyMap<string, AddressSet>): void {
-    for (const [key, set] of this.#others) if (!others.has(key)) this.#gone.add(set);
-    for (const [key, set] of this.#otherAddresses) if (!addresses.has(key)) this.#gone.add(set);
-    this.#others = others;
-    this.#otherAddresses = addresses;
+  /** A set that is made elsewhere and belongs to `values` as it is; undefined: it does no more. */
+  include(key: string, set: AddressSet | AddressPortSet | undefined): void {
+    const before = this.#others.get(key);
+    if (set) {
+      this.#others.set(key, set);
+      this.#came.set(key, set);
+    } else if (before) {
+      this.#others.delete(key);
+      this.#came.delete(key);
+      this.#gone.add(before);
+    }
   }
 
   /** All sets as values, versions of one history; those whose membership did not change are the same objects as last time. */
@@ -517,8 +591,9 @@ export class PeerSets {
       if (set.value.members !== set.members.snapshot()) set.value = set.refresh(set);
       this.#put(set.value, true);
     }
-    for (const set of [...this.#others.values(), ...this.#otherAddresses.values()]) this.#put(set, true);
+    for (const set of this.#came.values()) this.#put(set, true);
     this.#gone.clear();
+    this.#came.clear();
     this.#changed.clear();
     return { addressSets: this.#addressSets.snapshot(), addressPortSets: this.#addressPortSets.snapshot() };
   }
@@ -581,10 +656,15 @@ export class PeerSets {
   }
 }
 
+/** The one namespace that the selection names. */
+function namedBy({ namespaces }: PodSelection): string | undefined {
+  return 'name' in namespaces ? namespaces.name : undefined;
+}
+
 /** The one namespace all of the union's selections name; undefined: there is no such. */
 function namespaceOf(union: PeerUnion): string | undefined {
   if (union.kind === 'any') return undefined;
-  const names = new Set(union.selections.map(({ namespaces }) => ('name' in namespaces ? namespaces.name : undefined)));
+  const names = new Set(union.selections.map(namedBy));
   const [name] = names;
   return names.size === 1 ? name : undefined;
 }
@@ -632,7 +712,8 @@ function addressSet(key: string, union: PeerUnion, family: Family, space: Addres
     baseOf: (entry) => table.get(entry),
   };
   const refresh = (set: LiveSet): AddressSet => ({ key, family, kind, members: set.members.snapshot() });
-  return { key, members, parts: [part], value: { key, family, kind, members: members.snapshot() }, refresh };
+  const value: AddressSet = { key, family, kind, members: members.snapshot() };
+  return { key, members, parts: [part], value, refresh, accounts: NO_ACCOUNTS };
 }
 
 function addressPortSet(key: string, union: PeerUnion, family: Family, names: PortNames): LiveSet {
@@ -672,7 +753,8 @@ function endpointsOf(
   holds: AddressPortSet['holds'] = 'addresses',
 ): LiveSet {
   const refresh = (set: LiveSet): AddressPortSet => ({ key, family, holds, members: set.members.snapshot() });
-  return { key, members, parts, value: { key, family, holds, members: members.snapshot() }, refresh };
+  const value: AddressPortSet = { key, family, holds, members: members.snapshot() };
+  return { key, members, parts, value, refresh, accounts: NO_ACCOUNTS };
 }
 
 /** Of blocks alone: what it holds never changes. */

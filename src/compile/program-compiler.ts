@@ -37,6 +37,8 @@ export interface NeededProgram {
   readonly key: string;
   readonly direction: Direction;
   readonly policies: readonly Policy[];
+  /** Which policies these are, of this direction: a policy that is not the same for all pods has more than one such name. */
+  readonly names: readonly string[];
 }
 
 /** Ingress named ports: whose ports, and which. */

@@ -10,6 +10,8 @@ type ReadRules = Readonly<Record<Direction, readonly Rule[]>>;
 export class RuleReader {
   readonly #known = new Map<Policy, ReadRules>();
   readonly #looked = new Set<Policy>();
+  /** Policies that may be of no use. */
+  readonly #doubtful = new Set<Policy>();
   /** Of those that have any. */
   readonly #problems = new Map<Policy, readonly Problem[]>();
 
@@ -17,6 +19,7 @@ export class RuleReader {
     const known = this.#known.get(policy);
     if (known) return known;
     const rules = { ingress: policy.ingress, egress: policy.egress };
+    this.#doubtful.add(policy);
     if ((policy.ruleBytes ?? 0) <= MAX_REMEMBERED_BYTES) this.#known.set(policy, rules);
     if (policy.ruleProblems && !this.#looked.has(policy)) this.#lookAt(policy, policy.ruleProblems());
     return rules;
@@ -27,11 +30,20 @@ export class RuleReader {
     if (problems.length > 0) this.#problems.set(policy, problems);
   }
 
-  /** Forgets what was read of all other policies. */
-  keepOnly(policies: ReadonlySet<Policy>): void {
-    for (const policy of this.#known.keys()) if (!policies.has(policy)) this.#known.delete(policy);
-    for (const policy of this.#looked) if (!policies.has(policy)) this.#looked.delete(policy);
-    for (const policy of this.#problems.keys()) if (!policies.has(policy)) this.#problems.delete(policy);
+  /** Of whether it is used it can be asked again. */
+  released(policy: Policy): void {
+    this.#doubtful.add(policy);
+  }
+
+  /** Forgets what was read since the last time, or was released, of policies that nobody uses. */
+  forgetUnused(isUsed: (policy: Policy) => boolean): void {
+    for (const policy of this.#doubtful) {
+      if (isUsed(policy)) continue;
+      this.#known.delete(policy);
+      this.#looked.delete(policy);
+      this.#problems.delete(policy);
+    }
+    this.#doubtful.clear();
   }
 
   /** What is wrong with rules that were not looked at before they concerned this node. */

@@ -4,18 +4,28 @@
  */
 import { createHash } from 'node:crypto';
 import type { Direction, PolicyMode } from '../core/vocabulary.ts';
-import type { Labels, Policy } from '../policy/model.ts';
+import type { Labels, Pod, Policy, Selector } from '../policy/model.ts';
 import type { LocalEndpoint } from './intent.ts';
 import type { NeededProgram } from './program-compiler.ts';
 import type { Sliced } from '../core/sliced.ts';
-import type { Change, VersionedMap } from '../core/versioned-map.ts';
+import type { Change } from '../core/versioned-map.ts';
 
 import { MAX_AUDITED_ALONE } from './limits.ts';
 import { DIRECTIONS } from '../core/vocabulary.ts';
 import { UNKNOWN_LABELS } from '../policy/model.ts';
 import { matches, mayMatch } from '../policy/selector.ts';
 import { isSameValue } from '../core/same-value.ts';
-import { compareText } from '../core/compare.ts';
+import { compareText, isSameList } from '../core/compare.ts';
+import { Groups } from '../core/groups.ts';
+import { ANY, SelectionIndex, termOf, termsOf } from './selection-index.ts';
+
+/** A local pod with the addresses it owns. */
+export interface Local {
+  /** `namespace/name`. */
+  readonly key: string;
+  readonly pod: Pod;
+  readonly addresses: ReadonlySet<string>;
+}
 
 /** Of the pods with the same labels. */
 export interface Selected {
@@ -33,41 +43,182 @@ export interface NeededAudit extends NeededProgram {
   readonly alone: readonly NeededProgram[];
 }
 
-export interface Selection {
-  readonly byLabels: ReadonlyMap<Labels, Selected>;
-  /** As of these policies, and this mode of those that ask for none. */
-  readonly version: number | undefined;
-  readonly mode: PolicyMode | undefined;
-}
-
-export const NO_SELECTION: Selection = { byLabels: new Map(), version: undefined, mode: undefined };
+/** Ahead of the name of a policy of which it is not known whether it selects the pods, in the names of a program. */
+const IN_DOUBT = '?';
+/** Between two places to stop at. */
+const GROUPS_PER_STEP = 20;
+const POLICIES_PER_STEP = 20;
+const PODS_PER_STEP = 100;
 
 /** Names in the key of a program up to this many policies; a hash of them beyond. */
 const MAX_NAMES_IN_KEY = 64;
 
-/** `policies`: by name. `before`: what it was, for what did not change to be the same objects. */
-export function* select(
-  policies: VersionedMap<string, Policy>,
-  mode: PolicyMode | undefined,
-  labels: Iterable<Labels>,
-  before: Selection,
-): Sliced<Selection> {
-  const changes = policies.changesSince(before.version);
-  const byLabels = new Map<Labels, Selected>();
-  for (const each of labels) {
-    if (byLabels.has(each)) continue;
-    const known = before.byLabels.get(each);
-    const selecting =
-      known && changes !== 'all' ? withChanges(known.policies, changes, each) : selectingOf(policies.values(), each);
-    const isSame = selecting === known?.policies && mode === before.mode;
-    byLabels.set(each, isSame ? known : selectedBy(selecting, mode, each, known));
-    yield;
-  }
-  return { byLabels, version: policies.version, mode };
+/** Of pods with the same labels, before and after a change; undefined: there are none. */
+export interface GroupChange {
+  readonly labels: Labels;
+  readonly before: Selected | undefined;
+  readonly after: Selected | undefined;
 }
 
-function selectingOf(policies: Iterable<Policy>, labels: Labels): readonly Policy[] {
-  return [...policies].filter(({ podSelector }) => mayMatch(podSelector, labels)).sort(byName);
+interface Group {
+  readonly selected: Selected;
+  /** By key. */
+  readonly pods: Map<string, Local>;
+}
+
+/** What changes are to be followed. */
+export interface Followed {
+  /** By name, as changed. */
+  readonly policies: ReadonlyMap<string, Policy>;
+  readonly policyChanges: readonly Change<string, Policy>[];
+  readonly localChanges: readonly Change<string, Local>[];
+  /** Of the policies that ask for none. */
+  readonly mode: PolicyMode | undefined;
+}
+
+/** Local pods by their labels, and what selects them. Policies are asked about labels they may select, and labels about policies that may select them. */
+export class LabelGroups {
+  readonly #groups = new Map<Labels, Group>();
+  readonly #byLabel = new Groups<string, Labels>();
+  readonly #policies = new SelectionIndex<string>();
+
+  get(labels: Labels): Selected | undefined {
+    return this.#groups.get(labels)?.selected;
+  }
+
+  pods(labels: Labels): Iterable<Local> {
+    return this.#groups.get(labels)?.pods.values() ?? [];
+  }
+
+  *allPods(): Iterable<Local> {
+    for (const { pods } of this.#groups.values()) yield* pods.values();
+  }
+
+  /** What the changes make another, or new. `before`: what did not change is the same object. Nothing is changed by it. */
+  *changes(followed: Followed, before: Pick<LabelGroups, 'get'> = this): Sliced<readonly GroupChange[]> {
+    const counts = this.#countsAfter(followed.localChanges);
+    const touching = yield* this.#touching(followed.policyChanges);
+    const news = [...counts].flatMap(([labels, count]) => (count > 0 && !this.#groups.has(labels) ? [labels] : []));
+    const index = news.length > 0 ? yield* indexOf(followed.policyChanges) : undefined;
+    const found: GroupChange[] = [];
+    let count = 0;
+    for (const labels of news) {
+      const known = before.get(labels);
+      const policies = this.#selecting(labels, followed, index!);
+      const isSame = known !== undefined && isSameList(known.policies, policies);
+      found.push({
+        labels,
+        before: undefined,
+        after: selectedBy(isSame ? known.policies : policies, followed.mode, labels, known),
+      });
+      if (++count % GROUPS_PER_STEP === 0) yield;
+    }
+    for (const [labels, left] of counts)
+      if (left === 0) found.push({ labels, before: this.get(labels), after: undefined });
+    for (const [labels, changes] of touching) {
+      if (counts.get(labels) === 0) continue;
+      const known = this.get(labels)!;
+      const policies = withChanges(known.policies, changes, labels);
+      found.push({ labels, before: known, after: selectedBy(policies, followed.mode, labels, known) });
+      if (++count % GROUPS_PER_STEP === 0) yield;
+    }
+    return found;
+  }
+
+  /** Of the labels of pods that changed: how many pods have them then. */
+  #countsAfter(changes: Followed['localChanges']): ReadonlyMap<Labels, number> {
+    const counts = new Map<Labels, number>();
+    const add = (local: Local | undefined, count: number): void => {
+      if (!local) return;
+      const { labels } = local.pod;
+      counts.set(labels, (counts.get(labels) ?? this.#groups.get(labels)?.pods.size ?? 0) + count);
+    };
+    for (const { before, after } of changes) {
+      add(before, -1);
+      add(after, 1);
+    }
+    return counts;
+  }
+
+  /** By labels of pods that a changed policy selects or did: these changes. */
+  *#touching(changes: Followed['policyChanges']): Sliced<ReadonlyMap<Labels, readonly Change<string, Policy>[]>> {
+    const touching = new Map<Labels, Change<string, Policy>[]>();
+    for (const [at, change] of changes.entries()) {
+      const selectors = [change.before, change.after].flatMap((policy) => (policy ? [policy.podSelector] : []));
+      const candidates = new Set(selectors.flatMap((selector) => [...this.#candidates(selector)]));
+      for (const labels of candidates) {
+        if (!selectors.some((selector) => mayMatch(selector, labels))) continue;
+        const known = touching.get(labels);
+        if (known) known.push(change);
+        else touching.set(labels, [change]);
+      }
+      if ((at + 1) % POLICIES_PER_STEP === 0) yield;
+    }
+    return touching;
+  }
+
+  /** A superset of the labels that it may select. */
+  #candidates(selector: Selector): Iterable<Labels> {
+    const terms = termsOf([selector]);
+    if (terms.has(ANY)) return this.#groups.keys();
+    const found = new Set<Labels>(this.#groups.has(UNKNOWN_LABELS) ? [UNKNOWN_LABELS] : []);
+    for (const term of terms) for (const labels of this.#byLabel.get(term) ?? []) found.add(labels);
+    return found;
+  }
+
+  /** The policies that may select pods with these labels, of which there were none. */
+  #selecting(
+    labels: Labels,
+    { policies, policyChanges }: Followed,
+    changed: SelectionIndex<string>,
+  ): readonly Policy[] {
+    const isChanged = new Set(policyChanges.map(({ key }) => key));
+    const found: Policy[] = [];
+    const ask = (name: string): void => {
+      const policy = policies.get(name);
+      if (policy && mayMatch(policy.podSelector, labels)) found.push(policy);
+    };
+    if (labels === UNKNOWN_LABELS) for (const name of policies.keys()) ask(name);
+    else {
+      for (const name of this.#policies.candidates('', labels)) if (!isChanged.has(name)) ask(name);
+      for (const name of changed.candidates('', labels)) ask(name);
+    }
+    return found.sort(byName);
+  }
+
+  /** To be run to its end, or dropped with the groups. */
+  *commit({ policyChanges, localChanges }: Followed, changes: readonly GroupChange[]): Sliced<void> {
+    let count = 0;
+    for (const { key, before, after } of policyChanges) {
+      if (before) this.#policies.remove(undefined, [before.podSelector], key);
+      if (after) this.#policies.add(undefined, [after.podSelector], key);
+      if (++count % POLICIES_PER_STEP === 0) yield;
+    }
+    for (const { labels, before, after } of changes) {
+      const pods = this.#groups.get(labels)?.pods ?? new Map<string, Local>();
+      if (after) this.#groups.set(labels, { selected: after, pods });
+      else this.#groups.delete(labels);
+      if (before && after) continue;
+      for (const [key, value] of Object.entries(labels)) {
+        if (after) this.#byLabel.add(termOf(key, value), labels);
+        else this.#byLabel.remove(termOf(key, value), labels);
+      }
+    }
+    for (const { key, before, after } of localChanges) {
+      if (before && before.pod.labels !== after?.pod.labels) this.#groups.get(before.pod.labels)?.pods.delete(key);
+      if (after) this.#groups.get(after.pod.labels)!.pods.set(key, after);
+      if (++count % PODS_PER_STEP === 0) yield;
+    }
+  }
+}
+
+function* indexOf(changes: Followed['policyChanges']): Sliced<SelectionIndex<string>> {
+  const index = new SelectionIndex<string>();
+  for (const [at, { key, after }] of changes.entries()) {
+    if (after) index.add(undefined, [after.podSelector], key);
+    if ((at + 1) % POLICIES_PER_STEP === 0) yield;
+  }
+  return index;
 }
 
 function withChanges(
@@ -109,20 +260,26 @@ function keysOf(programs: readonly NeededProgram[]): LocalEndpoint['programs'] {
 function programsOf(selecting: readonly Policy[], labels: Labels): readonly NeededProgram[] {
   return DIRECTIONS.flatMap((direction) => {
     const isolating = selecting.filter((policy) => policy.isolates[direction]);
-    const policies = isolating.map((policy) => (matches(policy.podSelector, labels) ? policy : withoutRules(policy)));
-    return policies.length === 0 ? [] : [{ key: programKey(direction, policies, labels), direction, policies }];
+    if (isolating.length === 0) return [];
+    const isSure = (policy: Policy): boolean => labels !== UNKNOWN_LABELS || matches(policy.podSelector, labels);
+    const policies = isolating.map((policy) => (isSure(policy) ? policy : withoutRules(policy)));
+    const names = isolating.map((policy) => `${direction}${isSure(policy) ? ' ' : IN_DOUBT}${policy.name}`);
+    return [{ key: programKey(direction, policies, labels), direction, policies, names }];
   });
 }
 
 /** Its keys are no keys of programs. One that is alone has the key that it has where no other is audited. */
 function auditOf(together: NeededProgram, labels: Labels): NeededAudit {
-  const { key, direction, policies } = together;
+  const { key, direction, policies, names } = together;
   const isCountedAlone = policies.length > 1 && policies.length <= MAX_AUDITED_ALONE;
-  const alone = isCountedAlone ? policies.map((policy) => [policy]) : [];
+  const alone = isCountedAlone ? policies : [];
   return {
     ...together,
     key: auditKey(key),
-    alone: alone.map((one) => ({ key: auditKey(programKey(direction, one, labels)), direction, policies: one })),
+    alone: alone.map((policy, at) => {
+      const one = [policy];
+      return { key: auditKey(programKey(direction, one, labels)), direction, policies: one, names: [names[at]!] };
+    }),
   };
 }
 

@@ -6,7 +6,7 @@ import { Groups } from '../core/groups.ts';
 /** Under so many labels one is found; with more it is asked about every pod. */
 const MAX_TERMS = 16;
 /** Not of the form `key=value`. */
-const ANY = '';
+export const ANY = '';
 const ONLY_ANY: ReadonlySet<string> = new Set([ANY]);
 
 export class SelectionIndex<T> {
@@ -33,14 +33,18 @@ export class SelectionIndex<T> {
       if (!byTerm) continue;
       for (const value of byTerm.get(ANY) ?? []) found.add(value);
       for (const key of Object.keys(labels))
-        for (const value of byTerm.get(`${key}=${labels[key]}`) ?? []) found.add(value);
+        for (const value of byTerm.get(termOf(key, labels[key]!)) ?? []) found.add(value);
     }
     return found;
   }
 }
 
+export function termOf(key: string, value: string): string {
+  return `${key}=${value}`;
+}
+
 /** Each pod that is selected has one of these labels, or ANY is among them. Where a key has `=` in it, two labels may be one term. */
-function termsOf(selectors: readonly Selector[]): ReadonlySet<string> {
+export function termsOf(selectors: readonly Selector[]): ReadonlySet<string> {
   const terms = new Set<string>();
   for (const selector of selectors) {
     if (selector.kind === 'nothing') continue;
@@ -48,7 +52,7 @@ function termsOf(selectors: readonly Selector[]): ReadonlySet<string> {
       .filter(({ operator }) => operator === 'In')
       .sort((left, right) => left.values.length - right.values.length);
     if (!asked || terms.size + asked.values.length > MAX_TERMS) return ONLY_ANY;
-    for (const value of asked.values) terms.add(`${asked.key}=${value}`);
+    for (const value of asked.values) terms.add(termOf(asked.key, value));
   }
   return terms;
 }

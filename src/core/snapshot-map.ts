@@ -7,6 +7,8 @@
 export interface MapVersion<V> {
   readonly size: number;
   get(key: string): V | undefined;
+  /** In no order that means anything. */
+  values(): Iterable<V>;
 }
 
 /** Bits of the hash that one branch decides by. */
@@ -47,6 +49,10 @@ export class SnapshotMap<V> implements MapVersion<V> {
 
   get(key: string): V | undefined {
     return find(this.#root, key, hashOf(key));
+  }
+
+  values(): Iterable<V> {
+    return valuesOf(this.#root);
   }
 
   /** `value` undefined: no entry. Costs what the depth costs, the logarithm of the size by 32. */
@@ -116,6 +122,15 @@ class Version<V> implements MapVersion<V> {
   get(key: string): V | undefined {
     return find(this.#root, key, hashOf(key));
   }
+
+  values(): Iterable<V> {
+    return valuesOf(this.#root);
+  }
+}
+
+function* valuesOf<V>(slot: Slot<V>): Iterable<V> {
+  if (slot instanceof Branch) for (const each of slot.slots) yield* valuesOf(each);
+  else for (let cell = slot; cell; cell = cell.next) yield cell.value;
 }
 
 function find<V>(root: Slot<V>, key: string, hash: number): V | undefined {

@@ -109,7 +109,7 @@ describe('an edit of a namespace with much to compile', () => {
   });
 
   it('fault: one that is edited without end is begun again when what was begun is at its end, and piles up nothing', async () => {
-    const { follower, edit, nextCompiled, compiled } = follow([long('slow/p', 2)], 3);
+    const { follower, edit, nextCompiled, compiled } = follow([long('slow/p', 2)], 5);
     await follower.intent('rules');
     let done = nextCompiled();
     for (let sync = 0; sync < 6; sync++) {

@@ -1,11 +1,13 @@
 /** Policies that are co-selected share sets until a local pod parts them, whatever came before. */
 import assert from 'node:assert/strict';
+import fc from 'fast-check';
 import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
 import { compileNode } from '../support/stages.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
 import { CoSelection } from '../../src/compile/co-selection.ts';
 import { MAX_OWN_PORTS, MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 import { type ClusterSnapshot, objectKey, type Pod, type Policy } from '../../src/policy/model.ts';
+import { runs } from '../property/runs.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { createFakeNode, enforce } from '../support/fake-cluster.ts';
 import { type Packet, trace } from '../support/tracer.ts';
@@ -46,11 +48,50 @@ const asText = ({ programs, endpoints, addressSets }: NodeIntent): string =>
 
 describe('policies that occur together', () => {
   it('are those in the same programs, each named by the place of the first', () => {
-    const [a, b, c] = [...cluster(3).policies.values()] as [Policy, Policy, Policy];
-    const coSelection = new CoSelection();
-    for (const policies of [[a, b, c], [a, b], [c]]) coSelection.add(policies);
-    assert.deepEqual(coSelection.groupsOf([a, b, c]), [0, 0, 2]);
-    assert.deepEqual(coSelection.groupsOf([c]), [0]);
+    const draft = new CoSelection().draft();
+    for (const policies of ['abc', 'ab', 'c']) draft.add(policies, policies.split(''));
+    assert.deepEqual(draft.groupsOf(['a', 'b', 'c']), [0, 0, 2]);
+    assert.deepEqual(draft.groupsOf(['c']), [0]);
+  });
+
+  it('of which a change of programs names those whose answer may be another, and leaves no trace unless it is committed', () => {
+    const programs = fc.uniqueArray(
+      fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd', 'e'), { minLength: 1 }).map((names) => names.sort().join('')),
+      { minLength: 1, maxLength: 8 },
+    );
+    const groups = (all: readonly string[], of: string): readonly number[] => {
+      const draft = new CoSelection().draft();
+      for (const each of all) draft.add(each, each.split(''));
+      return draft.groupsOf(of.split(''));
+    };
+    let regrouped = 0;
+    fc.assert(
+      fc.property(fc.array(programs, { minLength: 2, maxLength: 4 }), programs, (walk, left) => {
+        const coSelection = new CoSelection();
+        let before: readonly string[] = [];
+        const change = (after: readonly string[]) => {
+          const draft = coSelection.draft();
+          for (const each of after) if (!before.includes(each)) draft.add(each, each.split(''));
+          for (const each of before) if (!after.includes(each)) draft.remove(each, each.split(''));
+          return draft;
+        };
+        for (const after of walk) {
+          change(left);
+          const draft = change(after);
+          for (const each of after) {
+            assert.deepEqual(draft.groupsOf(each.split('')), groups(after, each));
+            const isOther = before.includes(each) && String(groups(before, each)) !== String(groups(after, each));
+            if (!isOther) continue;
+            assert.ok(draft.regrouped().has(each), `${each} of ${before.join()} to ${after.join()}`);
+            regrouped++;
+          }
+          draft.commit();
+          before = after;
+        }
+      }),
+      runs(300),
+    );
+    assert.ok(regrouped > 50, `regrouped ${regrouped} times`);
   });
 
   it('of one direction: that one of them has rules of the other as well parts nothing', () => {

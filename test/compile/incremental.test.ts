@@ -1,15 +1,16 @@
 /** The compiler has a memory; its answer must not show it. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { NodeCompiler } from '../../src/compile/compile-node.ts';
-import { compileNode } from '../support/stages.ts';
+import { NodeCompiler, loadSnapshot } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
+import { NAMESPACE_LIMITS, type NamespaceLimits } from '../../src/compile/limits.ts';
+import type { ClusterSnapshot } from '../../src/policy/model.ts';
 import { diff } from '../../src/dataplane/iptables/plan/diff.ts';
 import { isReleasedSign } from '../../src/dataplane/iptables/plan/released.ts';
 import type { ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
 import { NodeRenderer } from '../../src/dataplane/iptables/render/render-node.ts';
 import { NODE } from '../property/clusters.ts';
-import { type Edit, NOTHING, crowdedEdits, edited, edits, tell } from '../property/edits.ts';
+import { type Edit, NOTHING, auditedEdits, crowdedEdits, edited, edits, tell } from '../property/edits.ts';
 import { runs } from '../property/runs.ts';
 import { LAYOUT } from '../support/fake-cluster.ts';
 import { sharedSets } from '../support/shared-sets.ts';
@@ -23,10 +24,12 @@ function plain(intent: NodeIntent): unknown {
     [...all.values()]
       .map((set) => ({ ...set, members: members(set.members) }))
       .sort((a, b) => (a.key < b.key ? -1 : 1));
-  const { endpoints, programs, addressSets, addressPortSets, policyCount, problems } = intent;
+  const { endpoints, programs, audits, localAddresses, addressSets, addressPortSets, policyCount, problems } = intent;
   return {
     endpoints,
     programs,
+    audits,
+    localAddresses: [...localAddresses].sort(([a], [b]) => (a < b ? -1 : 1)),
     addressSets: sets(addressSets),
     addressPortSets: sets(addressPortSets),
     policyCount,
@@ -34,9 +37,16 @@ function plain(intent: NodeIntent): unknown {
   };
 }
 
+/** Of the snapshot alone. */
+function compileNode(snapshot: ClusterSnapshot, limits: NamespaceLimits = NAMESPACE_LIMITS): NodeIntent {
+  const compiler = new NodeCompiler(NODE, undefined, limits);
+  loadSnapshot(compiler, snapshot);
+  return compiler.intent();
+}
+
 describe('incremental compilation', () => {
-  const givesTheSame = (walk: readonly Edit[]): readonly NodeIntent[] => {
-    const compiler = new NodeCompiler(NODE);
+  const givesTheSame = (walk: readonly Edit[], limits?: NamespaceLimits): readonly NodeIntent[] => {
+    const compiler = new NodeCompiler(NODE, undefined, limits);
     let snapshot = NOTHING;
     let last = plain(compiler.intent());
     return walk.map((edit) => {
@@ -44,7 +54,7 @@ describe('incremental compilation', () => {
       snapshot = edited(snapshot, edit);
       const intent = compiler.intent();
       const now = plain(intent);
-      assert.deepEqual(now, plain(compileNode(snapshot, NODE)));
+      assert.deepEqual(now, plain(compileNode(snapshot, limits)));
       if (!changed) assert.deepEqual(now, last);
       last = now;
       return intent;
@@ -72,6 +82,46 @@ describe('incremental compilation', () => {
     assert.ok(changes > 3, `pods changed what is shared ${changes} times`);
   });
 
+  it('also where policies are audited, and addresses claimed by several pods', () => {
+    const seen = { audits: 0, alone: 0 };
+    fc.assert(
+      fc.property(auditedEdits, (walk) => {
+        for (const { audits } of givesTheSame(walk)) {
+          seen.audits += audits.length;
+          seen.alone += audits.filter(({ alone }) => alone).length;
+        }
+      }),
+      runs(100),
+    );
+    assert.ok(seen.audits > 100 && seen.alone > 20, JSON.stringify(seen));
+  });
+
+  for (const [name, limits] of Object.entries({
+    sets: { sets: 4 },
+    rules: { rules: 3 },
+    'rules of a program': { programRules: 1 },
+    work: { work: 250 },
+    'sets of the node': { nodeSets: 5, sets: 8 },
+  })) {
+    it(`also at the limit of ${name}, whatever was closed meanwhile`, () => {
+      const seen = { closed: 0, opened: 0 };
+      const walks = fc.oneof({ weight: 3, arbitrary: edits }, auditedEdits);
+      fc.assert(
+        fc.property(walks, (walk) => {
+          const closed = givesTheSame(walk, { ...NAMESPACE_LIMITS, ...limits }).map(
+            ({ programs }) => programs.filter((program) => program.closed).length,
+          );
+          for (const [at, count] of closed.entries()) {
+            if (count > 0) seen.closed++;
+            else if ((closed[at - 1] ?? 0) > 0) seen.opened++;
+          }
+        }),
+        runs(60),
+      );
+      assert.ok(seen.closed > 5 && seen.opened > 1, JSON.stringify(seen));
+    });
+  }
+
   it('leaves the same kernel as starting afresh does, through renderer and planner that skip what did not change', () => {
     fc.assert(
       fc.property(fc.oneof({ weight: 4, arbitrary: edits }, { weight: 1, arbitrary: crowdedEdits }), (walk) => {
@@ -91,7 +141,7 @@ describe('incremental compilation', () => {
             renderer.renderInSteps(intent, index % 5 === 0 ? { ...layout, mode: 'audit' } : layout).next();
           observed = diff(renderer.render(intent, layout), observed, { remembered: true }).after;
         }
-        const fresh = diff(new NodeRenderer().render(compileNode(snapshot, NODE), layout), createEmptyState()).after;
+        const fresh = diff(new NodeRenderer().render(compileNode(snapshot), layout), createEmptyState()).after;
         assert.deepEqual(essence(observed), essence(fresh));
       }),
       runs(150),
@@ -124,7 +174,7 @@ describe('incremental compilation', () => {
         for (const _ of compiler.work()) if (rest.length > 0) tell(compiler, rest.shift()!);
         for (const edit of rest) tell(compiler, edit);
         const snapshot = walk.reduce(edited, NOTHING);
-        assert.deepEqual(plain(compiler.intent()), plain(compileNode(snapshot, NODE)));
+        assert.deepEqual(plain(compiler.intent()), plain(compileNode(snapshot)));
       }),
       runs(150),
     );

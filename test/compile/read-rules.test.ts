@@ -76,7 +76,10 @@ describe('reading rules', () => {
     for (let n = 0; n < 3; n++) assert.equal(reader.read(long.policy).ingress.length, 1);
     assert.equal(long.reads(), 3);
     assert.equal(reader.problems().length, 1);
-    reader.keepOnly(new Set());
+    reader.forgetUnused(() => true);
+    assert.equal(reader.problems().length, 1);
+    reader.released(long.policy);
+    reader.forgetUnused(() => false);
     assert.deepEqual(reader.problems(), []);
   });
 });

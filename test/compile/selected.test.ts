@@ -1,60 +1,171 @@
-/** Whom policies select is asked once for pods with the same labels; where policies change, of the changed ones alone. */
+/** A change costs what it concerns: nothing is asked of other policies and pods, and no list of them is gone through. */
 import assert from 'node:assert/strict';
 import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
-import type { Policy } from '../../src/policy/model.ts';
-import { pod, policy, snapshot } from '../support/builders.ts';
+import type { NodeIntent } from '../../src/compile/intent.ts';
+import { acceptRules } from '../../src/compile/program.ts';
+import type { Labels, Pod, Policy } from '../../src/policy/model.ts';
+import { namespace, pod, policy, snapshot } from '../support/builders.ts';
+import { countListings } from '../support/count-listings.ts';
+import { compileNode } from '../support/stages.ts';
 
-const GROUPS = 20;
+const GROUPS = 60;
 
-let asked = 0;
+let looks = new Map<string, number>();
 
-/** Counts how often it is looked at for whom it selects. */
-function watched(name: string, group: number, port = 80): Policy {
-  const made = policy(name, {
-    podSelector: { matchLabels: { group: `g${group}` } },
-    ingress: [{ from: [{ podSelector: { matchLabels: { peer: name } } }], ports: [{ port }] }],
-  });
-  const { podSelector } = made;
-  const counted = {
-    enumerable: true,
-    get: () => {
-      asked++;
-      return podSelector;
+/** Counts how often anything of it is read. */
+function watched<T extends object>(name: string, value: T): T {
+  return new Proxy(value, {
+    get: (target, key, receiver) => {
+      looks.set(name, (looks.get(name) ?? 0) + 1);
+      return Reflect.get(target, key, receiver) as unknown;
     },
-  };
-  return Object.defineProperty({ ...made }, 'podSelector', counted);
+  });
 }
 
-describe('policies that select local pods', () => {
-  const labels = Array.from({ length: GROUPS }, (_, group) => ({ group: `g${group}` }));
-  const pods = Array.from({ length: GROUPS * 5 }, (_, n) => {
-    return { ...pod(`x/p${n}`, { addresses: [`10.0.0.${n}`] }), labels: labels[n % GROUPS]! };
+const LABELS: readonly Labels[] = Array.from({ length: GROUPS }, (_, group) => ({ group: `g${group}` }));
+
+/** All name the same peers: a set that comes or goes is compared with all kinds of labels that may be in it. */
+function selecting(group: number, port: number, more: object = {}): Policy {
+  const name = `x/q${group}`;
+  return policy(name, {
+    podSelector: { matchLabels: { group: `g${group}` } },
+    ingress: [{ from: [{ podSelector: { matchLabels: { peer: 'all' } } }], ports: [{ port }] }],
+    ...more,
   });
-  const compiler = new NodeCompiler('node-1');
-  const asking = (change: () => void): number => {
-    asked = 0;
-    change();
-    compiler.intent();
-    return asked;
+}
+
+function local(n: number, labels: Labels = LABELS[n % GROUPS]!): Pod {
+  return {
+    ...pod(`x/p${n}`, { addresses: [`10.0.0.${n}`], namedPorts: [{ name: 'web', protocol: 'TCP', port: 80 }] }),
+    labels,
   };
+}
 
-  it('are asked about each kind of labels once', () => {
-    const policies = labels.map((_, group) => watched(`x/q${group}`, group));
-    loadSnapshot(compiler, snapshot({ pods, policies }));
-    const count = asking(() => {});
-    assert.ok(count >= GROUPS * GROUPS && count < 2 * GROUPS * GROUPS, `asked ${count} times`);
-    assert.equal(compiler.intent().programs.length, GROUPS);
+const everybody = [
+  policy('x/deny', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] }),
+  policy('x/named', { podSelector: {}, ingress: [{ ports: [{ port: 'web' }] }] }),
+];
+
+interface Change {
+  readonly what: string;
+  /** Names of policies and pods that may be looked at. */
+  readonly concerned: readonly string[];
+  readonly tell: (compiler: NodeCompiler) => void;
+  readonly back: (compiler: NodeCompiler) => void;
+}
+
+const CHANGES: readonly Change[] = [
+  {
+    what: 'a policy is edited',
+    concerned: ['x/q3'],
+    tell: (compiler) => void compiler.policy('x/q3', watched('x/q3', selecting(3, 81))),
+    back: (compiler) => void compiler.policy('x/q3', watched('x/q3', selecting(3, 80))),
+  },
+  {
+    what: 'a policy selects other pods',
+    concerned: ['x/q3', 'x/q4', 'x/p3', 'x/p4', 'x/p63', 'x/p64'],
+    tell: (compiler) => void compiler.policy('x/q3', { ...selecting(4, 80), name: 'q3' }),
+    back: (compiler) => void compiler.policy('x/q3', watched('x/q3', selecting(3, 80))),
+  },
+  {
+    what: 'a policy comes and goes',
+    concerned: ['x/q3', 'x/another', 'x/p3', 'x/p63'],
+    tell: (compiler) => void compiler.policy('x/another', { ...selecting(3, 82), name: 'another' }),
+    back: (compiler) => void compiler.policy('x/another', undefined),
+  },
+  {
+    what: 'a local pod is relabelled',
+    concerned: ['x/q3', 'x/q4', 'x/p3'],
+    tell: (compiler) => void compiler.pod('x/p3', watched('x/p3', local(3, LABELS[4]))),
+    back: (compiler) => void compiler.pod('x/p3', watched('x/p3', local(3))),
+  },
+  {
+    what: 'a local pod gets labels that no other has',
+    concerned: ['x/q3', 'x/q4', 'x/p3'],
+    tell: (compiler) => void compiler.pod('x/p3', watched('x/p3', local(3, { group: 'g4', own: '' }))),
+    back: (compiler) => void compiler.pod('x/p3', watched('x/p3', local(3))),
+  },
+  {
+    what: 'a local pod goes and comes',
+    concerned: ['x/q3', 'x/p3'],
+    tell: (compiler) => void compiler.pod('x/p3', undefined),
+    back: (compiler) => void compiler.pod('x/p3', watched('x/p3', local(3))),
+  },
+];
+
+/** Plain data, sets as lists in an order of their own. */
+function plain({ endpoints, programs, localAddresses, addressPortSets, addressSets, problems }: NodeIntent): unknown {
+  const sets = [...addressPortSets.values(), ...addressSets.values()];
+  const members = sets.map(({ key, members: all }) => JSON.stringify([key, ...[...all].map(String).sort()]));
+  return JSON.parse(
+    JSON.stringify([endpoints, programs, [...localAddresses].map(String).sort(), members.sort(), problems]),
+  );
+}
+
+function started(): NodeCompiler {
+  const compiler = new NodeCompiler('node-1');
+  const pods = Array.from({ length: GROUPS * 2 }, (_, n) => watched(`x/p${n}`, local(n)));
+  const policies = LABELS.map((_, group) => watched(`x/q${group}`, selecting(group, 80)));
+  loadSnapshot(compiler, snapshot({ pods, policies: [...policies, ...everybody], namespaces: [namespace('x')] }));
+  compiler.intent();
+  return compiler;
+}
+
+describe('what a change of a namespace costs', () => {
+  for (const { what, concerned, tell, back } of CHANGES) {
+    it(`${what}: no other policy and no other pod is looked at, and none of their lists gone through`, async () => {
+      const compiler = started();
+      const before = compiler.intent();
+      for (const change of [tell, back, tell, back]) {
+        looks = new Map();
+        change(compiler);
+        assert.equal(await countListings(GROUPS / 2, () => compiler.intent()), 0);
+        assert.deepEqual(
+          [...looks.keys()].filter((name) => !concerned.includes(name)),
+          [],
+        );
+        assert.ok(looks.size > 0, 'the count sees nothing');
+      }
+      assert.deepEqual(plain(compiler.intent()), plain(before));
+    });
+  }
+
+  it('what it does not concern stays the same object', () => {
+    const compiler = started();
+    const before = compiler.intent();
+    compiler.policy('x/q3', selecting(3, 81));
+    const edited = compiler.intent();
+    assert.equal(edited.endpoints, before.endpoints);
+    assert.equal(edited.localAddresses, before.localAddresses);
+    assert.equal(edited.programs.filter((program) => !before.programs.includes(program)).length, 1);
+    compiler.pod('x/p3', local(3, LABELS[4]));
+    const relabelled = compiler.intent();
+    assert.equal(relabelled.endpoints.filter((endpoint) => !edited.endpoints.includes(endpoint)).length, 1);
+    assert.equal(relabelled.localAddresses, before.localAddresses);
+    assert.deepEqual(
+      relabelled.programs.filter((program) => !edited.programs.includes(program)),
+      [],
+    );
   });
 
-  it('are asked about again where they changed, and only then', () => {
-    const before = compiler.intent();
-    const edited = asking(() => compiler.policy('x/q3', watched('x/q3', 3, 81)));
-    assert.ok(edited >= GROUPS && edited < 4 * GROUPS, `asked ${edited} times`);
-    const { endpoints, programs } = compiler.intent();
-    assert.equal(endpoints, before.endpoints);
-    assert.equal(programs.filter((program) => !before.programs.includes(program)).length, 1);
-    const relabelled = asking(() => compiler.pod('x/p0', { ...pods[0]!, labels: labels[1]! }));
-    assert.ok(relabelled < GROUPS, `asked ${relabelled} times`);
-    assert.equal(compiler.intent().endpoints[0]!.programs, compiler.intent().endpoints[1]!.programs);
+  it('one that has labels of its own is told the policies that select it by any of them, or by none', () => {
+    const compiler = started();
+    const absent = {
+      matchExpressions: [{ key: 'group', operator: 'NotIn', values: LABELS.map(({ group }) => group) }],
+    };
+    const others = policy('x/others', { podSelector: absent, ingress: [{ ports: [{ port: 90 }] }] });
+    compiler.policy('x/others', others);
+    compiler.intent();
+    compiler.pod('x/p3', local(3, { group: 'none' }));
+    const policies = [...LABELS.map((_, group) => selecting(group, 80)), ...everybody, others];
+    const pods = Array.from({ length: GROUPS * 2 }, (_, n) => (n === 3 ? local(3, { group: 'none' }) : local(n)));
+    const alone = compileNode(snapshot({ pods, policies, namespaces: [namespace('x')] }), 'node-1');
+    assert.deepEqual(plain(compiler.intent()), plain(alone));
+    const [endpoint] = compiler.intent().endpoints.filter((each) => each.pod === 'x/p3');
+    const program = compiler.intent().programs.find(({ key }) => key === endpoint!.programs.ingress)!;
+    assert.deepEqual(
+      acceptRules(program).map(({ ports }) => ports.kind),
+      ['address-port', 'ranges'],
+    );
   });
 });

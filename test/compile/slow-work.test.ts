@@ -61,6 +61,17 @@ describe('fault: slow work of one namespace delays another', () => {
     assert.deepEqual(compiler.current().waiting, []);
   });
 
+  it('it waits until what was compiled is in the lists as well', () => {
+    const compiler = started();
+    compiler.policy('evil/p', evil(5));
+    runSync(compiler.work(MUCH));
+    runSync(compiler.slowWork());
+    const intent = compiler.current();
+    assert.deepEqual([rulesOf(intent), intent.waiting], [{ evil: 2, x: 1 }, ['evil']]);
+    runSync(compiler.work(MUCH));
+    assert.deepEqual([rulesOf(compiler.current()), compiler.current().waiting], [{ evil: 5, x: 1 }, []]);
+  });
+
   it('what is begun and out of date is not put in the place of what came later', () => {
     const compiler = started();
     compiler.policy('evil/p', evil(5));

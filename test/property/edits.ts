@@ -11,7 +11,18 @@ import {
   type Pod,
   type Policy,
 } from '../../src/policy/model.ts';
-import { type ClusterParts, clusterParts, crowdedPair, partsOf, snapshotOf, tieredParts } from './clusters.ts';
+import {
+  auditedCluster,
+  type ClusterParts,
+  cluster,
+  clusterParts,
+  contestedCluster,
+  crowdedPair,
+  partsOf,
+  severallyAudited,
+  snapshotOf,
+  tieredParts,
+} from './clusters.ts';
 
 export type Edit =
   | { readonly kind: 'pod'; readonly key: string; readonly value: Pod | undefined }
@@ -51,6 +62,14 @@ export const edits = editsOf(
 );
 /** Of a crowd, and then of the pods and policies it becomes another one by. */
 export const crowdedEdits = editsOf(crowdedPair.map((pair) => pair.map(partsOf)));
+
+/** Of clusters some of whose policies are audited, and of whose pods some show the same addresses. */
+export const auditedEdits = editsOf(
+  fc.array(fc.oneof(cluster, auditedCluster, severallyAudited, contestedCluster).map(partsOf), {
+    minLength: 2,
+    maxLength: 4,
+  }),
+);
 
 /** Returns whether the intent may have changed. */
 export function tell(compiler: NodeCompiler, edit: Edit): boolean {

@@ -5,10 +5,10 @@ const LISTINGS = ['entries', 'keys', 'values', 'forEach', Symbol.iterator] as co
 
 type Listable = Record<PropertyKey, (...args: unknown[]) => unknown>;
 
-/** Maps of more than `size` entries that were gone through while `work` ran. */
+/** Maps and sets of more than `size` entries that were gone through while `work` ran. */
 export async function countListings(size: number, work: () => unknown): Promise<number> {
   let count = 0;
-  const restore = [Object.getPrototypeOf(versionedMap()), Map.prototype].flatMap((prototype: Listable) =>
+  const restore = [Object.getPrototypeOf(versionedMap()), Map.prototype, Set.prototype].flatMap((prototype: Listable) =>
     LISTINGS.map((name) => {
       const original = prototype[name]!;
       prototype[name] = function (this: ReadonlyMap<string, unknown>, ...args: unknown[]) {
