@@ -69,7 +69,11 @@ export class ClusterFollower {
   /** Returns whether this node may have something to do, and what. */
   change(change: ClusterChange): Lane | undefined {
     try {
-      return this.#laneOf(() => this.#changed(change));
+      const before = this.#compiler.ruleChanges;
+      const concerns = this.#changed(change);
+      if (typeof concerns === 'string') return concerns;
+      if (this.#compiler.ruleChanges !== before) return 'rules';
+      return concerns ? 'members' : undefined;
     } catch {
       // Half a change may be in: the next intent is made from scratch.
       this.#isWhole = false;
@@ -83,15 +87,7 @@ export class ClusterFollower {
     return pod !== undefined && this.#compiler.pod(key, this.#known(key, pod));
   }
 
-  /** Of what `follow` takes in; it returns whether the intent may have changed, or what of it. */
-  #laneOf(follow: () => boolean | Lane): Lane | undefined {
-    const before = this.#compiler.ruleChanges;
-    const concerns = follow();
-    if (typeof concerns === 'string') return concerns;
-    if (this.#compiler.ruleChanges !== before) return 'rules';
-    return concerns ? 'members' : undefined;
-  }
-
+  /** Whether the intent may have changed, or what of it. */
   #changed({ kind, key, before, after }: ClusterChange): boolean | Lane {
     switch (kind) {
       case 'pods':

@@ -73,39 +73,34 @@ export function nameForLog(object: unknown): string {
   return `${isUsableName(namespace) ? `${namespace}/` : ''}${isUsableName(name) ? name : '(no usable name)'}`;
 }
 
-const NO_LABELS: Labels = Object.freeze({});
-
 export const projectPod: Project<Pod> = (object, interner) => {
   const report = new Report('Pod', object);
   const metadata = metadataOf(object);
   const { namespace, name } = metadata;
-  if (!report.names(true) || !isUsableName(namespace) || !isUsableName(name)) return report.unusable();
+  if (!isUsableName(namespace) || !isUsableName(name)) return report.unusable(true);
   const spec = part(object, 'spec', report);
   const status = part(object, 'status', report);
-  const slim: Pod = {
+  const addresses = podAddresses(status, report);
+  const hostNetwork = spec.hostNetwork === true;
+  const phase = podPhase(status.phase, report);
+  // What is wrong with a pod that is nobody's subject or peer, such as one that waits for a node, its next event tells.
+  const details = isEligible({ addresses, hostNetwork, phase }) ? report : new Report('Pod', object);
+  const labels = readLabels(metadata.labels, details);
+  const labelBytes = lengthOf(labels);
+  const record: Pod = {
     namespace: interner.text(namespace),
     name,
     uid: text(metadata.uid),
     ...(isUsableName(spec.nodeName) ? { nodeName: interner.text(spec.nodeName) } : {}),
-    addresses: podAddresses(status, report),
-    hostNetwork: spec.hostNetwork === true,
-    phase: podPhase(status.phase, report),
+    addresses,
+    hostNetwork,
+    phase,
     terminating: isTerminating(metadata),
     createdAtMs: timestamp(metadata.creationTimestamp),
-    addressesSince: 0,
-    labels: NO_LABELS,
-    namedPorts: [],
-  };
-  // What is wrong with a pod that is nobody's subject or peer, such as one that waits for a node, its next event tells.
-  const details = isEligible(slim) ? report : new Report('Pod', object);
-  const labels = readLabels(metadata.labels, details);
-  const labelBytes = lengthOf(labels);
-  const record: Pod = {
-    ...slim,
+    addressesSince: addresses.length > 0 ? newestTransition(status.conditions) : 0,
     labels: interner.labels(labels),
-    ...(labelBytes > FREE_LABEL_BYTES ? { labelBytes } : {}),
-    addressesSince: slim.addresses.length > 0 ? newestTransition(status.conditions) : 0,
     namedPorts: interner.ports(namedPorts(spec, details)),
+    ...(labelBytes > FREE_LABEL_BYTES ? { labelBytes } : {}),
   };
   return { kind: 'record', key: `${namespace}/${name}`, record, problems: report.problems };
 };
@@ -114,7 +109,7 @@ export const projectNamespace: Project<Namespace> = (object, interner) => {
   const report = new Report('Namespace', object);
   const metadata = metadataOf(object);
   const { name } = metadata;
-  if (!report.names(false) || !isUsableName(name)) return report.unusable();
+  if (!isUsableName(name)) return report.unusable(false);
   const given = readLabels(metadata.labels, report);
   // S-21: as if the API server had set it.
   const isComplete = given === UNKNOWN_LABELS || Object.hasOwn(given, NAMESPACE_NAME_LABEL);
@@ -137,7 +132,7 @@ export const projectNode: Project<NodeRecord> = (object) => {
   const report = new Report('Node', object);
   const metadata = metadataOf(object);
   const { name } = metadata;
-  if (!report.names(false) || !isUsableName(name)) return report.unusable();
+  if (!isUsableName(name)) return report.unusable(false);
   const listed = list(part(object, 'status', report).addresses, 'status.addresses', report);
   // Host names stand in the same list; only what reads as an address is one.
   const addresses = listed.flatMap(
@@ -221,15 +216,11 @@ class Report {
     this.problems.push({ object, field, message });
   }
 
-  /** Reports a name that cannot be used; false then. */
-  names(namespaced: boolean): boolean {
+  /** Says what is wrong with the name. */
+  unusable(namespaced: boolean): { readonly kind: 'unusable'; readonly problems: readonly Problem[] } {
     for (const field of namespaced ? (['namespace', 'name'] as const) : (['name'] as const))
       if (!isUsableName(this.#metadata[field]))
         this.add(`metadata.${field}`, `is ${quote(this.#metadata[field])}: the object is ignored`);
-    return this.problems.length === 0;
-  }
-
-  unusable(): { readonly kind: 'unusable'; readonly problems: readonly Problem[] } {
     return { kind: 'unusable', problems: this.problems };
   }
 }

@@ -68,7 +68,8 @@ const VERSION = /^\d{1,20}$/;
  * concluded.
  */
 export function isOlderVersion(a: string, b: string): boolean {
-  return VERSION.test(a) && VERSION.test(b) && BigInt(a) < BigInt(b);
+  if (!VERSION.test(a) || !VERSION.test(b)) return false;
+  return a.length === b.length ? a < b : BigInt(a) < BigInt(b);
 }
 
 /** From an empty list that is not believed to the next one. `times`: empty lists in a row. */

@@ -135,9 +135,11 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     this.#problems.note(key, problems);
     this.#options.retention?.exists(key);
     const record = this.#succeed(key, projection.record);
-    if (problems.length === 0 && this.#options.matters?.(record) === false)
-      return this.#told(object, () => this.#drop(key, arrivedAtMs));
-    return this.#told(object, () => (this.#put(key, record, arrivedAtMs) ? 'changed' : 'unchanged'));
+    const isNothing = problems.length === 0 && this.#options.matters?.(record) === false;
+    this.#telling(object);
+    const isChange = isNothing ? this.#drop(key, arrivedAtMs) : this.#put(key, record, arrivedAtMs);
+    this.#told();
+    return isChange ? 'changed' : 'unchanged';
   }
 
   #succeed(key: string, after: T): T {
@@ -156,19 +158,18 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     const uid = this.#options.uidOf(record);
     // The end of an earlier object of this name, heard late: the one we hold lives on.
     if (uid !== '' && identity.uid !== '' && uid !== identity.uid) return 'unchanged';
-    return this.#told(object, () => {
-      const stays = this.#options.retention?.retains(identity.key, record, this.#version, arrivedAtMs) ?? false;
-      if (!stays) this.#delete(identity.key, record, arrivedAtMs);
-      return stays ? 'unchanged' : 'changed';
-    });
+    this.#telling(object);
+    const stays = this.#options.retention?.retains(identity.key, record, this.#version, arrivedAtMs) ?? false;
+    if (!stays) this.#delete(identity.key, record, arrivedAtMs);
+    this.#told();
+    return stays ? 'unchanged' : 'changed';
   }
 
-  /** The object is there, but makes no difference. */
-  #drop(key: string, arrivedAtMs: number): Applied {
+  /** The object is there, but makes no difference. Returns whether that is a change. */
+  #drop(key: string, arrivedAtMs: number): boolean {
     const before = this.#records.get(key);
-    if (before === undefined) return 'unchanged';
-    this.#delete(key, before, arrivedAtMs);
-    return 'changed';
+    if (before !== undefined) this.#delete(key, before, arrivedAtMs);
+    return before !== undefined;
   }
 
   /** Puts a record back that was deleted. */
@@ -184,15 +185,16 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
     }
   }
 
-  /** What `change` tells carries the version of the object that brought it, unless in a list. */
-  #told<R>(object: unknown, change: () => R): R {
+  /** What is told from here on carries the version of the object that brings it, unless in a list. */
+  #telling(object: unknown): void {
     const isEvent = !this.#listing && isRecord(object);
     this.#version = isEvent ? versionOf(object) : undefined;
     this.#object = isEvent ? object : undefined;
-    const result = change();
+  }
+
+  #told(): void {
     this.#version = undefined;
     this.#object = undefined;
-    return result;
   }
 
   wantsList(nowMs: number): boolean {
@@ -228,12 +230,13 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   #put(key: string, after: T, arrivedAtMs: number): boolean {
     const before = this.#records.get(key);
     const isReborn = before !== undefined && this.#options.uidOf(before) !== this.#options.uidOf(after);
-    const { budget } = this.#options;
-    if (!budget) return this.#replace(key, after, isReborn, arrivedAtMs);
     // Also so that nothing is held twice.
     if (before !== undefined && !isReborn && isSameValue(before, after)) return false;
-    const kept = budget.settle(key, before, after);
-    if (!kept) return this.#replace(key, after, isReborn, arrivedAtMs);
+    const kept = this.#options.budget?.settle(key, before, after);
+    if (!kept) {
+      this.#exchange(key, before, after, isReborn, arrivedAtMs);
+      return true;
+    }
     if (kept.get(key) === undefined) this.#problems.note(key, NO_PROBLEMS);
     const changed = this.#replace(key, kept.get(key), isReborn, arrivedAtMs);
     return this.#keep(kept, arrivedAtMs) || changed;
@@ -254,29 +257,29 @@ export class ObjectStore<T extends ObjectRecord> implements Sink {
   /** `isReborn`: a new object under an old name. Returns whether that is a change. */
   #replace(key: string, after: T | undefined, isReborn: boolean, arrivedAtMs: number): boolean {
     const before = this.#records.get(key);
-    if (before !== undefined && (after === undefined || isReborn)) {
-      this.#records.delete(key);
-      if (after === undefined) this.#problems.note(key, []);
-      this.#emit({ key, type: 'deleted', before, arrivedAtMs });
-    } else if (before !== undefined && after !== undefined) {
-      if (isSameValue(before, after)) return false;
-      this.#records.set(key, after);
-      this.#emit({ key, type: 'changed', before, after, arrivedAtMs });
-      return true;
-    }
-    if (after === undefined) return before !== undefined;
-    this.#records.set(key, after);
-    this.#emit({ key, type: 'added', after, arrivedAtMs });
+    if (before === after || (before !== undefined && !isReborn && isSameValue(before, after))) return false;
+    this.#exchange(key, before, after, isReborn, arrivedAtMs);
     return true;
   }
 
-  #emit(change: StoreChange): void {
+  #exchange(key: string, before: T | undefined, after: T | undefined, isReborn: boolean, arrivedAtMs: number): void {
+    if (before !== undefined && (after === undefined || isReborn)) {
+      this.#records.delete(key);
+      if (after === undefined) this.#problems.note(key, NO_PROBLEMS);
+      this.#emit({ key, type: 'deleted', before, arrivedAtMs });
+    }
+    if (after === undefined) return;
+    this.#records.set(key, after);
+    if (before === undefined || isReborn) this.#emit({ key, type: 'added', after, arrivedAtMs });
+    else this.#emit({ key, type: 'changed', before, after, arrivedAtMs });
+  }
+
+  /** `change`: made for this. */
+  #emit(change: { -readonly [K in keyof StoreChange]: StoreChange[K] }): void {
     if (this.#listing) this.#listing.changes++;
+    if (this.#version !== undefined) change.version = this.#version;
     const writtenAtMs = this.#object === undefined || change.type === 'deleted' ? undefined : writtenAt(this.#object);
-    this.#options.onChange({
-      ...change,
-      ...(this.#version === undefined ? {} : { version: this.#version }),
-      ...(writtenAtMs === undefined ? {} : { writtenAtMs }),
-    });
+    if (writtenAtMs !== undefined) change.writtenAtMs = writtenAtMs;
+    this.#options.onChange(change);
   }
 }

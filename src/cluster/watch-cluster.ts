@@ -111,6 +111,8 @@ class ApiClusterWatch implements ClusterWatch {
   readonly #watched: Omit<AllWatched, 'clusternodes'>;
   readonly #always: readonly Watched<ObjectRecord>[];
   #nodes: OnDemand | undefined;
+  /** Of the stores there are. */
+  #snapshot: ClusterSnapshot | undefined;
   #signal: AbortSignal | undefined;
   readonly #termination = new NamespaceTermination({
     namespaces: () => this.#watched.namespaces.store.records,
@@ -160,6 +162,7 @@ class ApiClusterWatch implements ClusterWatch {
   #followDemand(): void {
     const isWanted = [...this.#watched.clusternetworkpolicies.store.records.values()].some(asksForNodes);
     if (isWanted === (this.#nodes !== undefined) || !this.#signal) return;
+    this.#snapshot = undefined;
     if (isWanted) {
       const stop = new AbortController();
       const watched = this.#watch(this.#kinds.clusternodes);
@@ -174,6 +177,11 @@ class ApiClusterWatch implements ClusterWatch {
   }
 
   snapshot(): ClusterSnapshot {
+    this.#snapshot ??= this.#takeSnapshot();
+    return this.#snapshot;
+  }
+
+  #takeSnapshot(): ClusterSnapshot {
     const { pods, namespaces, networkpolicies, nodes, clusternetworkpolicies } = this.#watched;
     const problems = (): readonly Problem[] => this.#problems.of(this.#all.map(({ store }) => store.problems));
     return {
@@ -183,7 +191,6 @@ class ApiClusterWatch implements ClusterWatch {
       nodes: nodes.store.records,
       clusterPolicies: clusternetworkpolicies.store.records,
       ...(this.#nodes ? { labelledNodes: this.#nodes.watched.store.records } : {}),
-      // Most of those who ask want no more than one record.
       get problems() {
         return problems();
       },
@@ -216,10 +223,8 @@ class ApiClusterWatch implements ClusterWatch {
 
   versions(): Versions {
     const versions: Partial<Record<ObjectKind, string>> = {};
-    for (const { kind, reflector } of this.#all) {
-      const { version } = reflector;
-      if (version !== undefined) versions[kind] = version;
-    }
+    for (const { kind, reflector } of this.#all)
+      if (reflector.version !== undefined) versions[kind] = reflector.version;
     return versions;
   }
 
@@ -278,7 +283,13 @@ class ApiClusterWatch implements ClusterWatch {
     if (change.kind === 'namespaces') this.#termination.namespaceChanged(change);
     if (change.kind === 'pods') this.#termination.podChanged(change);
     if (change.kind === 'nodes') this.#hadNode = true;
-    for (const listener of this.#changeListeners) this.#call(change.kind, () => listener(change));
+    for (const listener of this.#changeListeners) {
+      try {
+        listener(change);
+      } catch (error) {
+        this.#failed(change.kind, error);
+      }
+    }
     if (change.kind === 'clusternetworkpolicies') this.#followDemand();
   }
 
@@ -295,9 +306,13 @@ class ApiClusterWatch implements ClusterWatch {
     try {
       action();
     } catch (error) {
-      this.#observer.onListenerFailed(kind);
-      this.#log.warn({ kind, err: error }, 'a listener of the cluster watch failed');
+      this.#failed(kind, error);
     }
+  }
+
+  #failed(kind: ObjectKind, error: unknown): void {
+    this.#observer.onListenerFailed(kind);
+    this.#log.warn({ kind, err: error }, 'a listener of the cluster watch failed');
   }
 }
 
@@ -310,8 +325,9 @@ function guarded(observer: Partial<ReflectorObserver>, log: ClusterLog): Reflect
   const guard =
     <A extends readonly unknown[]>(action: ((...args: A) => void) | undefined) =>
     (...args: A): void => {
+      if (!action) return;
       try {
-        action?.apply(observer, args as unknown as A & unknown[]);
+        action.apply(observer, args as unknown as A & unknown[]);
       } catch (error) {
         log.warn({ err: error }, 'an observer of the cluster watch failed');
       }

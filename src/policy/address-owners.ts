@@ -5,7 +5,7 @@ import { type Labels, type NamedPort, objectKey, type Pod, type PodPhase, UNKNOW
  * S-70: a pod that can be a subject or a selector peer: not host-network (S-64), with an address, not finished (S-71).
  * Terminating (S-72), Pending and Unknown pods count. A subject also needs a node.
  */
-export function isEligible(pod: Pod): boolean {
+export function isEligible(pod: Partial<Pod> & Pick<Pod, 'hostNetwork' | 'addresses' | 'phase'>): boolean {
   return !pod.hostNetwork && pod.addresses.length > 0 && !isFinished(pod.phase);
 }
 
