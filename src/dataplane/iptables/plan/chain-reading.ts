@@ -40,6 +40,8 @@ interface SetFindings {
   directions?: readonly Direction[];
   orderedBy?: ReadonlySet<string>;
   isOfDenials?: boolean;
+  /** Other sets that some rule asks about together with it. */
+  askedWith?: ReadonlySet<string>;
 }
 
 /** How the chains were made that find endpoint chains by address, where that is known: replies are found likewise. */
@@ -183,9 +185,10 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
 
   /** Whether some rule asks about the set together with another of these. */
   isAskedWith(set: string, others: ReadonlySet<string>): boolean {
-    const isAsked = (sets: readonly string[]): boolean =>
-      sets.includes(set) && sets.some((other) => other !== set && others.has(other));
-    return [...this.#asking(set)].some((chain) => this.text(chain)?.sets.some(isAsked));
+    const known = this.#found(set);
+    known.askedWith ??= this.#askedWith(set);
+    for (const other of known.askedWith) if (others.has(other)) return true;
+    return false;
   }
 
   /** Endpoint chains that ask about the set in rules of which the first that matches decides. */
@@ -206,6 +209,13 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     const known = this.#findings.sets.get(set) ?? {};
     this.#findings.sets.set(set, known);
     return known;
+  }
+
+  #askedWith(set: string): ReadonlySet<string> {
+    const rules = [...this.#asking(set)].flatMap((chain) => this.text(chain)?.sets ?? []);
+    const together = new Set(rules.filter((sets) => sets.includes(set)).flat());
+    together.delete(set);
+    return together;
   }
 
   #directionsOf(set: string): readonly Direction[] {

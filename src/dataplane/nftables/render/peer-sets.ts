@@ -83,17 +83,17 @@ function renderSet(from: Source, before: Rendered | undefined): Rendered['sets']
   const { family, members, key } = from;
   const hasPorts = 'holds' in from;
   const type = `${family === 4 ? 'ipv4_addr' : 'ipv6_addr'}${hasPorts ? ' . inet_proto . inet_service' : ''}`;
-  const pods = { name: peerSet(hasPorts ? 'pod-ports' : 'pods', family, key), type, grants: family };
+  const [hosts, ranges] = before?.sets ?? [];
+  const pods = { name: hosts?.name ?? peerSet(hasPorts ? 'pod-ports' : 'pods', family, key), type, grants: family };
   if (!hasPorts && from.kind === 'nodes') return [{ ...pods, isOfNodes: true, elements: members as Elements }];
   // Nothing is carved out of pods.
   if ((hasPorts ? from.holds : from.kind) === 'addresses') return [{ ...pods, elements: members as Elements }];
   const blocks = {
-    name: peerSet(hasPorts ? 'block-ports' : 'blocks', family, key),
+    name: ranges?.name ?? peerSet(hasPorts ? 'block-ports' : 'blocks', family, key),
     type,
     isInterval: true,
     grants: family,
   };
-  const [hosts, ranges] = before?.sets ?? [];
   const changes = before ? members.changesSince(before.from.members.version) : 'all';
   if (changes === 'all' || !hosts || !ranges)
     return [
