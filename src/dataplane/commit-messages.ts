@@ -18,8 +18,11 @@ export type CommitMessage =
       /** It was not there before. Linux tells that from 5.15 on. */
       readonly isNew: boolean;
     }
-  /** `port`: of the socket it was committed by; as long as that is open no other in the network namespace has the same. */
-  | { readonly kind: 'committed'; readonly program: string; readonly port: number }
+  /**
+   * `port`: of the socket it was committed by; as long as that is open no other in the network namespace has the same. `generation`: a number that
+   * each commit of the namespace adds one to. Also the answer to `generationQuestion`, with the port of who asked.
+   */
+  | { readonly kind: 'committed'; readonly program: string; readonly port: number; readonly generation: number }
   /** Not as it is described here. */
   | { readonly kind: 'unreadable' };
 
@@ -39,12 +42,15 @@ export const MESSAGE_TYPES = {
 export const NEW_GENERATION = 15;
 
 const SUBSYSTEM = 10;
+const GET_GENERATION = 16;
+const REQUEST = 1;
 const END = (SUBSYSTEM << 8) | NEW_GENERATION;
 const [MESSAGE_HEADER, FAMILY_HEADER, ATTRIBUTE_HEADER] = [16, 4, 4];
 /** NFTA_*_TABLE, or NFTA_TABLE_NAME. */
 const TABLE = 1;
 const RULE_CHAIN = 2;
 const CHAIN_NAME = 3;
+const GENERATION = 1;
 const PROCESS_NAME = 3;
 /** NLM_F_CREATE, NLM_F_EXCL: either, as the program asked for it. */
 const NEW_FLAGS = 0x600;
@@ -78,7 +84,12 @@ function readMessage(view: DataView, at: number, end: number): CommitMessage {
   const type = subsystemAndType & 0xff;
   const textOf = (attribute: number): string => textIn(view, at + MESSAGE_HEADER + FAMILY_HEADER, end, attribute);
   if (type === NEW_GENERATION)
-    return { kind: 'committed', program: textOf(PROCESS_NAME), port: view.getUint32(at + 12, true) };
+    return {
+      kind: 'committed',
+      program: textOf(PROCESS_NAME),
+      port: view.getUint32(at + 12, true),
+      generation: numberIn(view, at + MESSAGE_HEADER + FAMILY_HEADER, end, GENERATION),
+    };
   return {
     kind: 'changed',
     family: view.getUint8(at + MESSAGE_HEADER),
@@ -102,15 +113,42 @@ function chainOf(type: number, textOf: (attribute: number) => string): string {
   }
 }
 
+/** Asks which generation there is. */
+export function generationQuestion(): Uint8Array {
+  const bytes = new Uint8Array(MESSAGE_HEADER + FAMILY_HEADER);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, bytes.length, true);
+  view.setUint16(4, (SUBSYSTEM << 8) | GET_GENERATION, true);
+  view.setUint16(6, REQUEST, true);
+  return bytes;
+}
+
 /** Of one attribute, up to its NUL; empty: there is none. */
 function textIn(view: DataView, from: number, end: number, attribute: number): string {
+  const found = valueIn(view, from, end, attribute);
+  return found ? text(view, found.from, found.end) : '';
+}
+
+/** Of one attribute, in the order of bytes of the network; 0: there is none. */
+function numberIn(view: DataView, from: number, end: number, attribute: number): number {
+  const found = valueIn(view, from, end, attribute);
+  return found && found.end - found.from === 4 ? view.getUint32(found.from) : 0;
+}
+
+function valueIn(
+  view: DataView,
+  from: number,
+  end: number,
+  attribute: number,
+): { from: number; end: number } | undefined {
   for (let at = from; at + ATTRIBUTE_HEADER <= end; ) {
     const length = view.getUint16(at, true);
     if (length < ATTRIBUTE_HEADER || at + length > end) break;
-    if ((view.getUint16(at + 2, true) & TYPE_MASK) === attribute) return text(view, at + ATTRIBUTE_HEADER, at + length);
+    if ((view.getUint16(at + 2, true) & TYPE_MASK) === attribute)
+      return { from: at + ATTRIBUTE_HEADER, end: at + length };
     at += padded(length);
   }
-  return '';
+  return undefined;
 }
 
 function text(view: DataView, from: number, end: number): string {

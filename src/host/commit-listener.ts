@@ -4,6 +4,7 @@
  */
 import { loadNative, type Native, type PollHandle } from './native.ts';
 import type { ProgramEnd } from './line-program.ts';
+import { portOf } from './netlink-socket.ts';
 import type { Supervised } from './supervised-program.ts';
 
 export interface CommitListenerOptions {
@@ -15,6 +16,13 @@ export interface CommitListenerOptions {
   readonly onMessages: (messages: Uint8Array) => void;
   /** Once, and later than it was opened. Whether messages were lost is not known. */
   readonly ended: (how: ProgramEnd) => void;
+}
+
+export interface CommitListener extends Supervised {
+  /** As the kernel names it in answers to what was asked by it. */
+  readonly port: number;
+  /** Its answer is among the messages. Nothing happens where it cannot be sent. */
+  ask(question: Uint8Array): void;
 }
 
 /** As the programs that follow nf_tables say it: the kernel had no room for a message. */
@@ -40,7 +48,7 @@ const MESSAGES_BYTES = 64 * 1024;
 const READS_IN_A_TURN = 100;
 
 /** Undefined: there is no library for that here, or no such socket for us. */
-export function listenToCommits(options: CommitListenerOptions): Supervised | undefined {
+export function listenToCommits(options: CommitListenerOptions): CommitListener | undefined {
   try {
     const native = loadNative();
     return native && listen(native, options);
@@ -49,7 +57,7 @@ export function listenToCommits(options: CommitListenerOptions): Supervised | un
   }
 }
 
-function listen(c: Native, options: CommitListenerOptions): Supervised | undefined {
+function listen(c: Native, options: CommitListenerOptions): CommitListener | undefined {
   const { onMessages, ended } = options;
   const fd = open(c, options);
   if (fd === undefined) return undefined;
@@ -91,7 +99,15 @@ function listen(c: Native, options: CommitListenerOptions): Supervised | undefin
     throw error;
   }
   poll.unref();
-  return { kill: () => end(''), hasBegun: true };
+  const send = c.func('long send(int, const void *, size_t, int)');
+  return {
+    hasBegun: true,
+    port: portOf(fd, c),
+    ask: (question) => {
+      if (poll) send(fd, question, question.length, 0);
+    },
+    kill: () => end(''),
+  };
 }
 
 function open(c: Native, { filter, bufferBytes = BUFFER_BYTES }: CommitListenerOptions): number | undefined {

@@ -109,7 +109,7 @@ function requestsOver({ fd, port, send, receive, close }: RawSocket): NetlinkSoc
 }
 
 /** The kernel chose it when the socket was bound. */
-function portOf(fd: number, c: Native): number {
+export function portOf(fd: number, c: Native): number {
   const address = new Uint8Array(ADDRESS_BYTES);
   const length = new Uint8Array([ADDRESS_BYTES, 0, 0, 0]);
   c.func('int getsockname(int, _Out_ void *, _Inout_ void *)')(fd, address, length);

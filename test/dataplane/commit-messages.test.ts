@@ -19,16 +19,16 @@ describe('messages about commits to nf_tables', () => {
     assert.deepEqual(read(NEW_CHAIN), [
       changed(2, 0, 'mangle'),
       changed(2, 3, 'mangle', 'PCL-X'),
-      { kind: 'committed', program: 'iptables-nft', port: 28_876 },
+      { kind: 'committed', program: 'iptables-nft', port: 28_876, generation: 2 },
     ]);
     assert.deepEqual(read(NEW_RULE).slice(1), [
       changed(10, 3, 'mangle', 'FORWARD'),
       changed(10, 6, 'mangle', 'FORWARD'),
-      { kind: 'committed', program: 'ip6tables-nft', port: 28_900 },
+      { kind: 'committed', program: 'ip6tables-nft', port: 28_900, generation: 3 },
     ]);
     assert.deepEqual(read(NEW_ELEMENT), [
       changed(1, 12, 'portcullis'),
-      { kind: 'committed', program: 'nft', port: 28_919 },
+      { kind: 'committed', program: 'nft', port: 28_919, generation: 8 },
     ]);
     assert.deepEqual(read(FLUSH), [
       changed(10, 8, 'mangle', 'FORWARD', false),
@@ -39,7 +39,7 @@ describe('messages about commits to nf_tables', () => {
       changed(1, 5, 'portcullis', 'c', false),
       changed(1, 2, 'portcullis', '', false),
       changed(7, 2, 'portcullis', '', false),
-      { kind: 'committed', program: 'nft', port: 28_925 },
+      { kind: 'committed', program: 'nft', port: 28_925, generation: 11 },
     ]);
   });
 
@@ -49,9 +49,9 @@ describe('messages about commits to nf_tables', () => {
       [2, 'FORWARD'],
       [1, 'mangle'],
     ]);
-    assert.deepEqual(readOne(joined(rule, committedBy('a name of 15 by', 0xfffffff0))), [
+    assert.deepEqual(readOne(joined(rule, committedBy('a name of 15 by', 0xfffffff0, 0x80000001))), [
       changed(2, 6, 'mangle', 'FORWARD'),
-      { kind: 'committed', program: 'a name of 15 by', port: 0xfffffff0 },
+      { kind: 'committed', program: 'a name of 15 by', port: 0xfffffff0, generation: 0x80000001 },
     ]);
   });
 
@@ -60,7 +60,7 @@ describe('messages about commits to nf_tables', () => {
     const found = FLUSH.flatMap((each) => readOne(each, () => left-- <= 0));
     assert.deepEqual(found, [
       changed(10, 8, 'mangle', 'FORWARD', false),
-      { kind: 'committed', program: 'nft', port: 28_925 },
+      { kind: 'committed', program: 'nft', port: 28_925, generation: 11 },
     ]);
   });
 

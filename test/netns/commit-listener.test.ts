@@ -89,6 +89,23 @@ describe('fault: what anybody commits to nf_tables is heard', function () {
         assert.deepEqual(parts(await heard('commands', command)), [BEGUN, [command]]);
       });
 
+      it(`whether all was told of is ${by === 'socket' ? 'known by the number of commits, whoever made them' : 'never certain'}`, async () => {
+        const commands = [
+          'nft add table inet other',
+          'nft add rule inet other absent drop',
+          'iptables-nft -t nat -N X',
+          'iptables-nft -t mangle -A POSTROUTING -j RETURN',
+          `ip netns exec ${elsewhere} nft add table inet other`,
+          'nft flush ruleset',
+        ];
+        const told = (await heard('certain', ...commands)).filter((line) => line.includes(':'));
+        const answer = by === 'socket' ? 'true true' : 'false false';
+        assert.deepEqual(
+          told,
+          ['true', ...commands].map((command) => `${command}: ${answer}`),
+        );
+      });
+
       it(`5,000 rules in one commit, while this process is busy: ${by === 'socket' ? 'nothing is lost' : 'told, or known to be lost'}`, async () => {
         const told = await heard('many');
         if (by === 'socket')

@@ -46,7 +46,8 @@ function bytesOf(hex: string): Uint8Array {
   return new Uint8Array(Buffer.from(hex, 'hex'));
 }
 
-export type Attribute = readonly [type: number, text: string];
+/** A number is one of 32 bits. */
+export type Attribute = readonly [type: number, value: string | number];
 
 /** One message of nf_tables. `flags`: by default of something that is made. */
 export function message(
@@ -55,11 +56,13 @@ export function message(
   attributes: readonly Attribute[],
   { port = 0, flags = 0x400 }: { readonly port?: number; readonly flags?: number } = {},
 ): Uint8Array {
-  const values = attributes.map(([number, text]) => {
-    const value = Buffer.alloc((4 + text.length + 1 + 3) & ~3);
-    value.writeUInt16LE(4 + text.length + 1, 0);
+  const values = attributes.map(([number, content]) => {
+    const length = 4 + (typeof content === 'number' ? 4 : content.length + 1);
+    const value = Buffer.alloc((length + 3) & ~3);
+    value.writeUInt16LE(length, 0);
     value.writeUInt16LE(number, 2);
-    value.write(text, 4, 'latin1');
+    if (typeof content === 'number') value.writeUInt32BE(content, 4);
+    else value.write(content, 4, 'latin1');
     return value;
   });
   const header = Buffer.alloc(20);
@@ -73,8 +76,12 @@ export function message(
 }
 
 /** Ends a transaction. */
-export function committedBy(program: string, port = 0): Uint8Array {
-  return message(15, 0, [[3, program]], { port, flags: 0 });
+export function committedBy(program: string, port = 0, generation = 0): Uint8Array {
+  const attributes: readonly Attribute[] = [
+    [1, generation],
+    [3, program],
+  ];
+  return message(15, 0, attributes, { port, flags: 0 });
 }
 
 export function joined(...messages: readonly Uint8Array[]): Uint8Array {

@@ -37,9 +37,9 @@ const listen = (bufferBytes?: number): typeof listenToCommits => {
 };
 
 /** What is told of others' commits, of iptables and of our table. */
-function follow(bufferBytes?: number): { readonly table: TableMonitor; readonly own: OwnCommits } {
+function follow(bufferBytes?: number) {
   const own = new OwnCommits(() => systemClock.now());
-  for (const family of FAMILIES) {
+  const monitors = FAMILIES.map((family) => {
     const monitor = new NetfilterMonitor({
       family,
       onChange: (change) => {
@@ -52,7 +52,8 @@ function follow(bufferBytes?: number): { readonly table: TableMonitor; readonly 
       listen: listen(bufferBytes),
     });
     monitor.start();
-  }
+    return monitor;
+  });
   const table = new TableMonitor({
     table: TABLE,
     onForeign: (program) => heard.push(`table by ${program}`),
@@ -62,7 +63,7 @@ function follow(bufferBytes?: number): { readonly table: TableMonitor; readonly 
     listen: listen(bufferBytes),
   });
   table.start();
-  return { table, own };
+  return { table, own, monitors };
 }
 
 function run(command: string, input = ''): void {
@@ -89,6 +90,20 @@ const SCENARIOS: Readonly<Record<string, () => Promise<void>>> = {
       heard.push(`# ${command}`);
       run(command);
       await sleep(TOLD_MS);
+    }
+  },
+  /** After each of the commands that follow: whether all that was committed was told of, for certain. */
+  certain: async () => {
+    const { monitors } = follow();
+    await sleep(BEGIN_MS);
+    for (const command of ['true', ...others]) {
+      try {
+        run(command);
+      } catch {
+        // Refused, as it should be.
+      }
+      const answers = await Promise.all(monitors.map((monitor) => monitor.isToldOfAll()));
+      heard.push(`${command}: ${answers.join(' ')}`);
     }
   },
   many: async () => {

@@ -31,7 +31,7 @@ async function bench(by: 'socket' | 'program', kernel: NftKernel = createFakeNft
       if (by === 'program') return undefined;
       socket = options;
       end = (complaint) => options.ended({ isMissing: false, code: null, complaint });
-      return { kill: () => {}, hasBegun: true };
+      return { kill: () => {}, hasBegun: true, port: 1, ask: () => {} };
     },
     start: (options) => {
       ({ onLine } = options);

@@ -33,6 +33,8 @@ export interface DriftWatchOptions {
   readonly resync: (reason: string) => void;
   /** Whether others' commits are told of. */
   readonly isListening: (family: Family) => boolean;
+  /** Whether all commits so far were told of, certainly: the hooks are looked at in vain then. */
+  readonly isToldOfAll: (family: Family) => Promise<boolean>;
   /** A commit of ours was not told of. */
   readonly onDeaf: (family: Family) => void;
 }
@@ -183,7 +185,8 @@ export class DriftWatch {
     const isDue = this.#options.clock.now() >= this.#dueMs;
     if (isDue) this.#dueMs = this.#options.clock.now() + BUSY_MS;
     if (!standing) return;
-    const looks = [...this.#asked(standing.written), ...(isDue ? this.#nextInTurn(standing.written) : [])];
+    const asked = this.#asked(standing.written);
+    const looks = [...asked, ...(isDue ? await this.#inVainLeftOut(this.#nextInTurn(standing.written)) : [])];
     for (const look of looks) {
       const drift = await this.#look(look, standing.written);
       // Our own writes came in between: it was compared with what is no longer so.
@@ -211,6 +214,15 @@ export class DriftWatch {
     }
     this.#dueMs = this.#options.clock.now() + this.#gapMs;
     return this.#queue.splice(0, 1);
+  }
+
+  async #inVainLeftOut(looks: readonly Look[]): Promise<readonly Look[]> {
+    const needed: Look[] = [];
+    for (const look of looks) {
+      const isVain = look.kind === 'hook' && (await this.#options.isToldOfAll(look.family));
+      if (!isVain) needed.push(look);
+    }
+    return needed;
   }
 
   #looksAt({ families }: ObservedState, family: Family, hooks: readonly Hook[]): readonly Look[] {

@@ -70,6 +70,7 @@ export class NeighbourWatch {
       standing: () => watched.standing(),
       resync: (reason) => watched.resync(reason),
       isListening: (family) => this.#monitors[family].listening,
+      isToldOfAll: (family) => this.#monitors[family].isToldOfAll(),
       onDeaf: (family) => this.#monitors[family].replace(),
     });
     this.#startMonitors();

@@ -6,10 +6,11 @@
 import type { Family } from '../../../core/vocabulary.ts';
 import type { MonotonicClock } from '../../../core/clock.ts';
 import type { MonitorLoss } from '../../listener.ts';
+import { generationQuestion } from '../../commit-messages.ts';
 import type { NetfilterChange } from './read-events.ts';
 
-import { listenToCommits } from '../../../host/commit-listener.ts';
-import { startLineProgram } from '../../../host/line-program.ts';
+import { type CommitListener, listenToCommits } from '../../../host/commit-listener.ts';
+import { type ProgramEnd, startLineProgram } from '../../../host/line-program.ts';
 import { type SupervisedEnd, Supervisor } from '../../../host/supervised-program.ts';
 import { ChangeReader, filterOf } from './read-events.ts';
 
@@ -20,6 +21,8 @@ import { ChangeReader, filterOf } from './read-events.ts';
 const argvOf = (family: Family) => ['stdbuf', '-oL', 'xtables-monitor', '--event', `-${family}`] as const;
 /** It says nothing when it begins to listen. */
 const STARTUP_MS = 300;
+/** The kernel answers at once. */
+const ANSWER_MS = 1_000;
 /** It ended at a rule that it was told of and cannot print, so it did listen. */
 const AT_A_RULE = /Parsing nftables rule failed/;
 
@@ -36,25 +39,32 @@ interface NetfilterMonitorOptions {
   readonly start?: typeof startLineProgram;
 }
 
+interface Socket {
+  readonly listener: CommitListener;
+  readonly reader: ChangeReader;
+  onAnswer: (generation: number) => void;
+}
+
 export class NetfilterMonitor {
   readonly #options: NetfilterMonitorOptions;
   readonly #program: Supervisor<NetfilterChange>;
+  /** Absent: it is a program that tells. */
+  #socket: Socket | undefined;
   #listening = false;
   #isDeaf = false;
 
   constructor(options: NetfilterMonitorOptions) {
     this.#options = options;
-    const { family, onChange, clock, listen = listenToCommits, start = startLineProgram } = options;
+    const { family, onChange, clock, start = startLineProgram } = options;
     this.#program = new Supervisor({
       start: (hear, ended) => {
         const reader = new ChangeReader(family);
-        const onMessages = (messages: Uint8Array): void => reader.messages(messages).forEach(hear);
         const onLine = (line: string): void => {
           const change = reader.line(line);
           if (change) hear(change);
         };
-        const filter = filterOf(family);
-        return listen({ filter, onMessages, ended }) ?? start({ argv: argvOf(family), guarded: true, onLine, ended });
+        this.#socket = this.#open(reader, hear, ended);
+        return this.#socket?.listener ?? start({ argv: argvOf(family), guarded: true, onLine, ended });
       },
       startupMs: STARTUP_MS,
       hasBegun: (complaint) => AT_A_RULE.test(complaint),
@@ -68,6 +78,19 @@ export class NetfilterMonitor {
   /** Whether each commit is told of now. */
   get listening(): boolean {
     return this.#listening;
+  }
+
+  /** Whether all that was committed so far was told of, so that nobody need look. The kernel counts commits, and is asked for the number. */
+  async isToldOfAll(): Promise<boolean> {
+    const socket = this.#socket;
+    if (!socket || !this.#listening) return false;
+    const answer = Promise.withResolvers<number | undefined>();
+    socket.onAnswer = answer.resolve;
+    const cancel = this.#options.clock.after(ANSWER_MS, () => answer.resolve(undefined));
+    socket.listener.ask(generationQuestion());
+    const generation = await answer.promise;
+    cancel();
+    return generation !== undefined && generation === socket.reader.heard;
   }
 
   start(): void {
@@ -84,6 +107,22 @@ export class NetfilterMonitor {
     if (!this.#program.isRunning) return;
     this.#isDeaf = true;
     this.#program.replace();
+  }
+
+  #open(
+    reader: ChangeReader,
+    hear: (change: NetfilterChange) => void,
+    ended: (how: ProgramEnd) => void,
+  ): Socket | undefined {
+    const { family, listen = listenToCommits } = this.#options;
+    const onMessages = (messages: Uint8Array): void => {
+      reader.messages(messages, socket?.listener.port, (generation) => socket?.onAnswer(generation)).forEach(hear);
+    };
+    const listener = listen({ filter: filterOf(family), onMessages, ended });
+    const socket: Socket | undefined = listener && { listener, reader, onAnswer: () => {} };
+    // Of what comes from now on all is told.
+    listener?.ask(generationQuestion());
+    return socket;
   }
 
   #begun(): void {

@@ -44,13 +44,22 @@ export class ChangeReader {
   #touched: Touched | undefined;
   /** This kernel tells which objects are new. */
   #tellsNew = false;
+  #heard: number | undefined;
 
   constructor(family: Family) {
     this.#family = family;
   }
 
-  /** The transactions that end in these messages, as far as they concern us. */
-  messages(bytes: Uint8Array): readonly NetfilterChange[] {
+  /** The generation of the last commit that was told of, by anybody; before the first one, the one there was when that was asked. */
+  get heard(): number | undefined {
+    return this.#heard;
+  }
+
+  /**
+   * The transactions that end in these messages, as far as they concern us. What is told to `asker`, a port, is the answer to a question:
+   * `onAnswer` gets the generation there is.
+   */
+  messages(bytes: Uint8Array, asker?: number, onAnswer?: (generation: number) => void): readonly NetfilterChange[] {
     const ended: NetfilterChange[] = [];
     const onMessage = (message: CommitMessage): void => {
       switch (message.kind) {
@@ -62,6 +71,13 @@ export class ChangeReader {
           this.#touch('chains');
           break;
         case 'committed':
+          // It may come in the middle of a transaction.
+          if (message.port === asker) {
+            this.#heard ??= message.generation;
+            onAnswer?.(message.generation);
+            return;
+          }
+          this.#heard = message.generation;
           ended.push(...this.#end(message.program));
       }
     };

@@ -33,7 +33,7 @@ function bench({ rules = 10, listening = true } = {}) {
     chains: written.families[4]!.chains,
     headers: new Map<string, SetHeader>([[SET.name, { type: 'hash:ip', entries: 1, seed: 's' }]]),
   };
-  const state = { syncs: 0, isPassing: false, listening, lookMs: 0 };
+  const state = { syncs: 0, isPassing: false, listening, lookMs: 0, isToldOfAll: false };
   const looked: string[] = [];
   const resyncs: { readonly atMs: number; readonly reason: string }[] = [];
   const deaf: Family[] = [];
@@ -57,6 +57,7 @@ function bench({ rules = 10, listening = true } = {}) {
     standing: () => (state.isPassing ? undefined : { written, syncs: state.syncs }),
     resync: (reason) => resyncs.push({ atMs: clock.now() - started, reason }),
     isListening: () => state.listening,
+    isToldOfAll: async () => state.isToldOfAll,
     onDeaf: (family) => deaf.push(family),
   });
   const pass = (drift: SyncOutcome['drift'] = []): void => {
@@ -75,6 +76,22 @@ describe('fault: drift is noticed at once where the kernel tells, within seconds
     assert.deepEqual([...new Set(looked)].sort(), ['FORWARD 4', 'FORWARD 6', 'sets']);
     assert.ok(looked.length <= 6, `${looked.length} looks`);
     assert.deepEqual(resyncs, []);
+  });
+
+  it('where all that was committed was told of for certain, at the sets alone, and at what is told of', async () => {
+    const { clock, state, looked, watch } = bench();
+    state.isToldOfAll = true;
+    await clock.pass(12_000);
+    assert.deepEqual([...new Set(looked)], ['sets']);
+    assert.ok(looked.length >= 2 && looked.length <= 4, `${looked.length} looks in 12 s`);
+    looked.length = 0;
+    watch.changed(CHANGE);
+    await clock.pass(500);
+    assert.deepEqual(looked, ['FORWARD 4', 'INPUT 4']);
+    state.isToldOfAll = false;
+    looked.length = 0;
+    await clock.pass(6_000);
+    assert.deepEqual([...new Set(looked)].sort(), ['FORWARD 4', 'FORWARD 6', 'sets']);
   });
 
   it('where nobody tells, all rules of a small table, the hooks of a large one', async () => {

@@ -3,13 +3,15 @@ import type { NetfilterChange } from '../../../../src/dataplane/iptables/drift/r
 import type { LineProgramOptions } from '../../../../src/host/line-program.ts';
 import type { CommitListenerOptions } from '../../../../src/host/commit-listener.ts';
 import { NetfilterMonitor } from '../../../../src/dataplane/iptables/drift/netfilter-monitor.ts';
-import { NEW_RULE } from '../../../support/commit-messages.ts';
+import { committedBy, joined, NEW_RULE } from '../../../support/commit-messages.ts';
 import { VirtualClock } from '../../../support/virtual-clock.ts';
+
+const OWN_PORT = 77;
 
 /** `sockets`: how many can be opened. */
 function bench({ sockets = 0 } = {}) {
   const clock = new VirtualClock();
-  const opened: (CommitListenerOptions & { closed: boolean })[] = [];
+  const opened: (CommitListenerOptions & { closed: boolean; asked: number })[] = [];
   const started: (LineProgramOptions & { killed: boolean })[] = [];
   const told: string[] = [];
   const changes: NetfilterChange[] = [];
@@ -22,10 +24,12 @@ function bench({ sockets = 0 } = {}) {
     clock,
     listen: (options) => {
       if (opened.length === sockets) return undefined;
-      const socket = { ...options, closed: false };
+      const socket = { ...options, closed: false, asked: 0 };
       opened.push(socket);
       return {
         hasBegun: true,
+        port: OWN_PORT,
+        ask: () => void socket.asked++,
         kill: () => {
           socket.closed = true;
         },
@@ -187,5 +191,52 @@ describe('fault: whoever follows nf_tables is kept alive', () => {
     started[0]!.onLine(' EVENT: -6 -t mangle -A FORWARD -j ACCEPT');
     started[0]!.onLine('NEWGEN: GENID=4 PID=21651 NAME=nft');
     assert.deepEqual(changes, [{ family: 6, touched: 'hooks', program: 'nft' }]);
+  });
+
+  it('by a socket: whether all was told of is seen by the number of commits', async () => {
+    const { clock, opened, changes, monitor } = bench({ sockets: 2 });
+    assert.equal(await monitor.isToldOfAll(), false);
+    monitor.start();
+    const [socket] = opened;
+    const generation = (number: number, ...behind: readonly Uint8Array[]): void =>
+      socket!.onMessages(joined(committedBy('node', OWN_PORT, number), ...behind));
+    /** `arrive`: before the answer does. */
+    const isToldOfAll = (arrive: () => void): Promise<boolean> => {
+      const answer = monitor.isToldOfAll();
+      arrive();
+      return answer;
+    };
+    assert.equal(socket!.asked, 1);
+    generation(7);
+    assert.equal(await isToldOfAll(() => generation(7)), true);
+    assert.equal(socket!.asked, 2);
+    assert.equal(await isToldOfAll(() => generation(8)), false, 'one was not told of');
+    socket!.onMessages(committedBy('others', 1, 8));
+    assert.equal(await isToldOfAll(() => generation(8)), true);
+    // An answer amid a transaction ends none, and is no commit.
+    socket!.onMessages(NEW_RULE[0]!);
+    assert.equal(await isToldOfAll(() => generation(9)), false);
+    assert.deepEqual(changes, []);
+    socket!.onMessages(committedBy('nft', 1, 9));
+    assert.deepEqual(changes, [{ family: 6, touched: 'hooks', program: 'nft' }]);
+    // No answer.
+    const unanswered = monitor.isToldOfAll();
+    await clock.pass(2_000);
+    assert.equal(await unanswered, false);
+    socket!.ended({ isMissing: false, code: null, complaint: 'No buffer space available' });
+    assert.equal(await monitor.isToldOfAll(), false);
+    await clock.pass(1_000);
+    // Another socket knows nothing of what the first one heard.
+    const answer = monitor.isToldOfAll();
+    opened[1]!.onMessages(committedBy('node', OWN_PORT, 12));
+    assert.equal(await answer, true);
+    assert.equal(opened[1]!.asked, 2);
+  });
+
+  it('by a program it is never certain', async () => {
+    const { clock, monitor } = bench();
+    monitor.start();
+    await clock.pass(1_000);
+    assert.deepEqual([monitor.listening, await monitor.isToldOfAll()], [true, false]);
   });
 });
