@@ -132,6 +132,7 @@ function countersOf(
   };
   return new NftCounters({
     now: () => systemClock.now(),
+    after: afterUnlessExit,
     read: async () => {
       const argv = ['nft', '-p', '-t', 'list', 'table', 'inet', NFT_TABLE] as const;
       const { stdout } = await runCommand({ argv: [...argv], timeoutMs: LIST_MS, background: true, isListing: true });

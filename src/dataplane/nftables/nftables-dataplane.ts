@@ -41,7 +41,9 @@ export function createNftablesDataplane(options: NftablesOptions): NftablesDatap
   };
   const synchronizer = new NftSynchronizer({
     ...options,
-    ...(counters ? { onRendered: (table) => counters.rendered(table) } : {}),
+    ...(counters
+      ? { onRendered: (table) => counters.rendered(table), beforeTidying: () => counters.beforeDeletion() }
+      : {}),
   });
   return {
     sync: async (intent, request) => {

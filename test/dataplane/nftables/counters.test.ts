@@ -4,6 +4,7 @@ import { versionedMap } from '../../../src/core/versioned-map.ts';
 import { NftCounters } from '../../../src/dataplane/nftables/sync/counters.ts';
 import type { Rule } from '../../../src/dataplane/nftables/table/rule.ts';
 import { chainOf, type Table } from '../../../src/dataplane/nftables/table/table.ts';
+import { VirtualClock } from '../../support/virtual-clock.ts';
 
 const COUNTING: Rule = {
   matches: [],
@@ -44,5 +45,22 @@ describe('nftables: counters ahead of a deletion', () => {
       (await counters.counters()).map((each) => each.packets),
       [7],
     );
+  });
+
+  it('fault: a reading that hangs holds up a deletion for a second', async () => {
+    const clock = new VirtualClock();
+    const counters = new NftCounters({
+      read: () => new Promise<string>(() => {}),
+      now: () => clock.now(),
+      after: (ms, action) => clock.after(ms, action),
+      onProblem: (problem) => assert.fail(String(problem)),
+    });
+    counters.rendered(chains('a'));
+    let isDone = false;
+    void counters.beforeDeletion().then(() => (isDone = true));
+    await clock.pass(999);
+    assert.equal(isDone, false);
+    await clock.pass(1);
+    assert.equal(isDone, true);
   });
 });

@@ -21,7 +21,7 @@ const web = (name: string, port: number): Policy =>
 const COUNTER = 'counter packets 12 bytes 720';
 
 /** A node whose agents come one after the other. */
-function node({ keeps = true, isDumped = false } = {}) {
+function node({ keeps = true, isDumped = false, tidiesLater = true } = {}) {
   const kernel = createFakeNft();
   const state = { text: undefined as string | undefined, scope: 'boot-1' };
   const loads: string[] = [];
@@ -80,7 +80,7 @@ function node({ keeps = true, isDumped = false } = {}) {
       now: () => 0,
       epochs,
       counters,
-      tidy,
+      ...(tidiesLater ? { tidy } : {}),
     });
     return {
       sync: async (...policies: readonly Policy[]) => {
@@ -149,6 +149,17 @@ for (const isDumped of [false, true])
       const second = agent();
       await second.sync(web('c', 90));
       assert.deepEqual(await second.counted(), ['allow x/a,x/b 4', 'deny live x/a,x/b 2', 'deny x/a,x/b 1']);
+    });
+
+    it('are read before chains are deleted by the very commit that replaces them', async () => {
+      const { agent, hit } = node({ isDumped, tidiesLater: false });
+      const only = agent();
+      await only.sync(web('a', 80));
+      for (const port of [81, 82]) {
+        hit(DENIED, 2);
+        await only.sync(web('a', port));
+      }
+      assert.deepEqual(await only.counted(), ['deny x/a 4']);
     });
 
     it('without a file go on from what the kernel holds', async () => {

@@ -23,6 +23,8 @@ interface CountersOptions {
   /** Absent: counts of chains that are gone end with the agent. */
   readonly store?: CountStore;
   readonly now: () => number;
+  /** Returns what cancels it. Absent: a deletion waits for a reading as long as that takes. */
+  readonly after?: (ms: number, action: () => void) => () => void;
   readonly onProblem: (problem: unknown) => void;
 }
 
@@ -41,6 +43,8 @@ interface Total {
 
 /** A listing is not asked for more often. */
 const FRESH_MS = 1_000;
+/** Chains are deleted after this long, read or not. */
+const MAX_WAIT_MS = 1_000;
 /** The form in which counts are kept asks for a family. */
 const OF_BOTH = 4;
 /** Others are counted together. */
@@ -86,6 +90,20 @@ export class NftCounters implements KeptCounts {
     if (gone.length === 0 && !isFirst) return;
     await this.#read(isFirst ? undefined : gone);
     for (const name of gone) if (!this.#standing.has(name)) this.#rules.delete(name);
+  }
+
+  /** The same where packets may have come a moment ago, and a sync waits. Resolves soon, and never rejects. */
+  async beforeDeletion(): Promise<void> {
+    const { after } = this.#options;
+    const reading = this.aheadOfDeletion();
+    if (!after) return await reading;
+    await new Promise<void>((resolve) => {
+      const cancel = after(MAX_WAIT_MS, resolve);
+      void reading.then(() => {
+        cancel();
+        resolve();
+      });
+    });
   }
 
   /** Never rejects. */

@@ -45,6 +45,8 @@ export interface NftSyncOptions {
   readonly epochs?: EpochKeeper;
   /** Says when what nothing leads to has to go; absent: after every commit. */
   readonly tidy?: Pick<TidyTimer, 'isDue' | 'synced'>;
+  /** What nothing leads to any more is about to be deleted. Resolves soon, and never rejects. */
+  readonly beforeTidying?: () => Promise<void>;
   /** Told of every table that is rendered to be written, ahead of that. */
   readonly onRendered?: (table: Table) => void;
 }
@@ -228,7 +230,8 @@ export class NftSynchronizer {
     if (steps.length === 0) return undefined;
     try {
       await this.#timed(run, 'apply', async () => {
-        for (const { commands } of steps) {
+        for (const { kind, commands } of steps) {
+          if (kind === 'tidy') await this.#options.beforeTidying?.();
           await this.#options.kernel.write(commands);
           run.stepsApplied++;
         }
