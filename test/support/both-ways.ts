@@ -28,6 +28,9 @@ function nft(input: string | readonly string[]): string {
   return execFileSync('nft', ['-f', '-'], { encoding: 'utf8', input });
 }
 
+/** The version that messages are taken from. */
+const isExact = nft(['--version']).startsWith('nftables v1.0.6 ');
+
 type Transaction = readonly Command[];
 
 async function compare(what: string, transactions: readonly Transaction[]): Promise<void> {
@@ -55,7 +58,7 @@ async function compare(what: string, transactions: readonly Transaction[]): Prom
 }
 
 async function held(): Promise<readonly string[]> {
-  return [...(await dumpKernel(socket)), ...nft(['-p', '-s', 'list', 'ruleset']).split('\n').map(inOrder)];
+  return [...(await dumpKernel(socket, isExact)), ...nft(['-p', '-s', 'list', 'ruleset']).split('\n').map(inOrder)];
 }
 
 /** Hash sets list their elements in an order of their own. */

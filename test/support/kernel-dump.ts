@@ -18,13 +18,18 @@ const KINDS = [
   { name: 'set', request: GET_SETS, skip: [10, 12, 16, 19] },
 ] as const;
 
-/** Lines of text. Sets without names have the same one. */
-export async function dumpKernel(socket: NetlinkSocket): Promise<readonly string[]> {
+/**
+ * Lines of text. Sets without names have the same one. `isExact`: else without what versions of nft differ in where they mean the same: a range
+ * in one expression or in two, what is said of sets' keys, how many elements a set without a name will have.
+ */
+export async function dumpKernel(socket: NetlinkSocket, isExact: boolean): Promise<readonly string[]> {
   const lines: string[] = [];
   for (const { name, request, skip } of KINDS) {
     for (const { family, attributes } of await ask(socket, request)) {
-      const shown = attributes.filter(([type]) => !(skip as readonly number[]).includes(type));
-      lines.push(`${name} ${family} ${shown.map((each) => textOf(name, each)).join(' ')}`);
+      const unsaid = [...skip, ...(name === 'set' && !isExact ? SAID_OF_SETS : [])];
+      const shown = attributes.filter(([type]) => !unsaid.includes(type));
+      const text = `${name} ${family} ${shown.map((each) => textOf(name, each)).join(' ')}`;
+      lines.push(isExact ? text : text.replace(RANGE, TWO_COMPARISONS));
     }
   }
   for (const { family, attributes } of await ask(socket, GET_SETS)) {
@@ -39,6 +44,10 @@ export async function dumpKernel(socket: NetlinkSocket): Promise<readonly string
   }
   return lines;
 }
+
+const SAID_OF_SETS: readonly number[] = [9, 13];
+const RANGE = /range 1=(\w+) 2=00000000 3=(\w+) 4=(\w+) /g;
+const TWO_COMPARISONS = 'cmp 1=$1 2=00000005 3=$2 ; cmp 1=$1 2=00000003 3=$3 ';
 
 /** nft 1.0.6 swaps the single byte of a protocol that is asked of ranges; later ones leave that out, as it changes nothing. */
 const SWAPPED_BYTE = /^byteorder .*4=00000001 /;

@@ -5,6 +5,7 @@
 import type { Command } from '../table/write-table.ts';
 
 import { type NetlinkSocket, openNetlinkSocket } from '../../../host/netlink-socket.ts';
+import { NetlinkMessages } from '../table/netlink-messages.ts';
 import { type Batch, readAnswers, writeBatch } from '../table/write-netlink.ts';
 import { NftFailed } from './kernel.ts';
 
@@ -25,6 +26,8 @@ export class NetlinkWriter {
   /** `null`: there is none. */
   #socket: NetlinkSocket | null | undefined;
   #sequence = 1;
+  /** Written anew once the kernel has come to what was sent. */
+  readonly #messages = new NetlinkMessages();
   #isLate = false;
   #isGivenUp = false;
 
@@ -39,7 +42,7 @@ export class NetlinkWriter {
     if (this.#isGivenUp || !commands.every(({ change }) => change)) return false;
     if (this.#socket === undefined) this.#socket = this.#open() ?? null;
     const socket = this.#socket;
-    const batch = socket ? writeBatch(table, commands, this.#sequence + 1) : undefined;
+    const batch = socket ? writeBatch(table, commands, this.#sequence + 1, this.#messages) : undefined;
     if (!socket || !batch || batch.bytes.length > MAX_BYTES) return false;
     this.#sequence += batch.of.length + 2;
     if (this.#sequence > MAX_SEQUENCE) this.#sequence = 1;

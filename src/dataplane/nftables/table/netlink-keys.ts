@@ -36,46 +36,57 @@ const TYPES: Readonly<Record<string, KeyType>> = {
 const BITS_OF_TYPE = 6;
 const INTERFACE_BYTES = 16;
 
+export interface KeyFields extends KeyType {
+  readonly names: readonly string[];
+  readonly fields: readonly KeyType[];
+}
+
+const KNOWN = new Map<string, KeyFields | undefined>();
+
 /** Of a key of one field or several; undefined: one of them is not known. */
-export function keyTypeOf(type: string): (KeyType & { readonly fields: readonly KeyType[] }) | undefined {
-  const fields: KeyType[] = [];
-  for (const name of type.split(' . ')) {
-    const field = TYPES[name];
-    if (!field) return undefined;
-    fields.push(field);
-  }
-  if (fields.length === 1) return { ...fields[0]!, fields };
+export function keyTypeOf(type: string): KeyFields | undefined {
+  if (!KNOWN.has(type)) KNOWN.set(type, readType(type));
+  return KNOWN.get(type);
+}
+
+function readType(type: string): KeyFields | undefined {
+  const names = type.split(' . ');
+  const fields = names.flatMap((name) => TYPES[name] ?? []);
+  if (fields.length < names.length) return undefined;
+  if (fields.length === 1) return { ...fields[0]!, names, fields };
   return {
     number: fields.reduce((sum, { number }) => (sum << BITS_OF_TYPE) | number, 0),
     bytes: fields.reduce((sum, { bytes }) => sum + ((bytes + 3) & ~3), 0),
     order: 'none',
+    names,
     fields,
   };
 }
 
 /** Fields of several are each filled up to four bytes. Undefined: it is not known how. */
 export function keyOf(type: string, text: string): Bytes | undefined {
-  const range = rangeIn(type, text, fieldOf);
-  return range?.first;
+  const names = keyTypeOf(type)?.names;
+  if (names?.length === 1) return bytesOf(type, text);
+  const parts = names && partsOf(names, text);
+  if (!parts) return undefined;
+  const key: number[] = [];
+  for (const [index, name] of names.entries()) {
+    const field = bytesOf(name, parts[index]!);
+    if (!field) return undefined;
+    pushFilled(key, field);
+  }
+  return key;
 }
 
 /** Of an element of an interval set. */
 export function keyRangeOf(type: string, text: string): KeyRange | undefined {
-  return rangeIn(type, text, fieldRangeOf);
-}
-
-function rangeIn(
-  type: string,
-  text: string,
-  read: (type: string, text: string) => KeyRange | undefined,
-): KeyRange | undefined {
-  const types = type.split(' . ');
-  const fields = elementText(text).split(' . ');
-  if (types.length !== fields.length) return undefined;
-  if (types.length === 1) return read(types[0]!, fields[0]!);
+  const names = keyTypeOf(type)?.names;
+  if (names?.length === 1) return rangeOf(type, text);
+  const parts = names && partsOf(names, text);
+  if (!parts) return undefined;
   const [first, last]: [number[], number[]] = [[], []];
-  for (const [index, name] of types.entries()) {
-    const field = read(name, fields[index]!);
+  for (const [index, name] of names.entries()) {
+    const field = rangeOf(name, parts[index]!);
     if (!field) return undefined;
     pushFilled(first, field.first);
     pushFilled(last, field.last);
@@ -83,13 +94,21 @@ function rangeIn(
   return { first, last };
 }
 
+function partsOf(names: readonly string[], text: string): readonly string[] | undefined {
+  const parts = elementText(text).split(' . ');
+  return parts.length === names.length ? parts : undefined;
+}
+
 function pushFilled(all: number[], bytes: Bytes): void {
   for (const byte of bytes) all.push(byte);
   while (all.length % 4 !== 0) all.push(0);
 }
 
-function fieldRangeOf(type: string, text: string): KeyRange | undefined {
-  if (type !== 'ipv4_addr' && type !== 'ipv6_addr') return fieldOf(type, text);
+function rangeOf(type: string, text: string): KeyRange | undefined {
+  if (type !== 'ipv4_addr' && type !== 'ipv6_addr') {
+    const bytes = bytesOf(type, text);
+    return bytes && { first: bytes, last: bytes };
+  }
   const family = type === 'ipv4_addr' ? 4 : 6;
   if (text.includes('/')) {
     const cidr = parseCidr(text);
@@ -98,11 +117,6 @@ function fieldRangeOf(type: string, text: string): KeyRange | undefined {
   const [from = '', to = from] = text.split('-');
   const [first, last] = [addressOf(from, family), addressOf(to, family)];
   return first && last ? { first, last } : undefined;
-}
-
-function fieldOf(type: string, text: string): KeyRange | undefined {
-  const bytes = bytesOf(type, text);
-  return bytes && { first: bytes, last: bytes };
 }
 
 function bytesOf(type: string, text: string): Bytes | undefined {

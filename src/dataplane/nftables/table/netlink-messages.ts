@@ -10,6 +10,7 @@ const NESTED = 0x8000;
 /** Lengths of attributes have 16 bits. */
 const MAX_ATTRIBUTE = 0xffff;
 const MAX_DEPTH = 16;
+/** More than most edits take. */
 const FIRST_BYTES = 16_384;
 
 export interface MessageHead {
@@ -28,6 +29,14 @@ export class NetlinkMessages {
   readonly #opened = new Uint32Array(MAX_DEPTH);
   #depth = 0;
   #isTooLong = false;
+
+  /** Ahead of other messages: what was taken of those before is theirs. */
+  clear(): void {
+    this.#bytes.fill(0, 0, this.#length);
+    this.#length = 0;
+    this.#depth = 0;
+    this.#isTooLong = false;
+  }
 
   /** Its attributes follow, until the next one begins. */
   message({ type, flags, family, resource = 0, sequence }: MessageHead): void {
@@ -82,10 +91,23 @@ export class NetlinkMessages {
     this.#bytes.write(value, at, 'latin1');
   }
 
+  /** The same as a value of its own type and length. */
+  typedText(type: number, own: number, value: string): void {
+    const at = this.#head(type, 2 + value.length + 1);
+    this.#bytes[at] = own;
+    this.#bytes[at + 1] = value.length + 1;
+    this.#bytes.write(value, at + 2, 'latin1');
+  }
+
   /** Attributes that were written before. */
   again(attributes: Uint8Array): void {
     const at = this.#take(attributes.length);
     this.#bytes.set(attributes, at);
+  }
+
+  /** Into the attribute that was written last, in place of a value of that length. */
+  overwrite(value: readonly number[]): void {
+    this.#bytes.set(value, this.#length - aligned(value.length));
   }
 
   get length(): number {
@@ -97,7 +119,7 @@ export class NetlinkMessages {
     return Uint8Array.from(this.#bytes.subarray(length, this.#length));
   }
 
-  /** Undefined: an attribute is longer than attributes can be. */
+  /** Until they are cleared. Undefined: an attribute is longer than attributes can be. */
   taken(): Uint8Array | undefined {
     this.#end();
     return this.#isTooLong ? undefined : this.#bytes.subarray(0, this.#length);
@@ -126,6 +148,16 @@ export class NetlinkMessages {
     }
     return at;
   }
+}
+
+/** As NetlinkMessages.text writes it. */
+export function textAttribute(type: number, value: string): Uint8Array {
+  const length = 4 + value.length + 1;
+  const bytes = Buffer.alloc(aligned(length));
+  bytes.writeUInt16LE(length, 0);
+  bytes.writeUInt16LE(type, 2);
+  bytes.write(value, 4, 'latin1');
+  return bytes;
 }
 
 export function aligned(length: number): number {

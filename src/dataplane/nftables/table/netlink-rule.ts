@@ -11,9 +11,9 @@ import { type Family, PROTOCOL_NUMBER, type Protocol } from '../../../core/vocab
 import type { PortRange } from '../../../net/port-range.ts';
 import type { TableFamily } from './families.ts';
 import type { ConntrackState, End, MapKey, Match, Rule, Target } from './rule.ts';
-import type { NetlinkMessages } from './netlink-messages.ts';
 
 import { localName } from './families.ts';
+import { type NetlinkMessages, textAttribute } from './netlink-messages.ts';
 import {
   addressOf,
   bigEndian,
@@ -186,12 +186,40 @@ export function writeRule(out: NetlinkMessages, family: TableFamily, rule: Rule,
   if (rule.counts) writer.counter();
   const isWhole = isWritten && writer.target(rule.target);
   out.close();
-  if (rule.comment !== undefined) {
-    const text = safeText(rule.comment, MAX_COMMENT);
-    out.attribute(7, typed(0, [...Array.from(text, (character) => character.charCodeAt(0)), 0]));
-  }
+  if (rule.comment !== undefined) out.typedText(7, 0, safeText(rule.comment, MAX_COMMENT));
   return isWhole;
 }
+
+type ExpressionName =
+  | 'bitwise'
+  | 'byteorder'
+  | 'cmp'
+  | 'counter'
+  | 'ct'
+  | 'fib'
+  | 'immediate'
+  | 'limit'
+  | 'log'
+  | 'lookup'
+  | 'meta'
+  | 'payload'
+  | 'range';
+
+const NAMES: Readonly<Record<ExpressionName, Uint8Array>> = {
+  bitwise: textAttribute(1, 'bitwise'),
+  byteorder: textAttribute(1, 'byteorder'),
+  cmp: textAttribute(1, 'cmp'),
+  counter: textAttribute(1, 'counter'),
+  ct: textAttribute(1, 'ct'),
+  fib: textAttribute(1, 'fib'),
+  immediate: textAttribute(1, 'immediate'),
+  limit: textAttribute(1, 'limit'),
+  log: textAttribute(1, 'log'),
+  lookup: textAttribute(1, 'lookup'),
+  meta: textAttribute(1, 'meta'),
+  payload: textAttribute(1, 'payload'),
+  range: textAttribute(1, 'range'),
+};
 
 /** Of expressions of which there are few, by what tells them apart: most of a rule is written by copying. */
 const WRITTEN = new Map<string, Uint8Array>();
@@ -291,19 +319,22 @@ class RuleWriter {
         this.#fib(match.end === 'source' ? FIB.saddr : FIB.daddr, FIB.toType, LOCAL);
         return true;
       case 'limit':
-        this.#expression('limit', () => {
-          this.#out.attribute(1, bigEndian(match.perSecond, 8));
-          this.#out.attribute(2, bigEndian(1, 8));
-          this.#out.number(3, match.burst);
-          this.#out.number(4, 0);
-          this.#out.number(5, 0);
-        });
+        this.#begin('limit');
+        this.#out.attribute(1, bigEndian(match.perSecond, 8));
+        this.#out.attribute(2, bigEndian(1, 8));
+        this.#out.number(3, match.burst);
+        this.#out.number(4, 0);
+        this.#out.number(5, 0);
+        this.#end();
         return true;
     }
   }
 
   counter(): void {
-    this.#oneOfFew('counter', () => this.#expression('counter', () => {}));
+    this.#oneOfFew('counter', () => {
+      this.#begin('counter');
+      this.#end();
+    });
   }
 
   target(target: Target): boolean {
@@ -325,10 +356,10 @@ class RuleWriter {
       case 'set-tag': {
         const tag = target.tag === null ? 0 : tagNumber(target.tag);
         if (tag === undefined) return false;
-        this.#expression('immediate', () => {
-          this.#out.number(1, REGISTER);
-          this.#data(2, littleEndian(tag));
-        });
+        this.#begin('immediate');
+        this.#out.number(1, REGISTER);
+        this.#data(2, littleEndian(tag));
+        this.#end();
         this.#setMeta(META.priority);
         return true;
       }
@@ -338,10 +369,10 @@ class RuleWriter {
         this.#setMeta(META.priority);
         return true;
       case 'log':
-        this.#expression('log', () => {
-          this.#out.text(2, safeText(target.prefix, MAX_COMMENT));
-          this.#out.attribute(1, bigEndian(target.group, 2));
-        });
+        this.#begin('log');
+        this.#out.text(2, safeText(target.prefix, MAX_COMMENT));
+        this.#out.attribute(1, bigEndian(target.group, 2));
+        this.#end();
         return true;
     }
   }
@@ -440,21 +471,21 @@ class RuleWriter {
       this.#compare(not ? NOT_EQUAL : EQUAL, littleEndian(first));
       return true;
     }
-    this.#expression('byteorder', () => {
-      this.#out.number(1, REGISTER);
-      this.#out.number(2, REGISTER);
-      this.#out.number(3, HOST_TO_NETWORK);
-      this.#out.number(4, 4);
-      this.#out.number(5, 4);
-    });
+    this.#begin('byteorder');
+    this.#out.number(1, REGISTER);
+    this.#out.number(2, REGISTER);
+    this.#out.number(3, HOST_TO_NETWORK);
+    this.#out.number(4, 4);
+    this.#out.number(5, 4);
+    this.#end();
     const [from, to] = [bigEndian(first, 4), bigEndian(last, 4)];
     if (not) {
-      this.#expression('range', () => {
-        this.#out.number(1, REGISTER);
-        this.#out.number(2, NOT_EQUAL);
-        this.#data(3, from);
-        this.#data(4, to);
-      });
+      this.#begin('range');
+      this.#out.number(1, REGISTER);
+      this.#out.number(2, NOT_EQUAL);
+      this.#data(3, from);
+      this.#data(4, to);
+      this.#end();
     } else {
       this.#compare(AT_LEAST, from);
       this.#compare(AT_MOST, to);
@@ -481,10 +512,10 @@ class RuleWriter {
     if (mask === 0) return false;
     this.#conntrack(CONNTRACK.mark);
     this.#and(littleEndian(~mask >>> 0), littleEndian(bits));
-    this.#expression('ct', () => {
-      this.#out.number(2, CONNTRACK.mark);
-      this.#out.number(4, REGISTER);
-    });
+    this.#begin('ct');
+    this.#out.number(2, CONNTRACK.mark);
+    this.#out.number(4, REGISTER);
+    this.#end();
     return true;
   }
 
@@ -525,37 +556,37 @@ class RuleWriter {
   }
 
   #payload(header: number, offset: number, bytes: number, register = REGISTER): void {
-    this.#oneOfFew(`payload ${header} ${offset} ${bytes} ${register}`, () =>
-      this.#expression('payload', () => {
-        this.#out.number(1, register);
-        this.#out.number(2, header);
-        this.#out.number(3, offset);
-        this.#out.number(4, bytes);
-      }),
-    );
+    this.#oneOfFew(`payload ${header} ${offset} ${bytes} ${register}`, () => {
+      this.#begin('payload');
+      this.#out.number(1, register);
+      this.#out.number(2, header);
+      this.#out.number(3, offset);
+      this.#out.number(4, bytes);
+      this.#end();
+    });
   }
 
   #meta(key: number, register = REGISTER): void {
-    this.#oneOfFew(`meta ${key} ${register}`, () =>
-      this.#expression('meta', () => {
-        this.#out.number(2, key);
-        this.#out.number(1, register);
-      }),
-    );
+    this.#oneOfFew(`meta ${key} ${register}`, () => {
+      this.#begin('meta');
+      this.#out.number(2, key);
+      this.#out.number(1, register);
+      this.#end();
+    });
   }
 
   #setMeta(key: number): void {
-    this.#expression('meta', () => {
-      this.#out.number(2, key);
-      this.#out.number(3, REGISTER);
-    });
+    this.#begin('meta');
+    this.#out.number(2, key);
+    this.#out.number(3, REGISTER);
+    this.#end();
   }
 
   #conntrack(key: number): void {
-    this.#expression('ct', () => {
-      this.#out.number(2, key);
-      this.#out.number(1, REGISTER);
-    });
+    this.#begin('ct');
+    this.#out.number(2, key);
+    this.#out.number(1, REGISTER);
+    this.#end();
   }
 
   #conntrackBits(key: number, bits: number, operation: number, value = 0): void {
@@ -567,11 +598,11 @@ class RuleWriter {
   }
 
   #fib(flags: number, result: number, value: number): void {
-    this.#expression('fib', () => {
-      this.#out.number(3, flags);
-      this.#out.number(2, result);
-      this.#out.number(1, REGISTER);
-    });
+    this.#begin('fib');
+    this.#out.number(3, flags);
+    this.#out.number(2, result);
+    this.#out.number(1, REGISTER);
+    this.#end();
     this.#compare(EQUAL, littleEndian(value));
   }
 
@@ -579,49 +610,52 @@ class RuleWriter {
 
   /** The register & mask ^ flipped. */
   #and(mask: Bytes, flipped: Bytes = mask.map(() => 0)): void {
-    this.#expression('bitwise', () => {
-      this.#out.number(1, REGISTER);
-      this.#out.number(2, REGISTER);
-      this.#out.number(3, mask.length);
-      this.#data(4, mask);
-      this.#data(5, flipped);
-    });
+    this.#begin('bitwise');
+    this.#out.number(1, REGISTER);
+    this.#out.number(2, REGISTER);
+    this.#out.number(3, mask.length);
+    this.#data(4, mask);
+    this.#data(5, flipped);
+    this.#end();
   }
 
   #compare(operation: number, value: Bytes): void {
-    this.#expression('cmp', () => {
+    this.#oneOfFew(`cmp ${operation} ${value.length}`, () => {
+      this.#begin('cmp');
       this.#out.number(1, REGISTER);
       this.#out.number(2, operation);
       this.#data(3, value);
+      this.#end();
     });
+    this.#out.overwrite(value);
   }
 
   #lookup(set: string, { isInverted, result }: { readonly isInverted?: boolean; readonly result?: number } = {}): void {
-    this.#expression('lookup', () => {
-      this.#out.number(2, REGISTER);
-      if (result !== undefined) this.#out.number(3, result);
-      this.#out.text(1, localName(set));
-      if (isInverted) this.#out.number(5, 1);
-    });
+    this.#begin('lookup');
+    this.#out.number(2, REGISTER);
+    if (result !== undefined) this.#out.number(3, result);
+    this.#out.text(1, localName(set));
+    if (isInverted) this.#out.number(5, 1);
+    this.#end();
   }
 
   /** In the next of the sets without names. */
   #lookupNext(): void {
     const number = this.#sets[this.#asked++]!;
-    this.#expression('lookup', () => {
-      this.#out.number(2, REGISTER);
-      this.#out.text(1, ANONYMOUS);
-      this.#out.number(4, number);
-    });
+    this.#begin('lookup');
+    this.#out.number(2, REGISTER);
+    this.#out.text(1, ANONYMOUS);
+    this.#out.number(4, number);
+    this.#end();
   }
 
   #verdict(code: number, chain?: string): void {
-    this.#expression('immediate', () => {
-      this.#out.number(1, VERDICT_REGISTER);
-      this.#out.open(2);
-      writeVerdict(this.#out, code, chain);
-      this.#out.close();
-    });
+    this.#begin('immediate');
+    this.#out.number(1, VERDICT_REGISTER);
+    this.#out.open(2);
+    writeVerdict(this.#out, code, chain);
+    this.#out.close();
+    this.#end();
   }
 
   #data(type: number, value: Bytes): void {
@@ -641,11 +675,13 @@ class RuleWriter {
     WRITTEN.set(what, this.#out.since(length));
   }
 
-  #expression(name: string, body: () => void): void {
+  #begin(name: ExpressionName): void {
     this.#out.open(1);
-    this.#out.text(1, name);
+    this.#out.again(NAMES[name]);
     this.#out.open(2);
-    body();
+  }
+
+  #end(): void {
     this.#out.close();
     this.#out.close();
   }

@@ -16,7 +16,7 @@ import {
   type ByteOrder,
   littleEndian,
 } from './netlink-keys.ts';
-import { aligned, MESSAGE_HEADER, NetlinkMessages } from './netlink-messages.ts';
+import { aligned, MESSAGE_HEADER, NetlinkMessages, textAttribute } from './netlink-messages.ts';
 import {
   ANONYMOUS,
   type AnonymousSet,
@@ -58,14 +58,20 @@ const FAMILY_NUMBER: Readonly<Record<TableFamily, number>> = { inet: 1, bridge: 
 const ERROR = 2;
 const MAX_U32 = 2 ** 32;
 
-/** Undefined: something of it is written as text only. */
-export function writeBatch(table: string, commands: readonly Command[], first: number): Batch | undefined {
-  return new BatchWriter(table, first).write(commands);
+/** Undefined: something of it is written as text only. `out`: where its bytes are, until the next one is written there. */
+export function writeBatch(
+  table: string,
+  commands: readonly Command[],
+  first: number,
+  out = new NetlinkMessages(),
+): Batch | undefined {
+  out.clear();
+  return new BatchWriter(table, first, out).write(commands);
 }
 
 class BatchWriter {
-  readonly #out = new NetlinkMessages();
-  readonly #table: string;
+  readonly #out: NetlinkMessages;
+  readonly #tableName: Uint8Array;
   readonly #first: number;
   readonly #of: number[] = [];
   #command = 0;
@@ -76,9 +82,10 @@ class BatchWriter {
   /** Interval sets that were made in this batch, and are empty still. */
   readonly #empty = new Set<string>();
 
-  constructor(table: string, first: number) {
-    this.#table = table;
+  constructor(table: string, first: number, out: NetlinkMessages) {
+    this.#tableName = textAttribute(1, table);
     this.#first = first;
+    this.#out = out;
   }
 
   write(commands: readonly Command[]): Batch | undefined {
@@ -136,7 +143,7 @@ class BatchWriter {
       sequence: this.#first + this.#of.length,
     });
     this.#of.push(this.#command);
-    this.#out.text(1, this.#table);
+    this.#out.again(this.#tableName);
   }
 
   #hook(text: string, family: TableFamily): boolean {
