@@ -38,8 +38,8 @@ const GROUPS_OFFSET = 8;
 const GROUP_OF_NF_TABLES = 1 << 6;
 const [EINTR, EAGAIN, ENOBUFS] = [4, 11, 105];
 /**
- * For what is committed while the event loop is busy: a rule takes some 600 bytes of it (the kernel doubles the number), so all rules of a node
- * with 33,000 fit. It is memory only as long as it is not read.
+ * For what is committed while the event loop is busy. The kernel doubles the number, and counts 8 KiB for a datagram, in which there are 5 to 8 rules:
+ * some 20,000 fit that nobody reads meanwhile. It is memory only as long as they are not read.
  */
 const BUFFER_BYTES = 16 * 1024 * 1024;
 /** The kernel puts together what fits into a page, or two. */

@@ -42,7 +42,8 @@ interface NetfilterMonitorOptions {
 interface Socket {
   readonly listener: CommitListener;
   readonly reader: ChangeReader;
-  onAnswer: (generation: number) => void;
+  /** Without one: none will come. */
+  onAnswer: (generation?: number) => void;
 }
 
 export class NetfilterMonitor {
@@ -99,6 +100,7 @@ export class NetfilterMonitor {
 
   stop(): void {
     this.#listening = false;
+    this.#socket?.onAnswer();
     this.#program.stop();
   }
 
@@ -132,6 +134,7 @@ export class NetfilterMonitor {
 
   #ended({ isMissing, hasBegun, complaint }: SupervisedEnd): void {
     this.#listening = false;
+    this.#socket?.onAnswer();
     if (isMissing) {
       this.stop();
       this.#options.onMissing();
