@@ -11,7 +11,7 @@ export interface NamedPortRef {
   readonly name: string;
 }
 
-interface SplitPorts {
+export interface SplitPorts {
   /** One entry per protocol that occurs, in the order TCP, UDP, SCTP; ranges disjoint and ascending. */
   readonly numeric: readonly { readonly protocol: Protocol; readonly ranges: readonly PortRange[] }[];
   /** Sorted by name, then protocol; without duplicates. */

@@ -11,6 +11,7 @@ import type { Sliced } from '../core/sliced.ts';
 import { selectorKey } from '../policy/selector.ts';
 import { networkPolicyStage } from './program.ts';
 import { RuleList } from './rule-list.ts';
+import { type NumericPorts, type Peers, RuleTexts } from './rule-texts.ts';
 import {
   type PeerUnion,
   type SetPlan,
@@ -22,15 +23,7 @@ import {
   portsAnywhere,
   selectPeers,
 } from './peer-sets.ts';
-import {
-  type Allowed,
-  MOST_SHARED,
-  type NumericPorts,
-  type Peers,
-  type RulesOfPolicy,
-  type SharingLimits,
-  mergeRules,
-} from './shared-peers.ts';
+import { type Allowed, MOST_SHARED, type RulesOfPolicy, type SharingLimits, mergeRules } from './shared-peers.ts';
 
 /** A program that a local pod is in; the policies are of one namespace and sorted by name. */
 export interface NeededProgram {
@@ -80,6 +73,7 @@ export const ANY_PEER: FamilyPeers = { 4: { kind: 'any' }, 6: { kind: 'any' } };
 export class ProgramCompiler {
   readonly #rules: RuleReader;
   readonly #limits: SharingLimits | undefined;
+  readonly #texts = new RuleTexts();
   readonly #refs = {
     ingress: new WeakMap<Policy, readonly RuleRef[]>(),
     egress: new WeakMap<Policy, readonly RuleRef[]>(),
@@ -123,7 +117,7 @@ export class ProgramCompiler {
       read.push({ podSelector: policy.podSelector, ...this.#rules.read(policy) });
       yield;
     }
-    for (const { allowed, by } of yield* mergeRules(read, direction, coSelected, limits)) {
+    for (const { allowed, by } of yield* mergeRules(read, direction, coSelected, limits, this.#texts)) {
       list.add(yield* letsThrough(needed, allowed, plan, endpointPorts, peerClauses), by);
       if (++count % MERGED_PER_STEP === 0) yield;
     }

@@ -26,12 +26,11 @@ import type { Peer, Policy } from '../policy/model.ts';
 import type { NamedPortRef } from './ports.ts';
 import type { Sliced } from '../core/sliced.ts';
 
-import { formatCidr } from '../net/cidr.ts';
 import { mergePortRanges } from '../net/port-range.ts';
 import { PROTOCOL_NUMBER } from '../core/vocabulary.ts';
-import { selectorKey } from '../policy/selector.ts';
 
-import { distinctNames, splitPorts } from './ports.ts';
+import { distinctNames } from './ports.ts';
+import { type NumericPorts, type Peers, type Ports, RuleTexts } from './rule-texts.ts';
 
 /**
  * Up to this many rules keep a set each: such sets are shared with other pods whose policies name the same peers, show in the rules'
@@ -54,10 +53,6 @@ export interface SharingLimits {
 const LIMITS: SharingLimits = { ownSets: MAX_OWN_SETS, ownPorts: MAX_OWN_PORTS };
 /** Whatever can be one is one: for programs that would have too many rules otherwise. */
 export const MOST_SHARED: SharingLimits = { ownSets: 1, ownPorts: 1 };
-/** Ports by number, of one protocol. */
-export type NumericPorts = Exclude<ReturnType<typeof splitPorts>, 'any'>['numeric'][number] | 'any';
-
-export type Peers = readonly Peer[] | 'any';
 
 /** What rules allow: all of the ports to all of the peers, or each port, such as `6:8080`, to peers of its own. */
 export type Allowed =
@@ -91,8 +86,6 @@ interface MergedRule {
   readonly by: readonly Origin[];
 }
 
-type Ports = NumericPorts | { readonly names: readonly NamedPortRef[] };
-
 /** One rule's ports of one protocol, or its named ports, or several of these put together. */
 interface Group {
   readonly ports: Ports;
@@ -113,9 +106,10 @@ export function* mergeRules(
   direction: Direction,
   coSelected: readonly number[],
   limits = LIMITS,
+  texts = new RuleTexts(),
 ): Sliced<readonly MergedRule[]> {
-  const { numeric, named } = yield* rulesOf(policies, direction, coSelected);
-  const merged = [...(yield* merge(numeric, limits)), ...(yield* merge(named, limits))];
+  const { numeric, named } = yield* rulesOf(policies, direction, coSelected, texts);
+  const merged = [...(yield* merge(numeric, limits, texts)), ...(yield* merge(named, limits, texts))];
   return merged.sort((a, b) => byOrigin(a.by[0]!, b.by[0]!));
 }
 
@@ -130,21 +124,22 @@ export function distinctOrigins(origins: readonly Origin[]): readonly Origin[] {
   return sorted.filter((origin, at) => at === 0 || byOrigin(sorted[at - 1]!, origin) !== 0);
 }
 
-function* merge(rules: readonly Group[], limits: SharingLimits): Sliced<MergedRule[]> {
+function* merge(rules: readonly Group[], limits: SharingLimits, texts: RuleTexts): Sliced<MergedRule[]> {
   const merged: MergedRule[] = [];
-  const groups = yield* withSamePorts(rules, limits.ownSets);
+  const groups = yield* withSamePorts(rules, limits.ownSets, texts);
   for (const alike of Map.groupBy(groups, (group) => group.coSelected).values()) {
-    if (alike.length > limits.ownPorts) yield* mergeCrowd(yield* withSamePeers(alike), limits.ownPorts, merged);
+    if (alike.length > limits.ownPorts)
+      yield* mergeCrowd(yield* withSamePeers(alike, texts), limits.ownPorts, merged, texts);
     else for (const group of alike) merged.push(mergedRule(allowedBy(group), [group]));
   }
   return merged;
 }
 
 /** Steps 4 and 5. A group whose peers are pods and blocks may be in both. */
-function* mergeCrowd(groups: readonly Group[], ownPorts: number, merged: MergedRule[]): Sliced<void> {
+function* mergeCrowd(groups: readonly Group[], ownPorts: number, merged: MergedRule[], texts: RuleTexts): Sliced<void> {
   const split = new Map(groups.map((group) => [group, new Map<PeerKind, Group>()]));
   for (const kind of PEER_KINDS) {
-    const few = withFewPorts(groups, kind);
+    const few = withFewPorts(groups, kind, texts);
     yield;
     if (few.length <= ownPorts) continue;
     const parts = few.map((group) => partOf(group, kind));
@@ -191,22 +186,18 @@ function* rulesOf(
   policies: readonly RulesOfPolicy[],
   direction: Direction,
   coSelected: readonly number[],
+  texts: RuleTexts,
 ): Sliced<{ readonly numeric: readonly Group[]; readonly named: readonly Group[] }> {
   const selectors = new Map<string, number>();
   let count = 0;
   const numeric: Group[] = [];
   const named: Group[] = [];
   for (const [place, policy] of policies.entries()) {
-    const selector = numbered(selectors, selectorKey(policy.podSelector));
+    const selector = numbered(selectors, texts.selector(policy.podSelector));
     for (const [index, { ports, peers }] of policy[direction].entries()) {
       const common = { peers, selector, coSelected: coSelected[place]!, by: [{ place, index }] };
       if (++count % RULES_PER_STEP === 0) yield;
-      const split = splitPorts(ports);
-      if (split === 'any') numeric.push({ ports: 'any', ...common });
-      else {
-        for (const each of split.numeric) numeric.push({ ports: each, ...common });
-        if (split.named.length > 0) named.push({ ports: { names: split.named }, ...common });
-      }
+      for (const each of texts.split(ports)) (isNamed(each) ? named : numeric).push({ ports: each, ...common });
     }
   }
   return { numeric, named };
@@ -219,31 +210,36 @@ function numbered(numbers: Map<string, number>, text: string): number {
 }
 
 /** Steps 1 and 2. */
-function* withSamePorts(rules: readonly Group[], ownSets: number): Sliced<readonly Group[]> {
+function* withSamePorts(rules: readonly Group[], ownSets: number, texts: RuleTexts): Sliced<readonly Group[]> {
   if (rules.length <= ownSets) return rules;
-  const samePods = yield* joinMany(rules, ownSets, ({ selector, ports }) => `${selector} ${portsKey(ports)}`);
-  return yield* joinMany(samePods, ownSets, (group) => `${group.coSelected} ${portsKey(group.ports)}`);
+  const samePods = yield* joinMany(rules, ownSets, texts, ({ selector, ports }) => `${selector} ${texts.ports(ports)}`);
+  return yield* joinMany(samePods, ownSets, texts, (group) => `${group.coSelected} ${texts.ports(group.ports)}`);
 }
 
 /** Step 3. */
-function* withSamePeers(groups: readonly Group[]): Sliced<readonly Group[]> {
-  return yield* joinMany(groups, 1, ({ ports, peers }) => `${protocolOf(ports)} ${peersKey(peers)}`);
+function* withSamePeers(groups: readonly Group[], texts: RuleTexts): Sliced<readonly Group[]> {
+  return yield* joinMany(groups, 1, texts, ({ ports, peers }) => `${protocolOf(ports)} ${texts.peers(peers)}`);
 }
 
 /** What steps 4 and 5 put together: groups with peers of that kind, and few ports for the same peers. */
-function withFewPorts(groups: readonly Group[], kind: PeerKind): readonly Group[] {
+function withFewPorts(groups: readonly Group[], kind: PeerKind, texts: RuleTexts): readonly Group[] {
   const most = kind === 'pods' ? MAX_PORTS_PER_PEER : MAX_PORTS_PER_BLOCK;
   const usable = groups.filter(({ ports, peers }) => {
     if (ports === 'any' || isNamed(ports) || peers === 'any') return false;
     return portCount(ports) <= most && peers.some((peer) => isOfKind(peer, kind));
   });
-  const samePeers = Map.groupBy(usable, ({ peers }) => peersKey(peers));
+  const samePeers = Map.groupBy(usable, ({ peers }) => texts.peers(peers));
   const count = (alike: readonly Group[]): number => alike.reduce((sum, { ports }) => sum + portCount(ports), 0);
   return [...samePeers.values()].filter((alike) => count(alike) <= most).flat();
 }
 
 /** Groups of one key become one where there are more than `most` of them. They have the same ports or the same peers. */
-function* joinMany(groups: readonly Group[], most: number, keyOf: (group: Group) => string): Sliced<readonly Group[]> {
+function* joinMany(
+  groups: readonly Group[],
+  most: number,
+  texts: RuleTexts,
+  keyOf: (group: Group) => string,
+): Sliced<readonly Group[]> {
   const byKey = new Map<string, Group[]>();
   for (const [at, group] of groups.entries()) {
     const key = keyOf(group);
@@ -252,14 +248,14 @@ function* joinMany(groups: readonly Group[], most: number, keyOf: (group: Group)
     else byKey.set(key, [group]);
     if (at % RULES_PER_STEP === 0) yield;
   }
-  return [...byKey.values()].flatMap((alike) => (alike.length > most ? [joined(alike)] : alike));
+  return [...byKey.values()].flatMap((alike) => (alike.length > most ? [joined(alike, texts)] : alike));
 }
 
-function joined(groups: readonly Group[]): Group {
+function joined(groups: readonly Group[], texts: RuleTexts): Group {
   return {
     ...groups[0]!,
     ports: unionOfPorts(groups.map(({ ports }) => ports)),
-    peers: unionOfPeers(groups),
+    peers: unionOfPeers(groups, texts),
     by: groups.flatMap(({ by }) => by),
   };
 }
@@ -276,14 +272,14 @@ function rangesOf(ports: Ports): readonly PortRange[] {
   return ports === 'any' || isNamed(ports) ? [] : ports.ranges;
 }
 
-function unionOfPeers(groups: readonly Group[]): Peers {
+function unionOfPeers(groups: readonly Group[], texts: RuleTexts): Peers {
   const peers = new Map<string, Peer>();
   const seen = new Set<Peers>();
   for (const each of groups) {
     if (each.peers === 'any') return 'any';
     if (seen.has(each.peers)) continue;
     seen.add(each.peers);
-    for (const peer of each.peers) peers.set(peerKey(peer), peer);
+    for (const peer of each.peers) peers.set(texts.peer(peer), peer);
   }
   return [...peers.values()];
 }
@@ -316,28 +312,4 @@ function portsOf({ protocol, ranges }: Exclude<NumericPorts, 'any'>): readonly s
 function protocolOf(ports: Ports): string {
   if (ports === 'any') return ports;
   return isNamed(ports) ? 'named' : ports.protocol;
-}
-
-/** Equal ports, equal text. */
-function portsKey(ports: Ports): string {
-  return ports === 'any' ? ports : JSON.stringify(ports);
-}
-
-/** Equal text for equal entries, in any order; entries that mean the same in other words differ. */
-function peersKey(peers: Peers): string {
-  if (peers === 'any') return peers;
-  return JSON.stringify([...new Set(peers.map(peerKey))].sort());
-}
-
-function peerKey(peer: Peer): string {
-  switch (peer.kind) {
-    case 'pods': {
-      const namespaces = peer.namespaces === 'own' ? peer.namespaces : selectorKey(peer.namespaces);
-      return JSON.stringify([namespaces, selectorKey(peer.pods)]);
-    }
-    case 'ip-block':
-      return JSON.stringify([peer.cidr, ...peer.except].map(formatCidr));
-    case 'nothing':
-      return peer.kind;
-  }
 }

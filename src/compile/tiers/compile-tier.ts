@@ -13,6 +13,7 @@ import type { Action, ClusterPeer, ClusterRule, Policy, RuleRef, Selector } from
 import type { Sliced } from '../../core/sliced.ts';
 import type { CompiledRule } from '../intent.ts';
 import type { FamilyPeers, LetsThrough } from '../rule-list.ts';
+import type { NumericPorts, Peers } from '../rule-texts.ts';
 import type { SharingLimits } from '../shared-peers.ts';
 import type { Applied } from './tier-order.ts';
 
@@ -28,7 +29,7 @@ import {
 } from '../peer-sets.ts';
 import { ANY_PEER, letsThroughByPort, peerClausesOf, portClause } from '../program-compiler.ts';
 import { RuleList } from '../rule-list.ts';
-import { type Allowed, mergeRules, type NumericPorts, type Peers } from '../shared-peers.ts';
+import { type Allowed, mergeRules } from '../shared-peers.ts';
 import { nodeSetKeys } from './node-sets.ts';
 
 export interface TierContext {
