@@ -13,9 +13,15 @@ export function endpointChain(direction: Direction, content: string): string {
   return `${PREFIX}-${direction === 'egress' ? 'E' : 'I'}-${shortHash(content)}`;
 }
 
+/** Where a name says what its chain is. */
+const KIND_AT = PREFIX.length + 1;
+const JUDGING_KIND = /^PCL-[EI][NXWAa-h]?$/;
+
 /** The chain that judges replies where the endpoint chain `name`, or part of one, judges the original direction. */
 export function replyChain(name: string): string {
-  return name.replace(/^(PCL-[EI][NXWAa-h]?)-/, '$1R-');
+  const end = name.indexOf('-', KIND_AT);
+  const isJudging = (end === KIND_AT + 1 || end === KIND_AT + 2) && JUDGING_KIND.test(name.slice(0, end));
+  return isJudging ? `${name.slice(0, end)}R${name.slice(end)}` : name;
 }
 
 /** Stands for the name of an endpoint chain that is not known yet: what leads to one of its parts and to another is told apart. */

@@ -76,6 +76,14 @@ function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, act
       if (!isKnown && !mayDeny(chains.get(target))) continue;
       if (now === undefined || (repliesFollow && !repliesFollow(address, now))) return true;
       if (isKnown) continue;
+      if (
+        now === target &&
+        chains.has(target) &&
+        [target, replyChain(target)].every((name) => isUntouched(name, chains, actual))
+      ) {
+        harmless.add(target, now);
+        continue;
+      }
       if (revokes(judgedBy(now, actual), judgedBy(target, chains))) return true;
       if (repliesRevoke(now, target, chains, actual)) return true;
       harmless.add(target, now);
@@ -83,6 +91,12 @@ function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, act
     }
   }
   return false;
+}
+
+/** The chain stays as it is, and so does all that judges behind it, as nothing does; or there is none, before and after. */
+function isUntouched(name: string, chains: Chains, actual: ChainReading): boolean {
+  const text = chains.get(name);
+  return text === actual.text(name) && !text?.leadsOn;
 }
 
 /** The same of the replies, where they are judged. */

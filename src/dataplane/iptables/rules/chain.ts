@@ -88,6 +88,7 @@ export class ChainText {
   #rules: readonly ParsedRule[] | undefined;
   #sets: readonly (readonly string[])[] | undefined;
   #stamps: readonly OwnRule[] | undefined;
+  #leadsOn: boolean | undefined;
 
   constructor(lines: readonly string[], family: Family, rules?: readonly ParsedRule[]) {
     this.lines = lines;
@@ -120,6 +121,14 @@ export class ChainText {
       (parsed): parsed is OwnRule => parsed.kind === 'own' && parsed.rule.target.kind === 'stamp-epoch',
     );
     return this.#stamps;
+  }
+
+  /** Some rule leads to another chain, or may. */
+  get leadsOn(): boolean {
+    this.#leadsOn ??= this.rules.some(
+      (parsed) => parsed.kind === 'foreign' || parsed.rule.target.kind === 'goto' || parsed.rule.target.kind === 'jump',
+    );
+    return this.#leadsOn;
   }
 
   /** The same rules in the same order: exact text decides whether a chain is what we wrote. */
