@@ -32,12 +32,14 @@ export class ByJudging<T> {
   }
 }
 
-/** The same object for pods that are judged alike. */
+/** The same object for pods that are judged alike. Programs are looked up once a pod is asked about. */
 export function judgingIn({ programs, audits }: NodeIntent): JudgingOf {
-  const programOf = new Map(programs.map((program) => [program.key, program]));
-  const auditOf = new Map(audits.map((audit) => [audit.key, audit]));
+  let programOf: ReadonlyMap<string, Program> | undefined;
+  let auditOf: ReadonlyMap<string, Program> | undefined;
   const known = new ByJudging<Judging>();
   return (endpoint, direction) => {
+    programOf ??= new Map(programs.map((program) => [program.key, program]));
+    auditOf ??= new Map(audits.map((audit) => [audit.key, audit]));
     const program = programOf.get(endpoint.programs[direction] ?? '');
     const audit = auditOf.get(endpoint.audits[direction] ?? '');
     if (!program && !audit) return undefined;
@@ -46,6 +48,37 @@ export function judgingIn({ programs, audits }: NodeIntent): JudgingOf {
     const judging = { program, audit };
     return known.set(judging, judging);
   };
+}
+
+/** Keys of the programs and audits that are others, or in one of the intents alone. Costs a look at each and nothing that is made for it. */
+export function changedJudgings(before: Programs, after: Programs): ReadonlySet<string> {
+  const changed = new Set<string>();
+  for (const list of ['programs', 'audits'] as const) addChanged(before[list], after[list], changed);
+  return changed;
+}
+
+type Programs = Pick<NodeIntent, 'programs' | 'audits'>;
+
+/** Both are sorted by key, as all lists of an intent. */
+function addChanged(before: readonly Program[], after: readonly Program[], changed: Set<string>): void {
+  if (before === after) return;
+  let [at, to] = [0, 0];
+  while (at < before.length || to < after.length) {
+    const [old, now] = [before[at], after[to]];
+    const order = old && now ? compareText(old.key, now.key) : old ? -1 : 1;
+    if (order <= 0) at++;
+    if (order >= 0) to++;
+    if (old !== now) changed.add(order <= 0 ? old!.key : now!.key);
+  }
+}
+
+/** Whether one of the changed programs judges the pod. */
+export function isJudgedBy({ programs, audits }: LocalEndpoint, changed: ReadonlySet<string>): boolean {
+  if (changed.size === 0) return false;
+  return JUDGING_ORDER.some((direction) => {
+    const [program, audit] = [programs[direction], audits[direction]];
+    return (program !== undefined && changed.has(program)) || (audit !== undefined && changed.has(audit));
+  });
 }
 
 export function judgingKey(program: string | undefined, audit: string | undefined): string {

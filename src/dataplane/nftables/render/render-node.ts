@@ -39,7 +39,7 @@ import { runSync } from '../../../core/sliced.ts';
 import { versionedMap } from '../../../core/versioned-map.ts';
 import { NO_INTERFACES } from '../../../host/pod-interfaces.ts';
 import { familyOf } from '../../../net/ip.ts';
-import { JUDGING_ORDER, judgingIn, judgingKey } from '../../judgings.ts';
+import { changedJudgings, isJudgedBy, JUDGING_ORDER, judgingIn, judgingKey } from '../../judgings.ts';
 import { ADDRESS_TYPE, programmedSet } from '../table/names.ts';
 import { bridgedChains, bridgedPorts, programmedAtPorts } from './bridged-ports.ts';
 import {
@@ -135,8 +135,10 @@ export class NodeRenderer {
     const judgingOf = judgingIn(intent);
     const chainFor = this.#chainFor(now, judgingOf);
     const [joining, leaving]: [Brought[], Brought[]] = [[], []];
+    const changed = isSameWay && guardsBefore === this.#guards ? changedJudgings(last.intent, intent) : undefined;
     for (const endpoint of intent.endpoints) {
       const before = this.#brought.get(endpoint);
+      if (before && changed && !isJudgedBy(endpoint, changed)) continue;
       const judgings = { egress: judgingOf(endpoint, 'egress'), ingress: judgingOf(endpoint, 'ingress') };
       const guards = this.#guards.of.get(endpoint) ?? NO_INTERFACE;
       if (before && isSameWay && isBrought(before, judgings, guards)) continue;
