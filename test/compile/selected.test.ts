@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { loadSnapshot, NodeCompiler } from '../../src/compile/compile-node.ts';
 import type { NodeIntent } from '../../src/compile/intent.ts';
+import { NAMESPACE_LIMITS, type NamespaceLimits } from '../../src/compile/limits.ts';
 import { acceptRules } from '../../src/compile/program.ts';
 import type { Labels, Pod, Policy } from '../../src/policy/model.ts';
 import { namespace, pod, policy, snapshot } from '../support/builders.ts';
@@ -102,8 +103,8 @@ function plain({ endpoints, programs, localAddresses, addressPortSets, addressSe
   );
 }
 
-function started(): NodeCompiler {
-  const compiler = new NodeCompiler('node-1');
+function started(limits: NamespaceLimits = NAMESPACE_LIMITS): NodeCompiler {
+  const compiler = new NodeCompiler('node-1', undefined, limits);
   const pods = Array.from({ length: GROUPS * 2 }, (_, n) => watched(`x/p${n}`, local(n)));
   const policies = LABELS.map((_, group) => watched(`x/q${group}`, selecting(group, 80)));
   loadSnapshot(compiler, snapshot({ pods, policies: [...policies, ...everybody], namespaces: [namespace('x')] }));
@@ -129,6 +130,30 @@ describe('what a change of a namespace costs', () => {
       assert.deepEqual(plain(compiler.intent()), plain(before));
     });
   }
+
+  it('also of a namespace that is at its limits, however often: what was there before counts no more', async () => {
+    const plenty = started();
+    const [programs, sets] = [plenty.intent().programs.length, plenty.intent().addressPortSets.size];
+    assert.ok(programs > GROUPS && sets > 0);
+    // Rules: one of each group, and one of the named port in each; sets: of the peers and of the named ports, in both families.
+    const limits = { ...NAMESPACE_LIMITS, rules: 2 * GROUPS + 3, sets: 4, entries: 4 * GROUPS, work: 60_000 };
+    const compiler = started(limits);
+    assert.deepEqual(plain(compiler.intent()), plain(plenty.intent()));
+    for (let round = 0; round < 20; round++) {
+      for (const { concerned, tell, back } of CHANGES.filter(({ what }) => !what.includes('comes'))) {
+        for (const change of [tell, back]) {
+          looks = new Map();
+          change(compiler);
+          assert.equal(await countListings(GROUPS / 2, () => compiler.intent()), 0);
+          assert.deepEqual(
+            [...looks.keys()].filter((name) => !concerned.includes(name)),
+            [],
+          );
+        }
+      }
+    }
+    assert.deepEqual(plain(compiler.intent()), plain(plenty.intent()));
+  });
 
   it('what it does not concern stays the same object', () => {
     const compiler = started();

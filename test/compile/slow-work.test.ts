@@ -9,7 +9,7 @@ import { runSync } from '../../src/core/sliced.ts';
 import type { Policy } from '../../src/policy/model.ts';
 import { clusterPair, NODE } from '../property/clusters.ts';
 import { runs } from '../property/runs.ts';
-import { pod, policy, snapshot } from '../support/builders.ts';
+import { namespace, pod, policy, snapshot } from '../support/builders.ts';
 
 const MUCH = 10_000;
 /** As it is kept by the watch: its length is known. */
@@ -70,6 +70,42 @@ describe('fault: slow work of one namespace delays another', () => {
     assert.deepEqual([rulesOf(intent), intent.waiting], [{ evil: 2, x: 1 }, ['evil']]);
     runSync(compiler.work(MUCH));
     assert.deepEqual([rulesOf(compiler.current()), compiler.current().waiting], [{ evil: 5, x: 1 }, []]);
+  });
+
+  it('a mode that changes while it is compiled counts for all of its policies', () => {
+    const compiler = started();
+    compiler.policy('evil/other', policy('evil/other', { podSelector: {}, egress: [] }));
+    compiler.policy('evil/p', evil(5));
+    const slow = compiler.slowWork();
+    slow.next();
+    const audited = { ...namespace('evil'), mode: 'audit' } as const;
+    compiler.namespace('evil', audited);
+    runSync(slow);
+    const pods = [pod('evil/a', { addresses: ['10.0.0.1'] }), pod('x/b', { addresses: ['10.0.0.2'] })];
+    const policies = [
+      evil(5),
+      policy('evil/other', { podSelector: {}, egress: [] }),
+      policy('x/p', { podSelector: {}, ingress: [from(1)] }),
+    ];
+    const alone = compileNode(snapshot({ pods, policies, namespaces: [audited] }), 'node-1');
+    assert.deepEqual(essence(compiler.intent()), essence(alone));
+    assert.deepEqual([compiler.intent().audits.length, compiler.intent().programs.length], [3, 1]);
+  });
+
+  it('what changes while it is found out what there is to compile is compiled as well', () => {
+    const pods = Array.from({ length: 50 }, (_, n) => pod(`x/p${n}`, { addresses: [`10.0.0.${n}`] }));
+    const edited = (port: number): Policy => policy('x/all', { podSelector: {}, ingress: [{ ports: [{ port }] }] });
+    const another = policy('x/another', { podSelector: { matchLabels: { pod: 'p1' } }, ingress: [] });
+    const compiler = new NodeCompiler('node-1');
+    loadSnapshot(compiler, snapshot({ pods, policies: [edited(80)] }));
+    compiler.intent();
+    compiler.policy('x/all', edited(81));
+    const work = compiler.work(1_000_000);
+    assert.equal(work.next().done, false);
+    compiler.policy('x/another', another);
+    runSync(work);
+    const alone = compileNode(snapshot({ pods, policies: [edited(81), another] }), 'node-1');
+    assert.deepEqual(essence(compiler.current()), essence(alone));
   });
 
   it('what is begun and out of date is not put in the place of what came later', () => {
