@@ -4,8 +4,9 @@ import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../src/core/vocabulary.ts';
+import { NFT_TABLE } from '../../src/dataplane/nftables/table/names.ts';
 import type { FlowMode, FlowStatus, LabFlow, Wiring } from '../../lab/network/types.ts';
-import { AgentLab, BACKENDS, enforcedBy, type Engine, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { AgentLab, enforcedBy, type Engine, ENGINES, skipUnlessRoot, until } from '../support/agent-lab.ts';
 
 /** Between them every backend and wiring, and nftables where it sees all of it. */
 const VARIANTS: readonly (readonly [Engine, Wiring])[] = [
@@ -262,14 +263,14 @@ function sharedSetMatches(engine: Engine): readonly RegExp[] {
 /** Three bits: a denied flag and three generations. */
 const SMALL_MASK = '--connmark-mask=0x70000000';
 
-for (const backend of BACKENDS) {
-  describe(`fault: live connections, when the epochs are used up: ${backend}`, function () {
+for (const engine of ENGINES) {
+  describe(`fault: live connections, when the epochs are used up: ${engine}`, function () {
     this.timeout(30_000);
     let t: AgentLab;
 
     before(async function () {
       skipUnlessRoot.call(this);
-      t = await AgentLab.create({ backend });
+      t = await AgentLab.create(enforcedBy(engine));
       await t.pods({ 'x/server': {}, 'x/idle': {}, 'x/other': {} });
     });
     after(() => t?.close());
@@ -289,7 +290,9 @@ for (const backend of BACKENDS) {
       for (let time = 0; time < times; time++) {
         const ports = [1000 + time, 2000 + time].map((port) => ({ port }));
         t.policy('x/other', { ...deny('other'), ingress: [{ ports }] });
-        const [wide, narrow] = [`dports ${ports.map(({ port }) => port).join(',')} `, `dport ${ports[0]!.port} `];
+        const [first, second] = ports.map(({ port }) => port);
+        const wide = engine === 'nftables' ? `dport { ${first}, ${second} } ` : `dports ${first},${second} `;
+        const narrow = `dport ${first} `;
         // Chains that were replaced are deleted a little later.
         await until(async () => (await seen(wide)) && !(await seen(narrow)), 'the policy is in force');
         const before = await stamp();
@@ -305,7 +308,9 @@ for (const backend of BACKENDS) {
 
     /** What IPv6 flows are stamped with now. */
     async function stamp(): Promise<string> {
-      return /--set-xmark (0x[0-7]+)/.exec(await t.iptables(6, '-S', 'PCL-FWD'))![1]!;
+      if (engine !== 'nftables') return /--set-xmark (0x[0-7]+)/.exec(await t.iptables(6, '-S', 'PCL-FWD'))![1]!;
+      const chain = await t.nft('list', 'chain', 'inet', NFT_TABLE, 'stamp');
+      return /ct mark set .* \| (0x\w+)$/m.exec(chain)?.[1] ?? EVERY_PACKET;
     }
 
     /** The next packet of a flow that otherwise says nothing: conntrack knows it by its ports. */
@@ -331,7 +336,7 @@ for (const backend of BACKENDS) {
     }
 
     /** What does not depend on the variant. */
-    const once = backend === 'iptables-nft' ? it : (): void => {};
+    const once = engine === 'iptables-legacy' ? (): void => {} : it;
 
     once('a flow that was idle meanwhile is not taken for one judged today', async () => {
       await t.start('node-1', { flags: [SMALL_MASK] });
@@ -370,7 +375,8 @@ for (const backend of BACKENDS) {
       const path = join(t.lab.dir, 'bin');
       mkdirSync(path);
       const tools = ['iptables', 'ip6tables'].flatMap((tool) => [`${tool}-nft-save`, `${tool}-nft-restore`]);
-      for (const tool of [...tools, 'ipset']) symlinkSync(`/usr/sbin/${tool}`, join(path, tool));
+      for (const tool of [...tools, 'ipset', 'nft']) symlinkSync(`/usr/sbin/${tool}`, join(path, tool));
+      for (const tool of ['sh', 'stdbuf']) symlinkSync(`/usr/bin/${tool}`, join(path, tool));
       const agent = await t.start('node-1', { flags: [SMALL_MASK], env: { PATH: path } });
       const line = await agent.logged(
         ({ message }) => /conntrack: command not found; install/.test(message),
@@ -427,7 +433,7 @@ for (const backend of BACKENDS) {
       const status = await flow.status();
       assert.ok(status.longestSilenceMs < 300, JSON.stringify(status));
       await flow.close();
-      assert.ok(!(await t.kernelText()).split('\n').some((line) => line.includes('PCL') && line.includes('mark')));
+      assert.doesNotMatch(await t.kernelText(), /PCL.*mark|mark.*PCL|ct mark/);
     });
   });
 }

@@ -186,7 +186,7 @@ export interface PodOptions {
 export type Reach = `${string} -> ${string}` | `${string} -x ${string}`;
 
 /** What rules that stamp flows show while no free epoch is known: each packet of live flows is judged. */
-const EVERY_PACKET = /--set-xmark 0x0\/|goto stamp-00000000\b/;
+const EVERY_PACKET = /--set-xmark 0x0\/|ct mark set ct mark & 0x[0-9a-f]+$/m;
 /** A chain that shows packets past rules that wait to be deleted. */
 const OVERLAY = ':PCL-O-';
 /** A sync that deletes what was replaced comes 300 ms after the last change. */
