@@ -473,9 +473,11 @@ export class AgentLab {
       (_, elements: string) => `elements = ${elements.trim().split(/,\s+/).sort().join(', ')}`,
     );
     return inOrder
+      .replace(/^\}$/m, '')
       .split(/^(?=\t\w)/m)
+      .map((part) => part.trimEnd())
       .sort()
-      .join('');
+      .join('\n');
   }
 
   /**
