@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { NFT_TABLE } from '../../src/dataplane/nftables/table/names.ts';
 import { runCommand } from '../../src/host/command.ts';
+import { ffiFile } from '../../src/host/ffi-file.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { podObject, namespaceObject, runningStatus } from '../support/api-objects.ts';
 import { childrenOf, programOf } from '../support/processes.ts';
@@ -12,28 +14,35 @@ import { childrenOf, programOf } from '../support/processes.ts';
 const PODS = 6_000;
 const TIMEOUT_MS = 20_000;
 
+/** One isolated pod, and many that its policy lets in once their namespace is labelled. Result: their addresses. */
+async function crowd(t: AgentLab): Promise<ReadonlySet<string>> {
+  const addresses = new Set<string>();
+  await t.pods({ 'x/server': {} });
+  const { store } = t.lab;
+  store.create('namespaces', namespaceObject('y'));
+  for (let n = 0; n < PODS; n++) {
+    // Long ones: nearly each cut is an address of nobody.
+    const ip = `fd00:1111:2222:3333:4444:${'5'.repeat(1 + (n % 3))}:6:${(0x1000 + n).toString(16)}`;
+    addresses.add(ip);
+    store.create('pods', podObject(`y/p${n}`, { labels: { app: 'p' }, spec: { nodeName: 'elsewhere' } }));
+    store.setStatus('pods', { namespace: 'y', name: `p${n}` }, runningStatus(ip));
+  }
+  t.policy('x/p', {
+    podSelector: { matchLabels: { pod: 'server' } },
+    ingress: [{ from: [{ namespaceSelector: { matchLabels: { zone: 'inner' } } }] }],
+  });
+  return addresses;
+}
+
 describe('fault: SIGKILL of the agent while it feeds ipset', function () {
   this.timeout(60_000);
   let t: AgentLab;
-  const addresses = new Set<string>();
+  let addresses: ReadonlySet<string>;
 
   before(async function () {
     skipUnlessRoot.call(this);
     t = await AgentLab.create({ families: [6] });
-    await t.pods({ 'x/server': {} });
-    const { store } = t.lab;
-    store.create('namespaces', namespaceObject('y'));
-    for (let n = 0; n < PODS; n++) {
-      // Long ones: nearly each cut is an address of nobody.
-      const ip = `fd00:1111:2222:3333:4444:${'5'.repeat(1 + (n % 3))}:6:${(0x1000 + n).toString(16)}`;
-      addresses.add(ip);
-      store.create('pods', podObject(`y/p${n}`, { labels: { app: 'p' }, spec: { nodeName: 'elsewhere' } }));
-      store.setStatus('pods', { namespace: 'y', name: `p${n}` }, runningStatus(ip));
-    }
-    t.policy('x/p', {
-      podSelector: { matchLabels: { pod: 'server' } },
-      ingress: [{ from: [{ namespaceSelector: { matchLabels: { zone: 'inner' } } }] }],
-    });
+    addresses = await crowd(t);
   });
   after(() => t?.close());
 
@@ -79,6 +88,89 @@ describe('fault: SIGKILL of the agent while it feeds ipset', function () {
     );
     await t.start();
     assert.deepEqual(new Set(await members()), addresses);
+  });
+});
+
+for (const by of ['netlink', 'nft'] as const) {
+  describe(`fault: SIGKILL of the agent while it writes to nftables, by ${by}`, function () {
+    this.timeout(60_000);
+    let t: AgentLab;
+    let addresses: ReadonlySet<string>;
+    let env: Readonly<Record<string, string>> = {};
+
+    before(async function () {
+      skipUnlessRoot.call(this);
+      if (by === 'netlink' && ffiFile() === undefined) this.skip();
+      t = await AgentLab.create({ families: [6], dataplane: 'nftables' });
+      addresses = await crowd(t);
+      if (by === 'nft') env = { NODE_OPTIONS: `--require=${withoutFfi(t.lab.dir)}` };
+    });
+    after(() => t?.close());
+
+    const members = async (): Promise<readonly string[]> => {
+      const table = await t.nft('-s', 'list', 'table', 'inet', NFT_TABLE);
+      const [, elements = ''] = /\tset pods6-\S+ \{\n\t\ttype ipv6_addr\n(?:\t\telements = \{([^}]*)\}\n)?/.exec(
+        table,
+      )!;
+      return elements
+        .split(',')
+        .map((element) => element.trim())
+        .filter(Boolean);
+    };
+
+    it('each transaction is taken whole or not at all, whenever it is killed; the next agent completes it', async () => {
+      const seen = new Set<string>();
+      for (const afterMs of [0, 10, 25, 50, 100, 400]) {
+        const agent = await t.start('node-1', { env });
+        assert.deepEqual(await members(), []);
+        t.labelNamespace('y', { zone: 'inner' });
+        await sleep(afterMs);
+        const started = childrenOf(agent.pid);
+        await agent.end('SIGKILL');
+        await until(() => started.every((pid) => programOf(pid) !== 'nft'), 'what it started has ended', TIMEOUT_MS);
+        const found = await members();
+        assert.ok(found.length === 0 || found.length === PODS, `${found.length} members`);
+        seen.add(found.length === 0 ? 'nothing' : 'all');
+        const next = await t.start('node-1', { env });
+        assert.deepEqual(new Set(await members()), addresses);
+        t.labelNamespace('y', { zone: null });
+        await until(async () => (await members()).length === 0, 'all leave', TIMEOUT_MS);
+        await next.end('SIGKILL');
+      }
+      assert.deepEqual(seen, new Set(['nothing', 'all']), 'moments of both kinds');
+    });
+  });
+}
+
+describe('fault: SIGKILL of the agent while nft has not begun to read', function () {
+  this.timeout(60_000);
+  let t: AgentLab;
+
+  before(async function () {
+    skipUnlessRoot.call(this);
+    t = await AgentLab.create({ dataplane: 'nftables' });
+    await t.pods({ 'x/server': {}, 'x/friend': {} });
+  });
+  after(() => t?.close());
+
+  it('it reads what it was given to its end, which is a whole transaction', async () => {
+    const agent = await t.start('node-1', { env: { NODE_OPTIONS: `--require=${withoutFfi(t.lab.dir)}` } });
+    const nft = childrenOf(agent.pid).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'latin1') === 'nft\0-i\0')!;
+    process.kill(nft, 'SIGSTOP');
+    t.policy('x/p', {
+      podSelector: { matchLabels: { pod: 'server' } },
+      ingress: [{ from: [{ podSelector: { matchLabels: { pod: 'friend' } } }] }],
+    });
+    await sleep(1_000);
+    await agent.end('SIGKILL');
+    assert.doesNotMatch(await t.kernelText(), /goto PCL-I-/);
+    process.kill(nft, 'SIGCONT');
+    await until(() => programOf(nft) !== 'nft', 'nft ends', TIMEOUT_MS);
+    const before = await t.kernelText();
+    assert.match(before, /goto PCL-I-/, 'it was carried out');
+    const next = await t.start();
+    assert.equal(await t.kernelText(), before);
+    assert.equal(await next.metric('portcullis_kernel_writes_total'), 0);
   });
 });
 
@@ -133,4 +225,19 @@ describe('fault: the input of iptables-restore is cut', function () {
 /** Those that the process has started. */
 function ipsetsOf(parent: number): readonly number[] {
   return childrenOf(parent).filter((pid) => programOf(pid) === 'ipset');
+}
+
+/** A file that hides the library by which netlink sockets are opened. */
+function withoutFfi(directory: string): string {
+  const file = join(directory, 'without-ffi.cjs');
+  const script = [
+    "const { Module } = require('node:module');",
+    'const resolve = Module._resolveFilename;',
+    'Module._resolveFilename = (request, ...more) => {',
+    "  if (request.includes('koffi')) throw new Error('it is hidden');",
+    '  return resolve.call(Module, request, ...more);',
+    '};',
+  ];
+  writeFileSync(file, `${script.join('\n')}\n`);
+  return file;
 }
