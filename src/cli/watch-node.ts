@@ -8,6 +8,7 @@ import { afterUnlessExit, systemClock as clock } from '../core/clock.ts';
 import { FreeEpochs } from '../dataplane/free-epochs.ts';
 import { CheckpointWatch } from '../host/checkpoint-watch.ts';
 import { runCommand } from '../host/command.ts';
+import { openFlowCounter } from '../host/flow-counter.ts';
 import { createFlowMarks } from '../host/flow-marks.ts';
 import { surveyHost } from '../host/host-survey.ts';
 import { InterfaceWatch } from '../host/interface-watch.ts';
@@ -88,7 +89,7 @@ function epochsOf(
 ): { readonly freeEpochs: FreeEpochs; readonly condition: Condition } | undefined {
   if (mask === null) return undefined;
   const { condition, ...listener } = createEpochLog(mask, metrics, log);
-  const flows = createFlowMarks(runCommand);
+  const flows = createFlowMarks(runCommand, openFlowCounter());
   // A search is no reason to stay.
   const timing = { now: () => clock.now(), after: afterUnlessExit };
   return { freeEpochs: new FreeEpochs({ marks: { mask }, flows, ...timing, ...listener }), condition };

@@ -1,6 +1,7 @@
-/** Marks of live flows, through the `conntrack` tool: how many carry a mark, and taking it off those that do. */
+/** Marks of live flows: how many carry a mark, and taking it off those that do. By the `conntrack` tool, and counted without it where that can be. */
 import type { Family } from '../core/vocabulary.ts';
 import type { RunCommand } from './command.ts';
+import type { CarriedMark, FlowCount, FlowCounter } from './flow-counter.ts';
 
 import { CommandFailed } from './command.ts';
 
@@ -12,21 +13,16 @@ const MAX_UPDATES = 8;
 /** So many flows between the same two ends are updated in one walk. */
 const MIN_GROUP = 3;
 
-/** Bits of the connection mark, and what they are. */
-interface MarkBitsValue {
-  readonly value: number;
-  readonly mask: number;
-}
-
 interface FlowMarks {
   /** Flows that carry the mark, of any protocol and state; beyond a hundred or so some of them. Rejects with CommandFailed. */
-  count(family: Family, carried: MarkBitsValue): Promise<number>;
+  count(family: Family, carried: CarriedMark): Promise<number>;
   /** Sets `bits` to 0 in flows that carry the mark; of many only in some. Other bits stay. Rejects with CommandFailed. */
-  clearSome(family: Family, carried: MarkBitsValue, bits: number): Promise<void>;
+  clearSome(family: Family, carried: CarriedMark, bits: number): Promise<void>;
 }
 
-export function createFlowMarks(run: RunCommand): FlowMarks {
-  const list = async (family: Family, { value, mask }: MarkBitsValue): Promise<readonly string[]> => {
+/** `counter`: absent, or where it cannot tell: the tool counts. */
+export function createFlowMarks(run: RunCommand, counter?: FlowCounter): FlowMarks {
+  const list = async (family: Family, { value, mask }: CarriedMark): Promise<readonly string[]> => {
     // The kernel itself picks them out: nothing is printed of all the others.
     const argv = ['conntrack', '-L', ...ofFamily(family), '-m', `${hex(value)}/${hex(mask)}`] as const;
     const { stdout } = await run({
@@ -37,11 +33,15 @@ export function createFlowMarks(run: RunCommand): FlowMarks {
     });
     return stdout.split('\n').filter((line) => line !== '');
   };
+  const count = async (family: Family, carried: CarriedMark): Promise<FlowCount> => {
+    const counted = await counter?.count(family, carried);
+    return counted ?? { flows: (await list(family, carried)).length, mayMiss: true };
+  };
   return {
     count: async (family, carried) => {
-      const found = (await list(family, carried)).length;
+      const { flows, mayMiss } = await count(family, carried);
       // A walk misses entries when the table is resized under it; the next one then begins behind that.
-      return found > 0 ? found : (await list(family, carried)).length;
+      return flows > 0 || !mayMiss ? flows : (await count(family, carried)).flows;
     },
     clearSome: async (family, carried, bits) => {
       for (const flows of groups(await list(family, carried)).slice(0, MAX_UPDATES)) {

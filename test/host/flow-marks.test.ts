@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { CommandFailed, type CommandRequest, runCommand } from '../../src/host/command.ts';
+import type { FlowCount } from '../../src/host/flow-counter.ts';
 import { createFlowMarks } from '../../src/host/flow-marks.ts';
 
 const flow = (state: string, port: number, server = '10.96.0.1'): string =>
@@ -73,6 +74,40 @@ describe('marks of live flows', () => {
       commands.slice(1).map((command) => command.slice('conntrack -U -f ipv4 '.length, -' -m 0x0/0xfe000000'.length)),
       ['-s 10.0.0.1 -d 10.0.0.2', '-s 10.0.0.3 -d 10.0.0.4', '-s 10.0.0.5 -d 10.0.0.6'],
     );
+  });
+});
+
+describe('marks of live flows that are counted without the tool', () => {
+  const counting = (...counts: readonly (FlowCount | undefined)[]) => {
+    const left = [...counts];
+    const commands: string[] = [];
+    const marks = createFlowMarks(
+      ({ argv }) => {
+        commands.push(argv.join(' '));
+        return Promise.resolve({ stdout: flow('CLOSE', 1), stderr: '', durationMs: 1 });
+      },
+      { count: async () => left.shift() },
+    );
+    return { marks, commands, left };
+  };
+
+  it('no process is started; none is asked for twice only where a walk may have missed some', async () => {
+    const { marks, commands, left } = counting(
+      { flows: 0, mayMiss: false },
+      { flows: 3, mayMiss: true },
+      { flows: 0, mayMiss: true },
+      { flows: 2, mayMiss: true },
+    );
+    assert.equal(await marks.count(4, CARRIED), 0);
+    assert.equal(await marks.count(4, CARRIED), 3);
+    assert.equal(await marks.count(4, CARRIED), 2);
+    assert.deepEqual([commands.length, left.length], [0, 0]);
+  });
+
+  it('fault: what cannot be told so is asked of the tool', async () => {
+    const { marks, commands } = counting(undefined);
+    assert.equal(await marks.count(4, CARRIED), 1);
+    assert.deepEqual(commands, ['conntrack -L -f ipv4 -m 0x2000000/0xff000000']);
   });
 });
 

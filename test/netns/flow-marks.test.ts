@@ -4,9 +4,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CommandRequest, runCommand } from '../../src/host/command.ts';
+import { ffiFile } from '../../src/host/ffi-file.ts';
 import { createFlowMarks } from '../../src/host/flow-marks.ts';
 import { skipUnlessRoot } from '../support/agent-lab.ts';
 
+const COUNT_PROBE = join(import.meta.dirname, '../support/flow-count-probe.ts');
 const TIMEOUT_MS = 20_000;
 const MASK = 0xff000000;
 /** Epoch bits, without the denied flag. */
@@ -56,6 +58,20 @@ describe('fault: marks of live flows, real conntrack', function () {
     const elsewhere = Array.from({ length: 300 }, (_, n) => tcp('10.0.0.1', 1024 + n, '10.9.0.2', mark(4)));
     await fill([...idle, ...elsewhere]);
     assert.ok((await marks.count(4, carried(3))) > 50);
+    if (ffiFile() !== undefined) {
+      const argv = [
+        process.execPath,
+        COUNT_PROBE,
+        '4',
+        String(mark(3)),
+        String(MASK),
+        '4',
+        String(mark(4)),
+        String(MASK),
+      ] as const;
+      const counts = JSON.parse((await run({ argv, timeoutMs: TIMEOUT_MS })).stdout) as readonly { flows: number }[];
+      for (const { flows } of counts) assert.ok(flows > 0, 'the beginning of a long list, by netlink');
+    }
     assert.ok((await clear(4, 3)) > 1);
     const listed = async (value: number) =>
       (await run({ argv: ['conntrack', '-L', '-m', `${value}/0xffffffff`], timeoutMs: TIMEOUT_MS })).stdout.split('\n');
@@ -75,6 +91,19 @@ describe('fault: marks of live flows, real conntrack', function () {
       `-I -p icmpv6 -s fd00::1 -d fd00::2 --icmpv6-type 128 --icmpv6-code 0 --icmpv6-id 77 -t 1000 -m ${mark(5)}`,
     ]);
     assert.deepEqual([await marks.count(4, carried(5)), await marks.count(6, carried(5))], [4, 2]);
+    if (ffiFile() !== undefined) {
+      const questions = [4, 6].flatMap((family) => [family, mark(5), MASK]);
+      const argv = [
+        process.execPath,
+        COUNT_PROBE,
+        ...questions.map(String),
+        '4',
+        String(mark(60)),
+        String(MASK),
+      ] as const;
+      const told = [4, 2, 0].map((flows) => ({ flows, mayMiss: false }));
+      assert.deepEqual(JSON.parse((await run({ argv, timeoutMs: TIMEOUT_MS })).stdout), told, 'by netlink as well');
+    }
     // Several epochs at once: 4 to 7.
     assert.equal((await marks.count(4, { value: mark(4), mask: 0xf9000000 })) > 100, true);
     await clear(4, 5);
