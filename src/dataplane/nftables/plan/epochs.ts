@@ -42,6 +42,34 @@ export function epochTable(
   return { chains: versionedMap(named), sets: versionedMap(sets.map((each) => [each.name, each])) };
 }
 
+/** The table of the epoch, the very one that stands as long as nothing of it is another: most syncs begin no epoch. */
+export class EpochTables {
+  #last:
+    | {
+        readonly hooks: string;
+        readonly layout: Layout;
+        readonly inForce: InForce | undefined;
+        readonly table: Table;
+      }
+    | undefined;
+
+  /** As `epochTable`. */
+  of(rendered: Pick<Table, 'chains'>, layout: Layout, inForce: InForce | undefined, before: Table): Table {
+    const last = this.#last;
+    const hooks = ALL_HOOKS.filter((hook) => rendered.chains.has(firstChain(hook))).join(' ');
+    const isSame = last?.table === before && last.hooks === hooks && last.layout === layout;
+    if (isSame && isSameInForce(inForce, last.inForce)) return before;
+    const table = epochTable(rendered, layout, inForce, before);
+    this.#last = { hooks, layout, inForce, table };
+    return table;
+  }
+}
+
+function isSameInForce(one: InForce | undefined, other: InForce | undefined): boolean {
+  if (one?.epoch !== other?.epoch) return false;
+  return FAMILIES.every((family) => one?.released.has(family) === other?.released.has(family));
+}
+
 /** With its rules, unlike one that was read. */
 function known(chain: Chain, before: Table | undefined): Chain {
   const found = before?.chains.get(chain.name);

@@ -67,7 +67,7 @@ export function makePlan(request: PlanRequest): Plan {
   ];
   return {
     steps: steps.filter(({ commands }) => commands.length > 0),
-    counts: countsOf(request),
+    counts: countsOf(request, left),
     after: { ...desired, left: tidies ? { chains: new Map(), sets: new Map() } : left },
     epoch: request.epoch,
   };
@@ -80,6 +80,7 @@ function isNewTable(family: TableFamily, { before, difference: { newChains } }: 
 
 /** Something of the table of family bridge is there, and nothing of it is desired. */
 function isBridgeLeft({ desired, difference: { goneChains, goneSets }, left }: PlanRequest): boolean {
+  if (goneChains.length + goneSets.length + left.chains.size + left.sets.size === 0) return false;
   if (desired.rendered.chains.has(FIRST_HOOK.bridge)) return false;
   const isOfBridge = (name: string): boolean => familyOfName(name) === 'bridge';
   return (
@@ -146,6 +147,7 @@ function tidyCommands({ chains, sets }: Leftovers, writer: TableWriter): Command
 
 function leftAfter(request: PlanRequest): Leftovers {
   const { desired, difference, left } = request;
+  if (left.chains.size + left.sets.size + difference.goneChains.length + difference.goneSets.length === 0) return left;
   const isDeleted = isBridgeLeft(request) ? (name: string) => familyOfName(name) === 'bridge' : () => false;
   const isWanted = (name: string, of: 'chains' | 'sets'): boolean =>
     isDeleted(name) || desired.rendered[of].has(name) || desired.epochs[of].has(name);
@@ -187,10 +189,8 @@ function portions(commands: readonly Command[]): Command[][] {
   return found;
 }
 
-function countsOf(request: PlanRequest): ChangeCounts {
-  const { difference, tidies, isAnotherEpoch } = request;
+function countsOf({ difference, tidies, isAnotherEpoch }: PlanRequest, left: Leftovers): ChangeCounts {
   const { newSets, newChains, changedSets, changedChains } = difference;
-  const left = leftAfter(request);
   const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
   return {
     chainsWritten: newChains.length + changedChains.length,

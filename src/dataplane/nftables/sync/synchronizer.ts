@@ -26,7 +26,7 @@ import { objectKey } from '../../../policy/model.ts';
 import { NftFailed } from '../kernel/kernel.ts';
 import { comparePart, NO_LEFTOVERS } from '../plan/compare.ts';
 import { findDrift } from '../plan/drift.ts';
-import { epochTable } from '../plan/epochs.ts';
+import { EpochTables } from '../plan/epochs.ts';
 import { type Held, type Plan, makePlan, planText } from '../plan/plan.ts';
 import { type Revoked, revokedBy } from '../plan/revokes.ts';
 import { EMPTY, EMPTY_TABLE, splitTable } from '../plan/whole-table.ts';
@@ -69,6 +69,9 @@ export class NftSynchronizer {
   readonly #options: NftSyncOptions;
   readonly #writer: TableWriter;
   readonly #renderer = new NodeRenderer();
+  readonly #epochTables = new EpochTables();
+  /** The same objects in each sync: what follows from them is asked by identity. */
+  readonly #layouts: Readonly<Record<Layout['mode'], Layout>>;
   /** The table as our transactions left it; `null`: it is not there; undefined: not known. */
   #held: Held | null | undefined;
   /** Of the intent that was written last. */
@@ -79,6 +82,7 @@ export class NftSynchronizer {
   constructor(options: NftSyncOptions) {
     this.#options = options;
     this.#writer = new TableWriter(options.table);
+    this.#layouts = { audit: { ...options.layout, mode: 'audit' }, enforce: { ...options.layout, mode: 'enforce' } };
   }
 
   /** What the kernel should hold; undefined: not known, or nothing. */
@@ -124,7 +128,7 @@ export class NftSynchronizer {
     if (resync && this.#rejected.size > 0) this.#rejected = new Map();
     let isToRead = resync || this.#held === undefined;
     for (let attempt = 1; ; attempt++) {
-      const layout: Layout = { ...this.#options.layout, mode: mode === 'audit' ? 'audit' : 'enforce' };
+      const layout = this.#layouts[mode === 'audit' ? 'audit' : 'enforce'];
       const isRemembered = !isToRead;
       if (isToRead) await this.#read(run);
       const rendered = await this.#timed(run, 'render', () =>
@@ -185,11 +189,12 @@ export class NftSynchronizer {
       const known = (): Revoked => revokedBy(first, chains, intent.directory, this.#renderer.stopping);
       const revoked = isSame ? 'nothing' : isRemembered ? known() : 'all';
       const next = stamps(layout) ? this.#options.epochs?.next(revoked, intent.directory, intent.revision) : undefined;
-      const epochs = epochTable(rendered, layout, next, held.epochs);
+      const epochs = this.#epochTables.of(rendered, layout, next, held.epochs);
       const isClash = first.clashes.length > 0;
       const [actual, left] = isClash ? [EMPTY, NO_LEFTOVERS] : [held, held.left];
       const found = isClash ? await runSliced(comparePart(rendered, EMPTY_TABLE, NO_LEFTOVERS)) : first;
-      const difference = await runSliced(comparePart(epochs, actual.epochs, left, found));
+      const isSameEpoch = epochs === actual.epochs;
+      const difference = isSameEpoch ? found : await runSliced(comparePart(epochs, actual.epochs, left, found));
       const plan = makePlan({
         desired: { rendered, epochs },
         difference,
