@@ -75,10 +75,9 @@ function addChanged(before: readonly Program[], after: readonly Program[], chang
 /** Whether one of the changed programs judges the pod. */
 export function isJudgedBy({ programs, audits }: LocalEndpoint, changed: ReadonlySet<string>): boolean {
   if (changed.size === 0) return false;
-  return JUDGING_ORDER.some((direction) => {
-    const [program, audit] = [programs[direction], audits[direction]];
-    return (program !== undefined && changed.has(program)) || (audit !== undefined && changed.has(audit));
-  });
+  for (const direction of JUDGING_ORDER)
+    if (changed.has(programs[direction] ?? '') || changed.has(audits[direction] ?? '')) return true;
+  return false;
 }
 
 export function judgingKey(program: string | undefined, audit: string | undefined): string {

@@ -70,7 +70,8 @@ function* dispatchRevokes(dispatch: FamilyRules['dispatch'], chains: Chains, act
     /** Moves from one chain to another that take nothing away, by where they lead: many addresses make the same. */
     const harmless = new Groups<string, string>();
     yield;
-    for (const [address, target] of dispatch[direction]) {
+    for (const address of dispatch[direction].keys()) {
+      const target = dispatch[direction].get(address)!;
       const now = targets.get(address);
       const isKnown = now !== undefined && harmless.get(target)?.has(now) === true;
       if (!isKnown && !mayDeny(chains.get(target))) continue;

@@ -6,7 +6,7 @@ import { Chain, sameChain } from '../rules/chain.ts';
 import { expressibleChains } from '../rules/features.ts';
 import { judgesReplies } from '../rules/layout.ts';
 import { closedChain, replyChain } from '../../chain-names.ts';
-import { dispatchChains } from './dispatch.ts';
+import { type DispatchTrees, dispatchChains } from './dispatch.ts';
 import { emptyGuardChains, guardChains } from './guards.ts';
 
 /** Where packets find their endpoint chain. */
@@ -25,10 +25,11 @@ export function assembleChains(
   layout: Layout,
   targets: Targets,
   known: ReadonlyMap<string, Chain> = new Map(),
+  trees?: DispatchTrees,
 ): ReadonlyMap<string, Chain> {
   const guards = expressibleChains(guardChains(targets.guards, layout), family, layout);
   const chains = [
-    ...dispatchChains(targets.dispatch, family, layout, known),
+    ...dispatchChains(targets.dispatch, family, layout, known, trees),
     ...emptyGuardChains(targets.offered, layout),
     ...guards.map((chain) => sameChain(known.get(chain.name), chain)),
     ...targets.endpoints.flatMap(({ chain, reply, parts = [] }) => [chain, ...(reply ? [reply] : []), ...parts]),

@@ -38,13 +38,14 @@ export function dispatchChains(
   family: Family,
   layout: Layout,
   known: KnownChains = NO_CHAINS,
+  trees = new DispatchTrees(),
 ): readonly Chain[] {
   return JUDGING_ORDER.flatMap((direction) => {
-    const buckets = divided(podsOf(dispatch[direction]), 0, FIRST_BITS);
+    const { buckets } = trees.of(family, direction, dispatch[direction]);
     const chains = (replies: boolean): Chain[] => {
       const exemption = direction === 'ingress' ? expressible(trunkExemption(layout, replies), family, layout) : [];
       const name = replies ? replyDispatchChain(direction) : dispatchChain(direction);
-      return [...chainsOf(name, buckets, sideOf(direction, replies, known), exemption)];
+      return [...chainsOf(name, buckets, sideOf(direction, replies, known, dispatch[direction]), exemption)];
     };
     return judgesReplies(layout) ? [...chains(false), ...chains(true)] : chains(false);
   });
@@ -56,8 +57,6 @@ const NO_CHAINS: KnownChains = new Map();
 interface Pod {
   readonly address: string;
   readonly low: number;
-  /** Name of its endpoint chain. */
-  readonly target: string;
 }
 
 /** Pods by some of their bits, ascending; where these are many, by further bits. */
@@ -67,10 +66,31 @@ interface Buckets {
   readonly parts: readonly (readonly [bits: number, inside: Buckets | readonly Pod[]])[];
 }
 
-/** Sorted by address. */
-function podsOf(dispatch: Dispatch): readonly Pod[] {
-  const pods = [...dispatch].map(([address, target]): Pod => ({ address, low: lowBits(address), target }));
-  return pods.sort((a, b) => compareText(a.address, b.address));
+interface Tree {
+  readonly addresses: ReadonlySet<string>;
+  readonly buckets: Buckets;
+}
+
+/** How pods are divided, as long as their addresses are the same: whatever judges them is no matter there. */
+export class DispatchTrees {
+  readonly #trees = new Map<string, Tree>();
+
+  of(family: Family, direction: Direction, dispatch: Dispatch): Tree {
+    const key = `${family} ${direction}`;
+    const known = this.#trees.get(key);
+    if (known && isOfAddresses(known.addresses, dispatch)) return known;
+    const addresses = [...dispatch.keys()].sort(compareText);
+    const pods = addresses.map((address): Pod => ({ address, low: lowBits(address) }));
+    const made = { addresses: new Set(addresses), buckets: divided(pods, 0, FIRST_BITS) };
+    this.#trees.set(key, made);
+    return made;
+  }
+}
+
+function isOfAddresses(addresses: ReadonlySet<string>, dispatch: Dispatch): boolean {
+  if (addresses.size !== dispatch.size) return false;
+  for (const address of dispatch.keys()) if (!addresses.has(address)) return false;
+  return true;
 }
 
 /** By `count` bits from bit `shift` on. */
@@ -87,15 +107,16 @@ interface Side {
   readonly role: ChainRole;
   readonly pod: 'source' | 'destination';
   readonly bucket: 'source-bucket' | 'destination-bucket';
-  /** The chain that judges what comes from this side, by name of the endpoint chain. */
-  readonly judging: (target: string) => string;
+  /** The chain that judges what comes from this side, by the pod's address. */
+  readonly judging: (address: string) => string;
   readonly known: KnownChains;
 }
 
-function sideOf(direction: Direction, replies: boolean, known: KnownChains): Side {
+function sideOf(direction: Direction, replies: boolean, known: KnownChains, dispatch: Dispatch): Side {
   const pod = (direction === 'egress') !== replies ? 'source' : 'destination';
   const role = { kind: 'dispatch', direction, replies } as const;
-  return { role, pod, bucket: `${pod}-bucket`, judging: replies ? replyNames() : (target) => target, known };
+  const nameOf = replies ? replyNames() : (target: string) => target;
+  return { role, pod, bucket: `${pod}-bucket`, judging: (address) => nameOf(dispatch.get(address)!), known };
 }
 
 /** Many pods share an endpoint chain. */
@@ -130,14 +151,14 @@ function* chainsOf(
 /** Sends each pod's packets to its endpoint chain. */
 function podChain(name: string, pods: readonly Pod[], { role, pod, judging, known }: Side): Chain {
   const before = known.get(name);
-  const leads = (rule: Rule | undefined, { address, target }: Pod): boolean => {
+  const leads = (rule: Rule | undefined, { address }: Pod): boolean => {
     const [match] = rule?.matches ?? [];
     const isPod = match?.kind === pod && match.address === address;
-    return isPod && rule?.target.kind === 'goto' && rule.target.chain === judging(target);
+    return isPod && rule?.target.kind === 'goto' && rule.target.chain === judging(address);
   };
   if (before?.rules.length === pods.length && pods.every((each, at) => leads(before.rules[at], each))) return before;
-  const rules = pods.map(({ address, target }): Rule => {
-    return { matches: [{ kind: pod, address }], target: { kind: 'goto', chain: judging(target) } };
+  const rules = pods.map(({ address }): Rule => {
+    return { matches: [{ kind: pod, address }], target: { kind: 'goto', chain: judging(address) } };
   });
   return new Chain(name, role, rules);
 }

@@ -55,12 +55,21 @@ import { versionedMap } from '../../../core/versioned-map.ts';
 import { familyOf } from '../../../net/ip.ts';
 import { runSync } from '../../../core/sliced.ts';
 import { assembleChains } from './assemble.ts';
+import { DispatchTrees } from './dispatch.ts';
 import { renderPlainChain } from './endpoint-chain.ts';
 import { renderTieredChain } from './tiered-chain.ts';
 import { Chain, sameChain } from '../rules/chain.ts';
 import { expressible, expressibleChains } from '../rules/features.ts';
 import { guardsInUse } from './guards.ts';
-import { ByJudging, type Judging, JUDGING_ORDER, type JudgingOf, judgingIn } from '../../judgings.ts';
+import {
+  ByJudging,
+  changedJudgings,
+  isJudgedBy,
+  type Judging,
+  JUDGING_ORDER,
+  type JudgingOf,
+  judgingIn,
+} from '../../judgings.ts';
 import { judgesReplies, sameLayout, stamps } from '../rules/layout.ts';
 import { isClosed, newPodChains, programmedAddresses } from './new-pods.ts';
 import { type RenderedSets, UsedSets, renderSets } from './rendered-sets.ts';
@@ -88,13 +97,23 @@ interface Rendered {
   readonly interfaces: PodInterfaces;
   readonly ruleset: Ruleset;
   readonly chains: RenderedChains;
+  readonly subjects: Subjects;
 }
+
+/** A pod that a family's rules are about, with its addresses of the family. */
+interface Subject {
+  readonly endpoint: LocalEndpoint;
+  readonly addresses: readonly string[];
+}
+
+type Subjects = Readonly<Record<Family, readonly Subject[]>>;
 
 /** Renders again and again; what the intent did not change is the same object as last time, and the planner skips it. */
 export class NodeRenderer {
   #last: Rendered | undefined;
   #sets: RenderedSets = versionedMap();
   #used = new UsedSets();
+  readonly #trees = new DispatchTrees();
 
   render(intent: NodeIntent, layout: Layout, interfaces: PodInterfaces = NO_INTERFACES): Ruleset {
     return runSync(this.renderInSteps(intent, layout, interfaces));
@@ -109,14 +128,14 @@ export class NodeRenderer {
       last.intent.programs === intent.programs &&
       last.intent.audits === intent.audits &&
       last.interfaces === interfaces;
-    const { families, chains } = sameRules
-      ? { families: last.ruleset.families, chains: last.chains }
-      : yield* renderFamilies(intent, layout, interfaces, rendered, last);
+    const { families, chains, subjects } = sameRules
+      ? { families: last.ruleset.families, chains: last.chains, subjects: last.subjects }
+      : yield* renderFamilies(intent, layout, interfaces, rendered, last, this.#trees);
     if (!last) this.#used = new UsedSets();
     const sets = this.#used.update(rendered, families, gatesOf(intent, layout, interfaces, last));
     const { revision, directory } = intent;
     const ruleset = { families, sets, layout, revision, directory };
-    this.#last = { intent, layout, interfaces, ruleset, chains };
+    this.#last = { intent, layout, interfaces, ruleset, chains, subjects };
     this.#sets = rendered;
     return ruleset;
   }
@@ -138,7 +157,7 @@ function gatesOf(
   });
 }
 
-type RenderedChains = Readonly<Record<Family, ByJudging<EndpointChain>>>;
+type RenderedChains = Record<Family, ByJudging<EndpointChain>>;
 
 function noChains(): RenderedChains {
   return { 4: new ByJudging(), 6: new ByJudging() };
@@ -150,8 +169,10 @@ function* renderFamilies(
   interfaces: PodInterfaces,
   sets: RenderedSets,
   last: Rendered | undefined,
-): Sliced<{ families: Ruleset['families']; chains: RenderedChains }> {
+  trees: DispatchTrees,
+): Sliced<{ families: Ruleset['families']; chains: RenderedChains; subjects: Subjects }> {
   const chains = noChains();
+  const changed = last && last.interfaces === interfaces ? changedJudgings(last.intent, intent) : undefined;
   const chainOf: ChainOf = (judging, family) => {
     const { program, audit } = judging;
     const known = chains[family].of(program, audit) ?? last?.chains[family].of(program, audit);
@@ -167,9 +188,63 @@ function* renderFamilies(
     return renderChain(judging, plain?.name, family, layout, nameOf(family));
   };
   const judgingOf = judgingIn(intent);
-  const inFamily = (family: Family): Sliced<FamilyRules> =>
-    renderFamily(intent, family, layout, interfaces, judgingOf, chainOf, last?.ruleset.families[family]);
-  return { families: { 4: yield* inFamily(4), 6: yield* inFamily(6) }, chains };
+  const areSame = changed && last?.intent.endpoints === intent.endpoints;
+  const subjects = areSame
+    ? last.subjects
+    : {
+        4: yield* subjectsIn(intent, 4, interfaces, last?.subjects[4]),
+        6: yield* subjectsIn(intent, 6, interfaces, last?.subjects[6]),
+      };
+  const inFamily = function* (family: Family): Sliced<FamilyRules> {
+    const known = last?.ruleset.families[family];
+    const isSame = changed && known && last.subjects[family] === subjects[family];
+    if (!isSame || subjects[family].some(({ endpoint }) => isJudgedBy(endpoint, changed)))
+      return yield* renderFamily(
+        intent,
+        subjects[family],
+        family,
+        layout,
+        interfaces,
+        judgingOf,
+        chainOf,
+        known,
+        trees,
+      );
+    chains[family] = last.chains[family];
+    return known;
+  };
+  return { families: { 4: yield* inFamily(4), 6: yield* inFamily(6) }, chains, subjects };
+}
+
+/** Pods with addresses of the family, or with interfaces. `last`: the same list where they are the same. */
+function* subjectsIn(
+  { endpoints }: NodeIntent,
+  family: Family,
+  { pods }: PodInterfaces,
+  last: readonly Subject[] | undefined,
+): Sliced<readonly Subject[]> {
+  const attached = new Set(pods.map(({ pod }) => pod));
+  const subjects: Subject[] = [];
+  let isSame = true;
+  let count = 0;
+  for (const endpoint of endpoints) {
+    if (++count % PODS_PER_STEP === 0) yield;
+    if (!isOfFamily(endpoint, family) && !attached.has(endpoint.pod)) continue;
+    const known = last?.[subjects.length];
+    const subject = known?.endpoint === endpoint ? known : subjectOf(endpoint, family);
+    if (subject !== known) isSame = false;
+    subjects.push(subject);
+  }
+  return last && isSame && last.length === subjects.length ? last : subjects;
+}
+
+function isOfFamily({ addresses }: LocalEndpoint, family: Family): boolean {
+  for (const address of addresses) if (familyOf(address) === family) return true;
+  return false;
+}
+
+function subjectOf(endpoint: LocalEndpoint, family: Family): Subject {
+  return { endpoint, addresses: endpoint.addresses.filter((address) => familyOf(address) === family) };
 }
 
 type ChainOf = (judging: Judging, family: Family) => EndpointChain;
@@ -178,21 +253,23 @@ type ChainNameOf = (endpoint: LocalEndpoint, direction: Direction) => string | u
 /** `last`: the rules of before, which stay the same object where nothing of them changed. */
 function* renderFamily(
   intent: NodeIntent,
+  subjects: readonly Subject[],
   family: Family,
   layout: Layout,
   interfaces: PodInterfaces,
   judgingOf: JudgingOf,
   chainFor: ChainOf,
   last: FamilyRules | undefined,
+  trees: DispatchTrees,
 ): Sliced<FamilyRules> {
-  const used = yield* judgingsInUse(intent, family, interfaces, judgingOf);
+  const used = yield* judgingsInUse(subjects, judgingOf);
   const chainsOf = new Map<Judging, EndpointChain>();
   for (const judging of used) {
     chainsOf.set(judging, chainFor(judging, family));
     yield;
   }
   const nameOf: ChainNameOf = (endpoint, direction) => chainsOf.get(judgingOf(endpoint, direction)!)?.name;
-  const dispatch = yield* dispatchOf(intent, family, nameOf);
+  const dispatch = yield* dispatchOf(subjects, nameOf);
   const guards = yield* portGuards(intent, family, interfaces, nameOf);
   const guarded = guards.flatMap(({ targets }) => Object.values(targets));
   const targeted = new Set([...dispatch.egress.values(), ...dispatch.ingress.values(), ...guarded]);
@@ -208,24 +285,17 @@ function* renderFamily(
     dispatch,
     guards,
     endpointChains: new Map([...endpoints, ...spare].map((chain) => [chain.name, chain])),
-    chains: assembleChains(family, layout, targets, last?.chains),
+    chains: assembleChains(family, layout, targets, last?.chains, trees),
   };
   return last && isSameFamily(last, rules) ? last : rules;
 }
 
-/** What judges pods with addresses of the family, or with interfaces, sorted: nothing would ever refer to the chains of others. */
-function* judgingsInUse(
-  { endpoints }: NodeIntent,
-  family: Family,
-  { pods }: PodInterfaces,
-  judgingOf: JudgingOf,
-): Sliced<readonly Judging[]> {
-  const attached = new Set(pods.map(({ pod }) => pod));
+/** What judges the pods, sorted: nothing would ever refer to the chains of others. */
+function* judgingsInUse(subjects: readonly Subject[], judgingOf: JudgingOf): Sliced<readonly Judging[]> {
   const used = new Set<Judging>();
   let count = 0;
-  for (const endpoint of endpoints) {
+  for (const { endpoint } of subjects) {
     if (++count % PODS_PER_STEP === 0) yield;
-    if (!attached.has(endpoint.pod) && !endpoint.addresses.some((address) => familyOf(address) === family)) continue;
     for (const direction of JUDGING_ORDER) {
       const judging = judgingOf(endpoint, direction);
       if (judging) used.add(judging);
@@ -237,17 +307,14 @@ function* judgingsInUse(
   return [...used].sort(byKeys);
 }
 
-function* dispatchOf({ endpoints }: NodeIntent, family: Family, nameOf: ChainNameOf): Sliced<FamilyRules['dispatch']> {
+function* dispatchOf(subjects: readonly Subject[], nameOf: ChainNameOf): Sliced<FamilyRules['dispatch']> {
   const dispatch = { egress: new Map<string, string>(), ingress: new Map<string, string>() };
   let count = 0;
-  for (const endpoint of endpoints) {
+  for (const { endpoint, addresses } of subjects) {
     if (++count % PODS_PER_STEP === 0) yield;
-    for (const address of endpoint.addresses) {
-      if (familyOf(address) !== family) continue;
-      for (const direction of JUDGING_ORDER) {
-        const chain = nameOf(endpoint, direction);
-        if (chain !== undefined) dispatch[direction].set(address, chain);
-      }
+    for (const direction of JUDGING_ORDER) {
+      const chain = nameOf(endpoint, direction);
+      if (chain !== undefined) for (const address of addresses) dispatch[direction].set(address, chain);
     }
   }
   return dispatch;
