@@ -157,7 +157,7 @@ export function createAgentMetrics(registry: Registry, options: MetricsOptions):
     ...identityMetrics(registry),
     ...syncMetrics(registry, held),
     ...rulesetMetrics(registry, held),
-    ...kernelMetrics(registry),
+    ...kernelMetrics(registry, held),
     ...watchMetrics(registry, held),
     ...ruleCounterMetrics(registry),
     ...denialMetrics(registry),
@@ -411,11 +411,13 @@ function rulesetMetrics(
 
 function kernelMetrics(
   registry: Registry,
+  held: HeldValues,
 ): Pick<
   AgentMetrics,
   'kernelWrite' | 'tools' | 'restoreFailure' | 'xtablesLockWait' | 'driftRepaired' | 'monitorLost' | 'otherEnforcers'
 > {
   const writes = counter(registry, 'kernel_writes_total', 'Commands that wrote to the kernel', ['tool']);
+  const writesOf = new Map<string, Pick<Counter.Internal, 'inc'>>();
   const failures = counter(registry, 'restore_failures_total', 'Commands that failed to write to the kernel', ['tool']);
   const lockWait = counter(
     registry,
@@ -442,7 +444,14 @@ function kernelMetrics(
   );
   const byReason = children(MONITOR_LOSSES, (reason) => started(losses.labels({ reason })));
   return {
-    kernelWrite: (tool) => writes.inc({ tool }),
+    kernelWrite: (tool) => {
+      let written = writesOf.get(tool);
+      if (!written) {
+        written = held.counter(writes.labels({ tool }));
+        writesOf.set(tool, written);
+      }
+      written.inc();
+    },
     tools: (names) => {
       for (const tool of names) {
         writes.inc({ tool }, 0);
