@@ -59,6 +59,7 @@ export function isAlone(part: ChainPart | undefined): part is AlonePart {
 
 /** Which part of an endpoint chain it is by its name; undefined: none. */
 export function partOf(chain: string): ChainPart | undefined {
+  if (!PARTS_BY_LETTER.has(chain.charAt(KIND_AT + 1))) return undefined;
   const letter = /^PCL-[EI]([NXWAa-h])R?-/.exec(chain)?.[1];
   return letter === undefined ? undefined : PARTS_BY_LETTER.get(letter);
 }

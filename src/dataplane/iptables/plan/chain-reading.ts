@@ -108,14 +108,23 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     yield* this.#entry;
   }
 
+  /** The same, with nothing made for each of them: there are hundreds, and most are looked at to see that they are as before. */
+  forEachText(look: (name: string, text: ChainText) => void): void {
+    this.#body.forEach((text, name) => {
+      if (!this.#entry.has(name)) look(name, text);
+    });
+    this.#entry.forEach((text, name) => void look(name, text));
+  }
+
   /** The chains that are not, in the same words, in `before`. `instead`: chains to have in the place of these for now. */
   changedSince(before: ChainReading, instead: ReadonlyMap<string, ChainText> = NONE): ReadonlyMap<string, ChainText> {
-    const candidates = this.#body === before.#body ? [...instead, ...this.#entry] : this.texts();
     const changed = new Map<string, ChainText>();
-    for (const [name, text] of candidates) {
+    const look = (name: string, text: ChainText): void => {
       const now = instead.get(name) ?? text;
       if (!now.equals(before.get(name))) changed.set(name, now);
-    }
+    };
+    if (this.#body !== before.#body) this.forEachText(look);
+    else for (const [name, text] of [...instead, ...this.#entry]) look(name, text);
     return changed;
   }
 
@@ -260,14 +269,12 @@ function askingAfter(asking: Asking, before: ChainReading | undefined, after: Ch
     own.set(set, chains);
     return chains;
   };
-  for (const [name, text] of before?.texts() ?? []) {
-    if (after.text(name) === text) continue;
-    for (const set of text.sets.flat()) chainsOf(set).delete(name);
-  }
-  for (const [name, text] of after.texts()) {
-    if (before?.text(name) === text) continue;
-    for (const set of text.sets.flat()) chainsOf(set).add(name);
-  }
+  before?.forEachText((name, text) => {
+    if (after.text(name) !== text) for (const set of text.sets.flat()) chainsOf(set).delete(name);
+  });
+  after.forEachText((name, text) => {
+    if (before?.text(name) !== text) for (const set of text.sets.flat()) chainsOf(set).add(name);
+  });
   for (const [set, chains] of own) {
     if (chains.size > 0) found.set(set, chains);
     else found.delete(set);

@@ -156,12 +156,12 @@ function* newBody(
   const entry = new Set(rules.entry.map(({ name }) => name));
   const stale: string[] = [];
   const refused: string[] = [];
-  for (const [name] of before.texts()) {
-    if (chains.has(name) || entry.has(name)) continue;
+  before.forEachText((name) => {
+    if (chains.has(name) || entry.has(name)) return;
     // The kernel would not let go of it: a rule that is not ours refers to it.
     if (unusable?.rejected.has(name)) refused.push(name);
     else stale.push(name);
-  }
+  });
   const moves = {
     egress: yield* movesOf(dispatch.egress, 'egress', chains, before),
     ingress: yield* movesOf(dispatch.ingress, 'ingress', chains, before),
@@ -296,8 +296,7 @@ function* movesOf(
   before: ChainReading,
 ): Sliced<Moves> {
   const current = before.targets(direction);
-  const hasOthers = [...current.keys()].some((address) => !dispatch.has(address));
-  const subjects = hasOthers ? new Map([...current, ...dispatch]) : dispatch;
+  const subjects = hasOthers(current, dispatch) ? new Map([...current, ...dispatch]) : dispatch;
   const addresses = new Set<string>();
   const sets = new Set<string>();
   /** Whether moves from one chain to another change anything, by both: many addresses make the same. */
@@ -318,6 +317,12 @@ function* movesOf(
     if (moves) addresses.add(address);
   }
   return { addresses, sets, subjects };
+}
+
+function hasOthers(current: Dispatch, dispatch: Dispatch): boolean {
+  if (current === dispatch) return false;
+  for (const address of current.keys()) if (!dispatch.has(address)) return true;
+  return false;
 }
 
 // ---------------------------------------------------------------------------------------------------------------- lines
