@@ -113,7 +113,9 @@ export class ChainReading implements ReadonlyMap<string, readonly string[]> {
     this.#body.forEach((text, name) => {
       if (!this.#entry.has(name)) look(name, text);
     });
-    this.#entry.forEach((text, name) => void look(name, text));
+    this.#entry.forEach((text, name) => {
+      look(name, text);
+    });
   }
 
   /** The chains that are not, in the same words, in `before`. `instead`: chains to have in the place of these for now. */
