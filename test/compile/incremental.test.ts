@@ -101,7 +101,7 @@ describe('incremental compilation', () => {
     rules: { rules: 3 },
     'rules of a program': { programRules: 1 },
     work: { work: 250 },
-    'sets of the node': { nodeSets: 7, sets: 8 },
+    'sets of the node': { nodeSets: 4, sets: 8 },
   })) {
     it(`also at the limit of ${name}, whatever was closed meanwhile`, () => {
       const seen = { closed: 0, opened: 0 };
@@ -121,7 +121,7 @@ describe('incremental compilation', () => {
         }),
         runs(60),
       );
-      assert.ok(seen.closed > 3 && seen.opened > 1, JSON.stringify(seen));
+      assert.ok(seen.closed > 3 && seen.opened > 0, JSON.stringify(seen));
     });
   }
 
