@@ -73,13 +73,30 @@ function denialOf(prefix: string, family: Family, standing: Standing | undefined
   const read = readPrefix(prefix);
   if (!read) return undefined;
   const { chain, ...denial } = read;
-  const lines = standing?.written.families[family]?.chains.get(chain) ?? [];
+  const lines = standing?.written.families[family]?.chains.get(chain);
+  return lines ? { ...denial, ...deniersOf(chain, lines) } : denial;
+}
+
+type Deniers = Pick<Denial, 'policies' | 'alone'>;
+
+/** By the rules of a chain, which are never changed: what denies a packet denies the next one, and its legend is read once. */
+const known = new WeakMap<readonly string[], { readonly chain: string; readonly deniers: Deniers }>();
+
+function deniersOf(chain: string, lines: readonly string[]): Deniers {
+  const before = known.get(lines);
+  if (before?.chain === chain) return before.deniers;
+  const read = readDeniers(chain, lines);
+  known.set(lines, { chain, deniers: read });
+  return read;
+}
+
+function readDeniers(chain: string, lines: readonly string[]): Deniers {
   if (isAlone(partOf(chain))) {
     const [alone] = readAudited(lines);
-    return alone ? { ...denial, alone, policies: [alone] } : denial;
+    return alone ? { alone, policies: [alone] } : {};
   }
   const judged = readJudged(lines);
-  return judged?.of.kind === 'policies' ? { ...denial, policies: judged.of.policies } : denial;
+  return judged?.of.kind === 'policies' ? { policies: judged.of.policies } : {};
 }
 
 function outcomeOf({ plan, missing, held, ...told }: SyncResult, asked: number | undefined): SyncOutcome {
