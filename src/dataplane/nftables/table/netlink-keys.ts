@@ -1,7 +1,7 @@
 /** Elements of sets and maps as text -> the bytes of their keys, as nft orders those of each type. */
 import { ADDRESS_BITS, parseAddress } from '../../../net/ip.ts';
 import { lastWords, parseCidr } from '../../../net/cidr.ts';
-import { elementText } from './write-table.ts';
+import { elementFields } from './write-table.ts';
 import { tagNumber } from './tags.ts';
 
 export type Bytes = readonly number[];
@@ -95,7 +95,7 @@ export function keyRangeOf(type: string, text: string): KeyRange | undefined {
 }
 
 function partsOf(names: readonly string[], text: string): readonly string[] | undefined {
-  const parts = elementText(text).split(' . ');
+  const parts = elementFields(text);
   return parts.length === names.length ? parts : undefined;
 }
 
@@ -188,7 +188,9 @@ export function nextKey(key: Bytes): Bytes | undefined {
 }
 
 function wordBytes(words: readonly number[]): number[] {
-  return words.flatMap((word) => bigEndian(word, 4));
+  const bytes: number[] = [];
+  for (const word of words) bytes.push(word >>> 24, (word >>> 16) & 0xff, (word >>> 8) & 0xff, word & 0xff);
+  return bytes;
 }
 
 /** As machines keep numbers on which the agent runs. */

@@ -131,10 +131,14 @@ function entryText([element, verdict]: readonly [string, true | string]): string
 
 /** `10.0.0.1,6:80` of NodeIntent is `10.0.0.1 . 6 . 80`; others are written as they are. */
 export function elementText(element: string): string {
+  return element.includes(',') ? elementFields(element).join(' . ') : element;
+}
+
+export function elementFields(element: string): readonly string[] {
   const comma = element.indexOf(',');
-  if (comma < 0) return element;
+  if (comma < 0) return element.split(' . ');
   const colon = element.indexOf(':', comma);
-  return `${element.slice(0, comma)} . ${element.slice(comma + 1, colon)} . ${element.slice(colon + 1)}`;
+  return [element.slice(0, comma), element.slice(comma + 1, colon), element.slice(colon + 1)];
 }
 
 /** The opposite of `elementText`. */
