@@ -6,7 +6,10 @@ import type { MonotonicClock } from '../core/clock.ts';
 
 /** Without a change of rules for so long, nobody waits. */
 export const REST_MS = 300;
-/** However many changes there are; so long as well where rules were taken out this long ago or less, as each time all counters are read. */
+/**
+ * However many changes there are; so long as well where rules were taken out this long ago or less, as each time is a commit that a change may
+ * wait for. Longer spares nothing (docs/decisions/adding-before-deleting.md).
+ */
 export const LONGEST_MS = 1_000;
 /** More than so many are taken out by the next commit. */
 export const MAX_DEAD_RULES = 2_000;

@@ -47,6 +47,21 @@ describe('nftables: counters ahead of a deletion', () => {
     );
   });
 
+  it('are listed once for all who ask meanwhile', async () => {
+    let reads = 0;
+    const counters = new NftCounters({
+      read: async () => {
+        reads++;
+        await new Promise((resolve) => void setImmediate(resolve));
+        return 'table inet portcullis {\n}\n';
+      },
+      now: () => 0,
+      onProblem: (problem) => assert.fail(String(problem)),
+    });
+    await Promise.all([counters.counters(), counters.counters(), counters.counters()]);
+    assert.equal(reads, 1);
+  });
+
   it('fault: a reading that hangs holds up a deletion for a second', async () => {
     const clock = new VirtualClock();
     const counters = new NftCounters({

@@ -61,6 +61,8 @@ export class NftCounters implements KeptCounts {
   /** Of the chains that were rendered last. */
   #version: number | undefined;
   #reading: Promise<void> | undefined;
+  /** Of all chains; whoever asks meanwhile waits for this one. */
+  #whole: Promise<void> | undefined;
   #loaded: Promise<void> | undefined;
   #readMs = Number.NEGATIVE_INFINITY;
 
@@ -108,7 +110,10 @@ export class NftCounters implements KeptCounts {
 
   /** Never rejects. */
   async counters(): Promise<readonly RuleCounter[]> {
-    if (this.#options.now() - this.#readMs >= FRESH_MS) await this.#read();
+    if (this.#options.now() - this.#readMs >= FRESH_MS) {
+      this.#whole ??= this.#read().finally(() => (this.#whole = undefined));
+      await this.#whole;
+    }
     return [...this.#totals.values()].map(({ counted, packets, bytes }) => ({ ...counted, packets, bytes }));
   }
 
