@@ -30,6 +30,8 @@ export const BUNDLE_COMMANDS: Readonly<Record<string, readonly [string, ...strin
   'ip6tables-legacy': ['ip6tables-legacy-save', '-c'],
   ipset: ['ipset', 'save'],
   nftables: ['nft', '-p', 'list', 'table', 'inet', NFT_TABLE],
+  // Where pods are ports of bridges.
+  'nftables bridge': ['nft', '-p', 'list', 'table', 'bridge', NFT_TABLE],
   // Of all tables: what else is at the hooks.
   'nftables chains': ['nft', 'list', 'chains'],
   'iptables version': ['iptables', '--version'],

@@ -183,6 +183,29 @@ describe('portcullis render', () => {
       assert.equal((await runCommand(['render', '--node=node-1', ...input, '--against', bundle])).out, nothing);
     });
 
+    it('reads the table of bridges beside it, in the same text or as a bundle has it', async () => {
+      const inet = await listed();
+      const bridge = [
+        'table bridge portcullis {',
+        '\tchain prerouting {',
+        '\t\ttype filter hook prerouting priority -1; policy accept;',
+        '\t}',
+        '}',
+        '',
+      ].join('\n');
+      // Nothing is known of ports there, so there is none to look at.
+      const wanted = /\ndelete table bridge portcullis\n$/;
+      assert.match((await render(...input, '--against', write('both', inet + bridge))).out, wanted);
+      assert.match(
+        (await render(...input, '--against', write('a', bridge), '--against', write('b', inet))).out,
+        wanted,
+      );
+      const commands = { nftables: { found: inet }, 'nftables bridge': { found: bridge } };
+      const config = { dataplane: 'nftables', 'nflog-group': 7 };
+      const bundle = write('both.json', JSON.stringify({ version: 1, config, commands }));
+      assert.match((await runCommand(['render', '--node=node-1', ...input, '--against', bundle])).out, wanted);
+    });
+
     it('refuses half of a table', async () => {
       const text = await listed();
       const { code, err } = await render(...input, '--against', write('half', text.slice(0, text.length / 2)));

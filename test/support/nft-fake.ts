@@ -6,7 +6,13 @@ import type { Rule } from '../../src/dataplane/nftables/table/rule.ts';
 import type { Chain, Layout, NftSet, Table } from '../../src/dataplane/nftables/table/table.ts';
 import { type Command, elementText } from '../../src/dataplane/nftables/table/write-table.ts';
 import { numberOf } from './address-number.ts';
-import { type TableFamily, familyOfName, localName, nameIn } from '../../src/dataplane/nftables/table/families.ts';
+import {
+  TABLE_FAMILIES,
+  type TableFamily,
+  familyOfName,
+  localName,
+  nameIn,
+} from '../../src/dataplane/nftables/table/families.ts';
 import { readRuleText } from '../../src/dataplane/nftables/table/parse-rule.ts';
 
 /** The rendered table with an epoch in force. */
@@ -104,10 +110,25 @@ function knownRule(line: string): Rule {
   return rule;
 }
 
-function printed({ chains, sets }: State): string {
-  const lines = ['table inet portcullis {'];
+function printed({ tables, chains, sets }: State): string {
+  return TABLE_FAMILIES.filter((family) => tables.has(family))
+    .map((family) => {
+      const ofFamily = <T>(objects: ReadonlyMap<string, T>): ReadonlyMap<string, T> =>
+        new Map([...objects].filter(([name]) => familyOfName(name) === family));
+      return printedOne(family, ofFamily(chains), ofFamily(sets));
+    })
+    .join('');
+}
+
+function printedOne(
+  family: TableFamily,
+  chains: ReadonlyMap<string, { readonly hook: string; readonly lines: readonly string[] }>,
+  sets: ReadonlyMap<string, MutableSet>,
+): string {
+  const lines = [`table ${family} portcullis {`];
   for (const { name, type, isMap, isInterval, elements } of sets.values()) {
-    lines.push(`\t${isMap ? 'map' : 'set'} ${name} {`, `\t\ttype ${type}${isMap ? ' : verdict' : ''}`);
+    const verdict = isMap && !type.includes(' : ') ? ' : verdict' : '';
+    lines.push(`\t${isMap ? 'map' : 'set'} ${localName(name)} {`, `\t\ttype ${type}${verdict}`);
     if (isInterval) lines.push('\t\tflags interval');
     const texts = [...elements].map(([key, verdict]) => elementText(key) + (verdict === true ? '' : ` : ${verdict}`));
     if (texts.length > 0) lines.push(`\t\telements = { ${texts.join(',\n\t\t\t     ')} }`);
@@ -115,7 +136,12 @@ function printed({ chains, sets }: State): string {
   }
   for (const [name, chain] of chains) {
     const rules = chain.lines.map((line) => line.replace(/(^| )counter /, '$1counter packets 12 bytes 720 '));
-    lines.push(`\tchain ${name} {`, ...[chain.hook, ...rules].filter(Boolean).map((line) => `\t\t${line}`), '\t}', '');
+    lines.push(
+      `\tchain ${localName(name)} {`,
+      ...[chain.hook, ...rules].filter(Boolean).map((line) => `\t\t${line}`),
+      '\t}',
+      '',
+    );
   }
   return `${lines.slice(0, -1).join('\n')}\n}\n`;
 }

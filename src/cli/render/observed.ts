@@ -5,13 +5,14 @@ import type { Table } from '../../dataplane/nftables/table/table.ts';
 
 import { messageOf } from '../../core/error-text.ts';
 import { readSavedText, type SavedText } from '../../dataplane/iptables/kernel/saved-host.ts';
-import { readTable } from '../../dataplane/nftables/table/read-table.ts';
+import { TABLE_FAMILIES, type TableFamily } from '../../dataplane/nftables/table/families.ts';
+import { mergeTables, readTable } from '../../dataplane/nftables/table/read-table.ts';
 import { isRecord } from '../../policy/raw-values.ts';
 import { BUNDLE_COMMANDS } from '../bundle.ts';
 
 export interface Observed {
   readonly saved: SavedText;
-  /** Our table of nftables; absent: there is none. */
+  /** Our tables of nftables; absent: there is none. */
   readonly table?: Table;
   /** What other commands printed, by their words. */
   readonly others: ReadonlyMap<string, string>;
@@ -34,10 +35,10 @@ export async function readObserved(files: readonly string[]): Promise<Observed |
     const text = await textOf(file);
     if (typeof text !== 'string') return { problem: `${file}: ${text.problem}` };
     const bundle = bundleIn(text);
-    if (!bundle && /^table inet \S+ \{/.test(text)) {
-      const read = tableIn(text);
+    if (!bundle && TABLE.test(text)) {
+      const read = tablesIn(text);
       if ('problem' in read) return { problem: `${file}: ${read.problem}` };
-      ({ table } = read);
+      table = merged(table, read.table);
       settings = { dataplane: 'nftables' };
       continue;
     }
@@ -49,10 +50,11 @@ export async function readObserved(files: readonly string[]): Promise<Observed |
     }
     for (const [argv, found] of bundle.printed) others.set(argv, found);
     texts.push(...bundle.printed.flatMap(([argv, found]) => (/save( -c)?$/.test(argv) ? [found] : [])));
-    const listed = others.get(LIST_TABLE);
-    const read = listed === undefined ? { table: undefined } : tableIn(listed);
-    if ('problem' in read) return { problem: `${file}: ${read.problem}` };
-    ({ table } = read);
+    for (const listed of LIST_TABLES.flatMap((command) => others.get(command) ?? [])) {
+      const read = tablesIn(listed);
+      if ('problem' in read) return { problem: `${file}: ${read.problem}` };
+      table = merged(table, read.table);
+    }
     settings = bundle.settings;
   }
   const saved = texts.length === 0 && table ? NOTHING_SAVED : readSavedText(texts.join('\n'));
@@ -60,13 +62,20 @@ export async function readObserved(files: readonly string[]): Promise<Observed |
   return { saved, ...(table ? { table } : {}), others, settings };
 }
 
-const LIST_TABLE = BUNDLE_COMMANDS.nftables!.join(' ');
+const LIST_TABLES = ['nftables', 'nftables bridge'].map((name) => BUNDLE_COMMANDS[name]!.join(' '));
+const TABLE = new RegExp(`^table (${TABLE_FAMILIES.join('|')}) \\S+ \\{`);
 const NOTHING_SAVED: SavedText = { tables: new Map(), sets: [] };
 
-/** With the values of its counters or without. */
-function tableIn(text: string): { readonly table: Table } | { readonly problem: string } {
+function merged(one: Table | undefined, other: Table): Table {
+  return one ? mergeTables([one, other]) : other;
+}
+
+/** One or both of ours, one behind the other, with the values of counters or without. */
+function tablesIn(text: string): { readonly table: Table } | { readonly problem: string } {
   try {
-    return { table: readTable(text.replaceAll(/^(\t\t[^"\n]*\bcounter) packets \d+ bytes \d+/gm, '$1')) };
+    const plain = text.replaceAll(/^(\t\t[^"\n]*\bcounter) packets \d+ bytes \d+/gm, '$1');
+    const tables = plain.split(/^(?=table )/m).map((each) => readTable(each, TABLE.exec(each)?.[1] as TableFamily));
+    return { table: mergeTables(tables) };
   } catch (error) {
     return { problem: messageOf(error) };
   }

@@ -42,7 +42,7 @@ export const RENDER_FLAGS = {
     name: 'against',
     placeholder: '<file>',
     help:
-      'what is there: a bundle of the node, or what iptables-save, ip6tables-save and ipset save print, or nft -p list table inet portcullis; ' +
+      'what is there: a bundle of the node, or what iptables-save, ip6tables-save and ipset save print, or nft -p list table inet (and bridge) portcullis; ' +
       'may be repeated',
     read: readText,
   },

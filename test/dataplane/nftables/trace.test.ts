@@ -5,7 +5,10 @@ import { createNftablesDataplane } from '../../../src/dataplane/nftables/nftable
 import { EpochKeeper } from '../../../src/dataplane/nftables/sync/epoch-keeper.ts';
 import type { NftSet } from '../../../src/dataplane/nftables/table/table.ts';
 import { traceFlows } from '../../../src/dataplane/nftables/trace/trace-flows.ts';
-import { NO_INTERFACES } from '../../../src/host/pod-interfaces.ts';
+import { NEW_PODS_DENIED } from '../../../src/dataplane/chain-names.ts';
+import { traceReads } from '../../../src/dataplane/nftables/kernel/trace-reads.ts';
+import { NO_INTERFACES, type PodInterfaces } from '../../../src/host/pod-interfaces.ts';
+import { createNftNode } from '../../support/nft-node.ts';
 import { namespace, pod, policy, snapshot } from '../../support/builders.ts';
 import { LAYOUT } from '../../support/fake-cluster.ts';
 import { createFakeNft } from '../../support/nft-fake.ts';
@@ -91,4 +94,56 @@ describe('flows traced through a table of nftables', () => {
     const { kind, why } = await trace('stranger');
     assert.deepEqual([kind, why], ['passes', 'our table is not there']);
   });
+
+  it('a packet by ports of a bridge is followed through both tables, as nft lists them', async () => {
+    const kernel = createFakeNft();
+    const layout = { ...LAYOUT, newPods: { interfacePrefixes: ['veth'] } };
+    const interfaces: PodInterfaces = {
+      pods: [...CLUSTER.pods.keys()].slice(0, 2).map((key, at) => ({ name: `veth${at}`, via: 'bridge', pod: key })),
+      bridges: [{ name: 'cni0', isOnlyPods: true }],
+      broadcasts: [],
+    };
+    const node = createNftNode('node-1', { kernel, layout, interfaces });
+    await node.bring(CLUSTER);
+    const { localAddresses } = compileNode(CLUSTER, 'node-1');
+    const [[destination] = [''], [source] = ['']] = [...localAddresses];
+    const asked: string[] = [];
+    const reads = traceReads(async ({ argv }) => {
+      asked.push(argv.slice(3).join(' '));
+      const last = argv.at(-1)!;
+      const words = last.startsWith('list ') ? last : argv.slice(5).join(' ');
+      return { stdout: listing(kernel.text(), words), stderr: '', durationMs: 0 };
+    }, 'portcullis');
+    const place = { nodeAddresses: [], localAddresses, interfaces };
+    const traced = async (): Promise<TracedVerdict> =>
+      (await traceFlows(reads, () => undefined, [{ source, destination, protocol: 'TCP', port: 80 }], place))[0]!;
+    const found = await traced();
+    assert.notEqual(found.kind, 'unknown', found.why);
+    assert.ok(
+      asked.some((words) => /list set bridge portcullis listed4|list map bridge/.test(words)),
+      asked.join('\n'),
+    );
+    kernel.edit(`delete element bridge portcullis programmed4 { ${source} }`);
+    const { kind, path } = await traced();
+    assert.equal(kind, 'dropped');
+    assert.ok(
+      path.some((line) => line.startsWith('bridge prerouting ')) && path.at(-1)!.startsWith(NEW_PODS_DENIED),
+      path.join('\n'),
+    );
+  });
 });
+
+/** What nft prints of a table (`table inet portcullis`), or of sets (`list set inet portcullis a; list ...`). */
+function listing(text: string, asked: string): string {
+  const tables = text.split(/^(?=table )/m);
+  const tableOf = (family: string): string => tables.find((each) => each.startsWith(`table ${family} `)) ?? '';
+  if (!asked.startsWith('list ')) return tableOf(asked.split(' ')[1]!);
+  return asked
+    .split('; ')
+    .map((command) => {
+      const [, , family = '', , name = ''] = command.split(' ');
+      const [block = ''] = new RegExp(`^\\t(set|map) ${name} \\{\\n[^]*?^\\t\\}\\n`, 'm').exec(tableOf(family)) ?? [];
+      return `table ${family} portcullis {\n${block}}\n`;
+    })
+    .join('');
+}

@@ -65,6 +65,8 @@ function walkedPacket({ family, hook, protocol, port, source, destination }: Fir
     connection: { mark: 0 },
     inInterface: source.device,
     outInterface: hook === 'INPUT' ? undefined : destination.device,
+    inPort: source.bridgePort,
+    outPort: destination.bridgePort,
     sourceIsLocal: source.isLocal,
     destinationIsLocal: destination.isLocal,
     hopLimit: HOP_LIMIT,
