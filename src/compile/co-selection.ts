@@ -4,6 +4,7 @@
  * different programs are equal is as good as impossible; their policies would share more sets than they need to, and no verdict be another.
  */
 import { createHash } from 'node:crypto';
+import type { Sliced } from '../core/sliced.ts';
 
 import { DraftMap } from '../core/draft-map.ts';
 import { Groups } from '../core/groups.ts';
@@ -116,14 +117,17 @@ export class CoSelectionDraft {
     });
   }
 
-  commit(): void {
+  /** To be run to its end, or dropped with what it is a draft of. */
+  *commit(): Sliced<void> {
     this.#sums.commit();
     this.#alike.commit();
-    for (const { program, policies, isThere } of this.#changes)
+    for (const { program, policies, isThere } of this.#changes) {
       for (const policy of policies) {
         if (isThere) this.#programs.add(policy, program);
         else this.#programs.remove(policy, program);
       }
+      yield;
+    }
   }
 }
 

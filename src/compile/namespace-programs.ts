@@ -17,7 +17,14 @@ import { isSameValue } from '../core/same-value.ts';
 import { runSync } from '../core/sliced.ts';
 import { MAX_AUDITED_ALONE, type NamespaceLimits, auditLimits } from './limits.ts';
 import { type NamespaceProgram, type PoolDraft, ProgramPool } from './program-pool.ts';
-import { type Followed, type GroupChange, LabelGroups, type Local, type Selected } from './selected.ts';
+import {
+  type Followed,
+  type GroupChange,
+  LabelGroups,
+  type Local,
+  type Selected,
+  stepsOfSelected,
+} from './selected.ts';
 
 /** What became of a namespace. */
 export interface NamespaceChanges {
@@ -69,7 +76,6 @@ export interface Prepared {
 const MAX_NAMES_IN_PROBLEM = 10;
 /** Between two places to stop at. */
 const PODS_PER_STEP = 100;
-const GROUPS_PER_STEP = 20;
 /** With more changes at once everything is looked at anew, in slices. */
 const MAX_CHANGES = 200;
 
@@ -181,7 +187,10 @@ export class NamespacePrograms {
     const isAfresh = state !== before;
     yield* draft.compile(room);
     const endpoints = yield* draft.endpoints(followed, groups);
-    if (isAfresh) yield* state.groups.commit(followed, groups);
+    if (isAfresh) {
+      yield* state.groups.commit(followed, groups);
+      yield* draft.commitAhead();
+    }
     return () => {
       if (!isAfresh) runSync(state.groups.commit(followed, groups));
       this.#policies.taken(followed.policyChanges, request.policies);
@@ -263,14 +272,14 @@ class Draft {
 
   /** Takes in which programs pods need. What one kind of pods no longer needs another may need from now on. */
   *follow(groups: readonly GroupChange[]): Sliced<void> {
-    let count = 0;
+    const isStep = stepsOfSelected();
     for (const { after } of groups) {
       for (const each of after?.programs ?? []) this.#enforced.need(each);
       for (const each of after?.audits ?? []) {
         this.#audited.need(each);
         for (const one of each.alone) this.#audited.need(one, 'aloneUses');
       }
-      if (++count % GROUPS_PER_STEP === 0) yield;
+      if (isStep(after?.policies ?? [])) yield;
     }
     for (const { before } of groups) {
       for (const each of before?.programs ?? []) this.#enforced.release(each);
@@ -278,7 +287,7 @@ class Draft {
         this.#audited.release(each);
         for (const one of each.alone) this.#audited.release(one, 'aloneUses');
       }
-      if (++count % GROUPS_PER_STEP === 0) yield;
+      if (isStep(before?.policies ?? [])) yield;
     }
     const audits = (selected: Selected | undefined): number => selected?.audits.length ?? 0;
     this.#isAuditTouched = groups.some(({ before, after }) => audits(before) + audits(after) > 0);
@@ -343,6 +352,11 @@ class Draft {
     if (before && isStill(before, local.addresses, keys.programs, audits)) return before;
     const endpoint = { pod: local.key, addresses: [...local.addresses].sort(), programs: keys.programs, audits };
     return before && isSameValue(before, endpoint) ? before : endpoint;
+  }
+
+  *commitAhead(): Sliced<void> {
+    yield* this.#enforced.commitAhead();
+    yield* this.#audited.commitAhead();
   }
 
   commit(endpoints: readonly Change<string, LocalEndpoint>[]): Omit<NamespaceChanges, 'locals'> {

@@ -13,6 +13,7 @@ import type { CompiledProgram, NeededProgram, ProgramCompiler } from './program-
 import { compareText, isSameList } from '../core/compare.ts';
 import { DraftMap } from '../core/draft-map.ts';
 import { isSameValue } from '../core/same-value.ts';
+import { runSync } from '../core/sliced.ts';
 import { CoSelection, type CoSelectionDraft } from './co-selection.ts';
 import { networkPolicyStage } from './program.ts';
 import { refOf } from './program-compiler.ts';
@@ -111,6 +112,7 @@ export class PoolDraft {
   #work: number;
   #wantedSets: number;
   #closed: ReadonlyMap<string, OverLimit> = new Map();
+  #isAhead = false;
 
   constructor(pool: ProgramPool, compiler: ProgramCompiler, before: ProgramPool | undefined) {
     this.#pool = pool;
@@ -321,6 +323,12 @@ export class PoolDraft {
     }
   }
 
+  /** What of `commit` takes long, ahead of it: only of a pool that nobody else knows, and to be run to its end. */
+  *commitAhead(): Sliced<void> {
+    yield* this.#coSelection.commit();
+    this.#isAhead = true;
+  }
+
   /** Which programs are others now. */
   commit(): readonly Change<string, NamespaceProgram>[] {
     const pool = this.#pool;
@@ -334,7 +342,7 @@ export class PoolDraft {
       else if (!pool.sets.has(key)) pool.account.add(key);
     }
     this.#entries.commit();
-    this.#coSelection.commit();
+    if (!this.#isAhead) runSync(this.#coSelection.commit());
     this.#sets.commit();
     pool.rules = this.#rules;
     pool.work = this.#work;

@@ -46,7 +46,8 @@ export interface NeededAudit extends NeededProgram {
 /** Ahead of the name of a policy of which it is not known whether it selects the pods, in the names of a program. */
 const IN_DOUBT = '?';
 /** Between two places to stop at. */
-const GROUPS_PER_STEP = 20;
+/** Of kinds of pods, each counted with the policies that select it: these are gone through, and make a name. */
+const SELECTED_PER_STEP = 200;
 const POLICIES_PER_STEP = 20;
 const PODS_PER_STEP = 100;
 
@@ -101,7 +102,7 @@ export class LabelGroups {
     const news = [...counts].flatMap(([labels, count]) => (count > 0 && !this.#groups.has(labels) ? [labels] : []));
     const index = news.length > 0 ? yield* indexOf(followed.policyChanges) : undefined;
     const found: GroupChange[] = [];
-    let count = 0;
+    const isStep = stepsOfSelected();
     for (const labels of news) {
       const known = before.get(labels);
       const policies = this.#selecting(labels, followed, index!);
@@ -111,7 +112,7 @@ export class LabelGroups {
         before: undefined,
         after: selectedBy(isSame ? known.policies : policies, followed.mode, labels, known),
       });
-      if (++count % GROUPS_PER_STEP === 0) yield;
+      if (isStep(policies)) yield;
     }
     for (const [labels, left] of counts)
       if (left === 0) found.push({ labels, before: this.get(labels), after: undefined });
@@ -120,7 +121,7 @@ export class LabelGroups {
       const known = this.get(labels)!;
       const policies = withChanges(known.policies, changes, labels);
       found.push({ labels, before: known, after: selectedBy(policies, followed.mode, labels, known) });
-      if (++count % GROUPS_PER_STEP === 0) yield;
+      if (isStep(policies)) yield;
     }
     return found;
   }
@@ -210,6 +211,17 @@ export class LabelGroups {
       if (++count % PODS_PER_STEP === 0) yield;
     }
   }
+}
+
+/** Whether it is time to stop for others, after that many policies more. */
+export function stepsOfSelected(): (policies: readonly Policy[]) => boolean {
+  let count = 0;
+  return ({ length }) => {
+    count += 1 + length;
+    if (count < SELECTED_PER_STEP) return false;
+    count = 0;
+    return true;
+  };
 }
 
 function* indexOf(changes: Followed['policyChanges']): Sliced<SelectionIndex<string>> {

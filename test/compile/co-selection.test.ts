@@ -7,6 +7,7 @@ import type { NodeIntent } from '../../src/compile/intent.ts';
 import { CoSelection } from '../../src/compile/co-selection.ts';
 import { MAX_OWN_PORTS, MAX_OWN_SETS } from '../../src/compile/shared-peers.ts';
 import { type ClusterSnapshot, objectKey, type Pod, type Policy } from '../../src/policy/model.ts';
+import { runSync } from '../../src/core/sliced.ts';
 import { runs } from '../property/runs.ts';
 import { pod, policy, snapshot } from '../support/builders.ts';
 import { createFakeNode, enforce } from '../support/fake-cluster.ts';
@@ -85,7 +86,7 @@ describe('policies that occur together', () => {
             assert.ok(draft.regrouped().has(each), `${each} of ${before.join()} to ${after.join()}`);
             regrouped++;
           }
-          draft.commit();
+          runSync(draft.commit());
           before = after;
         }
       }),

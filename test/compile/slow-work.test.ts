@@ -93,7 +93,7 @@ describe('fault: slow work of one namespace delays another', () => {
   });
 
   it('what changes while it is found out what there is to compile is compiled as well', () => {
-    const pods = Array.from({ length: 50 }, (_, n) => pod(`x/p${n}`, { addresses: [`10.0.0.${n}`] }));
+    const pods = Array.from({ length: 250 }, (_, n) => pod(`x/p${n}`, { addresses: [`10.0.0.${n}`] }));
     const edited = (port: number): Policy => policy('x/all', { podSelector: {}, ingress: [{ ports: [{ port }] }] });
     const another = policy('x/another', { podSelector: { matchLabels: { pod: 'p1' } }, ingress: [] });
     const compiler = new NodeCompiler('node-1');
