@@ -7,6 +7,7 @@ import type { Family } from '../../src/core/vocabulary.ts';
 import { NFT_TABLE } from '../../src/dataplane/nftables/table/names.ts';
 import type { FlowMode, FlowStatus, LabFlow, Wiring } from '../../lab/network/types.ts';
 import { AgentLab, enforcedBy, type Engine, ENGINES, skipUnlessRoot, until } from '../support/agent-lab.ts';
+import { withoutFfi } from '../support/without-ffi.ts';
 
 /** Between them every backend and wiring, and nftables where it sees all of it. */
 const VARIANTS: readonly (readonly [Engine, Wiring])[] = [
@@ -371,37 +372,46 @@ for (const engine of ENGINES) {
       assert.ok(Math.abs(began.length - ended.length) < 2, agent.tail(30));
     });
 
-    once('without the conntrack tool every packet is judged: exact, ready, and said', async () => {
-      const path = join(t.lab.dir, 'bin');
-      mkdirSync(path);
-      const tools = ['iptables', 'ip6tables'].flatMap((tool) => [`${tool}-nft-save`, `${tool}-nft-restore`]);
-      for (const tool of [...tools, 'ipset', 'nft']) symlinkSync(`/usr/sbin/${tool}`, join(path, tool));
-      for (const tool of ['sh', 'stdbuf']) symlinkSync(`/usr/bin/${tool}`, join(path, tool));
-      const agent = await t.start('node-1', { flags: [SMALL_MASK], env: { PATH: path } });
-      const line = await agent.logged(
-        ({ message }) => /conntrack: command not found; install/.test(message),
-        'warning',
-      );
-      assert.equal(line.level, 'warn');
-      assert.equal(await revived(), false);
-      assert.equal(await stamp(), EVERY_PACKET);
-      const { status, body } = await agent.get('/readyz');
-      assert.equal(status, 200);
-      assert.match(body, /every packet of live flows is judged, no epoch is free \(conntrack: command not found/);
-      // Flows in both directions go on, and stop, as ever.
-      t.policy('x/server', allow('other'));
-      await t.expect(['x/other -> x/server', 'x/idle -x x/server']);
-      const flow = await t.flow('x/other', 'x/server', { family: 6 });
-      const streamed = await t.flow('x/other', 'x/server', { mode: 'push-server' });
-      await sleep(500);
-      for (const each of [flow, streamed]) assert.ok((await each.status()).longestSilenceMs < 400);
-      t.policy('x/server', allow('nobody'));
-      await until(async () => (await flow.status()).silentMs > 600 && (await streamed.status()).silentMs > 600, 'stop');
-      await Promise.all([flow.close(), streamed.close()]);
-      // Once for each family; of one that was in that state when the agent started, there is no more to say.
-      const told = agent.log.map(({ message }) => message).filter((message) => message.includes('not found'));
-      assert.ok(told.length >= 2 && told.length === new Set(told).size, agent.tail(30));
-    });
+    once(
+      'without the conntrack tool and the library for netlink every packet is judged: exact, ready, and said',
+      async () => {
+        const path = join(t.lab.dir, 'bin');
+        mkdirSync(path);
+        const tools = ['iptables', 'ip6tables'].flatMap((tool) => [`${tool}-nft-save`, `${tool}-nft-restore`]);
+        for (const tool of [...tools, 'ipset', 'nft']) symlinkSync(`/usr/sbin/${tool}`, join(path, tool));
+        for (const tool of ['sh', 'stdbuf']) symlinkSync(`/usr/bin/${tool}`, join(path, tool));
+        const agent = await t.start('node-1', {
+          flags: [SMALL_MASK],
+          env: { PATH: path, NODE_OPTIONS: `--require=${withoutFfi(t.lab.dir)}` },
+        });
+        const line = await agent.logged(
+          ({ message }) => /conntrack: command not found; install/.test(message),
+          'warning',
+        );
+        assert.equal(line.level, 'warn');
+        assert.equal(await revived(), false);
+        assert.equal(await stamp(), EVERY_PACKET);
+        const { status, body } = await agent.get('/readyz');
+        assert.equal(status, 200);
+        assert.match(body, /every packet of live flows is judged, no epoch is free \(conntrack: command not found/);
+        // Flows in both directions go on, and stop, as ever.
+        t.policy('x/server', allow('other'));
+        await t.expect(['x/other -> x/server', 'x/idle -x x/server']);
+        const flow = await t.flow('x/other', 'x/server', { family: 6 });
+        const streamed = await t.flow('x/other', 'x/server', { mode: 'push-server' });
+        await sleep(500);
+        for (const each of [flow, streamed]) assert.ok((await each.status()).longestSilenceMs < 400);
+        t.policy('x/server', allow('nobody'));
+        await until(
+          async () => (await flow.status()).silentMs > 600 && (await streamed.status()).silentMs > 600,
+          'stop',
+        );
+        await Promise.all([flow.close(), streamed.close()]);
+        // Once for each family; of one that was in that state when the agent started, there is no more to say.
+        const told = agent.log.map(({ message }) => message).filter((message) => message.includes('not found'));
+        assert.ok(told.length >= 2 && told.length === new Set(told).size, agent.tail(30));
+      },
+    );
 
     once('a restarted agent finds out which are free before it uses one', async () => {
       await t.start('node-1', { flags: [SMALL_MASK] });

@@ -9,6 +9,7 @@ import { ffiFile } from '../../src/host/ffi-file.ts';
 import { AgentLab, BACKENDS, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { podObject, namespaceObject, runningStatus } from '../support/api-objects.ts';
 import { childrenOf, programOf } from '../support/processes.ts';
+import { withoutFfi } from '../support/without-ffi.ts';
 
 /** More lines than the socket between agent and tool holds. */
 const PODS = 6_000;
@@ -225,19 +226,4 @@ describe('fault: the input of iptables-restore is cut', function () {
 /** Those that the process has started. */
 function ipsetsOf(parent: number): readonly number[] {
   return childrenOf(parent).filter((pid) => programOf(pid) === 'ipset');
-}
-
-/** A file that hides the library by which netlink sockets are opened. */
-function withoutFfi(directory: string): string {
-  const file = join(directory, 'without-ffi.cjs');
-  const script = [
-    "const { Module } = require('node:module');",
-    'const resolve = Module._resolveFilename;',
-    'Module._resolveFilename = (request, ...more) => {',
-    "  if (request.includes('koffi')) throw new Error('it is hidden');",
-    '  return resolve.call(Module, request, ...more);',
-    '};',
-  ];
-  writeFileSync(file, `${script.join('\n')}\n`);
-  return file;
 }

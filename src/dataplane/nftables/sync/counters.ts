@@ -84,7 +84,7 @@ export class NftCounters implements KeptCounts {
     }
   }
 
-  /** Before chains are deleted; nothing is read where none of them counts, as where epochs alone leave theirs. Never rejects. */
+  /** Before chains are deleted; nothing is read where none of them counts. Never rejects. */
   async aheadOfDeletion(): Promise<void> {
     const gone = [...this.#rules.keys()].filter((name) => !this.#standing.has(name));
     // The first time all, for chains that an agent before this one left.
