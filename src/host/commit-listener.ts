@@ -4,7 +4,7 @@
  */
 import { loadNative, type Native, type PollHandle } from './native.ts';
 import type { ProgramEnd } from './line-program.ts';
-import { portOf } from './netlink-socket.ts';
+import { bindSocket, numberOption, portOf, SOL_SOCKET } from './netlink-socket.ts';
 import type { Supervised } from './supervised-program.ts';
 
 export interface CommitListenerOptions {
@@ -28,12 +28,10 @@ export interface CommitListener extends Supervised {
 /** As the programs that follow nf_tables say it: the kernel had no room for a message. */
 const OVERRUN = 'No buffer space available';
 
-const [AF_NETLINK, SOCK_RAW, SOCK_CLOEXEC, SOCK_NONBLOCK, NETLINK_NETFILTER] = [16, 3, 0o2000000, 0o4000, 12];
-const [SOL_SOCKET, SO_ATTACH_FILTER, SO_RCVBUFFORCE] = [1, 26, 33];
+const SOCK_NONBLOCK = 0o4000;
+const [SO_ATTACH_FILTER, SO_RCVBUFFORCE] = [26, 33];
 /** `struct sock_fprog`: how many instructions of 8 bytes, and where. */
 const PROGRAM_BYTES = 16;
-const ADDRESS_BYTES = 12;
-const GROUPS_OFFSET = 8;
 /** Bit NFNLGRP_NFTABLES - 1. */
 const GROUP_OF_NF_TABLES = 1 << 6;
 const [EINTR, EAGAIN, ENOBUFS] = [4, 11, 105];
@@ -111,24 +109,21 @@ function listen(c: Native, options: CommitListenerOptions): CommitListener | und
 }
 
 function open(c: Native, { filter, bufferBytes = BUFFER_BYTES }: CommitListenerOptions): number | undefined {
-  const type = SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK;
-  const fd = Number(c.func('int socket(int, int, int)')(AF_NETLINK, type, NETLINK_NETFILTER));
-  if (fd < 0) return undefined;
-  const setOption = c.func('int setsockopt(int, int, int, const void *, unsigned int)');
-  const bytes = new Uint8Array(Uint32Array.of(bufferBytes).buffer);
-  // Where that is not allowed, the buffer is as large as those of others.
-  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes, bytes.length);
-  if (filter) {
-    const program = new DataView(new ArrayBuffer(PROGRAM_BYTES));
-    program.setUint16(0, filter.length / 8, true);
-    program.setBigUint64(8, c.address(filter), true);
-    setOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(program.buffer), PROGRAM_BYTES);
-  }
-  const address = new Uint8Array(ADDRESS_BYTES);
-  const view = new DataView(address.buffer);
-  view.setUint16(0, AF_NETLINK, true);
-  view.setUint32(GROUPS_OFFSET, GROUP_OF_NF_TABLES, true);
-  if (Number(c.func('int bind(int, const void *, unsigned int)')(fd, address, ADDRESS_BYTES)) === 0) return fd;
-  c.func('int close(int)')(fd);
-  return undefined;
+  return bindSocket(c, {
+    flags: SOCK_NONBLOCK,
+    groups: GROUP_OF_NF_TABLES,
+    prepare: (set) => {
+      // Where that is not allowed, the buffer is as large as those of others.
+      set(SOL_SOCKET, SO_RCVBUFFORCE, numberOption(bufferBytes));
+      if (filter) set(SOL_SOCKET, SO_ATTACH_FILTER, programOf(filter, c));
+    },
+  });
+}
+
+/** A `struct sock_fprog`. */
+function programOf(filter: Uint8Array, c: Native): Uint8Array {
+  const program = new DataView(new ArrayBuffer(PROGRAM_BYTES));
+  program.setUint16(0, filter.length / 8, true);
+  program.setBigUint64(8, c.address(filter), true);
+  return new Uint8Array(program.buffer);
 }

@@ -6,7 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Family } from '../core/vocabulary.ts';
-import { ANSWER_BYTES, MSG_DONTWAIT, openRawSocket, type RawSocket } from './netlink-socket.ts';
+import { ANSWER_BYTES, MSG_DONTWAIT, openRawSocket, type RawSocket, sendWhole } from './netlink-socket.ts';
 
 /** Bits of the connection mark, and what they are. */
 export interface CarriedMark {
@@ -82,7 +82,7 @@ class NetlinkFlowCounter implements FlowCounter {
     const sizeBefore = this.#tableSize();
     let counted: Counted | undefined;
     try {
-      await send(socket, question(family, carried, this.#sequence));
+      await sendWhole(socket, question(family, carried, this.#sequence));
       const length = Number(socket.receive(socket.fd, this.#answer, ANSWER_BYTES, MSG_DONTWAIT));
       counted = length > 0 ? readFlows(this.#answer.subarray(0, length), this.#sequence, carried) : undefined;
     } catch {
@@ -97,15 +97,6 @@ class NetlinkFlowCounter implements FlowCounter {
     socket.close();
     this.#socket = undefined;
   }
-}
-
-function send({ fd, send: call }: RawSocket, datagram: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    call.async(fd, datagram, datagram.length, 0, (error: Error | null, sent: number | bigint) => {
-      if (!error && Number(sent) === datagram.length) resolve();
-      else reject(error ?? new Error('the kernel takes no netlink message'));
-    });
-  });
 }
 
 /** All flows of the family that carry the mark. */

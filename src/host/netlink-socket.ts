@@ -11,13 +11,15 @@ export interface NetlinkSocket {
 }
 
 const [AF_NETLINK, SOCK_RAW, SOCK_CLOEXEC, NETLINK_NETFILTER] = [16, 3, 0o2000000, 12];
-const [SOL_SOCKET, SO_SNDBUFFORCE] = [1, 32];
+export const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
 const [SOL_NETLINK, NETLINK_NO_ENOBUFS, NETLINK_CAP_ACK] = [270, 5, 10];
 /** The kernel doubles it; a message has to fit. */
 const SEND_BUFFER_BYTES = 1024 * 1024;
 export const MSG_DONTWAIT = 0x40;
 const ADDRESS_BYTES = 12;
 const PORT_OFFSET = 4;
+const GROUPS_OFFSET = 8;
 export const ANSWER_BYTES = 32 * 1024;
 /** Answers to one datagram. */
 const MAX_ANSWERS = 100;
@@ -55,26 +57,59 @@ export function openRawSocket(): RawSocket | undefined {
 }
 
 function open(c: Native): RawSocket | undefined {
+  const fd = bindSocket(c, {
+    prepare: (set) => {
+      // An error does not repeat the message.
+      set(SOL_NETLINK, NETLINK_CAP_ACK, numberOption(1));
+      // Of more answers than there is room for, the first ones are kept, and say enough.
+      set(SOL_NETLINK, NETLINK_NO_ENOBUFS, numberOption(1));
+      set(SOL_SOCKET, SO_SNDBUFFORCE, numberOption(SEND_BUFFER_BYTES));
+    },
+  });
+  if (fd === undefined) return undefined;
   const close = c.func('int close(int)');
   const send = c.func('long send(int, const void *, size_t, int)');
   const receive = c.func('long recv(int, _Out_ void *, size_t, int)');
-  const fd = Number(c.func('int socket(int, int, int)')(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER));
-  if (fd < 0) return undefined;
-  const address = new Uint8Array(ADDRESS_BYTES);
-  new DataView(address.buffer).setUint16(0, AF_NETLINK, true);
-  const setOption = c.func('int setsockopt(int, int, int, const void *, unsigned int)');
-  const set = (level: number, option: number, value: number): unknown =>
-    setOption(fd, level, option, new Uint8Array(new Int32Array([value]).buffer), 4);
-  // An error does not repeat the message.
-  set(SOL_NETLINK, NETLINK_CAP_ACK, 1);
-  // Of more answers than there is room for, the first ones are kept, and say enough.
-  set(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
-  set(SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES);
-  if (Number(c.func('int bind(int, const void *, unsigned int)')(fd, address, ADDRESS_BYTES)) !== 0) {
-    close(fd);
-    return undefined;
-  }
   return { fd, port: portOf(fd, c), send, receive, close: () => void close(fd) };
+}
+
+interface BindOptions {
+  /** Of the type of the socket. */
+  readonly flags?: number;
+  /** A bit for each group that it joins. */
+  readonly groups?: number;
+  /** Sets options before it is bound. One that is not allowed is left as it is. */
+  readonly prepare: (set: (level: number, option: number, value: Uint8Array) => void) => void;
+}
+
+/** The file descriptor. Undefined: there is no such socket for us. */
+export function bindSocket(c: Native, { flags = 0, groups = 0, prepare }: BindOptions): number | undefined {
+  const type = SOCK_RAW | SOCK_CLOEXEC | flags;
+  const fd = Number(c.func('int socket(int, int, int)')(AF_NETLINK, type, NETLINK_NETFILTER));
+  if (fd < 0) return undefined;
+  const setOption = c.func('int setsockopt(int, int, int, const void *, unsigned int)');
+  prepare((level, option, value) => void setOption(fd, level, option, value, value.length));
+  const address = new Uint8Array(ADDRESS_BYTES);
+  const view = new DataView(address.buffer);
+  view.setUint16(0, AF_NETLINK, true);
+  view.setUint32(GROUPS_OFFSET, groups, true);
+  if (Number(c.func('int bind(int, const void *, unsigned int)')(fd, address, ADDRESS_BYTES)) === 0) return fd;
+  c.func('int close(int)')(fd);
+  return undefined;
+}
+
+export function numberOption(value: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(value).buffer);
+}
+
+/** On another thread. Rejects where not all of it was taken. */
+export function sendWhole({ fd, send }: Pick<RawSocket, 'fd' | 'send'>, datagram: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    send.async(fd, datagram, datagram.length, 0, (error: Error | null, sent: number | bigint) => {
+      if (!error && Number(sent) === datagram.length) resolve();
+      else reject(error ?? new Error('the kernel takes no netlink message'));
+    });
+  });
 }
 
 function requestsOver({ fd, port, send, receive, close }: RawSocket): NetlinkSocket {
@@ -92,12 +127,7 @@ function requestsOver({ fd, port, send, receive, close }: RawSocket): NetlinkSoc
   return {
     request: async (datagram) => {
       answers();
-      await new Promise<void>((resolve, reject) => {
-        send.async(fd, datagram, datagram.length, 0, (error: Error | null, sent: number | bigint) => {
-          if (!error && Number(sent) === datagram.length) resolve();
-          else reject(error ?? new Error('the kernel takes no netlink message'));
-        });
-      });
+      await sendWhole({ fd, send }, datagram);
       // The kernel has carried it out, and answered, when the call comes back.
       return answers();
     },
