@@ -6,6 +6,7 @@
  *
  * Source: linux/netlink.h, netfilter/nfnetlink.h, netfilter/nf_tables.h.
  */
+import { aligned, ATTRIBUTE_HEADER, FAMILY_HEADER, MESSAGE_HEADER, TYPE_MASK } from '../core/netlink-layout.ts';
 
 export type CommitMessage =
   /** `chain`: of chains and rules; empty for all else. */
@@ -45,7 +46,6 @@ const SUBSYSTEM = 10;
 const GET_GENERATION = 16;
 const REQUEST = 1;
 const END = (SUBSYSTEM << 8) | NEW_GENERATION;
-const [MESSAGE_HEADER, FAMILY_HEADER, ATTRIBUTE_HEADER] = [16, 4, 4];
 /** NFTA_*_TABLE, or NFTA_TABLE_NAME. */
 const TABLE = 1;
 const RULE_CHAIN = 2;
@@ -54,8 +54,6 @@ const GENERATION = 1;
 const PROCESS_NAME = 3;
 /** NLM_F_CREATE, NLM_F_EXCL: either, as the program asked for it. */
 const NEW_FLAGS = 0x600;
-/** NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
-const TYPE_MASK = 0x3fff;
 
 /**
  * Calls `onMessage` for each in turn. `isEnough`, asked before each: what is known of the transaction suffices, so changes are passed over up to
@@ -74,7 +72,7 @@ export function readCommitMessages(
       return;
     }
     if (view.getUint16(at + 4, true) === END || !isEnough()) onMessage(readMessage(view, at, at + length));
-    at += padded(length);
+    at += aligned(length);
   }
 }
 
@@ -146,7 +144,7 @@ function valueIn(
     if (length < ATTRIBUTE_HEADER || at + length > end) break;
     if ((view.getUint16(at + 2, true) & TYPE_MASK) === attribute)
       return { from: at + ATTRIBUTE_HEADER, end: at + length };
-    at += padded(length);
+    at += aligned(length);
   }
   return undefined;
 }
@@ -159,8 +157,4 @@ function text(view: DataView, from: number, end: number): string {
     found += String.fromCharCode(code);
   }
   return found;
-}
-
-function padded(length: number): number {
-  return (length + 3) & ~3;
 }

@@ -12,6 +12,8 @@
 import type { Sliced } from '../core/sliced.ts';
 import type { DumpSocket } from '../host/netlink-dump.ts';
 
+import { aligned, ATTRIBUTE_HEADER, FAMILY_HEADER, MESSAGE_HEADER, TYPE_MASK } from '../core/netlink-layout.ts';
+
 /** The rules of one chain, in order. */
 export interface DumpedChain {
   /** Of each rule: it is no other rule's, as long as the table is there. */
@@ -40,8 +42,6 @@ const MAX_ATTEMPTS = 4;
 const [NETFILTER_SUBSYSTEM, NEW_RULE, GET_RULE] = [10 << 8, 6, 7];
 const [ERROR, DONE] = [2, 3];
 const [REQUEST, INTERRUPTED, DUMP] = [0x1, 0x10, 0x300];
-const [MESSAGE_HEADER, FAMILY_HEADER, ATTRIBUTE_HEADER] = [16, 4, 4];
-const TYPE_MASK = 0x3fff;
 const [RULE_TABLE, RULE_CHAIN, RULE_HANDLE, RULE_EXPRESSIONS] = [1, 2, 3, 4];
 const [EXPRESSION_NAME, EXPRESSION_DATA] = [1, 2];
 const [COUNTER_BYTES, COUNTER_PACKETS] = [1, 2];
@@ -222,8 +222,4 @@ function lengthAt(view: DataView, at: number, end: number): number {
 /** 64 bits; above 2^53 it is off by a few. */
 function numberAt(view: DataView, at: number): number {
   return view.getUint32(at) * HALF + view.getUint32(at + 4);
-}
-
-function aligned(length: number): number {
-  return (length + 3) & ~3;
 }

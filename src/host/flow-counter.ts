@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Family } from '../core/vocabulary.ts';
+import { aligned, ATTRIBUTE_HEADER, FAMILY_HEADER, MESSAGE_HEADER, TYPE_MASK } from '../core/netlink-layout.ts';
 import { ANSWER_BYTES, MSG_DONTWAIT, openRawSocket, type RawSocket, sendWhole } from './netlink-socket.ts';
 
 /** Bits of the connection mark, and what they are. */
@@ -33,8 +34,6 @@ const [CONNTRACK_SUBSYSTEM, NEW_FLOW, GET_FLOW] = [1 << 8, 0, 1];
 const [NLMSG_ERROR, NLMSG_DONE] = [2, 3];
 const [NLM_F_REQUEST, NLM_F_DUMP] = [0x1, 0x300];
 const [CTA_MARK, CTA_MARK_MASK] = [8, 21];
-const TYPE_MASK = 0x3fff;
-const [MESSAGE_HEADER, FAMILY_HEADER, ATTRIBUTE_HEADER] = [16, 4, 4];
 const ADDRESS_FAMILY = { 4: 2, 6: 10 } as const satisfies Record<Family, number>;
 const MAX_SEQUENCE = 2 ** 31;
 
@@ -143,7 +142,7 @@ function readFlows(bytes: Uint8Array, sequence: number, carried: CarriedMark): C
     // An old kernel may tell of all flows.
     if ((markIn(view, at + MESSAGE_HEADER + FAMILY_HEADER, at + length) & carried.mask) >>> 0 === carried.value)
       flows++;
-    at += align(length);
+    at += aligned(length);
   }
   if (flows === 0) throw new Error('the flows that carry the mark, if any, are told later');
   return { flows, isWhole: false };
@@ -155,11 +154,7 @@ function markIn(view: DataView, from: number, end: number): number {
     const length = view.getUint16(at, true);
     if (length < ATTRIBUTE_HEADER || at + length > end) throw new Error('an attribute is cut off');
     if ((view.getUint16(at + 2, true) & TYPE_MASK) === CTA_MARK) return view.getUint32(at + ATTRIBUTE_HEADER);
-    at += align(length);
+    at += aligned(length);
   }
   return 0;
-}
-
-function align(length: number): number {
-  return (length + 3) & ~3;
 }

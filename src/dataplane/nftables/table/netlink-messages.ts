@@ -4,8 +4,8 @@
  *
  * Source: linux/netlink.h, linux/netfilter/nfnetlink.h.
  */
-export const MESSAGE_HEADER = 16;
-const FAMILY_HEADER = 4;
+import { aligned, FAMILY_HEADER, MESSAGE_HEADER } from '../../../core/netlink-layout.ts';
+
 const NESTED = 0x8000;
 /** Lengths of attributes have 16 bits. */
 const MAX_ATTRIBUTE = 0xffff;
@@ -158,8 +158,4 @@ export function textAttribute(type: number, value: string): Uint8Array {
   bytes.writeUInt16LE(type, 2);
   bytes.write(value, 4, 'latin1');
   return bytes;
-}
-
-export function aligned(length: number): number {
-  return (length + 3) & ~3;
 }
