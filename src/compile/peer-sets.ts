@@ -12,12 +12,13 @@ import type { NamedPortRef } from './ports.ts';
 import type { Sliced } from '../core/sliced.ts';
 
 import { BlockIndex } from './block-index.ts';
-import { SelectionIndex } from './selection-index.ts';
+import { LabelIndex } from './label-index.ts';
+import { SelectionIndex, narrowest } from './selection-index.ts';
 import { AddressSpace } from '../net/address-space.ts';
 import { formatCidr, formatNetMember } from '../net/cidr.ts';
 import { familyOf, parseAddress } from '../net/ip.ts';
 import { FAMILIES, PROTOCOL_NUMBER } from '../core/vocabulary.ts';
-import { EVERYTHING, type Selector, UNKNOWN_LABELS } from '../policy/model.ts';
+import { EVERYTHING, type Requirement, type Selector, UNKNOWN_LABELS } from '../policy/model.ts';
 import { claimantsOf, isContested } from '../policy/address-owners.ts';
 import { bothHold, certainty, matches, selectorKey } from '../policy/selector.ts';
 
@@ -261,6 +262,10 @@ interface Identity {
 /** Never added to: see `addParts`. */
 const NO_PARTS: Part[] = [];
 const IDENTITIES_PER_STEP = 2000;
+/** In a namespace with no more of them, each is looked at. */
+const FEW_IDENTITIES = 8;
+/** Asks for no value. */
+const NOTHING: Pick<Requirement, 'key' | 'values'> = { key: '', values: [] };
 const PORTS_PER_STEP = 500;
 const SETS_PER_STEP = 100;
 
@@ -308,6 +313,8 @@ export class PeerSets {
   readonly #byBlock = new BlockIndex<Part>();
   /** By the one namespace all their selections name; the others under no name. */
   readonly #bySelection = new SelectionIndex<Part>();
+  /** Of namespaces in which pods were asked for by a label. */
+  readonly #byLabel = new Map<string, LabelIndex<Identity>>();
   #identityCount = 0;
   /** Those with addresses of which labels, or the namespace, are not known. */
   readonly #doubtful = new Set<Identity>();
@@ -355,7 +362,10 @@ export class PeerSets {
     const inNamespace = this.#identities.get(identity.namespace)!;
     if (inNamespace.delete(identity.labels)) this.#identityCount--;
     this.#doubtful.delete(identity);
-    if (inNamespace.size === 0) this.#identities.delete(identity.namespace);
+    this.#byLabel.get(identity.namespace)?.remove(identity);
+    if (inNamespace.size > 0) return;
+    this.#identities.delete(identity.namespace);
+    this.#byLabel.delete(identity.namespace);
   }
 
   #identityOf(pod: Pod): Identity {
@@ -370,6 +380,7 @@ export class PeerSets {
       this.#noteDoubt(identity);
       identity.parts = this.#partsOf(identity);
       inNamespace.set(pod.labels, identity);
+      this.#byLabel.get(pod.namespace)?.add(identity);
       this.#identityCount++;
       for (const complete of this.#adding) complete.add(identity);
     }
@@ -537,16 +548,38 @@ export class PeerSets {
     return hasBlocks ? this.#selectable({ kind: 'any' }) : this.#selectable(union);
   }
 
-  /** A superset of the identities that the union selects, by their namespaces. */
+  /** A superset of the identities that the union selects, by their namespaces and one of their labels; each once. */
   *#selectable(union: PeerUnion): Iterable<Identity> {
-    if (union.kind === 'union' && union.inDoubt) return yield* this.#doubtful;
-    const namespaces = new Set<string>();
-    for (const { namespaces: wanted } of union.kind === 'any' ? [] : union.selections) {
-      if ('name' in wanted) namespaces.add(wanted.name);
-      else for (const name of this.#identities.keys()) if (this.#selectsNamespace(wanted, name)) namespaces.add(name);
+    if (union.kind === 'any') {
+      for (const inNamespace of this.#identities.values()) yield* inNamespace.values();
+      return;
     }
-    const all = union.kind === 'any' ? this.#identities.keys() : namespaces;
-    for (const name of all) yield* this.#identities.get(name)?.values() ?? [];
+    if (union.inDoubt) return yield* this.#doubtful;
+    const whole = new Set<string>();
+    const labelled = new Set<Identity>();
+    for (const { namespaces, pods } of union.selections) {
+      const asked = pods.kind === 'nothing' ? NOTHING : narrowest(pods.requirements);
+      for (const name of this.#namespacesOf(namespaces)) {
+        if (asked && this.#identitiesIn(name) > FEW_IDENTITIES) this.#addLabelled(name, asked, labelled);
+        else if (asked !== NOTHING) whole.add(name);
+      }
+    }
+    for (const name of whole) yield* this.#identities.get(name)?.values() ?? [];
+    for (const identity of labelled) if (!whole.has(identity.namespace)) yield identity;
+  }
+
+  *#namespacesOf(wanted: PodSelection['namespaces']): Iterable<string> {
+    if ('name' in wanted) yield wanted.name;
+    else for (const name of this.#identities.keys()) if (this.#selectsNamespace(wanted, name)) yield name;
+  }
+
+  #addLabelled(namespace: string, { key, values }: Pick<Requirement, 'key' | 'values'>, found: Set<Identity>): void {
+    let index = this.#byLabel.get(namespace);
+    if (!index) {
+      index = new LabelIndex(() => this.#identities.get(namespace)?.values() ?? []);
+      this.#byLabel.set(namespace, index);
+    }
+    for (const value of values) for (const identity of index.with(key, value)) found.add(identity);
   }
 
   /** Sets that nothing needs any more. */

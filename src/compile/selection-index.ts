@@ -1,5 +1,5 @@
 /** Finds what selects a pod by the pod's labels: a label that few values of are asked for leads to those that ask. */
-import type { Labels, Selector } from '../policy/model.ts';
+import type { Labels, Requirement, Selector } from '../policy/model.ts';
 
 import { Groups } from '../core/groups.ts';
 
@@ -48,11 +48,17 @@ export function termsOf(selectors: readonly Selector[]): ReadonlySet<string> {
   const terms = new Set<string>();
   for (const selector of selectors) {
     if (selector.kind === 'nothing') continue;
-    const [asked] = selector.requirements
-      .filter(({ operator }) => operator === 'In')
-      .sort((left, right) => left.values.length - right.values.length);
+    const asked = narrowest(selector.requirements);
     if (!asked || terms.size + asked.values.length > MAX_TERMS) return ONLY_ANY;
     for (const value of asked.values) terms.add(termOf(asked.key, value));
   }
   return terms;
+}
+
+/** Of those that want one of some values, the one with the fewest. */
+export function narrowest(requirements: readonly Requirement[]): Requirement | undefined {
+  let found: Requirement | undefined;
+  for (const each of requirements)
+    if (each.operator === 'In' && !(found && found.values.length <= each.values.length)) found = each;
+  return found;
 }

@@ -41,10 +41,11 @@ export class SmallMap<K, V> {
     return at >= 0;
   }
 
-  /** Set and delete nothing meanwhile. */
+  /** Has all that are there from its beginning to its end, whatever is set or deleted meanwhile. */
   *[Symbol.iterator](): Generator<readonly [K, V], void, undefined> {
+    const few = this.#few;
     if (this.#many) yield* this.#many;
-    else for (let at = 0; at < this.#few.length; at += 2) yield [this.#few[at] as K, this.#few[at + 1] as V];
+    else for (let at = 0; at < few.length; at += 2) yield [few[at] as K, few[at + 1] as V];
   }
 
   *values(): Generator<V, void, undefined> {

@@ -23,4 +23,17 @@ describe('small map', () => {
       }),
     );
   });
+
+  it('of few, leaves none out that stays while others go', () => {
+    for (const gone of [0, 1, 2, 3]) {
+      const small = new SmallMap<number, string>();
+      for (let key = 0; key < 4; key++) small.set(key, `v${key}`);
+      const seen: number[] = [];
+      for (const [key] of small) {
+        seen.push(key);
+        if (key === 1) small.delete(gone);
+      }
+      for (const key of [0, 1, 2, 3]) assert.ok(key === gone || seen.includes(key), `${key} without ${gone}`);
+    }
+  });
 });
