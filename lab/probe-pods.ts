@@ -21,15 +21,13 @@ interface Running {
 
 export class ProbePods {
   readonly #network: Pick<LabNetworkDoor, 'probeMatrix' | 'pods'>;
-  readonly #store: ApiStore;
   readonly #running = new Map<string, Running>();
   readonly #unsubscribe: () => void;
 
   constructor(store: ApiStore, network: Pick<LabNetworkDoor, 'probeMatrix' | 'pods'>) {
-    this.#store = store;
     this.#network = network;
-    this.#unsubscribe = store.storage.subscribe((resource) => {
-      if (resource === 'pods') this.#follow();
+    this.#unsubscribe = store.storage.subscribe((resource, { type, object }) => {
+      if (resource === 'pods') this.#follow(object as PodObject, type === 'DELETED');
     });
   }
 
@@ -43,20 +41,15 @@ export class ProbePods {
     return container === PROBE_CONTAINER ? this.#running.get(pod.metadata.uid)?.log : undefined;
   }
 
-  #follow(): void {
-    const there = new Set<string>();
-    for (const pod of this.#store.list('pods')) {
-      const targets = targetsOf(pod);
-      if (!targets || pod.status?.phase !== 'Running') continue;
-      there.add(pod.metadata.uid);
-      if (!this.#running.has(pod.metadata.uid)) this.#start(pod, targets);
-    }
-    for (const [uid, running] of this.#running) {
-      if (there.has(uid)) continue;
-      running.stopped = true;
-      running.log.end();
-      this.#running.delete(uid);
-    }
+  #follow(pod: PodObject, isGone: boolean): void {
+    const { uid } = pod.metadata;
+    const targets = isGone || pod.status?.phase !== 'Running' ? undefined : targetsOf(pod);
+    const running = this.#running.get(uid);
+    if (targets && !running) this.#start(pod, targets);
+    if (targets || !running) return;
+    running.stopped = true;
+    running.log.end();
+    this.#running.delete(uid);
   }
 
   #start(pod: PodObject, targets: readonly string[]): void {
