@@ -7,8 +7,20 @@ export interface NumberedAddress {
   readonly value: bigint;
 }
 
+/** Walks ask for the same few again and again. */
+const numbers = new Map<string, NumberedAddress>();
+
 /** Throws if `text` is not an address. */
 export function numberOf(text: string): NumberedAddress {
+  let known = numbers.get(text);
+  if (!known) {
+    known = readAddress(text);
+    numbers.set(text, known);
+  }
+  return known;
+}
+
+function readAddress(text: string): NumberedAddress {
   switch (isIP(text)) {
     case 4:
       return { family: 4, value: ofIPv4(text) };
@@ -36,8 +48,15 @@ function ofIPv6(text: string): bigint {
 
 export const WIDTH = { 4: 32, 6: 128 } as const;
 
+const MASKS = { 4: masksOf(32), 6: masksOf(128) } as const;
+
 /** The mask of a prefix length. */
 export function prefixMask(family: Family, length: number): bigint {
-  const width = BigInt(WIDTH[family]);
-  return ((1n << BigInt(length)) - 1n) << (width - BigInt(length));
+  const mask = MASKS[family][length];
+  if (mask === undefined) throw new Error(`IPv${family} has no prefix of ${length} bits`);
+  return mask;
+}
+
+function masksOf(width: number): readonly bigint[] {
+  return Array.from({ length: width + 1 }, (_, length) => ((1n << BigInt(length)) - 1n) << BigInt(width - length));
 }

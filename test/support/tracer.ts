@@ -120,16 +120,15 @@ export function traceValues({ families, sets, layout }: Ruleset, epoch: number, 
   return traceChains(ruleAt, members, packet);
 }
 
-const readLines = new Map<string, ParsedRule>();
+const readLines: Readonly<Record<Family, Map<string, ParsedRule>>> = { 4: new Map(), 6: new Map() };
 
 function readLine(text: string, family: Family): ParsedRule {
-  const key = `${family} ${text}`;
-  const known = readLines.get(key);
+  const known = readLines[family].get(text);
   if (known) return known;
   const parsed = parseRule(text, family);
   const byManual = readRule(text, family);
   if (parsed.kind === 'own') assert.deepEqual(meaningOf(parsed.rule, family, parsed.mark), byManual, text);
-  readLines.set(key, byManual);
+  readLines[family].set(text, byManual);
   return byManual;
 }
 
