@@ -17,12 +17,11 @@ import {
   strict,
   suiteOf,
   summarise,
+  workersFor,
 } from './test-summary.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const IN_CI = process.env.CI === 'true';
-/** More would hold each other up. */
-const MAX_WORKERS = 4;
 
 /** Programs that tests start, agents above all, are compiled once and not at each start: a third of the CPU of the kernel tests. */
 process.env.NODE_COMPILE_CACHE ??= join(ROOT, 'node_modules/.cache/compile');
@@ -155,10 +154,10 @@ async function runFiles(name: SuiteName, own: readonly string[]): Promise<SuiteR
   const onlyFaults = options.faults !== undefined;
   const single = own.length === 1 ? own[0] : undefined;
   if (single === undefined) {
-    // Pure files that wait do so for a child; kernel files for packets, which must not wait for a CPU.
-    const workers = Math.min(MAX_WORKERS, availableParallelism() + (name === 'pure' ? 1 : 0));
+    const workers = workersFor(name, availableParallelism());
     const print = (text: string): void => void process.stdout.write(text);
-    for (const files of rounds(own)) await runInPool(files, { workers, onlyFaults, onResult, print });
+    for (const { files, most } of rounds(own, workers))
+      await runInPool(files, { workers: most, onlyFaults, onResult, print });
     const failed = own.filter((file) => ofFile.get(file)!.failed > 0);
     for (const file of againAlone(failed, workers)) {
       print(`\nfailed beside another file, again by itself: ${file}\n`);

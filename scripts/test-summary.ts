@@ -50,40 +50,69 @@ export function suiteOf(path: string): SuiteName | undefined {
   return path.startsWith('test/netns/') ? 'kernel' : 'pure';
 }
 
-/** Files that measure the machine, or must be quicker than the agent: nothing else runs beside them. */
-export const ALONE: ReadonlySet<string> = new Set([
+/** More would hold each other up. */
+const MAX_WORKERS = 4;
+
+/**
+ * How many files of a suite run at once. Those of the kernel suite keep 0.4 of a CPU busy each: they wait for silence, for flows to
+ * stop, for agents to read again. Pure ones compute, but for a few that wait for a child or a browser.
+ */
+export function workersFor(suite: SuiteName, cpus: number): number {
+  return Math.min(MAX_WORKERS, suite === 'kernel' ? 2 * cpus : cpus + 1);
+}
+
+/** Files that measure the machine: nothing else runs beside them. */
+export const ALONE: ReadonlySet<string> = new Set(['test/netns/agent-speed.test.ts']);
+
+/** Files that must be quicker than the agent, or count what a machine that stands still keeps from being probed: two at once. */
+export const IN_PAIRS: ReadonlySet<string> = new Set([
   'test/netns/agent-drift.test.ts',
-  'test/netns/agent-killed.test.ts',
-  'test/netns/agent-speed.test.ts',
-  'test/netns/bench-smoke.test.ts',
   'test/netns/hostile-memory.test.ts',
   'test/netns/soak.test.ts',
   'test/netns/torture.test.ts',
 ]);
 
-/** Begun first, for one that begins last ends by itself: of each suite those that take a tenth of its time or more, the longest first. */
+/** Begun first, for one that begins last ends by itself: of each suite those that take a thirtieth of its time or more, the longest first. */
 export const LONGEST: readonly string[] = [
+  'test/cli/ui/ui.test.ts',
   'test/compile/hostile-policies.test.ts',
+  'test/property/updates.test.ts',
+  'test/compile/incremental.test.ts',
   'test/property/rules-agree.test.ts',
-  'test/netns/scenarios-nftables.test.ts',
-  'test/netns/scenarios-nft.test.ts',
-  'test/netns/scenarios-legacy.test.ts',
-  'test/netns/lab-command.test.ts',
-  'test/netns/policy-counters.test.ts',
   'test/netns/agent-flows.test.ts',
+  'test/netns/policy-counters.test.ts',
+  'test/netns/scenarios-legacy.test.ts',
+  'test/netns/scenarios-nft.test.ts',
+  'test/netns/scenarios-nftables.test.ts',
+  'test/netns/scenarios-nftables-bridge.test.ts',
   'test/netns/agent-audit.test.ts',
+  'test/netns/agent-killed.test.ts',
+  'test/netns/lab-command.test.ts',
+  'test/netns/agent-auto.test.ts',
+  'test/netns/agent-modes.test.ts',
   'test/netns/denials.test.ts',
 ];
 
+export interface Round {
+  readonly files: readonly string[];
+  /** So many at once at most. */
+  readonly most: number;
+}
+
 /** What may run at the same time, one round after the other. */
-export function rounds(files: readonly string[]): readonly (readonly string[])[] {
-  const begun = files.filter((file) => !ALONE.has(file));
-  const together = [
-    ...LONGEST.filter((file) => begun.includes(file)),
-    ...begun.filter((file) => !LONGEST.includes(file)),
+export function rounds(files: readonly string[], workers: number): readonly Round[] {
+  const inOrder = [
+    ...LONGEST.filter((file) => files.includes(file)),
+    ...files.filter((file) => !LONGEST.includes(file)),
   ];
-  const alone = files.filter((file) => ALONE.has(file)).map((file) => [file]);
-  return [...(together.length > 0 ? [together] : []), ...alone];
+  const together = inOrder.filter((file) => !ALONE.has(file) && !IN_PAIRS.has(file));
+  const pairs = inOrder.filter((file) => IN_PAIRS.has(file));
+  const alone = inOrder.filter((file) => ALONE.has(file));
+  return [
+    { files: together, most: workers },
+    { files: pairs, most: Math.min(workers, 2) },
+    { files: alone, most: 1 },
+  ].filter((round) => round.files.length > 0);
 }
 
 /**

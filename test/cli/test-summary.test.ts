@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import {
   ALONE,
   againAlone,
+  IN_PAIRS,
   LONGEST,
   readOptions,
   rounds,
@@ -11,6 +12,7 @@ import {
   suiteOf,
   summarise,
   USAGE,
+  workersFor,
 } from '../../scripts/test-summary.ts';
 
 const PURE: SuiteResult = { name: 'pure', passed: 7, failed: 0, skipped: [] };
@@ -93,13 +95,27 @@ describe('scripts/run-tests: suiteOf', () => {
 });
 
 describe('scripts/run-tests: rounds', () => {
-  it('leaves alone, after all others, what measures the machine', () => {
-    const [alone = ''] = ALONE;
-    assert.deepEqual(rounds(['test/a.test.ts', alone, 'test/b.test.ts']), [
-      ['test/a.test.ts', 'test/b.test.ts'],
-      [alone],
+  it('runs by twos, after all others, what a busy machine troubles, and by itself what measures it', () => {
+    const [[alone = ''], [pair = '', other = '']] = [[...ALONE], [...IN_PAIRS]];
+    assert.deepEqual(rounds(['test/a.test.ts', alone, pair, 'test/b.test.ts', other], 4), [
+      { files: ['test/a.test.ts', 'test/b.test.ts'], most: 4 },
+      { files: [pair, other], most: 2 },
+      { files: [alone], most: 1 },
     ]);
-    assert.deepEqual(rounds([alone]), [[alone]]);
+    assert.deepEqual(rounds([alone], 4), [{ files: [alone], most: 1 }]);
+    assert.deepEqual(rounds([pair], 1), [{ files: [pair], most: 1 }]);
+  });
+
+  it('takes more files of the kernel than there are CPUs, for they wait; and never more than four', () => {
+    assert.deepEqual(
+      [1, 2, 3, 64].map((cpus) => [workersFor('pure', cpus), workersFor('kernel', cpus)]),
+      [
+        [2, 2],
+        [3, 4],
+        [4, 4],
+        [4, 4],
+      ],
+    );
   });
 
   it('tries again by itself what failed beside others, and nothing else', () => {
@@ -110,15 +126,16 @@ describe('scripts/run-tests: rounds', () => {
 
   it('begins with what takes longest', () => {
     const [longest = '', next = ''] = LONGEST;
-    assert.deepEqual(rounds(['test/a.test.ts', next, 'test/b.test.ts', longest]), [
-      [longest, next, 'test/a.test.ts', 'test/b.test.ts'],
-    ]);
+    assert.deepEqual(
+      rounds(['test/a.test.ts', next, 'test/b.test.ts', longest], 3).map(({ files }) => files),
+      [[longest, next, 'test/a.test.ts', 'test/b.test.ts']],
+    );
   });
 
   it('names files that are there', () => {
-    for (const file of [...ALONE, ...LONGEST]) assert.ok(existsSync(file), file);
+    for (const file of [...ALONE, ...IN_PAIRS, ...LONGEST]) assert.ok(existsSync(file), file);
     assert.deepEqual(
-      LONGEST.filter((file) => ALONE.has(file)),
+      [...LONGEST, ...IN_PAIRS].filter((file) => ALONE.has(file)),
       [],
     );
   });
