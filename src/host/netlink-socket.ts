@@ -1,12 +1,19 @@
 /**
  * A netlink socket of netfilter that stays. Node.js has none, so C functions are called by way of a library that need not be there
- * (docs/decisions/written-by-netlink.md). Calls run on another thread: the kernel may wait for somebody else's transaction.
+ * (docs/decisions/written-by-netlink.md).
  */
+import { readFileSync } from 'node:fs';
 import { loadNative, type Native, type NativeCall } from './native.ts';
+
+/**
+ * Who waits for the kernel: `this thread`, in which nothing else happens meanwhile, or `another`, which takes longer by the way to it and back.
+ * The kernel may have to wait for somebody else's transaction.
+ */
+export type Caller = 'this thread' | 'another';
 
 export interface NetlinkSocket {
   /** One datagram, and all that the kernel answers to it. Rejects where it could not be sent. One at a time. */
-  request(datagram: Uint8Array): Promise<readonly Uint8Array[]>;
+  request(datagram: Uint8Array, by: Caller): Promise<readonly Uint8Array[]>;
   close(): void;
 }
 
@@ -102,14 +109,29 @@ export function numberOption(value: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(value).buffer);
 }
 
-/** On another thread. Rejects where not all of it was taken. */
-export function sendWhole({ fd, send }: Pick<RawSocket, 'fd' | 'send'>, datagram: Uint8Array): Promise<void> {
+/** Rejects where not all of it was taken. */
+export function sendWhole(
+  { fd, send }: Pick<RawSocket, 'fd' | 'send'>,
+  datagram: Uint8Array,
+  by: Caller = 'another',
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    send.async(fd, datagram, datagram.length, 0, (error: Error | null, sent: number | bigint) => {
-      if (!error && Number(sent) === datagram.length) resolve();
+    const sent = (error: Error | null, bytes: number | bigint): void => {
+      if (!error && Number(bytes) === datagram.length) resolve();
       else reject(error ?? new Error('the kernel takes no netlink message'));
-    });
+    };
+    if (by === 'another') send.async(fd, datagram, datagram.length, 0, sent);
+    else sent(null, send(fd, datagram, datagram.length, 0));
   });
+}
+
+/** Names of the threads that send, as the kernel tells them: at most 15 bytes. */
+export function sendingThreads(): readonly string[] {
+  try {
+    return ['libuv-worker', readFileSync('/proc/self/comm', 'utf8').trimEnd()];
+  } catch {
+    return ['libuv-worker'];
+  }
 }
 
 function requestsOver({ fd, port, send, receive, close }: RawSocket): NetlinkSocket {
@@ -125,9 +147,9 @@ function requestsOver({ fd, port, send, receive, close }: RawSocket): NetlinkSoc
     return found;
   };
   return {
-    request: async (datagram) => {
+    request: async (datagram, by) => {
       answers();
-      await sendWhole({ fd, send }, datagram);
+      await sendWhole({ fd, send }, datagram, by);
       // The kernel has carried it out, and answered, when the call comes back.
       return answers();
     },

@@ -83,7 +83,7 @@ async function ask(
   head.writeUInt16LE(DUMP, 6);
   head.writeUInt8(family, 16);
   const found: Message[] = [];
-  for (const datagram of await socket.request(Buffer.concat([head, body]))) {
+  for (const datagram of await socket.request(Buffer.concat([head, body]), 'this thread')) {
     const bytes = Buffer.from(datagram);
     for (let at = 0; at + 16 <= bytes.length; at += (bytes.readUInt32LE(at) + 3) & ~3) {
       const kind = bytes.readUInt16LE(at + 4);

@@ -1,6 +1,6 @@
 /** Commands become the messages that nft makes of them, or are left to nft; the kernel's answers are read as what they are about. */
 import assert from 'node:assert/strict';
-import type { NetlinkSocket } from '../../../src/host/netlink-socket.ts';
+import type { Caller, NetlinkSocket } from '../../../src/host/netlink-socket.ts';
 import { versionedMap } from '../../../src/core/versioned-map.ts';
 import { NetlinkWriter, type NetlinkWriterOptions } from '../../../src/dataplane/nftables/kernel/netlink-writer.ts';
 import { NftFailed } from '../../../src/dataplane/nftables/kernel/kernel.ts';
@@ -257,7 +257,13 @@ describe('nftables: who writes transactions', () => {
     };
     return new NetlinkWriter({ open, ...options });
   };
-  const lastOf = (bytes: Uint8Array): number => new DataView(bytes.buffer).getUint32(20 + 8, true);
+  /** The message that asks for an answer. */
+  const lastOf = (bytes: Uint8Array): number => {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (let at = 0; at < bytes.length; at += view.getUint32(at, true))
+      if ((view.getUint16(at + 6, true) & 0x4) !== 0) return view.getUint32(at + 8, true);
+    return assert.fail('no message asks for an answer');
+  };
 
   it('the socket, as long as it answers; the same one for every transaction', async () => {
     const sent: number[] = [];
@@ -312,6 +318,40 @@ describe('nftables: who writes transactions', () => {
     waiting.settled();
     assert.equal(await waiting.write('t', commands), true);
     assert.deepEqual([sent.length, opened, closed], [2, 2, 1]);
+  });
+
+  it('what is brief is waited for in this thread, until somebody else makes it long', async () => {
+    const by: Caller[] = [];
+    let [nowMs, tookMs] = [0, 1];
+    const own = writer(
+      async (bytes, caller) => {
+        by.push(caller);
+        nowMs += tookMs;
+        return [answer(lastOf(bytes), 0)];
+      },
+      { now: () => nowMs },
+    );
+    const written = async (all: readonly Command[]): Promise<Caller | undefined> => {
+      assert.equal(await own.write('t', all), true);
+      return by.at(-1);
+    };
+    assert.equal(await written(commands), 'this thread');
+    // The kernel waits for packets that are in what goes.
+    for (const gone of [
+      WRITER.flushChain('c'),
+      WRITER.deleteChain('c'),
+      WRITER.deleteSet(set('ipv4_addr')),
+      WRITER.deleteTable('inet'),
+    ])
+      assert.equal(await written([...commands, gone]), 'another', gone.text);
+    const many = Array.from({ length: 5_000 }, (_, n) => [`10.0.${n >> 8}.${n & 255}`, true] as const);
+    assert.equal(await written(WRITER.addElements(set('ipv4_addr'), many)), 'another');
+    tookMs = 200;
+    assert.equal(await written(commands), 'this thread');
+    assert.equal(await written(commands), 'another');
+    tookMs = 1;
+    nowMs += 60_000;
+    assert.equal(await written(commands), 'this thread');
   });
 
   it('nft alone, once it is known to print otherwise what is written by netlink', async () => {

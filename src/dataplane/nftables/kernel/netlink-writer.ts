@@ -2,9 +2,9 @@
  * Writes transactions by a netlink socket, where there is one: nft would list all sets of the host first, and parse what is known
  * (docs/decisions/written-by-netlink.md). What has no message here, and what is refused, is for nft, which says what is wrong in words.
  */
-import type { Command } from '../table/write-table.ts';
+import type { Change, Command } from '../table/write-table.ts';
 
-import { type NetlinkSocket, openNetlinkSocket } from '../../../host/netlink-socket.ts';
+import { type Caller, type NetlinkSocket, openNetlinkSocket } from '../../../host/netlink-socket.ts';
 import { NetlinkMessages } from '../table/netlink-messages.ts';
 import { type Batch, readAnswers, writeBatch } from '../table/write-netlink.ts';
 import { NftFailed } from './kernel.ts';
@@ -14,15 +14,27 @@ const MAX_BYTES = 1_000_000;
 const MAX_SEQUENCE = 2 ** 31;
 /** The kernel carries out one transaction after the other, whoever they are from; the longest take seconds. */
 const PATIENCE_MS = 15_000;
+/** The kernel carries out so much within some 2 ms. */
+const MAX_BRIEF_BYTES = 64 * 1024;
+/** With one of these the kernel waits until no packet is in what goes: 12 to 14 ms. */
+const WAITED_FOR: ReadonlySet<Change['kind']> = new Set(['table', 'flush-chain', 'delete-chain', 'delete-set']);
+/** What should have been brief took so long: somebody else writes much, and may again for so long. */
+const LONG_MS = 10;
+const WARY_MS = 60_000;
 
 export interface NetlinkWriterOptions {
   readonly open?: typeof openNetlinkSocket;
   readonly patienceMs?: number;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
 }
 
 export class NetlinkWriter {
   readonly #open: typeof openNetlinkSocket;
   readonly #patienceMs: number;
+  readonly #now: () => number;
+  /** Until then no call waits in this thread. */
+  #waryUntilMs = Number.NEGATIVE_INFINITY;
   /** `null`: there is none. */
   #socket: NetlinkSocket | null | undefined;
   #sequence = 1;
@@ -31,9 +43,11 @@ export class NetlinkWriter {
   #isLate = false;
   #isGivenUp = false;
 
-  constructor({ open = openNetlinkSocket, patienceMs = PATIENCE_MS }: NetlinkWriterOptions = {}) {
+  constructor(options: NetlinkWriterOptions = {}) {
+    const { open = openNetlinkSocket, patienceMs = PATIENCE_MS, now = () => performance.now() } = options;
     this.#open = open;
     this.#patienceMs = patienceMs;
+    this.#now = now;
   }
 
   /** One at a time. False: nothing was written. Rejects with `NftFailed` where that is not known. */
@@ -46,7 +60,7 @@ export class NetlinkWriter {
     if (!socket || !batch || batch.bytes.length > MAX_BYTES) return false;
     this.#sequence += batch.of.length + 2;
     if (this.#sequence > MAX_SEQUENCE) this.#sequence = 1;
-    const answers = await this.#answersTo(batch, socket);
+    const answers = await this.#answersTo(batch, socket, this.#callerOf(batch, commands));
     if (!answers) return false;
     const outcome = readAnswers(batch, answers);
     if (outcome.kind !== 'unanswered') return outcome.kind === 'done';
@@ -75,9 +89,17 @@ export class NetlinkWriter {
     this.#socket = undefined;
   }
 
+  /** What is brief is not worth the way to another thread and back: half of the time from a written plan to an answer. */
+  #callerOf({ bytes }: Batch, commands: readonly Command[]): Caller {
+    const isBrief = bytes.length <= MAX_BRIEF_BYTES && this.#now() >= this.#waryUntilMs;
+    return isBrief && !commands.some(({ change }) => change && WAITED_FOR.has(change.kind)) ? 'this thread' : 'another';
+  }
+
   /** Undefined: it was not sent. */
-  async #answersTo({ bytes }: Batch, socket: NetlinkSocket): Promise<readonly Uint8Array[] | undefined> {
-    const answered = socket.request(bytes);
+  async #answersTo({ bytes }: Batch, socket: NetlinkSocket, by: Caller): Promise<readonly Uint8Array[] | undefined> {
+    const startedMs = this.#now();
+    const answered = socket.request(bytes, by);
+    if (by === 'this thread' && this.#now() - startedMs > LONG_MS) this.#waryUntilMs = this.#now() + WARY_MS;
     const limit = Promise.withResolvers<'late'>();
     const timer = setTimeout(() => limit.resolve('late'), this.#patienceMs);
     try {

@@ -8,15 +8,13 @@ import type { MonitorLoss } from '../../listener.ts';
 
 import { listenToCommits } from '../../../host/commit-listener.ts';
 import { startLineProgram } from '../../../host/line-program.ts';
-import { isOwnPort } from '../../../host/netlink-socket.ts';
+import { isOwnPort, sendingThreads } from '../../../host/netlink-socket.ts';
 import { Supervisor } from '../../../host/supervised-program.ts';
 import { type Committed, EventReader, filterOf } from '../table/read-events.ts';
 import { NftFailed, type NftKernel } from './kernel.ts';
 
 /** Writes for us. */
 const OWN_PROGRAM = 'nft';
-/** The thread of ours from which netlink messages are sent, where it is not told by which socket. */
-const OWN_THREAD = 'libuv-worker';
 /** The program says nothing when it begins to listen. */
 const STARTUP_MS = 300;
 /** A commit of ours is told of within, from its end on. */
@@ -44,6 +42,8 @@ export class TableMonitor {
   readonly #supervisor: Supervisor<Committed>;
   readonly #clock: MonotonicClock;
   readonly #isOwnPort: typeof isOwnPort;
+  /** Where it is not told by which socket. */
+  readonly #ownThreads = sendingThreads();
   #own: OwnCommit[] = [];
   #isRead = false;
   isListening = false;
@@ -121,7 +121,7 @@ export class TableMonitor {
       this.#own.shift();
       return true;
     }
-    const isNamedSo = program === OWN_PROGRAM || (port === undefined && program === OWN_THREAD);
+    const isNamedSo = program === OWN_PROGRAM || (port === undefined && this.#ownThreads.includes(program));
     return isNamedSo && this.#own.shift() !== undefined;
   }
 }
