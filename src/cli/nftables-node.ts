@@ -44,7 +44,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
   const others = watchOthers({ config, watches, metrics, log });
   const host = createNftKernel({ table: NFT_TABLE, run: runCommand, session, netlink });
   const kernel = others.monitor.watched({
-    read: () => host.read(),
+    read: (known) => host.read(known),
     write: (commands) => {
       metrics.kernelWrite('nft');
       return host.write(commands);

@@ -90,6 +90,11 @@ export function versionedMap<K, V>(entries: Iterable<readonly [K, V]> = []): Ver
   return new Snapshot(startHistory(new Map(entries), false));
 }
 
+/** The same of a map that nobody changes any more: there is no copy of it. */
+export function versionedMapOver<K, V>(entries: Map<K, V>): VersionedMap<K, V> {
+  return new Snapshot(startHistory(entries, false));
+}
+
 function startHistory<K, V>(entries: Map<K, V>, isOwned: boolean): History<K, V> {
   return { entries, journal: [], firstVersion: ++lastVersion, isOwned };
 }

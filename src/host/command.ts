@@ -23,8 +23,8 @@ export interface CommandRequest {
   /** With so much output the program is killed, and what it printed is its result: the beginning is enough. */
   readonly stopAfterBytes?: number;
   /**
-   * It prints text, much of it, and flushes it in small pieces: into a file in memory where possible. It changes nothing, as it is run once
-   * more where it printed more than the file has room for.
+   * It prints text, much of it, and flushes it in small pieces: into a file in memory where possible. It changes nothing, as it is run again
+   * where it printed more than the file has room for.
    */
   readonly isListing?: boolean;
 }
@@ -94,8 +94,12 @@ const MAX_REMEMBERED = 50;
 /** What listings needed the last time. */
 const lengths = new Map<string, number>();
 
-/** Undefined: it is not known to be whole. */
+/** Where it was longer than expected, once more with room for all of it. Undefined: it is not known to be whole. */
 async function runIntoFile(request: CommandRequest): Promise<CommandResult | undefined> {
+  return (await tryIntoFile(request)) ?? (await tryIntoFile(request));
+}
+
+async function tryIntoFile(request: CommandRequest): Promise<CommandResult | undefined> {
   const key = request.argv.join(' ');
   const length = lengths.get(key);
   const room = length === undefined ? FIRST_ROOM_BYTES : Math.ceil(1.25 * length) + MORE_ROOM_BYTES;
@@ -105,7 +109,7 @@ async function runIntoFile(request: CommandRequest): Promise<CommandResult | und
     const result = await runToEnd(request, file.descriptor);
     const stdout = await file.read();
     if (lengths.size >= MAX_REMEMBERED) lengths.clear();
-    lengths.set(key, stdout?.length ?? 2 * room);
+    lengths.set(key, stdout?.length ?? file.length());
     return stdout === undefined ? undefined : { ...result, stdout };
   } finally {
     file.close();

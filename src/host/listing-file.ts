@@ -3,7 +3,7 @@
  * each time. It is filled with zeros beforehand. So the file system has room for all that is written into it, and where the text ends is
  * seen; what a program writes beyond that may be lost where the file system is full, and the program may not tell.
  */
-import { closeSync, openSync, readSync, statfsSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statfsSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
@@ -13,6 +13,8 @@ export interface ListingFile {
   readonly descriptor: number;
   /** What was printed; undefined: it has no end within the room that there was. Others have turns in between. */
   read(): Promise<string | undefined>;
+  /** In bytes: as far as the program wrote, or the room where it wrote less. */
+  length(): number;
   close(): void;
 }
 
@@ -29,7 +31,12 @@ export function openListingFile(
   for (const folder of folders) {
     const descriptor = openFilled(folder, room);
     if (descriptor !== undefined)
-      return { descriptor, read: () => readText(descriptor, room), close: () => closeSync(descriptor) };
+      return {
+        descriptor,
+        read: () => readText(descriptor, room),
+        length: () => fstatSync(descriptor).size,
+        close: () => closeSync(descriptor),
+      };
   }
   return undefined;
 }

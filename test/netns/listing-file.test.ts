@@ -17,7 +17,7 @@ describe('a listing in a file', function () {
       left: '',
       'full meanwhile': 'file, whole',
       'full before': 'pipe, whole',
-      'longer than the room': 'pipe, whole',
+      'longer than the room': 'file, whole',
       'longer, again': 'file, whole',
       'longer, without the room': 'pipe, whole',
       failed: 'sh -c echo much; echo why >&2; exit 3: exit code 3: why',

@@ -1,9 +1,11 @@
 /** Tables of nftables in memory: a kernel that takes the very commands of the product, and refuses what the kernel refuses. */
+import { runSync } from '../../src/core/sliced.ts';
 import { versionedMap } from '../../src/core/versioned-map.ts';
 import { type NftKernel, NftFailed } from '../../src/dataplane/nftables/kernel/kernel.ts';
 import { epochTable } from '../../src/dataplane/nftables/plan/epochs.ts';
 import type { Rule } from '../../src/dataplane/nftables/table/rule.ts';
-import type { Chain, Layout, NftSet, Table } from '../../src/dataplane/nftables/table/table.ts';
+import { mergeTables, readTableInSteps } from '../../src/dataplane/nftables/table/read-table.ts';
+import type { Known, Layout, NftSet, Table } from '../../src/dataplane/nftables/table/table.ts';
 import { type Command, elementText } from '../../src/dataplane/nftables/table/write-table.ts';
 import { numberOf } from './address-number.ts';
 import {
@@ -71,9 +73,9 @@ export function createFakeNft(): FakeNft {
     table: () => state && tableOf(state),
     text: () => (state ? printed(state) : ''),
     handles: (chain) => state?.chains.get(chain)?.handles,
-    read: async () => {
+    read: async (known) => {
       if (faults.failedReads-- > 0) throw new NftFailed('nft: cannot be started', 'unavailable');
-      return state && readBack(state);
+      return state && readBack(state, known);
     },
     edit: (...commands) => {
       state = applied(
@@ -146,15 +148,17 @@ function printedOne(
   return `${lines.slice(0, -1).join('\n')}\n}\n`;
 }
 
-/** As the product reads it: rules are text. */
-function readBack(state: State): Table {
-  const { chains, sets } = tableOf(state);
-  const plain = [...chains.values()].map(({ name, hook, lines }): [string, Chain] => [
-    name,
-    { name, hook, lines: [...lines] },
-  ]);
-  return { chains: versionedMap(plain), sets };
+/** As the product reads it: rules are text, and what is as it is known is the known object. */
+function readBack(state: State, known: Known | undefined): Table {
+  const tables = TABLE_FAMILIES.filter((family) => state.tables.has(family)).map((family) => {
+    const text = printed({ ...state, tables: new Set([family]) }).replaceAll(COUNTED, '$1');
+    return runSync(readTableInSteps(text, family, known));
+  });
+  return mergeTables(tables);
 }
+
+/** The values of counters, which `nft -s` leaves out. */
+const COUNTED = /(\bcounter) packets 12 bytes 720/g;
 
 /** All commands or, if one is refused, none. */
 function applied(

@@ -1,10 +1,12 @@
 /** The kernel as a sync of nftables sees it. */
-import type { Table } from '../table/table.ts';
+import type { Known, Table } from '../table/table.ts';
 import type { Command } from '../table/write-table.ts';
 
 export interface NftKernel {
-  /** Undefined: the table is not there. Rejects with `NftFailed`. */
-  read(): Promise<Table | undefined>;
+  /**
+   * Undefined: the table is not there. Chains and sets that are as they are `known` are those objects. Rejects with `NftFailed`.
+   */
+  read(known?: Known): Promise<Table | undefined>;
   /** One transaction. Rejects with `NftFailed`: of `refused`, nothing was done; else that is not known. */
   write(commands: readonly Command[]): Promise<void>;
 }

@@ -3,15 +3,16 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from '../table/write-table.ts';
-import type { Table } from '../table/table.ts';
+import type { Known, Table } from '../table/table.ts';
 
+import { runSliced } from '../../../core/run-sliced.ts';
 import { CommandFailed, type RunCommand } from '../../../host/command.ts';
 import { type NftKernel, NftFailed } from './kernel.ts';
 import type { NetlinkWriter } from './netlink-writer.ts';
 import type { NftSession, SessionOutcome } from './nft-session.ts';
 import { MAX_LINE_BYTES } from './nft-session.ts';
 import { TABLE_FAMILIES, type TableFamily } from '../table/families.ts';
-import { mergeTables, readTable } from '../table/read-table.ts';
+import { mergeTables, readTableInSteps } from '../table/read-table.ts';
 
 const READ_MS = 30_000;
 const WRITE_MS = 60_000;
@@ -27,9 +28,9 @@ export interface HostNftOptions {
 
 export function createNftKernel({ table, run, session, netlink }: HostNftOptions): NftKernel {
   return {
-    read: async () => {
+    read: async (known) => {
       netlink?.settled();
-      return read(table, run);
+      return read(table, run, known);
     },
     write: async (commands) => {
       if (await netlink?.write(table, commands)) return;
@@ -44,17 +45,22 @@ export function createNftKernel({ table, run, session, netlink }: HostNftOptions
   };
 }
 
-async function read(table: string, run: RunCommand): Promise<Table | undefined> {
-  const found = await Promise.all(TABLE_FAMILIES.map((family) => readOne(family, table, run)));
+async function read(table: string, run: RunCommand, known: Known | undefined): Promise<Table | undefined> {
+  const found = await Promise.all(TABLE_FAMILIES.map((family) => readOne(family, table, run, known)));
   const there = found.filter((each) => each !== undefined);
   return there.length > 1 ? mergeTables(there) : there[0];
 }
 
-async function readOne(family: TableFamily, table: string, run: RunCommand): Promise<Table | undefined> {
+async function readOne(
+  family: TableFamily,
+  table: string,
+  run: RunCommand,
+  known: Known | undefined,
+): Promise<Table | undefined> {
   try {
     const argv = ['nft', '-p', '-s', 'list', 'table', family, table] as const;
     const { stdout } = await run({ argv: [...argv], timeoutMs: READ_MS, isListing: true });
-    return readTable(stdout, family);
+    return await runSliced(readTableInSteps(stdout, family, known));
   } catch (error) {
     if (isNoTable(error, family)) return undefined;
     throw new NftFailed((error as Error).message, 'unavailable');

@@ -94,9 +94,9 @@ export class TableMonitor {
   /** The kernel, whose writes are known to be ours. */
   watched(kernel: NftKernel): NftKernel {
     return {
-      read: () => {
+      read: (known) => {
         this.#isRead = true;
-        return kernel.read();
+        return kernel.read(known);
       },
       write: async (commands) => {
         const own: OwnCommit = { untilMs: undefined };

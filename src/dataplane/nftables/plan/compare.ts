@@ -1,5 +1,6 @@
 /** A table as it should be against what there is. Costs what differs, where one is a later version of the other. */
 import type { Sliced } from '../../../core/sliced.ts';
+import { sortedInSteps } from '../../../core/sort-in-steps.ts';
 import type { VersionedMap } from '../../../core/versioned-map.ts';
 import { type Chain, type Elements, isSameChain, isSameKind, type NftSet, type Table } from '../table/table.ts';
 
@@ -54,7 +55,7 @@ export function* comparePart(
     yield;
   }
   for (const [name, now, before] of changesOf(desired.sets, actual.sets, left.sets)) {
-    compareSet(name, now, before, found);
+    yield* compareSet(name, now, before, found);
     yield;
   }
   return found;
@@ -95,19 +96,26 @@ function compareChain(name: string, now: Chain | undefined, before: Chain | unde
   else if (!isSameChain(before, now)) found.changedChains.push({ before, after: now });
 }
 
-function compareSet(name: string, now: NftSet | undefined, before: NftSet | undefined, found: Difference): void {
+function* compareSet(
+  name: string,
+  now: NftSet | undefined,
+  before: NftSet | undefined,
+  found: Difference,
+): Sliced<void> {
   if (!now) {
     if (before) found.goneSets.push(before);
   } else if (!before) found.newSets.push(now);
   else if (!isSameKind(before, now)) found.clashes.push(name);
   else {
-    const { leaving, joining } = compareElements(now.elements, before.elements);
+    const { leaving, joining } = yield* compareElements(now.elements, before.elements);
     if (leaving.length + joining.length > 0) found.changedSets.push({ before, after: now, leaving, joining });
   }
 }
 
+const ELEMENTS_PER_STEP = 1_000;
+
 /** Sorted, so that the same change gives the same bytes. */
-function compareElements(now: Elements, before: Elements): Pick<ElementChange, 'leaving' | 'joining'> {
+function* compareElements(now: Elements, before: Elements): Sliced<Pick<ElementChange, 'leaving' | 'joining'>> {
   const leaving: [string, true | string][] = [];
   const joining: [string, true | string][] = [];
   const compare = (key: string, was: true | string | undefined, is: true | string | undefined): void => {
@@ -118,9 +126,20 @@ function compareElements(now: Elements, before: Elements): Pick<ElementChange, '
   const changes = now === before ? [] : now.changesSince(before.version);
   if (changes !== 'all') for (const change of changes) compare(change.key, change.before, change.after);
   else {
-    for (const [key, is] of now) compare(key, before.get(key), is);
-    for (const [key, was] of before) if (!now.has(key)) compare(key, was, undefined);
+    let count = 0;
+    for (const [key, is] of now) {
+      compare(key, before.get(key), is);
+      if (++count % ELEMENTS_PER_STEP === 0) yield;
+    }
+    for (const [key, was] of before) {
+      if (!now.has(key)) compare(key, was, undefined);
+      if (++count % ELEMENTS_PER_STEP === 0) yield;
+    }
   }
-  const byKey = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : 1);
-  return { leaving: leaving.sort(byKey), joining: joining.sort(byKey) };
+  return { leaving: yield* sortedInSteps(leaving, byKey), joining: yield* sortedInSteps(joining, byKey) };
+}
+
+/** No two elements have the same key. */
+export function byKey([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1;
 }

@@ -1,16 +1,14 @@
 /** What somebody else changed in our table, told from what we wrote and what was read. */
-import { runSync } from '../../../core/sliced.ts';
+import type { Sliced } from '../../../core/sliced.ts';
 import type { Drift } from '../../dataplane.ts';
-import type { Table } from '../table/table.ts';
 import type { Held } from './plan.ts';
 
-import { type Difference, compareTables } from './compare.ts';
-import { splitTable } from './whole-table.ts';
+import { type Difference, compareTables, NO_LEFTOVERS, type WholeTable } from './compare.ts';
 
-export function findDrift(written: Held, read: Table | undefined): readonly Drift[] {
+export function* findDrift(written: Held, read: WholeTable | undefined): Sliced<readonly Drift[]> {
   if (!read) return [{ kind: 'chain', object: 'the table', what: 'missing' }];
   const { left } = written;
-  return driftOf(runSync(compareTables(written, splitTable(read), { chains: new Map(), sets: new Map() }))).filter(
+  return driftOf(yield* compareTables(written, read, NO_LEFTOVERS)).filter(
     // What waits to be deleted is no surprise.
     ({ object, what }) => what !== 'not ours' || !(left.chains.has(object) || left.sets.has(object)),
   );

@@ -6,10 +6,14 @@
  *   commit    all that packets can notice, at once
  *   tidy      objects that nothing leads to any more; the kernel takes longer for it, so it is done when nobody waits
  */
+import type { Sliced } from '../../../core/sliced.ts';
+import { runSync } from '../../../core/sliced.ts';
+import { sortedInSteps } from '../../../core/sort-in-steps.ts';
 import type { ChangeCounts } from '../../dataplane.ts';
-import type { Command, TableWriter } from '../table/write-table.ts';
+import type { NftSet } from '../table/table.ts';
+import { type Command, MAX_ELEMENTS, type TableWriter } from '../table/write-table.ts';
 import { FIRST_HOOK, TABLE_FAMILIES, type TableFamily, familyOfName } from '../table/families.ts';
-import type { Difference, Leftovers, WholeTable } from './compare.ts';
+import { byKey, type Difference, type Leftovers, type WholeTable } from './compare.ts';
 
 import { isSameButEpoch } from './epochs.ts';
 
@@ -48,10 +52,15 @@ export interface PlanRequest {
   readonly isAnotherEpoch: boolean;
 }
 
+/** As `planInSteps`. */
 export function makePlan(request: PlanRequest): Plan {
+  return runSync(planInSteps(request));
+}
+
+export function* planInSteps(request: PlanRequest): Sliced<Plan> {
   const { desired, difference, writer, before, tidies } = request;
   const left = leftAfter(request);
-  const fresh = freshCommands(difference, writer);
+  const fresh = yield* freshCommands(difference, writer);
   const live = [...liveCommands(difference, writer), ...goneCommands(request)];
   const isUnusable = typeof before === 'object';
   const table = [
@@ -59,7 +68,9 @@ export function makePlan(request: PlanRequest): Plan {
     ...TABLE_FAMILIES.filter((family) => isNewTable(family, request)).map((family) => writer.addTable(family)),
   ];
   const isLong = !isUnusable && weightOf(fresh) > MAX_COMMANDS;
+  yield;
   const prepare = isLong ? portions([...table, ...fresh]) : [];
+  yield;
   const steps: Step[] = [
     ...prepare.map((commands): Step => ({ kind: 'prepare', commands })),
     { kind: 'commit', commands: isLong ? live : [...table, ...fresh, ...live] },
@@ -102,21 +113,37 @@ function goneCommands(request: PlanRequest): Command[] {
 }
 
 /** Nothing leads to these before the commit: chains at no hook, and all sets. */
-function freshCommands({ newSets, newChains }: Difference, writer: TableWriter): Command[] {
+function* freshCommands({ newSets, newChains }: Difference, writer: TableWriter): Sliced<Command[]> {
   const chains = newChains.filter(({ hook }) => hook === '');
-  const plain = newSets.filter(({ isMap }) => !isMap);
-  const maps = newSets.filter(({ isMap }) => isMap);
-  return [
-    ...newSets.map((set) => writer.addSet(set)),
-    ...plain.flatMap((set) => writer.addElements(set, [...set.elements].sort(byKey))),
-    ...chains.map((chain) => writer.addChain(chain)),
-    ...chains.flatMap((chain) => writer.addRules(chain)),
-    ...maps.flatMap((set) => writer.addElements(set, [...set.elements].sort(byKey))),
-  ];
+  const commands = newSets.map((set) => writer.addSet(set));
+  yield;
+  yield* fillSets(
+    newSets.filter(({ isMap }) => !isMap),
+    writer,
+    commands,
+  );
+  for (const chain of chains) commands.push(writer.addChain(chain));
+  yield;
+  for (const chain of chains) {
+    for (const command of writer.addRules(chain)) commands.push(command);
+    yield;
+  }
+  yield* fillSets(
+    newSets.filter(({ isMap }) => isMap),
+    writer,
+    commands,
+  );
+  return commands;
 }
 
-function byKey([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
-  return a < b ? -1 : 1;
+function* fillSets(sets: readonly NftSet[], writer: TableWriter, commands: Command[]): Sliced<void> {
+  for (const set of sets) {
+    const elements = yield* sortedInSteps(set.elements, byKey);
+    for (let at = 0; at < elements.length; at += MAX_ELEMENTS) {
+      commands.push(...writer.addElements(set, elements.slice(at, at + MAX_ELEMENTS)));
+      yield;
+    }
+  }
 }
 
 function liveCommands({ newChains, changedChains, changedSets }: Difference, writer: TableWriter): Command[] {

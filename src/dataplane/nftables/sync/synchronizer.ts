@@ -27,9 +27,9 @@ import { NftFailed } from '../kernel/kernel.ts';
 import { comparePart, NO_LEFTOVERS } from '../plan/compare.ts';
 import { findDrift } from '../plan/drift.ts';
 import { EpochTables } from '../plan/epochs.ts';
-import { type Held, type Plan, makePlan, planText } from '../plan/plan.ts';
+import { type Held, type Plan, type PlanRequest, planInSteps, planText } from '../plan/plan.ts';
 import { type Revoked, revokedBy } from '../plan/revokes.ts';
-import { EMPTY, EMPTY_TABLE, splitTable } from '../plan/whole-table.ts';
+import { EMPTY, EMPTY_TABLE, knownOf, splitTable } from '../plan/whole-table.ts';
 import { NodeRenderer, type Refused } from '../render/render-node.ts';
 import { stamps } from '../table/table.ts';
 import { type TableFamily, familiesOf } from '../table/families.ts';
@@ -167,10 +167,12 @@ export class NftSynchronizer {
   }
 
   async #read(run: Run): Promise<void> {
-    const table = await this.#timed(run, 'observe', () => this.#options.kernel.read());
-    if (this.#held) run.drift = findDrift(this.#held, table);
+    const held = this.#held;
+    const table = await this.#timed(run, 'observe', () => this.#options.kernel.read(held ? knownOf(held) : undefined));
+    const read = table && splitTable(table);
+    if (held) run.drift = await runSliced(findDrift(held, read));
     if (table) this.#options.epochs?.found(table);
-    this.#held = table ? { ...splitTable(table, this.#held ?? EMPTY), left: NO_LEFTOVERS } : null;
+    this.#held = read ? { ...read, left: NO_LEFTOVERS } : null;
   }
 
   #plan(
@@ -195,7 +197,7 @@ export class NftSynchronizer {
       const found = isClash ? await runSliced(comparePart(rendered, EMPTY_TABLE, NO_LEFTOVERS)) : first;
       const isSameEpoch = epochs === actual.epochs;
       const difference = isSameEpoch ? found : await runSliced(comparePart(epochs, actual.epochs, left, found));
-      const plan = makePlan({
+      const request: PlanRequest = {
         desired: { rendered, epochs },
         difference,
         left,
@@ -210,8 +212,8 @@ export class NftSynchronizer {
         tidies: !this.#options.tidy || this.#options.tidy.isDue,
         epoch: next?.epoch,
         isAnotherEpoch: next?.isAnother ?? false,
-      });
-      return { plan, next };
+      };
+      return { plan: await runSliced(planInSteps(request)), next };
     });
   }
 

@@ -2,10 +2,13 @@
  * What `nft -p -s list table` prints -> values. Rules stay the text that they are; what is not known of a set or chain (a size, a
  * timeout, a comment) becomes a part of its type or hook, so that it is like none of ours.
  */
-import type { Chain, NftSet, Table } from './table.ts';
+import type { Sliced } from '../../../core/sliced.ts';
+import { runSync } from '../../../core/sliced.ts';
+import { versionedMap, versionedMapOver } from '../../../core/versioned-map.ts';
+import type { Chain, Elements, Known, NftSet, Table } from './table.ts';
 
 import { type TableFamily, nameIn } from './families.ts';
-import { versionedMap } from '../../../core/versioned-map.ts';
+import { isSameChain, isSameKind } from './table.ts';
 import { readElement } from './write-table.ts';
 
 /** One table of both. */
@@ -16,44 +19,109 @@ export function mergeTables(tables: readonly Table[]): Table {
   };
 }
 
-/** Throws for text that is no listing of one table of the family. */
+/** As `readTableInSteps`. */
 export function readTable(text: string, family: TableFamily = 'inet'): Table {
-  const chains: Chain[] = [];
-  const sets: NftSet[] = [];
-  const lines = text.split('\n');
-  if (!new RegExp(`^table ${family} \\S+ \\{`).test(lines[0] ?? ''))
+  return runSync(readTableInSteps(text, family));
+}
+
+const NOTHING_KNOWN: Known = { chain: () => undefined, set: () => undefined };
+const LINES_PER_STEP = 256;
+const OBJECT_END = '\t}';
+const ELEMENTS = '\t\telements = {';
+
+/**
+ * A chain or set that is like the known one is that object, and nothing of the text is kept for it. Throws for text that is no listing of one
+ * table of the family.
+ */
+export function* readTableInSteps(text: string, family: TableFamily, known: Known = NOTHING_KNOWN): Sliced<Table> {
+  const lines = new Lines(text);
+  if (!new RegExp(`^table ${family} \\S+ \\{`).test(lines.next() ?? ''))
     throw new Error(`not a listing of a table: ${text.slice(0, 200)}`);
+  const chains = new Map<string, Chain>();
+  const sets = new Map<string, NftSet>();
   let isWhole = false;
-  for (let at = 1; at < lines.length; at++) {
-    const line = lines[at]!;
+  for (let line = lines.next(); line !== undefined; line = lines.next()) {
     if (line === '}') isWhole = true;
     const [, kind, local = ''] = /^\t(\w+) (\S+) \{/.exec(line) ?? [];
     if (kind === undefined) continue;
     const name = nameIn(family, local);
-    const end = lines.indexOf('\t}', at);
-    if (end < 0) break;
-    const body = lines.slice(at + 1, end);
-    if (kind === 'chain') chains.push(readChain(name, body));
-    if (kind === 'set' || kind === 'map') sets.push(readSet(name, kind === 'map', body));
-    at = end;
+    if (kind === 'set' || kind === 'map') {
+      const set = yield* readSet(lines, name, kind === 'map', known.set(name));
+      if (set) sets.set(set.name, set);
+    } else {
+      const body = yield* restOf(lines);
+      const chain = kind === 'chain' && body ? readChain(name, body, known.chain(name)) : undefined;
+      if (chain) chains.set(chain.name, chain);
+    }
+    yield;
   }
   if (!isWhole) throw new Error('the listing of a table lacks its end');
+  return { chains: versionedMapOver(chains), sets: versionedMapOver(sets) };
+}
+
+/** One after the other: a list of all of them would take as much memory as the text. */
+class Lines {
+  readonly #text: string;
+  /** Where the next one begins. */
+  at = 0;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  next(): string | undefined {
+    const from = this.at;
+    if (from >= this.#text.length) return undefined;
+    const newline = this.#text.indexOf('\n', from);
+    const end = newline < 0 ? this.#text.length : newline;
+    this.at = end + 1;
+    return this.#text.slice(from, end);
+  }
+}
+
+/** Of a chain, or of what is not known; undefined: it has no end. */
+function* restOf(lines: Lines): Sliced<readonly string[] | undefined> {
+  const body: string[] = [];
+  for (let line = lines.next(); line !== undefined; line = lines.next()) {
+    if (line === OBJECT_END) return body;
+    if (body.push(line.trim()) % LINES_PER_STEP === 0) yield;
+  }
+  return undefined;
+}
+
+function readChain(name: string, body: readonly string[], known: Chain | undefined): Chain {
+  const lines = body.filter((line) => line !== '');
+  const isHead = (line: string): boolean => /^(type \S+ hook|comment) /.test(line);
+  const chain = { name, hook: lines.filter(isHead).join(' '), lines: lines.filter((line) => !isHead(line)) };
+  return known && isSameChain(chain, known) ? known : chain;
+}
+
+/** Undefined: it has no end. */
+function* readSet(lines: Lines, name: string, isMap: boolean, known: NftSet | undefined): Sliced<NftSet | undefined> {
+  const about: string[] = [];
+  let from = lines.at;
+  for (let line = lines.next(); line !== OBJECT_END && !line?.startsWith(ELEMENTS); line = lines.next()) {
+    if (line === undefined) return undefined;
+    about.push(line.trim());
+    from = lines.at;
+  }
+  const kind = kindOf(name, isMap, about);
+  if (known && isSameKind(kind, known)) {
+    lines.at = from;
+    if (yield* areElements(known.elements, lines, isMap)) return known;
+  }
+  lines.at = from;
+  const elements = new Map<string, true | string>();
+  const behind = yield* eachElement(lines, isMap, (element, verdict) => void elements.set(element, verdict));
+  if (!behind) return undefined;
   return {
-    chains: versionedMap(chains.map((chain) => [chain.name, chain])),
-    sets: versionedMap(sets.map((set) => [set.name, set])),
+    ...(behind.length > 0 ? kindOf(name, isMap, [...about, ...behind]) : kind),
+    elements: versionedMapOver(elements),
   };
 }
 
-function readChain(name: string, body: readonly string[]): Chain {
-  const lines = body.map((line) => line.trim()).filter((line) => line !== '');
-  const isHead = (line: string): boolean => /^(type \S+ hook|comment) /.test(line);
-  return { name, hook: lines.filter(isHead).join(' '), lines: lines.filter((line) => !isHead(line)) };
-}
-
-function readSet(name: string, isMap: boolean, body: readonly string[]): NftSet {
-  const from = body.findIndex((line) => line.startsWith('\t\telements = '));
-  const about = (from < 0 ? body : body.slice(0, from)).map((line) => line.trim());
-  const [type = '', ...others] = about;
+/** `about`: what is printed besides elements. */
+function kindOf(name: string, isMap: boolean, [type = '', ...others]: readonly string[]): Omit<NftSet, 'elements'> {
   const isInterval = others.includes('flags interval');
   const unknown = others.filter((line) => line !== 'flags interval');
   return {
@@ -61,16 +129,51 @@ function readSet(name: string, isMap: boolean, body: readonly string[]): NftSet 
     type: [type.replace(/^type /, '').replace(/ : verdict$/, ''), ...unknown].join('; '),
     ...(isInterval ? { isInterval } : {}),
     ...(isMap ? { isMap } : {}),
-    elements: versionedMap(from < 0 ? [] : readElements(body.slice(from).join(' '), isMap)),
   };
 }
 
-function readElements(text: string, isMap: boolean): readonly (readonly [string, true | string])[] {
-  const inner = text.slice(text.indexOf('{') + 1, text.lastIndexOf('}')).trim();
-  if (inner === '') return [];
-  return inner.split(/,\s+/).map((each) => {
-    if (!isMap) return [readElement(each), true];
-    const colon = each.lastIndexOf(' : ');
-    return [readElement(each.slice(0, colon)), each.slice(colon + 3)];
+function* areElements(known: Elements, lines: Lines, isMap: boolean): Sliced<boolean> {
+  let [count, areSame] = [0, true];
+  const behind = yield* eachElement(lines, isMap, (element, verdict) => {
+    count++;
+    areSame &&= known.get(element) === verdict;
   });
+  return areSame && count === known.size && behind?.length === 0;
+}
+
+/** Result: the lines of the set behind its elements; undefined: it has no end. */
+function* eachElement(
+  lines: Lines,
+  isMap: boolean,
+  take: (element: string, verdict: true | string) => void,
+): Sliced<readonly string[] | undefined> {
+  const behind: string[] = [];
+  let isListed = false;
+  let count = 0;
+  for (let line = lines.next(); line !== OBJECT_END; line = lines.next()) {
+    if (line === undefined) return undefined;
+    const isFirst = line.startsWith(ELEMENTS);
+    isListed ||= isFirst;
+    if (isListed) {
+      const isLast = line.endsWith('}');
+      takeFrom(line.slice(isFirst ? ELEMENTS.length : 0, isLast ? -1 : undefined), isMap, take);
+      isListed = !isLast;
+    } else behind.push(line.trim());
+    if (++count % LINES_PER_STEP === 0) yield;
+  }
+  return behind;
+}
+
+/** `10.0.0.1 . 6 . 80 : goto x, 10.0.0.2 . 6 . 80 : drop,` */
+function takeFrom(text: string, isMap: boolean, take: (element: string, verdict: true | string) => void): void {
+  const trimmed = text.trim();
+  const list = trimmed.endsWith(',') ? trimmed.slice(0, -1) : trimmed;
+  if (list === '') return;
+  for (const each of list.split(', ')) {
+    if (!isMap) take(readElement(each), true);
+    else {
+      const colon = each.lastIndexOf(' : ');
+      take(readElement(each.slice(0, colon)), each.slice(colon + 3));
+    }
+  }
 }

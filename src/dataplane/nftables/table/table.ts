@@ -63,7 +63,13 @@ export interface Table {
   readonly sets: VersionedMap<string, NftSet>;
 }
 
-export function isSameKind(a: NftSet, b: NftSet): boolean {
+/** What a table is known to have held, by name. */
+export interface Known {
+  readonly chain: (name: string) => Chain | undefined;
+  readonly set: (name: string) => NftSet | undefined;
+}
+
+export function isSameKind(a: Omit<NftSet, 'elements'>, b: Omit<NftSet, 'elements'>): boolean {
   return a.type === b.type && Boolean(a.isInterval) === Boolean(b.isInterval) && Boolean(a.isMap) === Boolean(b.isMap);
 }
 

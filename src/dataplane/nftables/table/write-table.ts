@@ -4,7 +4,7 @@ import type { Rule } from './rule.ts';
 import type { Chain, NftSet } from './table.ts';
 
 /** nft puts those of one command into one message, which must not be longer than 64 KiB. */
-const MAX_ELEMENTS = 1_000;
+export const MAX_ELEMENTS = 1_000;
 
 export interface TableName {
   readonly name: string;
@@ -143,6 +143,7 @@ export function elementFields(element: string): readonly string[] {
 
 /** The opposite of `elementText`. */
 export function readElement(text: string): string {
+  if (!text.includes(' . ')) return text;
   const parts = text.split(' . ');
   return parts.length === 3 ? `${parts[0]},${parts[1]}:${parts[2]}` : text;
 }
