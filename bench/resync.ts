@@ -17,9 +17,10 @@ import { loadModel } from './load-model.ts';
 import { describeMachine } from './machine.ts';
 import { openNode, type Resync, type Synced } from './resync-nodes.ts';
 import { IdleProcess, type Stall, longestOf, nextTurn, sleep, watchStalls } from './stalls.ts';
-import { number, spread, stallCells, summarise } from './statistics.ts';
+import { median, number, ratio, spread, stallCells, summarise, time } from './statistics.ts';
 import { stallTargets, targetsTable } from './targets.ts';
 import type { SuiteOptions, SuiteResult, Table } from './types.ts';
+import { treeCpuMs } from './watched-process.ts';
 
 const CLUSTER = { pods: 100_000, namespaces: 1_000, policies: 10_000, localPods: 1_000, localNamespaces: 500 };
 const QUICK_CLUSTER = { pods: 1_000, namespaces: 50, policies: 250, localPods: 50, localNamespaces: 25 };
@@ -28,18 +29,29 @@ const RESYNC_SECONDS = 4;
 const RESYNCING_MS = 30_000;
 const QUICK_MS = 5_000;
 
-const SITUATIONS = ['written', 'read back', 'repaired', 'taken over', 'scraped'] as const;
+const SITUATIONS = ['tools write', 'written', 'tools read', 'read back', 'repaired', 'taken over', 'scraped'] as const;
 type Situation = (typeof SITUATIONS)[number];
 const TEXT: Readonly<Record<Situation, string>> = {
+  'tools write': 'the same text, written by the tools alone',
   written: 'everything written into an empty kernel',
+  'tools read': 'printed by the tools alone',
   'read back': 'read back, nothing changed',
   repaired: 'read back, a rule and an entry were taken out by somebody',
-  'taken over': 'first pass of a new process, nothing changed',
+  'taken over': 'first sync of a new process, nothing changed',
   scraped: 'metrics scraped',
+};
+/** What the tools alone do of each. */
+const BARE: Readonly<Partial<Record<Situation, Situation>>> = {
+  written: 'tools write',
+  'read back': 'tools read',
+  repaired: 'tools read',
+  'taken over': 'tools read',
 };
 
 interface Sample {
   readonly seconds: number;
+  /** Of this process and all that it started. */
+  readonly cpuSeconds: number;
   readonly stall: Stall;
 }
 
@@ -48,6 +60,8 @@ interface ProcessResult {
   /** MB, from its start. */
   readonly peak: number;
   readonly stall: Stall;
+  /** Why it is not all of it: the process ended. */
+  readonly failure?: string;
 }
 
 interface BackendResult {
@@ -84,7 +98,9 @@ async function measure(
 ): Promise<BackendResult> {
   const node = openNode(backend, intent);
   const samples: Record<Situation, Sample[]> = {
+    'tools write': [],
     written: [],
+    'tools read': [],
     'read back': [],
     repaired: [],
     'taken over': [],
@@ -101,18 +117,27 @@ async function measure(
   const idle = new IdleProcess();
   await idle.longest();
   const metrics = createAgentMetrics(createRegistry(), { processMetrics: true });
+  const folder = mkdtempSync(join(tmpdir(), 'portcullis-resync-'));
+  const alone = async (situation: Situation, work: () => Promise<void>): Promise<void> => {
+    const { result: _result, ...sample } = await watched(work);
+    samples[situation].push(sample);
+  };
   try {
+    const tools = await node.tools(folder);
+    await node.clear();
     // The first round warms up and is not counted.
     for (let round = quick ? 0 : -1; round < rounds; round++) {
       if (round === 0) for (const situation of SITUATIONS) samples[situation].length = 0;
+      await alone('tools write', () => tools.write());
+      await node.clear();
       const agent = node.agent();
       await pass('written', agent, true);
+      await alone('tools read', () => tools.read());
       await pass('read back', agent, false);
       await node.tamper();
       await pass('repaired', agent, true);
       await pass('taken over', node.agent(), false);
-      const { seconds, stall } = await watched(() => metrics.scrape());
-      samples.scraped.push({ seconds, stall });
+      await alone('scraped', async () => void (await metrics.scrape()));
       await node.clear();
     }
     const process = await measureProcess(backend, quick);
@@ -120,6 +145,7 @@ async function measure(
   } finally {
     idle.stop();
     await node.clear();
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -130,14 +156,18 @@ async function measureProcess(backend: MeasuredBackend, quick: boolean): Promise
   try {
     const more = [`--resync-interval=${RESYNC_SECONDS}`];
     const agent = startAgent(bundleAgent(directory), api, { backend, stallFile, more });
-    let peak: number;
+    let peak = Number.NaN;
+    let failure: string | undefined;
     try {
       await agent.said(FIRST_SYNC);
       await sleep(quick ? QUICK_MS : RESYNCING_MS);
       peak = agent.memory().peak / 1e6;
+    } catch (error) {
+      failure = (error as Error).message;
     } finally {
       await agent.stop();
     }
+    if (failure !== undefined) return { peak, stall: { ms: Number.NaN, cpuMs: Number.NaN }, failure };
     return { peak, stall: readStall(stallFile) };
   } finally {
     api.stop();
@@ -150,13 +180,14 @@ async function watched<T>(work: () => Promise<T>): Promise<Sample & { readonly r
   await nextTurn();
   await nextTurn();
   stalls.longest();
-  const began = performance.now();
+  const [began, cpu] = [performance.now(), treeCpuMs(process.pid)];
   const result = await work();
   const seconds = (performance.now() - began) / 1000;
+  const cpuSeconds = (treeCpuMs(process.pid) - cpu) / 1000;
   await nextTurn();
   const stall = stalls.longest();
   stalls.stop();
-  return { result, seconds, stall };
+  return { result, seconds, cpuSeconds, stall };
 }
 
 function assertDone(situation: Situation, { failures, stepsApplied }: Synced, writes: boolean): void {
@@ -166,7 +197,10 @@ function assertDone(situation: Situation, { failures, stepsApplied }: Synced, wr
 
 // -------------------------------------------------------------------------------------------------------------- tables
 
-function longestStall({ samples }: BackendResult, situations: readonly Situation[] = SITUATIONS): Stall {
+/** Of the agent, so of no tool alone. */
+const OF_AGENT = SITUATIONS.filter((situation) => !situation.startsWith('tools'));
+
+function longestStall({ samples }: BackendResult, situations: readonly Situation[] = OF_AGENT): Stall {
   return longestOf(situations.flatMap((situation) => samples[situation].map(({ stall }) => stall)));
 }
 
@@ -193,8 +227,13 @@ function processTable(results: readonly BackendResult[]): Table {
   return {
     title: "the agent's process, with the whole cluster",
     note: `Read over TLS, then compared with the kernel every ${RESYNC_SECONDS} s.`,
-    columns: ['data plane', 'peak', 'stall: CPU', 'by the clock'],
-    rows: results.map(({ backend, process }) => [backend, `${number(process.peak)} MB`, ...stallCells(process.stall)]),
+    columns: ['data plane', 'peak', 'stall: CPU', 'by the clock', 'ended'],
+    rows: results.map(({ backend, process }) => [
+      backend,
+      `${number(process.peak)} MB`,
+      ...stallCells(process.stall),
+      process.failure ?? 'no',
+    ]),
   };
 }
 
@@ -202,12 +241,22 @@ function table(result: BackendResult): Table {
   const { backend, rules, entries, samples } = result;
   return {
     title: `${backend}: a large node`,
-    note: `${rules.toLocaleString('en-US')} rules over both families, ${entries.toLocaleString('en-US')} set entries. From rendering to the last command; median and middle half.`,
-    columns: ['what', 'time', 'stall: CPU', 'by the clock'],
-    rows: SITUATIONS.map((situation) => [
-      TEXT[situation],
-      spread(summarise(samples[situation].map(({ seconds }) => seconds))),
-      ...stallCells(longestStall(result, [situation])),
-    ]),
+    note: `${rules.toLocaleString('en-US')} rules over both families, ${entries.toLocaleString('en-US')} set entries. From rendering to the last command; median and middle half. CPU of all processes.`,
+    columns: ['what', 'time', 'to the tools', 'CPU', 'to the tools', 'stall: CPU', 'by the clock'],
+    rows: SITUATIONS.map((situation) => {
+      const middle = (each: Situation, of: 'seconds' | 'cpuSeconds'): number =>
+        median(samples[each].map((sample) => sample[of]));
+      const tools = BARE[situation];
+      const toTools = (of: 'seconds' | 'cpuSeconds'): string =>
+        tools ? ratio(middle(situation, of) / middle(tools, of)) : '-';
+      return [
+        TEXT[situation],
+        spread(summarise(samples[situation].map(({ seconds }) => seconds))),
+        toTools('seconds'),
+        time(middle(situation, 'cpuSeconds')),
+        toTools('cpuSeconds'),
+        ...(situation.startsWith('tools') ? ['-', '-'] : stallCells(longestStall(result, [situation]))),
+      ];
+    }),
   };
 }
