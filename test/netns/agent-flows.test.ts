@@ -443,8 +443,8 @@ for (const engine of ENGINES) {
       t.policy('x/server', allow('nobody'));
       await t.expect(['x/idle -x x/server']);
       await sleep(300);
-      const status = await flow.status();
-      assert.ok(status.longestSilenceMs < 300, JSON.stringify(status));
+      const { received } = await flow.status();
+      await until(async () => (await flow.status()).received > received, 'the flow goes on');
       await flow.close();
       assert.doesNotMatch(await t.kernelText(), /PCL.*mark|mark.*PCL|ct mark/);
     });

@@ -482,6 +482,18 @@ export class AgentLab {
       .join('\n');
   }
 
+  /** Tried again where a set is destroyed between its rule, which is read first, and its name. */
+  async #saved(node: string, argv: readonly [string, ...string[]]): Promise<string> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.on(node, argv);
+      } catch (error) {
+        const isGone = error instanceof CommandFailed && error.stderr.includes("in kernel doesn't exist");
+        if (!isGone || tries === 3) throw error;
+      }
+    }
+  }
+
   /**
    * Rules of both families (one table, or all) without counters and dates, chains and entries of sets in order of name. Where agents enforce
    * with nftables, our table comes first, and what is in iptables only where all is asked for.
@@ -492,7 +504,7 @@ export class AgentLab {
     for (const tool of this.backend === 'iptables-nft'
       ? ['iptables-nft-save', 'ip6tables-nft-save']
       : ['iptables-legacy-save', 'ip6tables-legacy-save']) {
-      const text = await this.on(node, [tool, ...(table === undefined ? [] : ['-t', table])]);
+      const text = await this.#saved(node, [tool, ...(table === undefined ? [] : ['-t', table])]);
       parts.push(inChainOrder(text.replaceAll(/^#.*\n/gm, '').replaceAll(/ \[\d+:\d+\]$/gm, '')));
     }
     const sets = (await this.on(node, ['ipset', 'save'])).trimEnd().split('\n');
