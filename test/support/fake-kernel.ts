@@ -8,7 +8,7 @@ import type { Backend, Family } from '../../src/core/vocabulary.ts';
 import type { Kernel } from '../../src/dataplane/iptables/kernel/kernel.ts';
 import type { DumpedRules } from '../../src/dataplane/rule-dump.ts';
 import { createOneVariantKernel } from './one-variant-kernel.ts';
-import type { ObservedFamily, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
+import type { ObservedFamily, ObservedSet, ObservedState } from '../../src/dataplane/iptables/plan/plan.ts';
 import { readSavedRules, readSavedSets } from './read-saved.ts';
 import { WIDTH, numberOf, prefixMask } from './address-number.ts';
 import { readRule } from './rule-text.ts';
@@ -90,6 +90,10 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
   const families = options.families ?? FAMILIES;
   const host = new Host();
   const kernel = createOneVariantKernel({ backend, families, run: host.run, lockWaitSeconds: 5 });
+  const last: LastRead = {
+    rules: { 4: ofLastText(readSavedRules), 6: ofLastText(readSavedRules) },
+    sets: ofLastText(readSavedSets),
+  };
   return {
     ...kernel,
     faults: host.faults,
@@ -104,7 +108,7 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
     get linesRead() {
       return host.linesRead;
     },
-    state: () => stateOf(host, families),
+    state: () => stateOf(host, families, last),
     savedRules: (family) => host.saveRules(family),
     count: (family, chain, rule, packets) => host.count(family, chain, rule, packets),
     dump: (family, chains) => host.dump(family, chains),
@@ -118,10 +122,24 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
   };
 }
 
-function stateOf(host: Host, families: readonly Family[]): ObservedState {
+function stateOf(host: Host, families: readonly Family[], last: LastRead): ObservedState {
   const observed: Partial<Record<Family, ObservedFamily>> = {};
-  for (const family of families) observed[family] = readSavedRules(host.saveRules(family));
-  return { families: observed, sets: readSavedSets(host.saveSets()) };
+  for (const family of families) observed[family] = last.rules[family](host.saveRules(family));
+  return { families: observed, sets: last.sets(host.saveSets()) };
+}
+
+/** Asked for each packet, and changed by few of the lines between them. */
+interface LastRead {
+  readonly rules: Readonly<Record<Family, (text: string) => ObservedFamily>>;
+  readonly sets: (text: string) => ReadonlyMap<string, ObservedSet>;
+}
+
+function ofLastText<T>(read: (text: string) => T): (text: string) => T {
+  let last: { readonly text: string; readonly value: T } | undefined;
+  return (text) => {
+    if (last?.text !== text) last = { text, value: read(text) };
+    return last.value;
+  };
 }
 
 function foreignText(host: Host): string {

@@ -106,9 +106,12 @@ function tableOf({ chains, sets }: State): Table {
   };
 }
 
+const knownRules = new Map<string, Rule>();
+
 function knownRule(line: string): Rule {
-  const rule = readRuleText(line);
+  const rule = knownRules.get(line) ?? readRuleText(line);
   if (!rule) throw new Error(`syntax error: ${line}`);
+  knownRules.set(line, rule);
   return rule;
 }
 
