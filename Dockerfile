@@ -16,7 +16,7 @@ WORKDIR /src
 COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
 COPY tsconfig.json LICENSE ./
-COPY scripts/build.ts scripts/bundle.ts scripts/bundled-licenses.ts scripts/image-root.ts scripts/image.ts scripts/keep-compiled.ts scripts/warm-up.ts scripts/
+COPY scripts/build.ts scripts/bundle.ts scripts/bundled-licenses.ts scripts/image-root.ts scripts/image.ts scripts/keep-compiled.ts scripts/part-script.ts scripts/warm-up.ts scripts/
 COPY lab lab
 COPY src src
 # Also runs the program once, and keeps beside it what V8 compiled: the same Node.js with the flags below takes that.

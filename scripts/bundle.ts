@@ -2,25 +2,35 @@
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { basename, join } from 'node:path';
-import { build, type BuildOptions, type Plugin, transform } from 'esbuild';
+import { build, type BuildOptions, type Plugin } from 'esbuild';
 import { ffiFile } from '../src/host/ffi-file.ts';
 import { bundledPackages, licenseTexts } from './bundled-licenses.ts';
+import { asScript, refuseCircles } from './part-script.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 
 /**
  * Node's own modules are taken as objects. An `import` would make a module of each, which reads all that it exports: of node:http that
- * is undici, 2 MB and some 30 ms.
+ * is undici, 2 MB and some 30 ms. Of what is imported by name, only the names in use are read, once: esbuild's own copy of an object
+ * for its importers has a getter for each name.
  */
 const BUILT_INS: Plugin = {
   name: 'built-ins',
   setup: (bundler) => {
-    bundler.onResolve({ filter: /./ }, ({ path }) =>
-      isBuiltin(path) ? { path: path.replace(/^(?:node:)?/, 'node:'), namespace: 'built-in' } : undefined,
-    );
+    bundler.onResolve({ filter: /./ }, ({ path: wanted, kind }) => {
+      if (!isBuiltin(wanted)) return undefined;
+      const path = wanted.replace(/^(?:node:)?/, 'node:');
+      return { path, namespace: kind === 'require-call' ? 'built-in' : 'built-in-names', sideEffects: false };
+    });
     bundler.onLoad({ filter: /./, namespace: 'built-in' }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
     }));
+    bundler.onLoad({ filter: /./, namespace: 'built-in-names' }, async ({ path }) => {
+      const names = Object.keys((await import(path)) as object).filter((name) => /^(?!default$)\w+$/.test(name));
+      const each = names.map((name) => `export const ${name} = /* @__PURE__ */ (() => all.${name})();`);
+      const all = `const all = /* @__PURE__ */ process.getBuiltinModule(${JSON.stringify(path)});`;
+      return { contents: [all, 'export default all;', ...each].join('\n') };
+    });
   },
 };
 
@@ -148,29 +158,13 @@ export async function bundle(folder: string): Promise<readonly string[]> {
     metafile: true,
     write: false,
   });
+  refuseCircles(metafile.outputs);
   for (const { path, text } of outputFiles) writeFileSync(path, await asScript(text, basename(path)));
   const inputs = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
-  const files = inputs.filter((path) => !/^(?:built-in|late|left-out):/.test(path));
+  const files = inputs.filter((path) => !/^(?:built-in(?:-names)?|late|left-out):/.test(path));
   const library = ffiFile();
   if (library !== undefined) copyFileSync(library, join(folder, FFI));
   const packages = [...bundledPackages(files), ...(library === undefined ? [] : [FFI_PACKAGE])].sort();
   writeFileSync(join(folder, 'THIRD_PARTY_LICENSES.txt'), licenseTexts(ROOT, packages));
   return ['src/load-parts.ts', ...files];
-}
-
-/** Only whole modules are divided, and only what V8 compiles as a script can be kept compiled. */
-async function asScript(text: string, sourcefile: string): Promise<string> {
-  const { code } = await transform(text, {
-    sourcefile,
-    format: 'cjs',
-    platform: 'node',
-    target: 'node22.19',
-    supported: { 'dynamic-import': false },
-    minifySyntax: true,
-    minifyWhitespace: true,
-    legalComments: 'none',
-    // As a module is.
-    banner: '"use strict";',
-  });
-  return code;
 }

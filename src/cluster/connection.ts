@@ -238,7 +238,7 @@ function exchange(
     return new Kind(describeNetworkFailure(error, server, caName), { cause: error });
   };
   return new Promise((resolve, reject) => {
-    const outgoing = (options.protocol === 'https:' ? https : http).request(options);
+    const outgoing = (options.protocol === 'https:' ? https.request : http.request)(options);
     outgoing.on('socket', (socket) => {
       socket.setKeepAlive(true, TCP_KEEP_ALIVE_MS);
       watchConnecting(socket, options.protocol === 'https:', outgoing, () => {
