@@ -1,7 +1,5 @@
 /** `host:port` as people write it, and as it is shown. */
-import { IPv4, IPv6 } from 'ip-num';
-
-import { familyOf, formatWords } from './ip.ts';
+import { ADDRESS_WORDS, familyOf, formatWords, parseWords } from './ip.ts';
 
 export interface HostPort {
   /** An address or a host name, without brackets; empty: all addresses of the host, where one listens. */
@@ -25,20 +23,19 @@ export function parseHostPort(text: string): HostPort | { readonly problem: stri
   if (host === undefined) return { problem: `${JSON.stringify(text)} has no port` };
   const port = Number(digits);
   if (port < 1 || port > 65_535) return { problem: `port ${port} is not in 1 to 65535` };
-  // No zone: ip-num passes over some.
   const address = /^\[([0-9a-f:.]*)\]$/i.exec(host)?.[1];
-  try {
-    if (address !== undefined) return { host: formatWords(wordsOf(new IPv6(address))), port };
-    // What ends in a number is no host name (RFC 1123 section 2.1), and resolvers differ about what it is.
-    if (/(^|\.)\d+$/.test(host)) return { host: new IPv4(host).toString(), port };
-  } catch {
-    return { problem: `${JSON.stringify(address ?? host)} is no ${address === undefined ? 'IPv4' : 'IPv6'} address` };
+  if (address !== undefined) {
+    const words = parseWords(address, address.length);
+    if (words?.length !== ADDRESS_WORDS[6]) return { problem: `${JSON.stringify(address)} is no IPv6 address` };
+    return { host: formatWords(words), port };
+  }
+  // What ends in a number is no host name (RFC 1123 section 2.1), and resolvers differ about what it is: some read 010 as 8.
+  if (/(^|\.)\d+$/.test(host)) {
+    const words = parseWords(host, host.length);
+    if (words === undefined || formatWords(words) !== host)
+      return { problem: `${JSON.stringify(host)} is no IPv4 address` };
+    return { host, port };
   }
   if (/^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$/i.test(host)) return { host, port };
   return { problem: `${JSON.stringify(host)} is no host name, IPv4 address or [IPv6 address]` };
-}
-
-/** Four words, the most significant first. */
-function wordsOf({ value }: IPv6): number[] {
-  return [96n, 64n, 32n, 0n].map((shift) => Number((value >> shift) & 0xffff_ffffn));
 }
