@@ -34,22 +34,6 @@ const BUILT_INS: Plugin = {
   },
 };
 
-/** Packages that few runs need: loaded with the first use of what they export. */
-const LATE: Plugin = {
-  name: 'late',
-  setup: (bundler) => {
-    bundler.onResolve({ filter: /^ip-num$/ }, ({ path, namespace }) =>
-      namespace === 'late' ? undefined : { path, namespace: 'late' },
-    );
-    bundler.onLoad({ filter: /./, namespace: 'late' }, async ({ path }) => {
-      const names = Object.keys((await import(path)) as object).filter((name) => name !== 'default');
-      const getter = `{ enumerable: true, get: () => require(${JSON.stringify(path)})[name] }`;
-      const contents = `for (const name of ${JSON.stringify(names)}) Object.defineProperty(exports, name, ${getter});`;
-      return { contents, resolveDir: ROOT };
-    });
-  },
-};
-
 const KUBECONFIG_CLIENT = '@kubernetes/client-node';
 
 /** Parts of packages that the program does not use, and which they load with the rest: [package, part]. */
@@ -62,6 +46,32 @@ const UNUSED: readonly (readonly [importer: string, path: string])[] = [
   [KUBECONFIG_CLIENT, './gen/index.js'],
   [KUBECONFIG_CLIENT, 'undici'],
 ];
+
+/** Modules of Node.js of which a package needs hardly anything, and what it gets instead: together they take 1 MB. */
+const REPLACED: readonly (readonly [importer: string, path: string, contents: string])[] = [
+  // The program starts no workers.
+  ['pino', 'worker_threads', 'exports.isMainThread = true;'],
+  ['sonic-boom', 'assert', 'module.exports = (ok, message) => { if (!ok) throw new Error(message); };'],
+];
+
+const REPLACE: Plugin = {
+  name: 'replace',
+  setup: (bundler) => {
+    const found = new Set<string>();
+    const rowOf = (path: string, importer: string) =>
+      REPLACED.find((each) => each[1] === path && importer.includes(`/node_modules/${each[0]}/`));
+    bundler.onResolve({ filter: /./ }, ({ path, importer }) => {
+      const row = rowOf(path, importer);
+      if (!row) return undefined;
+      found.add(row[1]);
+      return { path: row[1], namespace: 'replaced' };
+    });
+    bundler.onLoad({ filter: /./, namespace: 'replaced' }, ({ path }) => ({
+      contents: REPLACED.find((each) => each[1] === path)![2],
+    }));
+    bundler.onEnd(() => ({ errors: REPLACED.filter((each) => !found.has(each[1])).map(unneeded) }));
+  },
+};
 
 /** Of its file with KubeConfig, not of its index, which loads all kinds of the API, tar, and web sockets. */
 const CREDENTIALS_ONLY: Plugin = {
@@ -85,12 +95,13 @@ const LEFT_OUT: Plugin = {
     bundler.onLoad({ filter: /./, namespace: 'left-out' }, ({ path }) => ({
       contents: `module.exports = class { constructor() { throw new Error(${JSON.stringify(`${path} is not in this bundle`)}); } };`,
     }));
-    bundler.onEnd(() => {
-      const missed = UNUSED.filter((each) => !found.has(each.join(' ')));
-      return { errors: missed.map((each) => ({ text: `${each.join(' ')}: nobody imports it any more` })) };
-    });
+    bundler.onEnd(() => ({ errors: UNUSED.filter((each) => !found.has(each.join(' '))).map(unneeded) }));
   },
 };
+
+function unneeded([importer, path]: readonly [importer: string, path: string, ...rest: unknown[]]): { text: string } {
+  return { text: `${importer} ${path}: nobody imports it any more` };
+}
 
 /** Modules that read files beside them: the bundle has what they read. */
 const TEXTS: Plugin = {
@@ -154,14 +165,14 @@ export async function bundle(folder: string): Promise<readonly string[]> {
     outdir: folder,
     outExtension: { '.js': '.cjs' },
     splitting: true,
-    plugins: [BUILT_INS, LATE, CREDENTIALS_ONLY, LEFT_OUT, TEXTS, FFI_FILE],
+    plugins: [REPLACE, BUILT_INS, CREDENTIALS_ONLY, LEFT_OUT, TEXTS, FFI_FILE],
     metafile: true,
     write: false,
   });
   refuseCircles(metafile.outputs);
   for (const { path, text } of outputFiles) writeFileSync(path, await asScript(text, basename(path)));
   const inputs = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
-  const files = inputs.filter((path) => !/^(?:built-in(?:-names)?|late|left-out):/.test(path));
+  const files = inputs.filter((path) => !/^(?:built-in(?:-names)?|left-out|replaced):/.test(path));
   const library = ffiFile();
   if (library !== undefined) copyFileSync(library, join(folder, FFI));
   const packages = [...bundledPackages(files), ...(library === undefined ? [] : [FFI_PACKAGE])].sort();
