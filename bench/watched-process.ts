@@ -24,7 +24,10 @@ export class WatchedProcess {
   /** Stdout is read line by line; stderr is ours. */
   constructor(argv: readonly [string, ...string[]], env: Readonly<Record<string, string>> = {}) {
     const [program, ...args] = argv;
-    this.#child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...env } });
+    this.#child = spawn(program, args, {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...withoutNodeSettings(process.env), ...env },
+    });
     endWithUs(this.#child);
     createInterface({ input: this.#child.stdout! }).on('line', (line) => {
       this.#lines.push(line);
@@ -77,6 +80,11 @@ export class WatchedProcess {
     await Promise.race([this.#ended, sleep(5_000).then(() => this.#child.kill('SIGKILL'))]);
     await this.#ended;
   }
+}
+
+/** Settings of Node.js are none of the image's: NODE_EXTRA_CA_CERTS alone takes 1 MB. */
+function withoutNodeSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('NODE_')));
 }
 
 /** CPU in ms of a process, the children it has waited for, and all that live. */
