@@ -299,6 +299,7 @@ describe('nftables: who writes transactions', () => {
   it('fault: the kernel does not come to a transaction: nothing is read or written until it has', async () => {
     const { promise: comes, resolve: come } = Promise.withResolvers<void>();
     const sent: Uint8Array[] = [];
+    const long = [...commands, WRITER.deleteChain('c')];
     const waiting = writer(
       async (bytes) => {
         sent.push(bytes);
@@ -308,15 +309,15 @@ describe('nftables: who writes transactions', () => {
       { patienceMs: 20 },
     );
     const unknown = (error: unknown): boolean => error instanceof NftFailed && error.reason === 'unavailable';
-    await assert.rejects(waiting.write('t', commands), unknown);
+    await assert.rejects(waiting.write('t', long), unknown);
     assert.throws(() => waiting.settled(), unknown);
-    await assert.rejects(waiting.write('t', commands), unknown);
+    await assert.rejects(waiting.write('t', long), unknown);
     // The call that goes on has the socket still.
     assert.deepEqual([sent.length, closed], [1, 0]);
     come();
     await new Promise(setImmediate);
     waiting.settled();
-    assert.equal(await waiting.write('t', commands), true);
+    assert.equal(await waiting.write('t', long), true);
     assert.deepEqual([sent.length, opened, closed], [2, 2, 1]);
   });
 

@@ -100,16 +100,12 @@ export class NetlinkWriter {
     const startedMs = this.#now();
     const answered = socket.request(bytes, by);
     if (by === 'this thread' && this.#now() - startedMs > LONG_MS) this.#waryUntilMs = this.#now() + WARY_MS;
-    const limit = Promise.withResolvers<'late'>();
-    const timer = setTimeout(() => limit.resolve('late'), this.#patienceMs);
     try {
-      const answers = await Promise.race([answered, limit.promise]);
+      const answers = await (by === 'this thread' ? answered : this.#inTime(answered));
       if (answers !== 'late') return answers;
     } catch {
       this.stop();
       return undefined;
-    } finally {
-      clearTimeout(timer);
     }
     this.#isLate = true;
     this.#socket = undefined;
@@ -123,5 +119,15 @@ export class NetlinkWriter {
       `the kernel did not come to a transaction within ${this.#patienceMs / 1_000} s; it waits for somebody else's`,
       'unavailable',
     );
+  }
+
+  async #inTime<T>(answered: Promise<T>): Promise<T | 'late'> {
+    const limit = Promise.withResolvers<'late'>();
+    const timer = setTimeout(() => limit.resolve('late'), this.#patienceMs);
+    try {
+      return await Promise.race([answered, limit.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }
