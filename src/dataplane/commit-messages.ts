@@ -6,7 +6,14 @@
  *
  * Source: linux/netlink.h, netfilter/nfnetlink.h, netfilter/nf_tables.h.
  */
-import { aligned, ATTRIBUTE_HEADER, FAMILY_HEADER, MESSAGE_HEADER, TYPE_MASK } from '../core/netlink-layout.ts';
+import {
+  aligned,
+  ATTRIBUTE_HEADER,
+  attributeLength,
+  attributeType,
+  FAMILY_HEADER,
+  MESSAGE_HEADER,
+} from '../core/netlink-layout.ts';
 
 export type CommitMessage =
   /** `chain`: of chains and rules; empty for all else. */
@@ -71,11 +78,20 @@ export function readCommitMessages(
       onMessage({ kind: 'unreadable' });
       return;
     }
-    if (view.getUint16(at + 4, true) === END || !isEnough()) onMessage(readMessage(view, at, at + length));
+    if (view.getUint16(at + 4, true) === END || !isEnough()) onMessage(readable(view, at, at + length));
     at += aligned(length);
   }
 }
 
+function readable(view: DataView, at: number, end: number): CommitMessage {
+  try {
+    return readMessage(view, at, end);
+  } catch {
+    return { kind: 'unreadable' };
+  }
+}
+
+/** Throws where an attribute is cut off. */
 function readMessage(view: DataView, at: number, end: number): CommitMessage {
   const subsystemAndType = view.getUint16(at + 4, true);
   if (subsystemAndType >> 8 !== SUBSYSTEM) return { kind: 'unreadable' };
@@ -140,10 +156,8 @@ function valueIn(
   attribute: number,
 ): { from: number; end: number } | undefined {
   for (let at = from; at + ATTRIBUTE_HEADER <= end; ) {
-    const length = view.getUint16(at, true);
-    if (length < ATTRIBUTE_HEADER || at + length > end) break;
-    if ((view.getUint16(at + 2, true) & TYPE_MASK) === attribute)
-      return { from: at + ATTRIBUTE_HEADER, end: at + length };
+    const length = attributeLength(view, at, end);
+    if (attributeType(view, at) === attribute) return { from: at + ATTRIBUTE_HEADER, end: at + length };
     at += aligned(length);
   }
   return undefined;

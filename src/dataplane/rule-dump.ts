@@ -12,7 +12,15 @@
 import type { Sliced } from '../core/sliced.ts';
 import type { DumpSocket } from '../host/netlink-dump.ts';
 
-import { aligned, ATTRIBUTE_HEADER, FAMILY_HEADER, MESSAGE_HEADER, TYPE_MASK } from '../core/netlink-layout.ts';
+import {
+  aligned,
+  ATTRIBUTE_HEADER,
+  attributeLength,
+  attributeType,
+  FAMILY_HEADER,
+  MESSAGE_HEADER,
+  textAttribute,
+} from '../core/netlink-layout.ts';
 
 /** The rules of one chain, in order. */
 export interface DumpedChain {
@@ -124,17 +132,6 @@ export function ruleRequest(
   return bytes;
 }
 
-function textAttribute(type: number, text: string): Uint8Array {
-  const content = new TextEncoder().encode(text);
-  const length = ATTRIBUTE_HEADER + content.length + 1;
-  const bytes = new Uint8Array(aligned(length));
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, length, true);
-  view.setUint16(2, type, true);
-  bytes.set(content, ATTRIBUTE_HEADER);
-  return bytes;
-}
-
 /** Datagram after datagram of the dump of one chain. Throws on what is no answer to it. */
 class DumpReader {
   readonly rules = { handles: [] as number[], packets: [] as number[], bytes: [] as number[] } satisfies DumpedChain;
@@ -168,8 +165,8 @@ class DumpReader {
     let handle: number | undefined;
     let counter = 0;
     for (let at = from; at + ATTRIBUTE_HEADER <= end; ) {
-      const length = lengthAt(view, at, end);
-      const type = view.getUint16(at + 2, true) & TYPE_MASK;
+      const length = attributeLength(view, at, end);
+      const type = attributeType(view, at);
       if (type === RULE_HANDLE) handle = numberAt(view, at + ATTRIBUTE_HEADER);
       else if (type === RULE_EXPRESSIONS) counter = counterIn(view, at + ATTRIBUTE_HEADER, at + length);
       at += aligned(length);
@@ -178,11 +175,11 @@ class DumpReader {
     this.rules.handles.push(handle);
     let [packets, bytes] = [-1, -1];
     for (let at = counter; counter > 0 && at + ATTRIBUTE_HEADER <= end; ) {
-      const type = view.getUint16(at + 2, true) & TYPE_MASK;
+      const type = attributeType(view, at);
       if (type === COUNTER_PACKETS) packets = numberAt(view, at + ATTRIBUTE_HEADER);
       else if (type === COUNTER_BYTES) bytes = numberAt(view, at + ATTRIBUTE_HEADER);
       if (packets >= 0 && bytes >= 0) break;
-      at += aligned(lengthAt(view, at, end));
+      at += aligned(attributeLength(view, at, end));
     }
     this.rules.packets.push(packets);
     this.rules.bytes.push(bytes);
@@ -192,11 +189,11 @@ class DumpReader {
 /** Where the attributes of the rule's counter begin; 0: it has none. */
 function counterIn(view: DataView, from: number, end: number): number {
   for (let at = from; at + ATTRIBUTE_HEADER <= end; ) {
-    const length = lengthAt(view, at, end);
+    const length = attributeLength(view, at, end);
     let isCounter = false;
     for (let inner = at + ATTRIBUTE_HEADER; inner + ATTRIBUTE_HEADER <= at + length; ) {
-      const size = lengthAt(view, inner, at + length);
-      const type = view.getUint16(inner + 2, true) & TYPE_MASK;
+      const size = attributeLength(view, inner, at + length);
+      const type = attributeType(view, inner);
       if (type === EXPRESSION_NAME) isCounter = isCounterName(view, inner + ATTRIBUTE_HEADER, size - ATTRIBUTE_HEADER);
       else if (type === EXPRESSION_DATA && isCounter) return inner + ATTRIBUTE_HEADER;
       inner += aligned(size);
@@ -210,13 +207,6 @@ function isCounterName(view: DataView, at: number, length: number): boolean {
   if (length !== COUNTER.length) return false;
   for (let index = 0; index < length; index++) if (view.getUint8(at + index) !== COUNTER[index]) return false;
   return true;
-}
-
-/** Of the attribute. */
-function lengthAt(view: DataView, at: number, end: number): number {
-  const length = view.getUint16(at, true);
-  if (length < ATTRIBUTE_HEADER || at + length > end) throw new Error('half an attribute');
-  return length;
 }
 
 /** 64 bits; above 2^53 it is off by a few. */

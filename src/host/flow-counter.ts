@@ -6,7 +6,14 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Family } from '../core/vocabulary.ts';
-import { aligned, ATTRIBUTE_HEADER, FAMILY_HEADER, MESSAGE_HEADER, TYPE_MASK } from '../core/netlink-layout.ts';
+import {
+  aligned,
+  ATTRIBUTE_HEADER,
+  attributeLength,
+  attributeType,
+  FAMILY_HEADER,
+  MESSAGE_HEADER,
+} from '../core/netlink-layout.ts';
 import { ANSWER_BYTES, MSG_DONTWAIT, openRawSocket, type RawSocket, sendWhole } from './netlink-socket.ts';
 
 /** Bits of the connection mark, and what they are. */
@@ -151,9 +158,8 @@ function readFlows(bytes: Uint8Array, sequence: number, carried: CarriedMark): C
 /** 0: none. */
 function markIn(view: DataView, from: number, end: number): number {
   for (let at = from; at + ATTRIBUTE_HEADER <= end; ) {
-    const length = view.getUint16(at, true);
-    if (length < ATTRIBUTE_HEADER || at + length > end) throw new Error('an attribute is cut off');
-    if ((view.getUint16(at + 2, true) & TYPE_MASK) === CTA_MARK) return view.getUint32(at + ATTRIBUTE_HEADER);
+    const length = attributeLength(view, at, end);
+    if (attributeType(view, at) === CTA_MARK) return view.getUint32(at + ATTRIBUTE_HEADER);
     at += aligned(length);
   }
   return 0;

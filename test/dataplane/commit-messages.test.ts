@@ -68,10 +68,14 @@ describe('messages about commits to nf_tables', () => {
     const [whole] = NEW_ELEMENT;
     const long = Uint8Array.from(whole!);
     long[0] = 0xff;
+    // Its first attribute begins behind two headers.
+    const cut = Uint8Array.from(whole!);
+    cut[20] = 0xff;
     for (const bytes of [
       whole!.subarray(0, 15),
       whole!.subarray(0, 40),
       long,
+      cut,
       new Uint8Array(20),
       message(0x106, 2, []),
     ])

@@ -149,13 +149,3 @@ export class NetlinkMessages {
     return at;
   }
 }
-
-/** As NetlinkMessages.text writes it. */
-export function textAttribute(type: number, value: string): Uint8Array {
-  const length = 4 + value.length + 1;
-  const bytes = Buffer.alloc(aligned(length));
-  bytes.writeUInt16LE(length, 0);
-  bytes.writeUInt16LE(type, 2);
-  bytes.write(value, 4, 'latin1');
-  return bytes;
-}

@@ -13,7 +13,8 @@ import type { TableFamily } from './families.ts';
 import type { ConntrackState, End, MapKey, Match, Rule, Target } from './rule.ts';
 
 import { localName } from './families.ts';
-import { type NetlinkMessages, textAttribute } from './netlink-messages.ts';
+import type { NetlinkMessages } from './netlink-messages.ts';
+import { textAttribute } from '../../../core/netlink-layout.ts';
 import {
   addressOf,
   bigEndian,

@@ -16,8 +16,8 @@ import {
   type ByteOrder,
   littleEndian,
 } from './netlink-keys.ts';
-import { aligned, MESSAGE_HEADER } from '../../../core/netlink-layout.ts';
-import { NetlinkMessages, textAttribute } from './netlink-messages.ts';
+import { aligned, MESSAGE_HEADER, textAttribute } from '../../../core/netlink-layout.ts';
+import { NetlinkMessages } from './netlink-messages.ts';
 import {
   ANONYMOUS,
   type AnonymousSet,
