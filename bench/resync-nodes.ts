@@ -183,6 +183,12 @@ function openNftables(intent: NodeIntent): ResyncNode {
   };
 }
 
+/** Somebody else's commit to the table, which leaves it as it is. */
+export async function touchTable(): Promise<void> {
+  const chain = `inet ${TABLE} theirs`;
+  await runCommand({ argv: ['nft', `add chain ${chain}; delete chain ${chain}`], timeoutMs: COMMAND_MS });
+}
+
 type Argv = readonly [string, ...string[]];
 
 /** Nobody reads what it prints. */

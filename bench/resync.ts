@@ -11,11 +11,11 @@ import { loadSnapshot, NodeCompiler } from '../src/compile/compile-node.ts';
 import { createAgentMetrics, createRegistry } from '../src/telemetry/metrics.ts';
 import { bundleAgent, FIRST_SYNC, readStall, startAgent } from './agent-process.ts';
 import { startApiProcess } from './api-process.ts';
-import { backendsOf, type MeasuredBackend } from './backends.ts';
+import { backendsOf, isIptables, type MeasuredBackend } from './backends.ts';
 import { ClusterModel, LOCAL_NODE } from './cluster-model.ts';
 import { loadModel } from './load-model.ts';
 import { describeMachine } from './machine.ts';
-import { openNode, type Resync, type Synced } from './resync-nodes.ts';
+import { openNode, type Resync, type Synced, touchTable } from './resync-nodes.ts';
 import { IdleProcess, type Stall, longestOf, nextTurn, sleep, watchStalls } from './stalls.ts';
 import { median, number, ratio, spread, stallCells, summarise, time } from './statistics.ts';
 import { stallTargets, targetsTable } from './targets.ts';
@@ -160,7 +160,11 @@ async function measureProcess(backend: MeasuredBackend, quick: boolean): Promise
     let failure: string | undefined;
     try {
       await agent.said(FIRST_SYNC);
-      await sleep(quick ? QUICK_MS : RESYNCING_MS);
+      // The table of nftables is read where somebody wrote to it, and else now and then.
+      for (let at = 0; at < (quick ? QUICK_MS : RESYNCING_MS); at += RESYNC_SECONDS * 1000) {
+        if (!isIptables(backend)) await touchTable();
+        await sleep(RESYNC_SECONDS * 1000);
+      }
       peak = agent.memory().peak / 1e6;
     } catch (error) {
       failure = (error as Error).message;

@@ -107,6 +107,31 @@ describe('fault: what anybody commits to nf_tables is heard', function () {
         );
       });
 
+      it(`whether our table is as we left it is ${by === 'socket' ? 'known: whatever else is committed' : 'never certain'}`, async () => {
+        const commands: readonly (readonly [command: string, isLeft: boolean])[] = [
+          ['true', true],
+          ['nft add table inet other', true],
+          ['iptables-nft -t mangle -A FORWARD -j RETURN', true],
+          ['nft add rule inet portcullis absent drop', true],
+          [`ip netns exec ${elsewhere} nft add table inet portcullis`, true],
+          ['nft add element inet portcullis pods { 10.9.9.9 }', false],
+          ['nft delete element inet portcullis pods { 10.9.9.9 }', false],
+          ['nft add chain inet portcullis theirs', false],
+          ['nft add table bridge portcullis', false],
+          ['nft flush ruleset', false],
+        ];
+        const told = (await heard('as-left', ...commands.slice(1).map(([command]) => command))).filter((line) =>
+          line.includes(': '),
+        );
+        assert.deepEqual(
+          told,
+          commands.map(([command, isLeft]) => {
+            const answer = by === 'socket' && isLeft;
+            return `${command}: ${answer} ${answer}`;
+          }),
+        );
+      });
+
       it(`5,000 rules in one commit, while this process is busy: ${by === 'socket' ? 'nothing is lost' : 'told, or known to be lost'}`, async () => {
         const told = await heard('many');
         if (by === 'socket')

@@ -106,6 +106,29 @@ const SCENARIOS: Readonly<Record<string, () => Promise<void>>> = {
       heard.push(`${command}: ${answers.join(' ')}`);
     }
   },
+  /** After each of the commands that follow, and after a write of ours: whether our table is as it was left, for certain. */
+  'as-left': async () => {
+    const { table } = follow();
+    const session = new NftSession();
+    const netlink = new NetlinkWriter();
+    const kernel = table.watched(createNftKernel({ table: TABLE, run: runCommand, session, netlink }));
+    await sleep(BEGIN_MS);
+    await kernel.write([writer.addTable('inet'), writer.addSet(set)]);
+    let writes = 0;
+    for (const command of ['true', ...others]) {
+      await kernel.read();
+      try {
+        run(command);
+      } catch {
+        // Refused, as it should be.
+      }
+      const isLeft = await kernel.isAsLeft!();
+      await kernel.write(elementOf(++writes)).catch(() => {});
+      heard.push(`${command}: ${isLeft} ${await kernel.isAsLeft!()}`);
+    }
+    session.stop();
+    netlink.stop();
+  },
   many: async () => {
     follow();
     await sleep(BEGIN_MS);

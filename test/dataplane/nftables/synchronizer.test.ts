@@ -5,7 +5,7 @@ import type { ClusterSnapshot } from '../../../src/policy/model.ts';
 import { namespace, pod, policy, snapshot } from '../../support/builders.ts';
 import { epochsInTurn, LAYOUT } from '../../support/fake-cluster.ts';
 import { markOf } from '../../../src/dataplane/mark-bits.ts';
-import { createFakeNft } from '../../support/nft-fake.ts';
+import { createFakeNft, type FakeNft } from '../../support/nft-fake.ts';
 import { createNftNode, type NftNode } from '../../support/nft-node.ts';
 import type { Packet } from '../../support/tracer.ts';
 import { VirtualClock } from '../../support/virtual-clock.ts';
@@ -240,6 +240,35 @@ describe('syncs of a table of nftables', () => {
     assert.equal(kernel.transactions.length, before);
     await next.bring(clusterOf({ role: 'none' }));
     assert.equal(verdict(next, NEW), 'dropped');
+  });
+
+  it('a resync reads the table, unless the kernel is certain that nobody wrote to it; a first sync does in any case', async () => {
+    const fake = createFakeNft();
+    let [reads, isAsLeft] = [0, true];
+    const kernel: FakeNft = {
+      ...fake,
+      read: (known) => {
+        reads++;
+        return fake.read(known);
+      },
+      isAsLeft: async () => isAsLeft,
+    };
+    const node = createNftNode('node-1', { kernel });
+    await node.bring(clusterOf(), true);
+    assert.equal(reads, 1);
+    await node.bring(clusterOf({ role: 'none' }), true);
+    assert.deepEqual([reads, verdict(node, NEW)], [1, 'dropped']);
+    fake.edit('flush chain inet portcullis forward');
+    isAsLeft = false;
+    const { drift } = await node.bring(clusterOf({ role: 'none' }), true);
+    assert.deepEqual([reads, drift.length, verdict(node, NEW)], [2, 1, 'dropped']);
+    // What it holds is not known to another agent.
+    isAsLeft = true;
+    await createNftNode('node-1', { kernel }).bring(clusterOf({ role: 'none' }), true);
+    assert.equal(reads, 3);
+    fake.faults.lostAnswers = 1;
+    await node.bring(clusterOf(), true);
+    assert.deepEqual([reads, verdict(node, NEW)], [4, 'passed']);
   });
 
   for (const [what, edit] of Object.entries({

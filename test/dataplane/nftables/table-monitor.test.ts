@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { CommitListenerOptions } from '../../../src/host/commit-listener.ts';
 import { NftFailed, type NftKernel } from '../../../src/dataplane/nftables/kernel/kernel.ts';
-import { TableMonitor } from '../../../src/dataplane/nftables/kernel/table-monitor.ts';
+import { MAX_UNREAD_MS, TableMonitor } from '../../../src/dataplane/nftables/kernel/table-monitor.ts';
 import { EventReader } from '../../../src/dataplane/nftables/table/read-events.ts';
 import { committedBy, FLUSH, message, NEW_CHAIN, NEW_ELEMENT } from '../../support/commit-messages.ts';
 import { createFakeNft } from '../../support/nft-fake.ts';
@@ -10,6 +10,7 @@ import { VirtualClock } from '../../support/virtual-clock.ts';
 
 const [OWN_PORT, OTHER_PORT] = [0xffff_f001, 4_711];
 const [INET, BRIDGE, IP] = [1, 7, 2];
+const LISTENER_PORT = 1;
 const STARTED_MS = 1_000;
 
 /** `by`: what tells of commits. */
@@ -20,6 +21,8 @@ async function bench(by: 'socket' | 'program', kernel: NftKernel = createFakeNft
   let socket: CommitListenerOptions | undefined;
   let onLine = (_line: string): void => {};
   let end = (_complaint: string): void => {};
+  /** The number of commits, as the kernel has it; undefined: it does not answer. */
+  const count = { generation: 7 as number | undefined };
   const monitor = new TableMonitor({
     table: 't',
     onForeign: (program) => foreign.push(program),
@@ -31,7 +34,10 @@ async function bench(by: 'socket' | 'program', kernel: NftKernel = createFakeNft
       if (by === 'program') return undefined;
       socket = options;
       end = (complaint) => options.ended({ isMissing: false, code: null, complaint });
-      return { kill: () => {}, hasBegun: true, port: 1, ask: () => {} };
+      const ask = (): void => {
+        if (count.generation !== undefined) setImmediate(() => options.onMessages(answered(count.generation!)));
+      };
+      return { kill: () => {}, hasBegun: true, port: LISTENER_PORT, ask };
     },
     start: (options) => {
       ({ onLine } = options);
@@ -42,10 +48,11 @@ async function bench(by: 'socket' | 'program', kernel: NftKernel = createFakeNft
   monitor.start();
   await clock.pass(STARTED_MS);
   /** Somebody commits to the table. */
-  const commits = (program: string, port = OTHER_PORT): void => {
+  const commits = (program: string, port = OTHER_PORT, table = 't'): void => {
     if (socket) {
-      socket.onMessages(message(12, INET, [[1, 't']], { port }));
-      socket.onMessages(committedBy(program, port));
+      if (count.generation !== undefined) count.generation++;
+      socket.onMessages(message(12, INET, [[1, table]], { port }));
+      socket.onMessages(committedBy(program, port, count.generation));
     } else {
       onLine('add element inet t pods { 10.0.0.1 }');
       onLine(`# new generation 2 by process 3 (${program})`);
@@ -60,8 +67,13 @@ async function bench(by: 'socket' | 'program', kernel: NftKernel = createFakeNft
     kernel: watched,
     write: () => watched.write([]),
     commits,
+    count,
     end: (text: string) => end(text),
   };
+}
+
+function answered(generation: number): Uint8Array {
+  return committedBy('agent', LISTENER_PORT, generation);
 }
 
 describe('nftables: commits that are told of', () => {
@@ -163,5 +175,111 @@ describe('nftables: commits that are told of', () => {
       printed.line(line);
       assert.equal(printed.line('# new generation 2 by process 3 (x)') !== undefined, isOurs, line);
     }
+  });
+});
+
+describe('nftables: whether the table is as it was left', () => {
+  /** A table that was read while commits are told of. */
+  async function read(kernel?: NftKernel) {
+    const made = await bench('socket', kernel);
+    await made.kernel.read();
+    return { ...made, isAsLeft: () => made.kernel.isAsLeft!() };
+  }
+
+  it('is certain after a reading, after commits of ours by netlink, and after those to other tables', async () => {
+    const { isAsLeft, commits, write } = await read();
+    assert.ok(await isAsLeft());
+    await write();
+    commits('libuv-worker', OWN_PORT);
+    assert.ok(await isAsLeft());
+    commits('iptables-nft-re', OTHER_PORT, 'filter');
+    assert.ok(await isAsLeft());
+  });
+
+  it('is not certain before a reading, nor after anybody else’s commit, or one that is ours by its name alone', async () => {
+    const before = await bench('socket');
+    assert.ok(!(await before.kernel.isAsLeft!()));
+    for (const program of ['firewalld', 'nft']) {
+      const { isAsLeft, commits, write, kernel } = await read();
+      await write();
+      commits(program);
+      assert.ok(!(await isAsLeft()), program);
+      await kernel.read();
+      assert.ok(await isAsLeft(), program);
+    }
+  });
+
+  it('fault: is not certain where somebody wrote while it was read', async () => {
+    const reading = Promise.withResolvers<undefined>();
+    const { kernel, commits } = await bench('socket', { read: () => reading.promise, write: async () => {} });
+    const whole = kernel.read();
+    commits('firewalld');
+    reading.resolve(undefined);
+    await whole;
+    assert.ok(!(await kernel.isAsLeft!()));
+  });
+
+  it('fault: is not certain where somebody wrote while the kernel was asked', async () => {
+    const { isAsLeft, commits } = await read();
+    const asked = isAsLeft();
+    commits('firewalld');
+    assert.ok(!(await asked));
+  });
+
+  it('fault: is not certain where a commit was not told of, or the kernel does not say how many there were', async () => {
+    const { isAsLeft, count, clock } = await read();
+    count.generation!++;
+    assert.ok(!(await isAsLeft()));
+    count.generation!--;
+    assert.ok(await isAsLeft());
+    count.generation = undefined;
+    const asked = isAsLeft();
+    await clock.pass(1_000);
+    assert.ok(!(await asked));
+  });
+
+  it('fault: is not certain after a reading or a write that failed, unless it was refused', async () => {
+    let failure: NftFailed | undefined;
+    const fails = async (): Promise<undefined> => {
+      if (failure) throw failure;
+    };
+    const { isAsLeft, kernel } = await read({ read: fails, write: fails });
+    failure = new NftFailed('no', 'refused');
+    await assert.rejects(kernel.write([]));
+    assert.ok(await isAsLeft());
+    failure = new NftFailed('lost', 'unavailable');
+    await assert.rejects(kernel.write([]));
+    assert.ok(!(await isAsLeft()));
+    failure = undefined;
+    await kernel.read();
+    assert.ok(await isAsLeft());
+    failure = new NftFailed('nft: cannot be started', 'unavailable');
+    await assert.rejects(kernel.read());
+    failure = undefined;
+    assert.ok(!(await isAsLeft()));
+  });
+
+  it('fault: is not certain once the socket was overrun, nor where a program tells of commits', async () => {
+    const { isAsLeft, end, clock, kernel } = await read();
+    const asked = isAsLeft();
+    end('No buffer space available');
+    assert.ok(!(await asked));
+    await clock.pass(STARTED_MS);
+    assert.ok(!(await isAsLeft()));
+    await kernel.read();
+    assert.ok(await isAsLeft());
+    const told = await bench('program');
+    await told.kernel.read();
+    assert.ok(!(await told.kernel.isAsLeft!()));
+  });
+
+  it('is believed for ten minutes at most', async () => {
+    const { isAsLeft, clock, kernel } = await read();
+    await clock.pass(MAX_UNREAD_MS - 1);
+    assert.ok(await isAsLeft());
+    await clock.pass(1);
+    assert.ok(!(await isAsLeft()));
+    await kernel.read();
+    assert.ok(await isAsLeft());
   });
 });

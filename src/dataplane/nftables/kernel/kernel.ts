@@ -7,6 +7,11 @@ export interface NftKernel {
    * Undefined: the table is not there. Chains and sets that are as they are `known` are those objects. Rejects with `NftFailed`.
    */
   read(known?: Known): Promise<Table | undefined>;
+  /**
+   * Whether the table is, for certain, what the last `read` gave and the writes since then made of it. Absent: that is never known. Never
+   * rejects.
+   */
+  isAsLeft?(): Promise<boolean>;
   /** One transaction. Rejects with `NftFailed`: of `refused`, nothing was done; else that is not known. */
   write(commands: readonly Command[]): Promise<void>;
 }

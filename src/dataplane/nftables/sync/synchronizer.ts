@@ -92,6 +92,8 @@ export class NftSynchronizer {
 
   /** See Dataplane.closeToNewPods. */
   async closeToNewPods(interfaces: PodInterfaces): Promise<'rules stand' | 'closed'> {
+    // The sync that follows reads by itself.
+    this.#held = undefined;
     if (await this.#options.kernel.read()) return 'rules stand';
     const nothingListed = new NodeCompiler('').intent();
     const { failures } = await this.sync(nothingListed, { mode: 'enforce', resync: true, interfaces });
@@ -126,7 +128,7 @@ export class NftSynchronizer {
 
   async #bring(intent: NodeIntent, { mode, resync, interfaces }: SyncRequest, run: Run): Promise<void> {
     if (resync && this.#rejected.size > 0) this.#rejected = new Map();
-    let isToRead = resync || this.#held === undefined;
+    let isToRead = this.#held === undefined || (resync && !(await this.#options.kernel.isAsLeft?.()));
     for (let attempt = 1; ; attempt++) {
       const layout = this.#layouts[mode === 'audit' ? 'audit' : 'enforce'];
       const isRemembered = !isToRead;

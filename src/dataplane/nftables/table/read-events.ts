@@ -21,6 +21,7 @@ export class EventReader {
   readonly #table: string;
   readonly #mention: RegExp;
   #isOurs = false;
+  #heard: number | undefined;
 
   constructor(table: string) {
     this.#table = table;
@@ -29,8 +30,16 @@ export class EventReader {
     );
   }
 
-  /** Each transaction that ends in these messages and touched the table. */
-  messages(bytes: Uint8Array): readonly Committed[] {
+  /** Of the last commit that was told of, whatever it was about, or that there was when it was asked for the first time. */
+  get heard(): number | undefined {
+    return this.#heard;
+  }
+
+  /**
+   * Each transaction that ends in these messages and touched the table. `asker`: the port of who asks which generation there is; `onAnswer`
+   * gets that.
+   */
+  messages(bytes: Uint8Array, asker?: number, onAnswer?: (generation: number) => void): readonly Committed[] {
     const ended: Committed[] = [];
     const onMessage = (message: CommitMessage): void => {
       switch (message.kind) {
@@ -41,6 +50,13 @@ export class EventReader {
           this.#isOurs = true;
           break;
         case 'committed':
+          // It may come in the middle of a transaction.
+          if (message.port === asker) {
+            this.#heard ??= message.generation;
+            onAnswer?.(message.generation);
+            return;
+          }
+          this.#heard = message.generation;
           if (this.#isOurs) ended.push({ program: message.program, port: message.port });
           this.#isOurs = false;
       }
