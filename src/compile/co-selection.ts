@@ -3,7 +3,7 @@
  * hashes is kept, so that a program that comes or goes costs what its own policies cost, however many programs these are in. That sums of
  * different programs are equal is as good as impossible; their policies would share more sets than they need to, and no verdict be another.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Sliced } from '../core/sliced.ts';
 
 import { DraftMap } from '../core/draft-map.ts';
@@ -55,12 +55,12 @@ export class CoSelectionDraft {
   #change(program: string, policies: readonly string[], isThere: boolean): void {
     if (policies.length === 0) return;
     this.#changes.push({ program, policies, isThere });
-    const hash = hashOf(program);
+    const digest = hashOf(program);
     const sources = new Set<Sum>();
     const targets = new Set<Sum>();
     for (const policy of policies) {
       const before = this.#sums.get(policy);
-      const after = sumOf(before, hash, isThere);
+      const after = sumOf(before, digest, isThere);
       if (before !== undefined) {
         sources.add(before);
         this.#leave(before, policy);
@@ -132,12 +132,12 @@ export class CoSelectionDraft {
 }
 
 function hashOf(program: string): readonly [number, number] {
-  const digest = createHash('sha256').update(program).digest();
+  const digest = hash('sha256', program, 'buffer');
   return [digest.readUIntBE(0, 6), digest.readUIntBE(6, 6)];
 }
 
-function sumOf(before: Sum | undefined, hash: readonly [number, number], isThere: boolean): Sum | undefined {
+function sumOf(before: Sum | undefined, digest: readonly [number, number], isThere: boolean): Sum | undefined {
   const sums = before === undefined ? [0, 0] : before.split(' ').map(Number);
-  const [high, low] = hash.map((part, at) => (sums[at]! + (isThere ? part : MODULUS - part)) % MODULUS);
+  const [high, low] = digest.map((part, at) => (sums[at]! + (isThere ? part : MODULUS - part)) % MODULUS);
   return high === 0 && low === 0 ? undefined : `${high} ${low}`;
 }

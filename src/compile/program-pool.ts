@@ -2,7 +2,7 @@
  * The programs that the pods of one namespace need, enforced or audited, within its limits. As long as all of them fit, what changes is
  * compiled and counted alone; where they do not, all are gone through, the smallest first, so that what fits depends on policies and pods alone.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Sliced } from '../core/sliced.ts';
 import type { Change } from '../core/versioned-map.ts';
 import type { OverLimit, Program } from './intent.ts';
@@ -425,7 +425,7 @@ class Room {
     let count = 0;
     for (const key of keys) {
       if (this.#wanted.size >= this.#limits.sets) return;
-      this.#wanted.add(key.length <= MAX_COUNTED_KEY ? key : createHash('sha256').update(key).digest('base64'));
+      this.#wanted.add(key.length <= MAX_COUNTED_KEY ? key : hash('sha256', key, 'base64'));
       if (++count % KEYS_PER_STEP === 0) yield;
     }
   }

@@ -1,5 +1,5 @@
 /** Names of the chains that judge pods, which people meet in the drop log: our prefix, then a hash of all that the chain holds. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 import type { Direction } from '../core/vocabulary.ts';
 
@@ -91,7 +91,7 @@ export function isOurChain(name: string): boolean {
 
 /** First 80 bits of SHA-256, in RFC 4648 base32, lower case. */
 export function shortHash(key: string): string {
-  const digest = createHash('sha256').update(key).digest();
+  const digest = hash('sha256', key, 'buffer');
   let text = '';
   for (let bit = 0; text.length < HASH_LENGTH; bit += 5) {
     const value = (digest.readUInt16BE(bit >> 3) >> (11 - (bit & 7))) & 31;

@@ -3,7 +3,7 @@
  * packet's priority (`skb->priority`), as class ids that no qdisc has: the kernel sets it to 0 in every packet that leaves a veth and in
  * every one that is routed, so none comes from a pod and none goes to one.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 import type { End } from './rule.ts';
 
@@ -21,7 +21,7 @@ export function tagsOf(end: End, names: Iterable<string>): ReadonlyMap<string, s
   const found = new Map<string, string>();
   const taken = new Set([NEW_POD_TAGS[end]]);
   for (const name of [...names].sort()) {
-    let number = createHash('sha256').update(name).digest().readUInt32BE() & MAX_NUMBER;
+    let number = hash('sha256', name, 'buffer').readUInt32BE() & MAX_NUMBER;
     while (taken.has(tagText(end, number))) number = (number + 1) & MAX_NUMBER;
     taken.add(tagText(end, number));
     found.set(name, tagText(end, number));
