@@ -131,6 +131,7 @@ class ChosenNode implements NodeDataplane {
 
   async stop(): Promise<void> {
     this.#cancelAsking();
+    await this.#current?.takeOver.settled();
     await this.#current?.host.stop();
   }
 
@@ -244,9 +245,12 @@ class ChosenNode implements NodeDataplane {
     const host = this.#options.hosts[wanted.name].create();
     const takeOver = this.#takeOver(wanted, host, stopBefore);
     await this.#asking;
+    // What it takes out is what is written now.
+    await before.takeOver.settled();
     const problem = await this.#tryHost(host).catch(messageOf);
     const outcome =
       problem === undefined ? await takeOver.dataplane.sync(intent, { ...request, resync: true }) : undefined;
+    await takeOver.settled();
     freeEpochs?.forget();
     if (!outcome || outcome.failures.length > 0) {
       await this.#leave(host, outcome);
@@ -337,8 +341,9 @@ class ChosenNode implements NodeDataplane {
       ...(left === undefined
         ? []
         : [`rules of the other data plane stand beside these, and deny what they denied: ${left}`]),
+      ...(takeOver.isTaking() ? ['rules of the other data plane are looked for'] : []),
     ];
-    return { ok: left === undefined, reason: reasons.join('; ') };
+    return { ok: left === undefined && !takeOver.isTaking(), reason: reasons.join('; ') };
   }
 
   #stateOf(name: string): ConditionState {

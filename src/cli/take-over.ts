@@ -1,6 +1,7 @@
 /**
  * A data plane that takes out the rules of the other one once its own stand. Until then both judge every packet, and a packet passes what both
- * let through; a process that ends in between leaves it to the next one.
+ * let through; a process that ends in between leaves it to the next one. Looking takes up to a dozen processes: whoever asked for the sync does
+ * not wait for it, whatever touches the kernel next does.
  */
 import type { SyncFailure, SyncOutcome } from '../dataplane/dataplane.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -20,6 +21,10 @@ export interface TakeOver {
   readonly dataplane: TellingDataplane;
   /** Why rules of the other one that are known to stand could not be taken out; undefined: none are known. */
   left(): string | undefined;
+  /** It is being found out whether some stand, or they are being taken out. */
+  isTaking(): boolean;
+  /** Resolves when it is not. */
+  settled(): Promise<void>;
   /** They may stand again. */
   again(): void;
 }
@@ -44,6 +49,8 @@ export function takingOver({ dataplane, other, log, now, before }: TakeOverOptio
   let retryMs = FIRST_RETRY_MS;
   let told = '';
   let left: string | undefined;
+  let isTaking = false;
+  let settled = Promise.resolve();
   const take = async (): Promise<void> => {
     left = undefined;
     if (!(await other.stands())) return;
@@ -57,8 +64,8 @@ export function takingOver({ dataplane, other, log, now, before }: TakeOverOptio
     left = undefined;
     log.warn(`took the rules of ${other.name} out, which stood before: those of this data plane stand`);
   };
-  const takeOut = async (outcome: SyncOutcome): Promise<SyncOutcome> => {
-    if (isDone || now() < notBeforeMs || !isStanding(outcome)) return outcome;
+  const takeOut = async (): Promise<void> => {
+    isTaking = true;
     try {
       await take();
       isDone = true;
@@ -69,10 +76,18 @@ export function takingOver({ dataplane, other, log, now, before }: TakeOverOptio
       notBeforeMs = now() + retryMs;
       retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
     }
+    isTaking = false;
+  };
+  const behind = async (write: () => Promise<SyncOutcome>): Promise<SyncOutcome> => {
+    await settled;
+    const outcome = await write();
+    if (!isDone && now() >= notBeforeMs && isStanding(outcome)) settled = takeOut();
     return outcome;
   };
   return {
     left: () => left,
+    isTaking: () => isTaking,
+    settled: () => settled,
     again: () => {
       isDone = false;
       notBeforeMs = Number.NEGATIVE_INFINITY;
@@ -80,8 +95,8 @@ export function takingOver({ dataplane, other, log, now, before }: TakeOverOptio
     },
     dataplane: {
       ...dataplane,
-      sync: async (intent, request) => takeOut(await dataplane.sync(intent, request)),
-      remove: async (request) => takeOut(await dataplane.remove(request)),
+      sync: (intent, request) => behind(() => dataplane.sync(intent, request)),
+      remove: (request) => behind(() => dataplane.remove(request)),
       closeToNewPods: async (interfaces) => {
         // They let pass what was programmed, and a closed table beside them would not.
         if (await other.stands().catch(() => false)) return 'rules stand';

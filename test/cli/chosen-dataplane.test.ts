@@ -41,6 +41,8 @@ class Host {
   isSettled = true;
   /** What is left cannot be taken out. */
   isStuck = false;
+  /** Nobody finds out what stands before. */
+  looking: Promise<void> | undefined;
   /** How often nothing stood any more. */
   gaps = 0;
 
@@ -76,7 +78,10 @@ class Host {
   #left(name: DataplaneName) {
     return {
       name,
-      stands: async () => this.standing.has(name),
+      stands: async () => {
+        await this.looking;
+        return this.standing.has(name);
+      },
       remove: async () => {
         this.done.push(`take out ${name}`);
         if (this.isStuck) return [failure('busy')];
@@ -125,6 +130,8 @@ class Host {
 const conditionOf = (node: ReturnType<Host['node']>, name: string) =>
   node.conditions.find((condition) => condition.name === name)!.state();
 
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 describe('the data plane in use', () => {
   for (const name of DATAPLANES)
     it(`is the one that --dataplane=${name} names, whatever the host is like`, async () => {
@@ -133,6 +140,7 @@ describe('the data plane in use', () => {
       const { node, sync, inUse } = await host.opened(name);
       await sync(BRIDGED);
       assert.equal(inUse(), name);
+      await nextTurn();
       assert.equal(conditionOf(node, 'dataplane').reason, `${name}, by --dataplane`);
       assert.equal(conditionOf(node, 'jumps-present').reason, name);
       assert.equal(host.clock.timers, 0, 'nothing is asked later');
@@ -309,6 +317,26 @@ describe('moves from one data plane to the other', () => {
     await host.clock.pass(120_000);
     await sync();
     assert.equal(inUse(), 'nftables');
+  });
+
+  it('no sync waits until rules of the other one are found: the next does, and a move, and the end; the node is not ready', async () => {
+    const host = new Host();
+    host.standing.add('iptables');
+    const looking = Promise.withResolvers<void>();
+    host.looking = looking.promise;
+    const { node, sync } = await host.opened();
+    await sync();
+    assert.equal(conditionOf(node, 'dataplane').ok, false);
+    assert.match(conditionOf(node, 'dataplane').reason, /are looked for/);
+    host.done.length = 0;
+    const next = sync(BRIDGED);
+    const end = node.stop();
+    await nextTurn();
+    assert.equal(host.done.length, 0);
+    looking.resolve();
+    await Promise.all([next, end]);
+    assert.deepEqual(host.done.slice(0, 2), ['take out iptables', 'stop nftables']);
+    assert.ok(host.done.indexOf('compare iptables') > 0, host.done.join());
   });
 
   it('fault: rules of the other one cannot be taken out: said, not ready, tried again, later and later', async () => {
