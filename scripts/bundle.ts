@@ -2,7 +2,7 @@
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { basename, join } from 'node:path';
-import { build, type BuildOptions, type Plugin } from 'esbuild';
+import { build, type BuildOptions, type Metafile, type Plugin } from 'esbuild';
 import { ffiFile } from '../src/host/ffi-file.ts';
 import { bundledPackages, licenseTexts } from './bundled-licenses.ts';
 import { asScript, refuseCircles } from './part-script.ts';
@@ -148,6 +148,7 @@ const COMMON: BuildOptions = {
 /**
  * Replaces `folder` by all that the image needs besides Node.js and the netfilter tools. Resolves to the files that are in it, relative
  * to the root of the sources. Parts of their own, because the agent alone is a tenth of the whole, and what is not read takes no memory.
+ * What an agent needs of them is in three files all the same: to read and take in each part by itself takes as long as all else of a start.
  */
 export async function bundle(folder: string): Promise<readonly string[]> {
   rmSync(folder, { recursive: true, force: true });
@@ -170,7 +171,10 @@ export async function bundle(folder: string): Promise<readonly string[]> {
     write: false,
   });
   refuseCircles(metafile.outputs);
-  for (const { path, text } of outputFiles) writeFileSync(path, await asScript(text, basename(path)));
+  const functions = new Map<string, string>();
+  for (const { path, text } of outputFiles) functions.set(basename(path), await asFunction(text, basename(path)));
+  for (const [file, names] of inFiles(metafile))
+    writeFileSync(join(folder, file), `({${names.map((name) => functions.get(name)!).join(',\n')}})\n`);
   const inputs = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
   const files = inputs.filter((path) => !/^(?:built-in(?:-names)?|left-out|replaced):/.test(path));
   const library = ffiFile();
@@ -178,4 +182,34 @@ export async function bundle(folder: string): Promise<readonly string[]> {
   const packages = [...bundledPackages(files), ...(library === undefined ? [] : [FFI_PACKAGE])].sort();
   writeFileSync(join(folder, 'THIRD_PARTY_LICENSES.txt'), licenseTexts(ROOT, packages));
   return ['src/load-parts.ts', ...files];
+}
+
+/** What a start of the agent loads, one after the other: the file of each holds all that it needs and the ones before do not hold. */
+export const START = ['src/main.ts', 'src/cli/command-line.ts', 'src/cli/run.ts'];
+
+/** Which parts are in which file; each file is named after its first. Parts that other commands need too are also in files of their own. */
+function inFiles({ outputs }: Metafile): ReadonlyMap<string, readonly string[]> {
+  const partOf = (entry: string): string => {
+    const found = Object.keys(outputs).find((path) => outputs[path]!.entryPoint === entry);
+    if (found === undefined) throw new Error(`${entry} is no part of the bundle`);
+    return found;
+  };
+  /** A part and all that it imports, but for what is held already. */
+  const hold = (path: string, held: Set<string>): readonly string[] => {
+    if (held.has(path)) return [];
+    held.add(path);
+    const needed = outputs[path]!.imports.filter(({ kind }) => kind === 'import-statement');
+    return [path, ...needed.flatMap((each) => hold(each.path, held))];
+  };
+  const held = new Set<string>();
+  const start = START.map((entry) => hold(partOf(entry), held));
+  const always = new Set(start[0]);
+  const others = Object.keys(outputs).filter((path) => outputs[path]!.entryPoint !== undefined && !held.has(path));
+  const alone = others.flatMap((path) => hold(path, always)).map((path) => [path]);
+  return new Map([...alone, ...start].map((paths) => [basename(paths[0]!), paths.map((path) => basename(path))]));
+}
+
+/** A member of an object, to be called with what a CommonJS module is called with: only scripts can be kept compiled. */
+async function asFunction(text: string, name: string): Promise<string> {
+  return `${JSON.stringify(name)}:function(exports,require,module){${await asScript(text, name)}\n}`;
 }

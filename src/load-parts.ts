@@ -1,7 +1,7 @@
 /**
- * The first file of the bundle: loads its parts, each with what V8 compiled of it when the bundle was made (scripts/keep-compiled.ts).
- * What was kept is used only if it was kept of this very text and is whole; V8 itself refuses what another version or other flags made.
- * Without it a part is compiled as it runs.
+ * The first file of the bundle: loads its parts. A file holds one or several, and beside it is what V8 compiled of it when the bundle was
+ * made (scripts/keep-compiled.ts). What was kept is used only if it was kept of this very text and is whole; V8 itself refuses what another
+ * version or other flags made. Without it a part is compiled as it runs.
  */
 const { createHash } = process.getBuiltinModule('node:crypto');
 const { readFileSync } = process.getBuiltinModule('node:fs');
@@ -10,7 +10,6 @@ const path = process.getBuiltinModule('node:path');
 const vm = process.getBuiltinModule('node:vm');
 
 const DIGEST_BYTES = 32;
-const HEAD = '(function (exports, require, module) {';
 
 interface Part {
   readonly exports: unknown;
@@ -18,31 +17,38 @@ interface Part {
 
 type Run = (exports: unknown, require: (name: string) => unknown, part: Part) => void;
 
+/** By name. */
 const parts = new Map<string, Part>();
+/** Of files that were read. */
+const runs = new Map<string, Run>();
+let packages: NodeJS.Require | undefined;
 
 function load(name: string): unknown {
   const known = parts.get(name);
   if (known) return known.exports;
-  const file = path.join(import.meta.dirname, name);
-  const run = compile(file).runInThisContext() as Run;
+  if (!runs.has(name)) read(path.join(import.meta.dirname, name));
   const part: Part = { exports: {} };
   parts.set(name, part);
-  const packages = createRequire(file);
-  const require = (wanted: string): unknown =>
-    wanted.startsWith('./') ? load(wanted.slice('./'.length)) : packages(wanted);
-  run(part.exports, require, part);
+  runs.get(name)!(part.exports, require, part);
   return part.exports;
+}
+
+function require(wanted: string): unknown {
+  if (wanted.startsWith('./')) return load(wanted.slice('./'.length));
+  packages ??= createRequire(import.meta.filename);
+  return packages(wanted) as unknown;
+}
+
+function read(file: string): void {
+  const held = compile(file).runInThisContext() as Readonly<Record<string, Run>>;
+  for (const [name, run] of Object.entries(held)) runs.set(name, run);
 }
 
 /** What was read for it is garbage before the part runs, so that it does not outlive a young collection. */
 function compile(file: string): InstanceType<typeof vm.Script> {
   const text = readFileSync(file);
   const kept = readKept(`${file}.compiled`, text);
-  return new vm.Script(`${HEAD}${text.toString()}\n})`, {
-    filename: file,
-    columnOffset: -HEAD.length,
-    ...(kept ? { cachedData: kept } : {}),
-  });
+  return new vm.Script(text.toString(), { filename: file, ...(kept ? { cachedData: kept } : {}) });
 }
 
 /** Undefined: there is none, it cannot be read, or it is of another text. */

@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { START } from '../../scripts/bundle.ts';
 import { IMAGE_ENV, IMAGE_FLAGS, IMAGE_TOOLS } from '../../scripts/image.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -74,7 +75,7 @@ describe('the bundle and what is kept compiled of it', function () {
   const kept = (): string[] => readdirSync(folder).filter((file) => file.endsWith('.compiled'));
   const expect = (found: Run, compiled: string): void => {
     assert.deepEqual([...new Set(found.compiled)], [compiled]);
-    assert.ok(found.compiled.length >= 4, found.compiled.join());
+    assert.equal(found.compiled.length, START.length, found.compiled.join());
     assert.match(found.output, /"message":"starting"/);
     assert.match(
       found.output,
