@@ -1,5 +1,5 @@
 /** What `ip` and `bridge` (iproute2) tell of this host's links, routes, neighbours and bridges. */
-import type { CommandRequest, RunCommand } from './command.ts';
+import { CommandFailed, type CommandRequest, type RunCommand } from './command.ts';
 import type { HostFacts, HostLink } from './pod-interfaces.ts';
 
 import { type Cidr, parseCidr } from '../net/cidr.ts';
@@ -15,27 +15,47 @@ export const HOST_FACTS = {
   neighbours: ['ip', '-j', 'neigh', 'show'],
   stations: ['bridge', '-j', 'fdb', 'show'],
 } as const satisfies Readonly<Record<string, CommandRequest['argv']>>;
+type Fact = keyof typeof HOST_FACTS;
+
+/** Between what one command prints and what the next does. */
+const SEPARATOR = '@@';
 
 /** Rejects with CommandFailed, or where a tool prints something else than it should. */
 export async function readHostFacts(run: RunCommand): Promise<HostFacts> {
-  const list = async (what: keyof typeof HOST_FACTS): Promise<readonly Entry[]> => {
-    const argv = HOST_FACTS[what];
-    return entriesOf(argv, await run({ argv, timeoutMs: TIMEOUT_MS }));
-  };
-  const [linkEntries, ...routeEntries] = await Promise.all([
-    list('links'),
-    list('routes (IPv4)'),
-    list('routes (IPv6)'),
-  ]);
+  const [linkEntries = [], ...routeEntries] = await readTogether(run, ['links', 'routes (IPv4)', 'routes (IPv6)']);
   const links = linkEntries.map(linkOf);
   const isBridged = links.some(({ master }) => master !== undefined);
-  const [neighbours, stations] = isBridged ? await Promise.all([list('neighbours'), list('stations')]) : [[], []];
+  const [neighbours = [], stations = []] = isBridged ? await readTogether(run, ['neighbours', 'stations']) : [];
   return {
     links,
     ...routesOf(routeEntries.flat()),
     neighbours: neighboursOf(neighbours),
     stations: stationsOf(stations),
   };
+}
+
+/** By one shell: to start a process from this large one takes longer than all that these do. Where that fails, each by itself says why. */
+async function readTogether(run: RunCommand, facts: readonly Fact[]): Promise<readonly (readonly Entry[])[]> {
+  const printed = await printedTogether(run, facts);
+  if (printed) return facts.map((what, index) => entriesOf(HOST_FACTS[what], printed[index]!));
+  return await Promise.all(
+    facts.map(async (what) => {
+      const argv = HOST_FACTS[what];
+      return entriesOf(argv, (await run({ argv, timeoutMs: TIMEOUT_MS })).stdout);
+    }),
+  );
+}
+
+async function printedTogether(run: RunCommand, facts: readonly Fact[]): Promise<readonly string[] | undefined> {
+  const script = facts.map((what) => HOST_FACTS[what].join(' ')).join(` && echo ${SEPARATOR} && `);
+  try {
+    const { stdout } = await run({ argv: ['sh', '-c', script], timeoutMs: TIMEOUT_MS });
+    const printed = stdout.split(new RegExp(`^${SEPARATOR}$`, 'm'));
+    return printed.length === facts.length ? printed : undefined;
+  } catch (error) {
+    if (!(error instanceof CommandFailed)) throw error;
+    return undefined;
+  }
 }
 
 /** Has the kernel ask who has these addresses; answers come later. Pods see an ARP request or a neighbour solicitation, no more. */
@@ -49,7 +69,7 @@ export async function askNeighbours(
 
 type Entry = Readonly<Record<string, unknown>>;
 
-function entriesOf(argv: readonly string[], { stdout }: { readonly stdout: string }): readonly Entry[] {
+function entriesOf(argv: readonly string[], stdout: string): readonly Entry[] {
   const text = stdout.trim();
   // Nothing at all where there is nothing to list.
   const value: unknown = text === '' ? [] : JSON.parse(text);

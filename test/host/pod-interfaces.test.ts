@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { CommandRequest, RunCommand } from '../../src/host/command.ts';
+import { CommandFailed, type CommandRequest, type RunCommand } from '../../src/host/command.ts';
 import { findInterfaces, type HostFacts, type KnownPort } from '../../src/host/pod-interfaces.ts';
 import { askNeighbours, readHostFacts } from '../../src/host/read-interfaces.ts';
 
@@ -48,12 +48,16 @@ const ROUTED: Answers = {
   'ip -6 -j route show table all': [{ dst: '2001:db8:0::1', dev: 'eni1', metric: 1024 }],
 };
 
-function answering(answers: Answers, asked: CommandRequest[] = []): RunCommand {
-  return (request) => {
+/** `refused`: these fail, by themselves or in a shell. */
+function answering(answers: Answers, asked: CommandRequest[] = [], refused: readonly string[] = []): RunCommand {
+  const print = (text: string): string => (text in answers ? `${JSON.stringify(answers[text])}\n` : '');
+  return async (request) => {
     asked.push(request);
-    const text = request.argv.join(' ');
-    if (text in answers) return Promise.resolve({ stdout: JSON.stringify(answers[text]), stderr: '', durationMs: 1 });
-    return Promise.resolve({ stdout: '', stderr: '', durationMs: 1 });
+    const [program, , script] = request.argv;
+    const commands = program === 'sh' ? script!.split(' && echo @@ && ') : [request.argv.join(' ')];
+    const failed = [program!, ...commands].find((each) => refused.includes(each));
+    if (failed !== undefined) throw new CommandFailed(request, 'exit', 1, `${failed} is refused`);
+    return { stdout: commands.map(print).join('@@\n'), stderr: '', durationMs: 1 };
   };
 }
 
@@ -110,6 +114,29 @@ describe("kernel: which interface is which pod's", () => {
       readHostFacts(answering({ ...BRIDGE, 'ip -j -d link show': { error: 1 } })),
       /printed no list/,
     );
+  });
+
+  it('what is read together is read by one shell', async () => {
+    const asked: CommandRequest[] = [];
+    await readHostFacts(answering(BRIDGE, asked));
+    assert.deepEqual(
+      asked.map(({ argv }) => argv[0]),
+      ['sh', 'sh'],
+    );
+  });
+
+  it('fault: there is no shell for what is read together: each is read by itself', async () => {
+    const facts = await readHostFacts(answering(BRIDGE, [], ['sh']));
+    assert.deepEqual(facts, await readHostFacts(answering(BRIDGE)));
+    assert.equal(facts.links.length, 5);
+    assert.equal(facts.stations.size, 2);
+  });
+
+  it('fault: a tool that fails among others is told by its own words', async () => {
+    const refused = 'ip -6 -j route show table all';
+    await assert.rejects(readHostFacts(answering(BRIDGE, [], [refused])), {
+      message: `${refused}: exit code 1: ${refused} is refused`,
+    });
   });
 
   it('asks in one command', async () => {
