@@ -28,6 +28,11 @@ const kernel = createNftKernel({
   },
 });
 try {
+  // As one that was killed may leave it.
+  await runCommand({
+    argv: ['nft', `add table inet ${TABLE}; add chain inet ${TABLE} sample; add rule inet ${TABLE} sample drop`],
+    timeoutMs: 10_000,
+  });
   const problem = await probe(kernel, TABLE, { ...LAYOUT, mode: 'enforce' });
   const byNetlink = written.filter((each) => each).length;
   const writer = new TableWriter(TABLE);

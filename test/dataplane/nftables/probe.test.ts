@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { versionedMap } from '../../../src/core/versioned-map.ts';
 import { type NftKernel, NftFailed } from '../../../src/dataplane/nftables/kernel/kernel.ts';
 import { probe, tryWays } from '../../../src/dataplane/nftables/sync/probe.ts';
+import { chainOf } from '../../../src/dataplane/nftables/table/table.ts';
+import { TableWriter } from '../../../src/dataplane/nftables/table/write-table.ts';
 import { LAYOUT } from '../../support/fake-cluster.ts';
 import { createFakeNft } from '../../support/nft-fake.ts';
 
@@ -37,6 +39,17 @@ const FAILING: NftKernel = {
 describe('nftables: two ways to write are tried', () => {
   it('the first one is enough', async () => {
     assert.deepEqual(await tryWays(trial, createFakeNft(), FAILING), { problem: undefined });
+  });
+
+  it('what one that was killed left goes first, whatever it is', async () => {
+    const fake = createFakeNft();
+    const writer = new TableWriter('tried');
+    const other = chainOf('sample', [
+      { matches: [{ kind: 'state', states: ['invalid'] }], target: { kind: 'return' } },
+    ]);
+    await fake.write([writer.addTable('inet'), writer.addChain(other), ...writer.addRules(other)]);
+    assert.equal(await trial(fake), undefined);
+    assert.equal(await fake.read(), undefined);
   });
 
   it('fault: what the first one writes is printed otherwise: the second one has to be taken, and it is told why', async () => {

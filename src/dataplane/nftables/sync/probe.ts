@@ -50,10 +50,11 @@ export async function tryWays(
 
 async function tryOut(kernel: NftKernel, name: string, desired: WholeTable): Promise<string | undefined> {
   const writer = new TableWriter(name);
-  const deletion = ({ chains, sets }: Table) =>
-    familiesOf([...chains.keys(), ...sets.keys()]).map((family) => writer.deleteTable(family));
-  const leftThere = await kernel.read();
-  if (leftThere) await kernel.write(deletion(leftThere));
+  const { chains, sets } = desired.rendered;
+  const families = familiesOf([...chains.keys(), ...sets.keys()]);
+  const deletion = families.map((family) => writer.deleteTable(family));
+  // Whether or not one that was killed left a table: to look for it takes two processes.
+  const clean = [...families.map((family) => writer.addTable(family)), ...deletion];
   const difference = await runSliced(compareTables(desired, EMPTY, NO_LEFTOVERS));
   const before = {
     left: NO_LEFTOVERS,
@@ -64,9 +65,9 @@ async function tryOut(kernel: NftKernel, name: string, desired: WholeTable): Pro
   } as const;
   const { steps } = makePlan({ desired, difference, writer, ...before });
   const commands = steps.flatMap((step) => step.commands);
-  await kernel.write(commands);
+  await kernel.write([...clean, ...commands]);
   const read = await kernel.read();
-  await kernel.write(deletion(desired.rendered));
+  await kernel.write(deletion);
   if (!read) return `the table ${name} was not there after it was written`;
   const { rendered, epochs } = splitTable(read);
   return printedOtherwise(desired.rendered, rendered) ?? printedOtherwise(desired.epochs, epochs);
