@@ -96,6 +96,8 @@ export class OneSync {
   readonly #written: ObservedState | undefined;
   /** What the last plan was made from. */
   #observed: ObservedState | undefined;
+  /** Begun while the rules are rendered. */
+  #reading: Promise<ObservedState> | undefined;
   /** The kernel as the writes left it; undefined: unknown. */
   known: ObservedState | undefined;
   epochs: Plan['epochs'];
@@ -126,9 +128,18 @@ export class OneSync {
     return new Isolation({ kernel, ruleset, now, onRejected, onBusyChain }, this.busyChains);
   }
 
-  async prepare(intent: NodeIntent, interfaces: PodInterfaces, question: FeatureQuestion): Promise<void> {
-    const { now, layout, missingFeatures } = this.#options;
+  /** `resync`: as `execute` is told. */
+  async prepare(
+    intent: NodeIntent,
+    interfaces: PodInterfaces,
+    { question, resync }: { readonly question: FeatureQuestion; readonly resync: boolean },
+  ): Promise<void> {
+    const { now, layout, missingFeatures, kernel } = this.#options;
     if (missingFeatures && this.#mode !== 'dry-run') this.#missing = await missingFeatures(question);
+    // Not beside the question, which makes sets and a chain for a moment.
+    if (resync || !this.#written) this.#reading = kernel.readBack();
+    // Whoever waits for it is told.
+    this.#reading?.catch(() => {});
     const enforcing = this.#mode === 'audit' ? 'audit' : 'enforce';
     const wholeLayout = layoutWithout({ ...layout, mode: enforcing }, this.#missing);
     const started = now();
@@ -219,7 +230,9 @@ export class OneSync {
 
   async #read(): Promise<ObservedState> {
     const started = this.#options.now();
-    const found = await this.#options.kernel.readBack();
+    const reading = this.#reading ?? this.#options.kernel.readBack();
+    this.#reading = undefined;
+    const found = await reading;
     const judging = asTheyJudge(found);
     const recognised = await runSliced(recognise(judging, this.#written, this.#ruleset?.sets ?? new Map()));
     this.#addSeconds('observe', started);

@@ -3,7 +3,6 @@ import { FAMILIES, type Family, type Mode } from '../../../core/vocabulary.ts';
 import type { NodeIntent } from '../../../compile/intent.ts';
 import type { PodInterfaces } from '../../../host/pod-interfaces.ts';
 import type { SyncRequest } from '../../dataplane.ts';
-import type { FeatureQuestion } from '../kernel/probe-features.ts';
 import type { MissingFeatures } from '../rules/kernel-features.ts';
 import type { ObservedFamily, ObservedState } from '../plan/plan.ts';
 import type { Standing } from '../drift/drift-watch.ts';
@@ -67,7 +66,7 @@ export class Synchronizer {
     const nothingListed = new NodeCompiler('').intent();
     const memory = { ...this.#memory, written: undefined, unread: [], busyChains: [] };
     const run = new OneSync(this.#options, this.#renderer, memory, 'enforce');
-    await run.prepare(nothingListed, interfaces, 'known');
+    await run.prepare(nothingListed, interfaces, { question: 'known', resync: true });
     await run.execute(true);
     const [failure] = run.result().failures;
     this.#memory = { ...this.#memory, epochs: run.epochs };
@@ -85,7 +84,7 @@ export class Synchronizer {
 
   /** See Dataplane.sync. */
   sync(intent: NodeIntent, { mode, resync, interfaces }: SyncRequest): Promise<SyncResult> {
-    return this.#run(mode, resync, (run, question) => run.prepare(intent, interfaces, question));
+    return this.#run(mode, resync, (run, how) => run.prepare(intent, interfaces, how));
   }
 
   /** See Dataplane.remove. */
@@ -96,7 +95,7 @@ export class Synchronizer {
   async #run(
     mode: Mode,
     isAsked: boolean,
-    prepare: (run: OneSync, question: FeatureQuestion) => Promise<void>,
+    prepare: (run: OneSync, how: Parameters<OneSync['prepare']>[2]) => Promise<void>,
   ): Promise<SyncResult> {
     const resync = isAsked || this.#isToReadAgain();
     // Until the kernel is read again, chains that cannot go are not tried again.
@@ -108,7 +107,7 @@ export class Synchronizer {
     this.#mode = mode;
     this.#isSyncing = true;
     try {
-      await prepare(run, resync ? (this.#wasRefused ? 'all' : 'missing') : 'known');
+      await prepare(run, { question: resync ? (this.#wasRefused ? 'all' : 'missing') : 'known', resync });
       await run.execute(resync, this.#options.after !== undefined && this.#msToNextEpoch() > 0);
     } catch (error) {
       run.fail(error);

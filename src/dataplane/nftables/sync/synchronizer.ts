@@ -132,10 +132,11 @@ export class NftSynchronizer {
     for (let attempt = 1; ; attempt++) {
       const layout = this.#layouts[mode === 'audit' ? 'audit' : 'enforce'];
       const isRemembered = !isToRead;
-      if (isToRead) await this.#read(run);
-      const rendered = await this.#timed(run, 'render', () =>
-        runSliced(this.#renderer.renderInSteps(intent, layout, interfaces, this.#refused)),
-      );
+      const render = (): Promise<Table> =>
+        this.#timed(run, 'render', () =>
+          runSliced(this.#renderer.renderInSteps(intent, layout, interfaces, this.#refused)),
+        );
+      const rendered = isToRead ? await this.#readAndRender(run, render) : await render();
       if (mode === 'dry-run') {
         await this.#takeOut(run);
         run.plan = (await this.#plan(intent, rendered, layout, true, run)).plan;
@@ -160,6 +161,16 @@ export class NftSynchronizer {
       if (isRemembered) continue;
       if (attempt > MAX_ATTEMPTS || !this.#leaveOut(failed, rendered)) throw failed;
     }
+  }
+
+  /** Beside each other; but where something was refused, what stands instead of it has to be read first. */
+  async #readAndRender(run: Run, render: () => Promise<Table>): Promise<Table> {
+    const reading = this.#read(run);
+    if (this.#rejected.size > 0) await reading;
+    const [read, rendered] = await Promise.allSettled([reading, render()]);
+    if (read.status === 'rejected') throw read.reason;
+    if (rendered.status === 'rejected') throw rendered.reason;
+    return rendered.value;
   }
 
   get #refused(): Refused {
