@@ -41,6 +41,12 @@ export class WatchedProcess {
     return treeCpuMs(this.#child.pid ?? 0);
   }
 
+  /** CPU so far in ms, of its main thread alone. */
+  mainThreadMs(): number {
+    const [nanoseconds] = readFileSync(`/proc/${this.pid}/task/${this.pid}/schedstat`, 'utf8').split(' ');
+    return Number(nanoseconds) / 1e6;
+  }
+
   get pid(): number {
     return this.#child.pid!;
   }
