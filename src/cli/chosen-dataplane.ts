@@ -341,9 +341,9 @@ class ChosenNode implements NodeDataplane {
       ...(left === undefined
         ? []
         : [`rules of the other data plane stand beside these, and deny what they denied: ${left}`]),
-      ...(takeOver.isTaking() ? ['rules of the other data plane are looked for'] : []),
+      ...(takeOver.isFirstLook() ? ['rules of the other data plane are looked for'] : []),
     ];
-    return { ok: left === undefined && !takeOver.isTaking(), reason: reasons.join('; ') };
+    return { ok: left === undefined && !takeOver.isFirstLook(), reason: reasons.join('; ') };
   }
 
   #stateOf(name: string): ConditionState {

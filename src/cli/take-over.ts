@@ -21,9 +21,9 @@ export interface TakeOver {
   readonly dataplane: TellingDataplane;
   /** Why rules of the other one that are known to stand could not be taken out; undefined: none are known. */
   left(): string | undefined;
-  /** It is being found out whether some stand, or they are being taken out. */
-  isTaking(): boolean;
-  /** Resolves when it is not. */
+  /** They are being looked for, and taken out, for the first time: until then nothing is known of them. */
+  isFirstLook(): boolean;
+  /** Resolves when they are not being looked for or taken out. */
   settled(): Promise<void>;
   /** They may stand again. */
   again(): void;
@@ -49,7 +49,8 @@ export function takingOver({ dataplane, other, log, now, before }: TakeOverOptio
   let retryMs = FIRST_RETRY_MS;
   let told = '';
   let left: string | undefined;
-  let isTaking = false;
+  let isFirstLook = false;
+  let hasLooked = false;
   let settled = Promise.resolve();
   const take = async (): Promise<void> => {
     left = undefined;
@@ -65,7 +66,8 @@ export function takingOver({ dataplane, other, log, now, before }: TakeOverOptio
     log.warn(`took the rules of ${other.name} out, which stood before: those of this data plane stand`);
   };
   const takeOut = async (): Promise<void> => {
-    isTaking = true;
+    isFirstLook = !hasLooked;
+    hasLooked = true;
     try {
       await take();
       isDone = true;
@@ -76,7 +78,7 @@ export function takingOver({ dataplane, other, log, now, before }: TakeOverOptio
       notBeforeMs = now() + retryMs;
       retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
     }
-    isTaking = false;
+    isFirstLook = false;
   };
   const behind = async (write: () => Promise<SyncOutcome>): Promise<SyncOutcome> => {
     await settled;
@@ -86,7 +88,7 @@ export function takingOver({ dataplane, other, log, now, before }: TakeOverOptio
   };
   return {
     left: () => left,
-    isTaking: () => isTaking,
+    isFirstLook: () => isFirstLook,
     settled: () => settled,
     again: () => {
       isDone = false;

@@ -339,6 +339,21 @@ describe('moves from one data plane to the other', () => {
     assert.ok(host.done.indexOf('compare iptables') > 0, host.done.join());
   });
 
+  it('fault: rules of the other one cannot be looked for: the node is ready once that was tried, also while it is tried again', async () => {
+    const host = new Host();
+    host.looking = Promise.reject(new Error('no answer'));
+    const { node, sync } = await host.opened();
+    await sync();
+    assert.equal(conditionOf(node, 'dataplane').ok, false);
+    await nextTurn();
+    assert.equal(conditionOf(node, 'dataplane').ok, true);
+    host.looking = new Promise(() => {});
+    host.clock.advance(1_000);
+    await sync();
+    await nextTurn();
+    assert.equal(conditionOf(node, 'dataplane').ok, true);
+  });
+
   it('fault: rules of the other one cannot be taken out: said, not ready, tried again, later and later', async () => {
     const host = new Host();
     host.standing.add('iptables');
