@@ -1,5 +1,6 @@
 /** When the counters of the table are read: it lists all of it. */
 import assert from 'node:assert/strict';
+import { KEEP_IDLE_MS } from '../../../src/dataplane/count-totals.ts';
 import { versionedMap } from '../../../src/core/versioned-map.ts';
 import { NftCounters } from '../../../src/dataplane/nftables/sync/counters.ts';
 import type { Rule } from '../../../src/dataplane/nftables/table/rule.ts';
@@ -60,6 +61,31 @@ describe('nftables: counters ahead of a deletion', () => {
     });
     await Promise.all([counters.counters(), counters.counters(), counters.counters()]);
     assert.equal(reads, 1);
+  });
+
+  it('of rules that are gone are dropped after an hour, those of rules that stand are not', async () => {
+    let nowMs = 0;
+    let text = '';
+    const counters = new NftCounters({ read: async () => text, now: () => nowMs, onProblem: () => assert.fail() });
+    const rule = (chain: string): string => `\tchain ${chain} {\n\t\tcounter packets 3 bytes 0 drop\n\t}\n`;
+    const other: Rule = { ...COUNTING, counts: { ...COUNTING.counts!, direction: 'egress' } };
+    const made = (...of: readonly Rule[]): Table => ({
+      chains: versionedMap(of.map((each, at) => [`c${at}`, chainOf(`c${at}`, [each])])),
+      sets: versionedMap(),
+    });
+    counters.rendered(made(COUNTING, other));
+    text = rule('c0') + rule('c1');
+    const told = async () => (await counters.counters()).map(({ direction, packets }) => `${direction} ${packets}`);
+    assert.deepEqual(await told(), ['ingress 3', 'egress 3']);
+    counters.rendered(made(COUNTING));
+    text = rule('c0');
+    await counters.aheadOfDeletion();
+    for (const hours of [0.5, 1]) {
+      nowMs = hours * KEEP_IDLE_MS;
+      assert.deepEqual(await told(), ['ingress 3', 'egress 3']);
+    }
+    nowMs = KEEP_IDLE_MS + 1_000;
+    assert.deepEqual(await told(), ['ingress 3']);
   });
 
   it('fault: a reading that hangs holds up a deletion for a second', async () => {

@@ -1,6 +1,7 @@
 /** What the counter of each rule of an endpoint chain counts, told from the rules as values. */
 import type { Direction, Family } from '../../../core/vocabulary.ts';
 import type { CountedAction, CountedFlow, CountedFor } from '../../dataplane.ts';
+import type { Counted } from '../../count-totals.ts';
 import type { PolicyRef } from '../../../policy/model.ts';
 import type { Chain } from '../rules/chain.ts';
 import type { Match, Rule } from '../rules/rule.ts';
@@ -10,14 +11,6 @@ import { objectKey } from '../../../policy/model.ts';
 import { DIRECTIONS } from '../../../core/vocabulary.ts';
 import { CHAIN_PARTS, closedChain, isAlone, replyChain } from '../../chain-names.ts';
 import { parseRule } from '../rules/parse-rule.ts';
-
-/** What a count is a count of. */
-export interface Counted {
-  readonly action: CountedAction;
-  readonly direction: Direction;
-  readonly flow: CountedFlow;
-  readonly of: CountedFor;
-}
 
 /** The rule at `index` adds to a count, or takes from it what another rule of the chain counts as well. */
 export interface Share {

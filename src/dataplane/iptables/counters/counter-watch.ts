@@ -9,6 +9,7 @@ import type { RuleCounter } from '../../dataplane.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
 import type { DumpedRules } from '../../rule-dump.ts';
 
+import { CountTotals } from '../../count-totals.ts';
 import { inTurns } from '../../in-turns.ts';
 import { Ledger } from './ledger.ts';
 import { type CountersRead, dumpedCounters, savedCounters, withLines } from './read-counters.ts';
@@ -35,6 +36,8 @@ export interface CounterWatchOptions {
   /** What rules of those chains count, as the kernel tells it; undefined: it does not. Never rejects. Absent: only tools are asked. */
   readonly dump?: (family: Family, chains: readonly string[]) => Promise<DumpedRules | undefined>;
   readonly clock: MonotonicClock;
+  /** Absent: its own. */
+  readonly totals?: CountTotals;
   /** Absent: counts end with the agent. */
   readonly store?: CountStore;
   /** Undefined: it works again. Told once each. */
@@ -51,7 +54,8 @@ interface QueuedReading {
 
 export class CounterWatch {
   readonly #options: CounterWatchOptions;
-  readonly #ledger = new Ledger();
+  readonly #totals: CountTotals;
+  readonly #ledger: Ledger;
   #isRendered = false;
   /** Rules since the last reading, oldest first. */
   readonly #unlearned: Ruleset[] = [];
@@ -78,6 +82,8 @@ export class CounterWatch {
 
   constructor(options: CounterWatchOptions) {
     this.#options = options;
+    this.#totals = options.totals ?? new CountTotals();
+    this.#ledger = new Ledger(this.#totals);
   }
 
   /** These rules are about to be written. Readings begin with the first. */
@@ -127,7 +133,7 @@ export class CounterWatch {
     if (!this.#isRendered) return [];
     const minAgeMs = Math.max(MIN_AGE_MS, this.#tookMs * REST_SHARE);
     if (this.#options.clock.now() - this.#readMs >= minAgeMs) await this.#within(MAX_WAIT_MS, this.#readAll());
-    return this.#ledger.counters();
+    return this.#totals.counters();
   }
 
   /** Lets a reading under way keep what it counts, but not for long. Counting goes on in the kernel. */

@@ -4,7 +4,7 @@
  */
 import type { Sliced } from '../../../core/sliced.ts';
 import type { Family } from '../../../core/vocabulary.ts';
-import type { RuleCounter } from '../../dataplane.ts';
+import type { CountTotals, Total } from '../../count-totals.ts';
 import type { KeptCounts, SavedChain, SavedCounts, SavedTotal } from '../../saved-counts.ts';
 import type { Chain } from '../rules/chain.ts';
 import type { Rule } from '../rules/rule.ts';
@@ -13,35 +13,10 @@ import type { TextContext } from '../rules/write-text.ts';
 import { type ChainCounters, type CountersRead, isOfHandles } from './read-counters.ts';
 
 import { DIRECTIONS, FAMILIES } from '../../../core/vocabulary.ts';
-import { objectKey } from '../../../policy/model.ts';
 import { closedChain, isJudging, replyChain } from '../../chain-names.ts';
 import { isOverlay } from '../rules/names.ts';
 import { leadsTo } from '../rules/parse-rule.ts';
-import {
-  type Counted,
-  type Judged,
-  judgedBy,
-  judgedWhenClosed,
-  parsedRule,
-  readJudged,
-  sharesOf,
-} from './counted-rules.ts';
-
-/** Counts kept one by one; what comes beyond them is counted together, as `other`. */
-export const MAX_COUNTS = 2_000;
-/** A count that no rule adds to any more is dropped after this long. */
-export const KEEP_IDLE_MS = 3_600_000;
-
-/** One count. */
-interface Total {
-  readonly counted: Counted;
-  packets: number;
-  bytes: number;
-  /** The most that was told: two rules that count the same packet are not read at the same moment. */
-  toldPackets: number;
-  toldBytes: number;
-  usedMs: number;
-}
+import { type Judged, judgedBy, judgedWhenClosed, parsedRule, readJudged, sharesOf } from './counted-rules.ts';
 
 interface TotalShare {
   readonly index: number;
@@ -68,8 +43,7 @@ interface Rendered {
 }
 
 export class Ledger implements KeptCounts {
-  /** By what is counted. */
-  readonly #totals = new Map<string, Total>();
+  readonly #totals: CountTotals;
   /** By family and name: chains that are in the kernel. */
   #known = new Map<string, Known>();
   /** By family and name: chains of the rules wanted now, and of those before as long as they are in the kernel. */
@@ -85,6 +59,10 @@ export class Ledger implements KeptCounts {
   readonly #unsure = new Set<string>();
   /** Chains that judge in the place of others, from the head of which they are reached: whether those judge pods. */
   readonly #overlays = new Map<string, boolean>();
+
+  constructor(totals: CountTotals) {
+    this.#totals = totals;
+  }
 
   /** What chains mean from now on. */
   *learn(ruleset: Ruleset, nowMs: number): Sliced<void> {
@@ -106,7 +84,7 @@ export class Ledger implements KeptCounts {
           // Of the same name are the same rules, but perhaps for other policies.
           this.#rendered.set(key, { chain, judged, context });
           // A count is there, at 0, before the first packet.
-          for (const { counted } of sharesOf(chain.rules, judged)) this.#totalOf(counted, nowMs);
+          for (const { counted } of sharesOf(chain.rules, judged)) this.#totals.of(counted, nowMs);
         }
         yield;
       }
@@ -240,7 +218,7 @@ export class Ledger implements KeptCounts {
     this.#forget(isAsked, family, read);
     yield;
     for (const { shares } of known.values()) for (const { total } of shares) total.usedMs = nowMs;
-    for (const [key, { usedMs }] of this.#totals) if (nowMs - usedMs > KEEP_IDLE_MS) this.#totals.delete(key);
+    this.#totals.dropIdle(nowMs);
   }
 
   /** The rules are written to another table from now on. */
@@ -248,18 +226,8 @@ export class Ledger implements KeptCounts {
     this.#known = new Map();
   }
 
-  counters(): readonly RuleCounter[] {
-    return [...this.#totals.values()].map((total) => {
-      total.toldPackets = Math.max(total.toldPackets, total.packets);
-      total.toldBytes = Math.max(total.toldBytes, total.bytes);
-      return { ...total.counted, packets: total.toldPackets, bytes: total.toldBytes };
-    });
-  }
-
-  /** Counts that are not 0: the others are there again with their rules. */
-  *savedTotals(): Iterable<SavedTotal> {
-    for (const { counted, packets, bytes, toldPackets, toldBytes } of this.#totals.values())
-      if (packets !== 0 || toldPackets !== 0) yield { ...counted, packets, bytes, toldPackets, toldBytes };
+  savedTotals(): Iterable<SavedTotal> {
+    return this.#totals.saved();
   }
 
   *savedChains(): Iterable<SavedChain> {
@@ -270,13 +238,7 @@ export class Ledger implements KeptCounts {
 
   /** Goes on from there; before anything was taken. */
   restore({ totals, chains }: SavedCounts, nowMs: number): void {
-    for (const { packets, bytes, toldPackets, toldBytes, ...counted } of totals) {
-      const total = this.#totalOf(counted, nowMs);
-      total.packets += packets;
-      total.bytes += bytes;
-      total.toldPackets += toldPackets;
-      total.toldBytes += toldBytes;
-    }
+    this.#totals.restore(totals, nowMs);
     for (const { family, name, hash, packets, bytes } of chains)
       this.#known.set(chainKey(family, name), { ids: undefined, hash, packets, bytes, shares: [] });
   }
@@ -316,7 +278,7 @@ export class Ledger implements KeptCounts {
       writtenRules(chain, rendered) ??
       (rendered ? rulesAmong(lines, rendered) : lines.map((line) => parsedRule(line, family)));
     const shares = sharesOf(rules, judged).map(({ index, counted, sign }): TotalShare => {
-      return { index, total: this.#totalOf(counted, nowMs), sign };
+      return { index, total: this.#totals.of(counted, nowMs), sign };
     });
     return { ids, hash, packets, bytes, shares, ...(rendered ? { by: rendered } : {}) };
   }
@@ -330,17 +292,6 @@ export class Ledger implements KeptCounts {
         if (isAsked(key) && !read.has(name) && !wanted?.has(name) && !this.#writing.has(key)) keys.delete(key);
       }
     }
-  }
-
-  #totalOf(counted: Counted, nowMs: number): Total {
-    const key = countedKey(counted);
-    const found = this.#totals.get(key);
-    if (found) return found;
-    if (this.#totals.size >= MAX_COUNTS && counted.of.kind === 'policies')
-      return this.#totalOf({ ...counted, of: { kind: 'other' } }, nowMs);
-    const total = { counted, packets: 0, bytes: 0, toldPackets: 0, toldBytes: 0, usedMs: nowMs };
-    this.#totals.set(key, total);
-    return total;
   }
 }
 
@@ -381,11 +332,6 @@ function isOf(family: Family, key: string): boolean {
 
 function chainKey(family: Family, name: string): string {
   return `${family} ${name}`;
-}
-
-function countedKey({ action, direction, flow, of }: Counted): string {
-  const whose = of.kind === 'policies' ? of.policies.map(objectKey) : of.kind;
-  return JSON.stringify([action, direction, flow, whose]);
 }
 
 /** Where each rule of a chain stood before: by its number; -1: it is new. `unknown`: what it has counted since cannot be told. */

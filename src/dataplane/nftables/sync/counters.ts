@@ -3,14 +3,14 @@
  * counted is kept when it goes, in a text for the agent after this one, if there is a store. Chains that stand go on where an agent before this
  * one left them, and what rules count that this one did not write is told by their comments.
  */
-import { objectKey } from '../../../policy/model.ts';
-import type { CountedFor, RuleCounter } from '../../dataplane.ts';
+import type { RuleCounter } from '../../dataplane.ts';
 import type { Counted } from '../table/counted.ts';
 import type { DumpedRules } from '../../rule-dump.ts';
 import type { CountStore } from '../../count-store.ts';
 import type { KeptCounts, SavedChain, SavedCounts, SavedTotal } from '../../saved-counts.ts';
 import type { Table } from '../table/table.ts';
 
+import { CountTotals } from '../../count-totals.ts';
 import { isJudging } from '../../chain-names.ts';
 import { countedBy } from '../table/legend.ts';
 import { chainLines, type Count, dumpedCounters, type ReadCounts, readCounters } from '../table/read-counters.ts';
@@ -22,6 +22,8 @@ interface CountersOptions {
   readonly dump?: (chains: readonly string[]) => Promise<DumpedRules | undefined>;
   /** Absent: counts of chains that are gone end with the agent. */
   readonly store?: CountStore;
+  /** Absent: its own. */
+  readonly totals?: CountTotals;
   readonly now: () => number;
   /** Returns what cancels it. Absent: a deletion waits for a reading as long as that takes. */
   readonly after?: (ms: number, action: () => void) => () => void;
@@ -35,28 +37,19 @@ interface FoundCounts {
   readonly linesOf: (chain: string) => readonly string[];
 }
 
-interface Total {
-  readonly counted: Omit<RuleCounter, 'packets' | 'bytes'>;
-  packets: number;
-  bytes: number;
-}
-
 /** A listing is not asked for more often. */
 const FRESH_MS = 1_000;
 /** Chains are deleted after this long, read or not. */
 const MAX_WAIT_MS = 1_000;
 /** The form in which counts are kept asks for a family. */
 const OF_BOTH = 4;
-/** Others are counted together. */
-const MAX_SERIES = 10_000;
-
 export class NftCounters implements KeptCounts {
   readonly #options: CountersOptions;
   /** By chain: what its rules count; of chains that are gone as well, until they are read for the last time. */
   readonly #rules = new Map<string, readonly (Counted | undefined)[]>();
   /** By chain, as read last. */
   #seen: ReadCounts = new Map();
-  readonly #totals = new Map<string, Total>();
+  readonly #totals: CountTotals;
   #standing: Pick<Table['chains'], 'has'> = new Set<string>();
   /** Of the chains that were rendered last. */
   #version: number | undefined;
@@ -68,6 +61,7 @@ export class NftCounters implements KeptCounts {
 
   constructor(options: CountersOptions) {
     this.#options = options;
+    this.#totals = options.totals ?? new CountTotals();
   }
 
   rendered({ chains }: Table): void {
@@ -114,7 +108,7 @@ export class NftCounters implements KeptCounts {
       this.#whole ??= this.#read().finally(() => (this.#whole = undefined));
       await this.#whole;
     }
-    return [...this.#totals.values()].map(({ counted, packets, bytes }) => ({ ...counted, packets, bytes }));
+    return this.#totals.counters();
   }
 
   /** `chains`: only those have to be read. One reading after the other: what one that is under way has read is not known. */
@@ -134,7 +128,10 @@ export class NftCounters implements KeptCounts {
       const { counts, isWhole, linesOf } = await this.#counts(chains);
       for (const [chain, each] of counts) this.#add(chain, each, linesOf);
       this.#seen = isWhole ? counts : new Map([...this.#seen, ...counts]);
-      if (isWhole) this.#readMs = now();
+      if (isWhole) {
+        this.#readMs = now();
+        this.#totals.dropIdle(this.#readMs);
+      }
       await store?.save(this);
     } catch (error) {
       this.#options.onProblem(error);
@@ -151,10 +148,8 @@ export class NftCounters implements KeptCounts {
     return { counts: readCounters(text), isWhole: true, linesOf: (chain) => chainLines(text, chain) };
   }
 
-  /** Counts that are not 0: the others are there again with their rules. */
-  *savedTotals(): Iterable<SavedTotal> {
-    for (const { counted, packets, bytes } of this.#totals.values())
-      if (packets !== 0) yield { ...counted, packets, bytes, toldPackets: packets, toldBytes: bytes };
+  savedTotals(): Iterable<SavedTotal> {
+    return this.#totals.saved();
   }
 
   /** Names of chains that judge pods are hashes of all that they hold. */
@@ -166,9 +161,8 @@ export class NftCounters implements KeptCounts {
     }
   }
 
-  restore({ totals, chains }: SavedCounts): void {
-    for (const { packets, bytes, toldPackets: _packets, toldBytes: _bytes, ...counted } of totals)
-      this.#count(counted, packets, bytes);
+  restore({ totals, chains }: SavedCounts, nowMs: number): void {
+    this.#totals.restore(totals, nowMs);
     this.#seen = new Map(
       chains.map(({ name, packets, bytes }) => [
         name,
@@ -202,25 +196,16 @@ export class NftCounters implements KeptCounts {
     return rules;
   }
 
-  #count(counted: Total['counted'], packets: number, bytes: number): void {
-    const of: CountedFor = this.#totals.size < MAX_SERIES ? counted.of : { kind: 'other' };
-    const key = keyOf(this.#totals.has(keyOf(counted)) ? counted : { ...counted, of });
-    let total = this.#totals.get(key);
-    if (!total) {
-      total = { counted: { ...counted, of }, packets: 0, bytes: 0 };
-      this.#totals.set(key, total);
-    }
+  #count(counted: Counted, packets: number, bytes: number): void {
+    const nowMs = this.#options.now();
+    const total = this.#totals.of(counted, nowMs);
     total.packets += packets;
     total.bytes += bytes;
+    total.usedMs = nowMs;
   }
 }
 
 /** A rule that came in the place of the other. */
 function isOther({ handle }: Count, last: Count): boolean {
   return handle !== undefined && last.handle !== undefined && handle !== last.handle;
-}
-
-function keyOf({ action, direction, flow, of }: Total['counted']): string {
-  const whose = of.kind === 'policies' ? of.policies.map(objectKey) : of.kind;
-  return JSON.stringify([action, direction, flow, whose]);
 }
