@@ -4,7 +4,7 @@ import { TidyTimer } from '../../../src/dataplane/tidy-timer.ts';
 import type { ClusterSnapshot } from '../../../src/policy/model.ts';
 import { namespace, pod, policy, snapshot } from '../../support/builders.ts';
 import { epochsInTurn, LAYOUT } from '../../support/fake-cluster.ts';
-import { markOf } from '../../../src/dataplane/mark-bits.ts';
+import { EVERY_PACKET, markOf } from '../../../src/dataplane/mark-bits.ts';
 import { createFakeNft, type FakeNft } from '../../support/nft-fake.ts';
 import { createNftNode, type NftNode } from '../../support/nft-node.ts';
 import type { Packet } from '../../support/tracer.ts';
@@ -123,6 +123,20 @@ describe('syncs of a table of nftables', () => {
     assert.equal(verdict(node, LIVE, connection), 'dropped');
     await node.bring(clusterOf());
     assert.equal(verdict(node, LIVE, connection), 'passed');
+  });
+
+  it('once one is free again, rules go to it though nothing else changed, and flows that it judged meet no other rule', async () => {
+    let free = EVERY_PACKET;
+    const node = createNftNode('node-1', { freeEpochs: { ...epochsInTurn(), next: () => free } });
+    await node.bring(clusterOf());
+    assert.equal((await node.bring(clusterOf())).change!.counts.epochsAdvanced, 0);
+    free = 9;
+    const { change } = await node.bring(clusterOf());
+    assert.deepEqual([change!.counts.epochsAdvanced, change!.epoch], [1, 9]);
+    assert.equal((await node.bring(clusterOf())).change!.isEmpty, true);
+    assert.equal(verdict(node, LIVE, begin(node)), 'passed');
+    assert.equal(verdict(node, LIVE, { mark: markOf(9, LAYOUT.marks!) }), 'passed');
+    assert.match(node.kernel.text(), /ct mark \| 0x00ffffff != 0x12ffffff jump forward-recheck/);
   });
 
   it('fault: the first epoch is one that no flow carries: rules of another data plane stamped flows before (S-67)', async () => {

@@ -6,7 +6,7 @@ import type { AddressDirectory, ReleasedAddresses } from '../../../compile/addre
 import { withReleased } from '../../../compile/address-directory.ts';
 import { FAMILIES, type Family } from '../../../core/vocabulary.ts';
 import type { EpochSource } from '../../free-epochs.ts';
-import { type MarkBits, nextEpoch } from '../../mark-bits.ts';
+import { EVERY_PACKET, type MarkBits, nextEpoch } from '../../mark-bits.ts';
 import { type InForce, readEpoch, readReleased } from '../plan/epochs.ts';
 import type { Revoked } from '../plan/revokes.ts';
 import type { Table } from '../table/table.ts';
@@ -101,9 +101,16 @@ export class EpochKeeper {
     const released = Object.values(this.#released);
     if (released.some((each) => each === 'unknown' || directory.reassignedSince(each, this.#releasedIn))) return true;
     if (this.#isWaiting && !this.#mayWait()) return true;
+    if (this.#isFreeAgain()) return true;
     if (revoked === 'nothing') return false;
     if (revoked === 'all' || revoked.byRules) return true;
     return revoked.bySets && !this.#mayWait();
+  }
+
+  /** Every packet of live flows is judged now, and need not be any longer. */
+  #isFreeAgain(): boolean {
+    const { freeEpochs } = this.#options;
+    return this.#epoch === EVERY_PACKET && freeEpochs !== undefined && freeEpochs.next('both') !== EVERY_PACKET;
   }
 
   #mayWait(): boolean {
