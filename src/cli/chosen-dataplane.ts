@@ -2,6 +2,7 @@
 import type { MonotonicClock } from '../core/clock.ts';
 import type { NodeIntent } from '../compile/intent.ts';
 import type { SyncOutcome, SyncRequest } from '../dataplane/dataplane.ts';
+import type { CountBook } from '../dataplane/count-book.ts';
 import type { FreeEpochs } from '../dataplane/free-epochs.ts';
 import type { InterfaceWatch } from '../host/interface-watch.ts';
 import type { PodInterfaces } from '../host/pod-interfaces.ts';
@@ -39,10 +40,13 @@ export interface ChosenNodeOptions {
   /** New pods are kept out before they are programmed. */
   readonly isClosed: boolean;
   readonly freeEpochs?: Pick<FreeEpochs, 'forget'> | undefined;
+  readonly counts?: Pick<CountBook, 'drop'> | undefined;
   readonly metrics: Pick<AgentMetrics, 'backend' | 'dataplaneMove'>;
   readonly log: Logger;
   readonly clock: MonotonicClock;
 }
+
+const OTHER = { nftables: 'iptables', iptables: 'nftables' } as const satisfies Record<DataplaneName, DataplaneName>;
 
 interface InUse extends ChosenDataplane {
   readonly host: HostDataplane;
@@ -189,10 +193,12 @@ class ChosenNode implements NodeDataplane {
   }
 
   #takeOver({ name }: ChosenDataplane, host: HostDataplane, before?: () => Promise<void>): TakeOver {
-    const { hosts, log, clock } = this.#options;
+    const { hosts, counts, log, clock } = this.#options;
+    const other = OTHER[name];
     return takingOver({
       dataplane: host.dataplane,
-      other: hosts[name === 'nftables' ? 'iptables' : 'nftables'].left,
+      other: hosts[other].left,
+      onGone: () => counts?.drop(other),
       log: log.child('kernel'),
       now: () => clock.now(),
       ...(before ? { before } : {}),
@@ -241,9 +247,11 @@ class ChosenNode implements NodeDataplane {
     const { log, freeEpochs, metrics } = this.#options;
     const before = this.#used;
     let stopped: Promise<void> | undefined;
-    const stopBefore = (): Promise<void> => (stopped ??= before.host.stop());
+    const stopBefore = (): Promise<void> => (stopped ??= before.host.lastReading().then(() => before.host.stop()));
     const host = this.#options.hosts[wanted.name].create();
-    const takeOver = this.#takeOver(wanted, host, stopBefore);
+    // Where they do not go at once, they count on.
+    const { left } = this.#options.hosts[before.name];
+    const takeOver = this.#takeOver(wanted, host, () => (stopped ? left.lastReading() : stopBefore()));
     await this.#asking;
     // What it takes out is what is written now.
     await before.takeOver.settled();
@@ -271,6 +279,7 @@ class ChosenNode implements NodeDataplane {
     if (outcome) {
       const { failures } = await host.dataplane.remove({ resync: true });
       if (failures.length > 0) this.#used.takeOver.again();
+      else this.#options.counts?.drop(OTHER[this.#used.name]);
     }
     await host.stop();
   }

@@ -15,18 +15,19 @@ import { openCommitSessions } from '../host/commit-session.ts';
 import { openDumpSocket } from '../host/netlink-dump.ts';
 import { openRestoreSession } from '../host/restore-session.ts';
 import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
-import { countRules } from './count-rules.ts';
+import { countIptables } from './count-rules.ts';
 import { layoutOf } from './layout.ts';
 import { createKernel, openKernel } from './open-kernel.ts';
 
-export function createIptablesNode({ config, watches, metrics, log }: DataplaneParts): HostDataplane {
+export function createIptablesNode({ config, watches, counts, metrics, log }: DataplaneParts): HostDataplane {
   const kernelLog = log.child('kernel');
   const sets = openRestoreSession(WRITE_SETS);
   const writes = openCommitSessions({ stays: writesRules, needsDeleted: destroysSets, run: sets.run });
   const { kernel, missingFeatures } = createKernel({ config, run: writes.run, metrics, log: kernelLog });
   const neighbours = new NeighbourWatch(kernel, createDriftLog(metrics, log.child('neighbours')), systemClock);
   const dumps = new RuleDumps(openDumpSocket);
-  const counters = countRules(config, kernel, dumps, log.child('counters'));
+  const counters =
+    counts && countIptables(counts, () => ({ variant: kernel.backend, families: kernel.families }), dumps);
   const { freeEpochs } = watches;
   const { connmarkMask: mask } = config;
   const dataplane = createIptablesDataplane({
@@ -56,6 +57,7 @@ export function createIptablesNode({ config, watches, metrics, log }: DataplaneP
     },
     follow: (resync) => neighbours.follow({ standing: () => dataplane.standing(), resync }),
     synced: (outcome, { resync }) => neighbours.synced(outcome, resync),
+    lastReading: async () => counters?.lastReading(),
     stop: async () => {
       neighbours.stop();
       writes.stop();

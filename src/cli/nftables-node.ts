@@ -1,47 +1,41 @@
 /** The data plane of nftables on this host. */
 import type { JumpState } from '../dataplane/listener.ts';
-import type { Logger } from '../telemetry/log.ts';
 import type { DataplaneParts, HostDataplane } from './node-dataplane.ts';
 
 import { afterUnlessExit, systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/error-text.ts';
 import { DriftReport } from '../dataplane/drift-report.ts';
-import { inTurns } from '../dataplane/in-turns.ts';
 import { anyEpoch } from '../dataplane/mark-bits.ts';
 import type { NftKernel } from '../dataplane/nftables/kernel/kernel.ts';
-import { createNftKernel, isNoTable } from '../dataplane/nftables/kernel/nft-kernel.ts';
+import { createNftKernel } from '../dataplane/nftables/kernel/nft-kernel.ts';
 import { NetlinkWriter } from '../dataplane/nftables/kernel/netlink-writer.ts';
 import { NftSession } from '../dataplane/nftables/kernel/nft-session.ts';
 import { traceReads } from '../dataplane/nftables/kernel/trace-reads.ts';
 import { TableMonitor } from '../dataplane/nftables/kernel/table-monitor.ts';
 import { createNftablesDataplane } from '../dataplane/nftables/nftables-dataplane.ts';
-import { NftCounters } from '../dataplane/nftables/sync/counters.ts';
 import { EpochKeeper } from '../dataplane/nftables/sync/epoch-keeper.ts';
 import { probe, probeBridges, tryWays } from '../dataplane/nftables/sync/probe.ts';
 import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
 import { RuleDumps } from '../dataplane/rule-dump.ts';
 import { TidyTimer } from '../dataplane/tidy-timer.ts';
 import { runCommand } from '../host/command.ts';
-import { kernelScope } from '../host/kept-text.ts';
 import { openDumpSocket } from '../host/netlink-dump.ts';
-import { createCounterLog } from '../telemetry/counter-log.ts';
 import { createDriftLog, jumpsPresent } from '../telemetry/drift-log.ts';
-import { storeOf } from './count-rules.ts';
+import { countNftables } from './count-rules.ts';
 import { layoutOf } from './layout.ts';
 
 /** No hook leads there; an agent that is killed while it tries leaves it. */
 export const PROBE_TABLE = `${NFT_TABLE}-probe`;
-const LIST_MS = 30_000;
 /** A change is somebody's if it was told of so shortly before its traces were found. */
 const AUTHOR_MS = 5_000;
 /** Somebody who goes on and on costs one comparison a second. */
 const RESYNC_GAP_MS = 1_000;
 
-export function createNftablesNode({ config, watches, metrics, log }: DataplaneParts): HostDataplane {
+export function createNftablesNode({ config, watches, counts, metrics, log }: DataplaneParts): HostDataplane {
   const now = (): number => systemClock.now();
   const session = new NftSession();
   const netlink = new NetlinkWriter();
-  const others = watchOthers({ config, watches, metrics, log });
+  const others = watchOthers({ metrics, log });
   const host = createNftKernel({ table: NFT_TABLE, run: runCommand, session, netlink });
   const kernel = others.monitor.watched({
     read: (known) => host.read(known),
@@ -51,7 +45,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
     },
   });
   const dumps = new RuleDumps(openDumpSocket);
-  const counters = config.policyCounters ? countersOf(config, dumps, log.child('counters')) : undefined;
+  const counters = counts && countNftables(counts, dumps);
   const { freeEpochs } = watches;
   const { connmarkMask: mask } = config;
   const layout = layoutOf(config);
@@ -109,6 +103,7 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
       others.follow(resync);
     },
     synced: (outcome) => others.synced(outcome),
+    lastReading: async () => counters?.lastReading(),
     stop: async () => {
       others.monitor.stop();
       session.stop();
@@ -116,45 +111,6 @@ export function createNftablesNode({ config, watches, metrics, log }: DataplaneP
       dumps.stop();
     },
   };
-}
-
-function countersOf(
-  { policyCountersFile: file }: DataplaneParts['config'],
-  dumps: RuleDumps,
-  log: Logger,
-): NftCounters {
-  const words = createCounterLog(log, file);
-  const store = storeOf(file, words, tableScope);
-  let told: string | undefined;
-  const tell = (problem: string | undefined): void => {
-    if (problem !== told) words.onUnread(problem);
-    told = problem;
-  };
-  return new NftCounters({
-    now: () => systemClock.now(),
-    after: afterUnlessExit,
-    read: async () => {
-      const argv = ['nft', '-p', '-t', 'list', 'table', 'inet', NFT_TABLE] as const;
-      const { stdout } = await runCommand({ argv: [...argv], timeoutMs: LIST_MS, background: true, isListing: true });
-      tell(undefined);
-      return stdout;
-    },
-    dump: async (chains) => {
-      const rules = await inTurns(dumps.read({ family: 'inet', table: NFT_TABLE, chains }));
-      if (rules) tell(undefined);
-      return rules;
-    },
-    ...(store ? { store } : {}),
-    onProblem: (problem) => {
-      if (!isNoTable(problem)) tell(messageOf(problem));
-    },
-  });
-}
-
-/** Counts of iptables rules in the same file are of other rules. */
-async function tableScope(): Promise<string | undefined> {
-  const kernel = await kernelScope();
-  return kernel === undefined ? undefined : `${kernel} table inet ${NFT_TABLE}`;
 }
 
 interface Others {
@@ -165,7 +121,7 @@ interface Others {
 }
 
 /** What others do to our table: told at once by the kernel, and found by each comparison. */
-function watchOthers({ metrics, log }: DataplaneParts): Others {
+function watchOthers({ metrics, log }: Pick<DataplaneParts, 'metrics' | 'log'>): Others {
   const listener = createDriftLog(metrics, log.child('neighbours'));
   let last: { readonly program: string; readonly atMs: number } | undefined;
   let resync: ((reason: string) => void) | undefined;

@@ -8,6 +8,7 @@ import type { Condition } from '../telemetry/condition.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { AgentMetrics } from '../telemetry/metrics.ts';
 import type { AgentConfig } from './config.ts';
+import type { RuleCounts } from './count-rules.ts';
 import type { NodeWatches } from './watch-node.ts';
 
 export interface TellingDataplane extends Dataplane {
@@ -52,6 +53,8 @@ export interface HostDataplane extends Pick<NodeDataplane, 'dataplane' | 'condit
   tryOpen(): Promise<string | undefined>;
   /** Why it does not see ports of bridges on this host, as far as it was tried; undefined, or absent: it does. */
   bridgeProblem?(): string | undefined;
+  /** What its rules have counted is read, as they are about to go. Resolves soon, and never rejects. */
+  lastReading(): Promise<void>;
   /** It is in use, from now until `stop`. */
   follow(resync: (reason: string) => void): void;
 }
@@ -59,6 +62,8 @@ export interface HostDataplane extends Pick<NodeDataplane, 'dataplane' | 'condit
 export interface DataplaneParts {
   readonly config: AgentConfig;
   readonly watches: NodeWatches;
+  /** Undefined: nothing is counted. */
+  readonly counts: RuleCounts | undefined;
   readonly metrics: AgentMetrics;
   readonly log: Logger;
 }

@@ -1,5 +1,7 @@
 /** What another data plane left on this host, to be found and taken out. */
+import { type Backend, FAMILIES, type Family } from '../core/vocabulary.ts';
 import type { Dataplane, SyncFailure } from '../dataplane/dataplane.ts';
+import type { RuleCounts } from './count-rules.ts';
 import type { OtherDataplane } from './take-over.ts';
 
 import { systemClock } from '../core/clock.ts';
@@ -10,11 +12,12 @@ import { TABLE_FAMILIES, type TableFamily } from '../dataplane/nftables/table/fa
 import { hostHasIpv6, readTableNames } from '../dataplane/iptables/kernel/list-rules.ts';
 import { CommandFailed, runCommand } from '../host/command.ts';
 import { AGENT_FLAGS } from './config.ts';
+import { countIptables, countNftables } from './count-rules.ts';
 
 const NFT_MS = 30_000;
 
 /** `table`: the name of ours, of either family. */
-export function leftInNftables(table: string): OtherDataplane {
+export function leftInNftables(table: string, counts?: RuleCounts): OtherDataplane {
   const nft = (...words: readonly string[]) => runCommand({ argv: ['nft', ...words], timeoutMs: NFT_MS });
   const standing = async (): Promise<readonly TableFamily[]> => {
     const found: TableFamily[] = [];
@@ -31,6 +34,7 @@ export function leftInNftables(table: string): OtherDataplane {
   return {
     name: 'nftables',
     stands: async () => (await standing()).length > 0,
+    lastReading: async () => (counts ? countNftables(counts).lastReading() : undefined),
     remove: async () => {
       // One transaction: what one of them tells the other is understood as long as it is told.
       const deletions = (await standing()).map((family) => `delete table ${family} ${table}`);
@@ -87,9 +91,10 @@ async function removeAll(dataplane: Dataplane): Promise<readonly SyncFailure[]> 
   }
 }
 
-export function leftInIptables(lockWaitSeconds: number): OtherDataplane {
+export function leftInIptables(lockWaitSeconds: number, counts?: RuleCounts): OtherDataplane {
   const { kernel, dataplane } = hostIptables(lockWaitSeconds);
   let opened: ReturnType<HostKernel['open']> | undefined;
+  let standing: readonly Standing[] = [];
   return {
     name: 'iptables',
     stands: async () => {
@@ -97,16 +102,27 @@ export function leftInIptables(lockWaitSeconds: number): OtherDataplane {
         opened ??= kernel.open();
         await opened;
         const { families, sets, other } = await kernel.readBack();
-        const isThere = [families, other?.families ?? {}].some((some) =>
-          Object.values(some).some(({ chains }) => chains.size > 0),
-        );
-        return isThere || sets.size > 0;
+        standing = [{ variant: kernel.backend, families }, ...(other ? [other] : [])]
+          .map((one) => ({
+            variant: one.variant,
+            families: FAMILIES.filter((family) => one.families[family]?.chains.size),
+          }))
+          .filter((one) => one.families.length > 0);
+        return standing.length > 0 || sets.size > 0;
       } catch (error) {
         opened = undefined;
         if (isAbsent(error)) return false;
         throw error;
       }
     },
+    lastReading: async () => {
+      if (counts) for (const each of standing) await countIptables(counts, () => each).lastReading();
+    },
     remove: () => removeAll(dataplane),
   };
+}
+
+interface Standing {
+  readonly variant: Backend;
+  readonly families: readonly Family[];
 }

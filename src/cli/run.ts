@@ -31,6 +31,7 @@ import { serveStatusPages } from '../telemetry/status-pages.ts';
 import { logStaleness, watchesReady } from '../telemetry/watch-staleness.ts';
 import { createChosenNode } from './chosen-dataplane.ts';
 import { describeConfig } from './config.ts';
+import { openRuleCounts } from './count-rules.ts';
 import { createIptablesNode } from './iptables-node.ts';
 import { NFT_TABLE } from '../dataplane/nftables/table/names.ts';
 import { createNftablesNode } from './nftables-node.ts';
@@ -84,7 +85,8 @@ export async function runAgent(config: AgentConfig, { signal }: { signal: AbortS
     const stopTelling = logStaleness(cluster, log.child('watch'), systemClock);
     // The cluster is listed while the host is read.
     const watches = watchNode(config, metrics, log);
-    const node = createNode({ config, watches, metrics, log });
+    const counts = openRuleCounts(config, log.child('counters'));
+    const node = createNode({ config, watches, counts, metrics, log });
     const { dataplane } = node;
     sources.dataplane = () => node.inUse();
     const opened = Promise.withResolvers<void>();
@@ -210,13 +212,17 @@ interface AgentParts {
 }
 
 function createNode(parts: DataplaneParts): NodeDataplane {
-  const { config, watches, metrics, log } = parts;
+  const { config, watches, counts, metrics, log } = parts;
   return createChosenNode({
     asked: config.dataplane,
     hosts: {
-      nftables: { create: () => createNftablesNode(parts), left: leftInNftables(NFT_TABLE) },
-      iptables: { create: () => createIptablesNode(parts), left: leftInIptables(config.xtablesLockWaitSeconds) },
+      nftables: { create: () => createNftablesNode(parts), left: leftInNftables(NFT_TABLE, counts) },
+      iptables: {
+        create: () => createIptablesNode(parts),
+        left: leftInIptables(config.xtablesLockWaitSeconds, counts),
+      },
     },
+    counts: counts?.book,
     interfaces: watches.interfaces,
     isClosed: config.newPods === 'closed',
     freeEpochs: watches.freeEpochs,

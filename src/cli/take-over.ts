@@ -13,6 +13,8 @@ export interface OtherDataplane {
   readonly name: string;
   /** Whether rules of ours stand there. Rejects where that cannot be found out. */
   stands(): Promise<boolean>;
+  /** What they have counted is read, as they are about to go. Resolves soon, and never rejects. */
+  lastReading(): Promise<void>;
   /** Takes them out; returns what could not be. */
   remove(): Promise<readonly SyncFailure[]>;
 }
@@ -35,15 +37,17 @@ interface TakeOverOptions {
   readonly log: Logger;
   /** Monotonic milliseconds. */
   readonly now: () => number;
-  /** Before the first rule of the other one goes. */
+  /** Before the first rule of the other one goes. Absent: what they have counted is read. */
   readonly before?: () => Promise<void>;
+  /** Nothing of the other one stands. */
+  readonly onGone?: () => void;
 }
 
 /** With the syncs that follow it is tried again, so far apart. */
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 60_000;
 
-export function takingOver({ dataplane, other, log, now, before }: TakeOverOptions): TakeOver {
+export function takingOver({ dataplane, other, log, now, before, onGone }: TakeOverOptions): TakeOver {
   let isDone = false;
   let notBeforeMs = Number.NEGATIVE_INFINITY;
   let retryMs = FIRST_RETRY_MS;
@@ -54,15 +58,16 @@ export function takingOver({ dataplane, other, log, now, before }: TakeOverOptio
   let settled = Promise.resolve();
   const take = async (): Promise<void> => {
     left = undefined;
-    if (!(await other.stands())) return;
+    if (!(await other.stands())) return onGone?.();
     left = 'not taken out yet';
-    await before?.();
+    await (before ? before() : other.lastReading());
     const failures = await other.remove();
     if (failures.length > 0) {
       left = failures.map(({ message }) => message).join('; ');
       throw new Error(left);
     }
     left = undefined;
+    onGone?.();
     log.warn(`took the rules of ${other.name} out, which stood before: those of this data plane stand`);
   };
   const takeOut = async (): Promise<void> => {

@@ -1,5 +1,6 @@
 /** Keeps counts in a text that outlives the agent, for as long as the kernel that counts. What goes wrong costs the counts and nothing else. */
-import type { KeptCounts } from './saved-counts.ts';
+import type { DataplaneName } from './dataplane-chooser.ts';
+import type { SavedCounts } from './saved-counts.ts';
 
 import { inTurns } from './in-turns.ts';
 import { countsText, readCounts } from './saved-counts.ts';
@@ -7,10 +8,10 @@ import { messageOf } from '../core/error-text.ts';
 
 /** Where counts outlive the agent. */
 export interface CountStore {
-  /** Before anything was counted. Never rejects. */
-  load(counts: KeptCounts, nowMs: number): Promise<void>;
-  /** Never rejects. */
-  save(counts: KeptCounts): Promise<void>;
+  /** Before anything was counted; undefined: nothing is to be gone on from. Never rejects. */
+  load(): Promise<SavedCounts | undefined>;
+  /** `reader`: who counts now. Never rejects. */
+  save(counts: SavedCounts, reader: DataplaneName): Promise<void>;
 }
 
 export interface KeptText {
@@ -37,25 +38,26 @@ export function createCountStore({ text, scope, onLoad, onProblem }: CountStoreO
     if (problem !== told) onProblem(problem);
     told = problem;
   };
-  const load = async (counts: KeptCounts, nowMs: number): Promise<void> => {
+  const load = async (): Promise<SavedCounts | undefined> => {
     try {
       ofKernel = await scope();
       const found = await text.read();
-      if (found === undefined || ofKernel === undefined) return onLoad('nothing');
-      const saved = readCounts(found, ofKernel);
-      if (saved === undefined) return onLoad('unreadable');
-      if (saved === 'other') return onLoad('another boot');
-      counts.restore(saved, nowMs);
-      onLoad('counts');
+      const saved = found === undefined || ofKernel === undefined ? 'nothing' : readCounts(found, ofKernel);
+      if (typeof saved === 'object') {
+        onLoad('counts');
+        return saved;
+      }
+      onLoad(saved === 'other' ? 'another boot' : (saved ?? 'unreadable'));
     } catch (error) {
       onLoad('nothing');
       tell(messageOf(error));
     }
+    return undefined;
   };
-  const save = async (counts: KeptCounts): Promise<void> => {
+  const save = async (counts: SavedCounts, reader: DataplaneName): Promise<void> => {
     if (ofKernel === undefined) return;
     try {
-      const now = await inTurns(countsText(counts, ofKernel));
+      const now = await inTurns(countsText(counts, ofKernel, reader));
       if (now !== last) await text.write(now);
       last = now;
       tell(undefined);

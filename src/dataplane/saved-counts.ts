@@ -3,6 +3,7 @@ import type { Sliced } from '../core/sliced.ts';
 import type { Family } from '../core/vocabulary.ts';
 import type { RuleCounter } from './dataplane.ts';
 
+import { DATAPLANES, type DataplaneName } from './dataplane-chooser.ts';
 import { DIRECTIONS } from '../core/vocabulary.ts';
 import { objectKey, type PolicyRef } from '../policy/model.ts';
 import { COUNTED_ACTIONS, COUNTED_FLOWS, type CountedFor } from './dataplane.ts';
@@ -24,40 +25,43 @@ export interface SavedTotal extends RuleCounter {
 }
 
 export interface SavedCounts {
-  readonly totals: readonly SavedTotal[];
-  readonly chains: readonly SavedChain[];
-}
-
-/** Whoever counts. */
-export interface KeptCounts {
-  savedTotals(): Iterable<SavedTotal>;
-  savedChains(): Iterable<SavedChain>;
-  /** Goes on from there; before anything was counted. */
-  restore(saved: SavedCounts, nowMs: number): void;
+  readonly totals: Iterable<SavedTotal>;
+  /** Of the data planes that have some. */
+  readonly chains: ReadonlyMap<DataplaneName, Iterable<SavedChain>>;
 }
 
 const VERSION = 1;
 const ROWS_PER_STEP = 20;
 
-/** `scope`: names the kernel that counts, as long as it runs. */
-export function* countsText(counts: Pick<KeptCounts, 'savedTotals' | 'savedChains'>, scope: string): Sliced<string> {
-  const lines: string[] = [JSON.stringify({ version: VERSION, scope })];
-  for (const total of counts.savedTotals()) {
+/** Behind the name of the kernel: whose chains are called just that. Versions that keep those of one data plane begin anew with the other's. */
+const WHOSE = { iptables: '', nftables: ' table inet portcullis' } as const satisfies Record<DataplaneName, string>;
+
+/** `kernel`: names the one that counts, as long as it runs. `reader`: who counts now. */
+export function* countsText({ totals, chains }: SavedCounts, kernel: string, reader: DataplaneName): Sliced<string> {
+  const lines: string[] = [JSON.stringify({ version: VERSION, scope: `${kernel}${WHOSE[reader]}` })];
+  for (const total of totals) {
     lines.push(JSON.stringify(totalRow(total)));
     if (lines.length % ROWS_PER_STEP === 0) yield;
   }
-  for (const chain of counts.savedChains()) {
-    lines.push(JSON.stringify(chainRow(chain)));
-    if (lines.length % ROWS_PER_STEP === 0) yield;
+  for (const [dataplane, those] of chains) {
+    const kind = dataplane === reader ? 'chain' : chainOf(dataplane);
+    for (const chain of those) {
+      lines.push(JSON.stringify([kind, ...chainRow(chain)]));
+      if (lines.length % ROWS_PER_STEP === 0) yield;
+    }
   }
   return `${lines.join('\n')}\n${END}\n`;
+}
+
+function chainOf(dataplane: DataplaneName): string {
+  return `chain of ${dataplane}`;
 }
 
 /** The last line: without it the text is not whole. */
 const END = '"end"';
 
 /** Undefined: the text is none of ours, or not whole. `other`: the kernel that counted is gone. */
-export function readCounts(text: string, scope: string): SavedCounts | 'other' | undefined {
+export function readCounts(text: string, kernel: string): SavedCounts | 'other' | undefined {
   try {
     const rows = text
       .split('\n')
@@ -65,11 +69,16 @@ export function readCounts(text: string, scope: string): SavedCounts | 'other' |
       .map((line): unknown => JSON.parse(line));
     const head = rows[0] as { version?: unknown; scope?: unknown };
     if (head.version !== VERSION || rows.at(-1) !== JSON.parse(END)) return undefined;
-    if (head.scope !== scope) return 'other';
+    const reader = DATAPLANES.find((dataplane) => head.scope === `${kernel}${WHOSE[dataplane]}`);
+    if (reader === undefined) return 'other';
     const body = rows.slice(1, -1) as readonly (readonly unknown[])[];
+    const chainsOf = (dataplane: DataplaneName) => {
+      const kinds: readonly unknown[] = [chainOf(dataplane), ...(dataplane === reader ? ['chain'] : [])];
+      return body.flatMap(([kind, ...row]) => (kinds.includes(kind) ? readChain(row) : []));
+    };
     return {
       totals: body.flatMap(([kind, ...row]) => (kind === 'total' ? readTotal(row) : [])),
-      chains: body.flatMap(([kind, ...row]) => (kind === 'chain' ? readChain(row) : [])),
+      chains: new Map(DATAPLANES.map((dataplane) => [dataplane, chainsOf(dataplane)])),
     };
   } catch {
     return undefined;
@@ -84,7 +93,7 @@ function totalRow({ action, direction, flow, of, packets, bytes, toldPackets, to
 /** Most rules have counted nothing. */
 function chainRow({ family, name, hash, packets, bytes }: SavedChain): unknown[] {
   const counts = packets.flatMap((count, index) => (count === 0 ? [] : [index, count, bytes[index]!]));
-  return ['chain', family, name, hash, packets.length, counts];
+  return [family, name, hash, packets.length, counts];
 }
 
 /** Throws on what is no such row. */

@@ -82,6 +82,7 @@ class Host {
         await this.looking;
         return this.standing.has(name);
       },
+      lastReading: async () => void this.done.push(`count what is left of ${name}`),
       remove: async () => {
         this.done.push(`take out ${name}`);
         if (this.isStuck) return [failure('busy')];
@@ -122,6 +123,7 @@ class Host {
       ...(name === 'nftables' ? { bridgeProblem: () => this.bridgeProblem } : {}),
       follow: () => void told('follow'),
       synced: () => {},
+      lastReading: async () => void told('count'),
       stop: async () => void told('stop'),
     };
   }
@@ -234,6 +236,7 @@ describe('moves from one data plane to the other', () => {
     await sync(BRIDGED);
     assert.deepEqual(host.done, [
       'compare iptables',
+      'count nftables',
       'stop nftables',
       'take out nftables',
       'forget epochs',
@@ -335,7 +338,8 @@ describe('moves from one data plane to the other', () => {
     assert.equal(host.done.length, 0);
     looking.resolve();
     await Promise.all([next, end]);
-    assert.deepEqual(host.done.slice(0, 2), ['take out iptables', 'stop nftables']);
+    assert.deepEqual(host.done.slice(0, 2), ['count what is left of iptables', 'take out iptables']);
+    assert.ok(host.done.indexOf('stop nftables') > 1, host.done.join());
     assert.ok(host.done.indexOf('compare iptables') > 0, host.done.join());
   });
 

@@ -8,6 +8,8 @@ import { loadRelease, RELEASE_PODS, RELEASE_POLICIES, RELEASE_REACH, RELEASES } 
 import { friendUnderProbes } from '../support/under-probes.ts';
 
 const MOVE_MS = 30_000;
+const CONNECT =
+  'use IO::Socket::IP; IO::Socket::IP->new(PeerHost => shift, PeerPort => 80, Timeout => 2) or die "$@\\n"';
 
 /** Of /status. */
 interface Told {
@@ -42,9 +44,9 @@ exec /usr/sbin/nft "$@"
   });
   after(() => t?.close());
 
-  const start = async (): Promise<void> => {
+  const start = async (dataplane = 'auto'): Promise<void> => {
     agent = await t.start('node-1', {
-      flags: ['--dataplane=auto'],
+      flags: [`--dataplane=${dataplane}`, `--policy-counters-file=${join(t.lab.dir, 'counts.json')}`],
       env: { PATH: `${folder}:${process.env.PATH}` },
     });
   };
@@ -54,7 +56,7 @@ exec /usr/sbin/nft "$@"
   const switchOn = (name: string) => writeFileSync(join(folder, name), '');
   const switchOff = (name: string) => rmSync(join(folder, name), { force: true });
 
-  async function moved(to: 'nftables' | 'iptables'): Promise<void> {
+  async function moved(to: 'nftables' | 'iptables', asked = 'auto'): Promise<void> {
     const [wanted, gone] = to === 'nftables' ? [hasTable, hasChains] : [hasChains, hasTable];
     const told = async () => (JSON.parse((await agent.get('/status')).body) as Told).dataplane;
     await until(
@@ -64,7 +66,7 @@ exec /usr/sbin/nft "$@"
       MOVE_MS,
     );
     await agent.ready();
-    assert.equal((await told())?.asked, 'auto');
+    assert.equal((await told())?.asked, asked);
   }
 
   /** The bridge plugin's, as far as the host tells: x/server answers behind a port of cni9. Its packets go on as before. */
@@ -121,6 +123,73 @@ exec /usr/sbin/nft "$@"
     });
     assert.equal(await agent.metric('portcullis_dataplane_moves_total', { result: 'done' }), 2);
     await t.expect(RELEASE_REACH);
+  });
+
+  it('counts of policies go on from the one to the other, both ways, while it runs and across restarts, and each packet is in them once', async () => {
+    await end();
+    await start();
+    await moved('nftables');
+    const server = { namespace: 'x', policies: 'server', direction: 'ingress' };
+    await judgedOnce();
+    let [allowed, denied] = await counts();
+    let told = [allowed, denied];
+
+    async function counts(): Promise<[number, number]> {
+      return [
+        await agent.metric('portcullis_allowed_connections_total', server),
+        await agent.metric('portcullis_denied_packets_total', { ...server, flow: 'new' }),
+      ];
+    }
+
+    /** Until an epoch is known that no flow carries, each packet of a connection counts. */
+    async function judgedOnce(): Promise<void> {
+      await until(async () => (await agent.metric('portcullis_generation')) > 0, 'a free epoch', MOVE_MS);
+    }
+
+    async function send(connections: number, datagrams: number): Promise<void> {
+      for (let count = 0; count < connections; count++)
+        await t.inside('x/friend', ['perl', '-e', CONNECT, t.address('x/server')]);
+      await t.sendUdp('x/stranger', t.address('x/server'), 80, datagrams);
+      [allowed, denied] = [allowed + connections, denied + datagrams];
+    }
+
+    /** Rules are read once a second at most. */
+    async function show(): Promise<void> {
+      const same = async (): Promise<boolean> => {
+        const found = await counts();
+        for (const [at, count] of found.entries())
+          assert.ok(count >= told[at]!, `fell from ${told.join()} to ${found.join()}`);
+        told = found;
+        return found.join() === `${allowed},${denied}`;
+      };
+      await until(same, () => `${told.join()}, not ${allowed},${denied}\n${agent.tail()}`, MOVE_MS);
+    }
+
+    await send(3, 2);
+    await bridge();
+    await moved('iptables');
+    await judgedOnce();
+    await show();
+    await send(4, 1);
+    await unbridge();
+    await moved('nftables');
+    await judgedOnce();
+    await show();
+    await send(2, 5);
+    for (const [dataplane, signal] of [
+      ['iptables', 'SIGTERM'],
+      ['nftables', 'SIGKILL'],
+      ['iptables', 'SIGKILL'],
+      ['auto', 'SIGTERM'],
+    ] as const) {
+      await agent.end(signal);
+      await send(1, 3);
+      await start(dataplane);
+      await moved(dataplane === 'iptables' ? 'iptables' : 'nftables', dataplane);
+      await judgedOnce();
+      await send(2, 1);
+      await show();
+    }
   });
 
   it('fault: killed in the middle of a move, with the rules of both in the kernel: the next one ends it', async () => {

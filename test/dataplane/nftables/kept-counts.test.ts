@@ -1,54 +1,28 @@
 /** Counts of rules in a table of nftables: they outlive chains that are replaced and agents that end. */
 import assert from 'node:assert/strict';
+import { CountBook } from '../../../src/dataplane/count-book.ts';
 import { createCountStore } from '../../../src/dataplane/count-store.ts';
 import { createNftablesDataplane } from '../../../src/dataplane/nftables/nftables-dataplane.ts';
 import { NftCounters } from '../../../src/dataplane/nftables/sync/counters.ts';
 import { EpochKeeper } from '../../../src/dataplane/nftables/sync/epoch-keeper.ts';
-import { readCounters } from '../../../src/dataplane/nftables/table/read-counters.ts';
-import type { DumpedChain, DumpedRules } from '../../../src/dataplane/rule-dump.ts';
 import { TidyTimer } from '../../../src/dataplane/tidy-timer.ts';
 import { NO_INTERFACES } from '../../../src/host/pod-interfaces.ts';
 import { objectKey, type Policy } from '../../../src/policy/model.ts';
 import { pod, policy, snapshot } from '../../support/builders.ts';
 import { LAYOUT } from '../../support/fake-cluster.ts';
-import { createFakeNft } from '../../support/nft-fake.ts';
+import { createCountedNft } from '../../support/counted-nft.ts';
 import { compileNode } from '../../support/stages.ts';
 import { VirtualClock } from '../../support/virtual-clock.ts';
 
 const A = pod('x/a', { addresses: ['10.0.0.1'] });
 const web = (name: string, port: number): Policy =>
   policy(`x/${name}`, { podSelector: {}, ingress: [{ ports: [{ port }] }] });
-const COUNTER = 'counter packets 12 bytes 720';
 
 /** A node whose agents come one after the other. */
 function node({ keeps = true, isDumped = false, tidiesLater = true } = {}) {
-  const kernel = createFakeNft();
+  const { kernel, text, dump, hit } = createCountedNft();
   const state = { text: undefined as string | undefined, scope: 'boot-1' };
   const loads: string[] = [];
-  /** By chain and rule. */
-  const hits = new Map<string, number>();
-  const rulesIn = (text: string): string[] => {
-    let chain = '';
-    return text.split('\n').map((line) => {
-      chain = /^\tchain (\S+) \{$/.exec(line)?.[1] ?? chain;
-      const packets = hits.get(`${chain} ${line}`) ?? 0;
-      return line.replace(COUNTER, `counter packets ${packets} bytes ${packets * 60}`);
-    });
-  };
-  const dump = async (chains: readonly string[]): Promise<DumpedRules> => {
-    const printed = readCounters(rulesIn(kernel.text()).join('\n'));
-    return new Map(
-      chains.flatMap((name): [string, DumpedChain][] => {
-        const [handles = [], counts = []] = [kernel.handles(name), printed.get(name)];
-        const chain = {
-          handles,
-          packets: counts.map((count) => count?.packets ?? -1),
-          bytes: counts.map((count) => count?.bytes ?? -1),
-        };
-        return handles.length === 0 ? [] : [[name, chain]];
-      }),
-    );
-  };
   let listed = 0;
   const clock = new VirtualClock();
   const agent = () => {
@@ -56,16 +30,18 @@ function node({ keeps = true, isDumped = false, tidiesLater = true } = {}) {
       now: () => clock.now(),
       read: async () => {
         listed++;
-        return rulesIn(kernel.text()).join('\n');
+        return text();
       },
       ...(isDumped ? { dump } : {}),
       ...(keeps
         ? {
-            store: createCountStore({
-              text: { read: async () => state.text, write: async (text) => void Object.assign(state, { text }) },
-              scope: async () => state.scope,
-              onLoad: (found) => loads.push(found),
-              onProblem: (problem) => assert.fail(problem),
+            book: new CountBook({
+              store: createCountStore({
+                text: { read: async () => state.text, write: async (text) => void Object.assign(state, { text }) },
+                scope: async () => state.scope,
+                onLoad: (found) => loads.push(found),
+                onProblem: (problem) => assert.fail(problem),
+              }),
             }),
           }
         : {}),
@@ -103,17 +79,6 @@ function node({ keeps = true, isDumped = false, tidiesLater = true } = {}) {
           .sort();
       },
     };
-  };
-  /** Of IPv4: every chain is there once a family. */
-  const hit = (rule: RegExp, packets: number): void => {
-    let chain = '';
-    for (const line of kernel.text().split('\n')) {
-      chain = /^\tchain (\S+) \{$/.exec(line)?.[1] ?? chain;
-      if (!chain.startsWith('PCL-I-') || !rule.test(line)) continue;
-      hits.set(`${chain} ${line}`, (hits.get(`${chain} ${line}`) ?? 0) + packets);
-      return;
-    }
-    assert.fail(`no rule is like ${rule}`);
   };
   return { agent, hit, state, loads, listed: () => listed };
 }

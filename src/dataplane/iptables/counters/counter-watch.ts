@@ -4,12 +4,11 @@
  */
 import type { MonotonicClock } from '../../../core/clock.ts';
 import type { Backend, Family } from '../../../core/vocabulary.ts';
-import type { CountStore } from '../../count-store.ts';
 import type { RuleCounter } from '../../dataplane.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
 import type { DumpedRules } from '../../rule-dump.ts';
 
-import { CountTotals } from '../../count-totals.ts';
+import { CountBook } from '../../count-book.ts';
 import { inTurns } from '../../in-turns.ts';
 import { Ledger } from './ledger.ts';
 import { type CountersRead, dumpedCounters, savedCounters, withLines } from './read-counters.ts';
@@ -36,10 +35,8 @@ export interface CounterWatchOptions {
   /** What rules of those chains count, as the kernel tells it; undefined: it does not. Never rejects. Absent: only tools are asked. */
   readonly dump?: (family: Family, chains: readonly string[]) => Promise<DumpedRules | undefined>;
   readonly clock: MonotonicClock;
-  /** Absent: its own. */
-  readonly totals?: CountTotals;
-  /** Absent: counts end with the agent. */
-  readonly store?: CountStore;
+  /** Absent: one of its own, which nobody goes on from. */
+  readonly book?: CountBook;
   /** Undefined: it works again. Told once each. */
   readonly onProblem: (problem: string | undefined) => void;
 }
@@ -54,14 +51,13 @@ interface QueuedReading {
 
 export class CounterWatch {
   readonly #options: CounterWatchOptions;
-  readonly #totals: CountTotals;
+  readonly #book: CountBook;
   readonly #ledger: Ledger;
   #isRendered = false;
   /** Rules since the last reading, oldest first. */
   readonly #unlearned: Ruleset[] = [];
   #variant: Backend | undefined;
   #loaded: Promise<void> | undefined;
-  #saving: Promise<void> | undefined;
   #reading: QueuedReading | undefined;
   /** Another reading, begun after the one under way. */
   #next: QueuedReading | undefined;
@@ -82,8 +78,8 @@ export class CounterWatch {
 
   constructor(options: CounterWatchOptions) {
     this.#options = options;
-    this.#totals = options.totals ?? new CountTotals();
-    this.#ledger = new Ledger(this.#totals);
+    this.#book = options.book ?? new CountBook();
+    this.#ledger = new Ledger(this.#book.totals);
   }
 
   /** These rules are about to be written. Readings begin with the first. */
@@ -132,8 +128,9 @@ export class CounterWatch {
   async counters(): Promise<readonly RuleCounter[]> {
     if (!this.#isRendered) return [];
     const minAgeMs = Math.max(MIN_AGE_MS, this.#tookMs * REST_SHARE);
-    if (this.#options.clock.now() - this.#readMs >= minAgeMs) await this.#within(MAX_WAIT_MS, this.#readAll());
-    return this.#totals.counters();
+    if (!this.#isStopped && this.#options.clock.now() - this.#readMs >= minAgeMs)
+      await this.#within(MAX_WAIT_MS, this.#readAll());
+    return this.#book.totals.counters();
   }
 
   /** Lets a reading under way keep what it counts, but not for long. Counting goes on in the kernel. */
@@ -141,6 +138,12 @@ export class CounterWatch {
     this.#isStopped = true;
     this.#cancelTimer?.();
     if (this.#reading) await this.#within(MAX_WAIT_MS, this.#reading.done);
+  }
+
+  /** The rules are about to go. Resolves soon, and never rejects. */
+  async lastReading(): Promise<void> {
+    if (!this.#isStopped) await this.#within(MAX_WAIT_MS, this.#readAnew('all'));
+    await this.stop();
   }
 
   #wake(): void {
@@ -191,8 +194,8 @@ export class CounterWatch {
 
   /** The first problem, if any. */
   async #readFamilies(purpose: Purpose, isUrgent: boolean): Promise<string | undefined> {
-    const { clock, store, target } = this.#options;
-    this.#loaded ??= store?.load(this.#ledger, clock.now()) ?? Promise.resolve();
+    const { clock, target } = this.#options;
+    this.#loaded ??= this.#book.chainsOf('iptables', clock.now()).then((chains) => this.#ledger.restore(chains));
     await this.#loaded;
     const started = clock.now();
     for (let ruleset = this.#unlearned.shift(); ruleset; ruleset = this.#unlearned.shift())
@@ -216,8 +219,8 @@ export class CounterWatch {
       this.#readMs = clock.now();
       this.#tookMs = this.#readMs - started;
     }
-    this.#saving ??= store?.save(this.#ledger).finally(() => (this.#saving = undefined));
-    if (this.#saving) await this.#within(MAX_WAIT_MS, this.#saving);
+    const kept = this.#book.keep('iptables', () => this.#ledger.savedChains());
+    await this.#within(MAX_WAIT_MS, kept);
     return problem;
   }
 

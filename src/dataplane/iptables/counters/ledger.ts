@@ -5,7 +5,7 @@
 import type { Sliced } from '../../../core/sliced.ts';
 import type { Family } from '../../../core/vocabulary.ts';
 import type { CountTotals, Total } from '../../count-totals.ts';
-import type { KeptCounts, SavedChain, SavedCounts, SavedTotal } from '../../saved-counts.ts';
+import type { SavedChain } from '../../saved-counts.ts';
 import type { Chain } from '../rules/chain.ts';
 import type { Rule } from '../rules/rule.ts';
 import type { Ruleset } from '../rules/ruleset.ts';
@@ -42,7 +42,7 @@ interface Rendered {
   readonly context: TextContext;
 }
 
-export class Ledger implements KeptCounts {
+export class Ledger {
   readonly #totals: CountTotals;
   /** By family and name: chains that are in the kernel. */
   #known = new Map<string, Known>();
@@ -226,10 +226,6 @@ export class Ledger implements KeptCounts {
     this.#known = new Map();
   }
 
-  savedTotals(): Iterable<SavedTotal> {
-    return this.#totals.saved();
-  }
-
   *savedChains(): Iterable<SavedChain> {
     for (const [key, { hash, packets, bytes }] of this.#known)
       if (!this.#written.has(key))
@@ -237,8 +233,7 @@ export class Ledger implements KeptCounts {
   }
 
   /** Goes on from there; before anything was taken. */
-  restore({ totals, chains }: SavedCounts, nowMs: number): void {
-    this.#totals.restore(totals, nowMs);
+  restore(chains: Iterable<SavedChain>): void {
     for (const { family, name, hash, packets, bytes } of chains)
       this.#known.set(chainKey(family, name), { ids: undefined, hash, packets, bytes, shares: [] });
   }

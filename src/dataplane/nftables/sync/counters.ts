@@ -6,11 +6,10 @@
 import type { RuleCounter } from '../../dataplane.ts';
 import type { Counted } from '../table/counted.ts';
 import type { DumpedRules } from '../../rule-dump.ts';
-import type { CountStore } from '../../count-store.ts';
-import type { KeptCounts, SavedChain, SavedCounts, SavedTotal } from '../../saved-counts.ts';
+import type { SavedChain } from '../../saved-counts.ts';
 import type { Table } from '../table/table.ts';
 
-import { CountTotals } from '../../count-totals.ts';
+import { CountBook } from '../../count-book.ts';
 import { isJudging } from '../../chain-names.ts';
 import { countedBy } from '../table/legend.ts';
 import { chainLines, type Count, dumpedCounters, type ReadCounts, readCounters } from '../table/read-counters.ts';
@@ -20,10 +19,8 @@ interface CountersOptions {
   readonly read: () => Promise<string>;
   /** What rules of those chains count, as the kernel tells it; undefined: it does not. Absent: only nft is asked. */
   readonly dump?: (chains: readonly string[]) => Promise<DumpedRules | undefined>;
-  /** Absent: counts of chains that are gone end with the agent. */
-  readonly store?: CountStore;
-  /** Absent: its own. */
-  readonly totals?: CountTotals;
+  /** Absent: one of its own, which nobody goes on from. */
+  readonly book?: CountBook;
   readonly now: () => number;
   /** Returns what cancels it. Absent: a deletion waits for a reading as long as that takes. */
   readonly after?: (ms: number, action: () => void) => () => void;
@@ -43,13 +40,13 @@ const FRESH_MS = 1_000;
 const MAX_WAIT_MS = 1_000;
 /** The form in which counts are kept asks for a family. */
 const OF_BOTH = 4;
-export class NftCounters implements KeptCounts {
+export class NftCounters {
   readonly #options: CountersOptions;
   /** By chain: what its rules count; of chains that are gone as well, until they are read for the last time. */
   readonly #rules = new Map<string, readonly (Counted | undefined)[]>();
   /** By chain, as read last. */
   #seen: ReadCounts = new Map();
-  readonly #totals: CountTotals;
+  readonly #book: CountBook;
   #standing: Pick<Table['chains'], 'has'> = new Set<string>();
   /** Of the chains that were rendered last. */
   #version: number | undefined;
@@ -58,10 +55,12 @@ export class NftCounters implements KeptCounts {
   #whole: Promise<void> | undefined;
   #loaded: Promise<void> | undefined;
   #readMs = Number.NEGATIVE_INFINITY;
+  /** The table was read for the last time. */
+  #isOver = false;
 
   constructor(options: CountersOptions) {
     this.#options = options;
-    this.#totals = options.totals ?? new CountTotals();
+    this.#book = options.book ?? new CountBook();
   }
 
   rendered({ chains }: Table): void {
@@ -90,8 +89,17 @@ export class NftCounters implements KeptCounts {
 
   /** The same where packets may have come a moment ago, and a sync waits. Resolves soon, and never rejects. */
   async beforeDeletion(): Promise<void> {
+    await this.#soon(this.aheadOfDeletion());
+  }
+
+  /** The table is about to go. Resolves soon, and never rejects. */
+  async lastReading(): Promise<void> {
+    await this.#soon(this.#read());
+    this.#isOver = true;
+  }
+
+  async #soon(reading: Promise<void>): Promise<void> {
     const { after } = this.#options;
-    const reading = this.aheadOfDeletion();
     if (!after) return await reading;
     await new Promise<void>((resolve) => {
       const cancel = after(MAX_WAIT_MS, resolve);
@@ -108,7 +116,7 @@ export class NftCounters implements KeptCounts {
       this.#whole ??= this.#read().finally(() => (this.#whole = undefined));
       await this.#whole;
     }
-    return this.#totals.counters();
+    return this.#book.totals.counters();
   }
 
   /** `chains`: only those have to be read. One reading after the other: what one that is under way has read is not known. */
@@ -121,18 +129,19 @@ export class NftCounters implements KeptCounts {
   }
 
   async #readNow(chains: readonly string[] | undefined): Promise<void> {
+    if (this.#isOver) return;
     try {
-      const { store, now } = this.#options;
-      this.#loaded ??= store?.load(this, now()) ?? Promise.resolve();
+      const { now } = this.#options;
+      this.#loaded ??= this.#book.chainsOf('nftables', now()).then((chains) => this.#restore(chains));
       await this.#loaded;
       const { counts, isWhole, linesOf } = await this.#counts(chains);
       for (const [chain, each] of counts) this.#add(chain, each, linesOf);
       this.#seen = isWhole ? counts : new Map([...this.#seen, ...counts]);
       if (isWhole) {
         this.#readMs = now();
-        this.#totals.dropIdle(this.#readMs);
+        this.#book.totals.dropIdle(this.#readMs);
       }
-      await store?.save(this);
+      await this.#book.keep('nftables', () => this.#savedChains());
     } catch (error) {
       this.#options.onProblem(error);
     }
@@ -148,12 +157,8 @@ export class NftCounters implements KeptCounts {
     return { counts: readCounters(text), isWhole: true, linesOf: (chain) => chainLines(text, chain) };
   }
 
-  savedTotals(): Iterable<SavedTotal> {
-    return this.#totals.saved();
-  }
-
   /** Names of chains that judge pods are hashes of all that they hold. */
-  *savedChains(): Iterable<SavedChain> {
+  *#savedChains(): Iterable<SavedChain> {
     for (const [name, counts] of this.#seen) {
       if (!counts.some((count) => count !== undefined && count.packets > 0)) continue;
       const [packets, bytes] = [counts.map((count) => count?.packets ?? 0), counts.map((count) => count?.bytes ?? 0)];
@@ -161,10 +166,9 @@ export class NftCounters implements KeptCounts {
     }
   }
 
-  restore({ totals, chains }: SavedCounts, nowMs: number): void {
-    this.#totals.restore(totals, nowMs);
+  #restore(chains: Iterable<SavedChain>): void {
     this.#seen = new Map(
-      chains.map(({ name, packets, bytes }) => [
+      Array.from(chains, ({ name, packets, bytes }) => [
         name,
         packets.map((count, index) => ({ packets: count, bytes: bytes[index]! })),
       ]),
@@ -198,7 +202,7 @@ export class NftCounters implements KeptCounts {
 
   #count(counted: Counted, packets: number, bytes: number): void {
     const nowMs = this.#options.now();
-    const total = this.#totals.of(counted, nowMs);
+    const total = this.#book.totals.of(counted, nowMs);
     total.packets += packets;
     total.bytes += bytes;
     total.usedMs = nowMs;

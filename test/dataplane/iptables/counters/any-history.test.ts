@@ -7,6 +7,7 @@ import { compileNode } from '../../../support/stages.ts';
 import { acceptRules } from '../../../../src/compile/program.ts';
 import { asItJudges } from '../../../../src/dataplane/iptables/plan/add-only.ts';
 import { readingOf } from '../../../../src/dataplane/iptables/plan/chain-reading.ts';
+import { CountBook } from '../../../../src/dataplane/count-book.ts';
 import { createCountStore } from '../../../../src/dataplane/count-store.ts';
 import { CounterWatch } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';
 import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';
@@ -102,7 +103,7 @@ class Node {
       read: (family, isUrgent) => listCounters(this.#kernel.run, 'iptables-nft', family, isUrgent),
       dump: async (family, chains) => (this.#isDumped() ? this.#kernel.dump(family, chains) : undefined),
       clock: this.#clock,
-      store,
+      book: new CountBook({ store }),
       onProblem: (problem) => assert.fail(problem),
     });
     this.#counters = counters;

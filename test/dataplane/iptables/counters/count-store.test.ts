@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Policy } from '../../../../src/policy/model.ts';
 import { compileNode } from '../../../support/stages.ts';
+import { CountBook } from '../../../../src/dataplane/count-book.ts';
 import { createCountStore } from '../../../../src/dataplane/count-store.ts';
 import { CounterWatch } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';
 import { createIptablesDataplane } from '../../../../src/dataplane/iptables/iptables-dataplane.ts';
@@ -30,17 +31,19 @@ function node() {
       target: () => ({ variant: 'iptables-nft', families: [4] }),
       read: (family, isUrgent) => listCounters(kernel.run, 'iptables-nft', family, isUrgent),
       clock,
-      store: createCountStore({
-        text: {
-          read: async () => state.text,
-          write: async (text) => {
-            if (state.writeFails) throw state.writeFails;
-            state.text = text;
+      book: new CountBook({
+        store: createCountStore({
+          text: {
+            read: async () => state.text,
+            write: async (text) => {
+              if (state.writeFails) throw state.writeFails;
+              state.text = text;
+            },
           },
-        },
-        scope: async () => state.scope,
-        onLoad: (found) => loads.push(found),
-        onProblem: (problem) => problems.push(problem),
+          scope: async () => state.scope,
+          onLoad: (found) => loads.push(found),
+          onProblem: (problem) => problems.push(problem),
+        }),
       }),
       onProblem: (problem) => assert.fail(problem),
     });

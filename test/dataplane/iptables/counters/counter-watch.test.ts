@@ -4,6 +4,7 @@ import type { NodeIntent } from '../../../../src/compile/intent.ts';
 import type { Backend } from '../../../../src/core/vocabulary.ts';
 import type { RuleCounter } from '../../../../src/dataplane/dataplane.ts';
 import type { Pod, Policy } from '../../../../src/policy/model.ts';
+import { CountBook } from '../../../../src/dataplane/count-book.ts';
 import { CountTotals, KEEP_IDLE_MS } from '../../../../src/dataplane/count-totals.ts';
 import { compileNode } from '../../../support/stages.ts';
 import { CounterWatch, READ_INTERVAL_MS } from '../../../../src/dataplane/iptables/counters/counter-watch.ts';
@@ -60,7 +61,7 @@ function bench(options: BenchOptions = {}) {
         }
       : {}),
     clock,
-    ...(options.totals ? { totals: options.totals } : {}),
+    ...(options.totals ? { book: new CountBook({ totals: options.totals }) } : {}),
     onProblem: (problem) => problems.push(problem),
   });
   const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 5, counters });
@@ -611,7 +612,9 @@ describe('counts of rules, when reading goes wrong', () => {
       target: () => ({ variant: 'iptables-nft', families: [4] }),
       read: (family, isUrgent) => listCounters(kernel.run, 'iptables-nft', family, isUrgent),
       clock: new VirtualClock(),
-      store: { load: () => Promise.reject(new Error('out of order')), save: () => Promise.resolve() },
+      book: new CountBook({
+        store: { load: () => Promise.reject(new Error('out of order')), save: () => Promise.resolve() },
+      }),
       onProblem: (problem) => problems.push(problem),
     });
     const dataplane = createIptablesDataplane({ kernel, layout: LAYOUT, now: () => 0, firstEpoch: 5, counters });
