@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentLab, type AgentProcess, until } from '../test/support/agent-lab.ts';
-import { agentChoice, backendsOf, isIptables, type MeasuredBackend } from './backends.ts';
+import { backendsOf, isIptables, type MeasuredBackend } from './backends.ts';
 import { describeMachine } from './machine.ts';
 import { median } from './statistics.ts';
 import type { SuiteOptions, SuiteResult, Table } from './types.ts';
@@ -80,8 +80,7 @@ async function measure(
   { what, flags, ports }: Case,
   seconds: number,
 ): Promise<(string | number)[]> {
-  const { more, env } = agentChoice(backend);
-  const agent = t.launch('node-1', { flags: [...more, ...flags], env });
+  const agent = t.launch('node-1', { flags, dataplane: isIptables(backend) ? 'iptables' : backend });
   try {
     await agent.ready(READY_MS);
     if (isIptables(backend)) await t.restingText();

@@ -55,7 +55,17 @@ async function measure(bundle: string, directory: string, hostileMB: number, qui
   const flags = ['--node-name', LOCAL_NODE, '--kubeconfig', server.kubeconfigFile, '--http-address', 'off'];
   const limit = MemoryLimit.create(MEMORY_LIMIT);
   const agent = new WatchedProcess(
-    [process.execPath, ...IMAGE_FLAGS, bundle, 'agent', ...flags, '--backend', 'iptables-nft'],
+    [
+      process.execPath,
+      ...IMAGE_FLAGS,
+      bundle,
+      'agent',
+      ...flags,
+      '--dataplane',
+      'iptables',
+      '--backend',
+      'iptables-nft',
+    ],
     IMAGE_ENV,
   );
   limit?.take(agent.pid);

@@ -52,7 +52,9 @@ async function run(folder: string, scratch: string): Promise<void> {
     writeFileSync(join(account, 'token'), server.token);
     writeFileSync(join(account, 'ca.crt'), server.caPem);
     const keeper = join(import.meta.dirname, 'keep-compiled.ts');
-    const flags = ['--node-name', NODE, '--service-account-dir', account, '--api-server-endpoints-file', 'off'];
+    // Of nftables the kernel itself would be asked, past the tools.
+    const host = ['--dataplane', 'iptables', '--api-server-endpoints-file', 'off'];
+    const flags = ['--node-name', NODE, '--service-account-dir', account, ...host];
     const argv = [...IMAGE_FLAGS, '--import', keeper, join(folder, 'portcullis.mjs'), 'agent', ...flags];
     await untilFirstCommit([...argv, '--http-address', `unix:${join(scratch, 'http')}`], {
       ...IMAGE_ENV,

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DataplaneChoice } from '../../src/cli/config.ts';
 import { MODE_KEY } from '../../src/core/vocabulary.ts';
 import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { loadRelease, RELEASE_PODS, RELEASE_POLICIES, RELEASE_REACH, RELEASES } from '../support/release-case.ts';
@@ -44,9 +45,10 @@ exec /usr/sbin/nft "$@"
   });
   after(() => t?.close());
 
-  const start = async (dataplane = 'auto'): Promise<void> => {
+  const start = async (dataplane: DataplaneChoice | 'default' = 'auto'): Promise<void> => {
     agent = await t.start('node-1', {
-      flags: [`--dataplane=${dataplane}`, `--policy-counters-file=${join(t.lab.dir, 'counts.json')}`],
+      dataplane,
+      flags: [`--policy-counters-file=${join(t.lab.dir, 'counts.json')}`],
       env: { PATH: `${folder}:${process.env.PATH}` },
     });
   };

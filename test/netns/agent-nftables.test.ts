@@ -4,7 +4,7 @@ import { MODE_KEY } from '../../src/core/vocabulary.ts';
 import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { friendUnderProbes } from '../support/under-probes.ts';
 
-const NFTABLES = { flags: ['--dataplane=nftables'] };
+const NFTABLES = { dataplane: 'nftables' } as const;
 
 describe('agent: nftables', function () {
   this.timeout(40_000);

@@ -73,7 +73,7 @@ describe('several audited policies of one pod', function () {
 
   for (const dataplane of ['iptables', 'nftables'] as const) {
     it(`${dataplane}: what each would deny by itself, what they would deny together, and what each would newly allow`, async () => {
-      agent = await t.start('node-1', { flags: [`--dataplane=${dataplane}`] });
+      agent = await t.start('node-1', { dataplane });
       await t.expect(Object.keys(SENT).map((pod) => `x/${pod} -> x/server` as const));
       await until(async () => (await agent.get('/denials')).body.includes('"reading"'), 'the reader runs', 8_000);
       const open = await settled();

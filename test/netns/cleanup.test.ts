@@ -141,7 +141,7 @@ for (const backend of BACKENDS) {
 
     if (backend === 'iptables-nft')
       it('removes the table of nftables and that of a try, and none of others with such names', async () => {
-        const agent = await t.start('node-1', { flags: ['--dataplane=nftables'] });
+        const agent = await t.start('node-1', { dataplane: 'nftables' });
         await agent.end('SIGKILL');
         const theirs = ['ip portcullis', 'ip6 portcullis', 'inet portcullis2', 'inet my-portcullis', 'inet Portcullis'];
         for (const table of [...theirs, 'inet portcullis-probe']) {

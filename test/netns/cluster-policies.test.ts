@@ -34,7 +34,7 @@ interface Engine {
 const ENGINES: readonly Engine[] = [
   { name: 'iptables-nft', nodes: ['node-1', 'node-2'], options: {} },
   { name: 'iptables-legacy', nodes: ['node-3', 'node-4'], options: { backend: 'iptables-legacy' } },
-  { name: 'nftables', nodes: ['node-5', 'node-6'], options: { flags: ['--dataplane=nftables'] } },
+  { name: 'nftables', nodes: ['node-5', 'node-6'], options: { dataplane: 'nftables' } },
 ];
 const NODES = ENGINES.flatMap(({ nodes }) => nodes);
 

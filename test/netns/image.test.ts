@@ -132,7 +132,7 @@ describe('the image', function () {
         ingress: [{ from: [{ podSelector: { matchLabels: { role: 'a' } } }] }],
       });
       const agent = await lab.start('node-1', {
-        flags: writesTo === 'nftables' ? ['--dataplane=nftables'] : [],
+        dataplane: writesTo === 'nftables' ? writesTo : 'iptables',
         env: { PATH: `${PATH}:/sbin:/bin` },
         wrap: inContainer(lab, filter),
       });

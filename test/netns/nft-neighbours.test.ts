@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DATAPLANES, type DataplaneName } from '../../src/dataplane/dataplane-chooser.ts';
 import { AgentLab, type AgentProcess, skipUnlessRoot, until } from '../support/agent-lab.ts';
 import { friendUnderProbes } from '../support/under-probes.ts';
 
@@ -96,8 +97,8 @@ describe('nftables beside the tables of others', function () {
   });
   after(() => t?.close());
 
-  const start = (dataplane: string) =>
-    t.start('node-1', { flags: [`--dataplane=${dataplane}`], env: { PATH: `${bin}:${process.env.PATH}` } });
+  const start = (dataplane: DataplaneName) =>
+    t.start('node-1', { dataplane, env: { PATH: `${bin}:${process.env.PATH}` } });
   const nft = (...words: readonly string[]) => t.on('node-1', ['nft', ...words]);
   const load = (text: string) => t.on('node-1', ['nft', '-f', '-'], text);
   const expectPolicy = () => t.expect(['x/friend -> x/server', 'x/stranger -x x/server']);
@@ -175,7 +176,7 @@ describe('nftables beside the tables of others', function () {
     await flow.close();
   });
 
-  for (const dataplane of ['nftables', 'iptables'])
+  for (const dataplane of DATAPLANES)
     it(`fault: a flowtable, with ${dataplane}: flows that it took over are not judged, and that is said`, async () => {
       if (dataplane !== 'nftables') {
         await agent.end('SIGTERM');

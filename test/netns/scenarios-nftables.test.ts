@@ -1,4 +1,4 @@
 /** Every scenario on the data plane of nftables. */
 import { describeScenarios } from '../support/describe-scenarios.ts';
 
-describeScenarios('iptables-nft', 'routed', ['--dataplane=nftables']);
+describeScenarios('iptables-nft', 'routed', 'nftables');

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Backend, type Family, MODE_KEY } from '../../src/core/vocabulary.ts';
 import { CommandFailed, runCommand } from '../../src/host/command.ts';
+import type { DataplaneChoice } from '../../src/cli/config.ts';
 import { NFT_TABLE } from '../../src/dataplane/nftables/table/names.ts';
 import { AGENT_PORT, getPage, missingConditions, type Page, startAgent } from '../../lab/agent-process.ts';
 import { ADDRESSES_ANNOTATION } from '../../lab/kubelet.ts';
@@ -61,6 +62,8 @@ export interface LogLine {
 
 export interface StartOptions {
   readonly flags?: readonly string[];
+  /** Absent: that of the lab. `default`: the agent is not told. */
+  readonly dataplane?: DataplaneChoice | 'default';
   /** Absent: that of the lab. */
   readonly backend?: Backend;
   /** Of the agent's process; `PATH` tells which programs it finds. */
@@ -228,7 +231,14 @@ export class AgentLab {
   /** Starts an agent without waiting for anything. */
   launch(
     node = 'node-1',
-    { flags = [], backend = this.backend, env = {}, token = this.#token, wrap = [] }: StartOptions = {},
+    {
+      flags = [],
+      dataplane = this.lab.options.dataplane ?? 'default',
+      backend = this.backend,
+      env = {},
+      token = this.#token,
+      wrap = [],
+    }: StartOptions = {},
   ): AgentProcess {
     const before = this.agents.get(node);
     assert.ok(!before?.running, `an agent runs on ${node} already`);
@@ -241,7 +251,7 @@ export class AgentLab {
       serviceAccountDir: this.#serviceAccountDir(token),
       apiServer: this.lab.publication.address,
       backend,
-      ...(this.lab.options.dataplane ? { dataplane: this.lab.options.dataplane } : {}),
+      ...(dataplane === 'default' ? {} : { dataplane }),
       more: flags,
     });
     const agent = new AgentProcess(node, child, this.lab.network.reachNodePort(node, AGENT_PORT));

@@ -1,6 +1,7 @@
 /** The scenario tables at their third depth: the lab's API server, the real agent, real packets. */
 import assert from 'node:assert/strict';
 import type { Backend, Family } from '../../src/core/vocabulary.ts';
+import type { DataplaneName } from '../../src/dataplane/dataplane-chooser.ts';
 import type { Wiring } from '../../lab/network/types.ts';
 import { SUITES } from '../scenarios/index.ts';
 import { FAMILIES, hasOpenFamily } from './address-plan.ts';
@@ -8,15 +9,15 @@ import { CONVERGE_MS, LabScenarios, type ScenarioStats, topologyKey } from './la
 import { createTestLab, type TestLab } from './test-lab.ts';
 
 /** One lab for all of them; each in both families. */
-export function describeScenarios(backend: Backend, wiring: Wiring, agentFlags: readonly string[] = []): void {
-  describe(`scenarios, real packets: ${[backend, wiring, ...agentFlags].join(', ')}`, function () {
+export function describeScenarios(backend: Backend, wiring: Wiring, dataplane: DataplaneName = 'iptables'): void {
+  describe(`scenarios, real packets: ${[...(dataplane === 'nftables' ? [dataplane] : []), backend, wiring].join(', ')}`, function () {
     this.timeout(60_000);
     let made: TestLab;
     let runner: LabScenarios;
     const stats: ScenarioStats = { cells: 0, denied: 0, convergedMs: [], late: [] };
 
     before(async () => {
-      made = await createTestLab({ backend, wiring, nodes: ['node-1', 'node-2'], agentFlags });
+      made = await createTestLab({ backend, wiring, nodes: ['node-1', 'node-2'], dataplane });
       await made.lab.agents.ready(30_000);
       runner = new LabScenarios(made.lab, made.nextSecond);
     });

@@ -12,7 +12,7 @@ const AGENT_MAIN = new URL('../../src/main.ts', import.meta.url).pathname;
 process.on('exit', closeLabNetworksSync);
 
 export interface TestLabOptions {
-  /** Absent: agents are not told, and enforce with iptables. */
+  /** Absent: iptables. */
   readonly dataplane?: DataplaneChoice;
   readonly backend?: Backend;
   readonly wiring?: Wiring;
@@ -45,6 +45,7 @@ export async function createTestLab(options: TestLabOptions = {}): Promise<TestL
     nodes: ['node-1'],
     wiring: 'routed',
     families: [4, 6],
+    dataplane: 'iptables',
     backend: 'iptables-nft',
     mode: 'enforce',
     program: [process.execPath, AGENT_MAIN],
