@@ -1,7 +1,16 @@
 /** `portcullis cleanup`: both variants, both families, rules of this and of other versions, and rules of others that stay. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -75,14 +84,17 @@ for (const backend of BACKENDS) {
       );
     }
 
-    function cleanup(...flags: string[]): Promise<{ readonly code: number | null; readonly out: string }> {
+    function cleanup(
+      given: Readonly<Record<string, string>> = {},
+    ): Promise<{ readonly code: number | null; readonly out: string }> {
       const files = ['--api-server-endpoints-file=off', `--policy-counters-file=${join(folder, 'counters.json')}`];
       const { argv, env } = t.lab.network.nodeCommand('node-1', [
+        'env',
+        ...Object.entries(given).map(([key, value]) => `${key}=${value}`),
         process.execPath,
         MAIN,
         'cleanup',
         ...files,
-        ...flags,
       ]);
       const [program, ...args] = argv;
       const child = spawn(program, args, { env: { ...process.env, ...env } });
@@ -179,6 +191,23 @@ for (const backend of BACKENDS) {
         assert.deepEqual((await tables()).sort(), [...theirs].sort());
         assert.equal(await everything(), others);
         for (const table of theirs) await t.on('node-1', ['nft', 'delete', 'table', ...table.split(' ')]);
+      });
+
+    if (backend === 'iptables-nft')
+      it('fault: without the programs of iptables the table goes all the same, and that they were not asked is said', async () => {
+        const agent = await t.start('node-1', { dataplane: 'nftables' });
+        await agent.end('SIGKILL');
+        const bin = join(folder, 'bin');
+        mkdirSync(bin);
+        symlinkSync('/usr/sbin/nft', join(bin, 'nft'));
+        const { code, out } = await cleanup({ PATH: bin });
+        assert.match(
+          out,
+          /^removed table inet portcullis of nftables\nportcullis cleanup: not all is gone:\n {2}iptables and IP sets were not looked at: .*not found/,
+        );
+        assert.equal(code, 1);
+        assert.doesNotMatch(await t.on('node-1', ['nft', 'list', 'tables']), /inet portcullis\n/);
+        assert.deepEqual(await cleanup(), { code: 0, out: 'nothing of Portcullis is left on this node\n' });
       });
 
     it('fault: a rule of others leads into a chain of ours: says which, and the rest goes', async () => {
