@@ -26,7 +26,7 @@ FROM scratch
 COPY --from=build /image /
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Portcullis" \
-      org.opencontainers.image.description="Kubernetes NetworkPolicy enforcement with stock Linux parts: iptables, ipset, conntrack" \
+      org.opencontainers.image.description="Kubernetes NetworkPolicy enforcement with stock Linux parts: nftables, or iptables and ipset, and conntrack" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -40,6 +40,10 @@ export interface LabAgentsOptions {
 }
 
 /** Of `/status`. */
+interface StatusDataplane {
+  readonly dataplane?: { readonly backend: string };
+}
+
 interface StatusKinds {
   readonly kinds: readonly { readonly kind: string; readonly inKernel: string | null }[];
 }
@@ -205,6 +209,15 @@ export class LabAgents {
     } catch {
       return false;
     }
+  }
+
+  /** What they write to now, each once; none of an agent that does not tell. */
+  async backends(): Promise<readonly string[]> {
+    const told = this.#options.network.nodes().map(async ({ name }) => {
+      const { dataplane } = JSON.parse((await this.get(name, '/status')).body) as StatusDataplane;
+      return dataplane?.backend ?? [];
+    });
+    return [...new Set((await Promise.all(told)).flat())].sort();
   }
 
   /** What the agents have counted until now. */

@@ -92,15 +92,15 @@ export const LAB_FLAGS = {
   dataplane: {
     name: 'dataplane',
     placeholder: '<dataplane>',
-    defaultText: 'iptables',
-    help: `${DATAPLANE_CHOICES.join(' or ')}: what the agents enforce policies with`,
+    defaultText: 'auto',
+    help: `${DATAPLANE_CHOICES.join(', ')}: what the agents enforce policies with`,
     read: oneOf(DATAPLANE_CHOICES),
   },
   backend: {
     name: 'backend',
     placeholder: '<kind>',
     defaultText: 'iptables-nft',
-    help: `${BACKENDS.join(' or ')}: of kubelet and kube-proxy, and of agents that enforce with iptables`,
+    help: `${BACKENDS.join(' or ')}: of kubelet and kube-proxy, and of agents that enforce with iptables (--dataplane iptables)`,
     read: oneOf(BACKENDS),
   },
   mode: {

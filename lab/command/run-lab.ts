@@ -206,7 +206,9 @@ export class LabSession {
     await lab.settle(PODS_TIMEOUT_MS, (what) => this.#screen.waiting(`for ${what.join(', ')}`));
     await lab.agents.ready(AGENTS_TIMEOUT_MS, (node, why) => this.#screen.waiting(`for the agent on ${node}: ${why}`));
     const pods = counted(lab.network.pods().length, 'pod runs', 'pods run');
-    this.#screen.say(`${pods}, the agents are ready ${this.#clock()}`);
+    const chosen =
+      this.#options.dataplane === 'auto' ? `, and enforce with ${(await lab.agents.backends()).join(', ')}` : '';
+    this.#screen.say(`${pods}, the agents are ready${chosen} ${this.#clock()}`);
     for (const { name, addresses } of lab.network.outsideHosts().slice(1))
       this.#screen.say(this.#screen.paint('dim', `  outside host ${name}: ${addresses.join(', ')}`));
   }

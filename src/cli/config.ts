@@ -162,7 +162,7 @@ export const AGENT_FLAGS = {
     'dataplane',
     'PORTCULLIS_DATAPLANE',
     '<dataplane>',
-    'iptables',
+    'auto',
     `${DATAPLANE_CHOICES.join(', ')}: what enforces policies; auto takes nftables where the host has all that it needs, and moves with the host; ` +
       'rules of the other one are taken out once those of this one stand',
     oneOf(DATAPLANE_CHOICES),

@@ -120,7 +120,7 @@ const ROWS: readonly FlagRow[] = [
     ],
     bad: ['nft', 'iptables-nft'],
     allowed: /auto, nftables, iptables/,
-    defaultValue: [(config) => config.dataplane, 'iptables'],
+    defaultValue: [(config) => config.dataplane, 'auto'],
   },
   {
     flag: 'backend',

@@ -16,6 +16,7 @@ const GOLDEN = join(import.meta.dirname, '../golden');
 const SHOP = join(GOLDEN, 'web-and-database');
 /** As the golden files were made. */
 const LAYOUT = ['--nflog-group', '7'];
+const IPTABLES = '--dataplane=iptables';
 
 const render = (...argv: readonly string[]): Promise<CommandRun> =>
   runCommand(['render', ...LAYOUT, '--node', 'node-1', ...argv]);
@@ -71,14 +72,14 @@ describe('portcullis render', () => {
   /** The kernel of node-1 with the rules of the shop, and what its tools print. */
   async function programmed(): Promise<readonly string[]> {
     const kernel = createFakeKernel();
-    const { out } = await render('-f', join(SHOP, 'input.yaml'), '-o', 'json');
+    const { out } = await render('-f', join(SHOP, 'input.yaml'), IPTABLES, '-o', 'json');
     await carryOut(kernel, (JSON.parse(out) as { readonly steps: readonly Step[] }).steps);
     return savedTexts(kernel);
   }
 
   for (const name of ['web-and-database', 'blocks-and-names', 'odd-pods'])
     it(`writes the lines that the kernel of node-1 is given: ${name}`, async () => {
-      const { code, out } = await render('-f', join(GOLDEN, name, 'input.yaml'));
+      const { code, out } = await render('-f', join(GOLDEN, name, 'input.yaml'), IPTABLES);
       const [sets, rules4, rules6] = ['sets', 'rules4', 'rules6'].map((file) =>
         readFileSync(join(GOLDEN, name, `${file}.txt`), 'utf8'),
       );
@@ -214,6 +215,47 @@ describe('portcullis render', () => {
     });
   });
 
+  describe('--dataplane auto', () => {
+    const input = ['-f', join(SHOP, 'input.yaml')] as const;
+    const argv = ['render', ...LAYOUT, '--node=node-1', ...input] as const;
+    const bundle = (name: string, dataplane: string, commands: object, status?: object): string => {
+      const pages = status ? { '/status': { found: JSON.stringify(status) } } : {};
+      return write(name, JSON.stringify({ version: 1, config: { dataplane }, pages, commands }));
+    };
+    const kindOf = async (...more: readonly string[]): Promise<unknown> =>
+      (JSON.parse((await runCommand([...argv, ...more, '-o', 'json'])).out) as { dataplane: unknown }).dataplane;
+
+    it('is the default, renders what a node gets that takes nftables, and says so', async () => {
+      const { out, err } = await runCommand(argv);
+      assert.match(out, /^add table inet portcullis$/m);
+      assert.match(
+        err,
+        /^! for a node whose --dataplane=auto takes nftables; --dataplane=iptables is for one where it does not$/m,
+      );
+      assert.deepEqual(
+        [await kindOf(), await kindOf('--dataplane=auto'), await kindOf(IPTABLES)],
+        ['nftables', 'nftables', 'iptables'],
+      );
+    });
+
+    it('of a bundle is what its agent says that it uses, else whose rules are there, and iptables of agents that knew no other', async () => {
+      const [rules4, rules6, sets] = await programmed();
+      const found = { 'iptables-nft': { found: rules4 }, 'ip6tables-nft': { found: rules6 }, ipset: { found: sets } };
+      const told = { dataplane: { inUse: 'nftables', asked: 'auto' } };
+      const cases: readonly (readonly [string, string, RegExp])[] = [
+        [bundle('told', 'auto', found, told), 'nftables', /add table inet/],
+        [bundle('rules', 'auto', found), 'iptables', /nothing to do/],
+        [bundle('nothing', 'auto', {}), 'nftables', /add table inet/],
+        [write('old', JSON.stringify({ version: 1, config: {}, commands: found })), 'iptables', /nothing to do/],
+      ];
+      for (const [file, dataplane, text] of cases) {
+        assert.equal(await kindOf('--against', file), dataplane, file);
+        assert.match((await runCommand([...argv, '--against', file])).out, text, file);
+      }
+      assert.equal(await kindOf('--against', cases[0]![0], IPTABLES), 'iptables', 'the command line counts');
+    });
+  });
+
   it("shows the last plan of the node's agent, by the API server's proxy and with the token", async () => {
     const steps = [{ kind: 'add-members', lines: [] }];
     const agent = createServer(({ url, headers }, response) => {
@@ -252,7 +294,7 @@ describe('portcullis render', () => {
   });
 
   it('renders audit without a drop', async () => {
-    const { out } = await render('-f', join(SHOP, 'input.yaml'), '--mode', 'audit');
+    const { out } = await render('-f', join(SHOP, 'input.yaml'), IPTABLES, '--mode', 'audit');
     assert.match(out, /^# node node-1, audit, from nothing/);
     assert.match(out, /-j NFLOG/);
     assert.doesNotMatch(out, /-j DROP$/m);

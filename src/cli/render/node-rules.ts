@@ -2,6 +2,7 @@
 import { FAMILIES, type Family } from '../../core/vocabulary.ts';
 import type { NodeIntent } from '../../compile/intent.ts';
 import type { Dataplane, SyncOutcome, TracedFlow, TracedVerdict } from '../../dataplane/dataplane.ts';
+import type { DataplaneName } from '../../dataplane/dataplane-chooser.ts';
 import type { HostKernel } from '../../dataplane/iptables/kernel/host-kernel.ts';
 import type { SavedHost } from '../../dataplane/iptables/kernel/saved-host.ts';
 import type { Table } from '../../dataplane/nftables/table/table.ts';
@@ -28,6 +29,9 @@ const FIRST_EPOCH = 1;
 export interface NodeRules {
   readonly intent: NodeIntent;
   readonly outcome: SyncOutcome;
+  readonly dataplane: DataplaneName;
+  /** `auto`, of which nothing that was saved tells what it takes. */
+  readonly isAssumed: boolean;
   /** That can be written to. */
   readonly families: readonly Family[];
   /** Undefined: what was saved does not tell where pods are attached. */
@@ -43,7 +47,7 @@ export async function rulesOfNode(
 ): Promise<NodeRules> {
   const settings = settingsWith(observed?.settings ?? {});
   const intent = intentOf(snapshot, node);
-  if (isOfNftables(settings.dataplane, observed)) return tableOfNode(intent, mode, settings, observed);
+  if (isOfNftables(settings.dataplane)) return tableOfNode(intent, mode, settings, observed);
   const variant = settings.backend === 'auto' ? 'iptables-nft' : settings.backend;
   const host = savedHost(observed?.saved ?? nothingSaved(variant), observed?.others);
   const interfaces = await interfacesOn(host.run, intent, settings);
@@ -56,7 +60,7 @@ export async function rulesOfNode(
     portion: Number.POSITIVE_INFINITY,
   });
   const outcome = await dataplane.sync(intent, { mode, resync: true, interfaces: interfaces ?? NO_INTERFACES });
-  return { intent, outcome, families: kernel.families, interfaces };
+  return { intent, outcome, dataplane: 'iptables', isAssumed: false, families: kernel.families, interfaces };
 }
 
 async function tableOfNode(
@@ -68,7 +72,8 @@ async function tableOfNode(
   const interfaces = observed && (await interfacesOn(savedHost(observed.saved, observed.others).run, intent, settings));
   const dataplane = savedTable(observed?.table, layoutOf(settings));
   const outcome = await dataplane.sync(intent, { mode, resync: true, interfaces: interfaces ?? NO_INTERFACES });
-  return { intent, outcome, families: FAMILIES, interfaces };
+  const isAssumed = settings.dataplane === 'auto';
+  return { intent, outcome, dataplane: 'nftables', isAssumed, families: FAMILIES, interfaces };
 }
 
 /** On a host that has the table, or none. */
@@ -95,7 +100,7 @@ export async function tracesOfSaved(
   const { localAddresses } = intentOf(snapshot, node);
   const host = savedHost(saved, others);
   const layout = { trunkInterfacePrefix: '' };
-  const dataplane = isOfNftables(settings.dataplane, observed)
+  const dataplane = isOfNftables(settings.dataplane)
     ? savedTable(table, layout)
     : createIptablesDataplane({
         kernel: await openedKernel(host, 'auto'),

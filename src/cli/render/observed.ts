@@ -16,20 +16,20 @@ export interface Observed {
   readonly table?: Table;
   /** What other commands printed, by their words. */
   readonly others: ReadonlyMap<string, string>;
-  /** Of the agent that a bundle is of. */
+  /** Of the agent that a bundle is of; `dataplane`: the one in use, as far as what was saved tells. */
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-/** Whether the node enforces with nftables: as its agent is told, which may choose by itself. */
-export function isOfNftables(dataplane: unknown, observed: Observed | undefined): boolean {
-  return dataplane === 'nftables' || (dataplane === 'auto' && observed?.table !== undefined);
+/** Whether the node enforces with nftables: as its agent is told, which chooses that by itself where nothing speaks against it. */
+export function isOfNftables(dataplane: unknown): boolean {
+  return dataplane === 'nftables' || dataplane === 'auto';
 }
 
 /** `-` among the files: standard input. */
 export async function readObserved(files: readonly string[]): Promise<Observed | { readonly problem: string }> {
   const texts: string[] = [];
   const others = new Map<string, string>();
-  let settings = {};
+  let settings: Readonly<Record<string, unknown>> | undefined;
   let table: Table | undefined;
   for (const file of files) {
     const text = await textOf(file);
@@ -39,7 +39,6 @@ export async function readObserved(files: readonly string[]): Promise<Observed |
       const read = tablesIn(text);
       if ('problem' in read) return { problem: `${file}: ${read.problem}` };
       table = merged(table, read.table);
-      settings = { dataplane: 'nftables' };
       continue;
     }
     if (!bundle) {
@@ -57,13 +56,18 @@ export async function readObserved(files: readonly string[]): Promise<Observed |
     }
     settings = bundle.settings;
   }
-  const saved = texts.length === 0 && table ? NOTHING_SAVED : readSavedText(texts.join('\n'));
+  settings ??= { dataplane: table ? 'nftables' : 'iptables' };
+  if (settings.dataplane === 'auto' && !table && texts.some((text) => OURS.test(text)))
+    settings = { ...settings, dataplane: 'iptables' };
+  const saved = texts.length === 0 ? NOTHING_SAVED : readSavedText(texts.join('\n'));
   if ('problem' in saved) return { problem: `${files.join(', ')}: ${saved.problem}` };
   return { saved, ...(table ? { table } : {}), others, settings };
 }
 
 const LIST_TABLES = ['nftables', 'nftables bridge'].map((name) => BUNDLE_COMMANDS[name]!.join(' '));
 const TABLE = new RegExp(`^table (${TABLE_FAMILIES.join('|')}) \\S+ \\{`);
+/** A chain of ours in what iptables-save prints. */
+const OURS = /^:PCL-/m;
 const NOTHING_SAVED: SavedText = { tables: new Map(), sets: [] };
 
 function merged(one: Table | undefined, other: Table): Table {
@@ -99,14 +103,25 @@ function bundleIn(text: string): Bundle | undefined {
   if (!text.startsWith('{')) return undefined;
   const value: unknown = parsed(text);
   if (!isRecord(value) || !isRecord(value.commands)) return undefined;
-  const { commands, config } = value;
+  const { commands, config, pages } = value;
   return {
-    settings: isRecord(config) ? config : {},
+    settings: { ...FIRST_SETTINGS, ...(isRecord(config) ? config : {}), ...inUse(pages) },
     printed: Object.entries(BUNDLE_COMMANDS).flatMap(([name, argv]) => {
       const part = commands[name];
       return isRecord(part) && typeof part.found === 'string' ? [[argv.join(' '), part.found] as const] : [];
     }),
   };
+}
+
+/** Of agents that knew no other data plane. */
+const FIRST_SETTINGS = { dataplane: 'iptables' };
+
+/** As /status told, of an agent that chooses by itself. */
+function inUse(pages: unknown): { readonly dataplane?: string } {
+  const page = isRecord(pages) ? pages['/status'] : undefined;
+  const status = isRecord(page) && typeof page.found === 'string' ? parsed(page.found) : undefined;
+  const dataplane = isRecord(status) && isRecord(status.dataplane) ? status.dataplane.inUse : undefined;
+  return typeof dataplane === 'string' ? { dataplane } : {};
 }
 
 function parsed(text: string): unknown {

@@ -107,7 +107,7 @@ function chooseNode({ snapshot }: Inventory, asked: string | undefined): string 
 const MAX_NAMED = 5;
 
 function notesOf(
-  { intent, families, interfaces }: NodeRules,
+  { intent, isAssumed, families, interfaces }: NodeRules,
   { snapshot }: Inventory,
   node: string,
   observed?: Observed,
@@ -117,6 +117,9 @@ function notesOf(
     ...intent.problems.map(problemText),
     ...(adrift > 0 && node !== ASSUMED_NODE
       ? [`${adrift} pods are on no node yet and none of this one's; --node ${ASSUMED_NODE} is for them`]
+      : []),
+    ...(isAssumed
+      ? ['for a node whose --dataplane=auto takes nftables; --dataplane=iptables is for one where it does not']
       : []),
     ...(observed && !interfaces
       ? [

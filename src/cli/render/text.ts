@@ -31,6 +31,7 @@ export function rulesData(
     kind: plan ? 'NodePlan' : 'NodeRules',
     node,
     mode,
+    dataplane: rules.dataplane,
     isEmpty: change.isEmpty,
     summary: change.counts,
     ...(outcome.size ? { size: outcome.size() } : {}),

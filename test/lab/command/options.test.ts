@@ -30,7 +30,7 @@ describe('arguments of portcullis lab', () => {
       files: ['a.yaml'],
       recursive: false,
       wiring: 'routed',
-      dataplane: 'iptables',
+      dataplane: 'auto',
       backend: 'iptables-nft',
       mode: 'enforce',
       ports: [],
@@ -65,7 +65,7 @@ describe('arguments of portcullis lab', () => {
       nodes: 3,
       wiring: 'bridge',
       families: [6],
-      dataplane: 'iptables',
+      dataplane: 'auto',
       backend: 'iptables-legacy',
       mode: 'audit',
       ports: [
@@ -81,7 +81,7 @@ describe('arguments of portcullis lab', () => {
   });
 
   it('take every data plane with every wiring', async () => {
-    for (const dataplane of ['iptables', 'nftables'])
+    for (const dataplane of ['auto', 'iptables', 'nftables'])
       for (const wiring of ['routed', 'bridge'])
         assert.equal((await options(`--dataplane=${dataplane}`, `--wiring=${wiring}`)).dataplane, dataplane);
   });
