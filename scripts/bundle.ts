@@ -40,8 +40,10 @@ const KUBECONFIG_CLIENT = '@kubernetes/client-node';
 const UNUSED: readonly (readonly [importer: string, path: string])[] = [
   ['prom-client', './lib/cluster'],
   ['prom-client', './lib/pushgateway'],
+  ['prom-client', './lib/summary'],
   ['prom-client', '@opentelemetry/api'],
   ['pino', 'thread-stream'],
+  ['pino', '@pinojs/redact'],
   // Requests are the program's own: of the client it takes what reads a kubeconfig and finds credentials.
   [KUBECONFIG_CLIENT, './gen/index.js'],
   [KUBECONFIG_CLIENT, 'undici'],
