@@ -9,11 +9,11 @@ const COUNTER = 'counter packets 12 bytes 720';
 export interface CountedNft {
   readonly kernel: FakeNft;
   /** As `nft -p list table` prints it. */
-  text(): string;
+  readonly text: () => string;
   /** As netlink tells it. */
-  dump(chains: readonly string[]): Promise<DumpedRules>;
+  readonly dump: (chains: readonly string[]) => Promise<DumpedRules>;
   /** Packets meet a rule of a chain for new connections to pods, of IPv4: every chain is there once a family. */
-  hit(rule: RegExp, packets: number): void;
+  readonly hit: (rule: RegExp, packets: number) => void;
 }
 
 export function createCountedNft(): CountedNft {
