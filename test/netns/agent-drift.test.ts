@@ -340,7 +340,12 @@ describe('agent repairs what others change', function () {
         agent.metric('portcullis_sync_duration_seconds_count', { phase: 'observe' });
       const count = await observed();
       const from = agent.log.length;
-      await until(async () => (await observed()) >= count + 2, 'two read-backs');
+      for (let reading = 1; reading <= 2; reading++) {
+        // Where nobody wrote, nftables is not read.
+        if (t.engine === 'nftables')
+          await t.nft('add chain inet portcullis comes-and-goes; delete chain inet portcullis comes-and-goes');
+        await until(async () => (await observed()) >= count + reading, `${t.engine}: ${reading} read-backs`);
+      }
       assert.equal(await agent.metric('portcullis_kernel_writes_total'), writes);
       assert.deepEqual(agent.log.slice(from), []);
     }));
