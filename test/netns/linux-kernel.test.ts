@@ -133,7 +133,7 @@ for (const tool of [
       await commit(':OURS - [0:0]', '-A OURS -j RETURN');
       const before = await rules();
       process.kill(Number(await stayingPid()), 'SIGKILL');
-      await sleep(50);
+      await sleep(500);
       await commit('-A OURS -j DROP', '-D OURS 2');
       const { argv, stdin } = requestOf(...Array.from({ length: 500 }, () => '-A OURS -j DROP'));
       for (const end of [stdin.length - 1, stdin.length - 5, stdin.length - 100]) {
