@@ -208,6 +208,8 @@ const SCENARIOS: Readonly<Record<string, () => Promise<void>>> = {
       },
     });
     await kernel.write(elementOf(1));
+    // A program may tell late, and of nothing else it is told here.
+    for (let waited = 0; heard.length === 0 && waited < 3_000; waited += TOLD_MS) await sleep(TOLD_MS);
     await sleep(TOLD_MS);
     ours.stop();
   },
