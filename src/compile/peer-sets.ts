@@ -264,8 +264,6 @@ const NO_PARTS: Part[] = [];
 const IDENTITIES_PER_STEP = 2000;
 /** In a namespace with no more of them, each is looked at. */
 const FEW_IDENTITIES = 8;
-/** Asks for no value. */
-const NOTHING: Pick<Requirement, 'key' | 'values'> = { key: '', values: [] };
 const PORTS_PER_STEP = 500;
 const SETS_PER_STEP = 100;
 
@@ -558,10 +556,11 @@ export class PeerSets {
     const whole = new Set<string>();
     const labelled = new Set<Identity>();
     for (const { namespaces, pods } of union.selections) {
-      const asked = pods.kind === 'nothing' ? NOTHING : narrowest(pods.requirements);
+      if (pods.kind === 'nothing') continue;
+      const asked = narrowest(pods.requirements);
       for (const name of this.#namespacesOf(namespaces)) {
         if (asked && this.#identitiesIn(name) > FEW_IDENTITIES) this.#addLabelled(name, asked, labelled);
-        else if (asked !== NOTHING) whole.add(name);
+        else whole.add(name);
       }
     }
     for (const name of whole) yield* this.#identities.get(name)?.values() ?? [];
@@ -573,7 +572,7 @@ export class PeerSets {
     else for (const name of this.#identities.keys()) if (this.#selectsNamespace(wanted, name)) yield name;
   }
 
-  #addLabelled(namespace: string, { key, values }: Pick<Requirement, 'key' | 'values'>, found: Set<Identity>): void {
+  #addLabelled(namespace: string, { key, values }: Requirement, found: Set<Identity>): void {
     let index = this.#byLabel.get(namespace);
     if (!index) {
       index = new LabelIndex(() => this.#identities.get(namespace)?.values() ?? []);
