@@ -23,6 +23,21 @@ export function attributeLength(view: DataView, at: number, end: number): number
   return length;
 }
 
+/** Where the value of the first attribute of the type is, among those from `from` to `end`; undefined: there is none. Throws where one is cut off. */
+export function attributeValue(
+  view: DataView,
+  from: number,
+  end: number,
+  type: number,
+): { readonly from: number; readonly end: number } | undefined {
+  for (let at = from; at + ATTRIBUTE_HEADER <= end; ) {
+    const length = attributeLength(view, at, end);
+    if (attributeType(view, at) === type) return { from: at + ATTRIBUTE_HEADER, end: at + length };
+    at += aligned(length);
+  }
+  return undefined;
+}
+
 /** A string of ASCII, with the NUL that ends it. */
 export function textAttribute(type: number, text: string): Uint8Array {
   const length = ATTRIBUTE_HEADER + text.length + 1;

@@ -6,14 +6,7 @@
  *
  * Source: linux/netlink.h, netfilter/nfnetlink.h, netfilter/nf_tables.h.
  */
-import {
-  aligned,
-  ATTRIBUTE_HEADER,
-  attributeLength,
-  attributeType,
-  FAMILY_HEADER,
-  MESSAGE_HEADER,
-} from '../core/netlink-layout.ts';
+import { aligned, attributeValue, FAMILY_HEADER, MESSAGE_HEADER } from '../core/netlink-layout.ts';
 
 export type CommitMessage =
   /** `chain`: of chains and rules; empty for all else. */
@@ -139,28 +132,14 @@ export function generationQuestion(): Uint8Array {
 
 /** Of one attribute, up to its NUL; empty: there is none. */
 function textIn(view: DataView, from: number, end: number, attribute: number): string {
-  const found = valueIn(view, from, end, attribute);
+  const found = attributeValue(view, from, end, attribute);
   return found ? text(view, found.from, found.end) : '';
 }
 
 /** Of one attribute, in the order of bytes of the network; 0: there is none. */
 function numberIn(view: DataView, from: number, end: number, attribute: number): number {
-  const found = valueIn(view, from, end, attribute);
+  const found = attributeValue(view, from, end, attribute);
   return found && found.end - found.from === 4 ? view.getUint32(found.from) : 0;
-}
-
-function valueIn(
-  view: DataView,
-  from: number,
-  end: number,
-  attribute: number,
-): { from: number; end: number } | undefined {
-  for (let at = from; at + ATTRIBUTE_HEADER <= end; ) {
-    const length = attributeLength(view, at, end);
-    if (attributeType(view, at) === attribute) return { from: at + ATTRIBUTE_HEADER, end: at + length };
-    at += aligned(length);
-  }
-  return undefined;
 }
 
 function text(view: DataView, from: number, end: number): string {

@@ -6,14 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Family } from '../core/vocabulary.ts';
-import {
-  aligned,
-  ATTRIBUTE_HEADER,
-  attributeLength,
-  attributeType,
-  FAMILY_HEADER,
-  MESSAGE_HEADER,
-} from '../core/netlink-layout.ts';
+import { aligned, ATTRIBUTE_HEADER, attributeValue, FAMILY_HEADER, MESSAGE_HEADER } from '../core/netlink-layout.ts';
 import { ANSWER_BYTES, MSG_DONTWAIT, openRawSocket, type RawSocket, sendWhole } from './netlink-socket.ts';
 
 /** Bits of the connection mark, and what they are. */
@@ -157,10 +150,6 @@ function readFlows(bytes: Uint8Array, sequence: number, carried: CarriedMark): C
 
 /** 0: none. */
 function markIn(view: DataView, from: number, end: number): number {
-  for (let at = from; at + ATTRIBUTE_HEADER <= end; ) {
-    const length = attributeLength(view, at, end);
-    if (attributeType(view, at) === CTA_MARK) return view.getUint32(at + ATTRIBUTE_HEADER);
-    at += aligned(length);
-  }
-  return 0;
+  const mark = attributeValue(view, from, end, CTA_MARK);
+  return mark ? view.getUint32(mark.from) : 0;
 }
