@@ -5,8 +5,8 @@ import type { Table } from '../../dataplane/nftables/table/table.ts';
 
 import { messageOf } from '../../core/error-text.ts';
 import { readSavedText, type SavedText } from '../../dataplane/iptables/kernel/saved-host.ts';
-import { TABLE_FAMILIES, type TableFamily } from '../../dataplane/nftables/table/families.ts';
-import { mergeTables, readTable } from '../../dataplane/nftables/table/read-table.ts';
+import { TABLE_FAMILIES } from '../../dataplane/nftables/table/families.ts';
+import { mergeTables, readTables } from '../../dataplane/nftables/table/read-table.ts';
 import { isRecord } from '../../policy/raw-values.ts';
 import { BUNDLE_COMMANDS } from '../bundle.ts';
 
@@ -77,9 +77,7 @@ function merged(one: Table | undefined, other: Table): Table {
 /** One or both of ours, one behind the other, with the values of counters or without. */
 function tablesIn(text: string): { readonly table: Table } | { readonly problem: string } {
   try {
-    const plain = text.replaceAll(/^(\t\t[^"\n]*\bcounter) packets \d+ bytes \d+/gm, '$1');
-    const tables = plain.split(/^(?=table )/m).map((each) => readTable(each, TABLE.exec(each)?.[1] as TableFamily));
-    return { table: mergeTables(tables) };
+    return { table: readTables(text.replaceAll(/^(\t\t[^"\n]*\bcounter) packets \d+ bytes \d+/gm, '$1')) };
   } catch (error) {
     return { problem: messageOf(error) };
   }

@@ -1,11 +1,11 @@
 /** What a trace reads of the kernel: beside everything else, and behind whoever wants the processor. */
 import type { RunCommand } from '../../../host/command.ts';
 import type { TraceReads } from '../trace/trace-flows.ts';
-import type { NftSet, Table } from '../table/table.ts';
+import type { Table } from '../table/table.ts';
 
 import { isNoTable } from './nft-kernel.ts';
 import { familyOfName, localName, type TableFamily } from '../table/families.ts';
-import { mergeTables, readTable } from '../table/read-table.ts';
+import { mergeTables, readTable, readTables } from '../table/read-table.ts';
 
 const TIMEOUT_MS = 20_000;
 
@@ -32,13 +32,8 @@ export function traceReads(run: RunCommand, table: string): TraceReads {
       const commands = sets.map(({ name, isMap }) => {
         return `list ${isMap ? 'map' : 'set'} ${familyOfName(name)} ${table} ${localName(name)}`;
       });
-      const found = new Map<string, NftSet>();
       // Each is printed in a table of its own.
-      for (const part of (await behind([commands.join('; ')])).split(/^(?=table )/m)) {
-        const family = part.startsWith('table bridge ') ? 'bridge' : 'inet';
-        for (const [name, set] of readTable(part, family).sets) found.set(name, set);
-      }
-      return found;
+      return readTables(await behind([commands.join('; ')])).sets;
     },
   };
 }

@@ -24,6 +24,12 @@ export function readTable(text: string, family: TableFamily = 'inet'): Table {
   return runSync(readTableInSteps(text, family));
 }
 
+/** Of listings of tables of either family, one behind the other. */
+export function readTables(text: string): Table {
+  const listings = text.split(/^(?=table )/m);
+  return mergeTables(listings.map((each) => readTable(each, each.startsWith('table bridge ') ? 'bridge' : 'inet')));
+}
+
 const NOTHING_KNOWN: Known = { chain: () => undefined, set: () => undefined };
 const LINES_PER_STEP = 256;
 const OBJECT_END = '\t}';
